@@ -1,0 +1,46 @@
+# make          set up, run the default study, name the report
+# make test     set up, run the tests
+# make lint     set up, run every linter
+# make lock     resolve requirements.lock anew (needs uv)
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+CORES ?= all
+BIN := .venv/bin
+READY := .venv/ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DELETE_ON_ERROR:
+.PHONY: study setup test lint lock clean
+
+study: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
+	@$(BIN)/stagebench report --config $(CONFIG)
+
+setup: $(READY)
+
+$(READY): requirements.lock requirements-build.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stagebench needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) install --require-hashes --requirement requirements-build.lock
+	$(PIP) install --require-hashes --no-deps --no-build-isolation --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m stagebench.lint
+
+lock:
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
+		--python-version 3.11 requirements-build.in --output-file requirements-build.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
+		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,44 @@
+"""Errors that a user can act on: each text names the place, the value and what is allowed."""
+
+from __future__ import annotations
+
+
+class StagebenchError(Exception):
+    """Base of all errors that stagebench raises on purpose; printed without a traceback."""
+
+
+class ConfigError(StagebenchError):
+    """Everything that is wrong with one config, found in one pass.
+
+    `problems` holds one line each, "dotted place: what is wrong; what is allowed".
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
+        super().__init__("\n".join([f"config: {count}", *(f"  {line}" for line in problems)]))
+        self.problems = problems
+
+
+class WorkflowError(StagebenchError):
+    """A workflow that cannot be run as it was described."""
+
+
+class WorkerLostError(StagebenchError):
+    """A worker process ended without being asked to; its pool can serve no more tasks."""
+
+
+class StoreError(StagebenchError):
+    """A file of the on-disk contract is missing, cut off or of another version."""
+
+
+class MeasureError(StagebenchError):
+    """This machine or this call does not allow the run to be measured."""
+
+
+def closest(value: str, allowed: list[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest allowed name, or an empty text."""
+    # difflib is imported where an error is being written: measured processes import this module.
+    import difflib  # noqa: PLC0415
+
+    matches = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,194 @@
+"""The on-disk contract of a run: files, columns, version; atomic write, checked read.
+
+A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
+
+| file            | one row or value a …                                   |
+|-----------------|--------------------------------------------------------|
+| `run.json`      | run: specification, status, times, environment         |
+| `tasks.csv`     | task and stage (`TaskRecord`)                          |
+| `workers.csv`   | worker that served a task (`WorkerRecord`)             |
+| `events.csv`    | moment of the measured process (`EventRecord`)         |
+| `processes.csv` | process met by a sweep (`ProcessRecord`)               |
+| `sweeps.csv`    | sweep (`SweepRecord`)                                  |
+| `samples.csv`   | process and sweep (`MemorySample`)                     |
+| `output.txt`    | what the measured process printed, if anything         |
+
+CSV files hold a header and one line a record, written as it is made; a last line that was cut off
+is dropped on reading. Line breaks inside a text are stored as backslash and n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import threading
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from stagebench.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+SCHEMA_VERSION = 1
+"""Version of the files named above; a reader refuses another one."""
+
+PROTOCOL = 1
+"""Version of what a measurement means. It is part of every specification: raising it after a
+change of the sampler or the runner makes every run of every study be measured anew."""
+
+RUN_FILE = "run.json"
+TASKS_FILE = "tasks.csv"
+WORKERS_FILE = "workers.csv"
+EVENTS_FILE = "events.csv"
+PROCESSES_FILE = "processes.csv"
+SWEEPS_FILE = "sweeps.csv"
+SAMPLES_FILE = "samples.csv"
+OUTPUT_FILE = "output.txt"
+
+Record = TypeVar("Record")
+
+
+class RecordWriter(Generic[Record]):
+    """Streams records of one type to a CSV file, a line each; safe to call from several threads."""
+
+    def __init__(self, path: Path, record_type: type[Record]) -> None:
+        self._names = [field.name for field in fields(record_type)]  # type: ignore[arg-type]
+        # Line buffered: what was observed before a kill is on disk.
+        self._file = path.open("w", encoding="utf-8", newline="", buffering=1)
+        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._lock = threading.Lock()
+        self._csv.writerow(self._names)
+
+    def write(self, record: Record) -> None:
+        """Append one record."""
+        row = [_encode(getattr(record, name)) for name in self._names]
+        with self._lock:
+            self._csv.writerow(row)
+
+    def close(self) -> None:
+        """Close the file; closing twice is allowed."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_records(path: Path, record_type: type[Record], records: Iterable[Record]) -> None:
+    """Write all records to `path`."""
+    with RecordWriter(path, record_type) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def read_records(path: Path, record_type: type[Record]) -> list[Record]:
+    """Read the whole lines of a file that `RecordWriter` wrote.
+
+    Raises StoreError when the file is missing or its columns are not those of `record_type`.
+    """
+    columns = fields(record_type)  # type: ignore[arg-type]
+    names = [field.name for field in columns]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    rows = csv.reader(lines)
+    header = next(rows, [])
+    if header != names:
+        raise StoreError(f"{path}: columns are {header}, expected {names}")
+    decoders = [_DECODERS[str(field.type)] for field in columns]
+    return [
+        record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
+        for row in rows
+    ]
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write one JSON value, indented, keys in their order, atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Read one JSON value; raises StoreError when the file is missing or cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path}: not whole JSON (line {error.lineno}: {error.msg})") from error
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read `run.json` of one run folder, checked for its version."""
+    run = read_json(folder / RUN_FILE)
+    version = run.get("schema_version") if isinstance(run, dict) else None
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{folder / RUN_FILE}: schema_version is {version!r}, this program reads"
+            f" {SCHEMA_VERSION}; remove the folder to measure the run anew"
+        )
+    return dict(run)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: readers see the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a fresh folder beside `target` that replaces it when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if target.exists():
+            shutil.rmtree(target)
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Give the one text that stands for a JSON value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, str):
+        return value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return "" if value is None else value
+
+
+def _decode_text(text: str) -> str:
+    parts = text.split("\\\\")
+    return "\\".join(part.replace("\\n", "\n").replace("\\r", "\r") for part in parts)
+
+
+_DECODERS: dict[str, Callable[[str], object]] = {
+    "int": int,
+    "str": _decode_text,
+    "int | None": lambda text: int(text) if text else None,
+    "str | None": lambda text: _decode_text(text) if text else None,
+}
