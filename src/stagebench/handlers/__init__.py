@@ -1,0 +1,1 @@
+"""Workloads: one a file, each a plain picklable function with typed, documented parameters."""

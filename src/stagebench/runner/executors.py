@@ -1,0 +1,34 @@
+"""Pools of workers: threads, or processes started by fork, forkserver or spawn."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from stagebench.runner.worker import start_worker
+
+if TYPE_CHECKING:
+    from stagebench.runner.stage import Stage
+
+
+def open_pool(stage: Stage, preload: tuple[str, ...] = ()) -> Executor:
+    """Make a stage's pool; it starts no worker before the first submission.
+
+    `preload` names modules that each worker imports when it starts, before the handler's own: a
+    spawned worker would import the user's script again, and with it what the script imports.
+    """
+    modules = (*preload, stage.handler.__module__)
+    if stage.executor == "thread":
+        return ThreadPoolExecutor(
+            stage.workers, stage.name, initializer=start_worker, initargs=(modules,)
+        )
+    # Imported only where processes are used: it is memory of the measured process.
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
+    return ProcessPoolExecutor(
+        stage.workers,
+        mp_context=multiprocessing.get_context(stage.start_method),
+        initializer=start_worker,
+        initargs=(modules,),
+    )

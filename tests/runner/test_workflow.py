@@ -1,0 +1,304 @@
+"""The contract of the runner, the same over every kind of worker."""
+
+import threading
+from collections import Counter
+from typing import ClassVar
+
+import pytest
+from tests.runner import workloads
+
+from stagebench.errors import WorkerLostError, WorkflowError
+from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Stage
+from stagebench.runner.workflow import Workflow
+
+KINDS = {
+    "thread": {"executor": "thread"},
+    "fork": {"executor": "process", "start_method": "fork"},
+    "forkserver": {"executor": "process", "start_method": "forkserver"},
+    "spawn": {"executor": "process", "start_method": "spawn"},
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def stage(name, handler, kind, *, workers=2, **others):
+    return Stage(name=name, handler=handler, workers=workers, **kind, **others)
+
+
+def run(stages, tasks, sink=None):
+    sink = sink or ListSink()
+    with Workflow(stages, sink) as workflow:
+        workflow.run(tasks)
+    return sink
+
+
+def test_every_task_has_one_record_in_every_stage(kind):
+    stages = [
+        stage("first", workloads.double, KINDS["thread"]),
+        stage("second", workloads.double, kind, after=("first",)),
+        stage("third", workloads.double, KINDS["thread"], after=("second",)),
+    ]
+    sink = run(stages, [{}] * 7)
+    seen = Counter((record.task, record.stage) for record in sink.tasks)
+    assert seen == {(task, s.name): 1 for task in range(7) for s in stages}
+    assert {record.status for record in sink.tasks} == {"ok"}
+
+
+def test_times_of_a_record_follow_one_another_and_stages_do_too(kind):
+    stages = [
+        stage("first", workloads.take, kind, parameters={"seconds": 0.02}),
+        stage("second", workloads.take, kind, parameters={"seconds": 0.01}, after=("first",)),
+    ]
+    sink = run(stages, [{}] * 3)
+    for record in sink.tasks:
+        times = (record.submitted_ns, record.started_ns, record.finished_ns, record.received_ns)
+        assert list(times) == sorted(times)
+        assert record.finished_ns - record.started_ns >= 10_000_000
+    received = {r.task: r.received_ns for r in sink.tasks if r.stage == "first"}
+    submitted = {r.task: r.submitted_ns for r in sink.tasks if r.stage == "second"}
+    assert all(submitted[task] >= received[task] for task in received)
+
+
+def test_cpu_time_is_that_of_the_worker_alone(kind):
+    stages = [stage("work", workloads.burn, kind, workers=1, parameters={"seconds": 0.05})]
+    (record,) = run(stages, [{}]).tasks
+    assert 50_000_000 <= record.cpu_ns <= record.finished_ns - record.started_ns + 1_000_000
+    stages = [stage("wait", workloads.take, kind, workers=1, parameters={"seconds": 0.05})]
+    (record,) = run(stages, [{}]).tasks
+    assert record.cpu_ns < 25_000_000
+
+
+def test_no_more_workers_serve_than_were_asked_for(kind):
+    sink = run([stage("s", workloads.take, kind, parameters={"seconds": 0.05})], [{}] * 8)
+    workers = {(record.pid, record.thread_id) for record in sink.tasks}
+    assert len(workers) == 2
+    assert {(w.pid, w.thread_id) for w in sink.workers} == workers
+    events = [(t, 1) for t in (r.started_ns for r in sink.tasks)]
+    events += [(t, -1) for t in (r.finished_ns for r in sink.tasks)]
+    busy = most = 0
+    for _, change in sorted(events):
+        busy += change
+        most = max(most, busy)
+    assert most == 2
+
+
+def test_a_worker_is_ready_before_its_first_task_and_after_the_first_submission(kind):
+    sink = run([stage("s", workloads.double, kind)], [{}] * 4)
+    first_submitted = min(record.submitted_ns for record in sink.tasks)
+    for worker in sink.workers:
+        assert worker.requested_ns == first_submitted
+        assert worker.requested_ns <= worker.started_ns <= worker.ready_ns
+        started = [r.started_ns for r in sink.tasks if r.thread_id == worker.thread_id]
+        assert worker.ready_ns <= min(started)
+
+
+def test_parameters_of_a_task_override_those_of_the_stage(kind):
+    stages = [stage("s", workloads.take, kind, parameters={"seconds": 0.0})]
+    sink = run(stages, [{}, {"s": {"seconds": 0.1}}, {}])
+    service = {r.task: r.finished_ns - r.started_ns for r in sink.tasks}
+    assert max(service, key=service.get) == 1
+    assert service[1] >= 100_000_000
+
+
+@pytest.mark.parametrize(
+    "handler", [workloads.refuse, workloads.leave, workloads.raise_unpicklable]
+)
+def test_a_handler_that_raises_fails_its_task_alone(kind, handler):
+    stages = [
+        stage("s", handler, kind),
+        stage("other", workloads.double, kind),
+        stage("next", workloads.double, KINDS["thread"], after=("s",)),
+        stage("last", workloads.double, KINDS["thread"], after=("next", "other")),
+    ]
+    sink = run(stages, [{}] * 3)
+    statuses = Counter((record.stage, record.status) for record in sink.tasks)
+    assert statuses == {
+        ("s", "failed"): 3,
+        ("other", "ok"): 3,
+        ("next", "skipped"): 3,
+        ("last", "skipped"): 3,
+    }
+    errors = [record.error for record in sink.tasks if record.stage == "s"]
+    assert all("Traceback" in error and handler.__name__ in error for error in errors)
+
+
+def test_a_result_that_cannot_be_pickled_fails_its_task(kind):
+    (record,) = run([stage("s", workloads.return_lock, kind)], [{}]).tasks
+    if kind["executor"] == "thread":
+        assert record.status == "ok"
+    else:
+        assert record.status == "failed"
+        assert "pickle" in record.error
+
+
+def test_a_parameter_that_cannot_be_pickled_fails_its_task(kind):
+    lock = threading.Lock()
+    stages = [stage("s", workloads.double, kind, parameters={"value": 2})]
+    sink = run(stages, [{}, {"s": {"value": lock}}])
+    by_task = {record.task: record for record in sink.tasks}
+    assert by_task[0].status == "ok"
+    assert by_task[1].status == "failed"
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_a_killed_worker_ends_the_run_with_every_task_accounted_for(start_method):
+    process = KINDS[start_method]
+    stages = [
+        stage("feed", workloads.double, KINDS["thread"]),
+        stage("s", workloads.die, process, after=("feed",)),
+        stage("next", workloads.double, KINDS["thread"], after=("s",)),
+    ]
+    sink = ListSink()
+    with Workflow(stages, sink) as workflow, pytest.raises(WorkerLostError, match="stage 's'"):
+        workflow.run([{}] * 5)
+    seen = Counter((record.task, record.stage) for record in sink.tasks)
+    assert seen == {(task, s.name): 1 for task in range(5) for s in stages}
+    assert any(r.status == "lost" and r.stage == "s" for r in sink.tasks)
+    assert {r.status for r in sink.tasks if r.stage == "next"} == {"cancelled"}
+
+
+def test_a_fan_in_waits_for_all_its_upstream_stages(kind):
+    stages = [
+        stage("slow", workloads.take, kind, parameters={"seconds": 0.05}),
+        stage("fast", workloads.double, KINDS["thread"]),
+        stage("join", workloads.double, KINDS["thread"], after=("slow", "fast")),
+    ]
+    sink = run(stages, [{}] * 2)
+    for task in range(2):
+        times = {r.stage: r for r in sink.tasks if r.task == task}
+        assert times["join"].submitted_ns >= times["slow"].received_ns
+        assert times["join"].submitted_ns >= times["fast"].received_ns
+
+
+def test_a_fan_out_hands_on_to_every_downstream_stage():
+    thread = KINDS["thread"]
+    stages = [
+        stage("a", workloads.double, thread),
+        stage("b", workloads.double, thread, after=("a",)),
+        stage("c", workloads.double, thread, after=("a",)),
+    ]
+    sink = run(stages, [{}] * 4)
+    assert Counter(r.stage for r in sink.tasks) == {"a": 4, "b": 4, "c": 4}
+
+
+def test_a_workflow_without_tasks_ends_at_once():
+    assert run([stage("s", workloads.double, KINDS["thread"])], []).tasks == []
+
+
+def test_an_error_of_the_sink_is_raised_by_run_and_does_not_hang_it(kind):
+    class FullDisk(ListSink):
+        def task(self, record):
+            if record.task == 1:
+                raise OSError("no space left")
+            super().task(record)
+
+    with pytest.raises(OSError, match="no space left"):
+        run([stage("s", workloads.double, kind)], [{}] * 3, FullDisk())
+
+
+def pools():
+    """Stages whose pool threads live."""
+    return {thread.name.split("_")[0] for thread in threading.enumerate()} & {"kept", "gone"}
+
+
+def test_pools_stay_open_until_they_are_closed_those_of_retaining_stages_longest():
+    stages = [
+        stage("kept", workloads.bytes_of, KINDS["thread"], retain=True, parameters={"size": 10}),
+        stage("gone", workloads.bytes_of, KINDS["thread"], parameters={"size": 10}),
+    ]
+    workflow = Workflow(stages, ListSink())
+    workflow.run([{}] * 4)
+    assert pools() == {"kept", "gone"}
+    workflow.close(keep_retained=True)
+    assert pools() == {"kept"}
+    workflow.close()
+    assert pools() == set()
+
+
+class Weighed:
+    """A result whose end can be seen."""
+
+    alive: ClassVar[set[int]] = set()
+
+    def __init__(self):
+        self.alive.add(id(self))
+
+    def __del__(self):
+        self.alive.discard(id(self))
+
+
+@pytest.mark.parametrize(("retain", "left"), [(True, 3), (False, 0)])
+def test_results_are_kept_as_long_as_they_are_retained(retain, left):
+    workflow = Workflow([stage("s", Weighed, KINDS["thread"], retain=retain)], ListSink())
+    workflow.run([{}] * 3)
+    workflow.close(keep_retained=True)
+    assert len(Weighed.alive) == left
+    workflow.close()
+    assert not Weighed.alive
+
+
+def test_a_run_can_be_followed_by_another():
+    sink = ListSink()
+    with Workflow([stage("s", workloads.double, KINDS["thread"])], sink) as workflow:
+        workflow.run([{}] * 2)
+        workflow.run([{}] * 3)
+    assert len(sink.tasks) == 5
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([], ["at least one stage"]),
+        ([("a", {"workers": 0})], ["stage 'a'", "workers is 0", ">= 1"]),
+        ([("a", {"workers": True})], ["workers is True"]),
+        (
+            [("a", {"executor": "proces"})],
+            ["'proces'", "thread, process", "did you mean 'process'"],
+        ),
+        ([("a", {"executor": "process"})], ["start_method is None", "fork"]),
+        (
+            [("a", {"executor": "process", "start_method": "forks"})],
+            ["start_method is 'forks'", "did you mean 'fork'"],
+        ),
+        ([("a", {"start_method": "fork"})], ["threads have none"]),
+        ([("a", {"after": ("b",)})], ["unknown stage 'b'"]),
+        ([("a", {}), ("a", {})], ["defined 2 times"]),
+        ([("a", {"handler": 3})], ["handler is 3"]),
+        (
+            [("a", {"handler": lambda: 0, "executor": "process", "start_method": "fork"})],
+            ["lambda", "define it in a module"],
+        ),
+        ([("a", {"after": ("b",)}), ("b", {"after": ("a",)})], ["cycle", "a -> b -> a"]),
+        ([("a", {"after": ("a",)})], ["cycle", "a -> a"]),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_starts(stages, words):
+    made = [
+        Stage(**{"name": n, "handler": workloads.double, "executor": "thread", "workers": 1, **o})
+        for n, o in stages
+    ]
+    with pytest.raises(WorkflowError) as caught:
+        Workflow(made, ListSink())
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_problems_of_a_workflow_are_told_at_once():
+    bad = {"handler": workloads.double, "executor": "thread", "workers": 0}
+    with pytest.raises(WorkflowError) as caught:
+        Workflow([Stage(name="a", **bad), Stage(name="b", **bad)], ListSink())
+    assert str(caught.value).count("workers is 0") == 2
+
+
+def test_a_task_for_an_unknown_stage_is_refused():
+    sink = ListSink()
+    with (
+        Workflow([stage("load", workloads.double, KINDS["thread"])], sink) as workflow,
+        pytest.raises(WorkflowError, match=r"task 1: unknown stage 'laod'.*'load'"),
+    ):
+        workflow.run([{}, {"laod": {}}])
+    assert sink.tasks == []
