@@ -1,0 +1,94 @@
+"""Entry of the measured process: a workflow, its handlers, and a sink for its records.
+
+Started as `python -m stagebench.measure.main FOLDER` with the treatment's specification as JSON on
+standard input. Whatever is imported here is measured memory and start-up time, and is imported
+again by every spawned worker: tests/test_layers.py holds the list.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagebench.errors import WorkerLostError
+from stagebench.handlers.registry import load_handler
+from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.runner.stage import Stage
+from stagebench.runner.workflow import Workflow
+from stagebench.store import EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class FileSink:
+    """Streams the runner's records into a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.task = RecordWriter(folder / TASKS_FILE, TaskRecord).write
+        self.worker = RecordWriter(folder / WORKERS_FILE, WorkerRecord).write
+        self.event = RecordWriter(folder / EVENTS_FILE, EventRecord).write
+
+    def note(self, event: str) -> None:
+        """Record a moment of the measured process."""
+        self.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
+
+
+def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
+    """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed."""
+    process, linger = specification["process"], specification["linger"]
+    if process["cpus"] is not None:
+        os.sched_setaffinity(0, process["cpus"])
+    for module in process["preload"]:
+        importlib.import_module(module)
+    stages = [make_stage(stage) for stage in specification["stages"]]
+    workflow = Workflow(stages, sink, preload=tuple(process["preload"]))
+    sink.note("ready")
+    time.sleep(linger["before_start_s"])
+    workflow.run(list_tasks(specification["tasks"]))
+    time.sleep(linger["before_close_s"])
+    sink.note("pools_closing")
+    workflow.close(keep_retained=True)
+    sink.note("pools_closed")
+    time.sleep(linger["after_close_s"])
+    sink.note("finished")
+    workflow.close()
+
+
+def make_stage(stage: Mapping[str, Any]) -> Stage:
+    """Turn a stage of the specification into one of the runner; imports its handler's module."""
+    return Stage(
+        name=stage["name"],
+        handler=load_handler(stage["handler"]),
+        executor=stage["executor"],
+        start_method=stage.get("start_method"),
+        workers=stage["workers"],
+        parameters=stage["parameters"],
+        after=tuple(stage["after"]),
+        retain=stage["retain"],
+    )
+
+
+def list_tasks(tasks: int | Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Give one mapping of overrides a task; a bare number means that many tasks without any."""
+    return [{}] * tasks if isinstance(tasks, int) else tasks
+
+
+def main() -> None:
+    """Read the specification and run it; a lost worker ends the process at once with code 1."""
+    specification = json.load(sys.stdin)
+    try:
+        run_specification(specification, FileSink(Path(sys.argv[1])))
+    except WorkerLostError as error:
+        print(error, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
+        # Not sys.exit: that waits for tasks still being served, whose records are written already.
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

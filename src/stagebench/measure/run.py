@@ -1,0 +1,213 @@
+"""The supervisor of one run: starts it, samples it, times it out, reaps it, writes its folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench import store
+from stagebench.measure import process
+from stagebench.measure.environment import describe_noise, read_busy, read_environment
+from stagebench.measure.lock import measurement_lock
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+from stagebench.sampler.sampler import Sampler
+from stagebench.sampler.sweep import sweep_tree
+from stagebench.units import Seconds, to_nanoseconds
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """One run to be made: a treatment's specification and its place in the study."""
+
+    study: str
+    specification: Mapping[str, Any]
+    replicate: int
+    seed: int
+    block: int
+    position: int
+    rank: int
+    time_limit_s: Seconds
+
+
+class Exit(NamedTuple):
+    """How the measured process ended."""
+
+    exec_ns: int
+    exited_ns: int
+    exit_code: int
+    timed_out: bool
+    survivors: int
+    cpu_user_s: float
+    cpu_system_s: float
+
+
+def measure_run(request: RunRequest, target: Path) -> str:
+    """Make one run and write its folder to `target`; returns the run's status.
+
+    A run that fails or times out is a result like any other. Nothing is written when this process
+    is interrupted.
+    """
+    supervisor_started_ns = started_at_ns()
+    process.adopt_orphans()
+    environment = read_environment()
+    with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
+        started_at = datetime.now(UTC)
+        before = read_busy()
+        try:
+            exit_, sampler = supervise(request, folder)
+        finally:
+            process.kill_tree()
+        store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, sampler.processes())
+        status, detail = judge_run(folder, exit_, request.time_limit_s)
+        use = sampler.use()
+        own_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + use.cpu_s
+        run = {
+            "schema_version": store.SCHEMA_VERSION,
+            **describe_request(request),
+            "status": status,
+            "detail": detail,
+            "exit_code": exit_.exit_code,
+            "started_at": started_at.isoformat(),
+            "lock_wait_s": lock_wait_s,
+            "supervisor_started_ns": supervisor_started_ns,
+            "exec_ns": exit_.exec_ns,
+            "exited_ns": exit_.exited_ns,
+            "cpu_user_s": exit_.cpu_user_s,
+            "cpu_system_s": exit_.cpu_system_s,
+            "survivors": exit_.survivors,
+            "sampler": use._asdict(),
+            "environment": environment,
+            "noise": describe_noise(before, read_busy(), own_cpu_s),
+            "supervisor_ended_ns": time.monotonic_ns(),
+        }
+        store.write_json(folder / store.RUN_FILE, run)
+    return status
+
+
+def describe_request(request: RunRequest) -> dict[str, Any]:
+    """Give the part of a run's record that was known before it was made."""
+    return {
+        "study": request.study,
+        "experiment": request.specification["experiment"],
+        "treatment": request.specification["treatment"],
+        "replicate": request.replicate,
+        "seed": request.seed,
+        "block": request.block,
+        "position": request.position,
+        "rank": request.rank,
+        "time_limit_s": request.time_limit_s,
+        "specification": request.specification,
+    }
+
+
+def supervise(request: RunRequest, folder: Path) -> tuple[Exit, Sampler]:
+    """Start the measured process, sample its tree until it exits, and end what it leaves."""
+    settings = request.specification["process"]
+    environment = process.measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
+    cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    exec_ns = time.monotonic_ns()
+    main = process.start_main(
+        store.canonical_json(request.specification),
+        folder,
+        folder / store.OUTPUT_FILE,
+        environment,
+    )
+    with (
+        store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
+        store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
+    ):
+        sampler = Sampler(
+            main.pid,
+            to_nanoseconds(request.specification["sampler"]["interval_s"]),
+            lambda: sweep_tree(os.getpid()),
+            sweeps.write,
+            samples.write,
+        )
+        timed_out = sample_until_exit(main, sampler, exec_ns + to_nanoseconds(request.time_limit_s))
+    exited_ns = time.monotonic_ns()
+    if timed_out:
+        main.kill()
+    exit_code = main.wait()
+    survivors = process.end_tree()
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    exit_ = Exit(
+        exec_ns=exec_ns,
+        exited_ns=exited_ns,
+        exit_code=exit_code,
+        timed_out=timed_out,
+        survivors=survivors,
+        cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
+        cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+    )
+    return exit_, sampler
+
+
+def sample_until_exit(main: subprocess.Popen[bytes], sampler: Sampler, deadline_ns: int) -> bool:
+    """Sweep at each due time until main exits; True when the deadline came first."""
+    descriptor = os.pidfd_open(main.pid)
+    try:
+        while True:
+            now_ns = time.monotonic_ns()
+            if now_ns >= deadline_ns:
+                return True
+            if process.wait_readable(descriptor, (min(sampler.due_ns, deadline_ns) - now_ns) / 1e9):
+                return False
+            if time.monotonic_ns() >= sampler.due_ns:
+                sampler.take()
+    finally:
+        os.close(descriptor)
+
+
+def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, str]:
+    """Tell a run's status from what it left, and say in a few words why it is not ok."""
+    if exit_.timed_out:
+        return "timed_out", f"still running after the time limit of {time_limit_s:g} s"
+    statuses = read_statuses(folder)
+    if "lost" in statuses:
+        return "worker_lost", last_line(folder / store.OUTPUT_FILE)
+    if exit_.exit_code:
+        return "crashed", f"exit code {exit_.exit_code}; {last_line(folder / store.OUTPUT_FILE)}"
+    failed = len(statuses) - statuses.count("ok")
+    if failed:
+        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
+    return "ok", ""
+
+
+def read_statuses(folder: Path) -> list[str]:
+    """Read the status column of the task records alone: there may be very many."""
+    try:
+        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
+            return [row["status"] for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
+def last_line(path: Path) -> str:
+    """Give the last line that the measured process printed: an uncaught error ends with it."""
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+def started_at_ns() -> int:
+    """Give the moment at which this process was started, on the monotonic clock, to a tick."""
+    fields = _read_stat().rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
+    since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns() - to_nanoseconds(since_boot_s - started_s)
+
+
+def _read_stat() -> str:
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - no Path needed
+        return file.read()

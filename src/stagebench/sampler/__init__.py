@@ -1,0 +1,1 @@
+"""The memory sampler: sweeps over a process tree, read from /proc."""
