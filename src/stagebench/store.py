@@ -158,8 +158,8 @@ def write_text(path: Path, text: str) -> None:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Give a fresh folder beside `target` that replaces it when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
@@ -168,6 +168,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what writers of `target` left that were killed: their process is no more."""
+    for partial in target.parent.glob(f".{target.name}.*.partial"):
+        writer = partial.name.split(".")[-2]
+        if not os.path.exists(f"/proc/{writer}") or writer == str(os.getpid()):  # noqa: PTH110 - one stat
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -131,6 +131,4 @@ def reap() -> bool:
 
 
 def _die_with_parent() -> None:
-    _libc.prctl(INHERITED_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
-
-PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

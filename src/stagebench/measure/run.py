@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import resource
+import signal
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from stagebench import store
 from stagebench.measure import process
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TaskRecord
 from stagebench.sampler.sampler import Sampler
 from stagebench.sampler.sweep import sweep_tree
 from stagebench.units import Seconds, to_nanoseconds
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping
     from pathlib import Path
+
+UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
+"""The line of a traceback that names the error; warnings of exiting helpers may follow it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,8 @@ def measure_run(request: RunRequest, target: Path) -> str:
     is interrupted.
     """
     supervisor_started_ns = started_at_ns()
+    # Asked to end, end as on Ctrl-C: with the tree killed and no folder written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
@@ -176,9 +183,9 @@ def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, st
         return "timed_out", f"still running after the time limit of {time_limit_s:g} s"
     statuses = read_statuses(folder)
     if "lost" in statuses:
-        return "worker_lost", last_line(folder / store.OUTPUT_FILE)
+        return "worker_lost", describe_loss(folder)
     if exit_.exit_code:
-        return "crashed", f"exit code {exit_.exit_code}; {last_line(folder / store.OUTPUT_FILE)}"
+        return "crashed", f"exit code {exit_.exit_code}; {last_words(folder)}"
     failed = len(statuses) - statuses.count("ok")
     if failed:
         return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
@@ -194,10 +201,19 @@ def read_statuses(folder: Path) -> list[str]:
         return []
 
 
-def last_line(path: Path) -> str:
-    """Give the last line that the measured process printed: an uncaught error ends with it."""
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no output"
+def describe_loss(folder: Path) -> str:
+    """Say which stage lost a worker, in the words of its first lost task."""
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    lost = next(task for task in tasks if task.status == "lost")
+    return f"stage {lost.stage!r}: {lost.error}"
+
+
+def last_words(folder: Path) -> str:
+    """Give the last error that the measured process printed, or else its last line."""
+    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+    lines = output.strip().splitlines()
+    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
+    return (errors or lines or ["no output"])[-1]
 
 
 def started_at_ns() -> int:

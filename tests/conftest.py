@@ -1,0 +1,76 @@
+"""Real runs for the tests: a specification, and a module that the measured process preloads."""
+
+import copy
+
+import pytest
+
+from stagebench import store
+from stagebench.measure.run import RunRequest, measure_run
+
+SPECIFICATION = {
+    "protocol": store.PROTOCOL,
+    "experiment": "memory",
+    "treatment": "t1",
+    "factors": {},
+    "stages": [
+        {
+            "name": "work",
+            "handler": "payload",
+            "source": "",
+            "executor": "thread",
+            "workers": 1,
+            "retain": False,
+            "parameters": {"size_mib": 1, "delay_s": 0.01},
+            "after": [],
+        }
+    ],
+    "tasks": 2,
+    "sampler": {"interval_s": 0.01},
+    "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
+    "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
+}
+
+
+@pytest.fixture
+def specify(tmp_path):
+    """Give a specification with changes of its only stage, its process and other keys.
+
+    `program` becomes a module that the measured process imports before the workflow starts.
+    """
+
+    def make(stage=None, process=None, program=None, **others):
+        specification = copy.deepcopy(SPECIFICATION) | others
+        specification["stages"][0] |= stage or {}
+        specification["process"] |= process or {}
+        if program is not None:
+            (tmp_path / "preloaded.py").write_text(program)
+            specification["process"]["preload"] = ["preloaded"]
+            specification["process"]["environment"]["PYTHONPATH"] = str(tmp_path)
+        return specification
+
+    return make
+
+
+def request_for(specification, time_limit_s=60.0):
+    return RunRequest(
+        study="tests",
+        specification=specification,
+        replicate=1,
+        seed=3,
+        block=1,
+        position=4,
+        rank=5,
+        time_limit_s=time_limit_s,
+    )
+
+
+@pytest.fixture
+def measure(tmp_path):
+    """Measure a specification here, in this process; gives the run folder."""
+
+    def make(specification, time_limit_s=60.0):
+        folder = tmp_path / "raw" / "r1"
+        measure_run(request_for(specification, time_limit_s), folder)
+        return folder
+
+    return make

@@ -1,0 +1,48 @@
+import inspect
+import pickle
+
+import pytest
+
+from stagebench.errors import WorkflowError
+from stagebench.handlers.bounds import Bounds
+from stagebench.handlers.registry import HANDLERS, load_handler, memory_need, source_hash
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_every_handler_can_travel_is_documented_and_takes_named_typed_parameters(name):
+    handler = load_handler(name)
+    assert pickle.loads(pickle.dumps(handler)) is handler  # noqa: S301 - our own pickle
+    assert handler.__name__ == name
+    for parameter in inspect.signature(handler).parameters.values():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.annotation is not inspect.Parameter.empty
+        assert parameter.name in handler.__doc__ or parameter.name == "elements"
+
+
+def test_an_unknown_handler_is_named_with_the_closest_one():
+    with pytest.raises(WorkflowError, match=r"'downlaod'.*did you mean 'download'"):
+        load_handler("downlaod")
+
+
+def test_the_hash_is_of_the_handlers_own_source():
+    hashes = {source_hash(name) for name in HANDLERS}
+    assert len(hashes) == len(HANDLERS)
+    assert all(len(text) == 12 and int(text, 16) >= 0 for text in hashes)
+
+
+def test_the_need_of_memory_follows_the_parameters():
+    assert memory_need("sum_squares_native", {"elements": 50_000_000}).working_bytes == 1.6e9
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside", "text"),
+    [
+        (Bounds(above=0), [0.1], [0, -1], "> 0"),
+        (Bounds(at_least=1), [1, 2], [0], ">= 1"),
+        (Bounds(at_least=0, at_most=1), [0, 1], [-0.1, 1.1], ">= 0 and <= 1"),
+    ],
+)
+def test_bounds_allow_what_they_say(bounds, inside, outside, text):
+    assert all(bounds.allows(value) for value in inside)
+    assert not any(bounds.allows(value) for value in outside)
+    assert str(bounds) == text

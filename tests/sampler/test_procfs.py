@@ -1,0 +1,87 @@
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from stagebench.sampler.procfs import (
+    Vanished,
+    parse_smaps_rollup,
+    read_children,
+    read_command,
+    read_memory,
+)
+
+ROLLUP = b"""\
+55d0c0a00000-7ffd1c5f2000 ---p 00000000 00:00 0                          [rollup]
+Rss:               13516 kB
+Pss:               12528 kB
+Pss_Dirty:          6000 kB
+Pss_Anon:           5900 kB
+Pss_File:           6628 kB
+Pss_Shmem:             0 kB
+Shared_Clean:       1000 kB
+Shared_Dirty:          0 kB
+Private_Clean:      6500 kB
+Private_Dirty:      6016 kB
+Referenced:        13516 kB
+Anonymous:          5900 kB
+Private_Hugetlb:    2048 kB
+Swap:                  0 kB
+"""
+
+
+def test_a_rollup_is_read_in_bytes_and_uss_sums_the_private_parts():
+    memory = parse_smaps_rollup(ROLLUP)
+    assert memory.rss_bytes == 13516 * 1024
+    assert memory.pss_bytes == 12528 * 1024
+    assert memory.anon_bytes == 5900 * 1024
+    assert memory.uss_bytes == (6500 + 6016 + 2048) * 1024
+
+
+def test_a_process_without_a_memory_map_counts_as_ended():
+    with pytest.raises(Vanished):
+        parse_smaps_rollup(b"")
+
+
+def test_known_memory_of_this_process_is_seen():
+    before = read_memory(os.getpid())
+    block = bytearray(os.urandom(1024)) * (64 * 1024)
+    after = read_memory(os.getpid())
+    for name in ("pss_bytes", "uss_bytes", "rss_bytes", "anon_bytes"):
+        grown = getattr(after, name) - getattr(before, name)
+        assert grown == pytest.approx(len(block), rel=0.05)
+
+
+def test_a_child_forked_by_a_thread_is_found_under_its_process():
+    started = []
+
+    def start():
+        started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    try:
+        assert started[0].pid in read_children(os.getpid())
+        assert read_command(started[0].pid) == f"{sys.executable} -c input()"
+    finally:
+        started[0].communicate()
+
+
+def test_a_process_that_has_ended_has_no_children_no_command_and_no_memory():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert read_children(child.pid) == []
+    assert read_command(child.pid) == ""
+    with pytest.raises(Vanished):
+        read_memory(child.pid)
+
+
+def test_a_zombie_has_no_memory():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(Vanished):
+        read_memory(child.pid)
+    child.wait()

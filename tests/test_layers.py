@@ -1,0 +1,98 @@
+"""One-way imports: by the source, and by what a measured process really holds."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import stagebench
+from stagebench import store
+
+SOURCE = Path(stagebench.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+
+GROUND = {"errors", "units", "records"}
+MAY_IMPORT = {
+    "__init__": set(),
+    "errors": set(),
+    "units": set(),
+    "records": set(),
+    "store": GROUND,
+    "tables": {*GROUND, "store", "pandas"},
+    "handlers": {*GROUND, "handlers"},
+    "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
+    "runner": {*GROUND, "runner"},
+    "sampler": {*GROUND, "sampler"},
+    "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
+    "measure.main": {*GROUND, "runner", "handlers", "store"},
+    "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
+    "analyse": {*GROUND, "store", "tables", "analyse", "pandas", "numpy", "scipy"},
+    "present": {
+        *{"errors", "units", "store", "tables", "present"},
+        *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markdown_it"},
+    },
+}
+EVERYTHING = {"__main__", "cli"}
+
+
+def module_name(path):
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+def allowed_for(name):
+    package = name.split(".")[0]
+    return MAY_IMPORT.get(name, MAY_IMPORT.get(package))
+
+
+def imported_by(path):
+    """Names of our packages ("" for the root one) and of others that a file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module]
+            if node.module == "stagebench":
+                names = [f"stagebench.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "stagebench":
+                yield "" if rest == "__version__" else rest.split(".")[0]
+            elif top not in sys.stdlib_module_names:
+                yield top
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_module_imports_from_the_rows_above_it_only(path):
+    name = module_name(path)
+    if name in EVERYTHING:
+        return
+    allowed = allowed_for(name)
+    assert allowed is not None, f"{name} is in no layer"
+    assert set(imported_by(path)) <= allowed
+
+
+def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
+    specify, measure, tmp_path
+):
+    listing = tmp_path / "modules.txt"
+    program = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: open({str(listing)!r}, 'w').write('\\n'.join(sys.modules)))\n"
+    )
+    folder = measure(specify(program=program))
+    assert store.read_run(folder)["status"] == "ok"
+    modules = set(listing.read_text().split())
+    ours = {name.removeprefix("stagebench.") for name in modules if name.startswith("stagebench.")}
+    assert ours == {
+        *GROUND - {"units"},
+        *{"store", "measure", "measure.main", "handlers", "handlers.registry", "handlers.bounds"},
+        *{"handlers.payload", "runner", "runner.workflow", "runner.stage", "runner.queues"},
+        *{"runner.executors", "runner.worker"},
+    } - {"measure.main"}  # it is __main__
+    foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
+    # The interpreter's own start-up may bring editable-install finders of other packages.
+    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "yaml", "jsonschema", "scipy"}
+    assert "concurrent.futures.process" not in modules

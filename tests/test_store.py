@@ -1,0 +1,123 @@
+import threading
+from dataclasses import replace
+
+import pytest
+
+from stagebench import store
+from stagebench.errors import StoreError
+from stagebench.records import EventRecord, TaskRecord
+
+TASK = TaskRecord(
+    task=3,
+    stage="work",
+    status="failed",
+    submitted_ns=1,
+    started_ns=2,
+    finished_ns=3,
+    received_ns=4,
+    cpu_ns=0,
+    pid=10,
+    thread_id=11,
+    error='Traceback, "quoted"\n  line\r\\n end\\',
+)
+UNSERVED = replace(TASK, status="skipped", started_ns=None, pid=None, error=None)
+
+
+def test_records_come_back_as_they_were_missing_ones_too(tmp_path):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [TASK, UNSERVED])
+    assert store.read_records(path, TaskRecord) == [TASK, UNSERVED]
+
+
+def test_every_record_is_one_line_and_on_disk_when_written(tmp_path):
+    path = tmp_path / "tasks.csv"
+    with store.RecordWriter(path, TaskRecord) as writer:
+        writer.write(TASK)
+        assert path.read_text().count("\n") == 2
+        assert store.read_records(path, TaskRecord) == [TASK]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_a_line_that_was_cut_off_is_dropped(tmp_path, cut):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [TASK, UNSERVED])
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert store.read_records(path, TaskRecord) == [TASK]
+
+
+def test_writers_in_several_threads_do_not_mix_lines(tmp_path):
+    path = tmp_path / "tasks.csv"
+    with store.RecordWriter(path, TaskRecord) as writer:
+        threads = [
+            threading.Thread(target=lambda: [writer.write(TASK) for _ in range(200)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert store.read_records(path, TaskRecord) == [TASK] * 800
+
+
+def test_a_file_of_other_columns_or_none_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "tasks.csv"
+    with pytest.raises(StoreError, match=r"tasks\.csv: cannot be read"):
+        store.read_records(path, TaskRecord)
+    store.write_records(path, TaskRecord, [TASK])
+    with pytest.raises(StoreError, match=r"tasks\.csv: columns are .*expected \['event'"):
+        store.read_records(path, EventRecord)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not whole JSON"),
+        ("[]", "schema_version is None"),
+        ('{"schema_version": 999}', "999.*this program reads"),
+    ],
+)
+def test_a_run_that_is_cut_off_or_of_another_version_is_refused(tmp_path, text, words):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(StoreError, match=words):
+        store.read_run(tmp_path)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a" / "r1"
+
+    def fill(fail):
+        with store.atomic_folder(target) as folder:
+            (folder / "new").write_text("x")
+            assert not (target / "new").exists()
+            if fail:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(fail=True)
+    assert list(target.parent.iterdir()) == []
+    fill(fail=False)
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_folder_that_is_replaced_keeps_nothing_of_the_old_one(tmp_path):
+    target = tmp_path / "r1"
+    target.mkdir()
+    (target / "old").write_text("x")
+    with store.atomic_folder(target) as folder:
+        (folder / "new").write_text("x")
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "plan.json"
+    store.write_json(path, {"a": 1})
+    with pytest.raises(UnicodeEncodeError):
+        store.write_text(path, "\ud800")
+    assert store.read_json(path) == {"a": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_equal_values_have_one_canonical_text():
+    assert store.canonical_json({"b": 1, "a": [True, None]}) == '{"a":[true,null],"b":1}'
+    with pytest.raises(ValueError, match="Out of range"):
+        store.canonical_json(float("nan"))
