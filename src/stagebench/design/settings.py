@@ -1,0 +1,92 @@
+"""Checks of each treatment's settings: what the template says once its levels are put in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stagebench.design.grid import build_treatment, expand_grid
+from stagebench.design.ids import treatment_id
+from stagebench.design.placeholders import substitute
+from stagebench.design.plain import repair
+from stagebench.design.problems import Path, Problem, problem, some
+from stagebench.design.schema import find_piece_problems
+from stagebench.design.specification import LONGEST
+from stagebench.design.stages import find_stages_problems, find_tasks_problems
+from stagebench.store import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stagebench.design.study import Experiment, Factors
+
+
+def find_settings_problems(experiment: Experiment, path: Path, stages_path: Path) -> list[Problem]:
+    """Check every treatment of an experiment that has no other problem.
+
+    `path` and `stages_path` lead to the experiment and to its workflow's stages. What many
+    treatments share is told once.
+    """
+    grid = expand_grid(experiment)
+    found = list(_find_shared_problems(experiment, path, stages_path, grid))
+    return found or list(_find_long_specifications(experiment, path, grid))
+
+
+def _find_shared_problems(
+    experiment: Experiment, path: Path, stages_path: Path, grid: list[Factors]
+) -> Iterator[Problem]:
+    shared: dict[Problem, list[str]] = {}
+    check = _SettingsCheck()
+    for factors in grid:
+        for found in check.find_problems(experiment.template, factors):
+            ids = shared.setdefault(found, [])
+            ids.append(treatment_id(factors, experiment.factors))
+    for found, ids in shared.items():
+        inside = found.path[0] == "stages"
+        place = (*stages_path, *found.path[1:]) if inside else (*path, *found.path)
+        where = f" (in {some(ids)})" if len(ids) < len(grid) else ""
+        yield problem(place, found.text + where)
+
+
+class _SettingsCheck:
+    """Checks settings, each different piece of them once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, str], list[Problem]] = {}
+
+    def find_problems(self, template: Any, factors: Factors) -> list[Problem]:  # noqa: ANN401 - JSON
+        """Check one treatment; places start at the template."""
+        settings, found = substitute(template, factors, ())
+        open_places = {p.path for p in found}
+        broken = [p for p in self._find_broken_pieces(settings) if p.path not in open_places]
+        settings = repair(settings, [*found, *broken])
+        stages, tasks = settings["stages"], settings["tasks"]
+        meant = [
+            *find_stages_problems(stages, ("stages",)),
+            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",)),
+        ]
+        return list(dict.fromkeys([*found, *broken, *meant]))
+
+    def _find_broken_pieces(self, settings: dict[str, Any]) -> Iterator[Problem]:
+        for index, stage in enumerate(settings["stages"]):
+            yield from self._check_piece("stage", stage, ("stages", index))
+        others = {key: value for key, value in settings.items() if key != "stages"}
+        yield from self._check_piece("settings", others, ())
+
+    def _check_piece(self, piece: str, value: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - JSON
+        key = (path, canonical_json(value))
+        if key not in self._known:
+            self._known[key] = find_piece_problems(piece, value, path)
+        return self._known[key]
+
+
+def _find_long_specifications(
+    experiment: Experiment, path: Path, grid: list[Factors]
+) -> Iterator[Problem]:
+    sizes = {}
+    for factors in grid:
+        treatment = build_treatment(experiment, factors)
+        sizes[treatment.id] = len(canonical_json(treatment.specification))
+    long = [name for name, size in sizes.items() if size > LONGEST]
+    if long:
+        text = f"the specification has up to {max(sizes.values()):,} characters as JSON"
+        yield problem(path, f"{text}; allowed: {LONGEST:,} (in {some(long)})")

@@ -1,0 +1,86 @@
+"""What a checked config means: frozen values that the other steps of the design work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Level: TypeAlias = "str | int | float | bool | list[Any] | None"
+"""One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
+
+Factors: TypeAlias = "dict[str, Level]"
+"""One level for each factor that applies, in the order in which the factors are declared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """A named variable of an experiment.
+
+    `when`: the levels of other factors under which it applies. `tags`: text of a level → its word
+    in treatment ids.
+    """
+
+    name: str
+    levels: tuple[Level, ...]
+    when: Mapping[str, tuple[Level, ...]]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A named grid over one workflow.
+
+    `template` is the specification's variable part (stages, tasks, sampler, linger, process) with
+    the placeholders still in it; `exclude` gives, for each entry, the levels that it names.
+    """
+
+    name: str
+    workflow: str
+    template: Mapping[str, Any]
+    factors: tuple[Factor, ...]
+    exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
+    include: tuple[Factors, ...]
+    baseline: Mapping[str, tuple[Level, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A checked config; made by `config.check_config` alone."""
+
+    name: str
+    seed: int
+    replicates: int
+    time_limit_s: float
+    reference: str | None
+    allow_insufficient_memory: bool
+    experiments: tuple[Experiment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """One level of each factor that applies, with the full specification of its runs."""
+
+    experiment: str
+    id: str
+    factors: Factors
+    specification: dict[str, Any]
+    estimated_memory_bytes: int
+    baseline: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One replicate of a treatment and its place in the study.
+
+    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0.
+    """
+
+    experiment: str
+    treatment: str
+    replicate: int
+    block: int
+    position: int
+    rank: int

@@ -1,0 +1,231 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stagebench.design.config import check_config, load_config
+from stagebench.design.grid import expand_treatments
+from stagebench.design.plan import make_plan
+from stagebench.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("seed", "seed"),
+        ("workflows.0.name", "workflows[0].name"),
+        ("workflows.0.stages.0.handler", "workflows[0].stages[0].handler"),
+        ("workflows.0.stages.0.workers", "workflows[0].stages[0].workers"),
+        ("experiments.0.workflow", "experiments[0].workflow"),
+        ("experiments.0.tasks", "experiments[0].tasks"),
+    ],
+)
+def test_a_missing_key_is_told_with_what_it_should_hold(make_config, path, place):
+    config = make_config()
+    *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    parent = config
+    for part in above:
+        parent = parent[part]
+    del parent[last]
+
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+
+    assert any(p.startswith(f"{place}: missing; allowed: ") for p in caught.value.problems)
+
+
+def test_problems_of_every_kind_are_told_together_in_the_order_of_the_config(find_problems):
+    problems = find_problems(
+        {
+            "seed": "x",
+            "workflows.0.stages.0.handler": "downlaod",
+            "workflows.0.stages.0.worker": 1,
+            "experiments.0.sampler": {"interval": 1},
+            "experiments.0.factors.logic.tags": {"numy": "x"},
+            "experiments.0.baseline.workers": 9,
+        }
+    )
+
+    assert [problem.split(":")[0] for problem in problems] == [
+        "seed",
+        "workflows[0].stages[0].handler",
+        "workflows[0].stages[0].worker",
+        "experiments[0].factors.logic.tags.numy",
+        "experiments[0].baseline.workers",
+        "experiments[0].sampler.interval",
+    ]
+
+
+def test_a_broken_stage_does_not_hide_a_wrong_baseline(find_problems):
+    problems = find_problems(
+        {
+            "workflows.0.stages.0.workers": "many",
+            "experiments.0.baseline": {"executor": "process"},
+        }
+    )
+
+    assert [p.split(":")[0] for p in problems] == [
+        "workflows[0].stages[0].workers",
+        "experiments[0].baseline",
+    ]
+
+
+def test_a_problem_of_a_shared_workflow_is_told_once(make_config):
+    config = make_config({"workflows.0.stages.0.parameters.latency": 1})
+    config["experiments"].append({**config["experiments"][0], "name": "again"})
+
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("config", [[], "text", None, 3])
+def test_what_is_no_mapping_is_refused(config):
+    with pytest.raises(ConfigError, match=r"the config: .* is not allowed; allowed: a mapping"):
+        check_config(config)
+
+
+def test_an_alias_bomb_is_refused():
+    bomb = ["x"] * 10
+    for _ in range(9):
+        bomb = [bomb] * 10
+
+    with pytest.raises(ConfigError, match="too large"):
+        check_config({"study": bomb})
+
+
+def test_a_config_that_holds_itself_is_refused(make_config):
+    config = make_config()
+    config["workflows"][0]["stages"][0]["parameters"]["self"] = config
+
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        check_config(config)
+
+
+def test_a_config_is_left_as_it_was_given(make_config):
+    config = make_config({"seed": "x"})
+
+    with pytest.raises(ConfigError):
+        check_config(config)
+
+    assert config == make_config({"seed": "x"})
+
+
+def test_nothing_in_a_config_is_evaluated(make_study):
+    text = "{workers}__import__('os').system('false') $(false) $HOME %(x)s"
+    study = make_study({"experiments.0.process": {"environment": {"A": text}}})
+
+    specification = expand_treatments(study)[0].specification
+
+    assert specification["process"]["environment"]["A"] == "1" + text.removeprefix("{workers}")
+
+
+def test_a_study_has_its_defaults(make_study):
+    study = make_study()
+
+    assert (study.reference, study.allow_insufficient_memory) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_a_shipped_study_is_right(path):
+    config = load_config(path)
+    if "experiments" not in config:
+        pytest.skip("not a study")
+
+    assert expand_treatments(check_config(config))
+
+
+def test_the_study_of_the_documentation_is_what_it_says():
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    example = text.partition("## A whole study\n\n```yaml\n")[2].partition("```")[0]
+
+    plan = make_plan(check_config(yaml.safe_load(example)))
+
+    ids = plan["experiments"][0]["treatments"]
+    assert (len(ids), ids[0], ids[-1], len(plan["runs"])) == (18, "t1", "p4-spawn-numpy", 90)
+
+
+# One place of a right config is damaged: the answer is a study or a ConfigError, never a crash.
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2.5,
+    "{workers}",
+    "{}",
+    "x-{start_method}",
+    "unknown",
+    [None],
+    ["{executor}"],
+    {},
+    {1: {"executor": None}},
+]
+
+
+def places(config, path=()):
+    """Yield the path of every value of a config."""
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+def put(config, path, value):
+    *above, last = path
+    for part in above:
+        config = config[part]
+    config[last] = value
+
+
+FULL = {
+    "reference": "x.csv",
+    "allow_insufficient_memory": False,
+    "experiments.0.tasks": [{"download": {"latency_ms": 1}}, {}],
+    "experiments.0.sampler": {"interval_s": 0.5},
+    "experiments.0.linger": {"before_start_s": 0.1},
+    "experiments.0.process": {"environment": {"A": "{workers}"}, "preload": ["json"], "cpus": [0]},
+    "experiments.0.exclude": [{"executor": "process", "workers": 2}],
+    "experiments.0.include": [{"workers": 3, "executor": "thread", "logic": "numpy"}],
+}
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_a_damaged_config_gives_a_study_or_all_its_problems(make_config, value):
+    config = make_config(FULL)
+    check_config(config)
+    told = 0
+    for path in places(config):
+        damaged = copy.deepcopy(config)
+        put(damaged, path, value)
+        try:
+            make_plan(check_config(damaged))
+        except ConfigError:
+            told += 1
+
+    assert told > 0
+
+
+def test_a_config_without_one_of_its_keys_gives_a_study_or_all_its_problems(make_config):
+    config = make_config(FULL)
+    told = 0
+    for path in places(config):
+        damaged = copy.deepcopy(config)
+        *above, last = path
+        parent = damaged
+        for part in above:
+            parent = parent[part]
+        del parent[last]
+        try:
+            make_plan(check_config(damaged))
+        except ConfigError:
+            told += 1
+
+    assert told > 0

@@ -1,0 +1,133 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stagebench.design.grid import expand_treatments
+from stagebench.design.memory import check_memory, estimate_memory, machine_memory_bytes
+from stagebench.errors import ConfigError
+from stagebench.units import GIB, MIB
+
+
+def stage(**changes):
+    return {
+        "name": "work",
+        "handler": "payload",
+        "workers": 2,
+        "retain": False,
+        "parameters": {"size_mib": 10.0},
+    } | changes
+
+
+def estimate(*stages, tasks=4):
+    return estimate_memory({"stages": stages, "tasks": tasks})
+
+
+def test_a_stage_needs_what_its_workers_need_at_once():
+    assert estimate(stage(workers=3)) == 30 * MIB
+
+
+def test_retained_results_are_counted_for_every_task():
+    assert estimate(stage(workers=3, retain=True)) == (30 + 40) * MIB
+
+
+def test_stages_add_up():
+    assert estimate(stage(), stage(name="other", workers=1)) == 30 * MIB
+
+
+def test_no_more_workers_are_busy_than_there_are_tasks():
+    assert estimate(stage(workers=100), tasks=4) == 40 * MIB
+
+
+def test_of_tasks_that_differ_the_largest_counts():
+    tasks = [{"work": {"size_mib": 1}}, {"work": {"size_mib": 50}}, {}]
+
+    assert estimate(stage(), tasks=tasks) == 100 * MIB
+
+
+def test_five_native_workers_of_the_published_study_need_8_gb():
+    native = stage(handler="sum_squares_native", workers=5, parameters={"elements": 50_000_000})
+
+    assert estimate(native, tasks=20) == 8_000_000_000
+
+
+@pytest.fixture
+def treatments(make_study):
+    """Two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
+    first, second = expand_treatments(make_study())[:2]
+    return (
+        replace(first, id="t1", estimated_memory_bytes=GIB),
+        replace(second, id="t2", estimated_memory_bytes=3 * GIB),
+    )
+
+
+def test_a_treatment_beyond_the_machine_is_refused_with_the_numbers(treatments):
+    with pytest.raises(ConfigError) as caught:
+        check_memory(treatments, 2 * GIB, allow=False)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "runtime/t2: needs about 3 GiB of memory, this machine has 2 GiB; make it smaller,"
+    )
+    assert "allow_insufficient_memory: true" in problem
+
+
+def test_every_treatment_beyond_the_machine_is_named(treatments):
+    with pytest.raises(ConfigError) as caught:
+        check_memory(treatments, GIB - 1, allow=False)
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "runtime/t1",
+        "runtime/t2",
+    ]
+
+
+def test_what_just_fits_is_not_refused(treatments):
+    check_memory(treatments, 3 * GIB, allow=False)
+
+
+def test_a_study_may_allow_it(treatments):
+    check_memory(treatments, 1, allow=True)
+
+
+@pytest.fixture
+def cgroups(tmp_path):
+    """Make the files of a cgroup /a/b, with limits of a and of b."""
+
+    def make(limits, membership="0::/a/b\n"):
+        (tmp_path / "membership").write_text(membership)
+        for folder, text in limits.items():
+            (tmp_path / "tree" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "tree" / folder / "memory.max").write_text(text)
+        return tmp_path / "membership", tmp_path / "tree"
+
+    return make
+
+
+MACHINE = machine_memory_bytes(cgroups=Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"a/b": "1000\n"}, 1000),
+        ({"a": "2000\n", "a/b": "max\n"}, 2000),
+        ({"a": "500\n", "a/b": "1000\n"}, 500),
+        ({"a/b": "max\n"}, MACHINE),
+        ({"a/b": f"{2**62}\n"}, MACHINE),
+        ({}, MACHINE),
+    ],
+    ids=["own", "parent's", "the lower", "none", "above the machine", "no files"],
+)
+def test_the_lowest_limit_counts(cgroups, limits, expected):
+    assert machine_memory_bytes(*cgroups(limits)) == expected
+
+
+def test_limits_of_other_cgroup_versions_are_not_read(cgroups):
+    files = cgroups({"a/b": "1000\n"}, membership="4:memory:/a/b\n")
+
+    assert machine_memory_bytes(*files) == MACHINE
+
+
+def test_a_machine_without_cgroups_has_all_its_memory(tmp_path):
+    assert machine_memory_bytes(tmp_path / "none", tmp_path) == MACHINE

@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stagebench.design.config import check_config, load_config
+from stagebench.design.plan import format_plan, make_plan
+
+CONFIGS = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture(params=["config.yaml", "published.yaml", "smoke.yaml"])
+def shipped_plan(request):
+    return make_plan(check_config(load_config(CONFIGS / request.param)))
+
+
+def test_a_plan_is_plain_json(shipped_plan):
+    assert json.loads(json.dumps(shipped_plan, allow_nan=False)) == shipped_plan
+
+
+def test_every_run_has_its_treatment_in_the_plan(shipped_plan):
+    keys = {f"{run['experiment']}/{run['treatment']}" for run in shipped_plan["runs"]}
+
+    assert keys == shipped_plan["treatments"].keys()
+
+
+def test_every_experiment_has_its_baseline_among_its_treatments(shipped_plan):
+    for experiment in shipped_plan["experiments"]:
+        marked = [
+            t
+            for t in experiment["treatments"]
+            if shipped_plan["treatments"][f"{experiment['name']}/{t}"]["baseline"]
+        ]
+        assert marked == [experiment["baseline"]]
+
+
+def test_the_default_study_has_36_treatments_in_108_runs():
+    plan = make_plan(check_config(load_config(CONFIGS / "config.yaml")))
+
+    assert (len(plan["treatments"]), len(plan["runs"])) == (36, 108)
+    assert [len(e["treatments"]) for e in plan["experiments"]] == [18, 18]
+    assert plan["reference"] == "published.csv"
+
+
+def test_the_smoke_study_is_small_and_has_every_start_method():
+    plan = make_plan(check_config(load_config(CONFIGS / "smoke.yaml")))
+
+    assert len(plan["runs"]) <= 12
+    methods = {
+        stage.get("start_method", stage["executor"])
+        for treatment in plan["treatments"].values()
+        for stage in treatment["specification"]["stages"]
+    }
+    assert methods == {"thread", "fork", "forkserver", "spawn"}
+
+
+def test_levels_are_listed_in_the_order_of_the_config_and_included_ones_last(make_study):
+    plan = make_plan(
+        make_study(
+            {
+                "experiments.0.exclude": [{"executor": "thread", "workers": 2}],
+                "experiments.0.include": [{"workers": 9, "executor": "thread", "logic": "numpy"}],
+            }
+        )
+    )
+
+    assert plan["experiments"][0]["factors"] == {
+        "workers": [1, 2, 9],
+        "executor": ["thread", "process"],
+        "start_method": ["fork", "spawn"],
+        "logic": ["native", "numpy"],
+    }
+
+
+def test_a_plan_for_people_fits_80_columns_and_names_the_most_demanding(shipped_plan):
+    text = format_plan(shipped_plan)
+
+    assert max(map(len, text.splitlines())) <= 80
+    needs = {k: t["estimated_memory_bytes"] for k, t in shipped_plan["treatments"].items()}
+    assert f"({max(needs, key=needs.get)})" in text
+    assert f"{len(shipped_plan['runs'])} runs of {len(needs)} treatments" in text

@@ -1,0 +1,174 @@
+import pytest
+
+from stagebench.design.specification import LONGEST
+
+STAGE = "workflows.0.stages.1"
+RUNTIME = "experiments.0"
+
+# What is changed, to what; and the one problem that some treatments have.
+BAD = {
+    "no workers in some treatments": (
+        {f"{RUNTIME}.factors.workers": [0, 1]},
+        (
+            "workflows[0].stages[1].workers: 0 is not allowed; allowed: a whole number from 1 to"
+            " 1024"
+            " (in t0, t0-numpy, p0-fork and 3 more)"
+        ),
+    ),
+    "workers of another type": (
+        {f"{RUNTIME}.factors.workers": [1, "2"]},
+        (
+            'workflows[0].stages[1].workers: "2" is not allowed; allowed: a whole number from 1 to'
+            " 1024"
+        ),
+    ),
+    "an unknown start method": (
+        {f"{RUNTIME}.factors.start_method.levels": ["fork", "spwan"]},
+        (
+            'workflows[0].stages[1].start_method: "spwan" is not allowed; allowed: fork,'
+            " forkserver,"
+            " spawn (and no such key for threads); did you mean 'spawn'? (in p1-spwan,"
+        ),
+    ),
+    "an unknown executor": (
+        {
+            f"{RUNTIME}.factors.executor": ["thread", "proces"],
+            f"{RUNTIME}.factors.start_method.when": {"executor": "proces"},
+        },
+        (
+            'workflows[0].stages[1].executor: "proces" is not allowed; allowed: thread, process;'
+            " did you"
+            " mean 'process'? (in "
+        ),
+    ),
+    "an unknown handler": (
+        {f"{RUNTIME}.factors.logic": ["native", "numpi"]},
+        (
+            "workflows[0].stages[1].handler: unknown handler 'sum_squares_numpi'; did you mean"
+            " 'sum_squares_numpy'?; allowed: download, payload, sum_squares_native,"
+            " sum_squares_numpy"
+            " (in "
+        ),
+    ),
+    "a start method for threads": (
+        {
+            f"{RUNTIME}.factors.start_method": ["fork"],
+            f"{RUNTIME}.baseline.start_method": "fork",
+        },
+        (
+            'workflows[0].stages[1].start_method: "fork" is not allowed on a thread stage;'
+            " allowed: no"
+            " such key (in "
+        ),
+    ),
+    "a process without a start method": (
+        {f"{RUNTIME}.factors.start_method.when": {"executor": "process", "workers": 1}},
+        (
+            "workflows[0].stages[1].start_method: missing on a process stage; allowed: fork,"
+            " forkserver,"
+            " spawn (in "
+        ),
+    ),
+    "a gap in a text": (
+        {
+            f"{RUNTIME}.factors.logic.when": {"executor": "thread"},
+        },
+        (
+            "workflows[0].stages[1].handler: \"sum_squares_{logic}\": factor 'logic' does not"
+            " apply, so"
+            " the text has a gap (in "
+        ),
+    ),
+    "a required key whose factor does not apply": (
+        {
+            f"{RUNTIME}.factors.workers": {"levels": [1, 2], "when": {"executor": "thread"}},
+        },
+        "workflows[0].stages[1].workers: missing; allowed: a whole number from 1 to 1024 (in ",
+    ),
+    "a parameter out of bounds": (
+        {
+            f"{RUNTIME}.factors.elements": [0, 5],
+            f"{STAGE}.parameters.elements": "{elements}",
+            f"{RUNTIME}.baseline.elements": 5,
+        },
+        (
+            "workflows[0].stages[1].parameters.elements: 0 is not allowed; allowed: a whole number"
+            " >= 1"
+            " (in "
+        ),
+    ),
+    "a bad interval": (
+        {
+            f"{RUNTIME}.factors.interval": [0, 0.5],
+            f"{RUNTIME}.sampler": {"interval_s": "{interval}"},
+            f"{RUNTIME}.baseline.interval": 0.5,
+        },
+        (
+            "experiments[0].sampler.interval_s: 0 is not allowed; allowed: seconds from"
+            " 0.001 to 3600 (in "
+        ),
+    ),
+    "a bad number of tasks": (
+        {
+            f"{RUNTIME}.factors.tasks": [0, 1],
+            f"{RUNTIME}.tasks": "{tasks}",
+            f"{RUNTIME}.baseline.tasks": 1,
+        },
+        "experiments[0].tasks: 0 is not allowed; allowed: a whole number from 1 to 100000, or a",
+    ),
+    "a cycle in some treatments": (
+        {
+            f"{RUNTIME}.factors.first": ["download", "cpu_bound"],
+            f"{STAGE}.after": ["{first}"],
+            f"{RUNTIME}.baseline.first": "download",
+        },
+        (
+            "workflows[0].stages[1].after[0]: stage 'cpu_bound' waits for itself; allowed: other"
+            " stages"
+            " (in "
+        ),
+    ),
+    "a missing parameter": (
+        {f"{STAGE}.parameters": {}},
+        "workflows[0].stages[1].parameters.elements: missing; allowed: a whole number >= 1",
+    ),
+    "a parameter that one task lacks": (
+        {
+            f"{STAGE}.parameters": {},
+            f"{RUNTIME}.tasks": [{"cpu_bound": {"elements": 1}}, {"cpu_bound": {}}],
+        },
+        "experiments[0].tasks[1].cpu_bound.elements: missing; allowed: a whole number >= 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD)
+def test_what_some_treatments_have_wrong_is_told_once(find_problems, changes, expected):
+    problems = find_problems(changes)
+
+    assert len(problems) == 1
+    assert problems[0].startswith(expected)
+
+
+def test_what_every_treatment_has_wrong_names_no_treatment(find_problems):
+    (problem,) = find_problems({f"{STAGE}.parameters": {}})
+
+    assert "(in " not in problem
+
+
+def test_a_specification_too_long_for_a_command_line_is_refused(find_problems):
+    tasks = [{"cpu_bound": {"elements": 10**6 + i}} for i in range(4000)]
+
+    exclude = [{"executor": "process"}]
+    (problem,) = find_problems({f"{RUNTIME}.tasks": tasks, f"{RUNTIME}.exclude": exclude})
+
+    assert problem.startswith("experiments[0]: the specification has up to 1")
+    assert f"allowed: {LONGEST:,} (in t1, t1-numpy, t2 and 1 more)" in problem
+
+
+def test_single_tasks_may_give_what_a_stage_requires(make_study):
+    study = make_study(
+        {f"{STAGE}.parameters": {}, f"{RUNTIME}.tasks": [{"cpu_bound": {"elements": 1}}] * 2}
+    )
+
+    assert study.experiments[0].template["tasks"] == [{"cpu_bound": {"elements": 1}}] * 2
