@@ -13,8 +13,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .PHONY: study setup test lint lock clean
 
 study: $(READY)
+	$(BIN)/stagebench plan $(CONFIG)
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
-	@$(BIN)/stagebench report --config $(CONFIG)
 
 setup: $(READY)
 
@@ -34,7 +34,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/python -m stagebench.lint
+	$(BIN)/python workflow/lint.py
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \

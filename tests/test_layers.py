@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "analyse": {*GROUND, "store", "tables", "analyse", "pandas", "numpy", "scipy"},
     "present": {
         *{"errors", "units", "store", "tables", "present"},
-        *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markdown_it"},
+        *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }
 EVERYTHING = {"__main__", "cli"}

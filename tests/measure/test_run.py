@@ -283,3 +283,13 @@ def test_what_a_killed_supervisor_left_is_removed_by_the_next(specify, measure, 
     abandoned.mkdir(parents=True)
     measure(specify())
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["r1"]
+
+
+def test_a_child_that_the_supervisor_was_given_is_neither_sampled_nor_ended(specify, measure):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as given:
+        folder = measure(specify())
+        assert given.poll() is None
+        given.kill()
+    processes = store.read_records(folder / "processes.csv", ProcessRecord)
+    assert [process.role for process in processes] == ["main"]
+    assert store.read_run(folder)["survivors"] == 0

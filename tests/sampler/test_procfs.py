@@ -57,17 +57,17 @@ def test_known_memory_of_this_process_is_seen():
 def test_a_child_forked_by_a_thread_is_found_under_its_process():
     started = []
 
-    def start():
-        started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
-
-    thread = threading.Thread(target=start)
+    command = [sys.executable, "-c", "print(1, flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    thread = threading.Thread(target=lambda: started.append(subprocess.Popen(command, **pipes)))
     thread.start()
     thread.join()
-    try:
-        assert started[0].pid in read_children(os.getpid())
-        assert read_command(started[0].pid) == f"{sys.executable} -c input()"
-    finally:
-        started[0].communicate()
+    (child,) = started
+    # Not before it speaks: for a moment after exec the command line is empty.
+    assert child.stdout.readline() == b"1\n"
+    assert child.pid in read_children(os.getpid())
+    assert read_command(child.pid) == " ".join(command)
+    child.communicate(b"\n")
 
 
 def test_a_process_that_has_ended_has_no_children_no_command_and_no_memory():

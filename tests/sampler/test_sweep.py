@@ -48,3 +48,8 @@ def test_a_sweep_reads_a_real_grandchild():
     readings = [r for r in sweep.readings if child.pid in {r.pid, r.parent_pid}]
     assert len(readings) == 2
     assert all(r.memory.pss_bytes > 0 for r in readings)
+
+
+def test_strangers_and_what_is_below_them_are_left_out():
+    found = walk_tree(1, lambda pid: TREE.get(pid, []), frozenset({2}))
+    assert list(found) == [(3, 1)]

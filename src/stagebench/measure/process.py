@@ -42,9 +42,13 @@ GRACE_S = 0.5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every orphan below this process, so that all can be found and ended."""
+def adopt_orphans() -> frozenset[int]:
+    """Become the parent of every orphan below this process, so that all can be found and ended.
+
+    Returns the strangers: children that this process has already, which are none of the run's.
+    """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return frozenset(read_children(os.getpid()))
 
 
 def measured_environment(
@@ -96,38 +100,34 @@ def wait_readable(descriptor: int, timeout_s: Seconds) -> bool:
     return bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
 
 
-def end_tree() -> int:
+def end_tree(strangers: frozenset[int]) -> int:
     """Kill and reap everything below this process that does not end by itself soon.
 
     Returns how many had to be killed.
     """
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline:
-        if not reap():
+        if not reap(strangers):
             return 0
         time.sleep(0.001)
-    return kill_tree()
+    return kill_tree(strangers)
 
 
-def kill_tree() -> int:
+def kill_tree(strangers: frozenset[int]) -> int:
     """Kill and reap everything below this process; returns how many processes were killed."""
     killed: set[int] = set()
-    while reap():
-        for pid, _parent in walk_tree(os.getpid(), read_children):
+    while reap(strangers):
+        for pid, _parent in walk_tree(os.getpid(), read_children, strangers):
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
         time.sleep(0.001)
     return len(killed)
 
 
-def reap() -> bool:
-    """Collect every child that has ended; tells whether any child is left."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
+def reap(strangers: frozenset[int]) -> bool:
+    """Collect every child of the run that has ended; tells whether any is left."""
+    left = set(read_children(os.getpid())) - strangers
+    return bool(left) and not all(os.waitpid(pid, os.WNOHANG)[0] for pid in left)
 
 
 def _die_with_parent() -> None:

@@ -65,15 +65,15 @@ def measure_run(request: RunRequest, target: Path) -> str:
     supervisor_started_ns = started_at_ns()
     # Asked to end, end as on Ctrl-C: with the tree killed and no folder written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    process.adopt_orphans()
+    strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         started_at = datetime.now(UTC)
         before = read_busy()
         try:
-            exit_, sampler = supervise(request, folder)
+            exit_, sampler = supervise(request, folder, strangers)
         finally:
-            process.kill_tree()
+            process.kill_tree(strangers)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, sampler.processes())
         status, detail = judge_run(folder, exit_, request.time_limit_s)
         use = sampler.use()
@@ -117,7 +117,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def supervise(request: RunRequest, folder: Path) -> tuple[Exit, Sampler]:
+def supervise(request: RunRequest, folder: Path, strangers: frozenset[int]) -> tuple[Exit, Sampler]:
     """Start the measured process, sample its tree until it exits, and end what it leaves."""
     settings = request.specification["process"]
     environment = process.measured_environment(
@@ -138,7 +138,7 @@ def supervise(request: RunRequest, folder: Path) -> tuple[Exit, Sampler]:
         sampler = Sampler(
             main.pid,
             to_nanoseconds(request.specification["sampler"]["interval_s"]),
-            lambda: sweep_tree(os.getpid()),
+            lambda: sweep_tree(os.getpid(), strangers),
             sweeps.write,
             samples.write,
         )
@@ -147,7 +147,7 @@ def supervise(request: RunRequest, folder: Path) -> tuple[Exit, Sampler]:
     if timed_out:
         main.kill()
     exit_code = main.wait()
-    survivors = process.end_tree()
+    survivors = process.end_tree(strangers)
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     exit_ = Exit(
         exec_ns=exec_ns,

@@ -31,6 +31,7 @@ class Sweep(NamedTuple):
 
 def sweep_tree(
     supervisor: int,
+    strangers: frozenset[int] = frozenset(),
     *,
     clock: Callable[[], int] = time.monotonic_ns,
     children: Callable[[int], list[int]] = read_children,
@@ -38,22 +39,27 @@ def sweep_tree(
 ) -> Sweep:
     """Read every process below `supervisor`, which is not itself read.
 
-    The supervisor adopts orphans (it is a child subreaper), so that none is out of reach. The tree
-    is listed first and then read: listing is quick, and reading a large process slow.
+    `strangers` are children of the supervisor that are none of the run's, with all below them: a
+    shell that starts the supervisor by exec can leave it some. The supervisor adopts orphans (it is
+    a child subreaper), so that none is out of reach. The tree is listed first and then read:
+    listing is quick, and reading a large process slow.
     """
     started_ns = clock()
-    found = list(walk_tree(supervisor, children))
+    found = list(walk_tree(supervisor, children, strangers))
     readings = [Reading(pid, parent, _read_or_none(pid, memory)) for pid, parent in found]
     return Sweep(started_ns, clock(), readings)
 
 
-def walk_tree(root: int, children: Callable[[int], list[int]]) -> Iterator[tuple[int, int]]:
-    """Yield (pid, parent pid) of all descendants of `root`, parents before children."""
+def walk_tree(
+    root: int, children: Callable[[int], list[int]], strangers: frozenset[int] = frozenset()
+) -> Iterator[tuple[int, int]]:
+    """Yield (pid, parent pid) of all descendants of `root` but `strangers`, parents first."""
     parents = [root]
     for parent in parents:
         for pid in children(parent):
-            parents.append(pid)
-            yield pid, parent
+            if pid not in strangers:
+                parents.append(pid)
+                yield pid, parent
 
 
 def _read_or_none(pid: int, memory: Callable[[int], Memory]) -> Memory | None:

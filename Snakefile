@@ -1,0 +1,25 @@
+# stagebench: every treatment of a study is one rule's job; see README.md.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# common.smk reads the config: config/config.yaml, or the file that --configfile names.
+include: "workflow/rules/common.smk"
+include: "workflow/rules/design.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/present.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.md",
+        f"{RESULTS}/report.html",
+
+
+onsuccess:
+    print(
+        f"The report: {RESULTS}/report.md (the same as a page: {RESULTS}/report.html)"
+    )

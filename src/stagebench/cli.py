@@ -1,0 +1,164 @@
+"""The command line: one subcommand a rule, and `plan` for people; each loads, calls, saves.
+
+What a subcommand needs is imported inside it: `measure` starts for every run, and must start fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagebench import __version__
+from stagebench.errors import StagebenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPILOG = """\
+A study is run with Snakemake, from the project's folder:
+
+  snakemake --cores N                              the default study
+  snakemake --cores N --configfile FILE            another one
+
+N parallelises the analysis only. A measurement always has the machine to
+itself: no N makes two of them overlap.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand; an error that a user can mend ends with its text and exit code 1."""
+    options = make_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except StagebenchError as error:
+        sys.exit(f"stagebench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stagebench: interrupted; nothing was written")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="stagebench",
+        description="Settles concurrency questions for Python pipelines.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"stagebench {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_plan(commands)
+    _add_design(commands)
+    _add_measure(commands)
+    _add_analyse(commands)
+    _add_figures(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse has no public type
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_plan(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
+    parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+
+
+def _add_design(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
+    parser.add_argument("--config", type=json.loads, required=True, help="the config as JSON")
+    parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
+
+
+def _add_measure(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "measure", _measure, "Make one run (rule measure).")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument(
+        "--specification", type=json.loads, required=True, help="the treatment's, as JSON"
+    )
+    for name in ("replicate", "seed", "block", "position", "rank"):
+        parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
+    parser.add_argument("--time-limit", type=float, required=True, help="seconds")
+    parser.add_argument("--out", type=Path, required=True, help="run folder to write")
+
+
+def _add_analyse(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "analyse", _analyse, "Turn run folders into tables (rule analyse).")
+    parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
+    parser.add_argument("--raw", type=Path, required=True, help="folder of all run folders")
+    parser.add_argument("--reference", type=Path, help="CSV of published values")
+    parser.add_argument("--out", type=Path, required=True, help="folder of tables to write")
+
+
+def _add_figures(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "figures", _figures, "Draw one experiment's figures (rule figures).")
+    parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
+    parser.add_argument("--experiment", required=True, help="name of the experiment")
+    parser.add_argument("--out", type=Path, required=True, help="folder of figures to write")
+
+
+def _add_report(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "report", _report, "Write report.md and report.html (rule report).")
+    parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
+    parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
+    parser.add_argument("--figures", type=Path, required=True, help="folder of all figures")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write both files to")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from stagebench.design.config import check_config, load_config  # noqa: PLC0415
+    from stagebench.design.grid import expand_treatments  # noqa: PLC0415
+    from stagebench.design.memory import check_memory, machine_memory_bytes  # noqa: PLC0415
+    from stagebench.design.plan import format_plan, make_plan  # noqa: PLC0415
+
+    study = check_config(load_config(options.config))
+    allow = study.allow_insufficient_memory
+    check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
+    print(format_plan(make_plan(study)))  # noqa: T201 - its output
+
+
+def _design(options: argparse.Namespace) -> None:
+    from stagebench.design.config import check_config  # noqa: PLC0415
+    from stagebench.design.plan import make_plan  # noqa: PLC0415
+    from stagebench.store import write_json  # noqa: PLC0415
+
+    write_json(options.out, make_plan(check_config(options.config)))
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from stagebench.measure.run import RunRequest, measure_run  # noqa: PLC0415
+
+    request = RunRequest(
+        study=options.study,
+        specification=options.specification,
+        replicate=options.replicate,
+        seed=options.seed,
+        block=options.block,
+        position=options.position,
+        rank=options.rank,
+        time_limit_s=options.time_limit,
+    )
+    measure_run(request, options.out)
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    from stagebench.analyse.study import analyse_study  # noqa: PLC0415
+
+    analyse_study(options.plan, options.raw, options.reference, options.out)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from stagebench.present.figures import draw_figures  # noqa: PLC0415
+
+    draw_figures(options.tables, options.experiment, options.out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from stagebench.present.report import render_report  # noqa: PLC0415
+
+    render_report(options.tables, options.plan, options.figures, options.out)

@@ -1,0 +1,97 @@
+# The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from stagebench.design.config import check_config, load_config
+from stagebench.design.grid import expand_treatments
+from stagebench.design.memory import check_memory, machine_memory_bytes
+from stagebench.design.plan import make_plan
+from stagebench.errors import StagebenchError
+from stagebench.store import canonical_json
+
+ROOT = Path(workflow.basedir)
+SOURCE = ROOT / "src" / "stagebench"
+
+
+DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
+
+
+def checked_study():
+    """Every error of the config at once, as Snakemake prints errors: without a traceback.
+
+    A directive `configfile:` would lay a config named on the command line over the default one, key
+    by key; a study is one file. And ours is the stricter reader: no key may come twice.
+    """
+    try:
+        for file in workflow.overwrite_configfiles:
+            load_config(Path(file))
+        if not workflow.overwrite_configfiles:
+            config.update({**load_config(DEFAULT_CONFIG), **config})
+        study = check_config(config)
+        check_memory(
+            expand_treatments(study),
+            machine_memory_bytes(),
+            allow=study.allow_insufficient_memory,
+        )
+        return study
+    except StagebenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+STUDY = checked_study()
+PLAN = make_plan(STUDY)
+RUNS = {
+    f"{run['experiment']}/{run['treatment']}/r{run['replicate']}": run
+    for run in PLAN["runs"]
+}
+RESULTS = f"results/{STUDY.name}"
+EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
+
+# What a job says goes to its log and, when it fails, to the terminal.
+LOGGED = " &> {log:q} || {{ cat {log:q} >&2; exit 1; }}"
+
+# The interpreter that runs Snakemake also runs the jobs, whatever `python` is on PATH.
+shell.executable("bash")
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+
+
+def planned(wildcards):
+    """The planned run that a measurement's path names."""
+    return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/r{wildcards.replicate}"]
+
+
+def specification(wildcards):
+    """A treatment's specification as one text: the only thing that decides about a new run."""
+    treatment = PLAN["treatments"][f"{wildcards.experiment}/{wildcards.treatment}"]
+    return canonical_json(treatment["specification"])
+
+
+def from_plan(key):
+    """A callable that looks one value of the planned run up."""
+    return lambda wildcards: planned(wildcards)[key]
+
+
+def exclusive(wildcards):
+    """All cores as threads: the one way that keeps jobs apart under any --cores."""
+    return workflow.resource_settings.cores or 1
+
+
+def sources(*names):
+    """Source files of one step, so that an edit of the analysis runs it again."""
+    return sorted(
+        str(path)
+        for name in names
+        for path in (SOURCE / name).rglob("*.*")
+        if "__pycache__" not in path.parts
+    )
+
+
+wildcard_constraints:
+    experiment="[a-z0-9_-]+",
+    treatment="[a-z0-9_-]+",
+    replicate=r"\d+",
