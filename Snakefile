@@ -4,6 +4,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+report: "workflow/report/workflow.rst"
+
+
 # common.smk reads the config: config/config.yaml, or the file that --configfile names.
 include: "workflow/rules/common.smk"
 include: "workflow/rules/design.smk"

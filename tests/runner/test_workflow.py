@@ -1,5 +1,7 @@
 """The contract of the runner, the same over every kind of worker."""
 
+import multiprocessing
+import os
 import threading
 from collections import Counter
 from typing import ClassVar
@@ -11,6 +13,7 @@ from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Stage
 from stagebench.runner.workflow import Workflow
+from stagebench.sampler.procfs import read_children
 
 KINDS = {
     "thread": {"executor": "thread"},
@@ -302,3 +305,12 @@ def test_a_task_for_an_unknown_stage_is_refused():
     ):
         workflow.run([{}, {"laod": {}}])
     assert sink.tasks == []
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_no_process_is_started_before_the_first_submission(start_method):
+    before = set(read_children(os.getpid()))
+    with Workflow([stage("s", workloads.double, KINDS[start_method])], ListSink()) as workflow:
+        assert set(read_children(os.getpid())) == before
+        workflow.run([{}])
+        assert multiprocessing.active_children()

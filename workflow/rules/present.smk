@@ -3,7 +3,12 @@ rule figures:
         tables=rules.analyse.output[0],
         sources=sources("present", "tables.py"),
     output:
-        directory(f"{RESULTS}/figures/{{experiment}}"),
+        report(
+            directory(f"{RESULTS}/figures/{{experiment}}"),
+            patterns=["{figure}.png"],
+            caption="../report/figures.rst",
+            category="Figures of {experiment}",
+        ),
     log:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
     shell:
@@ -20,7 +25,9 @@ rule report:
         sources=sources("present", "tables.py"),
     output:
         f"{RESULTS}/report.md",
-        f"{RESULTS}/report.html",
+        report(
+            f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     shell:

@@ -14,6 +14,7 @@ from stagebench.runner.worker import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor
 
     from stagebench.runner.stage import Stage
     from stagebench.runner.worker import Served
@@ -33,7 +34,8 @@ class TaskQueue:
         on_worker: Callable[[WorkerRecord], None],
     ) -> None:
         self.stage = stage
-        self._pool = open_pool(stage, preload)
+        self._preload = preload
+        self._pool: Executor | None = None
         self._on_task = on_task
         self._on_worker = on_worker
         self._lock = threading.Lock()
@@ -44,11 +46,8 @@ class TaskQueue:
     def submit(self, task: int, parameters: Mapping[str, Any]) -> None:
         """Queue one task; its record follows through `on_task`, also when the pool refuses it."""
         submitted_ns = time.monotonic_ns()
-        with self._lock:
-            if self._requested_ns is None:
-                self._requested_ns = submitted_ns
         try:
-            future = self._pool.submit(serve, self.stage.handler, parameters)
+            future = self._open(submitted_ns).submit(serve, self.stage.handler, parameters)
         except RuntimeError as error:  # a broken pool, or one that was shut down
             self._on_task(self._unserved(task, submitted_ns, error))
             return
@@ -58,8 +57,17 @@ class TaskQueue:
 
     def close(self, *, cancel: bool = False) -> None:
         """End the pool and drop retained results; `cancel` gives up tasks not yet served."""
-        self._pool.shutdown(wait=not cancel, cancel_futures=cancel)
+        if self._pool is not None:
+            self._pool.shutdown(wait=not cancel, cancel_futures=cancel)
         self._retained.clear()
+
+    def _open(self, now_ns: int) -> Executor:
+        """Make the pool at the first submission: all of its start-up is inside the makespan."""
+        with self._lock:
+            if self._pool is None:
+                self._requested_ns = now_ns
+                self._pool = open_pool(self.stage, self._preload)
+            return self._pool
 
     def _receive(self, task: int, submitted_ns: int, future: Future[Served]) -> None:
         received_ns = time.monotonic_ns()

@@ -1,0 +1,1 @@
+"""Analysis: run folders → tables."""

@@ -1,0 +1,153 @@
+"""Memory of a run: totals of every sweep, and base, trough, peak and end over the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from stagebench.analyse.traces import span_s
+from stagebench.tables import MEMORY_PARTS
+
+if TYPE_CHECKING:
+    from stagebench.analyse.traces import Trace
+    from stagebench.records import MemorySample, SweepRecord
+    from stagebench.units import Bytes, Nanoseconds
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTotal:
+    """One sweep added up; sums over no child are 0, for none was there.
+
+    `vanished` counts processes that ended while they were read: then the sums lack them.
+    """
+
+    sweep: int
+    started_ns: Nanoseconds
+    ended_ns: Nanoseconds
+    main: Bytes
+    children: Bytes
+    uss: Bytes
+    anon: Bytes
+    processes: int
+    workers: int
+    vanished: int
+
+    @property
+    def tree(self) -> Bytes:
+        """PSS of main and all its descendants."""
+        return self.main + self.children
+
+    def pss(self, part: str) -> Bytes:
+        """PSS of `main`, `children` or `tree`."""
+        return int(getattr(self, part))
+
+
+def total_sweeps(trace: Trace) -> list[SweepTotal]:
+    """Add up every sweep in which the measured process was read, in order."""
+    roles = {process.pid: process.role for process in trace.processes}
+    by_sweep: dict[int, list[MemorySample]] = {}
+    for sample in trace.samples:
+        by_sweep.setdefault(sample.sweep, []).append(sample)
+    totals = (_total(sweep, by_sweep.get(sweep.sweep, []), roles) for sweep in trace.sweeps)
+    return [total for total in totals if total is not None]
+
+
+def summarise_sweeps(trace: Trace) -> list[Row]:
+    """Give one row per sweep; a sweep stands at the moment at which it ended."""
+    return [
+        trace.key
+        | {
+            "sweep": total.sweep,
+            "time_s": span_s(trace.origin_ns, total.ended_ns),
+            "main_pss_bytes": total.main,
+            "children_pss_bytes": total.children,
+            "tree_pss_bytes": total.tree,
+            "tree_uss_bytes": total.uss,
+            "tree_anon_bytes": total.anon,
+            "processes": total.processes,
+            "vanished": total.vanished,
+        }
+        for total in total_sweeps(trace)
+    ]
+
+
+def summarise_memory(trace: Trace) -> Row:
+    """Give the memory columns of a run.
+
+    Base is the last sweep between the end of the imports and the workflow's start; trough, peak
+    and step are of the sweeps after it, end is the last of them. Sweeps begun after the process
+    was about to exit see an interpreter that tears itself down: they are left out. Without the
+    workflow's start only the number of sweeps is known.
+    """
+    totals = total_sweeps(trace)
+    start = trace.events.get("workflow_started")
+    counted = {
+        "sweeps": len(totals),
+        "sweeps_with_children": sum(total.processes > 1 for total in totals),
+        "sweeps_with_workers": sum(total.workers > 0 for total in totals),
+        "most_children": max((total.processes - 1 for total in totals), default=None),
+        "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
+    }
+    exit_ns = trace.events.get("finished", math.inf)
+    after = [t for t in totals if start is not None and t.ended_ns >= start]
+    after = [total for total in after if total.started_ns <= exit_ns]
+    if start is None or not after:
+        return counted
+    ready_ns = trace.events.get("ready", start)
+    before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
+    parts = [_part(part, before[-1:], after, start) for part in MEMORY_PARTS]
+    return counted | {name: value for part in parts for name, value in part.items()} | _peak(after)
+
+
+def _total(
+    sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str]
+) -> SweepTotal | None:
+    main = [sample.pss_bytes for sample in samples if roles.get(sample.pid) == "main"]
+    if not main:
+        return None
+    return SweepTotal(
+        sweep=sweep.sweep,
+        started_ns=sweep.started_ns,
+        ended_ns=sweep.ended_ns,
+        main=sum(main),
+        children=sum(sample.pss_bytes for sample in samples) - sum(main),
+        uss=sum(sample.uss_bytes for sample in samples),
+        anon=sum(sample.anon_bytes for sample in samples),
+        processes=len(samples),
+        workers=sum(roles.get(sample.pid) == "worker" for sample in samples),
+        vanished=sweep.vanished,
+    )
+
+
+def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nanoseconds) -> Row:
+    values = [total.pss(part) for total in after]
+    peak = max(values)
+    base_bytes = base[0].pss(part) if base else None
+    steps = [later.pss(part) - earlier.pss(part) for earlier, later in pairwise(base + after)]
+    return {
+        f"{part}_base_bytes": base_bytes,
+        f"{part}_trough_bytes": min(values),
+        f"{part}_peak_bytes": peak,
+        f"{part}_end_bytes": values[-1],
+        f"{part}_growth_bytes": None if base_bytes is None else peak - base_bytes,
+        # Where there was never a child there is no moment of the children's peak.
+        f"{part}_time_to_peak_s": (
+            span_s(start, after[values.index(peak)].ended_ns) if peak else None
+        ),
+        # 0 says that it never rose; one sweep alone says nothing.
+        f"{part}_largest_step_bytes": max(0, *steps) if steps else None,
+    }
+
+
+def _peak(after: list[SweepTotal]) -> Row:
+    highest = max(after, key=lambda total: total.tree)
+    return {
+        "at_peak_main_bytes": highest.main,
+        "at_peak_children_bytes": highest.children,
+        "tree_uss_peak_bytes": max(total.uss for total in after),
+        "tree_anon_peak_bytes": max(total.anon for total in after),
+    }

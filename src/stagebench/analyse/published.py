@@ -1,0 +1,187 @@
+"""Published values beside the measured ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from stagebench.errors import StoreError
+from stagebench.tables import RUN_QUANTITIES, STAGE_QUANTITIES, make_table, numbers, unit_of
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Numbers: TypeAlias = pd.Series[float]
+
+Row = dict[str, Any]
+
+PARAMETER = "parameter."
+"""Prefix of a quantity that is a handler's parameter: it tells the scale of a study."""
+
+_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
+_PEAK_LIKE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
+_NOTHING = pd.Series([], dtype="float64").astype("float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """Measured values of one quantity, and what makes them comparable with published ones.
+
+    `relative` is `measured` on the basis named, `stated` and `logged` the published.
+    """
+
+    measured: Numbers
+    basis: str = ""
+    stated: float | None = None
+    logged: float | None = None
+    relative: Numbers
+
+
+def compare_published(tables: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> pd.DataFrame:
+    """Give every published value of the study's treatments with its measured counterpart.
+
+    Measured values are in the reference's unit, over ok runs. Where absolute values say little,
+    all three are also given on a common basis: a makespan as ratio to the baseline, paired by
+    block; memory as difference from the run's own base; a parameter as share of the published.
+    Raises StoreError for a quantity or unit that no table has.
+    """
+    known = set(zip(tables["runs"]["experiment"], tables["runs"]["treatment"], strict=True))
+    experiments = {experiment for experiment, _ in known}
+    rows = []
+    for row in reference.to_dict("records"):
+        place = row["experiment"], row["treatment"]
+        if place in known or (row["treatment"] == "" and row["experiment"] in experiments):
+            rows.append(_compare(tables, reference, {str(k): v for k, v in row.items()}))
+    return make_table("published", rows)
+
+
+def _compare(tables: Mapping[str, pd.DataFrame], reference: pd.DataFrame, row: Row) -> Row:
+    if row["quantity"].startswith(PARAMETER):
+        found = _compare_parameter(tables["stages"], row)
+    elif row["stage"]:
+        values = _stage_values(tables, row)
+        found = _Comparison(measured=values, relative=_NOTHING)
+    else:
+        found = _compare_run(tables["runs"], reference, row)
+    values = found.measured.dropna()
+    return row | {
+        "median": values.median(),
+        "min": values.min(),
+        "max": values.max(),
+        "n": len(values),
+        "basis": found.basis,
+        "stated_relative": found.stated,
+        "logged_relative": found.logged,
+        "measured_relative": found.relative.dropna().median(),
+    }
+
+
+def _compare_run(runs: pd.DataFrame, reference: pd.DataFrame, row: Row) -> _Comparison:
+    scale = _unit_size(row, (*RUN_QUANTITIES, "tasks"))
+    own = _ok_runs(runs, row)
+    values = numbers(own, row["quantity"]) / scale
+    if row["quantity"] == "makespan_s":
+        return _as_ratio(runs, own, values, reference, row)
+    if match := _PEAK_LIKE.fullmatch(row["quantity"]):
+        part = match[1] or match[3]
+        return _above_base(own, values, reference, row, part)
+    return _Comparison(measured=values, relative=_NOTHING)
+
+
+def _as_ratio(
+    runs: pd.DataFrame, own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row
+) -> _Comparison:
+    baselines = runs.loc[(runs["experiment"] == row["experiment"]) & runs["baseline"], "treatment"]
+    baseline = next(iter(baselines), "")
+    base = row | {"treatment": baseline}
+    return _Comparison(
+        measured=values,
+        basis=f"ratio to {baseline}" if baseline else "",
+        stated=_divide(row["stated"], _published(reference, base, "stated", ["makespan_s"])),
+        logged=_divide(row["logged"], _published(reference, base, "logged", ["makespan_s"])),
+        relative=numbers(own, "makespan_ratio"),
+    )
+
+
+def _above_base(
+    own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, part: str
+) -> _Comparison:
+    # Before the workflow starts there is no child: the base of main is that of the tree.
+    bases = [f"{part}_base_bytes", "tree_base_bytes", "main_base_bytes"]
+    measured = numbers(own, f"{part}_base_bytes") / _unit_size(row, RUN_QUANTITIES)
+    return _Comparison(
+        measured=values,
+        basis="above own base",
+        stated=_subtract(row["stated"], _published(reference, row, "stated", bases)),
+        logged=_subtract(row["logged"], _published(reference, row, "logged", bases)),
+        relative=values - measured,
+    )
+
+
+def _compare_parameter(stages: pd.DataFrame, row: Row) -> _Comparison:
+    own = stages[stages["experiment"] == row["experiment"]]
+    if row["stage"]:
+        own = own[own["stage"] == row["stage"]]
+    name = row["quantity"].removeprefix(PARAMETER)
+    given = [json.loads(text).get(name) for text in own["parameters"]]
+    values = pd.Series([float(value) for value in given if value is not None], dtype="float64")
+    published: float = row["stated"] if pd.notna(row["stated"]) else row["logged"]
+    return _Comparison(
+        measured=values, basis="share of the published", stated=1.0, relative=values / published
+    )
+
+
+def _stage_values(tables: Mapping[str, pd.DataFrame], row: Row) -> Numbers:
+    scale = _unit_size(row, STAGE_QUANTITIES)
+    stages = tables["stages"]
+    ok = _ok_runs(tables["runs"], row)["replicate"]
+    own = stages["replicate"].isin(ok)
+    for name in ("experiment", "treatment", "stage"):
+        own &= stages[name] == row[name]
+    return numbers(stages[own], row["quantity"]) / scale
+
+
+def _ok_runs(runs: pd.DataFrame, row: Row) -> pd.DataFrame:
+    # An empty treatment means: the same in every treatment of the experiment.
+    own: pd.Series[bool] = (runs["experiment"] == row["experiment"]) & (runs["status"] == "ok")
+    if row["treatment"]:
+        own &= runs["treatment"] == row["treatment"]
+    return runs[own]
+
+
+def _published(
+    reference: pd.DataFrame, row: Row, column: str, quantities: list[str]
+) -> float | None:
+    own = reference[
+        (reference["experiment"] == row["experiment"])
+        & (reference["treatment"] == row["treatment"])
+        & (reference["stage"] == "")
+    ]
+    for quantity in quantities:
+        values = own.loc[own["quantity"] == quantity, column].dropna()
+        if len(values):
+            return float(values.iloc[0])
+    return None
+
+
+def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
+    place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
+    if row["quantity"] not in quantities:
+        raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
+    units = unit_of(row["quantity"]), row["unit"]
+    if units not in _UNIT_SIZES:
+        raise StoreError(f"{place}: {row['quantity']} in {units[0]!r} is not told in {units[1]!r}")
+    return _UNIT_SIZES[units]
+
+
+def _divide(value: float, base: float | None) -> float | None:
+    return None if base is None or pd.isna(value) else value / base
+
+
+def _subtract(value: float, base: float | None) -> float | None:
+    return None if base is None or pd.isna(value) else value - base

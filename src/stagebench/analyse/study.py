@@ -1,0 +1,25 @@
+"""One study on disk: its plan and run folders → its tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stagebench.analyse.published import compare_published
+from stagebench.analyse.summary import summarise_study
+from stagebench.store import atomic_folder, read_json
+from stagebench.tables import read_reference, write_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def analyse_study(plan: Path, raw: Path, reference: Path | None, out: Path) -> None:
+    """Write all tables of a study into the folder `out`, replacing it.
+
+    Without a `reference` (a file of published values) there is no table of published values.
+    """
+    tables = summarise_study(read_json(plan), raw)
+    if reference is not None:
+        tables["published"] = compare_published(tables, read_reference(reference))
+    with atomic_folder(out) as folder:
+        write_tables(tables, folder)

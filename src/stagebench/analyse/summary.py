@@ -1,0 +1,124 @@
+"""Run folders → tables: one row per run, and the tables that follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stagebench.analyse import schedule
+from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
+from stagebench.analyse.environment import summarise_environment
+from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.queue_depth import trace_queues
+from stagebench.analyse.stages import (
+    count_tasks,
+    makespan_s,
+    summarise_stages,
+    summarise_tasks,
+)
+from stagebench.analyse.traces import Trace, read_traces, span_s
+from stagebench.store import canonical_json
+from stagebench.tables import make_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+Row = dict[str, Any]
+
+
+def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
+    """Make all tables of a study, except that of published values, from `raw` and its plan.
+
+    Raises StoreError naming the run folder that is missing or unreadable.
+    """
+    traces = read_traces(plan, raw)
+    runs = make_table("runs", summarise_runs(traces))
+    stages = make_table("stages", (row for trace in traces for row in summarise_stages(trace)))
+    shown = (trace for trace, is_shown in zip(traces, runs["shown"], strict=True) if is_shown)
+    return {
+        "runs": runs,
+        "stages": stages,
+        "tasks": make_table("tasks", (row for trace in traces for row in summarise_tasks(trace))),
+        "treatments": summarise_treatments(runs),
+        "treatment_stages": summarise_treatment_stages(stages, runs),
+        "memory": make_table(
+            "memory", (row for trace in traces for row in summarise_sweeps(trace))
+        ),
+        "queue_depth": make_table(
+            "queue_depth", (r for trace in shown for r in trace_queues(trace))
+        ),
+        "environment": make_table("environment", summarise_environment(traces)),
+    }
+
+
+def summarise_runs(traces: list[Trace]) -> list[Row]:
+    """Give one row per run, in the order of the traces."""
+    between: dict[str, Sequence[float | None]] = {
+        "started_rank": schedule.started_ranks(traces),
+        "overlaps": schedule.count_overlaps(traces),
+        "shown": schedule.choose_shown(traces),
+        "makespan_ratio": schedule.makespan_ratios(traces),
+    }
+    return [
+        _run_facts(trace)
+        | count_tasks(trace)
+        | _run_times(trace)
+        | summarise_memory(trace)
+        | _sampler_and_noise(trace)
+        | {name: values[index] for name, values in between.items()}
+        for index, trace in enumerate(traces)
+    ]
+
+
+def _run_facts(trace: Trace) -> Row:
+    planned = {name: trace.planned[name] for name in ("block", "position", "rank")}
+    names = ("status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
+    return {
+        **trace.key,
+        **planned,
+        "baseline": trace.baseline,
+        "factors": canonical_json(trace.specification["factors"]),
+        **{name: trace.run[name] for name in names},
+    }
+
+
+def _run_times(trace: Trace) -> Row:
+    run = trace.run
+    makespan = makespan_s(trace)
+    own = span_s(run["exec_ns"], run["exited_ns"])
+    user, system = run["cpu_user_s"], run["cpu_system_s"]
+    return {
+        "makespan_s": makespan,
+        "throughput_per_s": count_tasks(trace)["tasks_ok"] / makespan if makespan else None,
+        "own_time_s": own,
+        "start_up_s": span_s(run["exec_ns"], trace.events.get("ready")),
+        "supervisor_overhead_s": _overhead_s(run, own),
+        "lock_wait_s": run["lock_wait_s"],
+        "cpu_s": None if user is None or system is None else user + system,
+        "cpu_user_s": user,
+        "cpu_system_s": system,
+    }
+
+
+def _overhead_s(run: Row, own: float | None) -> float | None:
+    whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
+    if whole is None or own is None or run["lock_wait_s"] is None:
+        return None
+    return float(whole - own - run["lock_wait_s"])
+
+
+def _sampler_and_noise(trace: Trace) -> Row:
+    sampler, noise = trace.run["sampler"], trace.run["noise"]
+    return {
+        "sampler_interval_s": sampler["interval_s"],
+        "sampler_cpu_s": sampler["cpu_s"],
+        "sampler_median_gap_s": sampler["median_gap_s"],
+        "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "vanished": sampler["vanished"],
+        "load_before": noise["load_before"],
+        "load_after": noise["load_after"],
+        "steal_share": noise["steal_share"],
+        "others_cpu_share": noise["others_cpu_share"],
+    }

@@ -1,0 +1,82 @@
+"""The tables of one experiment, and what figures and report both ask of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """Rows of one experiment of a study; treatments and stages in the order of the plan."""
+
+    name: str
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def treatments(self) -> list[str]:
+        """Ids of the treatments."""
+        return list(dict.fromkeys(self.tables["runs"]["treatment"]))
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of all stages that a treatment has."""
+        return list(dict.fromkeys(self.tables["stages"]["stage"]))
+
+    @property
+    def baseline(self) -> str:
+        """Id of the baseline, or an empty text."""
+        runs = self.tables["runs"]
+        return str(next(iter(runs.loc[runs["baseline"], "treatment"]), ""))
+
+    def runs(self, treatment: str, *, only_ok: bool = True) -> pd.DataFrame:
+        """Give the runs of a treatment."""
+        runs = self.tables["runs"]
+        own = runs["treatment"] == treatment
+        return runs[own & (runs["status"] == "ok")] if only_ok else runs[own]
+
+    def shown(self, table: str, treatment: str) -> pd.DataFrame:
+        """Give the rows of the treatment's run of median makespan; none if no run was ok."""
+        runs = self.tables["runs"]
+        replicates = runs.loc[(runs["treatment"] == treatment) & runs["shown"], "replicate"]
+        rows = self.tables[table]
+        return rows[(rows["treatment"] == treatment) & rows["replicate"].isin(replicates)]
+
+    def summary(self, treatment: str, quantity: str, stage: str = "") -> pd.Series[float]:
+        """Give median, min, max and n of a quantity of a treatment or of one of its stages."""
+        rows = self.tables["treatment_stages" if stage else "treatments"]
+        own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == quantity)]
+        if stage:
+            own = own[own["stage"] == stage]
+        return own[["median", "min", "max", "n"]].astype("float64").iloc[0]
+
+    def has_stage(self, treatment: str, stage: str) -> bool:
+        """Tell whether the treatment's workflow has this stage."""
+        rows = self.tables["stages"]
+        return bool(((rows["treatment"] == treatment) & (rows["stage"] == stage)).any())
+
+    def failure_note(self, treatment: str) -> str:
+        """Say how the runs of a treatment ended that has no ok run: "no ok run (timed_out × 3)"."""
+        ended = Counter(self.runs(treatment, only_ok=False)["status"])
+        return f"no ok run ({', '.join(f'{status} × {n}' for status, n in ended.items())})"
+
+
+def split_experiments(tables: Mapping[str, pd.DataFrame]) -> list[Experiment]:
+    """Give every experiment of a study with its own rows of all tables that have them."""
+    return [
+        Experiment(
+            name=name,
+            tables={
+                key: table[table["experiment"] == name]
+                for key, table in tables.items()
+                if "experiment" in table.columns
+            },
+        )
+        for name in dict.fromkeys(tables["runs"]["experiment"])
+    ]

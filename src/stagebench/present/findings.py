@@ -1,0 +1,99 @@
+"""What the report says first: sentences made of the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from stagebench.present.markdown import count_noun, format_number
+from stagebench.present.report_tables import PER_MIB, bottleneck
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stagebench.present.experiment import Experiment
+
+
+def study_findings(runs: pd.DataFrame) -> list[str]:
+    """Say how the runs of the whole study ended and how many a treatment has."""
+    ok = int((runs["status"] == "ok").sum())
+    counts = runs.groupby(["experiment", "treatment"])["replicate"].count()
+    ended = (
+        f"All {count_noun(ok, 'run')} succeeded"
+        if ok == len(runs)
+        else f"{ok} of {count_noun(len(runs), 'run')} succeeded"
+    )
+    fewest, most = counts.min(), counts.max()
+    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    treatments = count_noun(len(counts), "treatment")
+    return [f"{ended}: {treatments}, {each} {'run' if most == 1 else 'runs'} each."]
+
+
+def experiment_findings(experiment: Experiment) -> list[str]:
+    """Say the extremes of an experiment: time, bottleneck, memory, children."""
+    sentences = [_time(experiment), _busiest(experiment), _memory(experiment)]
+    return [sentence for sentence in (*sentences, _children(experiment)) if sentence]
+
+
+def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:
+    found = {t: experiment.summary(t, quantity)["median"] for t in experiment.treatments}
+    return {treatment: float(value) for treatment, value in found.items() if not pd.isna(value)}
+
+
+def _extremes(values: Mapping[str, float]) -> tuple[str, str]:
+    return min(values, key=lambda key: values[key]), max(values, key=lambda key: values[key])
+
+
+def _time(experiment: Experiment) -> str:
+    makespans = _medians(experiment, "makespan_s")
+    if not makespans:
+        return "No run succeeded: there is no makespan to tell."
+    fastest, slowest = _extremes(makespans)
+    text = f"Fastest: **{fastest}**, {_seconds(experiment, fastest)}"
+    if fastest != slowest:
+        text += f"; slowest: **{slowest}**, {_seconds(experiment, slowest)}"
+    return f"{text} (median makespan)."
+
+
+def _seconds(experiment: Experiment, treatment: str) -> str:
+    makespan = experiment.summary(treatment, "makespan_s")["median"]
+    ratio = experiment.summary(treatment, "makespan_ratio")["median"]
+    relative = f", {format_number(ratio)} × {experiment.baseline}"
+    is_other = treatment != experiment.baseline and not pd.isna(ratio)
+    return f"{format_number(makespan)} s{relative if is_other else ''}"
+
+
+def _busiest(experiment: Experiment) -> str:
+    if len(experiment.stages) < 2:  # noqa: PLR2004 - one stage has no rival
+        return ""
+    stages = [bottleneck(experiment, treatment) for treatment in experiment.treatments]
+    counts = pd.Series([stage for stage in stages if stage]).value_counts()
+    told = ", ".join(f"`{stage}` in {count_noun(n, 'treatment')}" for stage, n in counts.items())
+    return f"Bottleneck, by share of the summed response time: {told}." if told else ""
+
+
+def _memory(experiment: Experiment) -> str:
+    peaks = _medians(experiment, "tree_peak_bytes")
+    if not peaks:
+        return ""
+    least, most = _extremes(peaks)
+    sizes = {name: f"{format_number(peaks[name], scale=PER_MIB)} MiB" for name in (least, most)}
+    if least == most:
+        where = " in every treatment" if len(peaks) > 1 else ""
+        return f"Peak PSS of the tree: {sizes[most]}{where} (median)."
+    return (
+        f"Most memory: **{most}**, {sizes[most]}; least: **{least}**, {sizes[least]}"
+        " (median peak PSS of the whole process tree)."
+    )
+
+
+def _children(experiment: Experiment) -> str:
+    stages, runs = experiment.tables["stages"], experiment.tables["runs"]
+    processes = set(stages.loc[stages["executor"] == "process", "treatment"])
+    own = runs[runs["treatment"].isin(processes) & (runs["status"] == "ok")]
+    if own.empty:
+        return ""
+    seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
+    which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
+    return f"The memory sampler saw worker processes in {which} runs that had some."

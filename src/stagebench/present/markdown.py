@@ -1,0 +1,84 @@
+"""Numbers and tables as Markdown that reads well raw, too."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MISSING = "–"
+_TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
+_DIGITS = 3
+_MOST_PLACES = 4
+
+
+def format_number(value: float, *, scale: float = 1) -> str:
+    """Format with three digits, at most four places and no exponent; a missing value is a dash."""
+    return MISSING if pd.isna(value) else _with_places(value * scale, _places(value * scale))
+
+
+def format_percent(share: float) -> str:
+    """Format a share as whole percent: "43 %"; below ten percent with one place."""
+    if pd.isna(share):
+        return MISSING
+    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 or share == 0 else f"{100 * share:.1f} %"  # noqa: PLR2004 - rounds to 10 %
+
+
+def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
+    """Format "median [min–max]" with the places of the median; without a spread, the median."""
+    if pd.isna(summary["median"]):
+        return MISSING
+    values = [float(summary[name]) * scale for name in ("median", "min", "max")]
+    places = 0 if _are_whole(values) else _places(values[0])
+    median, low, high = (_with_places(value, places) for value in values)
+    return median if low == high else f"{median} [{low}–{high}]"
+
+
+def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
+    """Give a Markdown table, padded; the first `texts` columns are text, the others numbers."""
+    cells = [[_escape(cell) for cell in row] for row in [columns, *rows]]
+    widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(columns))]
+    rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    lines = [_line(cells[0], widths, texts), "|" + "|".join(f" {part} " for part in rule) + "|"]
+    return "\n".join(lines + [_line(row, widths, texts) for row in cells[1:]])
+
+
+def count_noun(count: int, noun: str) -> str:
+    """Give "1 run", "3 runs"."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _places(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 0
+    return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
+
+
+def _are_whole(values: Sequence[float]) -> bool:
+    return all(value == math.floor(value) for value in values)
+
+
+def _with_places(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    if value and not float(text):  # too small for the places, yet not nothing
+        return f"<{10**-places:.{places}f}"
+    return text
+
+
+def _escape(cell: str) -> str:
+    # A run's own words (an error's text) must not end a cell or open a tag.
+    text = " ".join(cell.split())
+    return _TAG_START.sub("&lt;", text.replace("&", "&amp;")).replace("|", "\\|")
+
+
+def _line(cells: list[str], widths: list[int], texts: int) -> str:
+    padded = [
+        cell.ljust(width) if index < texts else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "| " + " | ".join(padded) + " |"

@@ -1,0 +1,141 @@
+"""Memory of all treatments of an experiment: over time, and at the peak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.lines import Line2D
+
+from stagebench.present.rows import add_legend, add_title, make_rows, marker, plot_points
+from stagebench.present.style import (
+    DARK,
+    PART_COLOURS,
+    label_row,
+    make_figure,
+    say_nothing_to_draw,
+)
+from stagebench.tables import MEMORY_PARTS, numbers
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from stagebench.present.experiment import Experiment
+
+_FEW_SWEEPS = 40
+"""Up to so many sweeps each is marked: the line between them was not observed."""
+
+_LINES: dict[str, tuple[float, float]] = {
+    "tree": (2.6, 0.35),
+    "children": (1.3, 1),
+    "main": (1.3, 1),
+}
+"""Part → width and opacity of its line: without children, main lies on the tree's."""
+
+
+def plot_memory(experiment: Experiment) -> Figure:
+    """Draw the PSS of main, children and tree over time, a panel a treatment."""
+    treatments = experiment.treatments
+    columns = panel_columns(len(treatments))
+    rows = -(-len(treatments) // columns)
+    figure = make_figure(max(3.3 * columns, 6.6), 1.75 * rows + 1.35)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    grid = figure.add_gridspec(
+        *(rows, columns),
+        left=0.75 / width,
+        right=1 - 0.15 / width,
+        bottom=0.9 / height,
+        top=1 - 0.72 / height,
+        hspace=0.3,
+        wspace=0.06,
+    )
+    first: Axes | None = None
+    for index, treatment in enumerate(treatments):
+        row, column = divmod(index, columns)
+        axes = figure.add_subplot(grid[row, column], sharex=first, sharey=first)
+        first = first or axes
+        _plot_panel(axes, experiment, treatment)
+        axes.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(treatments))
+    # The panels share their axes: their limit is set when all lines are drawn.
+    figure.axes[0].set_ylim(0, 1.05 * _highest_mib(experiment))
+    _add_frame(figure, experiment)
+    return figure
+
+
+def _highest_mib(experiment: Experiment) -> float:
+    shown = (experiment.shown("memory", treatment) for treatment in experiment.treatments)
+    highest = [numbers(sweeps, "tree_pss_bytes").max() / MIB for sweeps in shown if len(sweeps)]
+    return max(highest, default=1)
+
+
+def panel_columns(panels: int) -> int:
+    """Give the number of columns, three to five, that leaves the fewest places empty."""
+    if panels <= 3:  # noqa: PLR2004 - a single row
+        return panels
+    return min((3, 4, 5), key=lambda columns: -panels % columns)
+
+
+def _plot_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
+    sweeps = experiment.shown("memory", treatment)
+    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # noqa: PLR2004 - fits the panel
+    axes.tick_params(labelsize=7)
+    if sweeps.empty:
+        known = len(experiment.runs(treatment)) > 0
+        say_nothing_to_draw(axes, "no sweep" if known else experiment.failure_note(treatment))
+    for part, (width, opacity) in _LINES.items():
+        axes.plot(
+            sweeps["time_s"],
+            numbers(sweeps, f"{part}_pss_bytes") / MIB,
+            color=PART_COLOURS[part],
+            lw=width,
+            alpha=opacity,
+            marker="." if len(sweeps) <= _FEW_SWEEPS else "",
+            ms=4,
+        )
+
+
+def _add_frame(figure: Figure, experiment: Experiment) -> None:
+    height = figure.get_figheight()
+    add_title(figure, f"{experiment.name}: PSS over time, in the run of median makespan")
+    figure.text(0.012, 0.5, "PSS in MiB", rotation=90, va="center", size=9)
+    figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
+    handles = []
+    for part in MEMORY_PARTS:
+        width, opacity = _LINES[part]
+        colour = PART_COLOURS[part]
+        handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=part))
+    add_legend(figure, handles)
+
+
+def plot_peaks(experiment: Experiment) -> Figure:
+    """Draw main and children at the tree's peak, stacked, and every run's peak as a point."""
+    title = "main and children at the moment of the tree's peak"
+    figure, axes = make_rows(experiment, title, foot=0.9)
+    runs = experiment.tables["runs"]
+    ok = runs[runs["status"] == "ok"]
+    plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
+    for row, treatment in enumerate(experiment.treatments):
+        _stack_peak(axes, experiment, treatment, row)
+    axes.set_xlabel("PSS in MiB at the tree's peak")
+    parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
+    label = "tree's peak, a point a run (bars and number: the run of median peak)"
+    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK)])
+    return figure
+
+
+def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> None:
+    run = _median_peak(experiment.runs(treatment))
+    if run is None:
+        return
+    main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
+    axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
+    axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
+    label_row(axes, f"{main + children:.0f} MiB", row)
+
+
+def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
+    """Give the run of median peak, the lower one of two: a moment that was seen, not a mixture."""
+    known = runs[runs["tree_peak_bytes"].notna()].sort_values("tree_peak_bytes", kind="stable")
+    return None if known.empty else known.iloc[(len(known) - 1) // 2]

@@ -1,0 +1,175 @@
+"""Tables, plan and figures → report.md and report.html; the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from stagebench.present import findings, report_checks, report_published, report_tables
+from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.figures import OVERVIEWS
+from stagebench.present.markdown import count_noun, format_table
+from stagebench.store import read_json, write_text
+from stagebench.tables import read_tables
+from stagebench.units import format_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FOLDER = Path(__file__).parent
+
+_MACHINE = {
+    "host": "host",
+    "cpu_model": "CPU",
+    "machine": "architecture",
+    "cores": "cores",
+    "cores_usable": "cores usable",
+    "memory_bytes": "memory",
+    "os": "operating system",
+    "kernel": "kernel",
+    "temporary_filesystem": "file system of temporary files",
+    "python": "Python",
+    "python_implementation": "implementation",
+    "gil": "GIL",
+    "stagebench": "stagebench",
+    "commit": "commit",
+    "commit_dirty": "uncommitted changes",
+}
+"""Property in the table `environment` → label in the report."""
+
+
+def render_report(tables_folder: Path, plan: Path, figures: Path, out: Path) -> None:
+    """Write `report.md` and `report.html` into `out`; images are named relative to it."""
+    tables = read_tables(tables_folder)
+    values = _report_values(tables, read_json(plan), Path(os.path.relpath(figures, out)))
+    templates = _templates()
+    text = templates.get_template("report.md.j2").render(values)
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    page = templates.get_template("report.html.j2").render(
+        title=f"Study {values['study']}",
+        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
+        body=Markup(body),  # noqa: S704 - cells are escaped where tables are made
+    )
+    write_text(out / "report.md", text)
+    write_text(out / "report.html", page)
+
+
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _report_values(
+    tables: dict[str, pd.DataFrame], plan: dict[str, Any], figures: Path
+) -> dict[str, Any]:
+    runs = tables["runs"]
+    experiments = split_experiments(tables)
+    return {
+        "study": plan["study"],
+        "seed": plan["seed"],
+        "planned_runs": count_noun(len(plan["runs"]), "run"),
+        "blocks": count_noun(int(plan["replicates"]), "block"),
+        "time_limit": plan["time_limit_s"],
+        "first_start": _moment(runs["started_at"].min()),
+        "last_start": _moment(runs["started_at"].max()),
+        "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
+        "machine": _machine_table(tables["environment"]),
+        "packages": _packages(tables["environment"]),
+        "findings": findings.study_findings(runs),
+        "experiments": [_experiment_values(one, figures) for one in experiments],
+        "comparisons": report_published.compare_experiments(tables["published"]),
+        "coverage": report_published.coverage_text(tables["published"]),
+        "checks": _check_values(runs, tables["tasks"]),
+        "forks_beside_threads": _forks_beside_threads(tables["stages"]),
+    }
+
+
+def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
+    folder = (figures / experiment.name).as_posix()
+    return {
+        "name": experiment.name,
+        "baseline": experiment.baseline,
+        "treatments": experiment.treatments,
+        "factors": report_tables.factors_text(experiment),
+        "findings": findings.experiment_findings(experiment),
+        "workflow": report_tables.workflow_table(experiment),
+        "parameters": report_tables.parameters_text(experiment),
+        "table": report_tables.treatments_table(experiment),
+        "stages": report_tables.stages_table(experiment),
+        "memory": report_tables.memory_table(experiment),
+        "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
+        "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
+    }
+
+
+def _check_values(runs: pd.DataFrame, tasks: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "failures": report_checks.failures_table(runs),
+        "errors": report_checks.task_errors(tasks),
+        "order": report_checks.order_text(runs),
+        "overlap": report_checks.overlap_text(runs),
+        "survivors": report_checks.survivors_text(runs),
+        "totals": report_checks.totals_text(runs),
+        "noise": report_checks.noise_table(runs),
+        "overhead": report_checks.overhead_table(runs),
+        "sampler": report_checks.sampler_table(runs),
+        "vanished": report_checks.vanished_text(runs),
+    }
+
+
+def _machine_table(environment: pd.DataFrame) -> str:
+    rows = [
+        [label, _values(environment, name)]
+        for name, label in _MACHINE.items()
+        if (environment["property"] == name).any()
+    ]
+    return format_table(["property", "value"], rows, texts=2)
+
+
+def _values(environment: pd.DataFrame, name: str) -> str:
+    """Give a property's value; if the runs saw several, each with its number of runs."""
+    own = environment[environment["property"] == name]
+    values = [_format_property(name, value) for value in own["value"]]
+    if len(values) == 1:
+        return str(values[0])
+    runs = own["runs"]
+    return ", ".join(f"{v} ({count_noun(n, 'run')})" for v, n in zip(values, runs, strict=True))
+
+
+def _format_property(name: str, value: str) -> str:
+    if name.endswith("_bytes"):
+        return format_bytes(int(value))
+    return {"True": "yes", "False": "no"}.get(value, value)
+
+
+def _packages(environment: pd.DataFrame) -> str:
+    names = environment["property"][environment["property"].str.startswith("packages.")]
+    return ", ".join(
+        f"{name.removeprefix('packages.')} {_values(environment, name)}"
+        for name in dict.fromkeys(names)
+    )
+
+
+def _moment(text: str) -> str:
+    """Shorten an ISO time to minutes: "2026-11-23 07:00 UTC"."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _forks_beside_threads(stages: pd.DataFrame) -> bool:
+    """Tell whether a treatment forks workers while threads of another stage may be running."""
+    run = ["experiment", "treatment", "replicate"]
+    forking = stages[stages["start_method"] == "fork"][run]
+    threads = stages[stages["executor"] == "thread"][run]
+    return not forking.merge(threads, on=run).empty

@@ -1,0 +1,201 @@
+"""The report's tables of one experiment: workflow, treatments, stages, memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from stagebench.present.markdown import (
+    MISSING,
+    format_number,
+    format_percent,
+    format_spread,
+    format_table,
+)
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from stagebench.present.experiment import Experiment
+
+PER_MIB = 1 / MIB
+
+_MEMORY_COLUMNS = {
+    "tree base": "tree_base_bytes",
+    "tree peak": "tree_peak_bytes",
+    "above base": "tree_growth_bytes",
+    "main at it": "at_peak_main_bytes",
+    "children at it": "at_peak_children_bytes",
+    "main trough": "main_trough_bytes",
+    "main end": "main_end_bytes",
+    "largest step": "tree_largest_step_bytes",
+    "anon. peak": "tree_anon_peak_bytes",
+    "USS peak": "tree_uss_peak_bytes",
+}
+_STAGE_SHARES = {
+    "efficiency": "stage_efficiency",
+    "share": "share_of_total_time",
+    "utilisation": "utilisation",
+    "on-CPU": "on_cpu_share",
+    "CPU/service": "service_cpu_share",
+}
+_STAGE_TIMES = {
+    "service s": "service_mean_s",
+    "waiting s": "waiting_mean_s",
+    "response p95 s": "response_p95_s",
+    "pool ready s": "pool_first_ready_s",
+}
+
+
+def bottleneck(experiment: Experiment, treatment: str) -> str:
+    """Give the stage of the largest median share of total time, or an empty text."""
+    shares = {
+        stage: experiment.summary(treatment, "share_of_total_time", stage)["median"]
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    }
+    known = {stage: share for stage, share in shares.items() if not math.isnan(share)}
+    return max(known, key=lambda stage: known[stage], default="")
+
+
+def workflow_table(experiment: Experiment) -> str:
+    """Describe the stages but for their parameters; what differs between treatments is listed."""
+    rows = []
+    for stage in experiment.stages:
+        own = experiment.tables["stages"]
+        own = own[own["stage"] == stage]
+        executor = [
+            f"{executor} ({start})" if start else executor
+            for executor, start in zip(own["executor"], own["start_method"], strict=True)
+        ]
+        own = own[["handler", "workers", "retain"]].astype("object")
+        cells = [own["handler"], executor, own["workers"], own["retain"]]
+        rows.append([stage, *(_join_distinct(cell) for cell in cells)])
+    columns = ["stage", "handler", "executor", "workers", "results retained"]
+    return format_table(columns, rows, texts=len(columns))
+
+
+def parameters_text(experiment: Experiment) -> list[str]:
+    """List every stage's parameters; where treatments differ, each set of them."""
+    stages = experiment.tables["stages"]
+    texts = {
+        stage: dict.fromkeys(stages.loc[stages["stage"] == stage, "parameters"])
+        for stage in experiment.stages
+    }
+    return [
+        f"`{stage}`: {'; or '.join(_format_parameters(json.loads(text)) for text in found)}"
+        for stage, found in texts.items()
+    ]
+
+
+def factors_text(experiment: Experiment) -> str:
+    """List the factors and their levels as the runs had them."""
+    levels: dict[str, dict[str, None]] = {}
+    for text in experiment.tables["runs"]["factors"]:
+        for factor, level in json.loads(text).items():
+            levels.setdefault(factor, {})[_format_level(level)] = None
+    return "; ".join(f"{factor}: {', '.join(found)}" for factor, found in levels.items())
+
+
+def treatments_table(experiment: Experiment) -> str:
+    """Give the headline numbers of every treatment."""
+    baseline = experiment.baseline or "baseline"
+    columns = [
+        "treatment",
+        "bottleneck",
+        "n",
+        "makespan s",
+        f"× {baseline}",
+        "tasks/s",
+        "efficiency",
+        "on-CPU",
+        "CPU s",
+        "main MiB",
+        "children MiB",
+        "tree MiB",
+    ]
+    rows = [_treatment_row(experiment, treatment) for treatment in experiment.treatments]
+    return format_table(columns, rows, texts=2)
+
+
+def stages_table(experiment: Experiment) -> str:
+    """Give medians over the ok runs of every treatment's stages."""
+    columns = ["treatment", "stage", *_STAGE_TIMES, *_STAGE_SHARES]
+    rows = [
+        [treatment, stage, *_stage_cells(experiment, treatment, stage)]
+        for treatment in experiment.treatments
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    ]
+    return format_table(columns, rows, texts=2)
+
+
+def memory_table(experiment: Experiment) -> str:
+    """Give medians over the ok runs of every treatment's memory."""
+    columns = ["treatment", *_MEMORY_COLUMNS, "time to peak s", "children", "sweeps"]
+    rows = [
+        [
+            treatment,
+            *(
+                format_number(experiment.summary(treatment, name)["median"], scale=PER_MIB)
+                for name in _MEMORY_COLUMNS.values()
+            ),
+            *(
+                format_number(experiment.summary(treatment, name)["median"])
+                for name in ("tree_time_to_peak_s", "most_children", "sweeps")
+            ),
+        ]
+        for treatment in experiment.treatments
+    ]
+    return format_table(columns, rows, texts=1)
+
+
+def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
+    stage = bottleneck(experiment, treatment)
+    makespan = experiment.summary(treatment, "makespan_s")
+    return [
+        treatment,
+        stage or experiment.failure_note(treatment),
+        str(len(experiment.runs(treatment))),
+        format_spread(makespan),
+        *(
+            format_number(experiment.summary(treatment, name)["median"])
+            for name in ("makespan_ratio", "throughput_per_s")
+        ),
+        *(
+            format_percent(experiment.summary(treatment, name, stage)["median"])
+            if stage
+            else MISSING
+            for name in ("stage_efficiency", "on_cpu_share")
+        ),
+        format_number(experiment.summary(treatment, "cpu_s")["median"]),
+        *(
+            format_number(
+                experiment.summary(treatment, f"{part}_peak_bytes")["median"], scale=PER_MIB
+            )
+            for part in ("main", "children", "tree")
+        ),
+    ]
+
+
+def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str]:
+    def median(quantity: str) -> float:
+        return float(experiment.summary(treatment, quantity, stage)["median"])
+
+    times = [format_number(median(quantity)) for quantity in _STAGE_TIMES.values()]
+    return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
+
+
+def _join_distinct(values: Any) -> str:  # noqa: ANN401 - a column of any type
+    return ", ".join(dict.fromkeys(_format_level(value) for value in values))
+
+
+def _format_parameters(parameters: dict[str, Any]) -> str:
+    named = (f"{name} {_format_level(value)}" for name, value in parameters.items())
+    return ", ".join(named) or "defaults"
+
+
+def _format_level(value: Any) -> str:  # noqa: ANN401 - any level
+    if value is None:
+        return "unset"
+    return str(value).lower() if isinstance(value, bool) else str(value)

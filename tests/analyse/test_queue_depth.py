@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from stagebench.analyse.queue_depth import trace_queues
+
+
+def test_queue_depth_follows_submissions_starts_and_ends(trace):
+    rows = [row for row in trace_queues(trace()) if row["stage"] == "work"]
+    assert [(row["time_s"], row["waiting"], row["in_service"]) for row in rows] == [
+        (0, 2, 0),
+        (1, 1, 1),
+        (3, 0, 1),
+        (4, 0, 0),
+    ]
+
+
+def test_a_task_that_starts_at_once_never_waits(trace):
+    rows = [row for row in trace_queues(trace()) if row["stage"] == "save"]
+    assert [row["waiting"] for row in rows] == [0, 0, 0, 0]
+    assert [row["in_service"] for row in rows] == [1, 0, 1, 0]
+
+
+def test_a_task_that_was_never_served_stays_in_the_queue(trace, known_run, make_task):
+    waiting = make_task(0, "work", (10, None, None, None), status="cancelled")
+    rows = trace_queues(trace(known_run(tasks=(waiting,), status="timed_out")))
+    assert [(row["waiting"], row["in_service"]) for row in rows] == [(1, 0)]

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stagebench.analyse.stages import count_tasks, makespan_s, summarise_stages, summarise_tasks
+
+
+@pytest.fixture
+def work(trace):
+    return summarise_stages(trace())[0]
+
+
+@pytest.fixture
+def save(trace):
+    return summarise_stages(trace())[1]
+
+
+def test_stages_come_in_the_order_of_the_workflow(trace):
+    assert [row["stage"] for row in summarise_stages(trace())] == ["work", "save"]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("service", [1.5, 1.5, 1.05, 1.95, 1, 2]),
+        ("waiting", [2, 2, 1.1, 2.9, 1, 3]),
+        ("response", [4, 4, 3.55, 4.45, 3.5, 4.5]),
+    ],
+)
+def test_times_of_a_stage_are_those_of_its_tasks(work, time, expected):
+    names = ("mean", "median", "p5", "p95", "min", "max")
+    assert [work[f"{time}_{name}_s"] for name in names] == pytest.approx(expected)
+
+
+def test_stage_efficiency_is_summed_service_over_service_and_waiting(work, save):
+    assert work["stage_efficiency"] == pytest.approx(3 / 7)
+    assert save["stage_efficiency"] == 1
+
+
+def test_share_of_total_time_is_of_summed_waiting_and_service(work, save):
+    assert work["share_of_total_time"] == pytest.approx(7 / 8.5)
+    assert save["share_of_total_time"] == pytest.approx(1.5 / 8.5)
+
+
+def test_utilisation_is_service_over_all_workers_and_the_makespan(work, save):
+    assert work["utilisation"] == pytest.approx(3 / 6)
+    assert save["utilisation"] == pytest.approx(1.5 / (2 * 6))
+
+
+def test_on_cpu_share_counts_waiting_and_service_cpu_share_does_not(work):
+    assert work["on_cpu_share"] == pytest.approx(1.5 / 7)
+    assert work["service_cpu_share"] == pytest.approx(1.5 / 3)
+
+
+def test_cpu_shares_are_missing_when_a_task_lacks_its_cpu_time(trace, known_run):
+    run = known_run()
+    tasks = (replace(run.tasks[0], cpu_ns=None), *run.tasks[1:])
+    work = summarise_stages(trace(replace(run, tasks=tasks)))[0]
+    assert work["on_cpu_share"] is None
+    assert work["service_cpu_share"] is None
+
+
+def test_pool_start_up_is_from_the_first_submission_to_first_and_last_ready_worker(work, save):
+    assert (work["pool_first_ready_s"], work["pool_last_ready_s"]) == (0.75, 0.75)
+    assert (save["pool_first_ready_s"], save["pool_last_ready_s"]) == (0, 0.125)
+
+
+def test_pool_start_up_is_missing_without_a_worker(trace, known_run):
+    work = summarise_stages(trace(known_run(workers=())))[0]
+    assert work["pool_first_ready_s"] is None
+
+
+def test_workers_served_counts_distinct_threads_and_processes(work, save):
+    assert (work["workers_served"], save["workers_served"]) == (1, 2)
+
+
+def test_a_stage_is_told_with_what_it_was_run_with(work, save):
+    assert work["parameters"] == '{"size_mib":2.5}'
+    assert (work["executor"], work["start_method"], work["workers"]) == ("process", "fork", 1)
+    assert save["start_method"] is None
+
+
+def test_times_of_a_stage_leave_failed_and_skipped_tasks_out(trace, known_run, make_task):
+    tasks = (
+        make_task(0, "work", (10, 11, 13, 13.5), cpu=1),
+        make_task(1, "work", (10, 13, 13.1, 13.2), cpu=0, status="failed", error="ValueError"),
+        make_task(0, "save", (13.5, 13.5, 14, 14), cpu=0.25),
+        make_task(1, "save", (None, None, None, None), status="skipped", worker=(None, None)),
+    )
+    work, save = summarise_stages(trace(known_run(tasks=tasks, status="tasks_failed")))
+    assert (work["service_max_s"], work["service_min_s"]) == (2, 2)
+    assert (work["tasks_ok"], work["tasks_failed"], work["tasks_missing"]) == (1, 1, 0)
+    assert (save["tasks_ok"], save["tasks_skipped"]) == (1, 1)
+
+
+def test_a_stage_that_served_nothing_has_no_times(trace, known_run):
+    run = known_run(status="crashed", tasks=())
+    work = summarise_stages(trace(run))[0]
+    assert "service_mean_s" not in work
+    assert work["stage_efficiency"] is None
+    assert work["share_of_total_time"] is None
+    assert work["utilisation"] is None
+    assert work["tasks_missing"] == 2
+
+
+def test_task_rows_are_relative_to_the_workflows_start(trace):
+    row = summarise_tasks(trace())[1]
+    assert (row["task"], row["stage"]) == (0, "save")
+    moments = [row[f"{name}_s"] for name in ("submitted", "started", "finished", "received")]
+    assert moments == [3.5, 3.5, 4, 4]
+
+
+def test_task_rows_derive_every_time(trace):
+    row = summarise_tasks(trace())[2]
+    assert (row["task"], row["stage"]) == (1, "work")
+    times = [row[f"{name}_s"] for name in ("waiting", "service", "return", "response", "cpu")]
+    assert times == [3, 1, 0.5, 4.5, 0.5]
+
+
+def test_task_rows_fall_back_on_the_first_submission_when_the_start_is_unknown(trace, known_run):
+    run = known_run(events={}, status="crashed").stretched(2)
+    assert summarise_tasks(trace(run))[0]["submitted_s"] == 0
+
+
+def test_workers_are_numbered_by_stage_in_the_order_in_which_they_first_served(trace):
+    rows = summarise_tasks(trace())
+    assert [(row["stage"], row["worker"]) for row in rows] == [
+        ("work", 0),
+        ("save", 0),
+        ("work", 0),
+        ("save", 1),
+    ]
+
+
+def test_a_task_that_never_started_has_no_worker_and_no_times(trace, known_run, make_task):
+    lost = make_task(0, "work", (10, None, None, None), status="cancelled", worker=(None, None))
+    row = summarise_tasks(trace(known_run(tasks=(lost,), status="timed_out")))[0]
+    assert row["worker"] is None
+    assert [row[f"{name}_s"] for name in ("waiting", "service", "response", "cpu")] == [None] * 4
+
+
+def test_an_error_is_told_by_the_last_line_of_its_traceback(trace, known_run, make_task):
+    text = 'Traceback (most recent call last):\n  File "x"\nValueError: no | such\n'
+    failed = make_task(0, "work", (10, 11, 12, 13), status="failed", error=text)
+    row = summarise_tasks(trace(known_run(tasks=(failed,), status="tasks_failed")))[0]
+    assert row["error"] == "ValueError: no | such"
+
+
+def test_makespan_is_first_submission_to_last_receipt(trace):
+    assert makespan_s(trace()) == 6
+
+
+@pytest.mark.parametrize("status", ["timed_out", "crashed", "worker_lost"])
+def test_a_run_that_did_not_end_has_no_makespan(trace, known_run, status):
+    assert makespan_s(trace(known_run(status=status))) is None
+
+
+def test_a_task_counts_by_its_worst_stage_and_unheard_tasks_are_missing(
+    trace, known_run, make_task
+):
+    tasks = (
+        make_task(0, "work", (10, 11, 12, 13)),
+        make_task(0, "save", (13, 13, 14, 14)),
+        make_task(1, "work", (10, 12, 13, 14), status="failed", error="E"),
+        make_task(1, "save", (None,) * 4, status="skipped"),
+        make_task(2, "work", (10, 13, None, 14), status="lost"),
+        make_task(2, "save", (None,) * 4, status="skipped"),
+        make_task(3, "work", (10, None, None, None), status="cancelled"),
+    )
+    counts = count_tasks(trace(known_run(tasks=tasks, tasks_planned=6, status="worker_lost")))
+    assert counts == {
+        "tasks": 6,
+        "tasks_ok": 1,
+        "tasks_failed": 1,
+        "tasks_lost": 1,
+        "tasks_cancelled": 1,
+        "tasks_skipped": 0,
+        "tasks_missing": 2,
+    }
+
+
+def test_a_list_of_tasks_counts_its_entries(trace, known_run):
+    run = known_run(tasks_planned=[{}, {"work": {"size_mib": 1.0}}])
+    assert count_tasks(trace(run))["tasks"] == 2

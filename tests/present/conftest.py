@@ -1,0 +1,138 @@
+"""Tables of a known study, made from run folders as the analysis makes them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from stagebench.analyse.study import analyse_study
+from stagebench.present.experiment import split_experiments
+from stagebench.present.style import figure_style
+from stagebench.tables import read_tables
+
+REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
+pipe,,work,parameter.size_mib,1,10,,setup
+pipe,p1-fork,,makespan_s,s,50,47,text
+pipe,p2-fork,,makespan_s,s,25,23.5,text
+pipe,p1-fork,work,stage_efficiency,1,0.4,0.43,text
+pipe,p1-fork,,tree_base_bytes,MiB,50,,text
+pipe,p1-fork,,tree_peak_bytes,MiB,80,,text
+"""
+
+
+def _load_builder():
+    # The builder of run folders is the analysis tests' own.
+    path = Path(__file__).parents[1] / "analyse/conftest.py"
+    spec = importlib.util.spec_from_file_location("known_runs", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+BUILDER = _load_builder()
+
+
+@pytest.fixture
+def known_run():
+    return BUILDER.KnownRun
+
+
+@pytest.fixture
+def make_task():
+    return BUILDER.task
+
+
+@pytest.fixture
+def make_sweep():
+    return BUILDER.sweep
+
+
+def default_runs():
+    """Two experiments; in the first, one treatment twice as fast and one that never succeeded."""
+    known_run = BUILDER.KnownRun
+    single = (BUILDER.STAGES[1] | {"name": "alone", "after": []},)
+    tasks = [BUILDER.task(n, "alone", (10, 10 + n, 11 + n, 11 + n), cpu=0.5) for n in range(2)]
+    threads = (BUILDER.sweep(0, 9.5, 20), BUILDER.sweep(1, 11, 40))
+    return [
+        *(known_run(replicate=n + 1, start=20 * n).stretched(2 + n / 10) for n in range(3)),
+        *(
+            known_run(treatment="p2-fork", baseline=False, replicate=n + 1, start=60 + 20 * n)
+            for n in range(3)
+        ),
+        known_run(
+            treatment="p5-fork",
+            baseline=False,
+            start=120,
+            status="timed_out",
+            detail="time limit | of <60 s>",
+        ),
+        known_run(
+            experiment="alone",
+            treatment="t1",
+            start=140,
+            stages=single,
+            tasks=tuple(tasks),
+            sweeps=threads,
+            workers=(),
+            factors={},
+        ),
+    ]
+
+
+def write_analysed(folder, runs, reference=REFERENCE):
+    """Write runs as a study with its plan and tables into `folder`."""
+    plan, raw = BUILDER.write_study(folder, runs)
+    (folder / "plan.json").write_text(json.dumps(plan))
+    path = None
+    if reference is not None:
+        path = folder / "reference.csv"
+        path.write_text(reference)
+    analyse_study(folder / "plan.json", raw, path, folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def analyse(tmp_path):
+    """Write runs as a study, each time another; gives its folder, with plan.json and tables/."""
+    numbers = count()
+    return lambda *runs, **options: write_analysed(
+        tmp_path / f"study-{next(numbers)}", runs, **options
+    )
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """Give the folder of the default runs; tests write elsewhere."""
+    return write_analysed(tmp_path_factory.mktemp("default") / "study", default_runs())
+
+
+@pytest.fixture(scope="session")
+def tables(study):
+    return read_tables(study / "tables")
+
+
+@pytest.fixture(scope="session")
+def experiments(tables):
+    return {one.name: one for one in split_experiments(tables)}
+
+
+@pytest.fixture
+def pipe(experiments):
+    return experiments["pipe"]
+
+
+@pytest.fixture
+def alone(experiments):
+    return experiments["alone"]
+
+
+@pytest.fixture
+def styled():
+    with figure_style():
+        yield

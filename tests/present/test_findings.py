@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from stagebench.present.experiment import split_experiments
+from stagebench.present.findings import experiment_findings, study_findings
+from stagebench.tables import read_tables
+
+
+def findings_of(analyse, *runs):
+    return experiment_findings(split_experiments(read_tables(analyse(*runs) / "tables"))[0])
+
+
+def test_the_study_says_how_many_runs_succeeded(tables):
+    assert study_findings(tables["runs"]) == [
+        "7 of 8 runs succeeded: 4 treatments, 1 to 3 runs each."
+    ]
+
+
+def test_a_study_without_failures_says_so(analyse, known_run):
+    runs = read_tables(analyse(known_run()) / "tables")["runs"]
+    assert study_findings(runs) == ["All 1 run succeeded: 1 treatment, 1 run each."]
+
+
+def test_an_experiment_tells_its_extremes(pipe):
+    assert experiment_findings(pipe) == [
+        (
+            "Fastest: **p2-fork**, 6.00 s, 0.476 × p1-fork; slowest: **p1-fork**, 12.6 s"
+            " (median makespan)."
+        ),
+        "Bottleneck, by share of the summed response time: `work` in 2 treatments.",
+        "Peak PSS of the tree: 36.0 MiB in every treatment (median).",
+        "The memory sampler saw worker processes in all 6 runs that had some.",
+    ]
+
+
+def test_a_single_stage_of_threads_tells_neither_bottleneck_nor_workers(alone):
+    assert experiment_findings(alone) == [
+        "Fastest: **t1**, 2.00 s (median makespan).",
+        "Peak PSS of the tree: 40.0 MiB (median).",
+    ]
+
+
+def test_memory_tells_the_most_and_the_least(analyse, known_run, make_sweep):
+    small = known_run(treatment="t1", baseline=False, sweeps=(make_sweep(0, 11, 10),))
+    found = findings_of(analyse, known_run(), small)
+    assert (
+        "Most memory: **p1-fork**, 36.0 MiB; least: **t1**, 10.0 MiB"
+        " (median peak PSS of the whole process tree)."
+    ) in found
+
+
+def test_workers_that_no_sweep_saw_are_told(analyse, known_run, make_sweep):
+    unseen = known_run(replicate=2, sweeps=(make_sweep(0, 11, 10),))
+    found = findings_of(analyse, known_run(), unseen)
+    assert found[-1] == "The memory sampler saw worker processes in 1 of 2 runs that had some."
+
+
+def test_an_experiment_in_which_nothing_succeeded_says_so(analyse, known_run):
+    found = findings_of(analyse, known_run(status="crashed"))
+    assert found == ["No run succeeded: there is no makespan to tell."]

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from stagebench.present.experiment import split_experiments
+from stagebench.present.gantt import plot_tasks
+from stagebench.tables import read_tables
+
+pytestmark = pytest.mark.usefixtures("styled")
+
+
+@pytest.fixture
+def figure(pipe):
+    return plot_tasks(pipe, "p2-fork")
+
+
+def bars(axes):
+    return [(bar.get_x(), bar.get_width(), round(bar.get_y())) for bar in axes.patches]
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def drawn(analyse, run):
+    experiment = split_experiments(read_tables(analyse(run) / "tables"))[0]
+    return plot_tasks(experiment, run.treatment)
+
+
+def test_every_task_has_a_bar_of_waiting_and_one_of_service_a_stage(figure):
+    # Task 1 ended last: it is on top, in row 1.
+    assert bars(figure.axes[0]) == [
+        (0, 1, 0),
+        (0, 3, 1),
+        (1, 2, 0),
+        (3, 1, 1),
+        (3.5, 0, 0),
+        (4.5, 0, 1),
+        (3.5, 0.5, 0),
+        (4.5, 1, 1),
+    ]
+
+
+def test_tasks_are_sorted_by_duration_the_slowest_on_top(figure):
+    labels = {
+        label.get_text(): label.get_position()[1] for label in figure.axes[0].get_yticklabels()
+    }
+    assert labels == {"0": 0, "1": 1}
+
+
+def test_every_task_is_labelled_with_its_stage_efficiencies(figure):
+    assert sorted(texts(figure.axes[0])) == ["25 · 100", "67 · 100"]
+
+
+def test_service_is_solid_and_waiting_pale_in_the_stages_colour(figure):
+    waiting, service = figure.axes[0].patches[0], figure.axes[0].patches[2]
+    assert sum(waiting.get_facecolor()[:3]) > sum(service.get_facecolor()[:3])
+
+
+def test_queue_depth_shares_the_time_axis_of_the_chart(figure):
+    chart, queue = figure.axes[:2]
+    assert chart.get_xlim() == queue.get_xlim()
+    line = queue.lines[0]
+    assert list(line.get_xdata()) == [0, 1, 3, 4]
+    assert list(line.get_ydata()) == [2, 1, 0, 0]
+
+
+def test_stage_shares_are_of_the_summed_response_time(figure):
+    shares = figure.axes[2]
+    assert texts(shares) == ["82 %", "18 %"]
+    assert shares.patches[0].get_height() == pytest.approx(100 * 7 / 8.5)
+    assert shares.patches[1].get_height() == pytest.approx(100 * 3 / 8.5)
+
+
+def test_the_title_says_how_long_and_which_run(figure):
+    assert [text.get_text() for text in figure.texts] == [
+        "pipe / p2-fork: 2 tasks in 6.00 s (replicate 2, of median makespan among 3)"
+    ]
+
+
+def test_a_lone_run_is_not_called_a_median(alone):
+    assert "(one run)" in plot_tasks(alone, "t1").texts[0].get_text()
+
+
+def test_a_treatment_without_an_ok_run_says_so(pipe):
+    figure = plot_tasks(pipe, "p5-fork")
+    assert texts(figure.axes[0]) == ["pipe / p5-fork: no ok run (timed_out × 1)"]
+
+
+def test_stages_that_a_task_is_in_at_once_have_lanes_of_their_own(analyse, known_run, make_task):
+    tasks = (
+        make_task(0, "work", (10, 11, 13, 13), cpu=1),
+        make_task(0, "save", (10, 10, 14, 14), cpu=1),
+    )
+    axes = drawn(analyse, known_run(tasks=tasks, tasks_planned=1)).axes[0]
+    lanes = {bar.get_y() for bar in axes.patches if bar.get_width()}
+    assert lanes == {-0.4, 0.0}
+
+
+def test_hundreds_of_tasks_fit_and_carry_no_labels(analyse, known_run, make_task):
+    stages = (known_run().stages[0],)
+    tasks = tuple(make_task(n, "work", (10, 10 + n, 11 + n, 11 + n), cpu=1) for n in range(300))
+    figure = drawn(analyse, known_run(stages=stages, tasks=tasks, tasks_planned=300))
+    assert figure.get_figheight() < 13
+    assert texts(figure.axes[0]) == []
+    assert "efficiency" not in figure.axes[0].get_title(loc="left")
+    assert len(figure.axes[0].patches) == 600

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from stagebench.present.markdown import (
+    count_noun,
+    format_number,
+    format_percent,
+    format_spread,
+    format_table,
+)
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (11.125, "11.1"),
+        (0.5, "0.500"),
+        (12345.6, "12346"),
+        (0.0123, "0.0123"),
+        (0.00125, "0.0013"),
+        (0.00002, "<0.0001"),
+        (-15.04, "-15.0"),
+        (999.7, "1000"),
+        (NAN, "–"),
+        (pd.NA, "–"),
+    ],
+)
+def test_a_number_has_three_digits_and_no_exponent(value, text):
+    assert format_number(value) == text
+
+
+def test_a_number_is_scaled_before_it_is_rounded():
+    assert format_number(3 * 2**20, scale=2**-20) == "3.00"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.426, "43 %"), (0.0987, "9.9 %"), (0.0999, "10 %"), (0, "0 %"), (1, "100 %"), (NAN, "–")],
+)
+def test_a_share_is_told_in_percent(share, text):
+    assert format_percent(share) == text
+
+
+def spread(median, low, high, n=3):
+    return format_spread(pd.Series({"median": median, "min": low, "max": high, "n": n}))
+
+
+def test_a_spread_has_the_places_of_its_median():
+    assert spread(9.876, 9.5, 11.04) == "9.88 [9.50–11.04]"
+
+
+def test_a_spread_of_counts_has_no_places():
+    assert spread(2, 1, 5) == "2 [1–5]"
+
+
+def test_a_median_without_spread_stands_alone():
+    assert spread(5, 5, 5) == "5"
+    assert spread(1.25, 1.25, 1.25, n=1) == "1.25"
+
+
+def test_a_spread_of_nothing_is_a_dash():
+    assert spread(NAN, NAN, NAN, n=0) == "–"
+
+
+def test_a_table_aligns_texts_left_and_numbers_right_in_padded_columns():
+    text = format_table(["name", "s"], [["a", "1.5"], ["long-name", "12.25"]], texts=1)
+    assert text.splitlines() == [
+        "| name      |     s |",
+        "| --------- | ----: |",
+        "| a         |   1.5 |",
+        "| long-name | 12.25 |",
+    ]
+
+
+def test_a_cell_cannot_end_its_cell_its_line_or_open_a_tag():
+    line = format_table(["x"], [["a|b\nc <script> & d"]], texts=1).splitlines()[2]
+    assert line == "| a\\|b c &lt;script> &amp; d |"
+
+
+def test_a_sign_that_opens_no_tag_stays_as_it_is():
+    assert format_table(["x"], [["<0.0001"]], texts=0).splitlines()[2] == "| <0.0001 |"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])
+def test_a_noun_follows_its_number(count, text):
+    assert count_noun(count, "run") == text

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from stagebench.present.figures import draw_figures
+from stagebench.present.report import render_report
+
+
+def rendered(folder, out):
+    render_report(folder / "tables", folder / "plan.json", out / "figures", out)
+    return (out / "report.md").read_text(), (out / "report.html").read_text()
+
+
+@pytest.fixture
+def render():
+    return lambda folder: rendered(folder, folder)
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    return rendered(study, tmp_path_factory.mktemp("report"))
+
+
+def anchors(text):
+    return set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def test_every_link_of_the_report_has_its_place(report):
+    targets = set(re.findall(r"\]\(#([^)]+)\)", report[0]))
+    assert targets
+    assert targets <= anchors(report[0])
+
+
+def test_no_place_has_two_meanings(analyse, known_run, render):
+    # An experiment may be called like a section.
+    folder = analyse(*(known_run(experiment=name) for name in ("tasks", "where", "published")))
+    places = re.findall(r'<a id="([^"]+)">', render(folder)[0])
+    assert len(places) == len(set(places))
+
+
+def test_every_image_is_a_figure_named_relative_to_the_report(report, study, tmp_path):
+    for experiment in ("pipe", "alone"):
+        draw_figures(study / "tables", experiment, tmp_path / "figures" / experiment)
+    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report[0])
+    assert len(images) == len(set(images)) == 2 * 4 + 4
+    assert all((tmp_path / image).is_file() for image in images)
+    assert re.findall(r'<img src="([^"]+)"', report[1]) == images
+
+
+def test_figures_elsewhere_are_named_relative_to_the_report(study, tmp_path):
+    render_report(study / "tables", study / "plan.json", tmp_path / "far/figures", tmp_path / "out")
+    assert "](../far/figures/pipe/makespan.png)" in (tmp_path / "out/report.md").read_text()
+
+
+def test_the_same_input_gives_the_same_bytes(report, study, tmp_path):
+    assert rendered(study, tmp_path) == report
+
+
+def test_the_report_says_what_was_run_and_where(report):
+    for fact in (
+        "# Study `known`",
+        "8 runs in 3 blocks",
+        "(seed 1)",
+        "time limit of 60 s",
+        "First start 2026-11-23 07:00 UTC, last start 2026-11-23 07:02 UTC.",
+        "Known CPU",
+        "8 GiB",
+        "Packages: numpy 2.4.6.",
+        "Factors: executor: process; workers: 1. Baseline: `p1-fork`.",
+    ):
+        assert fact in report[0]
+
+
+def test_published_values_stand_beside_the_measured(report):
+    assert "## Published and measured" in report[0]
+    assert "2 treatments of `pipe` have a published value." in report[0]
+
+
+def test_a_study_without_published_values_has_no_such_section(analyse, known_run, render):
+    text = render(analyse(known_run(), reference=None))[0]
+    assert "#published" not in text
+    assert "Published and measured" not in text
+
+
+def test_failures_are_told(report):
+    assert "These runs did not succeed" in report[0]
+
+
+def test_a_study_without_failures_says_so(analyse, known_run, render):
+    assert "Every run succeeded." in render(analyse(known_run()))[0]
+
+
+def test_a_study_in_which_nothing_was_heard_of_any_run_is_reported(analyse, known_run, render):
+    silent = {"tasks": (), "workers": (), "events": {}, "sweeps": ()}
+    run = known_run(status="crashed", detail="exit code 1", **silent)
+    folder = analyse(run)
+    draw_figures(folder / "tables", "pipe", folder / "figures/pipe")
+    text = render(folder)[0]
+    assert "0 of 1 run succeeded" in text
+    assert "No run succeeded: there is no makespan to tell." in text
+    assert "exit code 1" in text
+
+
+def test_words_of_a_run_cannot_become_markup(report):
+    assert "time limit | of &lt;60 s&gt;" in report[1]
+
+
+def test_the_hazard_of_forking_beside_threads_is_told_where_it_was_run(report):
+    assert "Fork beside running threads" in report[0]
+
+
+def test_the_hazard_of_forking_is_not_told_without_threads(analyse, known_run, make_task, render):
+    stages = (known_run().stages[0],)
+    tasks = (make_task(0, "work", (10, 11, 12, 12), cpu=1),)
+    folder = analyse(known_run(stages=stages, tasks=tasks))
+    assert "Fork beside running threads" not in render(folder)[0]
+
+
+def test_a_share_is_said_to_be_of_the_summed_response_time(report):
+    assert "a share of the summed response time (waiting + service) of all tasks, not" in report[0]
+
+
+@pytest.mark.parametrize(("replicates", "words"), [(1, "run once"), (2, "With 2 runs a treatment")])
+def test_few_runs_are_said_to_be_few(analyse, known_run, render, replicates, words):
+    runs = [known_run(replicate=n + 1, start=20 * n) for n in range(replicates)]
+    assert words in render(analyse(*runs))[0]
+
+
+def test_every_table_of_the_page_is_a_table(report):
+    rules = len(re.findall(r"^\| -[- |:]+\|$", report[0], flags=re.MULTILINE))
+    assert report[1].count("<table>") == rules > 10
+    assert "| -" not in report[1]
+
+
+def test_the_page_is_whole_and_loads_nothing_from_elsewhere(report):
+    assert report[1].startswith("<!DOCTYPE html>")
+    assert report[1].endswith("</html>\n")
+    assert not re.search(r'(?:src|href)="https?:', report[1])
+
+
+def test_the_markdown_has_no_line_that_ends_in_a_loose_template_mark(report):
+    assert not re.search(r"\{[{%]|[%}]\}", report[0])
+    assert MarkdownIt("commonmark").parse(report[0])
+
+
+def test_values_that_differ_between_runs_are_told_with_their_number_of_runs(
+    analyse, known_run, render
+):
+    other = known_run(replicate=2, start=20, run={"environment": {"kernel": "7.0"}})
+    text = render(analyse(known_run(), other))[0]
+    assert "6.18 (1 run), 7.0 (1 run)" in text

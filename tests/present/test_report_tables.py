@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from stagebench.present import report_tables
+from stagebench.present.experiment import split_experiments
+from stagebench.tables import read_tables
+
+
+def rows(table):
+    """Cells of a Markdown table: the header, then the rows without the rule."""
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    return [lines[0], *lines[2:]]
+
+
+def column(table, name):
+    header, *body = rows(table)
+    return [row[header.index(name)] for row in body]
+
+
+def test_treatments_have_their_headline_numbers(pipe):
+    table = report_tables.treatments_table(pipe)
+    assert dict(zip(*rows(table)[:2], strict=True)) == {
+        "treatment": "p1-fork",
+        "bottleneck": "work",
+        "n": "3",
+        "makespan s": "12.6 [12.0–13.2]",
+        "× p1-fork": "1.00",
+        "tasks/s": "0.159",
+        "efficiency": "43 %",
+        "on-CPU": "10 %",
+        "CPU s": "2.00",
+        "main MiB": "30.0",
+        "children MiB": "20.0",
+        "tree MiB": "36.0",
+    }
+
+
+def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes(pipe):
+    row = rows(report_tables.treatments_table(pipe))[3]
+    assert row[:3] == ["p5-fork", "no ok run (timed_out × 1)", "0"]
+    assert set(row[3:]) == {"–"}
+
+
+def test_the_bottleneck_is_the_stage_of_the_largest_share(pipe):
+    assert report_tables.bottleneck(pipe, "p2-fork") == "work"
+    assert report_tables.bottleneck(pipe, "p5-fork") == ""
+
+
+def test_stages_have_a_row_a_treatment(pipe):
+    table = report_tables.stages_table(pipe)
+    assert column(table, "stage") == ["work", "save"] * 3
+    assert column(table, "waiting s")[2] == "2.00"
+    assert column(table, "share")[2:4] == ["82 %", "18 %"]
+    assert column(table, "pool ready s")[2] == "0.750"
+
+
+def test_memory_has_a_row_a_treatment(pipe):
+    table = report_tables.memory_table(pipe)
+    assert column(table, "main at it") == ["16.0", "16.0", "–"]
+    assert column(table, "children at it") == ["20.0", "20.0", "–"]
+    assert column(table, "above base") == ["16.0", "16.0", "–"]
+    assert column(table, "children") == ["2.00", "2.00", "–"]
+
+
+def test_the_workflow_is_told_stage_by_stage(pipe):
+    assert rows(report_tables.workflow_table(pipe))[1:] == [
+        ["work", "payload", "process (fork)", "1", "false"],
+        ["save", "download", "thread", "2", "false"],
+    ]
+
+
+def test_what_differs_between_treatments_is_listed(analyse, known_run):
+    stage = known_run().stages[0]
+    spawned = stage | {"start_method": "spawn", "workers": 2, "retain": True}
+    folder = analyse(
+        known_run(stages=(stage,), tasks=()),
+        known_run(treatment="p2-spawn", stages=(spawned,), tasks=()),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    row = rows(report_tables.workflow_table(experiment))[1]
+    assert row[2:] == ["process (fork), process (spawn)", "1, 2", "false, true"]
+
+
+def test_parameters_are_listed_by_stage(pipe):
+    assert report_tables.parameters_text(pipe) == ["`work`: size_mib 2.5", "`save`: defaults"]
+
+
+def test_parameters_that_differ_between_treatments_are_all_listed(analyse, known_run):
+    stage = known_run().stages[0]
+    other = stage | {"parameters": {"size_mib": 5, "delay_s": 0.1}}
+    folder = analyse(
+        known_run(stages=(stage,), tasks=()),
+        known_run(treatment="b", stages=(other,), tasks=()),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    text = report_tables.parameters_text(experiment)
+    assert text == ["`work`: size_mib 2.5; or delay_s 0.1, size_mib 5"]
+
+
+def test_factors_are_listed_with_the_levels_that_were_run(analyse, known_run):
+    folder = analyse(
+        known_run(factors={"workers": 1, "retain": False}),
+        known_run(treatment="b", factors={"workers": 5, "retain": False, "limit": None}),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    text = report_tables.factors_text(experiment)
+    assert text == "retain: false; workers: 1, 5; limit: unset"
+
+
+def test_an_experiment_without_factors_lists_none(alone):
+    assert report_tables.factors_text(alone) == ""
