@@ -133,6 +133,8 @@ TABLES: dict[str, dict[str, str]] = {
         **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
+        "sampler_cpu_budget": NUMBER,
+        "sweeps_left_out": COUNT,
         "vanished": COUNT,
     },
     "stages": {

@@ -161,7 +161,7 @@ def specification(known):
         "factors": known.factors,
         "stages": list(known.stages),
         "tasks": known.tasks_planned,
-        "sampler": {"interval_s": 0.5},
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01},
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }

@@ -61,7 +61,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
             },
         ],
         "tasks": 4,
-        "sampler": {"interval_s": 0.5},
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01},
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }

@@ -8,8 +8,9 @@ MEMORY = Memory(pss_bytes=4, uss_bytes=3, rss_bytes=5, anon_bytes=2)
 class Scene:
     """A clock that the test moves, a tree and command lines that it sets, records kept."""
 
-    def __init__(self, interval_ns=10, cost_ns=0):
+    def __init__(self, interval_ns=10, cost_ns=0, budget=1.0):
         self.now = 1000
+        self.cpu = 0
         self.cost_ns = cost_ns
         self.tree = [(7, 1, MEMORY)]
         self.commands = {7: "main"}
@@ -17,16 +18,19 @@ class Scene:
         self.sampler = Sampler(
             7,
             interval_ns,
+            budget,
             self.sweep,
-            self.sweeps.append,
-            self.samples.append,
+            write_sweep=self.sweeps.append,
+            write_sample=self.samples.append,
             clock=lambda: self.now,
+            cpu_clock=lambda: self.cpu,
             command=lambda pid: self.commands.get(pid, ""),
         )
 
     def sweep(self):
         started = self.now
         self.now += self.cost_ns
+        self.cpu += self.cost_ns
         return Sweep(started, self.now, [Reading(*each) for each in self.tree])
 
     def take_at(self, now):
@@ -100,3 +104,20 @@ def test_gaps_are_told_and_are_missing_where_there_are_none():
         scene.take_at(now)
     assert scene.sampler.use().median_gap_s == 10e-9
     assert scene.sampler.use().longest_gap_s == 80e-9
+
+
+def test_sweeps_are_left_out_while_they_would_exceed_the_budget():
+    # Each sweep takes 4 of every 10: a tenth of a core allows one in four.
+    scene = Scene(interval_ns=10, cost_ns=4, budget=0.1)
+    for instant in range(40):
+        scene.take_at(1000 + 10 * instant)
+    use = scene.sampler.use()
+    assert use.sweeps == 10
+    assert use.left_out == 30
+    assert use.cpu_s <= 0.1 * 400e-9 + 4e-9
+
+
+def test_the_first_sweep_is_always_taken():
+    scene = Scene(cost_ns=1000, budget=0.001)
+    scene.take_at(1000)
+    assert scene.sampler.use().sweeps == 1

@@ -113,9 +113,11 @@ def _sampler_and_noise(trace: Trace) -> Row:
     sampler, noise = trace.run["sampler"], trace.run["noise"]
     return {
         "sampler_interval_s": sampler["interval_s"],
+        "sampler_cpu_budget": sampler["cpu_budget"],
         "sampler_cpu_s": sampler["cpu_s"],
         "sampler_median_gap_s": sampler["median_gap_s"],
         "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "sweeps_left_out": sampler["left_out"],
         "vanished": sampler["vanished"],
         "load_before": noise["load_before"],
         "load_after": noise["load_after"],

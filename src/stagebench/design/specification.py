@@ -18,7 +18,7 @@ Json = dict[str, Any]
 LONGEST = 100_000
 """Characters of a specification as canonical JSON: it is passed on a command line."""
 
-SAMPLER = {"interval_s": 0.5}
+SAMPLER = {"interval_s": 0.5, "cpu_budget": 0.01}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}
 PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1}
 

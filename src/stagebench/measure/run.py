@@ -138,9 +138,10 @@ def supervise(request: RunRequest, folder: Path, strangers: frozenset[int]) -> t
         sampler = Sampler(
             main.pid,
             to_nanoseconds(request.specification["sampler"]["interval_s"]),
+            request.specification["sampler"]["cpu_budget"],
             lambda: sweep_tree(os.getpid(), strangers),
-            sweeps.write,
-            samples.write,
+            write_sweep=sweeps.write,
+            write_sample=samples.write,
         )
         timed_out = sample_until_exit(main, sampler, exec_ns + to_nanoseconds(request.time_limit_s))
     exited_ns = time.monotonic_ns()

@@ -35,6 +35,8 @@ _SAMPLER = {
     "median gap s": "sampler_median_gap_s",
     "longest gap s": "sampler_longest_gap_s",
     "sweeps": "sweeps",
+    "sweeps left out for the budget": "sweeps_left_out",
+    "CPU budget, share of a core": "sampler_cpu_budget",
     "CPU time of the sampler s": "sampler_cpu_s",
 }
 

@@ -24,7 +24,9 @@ class SamplerUse(NamedTuple):
     """What the sampler achieved, and what it took."""
 
     interval_s: float
+    cpu_budget: float
     sweeps: int
+    left_out: int
     vanished: int
     cpu_s: float
     median_gap_s: float | None
@@ -32,43 +34,53 @@ class SamplerUse(NamedTuple):
 
 
 class Sampler:
-    """Sweeps at start + k × interval; an instant that was missed is left out, not made up for.
+    """Sweeps at start + k × interval, where its CPU budget has room for it.
 
-    `write_sweep` and `write_sample` take the records as they are made.
+    The budget is a share of one core: a sweep is left out while the sampler's CPU time exceeds that
+    share of the time since its start. An instant that was missed is not made up for. A sweep walks
+    the page tables of all processes, which costs the more the more memory they have, and holds
+    their memory maps meanwhile. `write_sweep` and `write_sample` take the records as they are made.
     """
 
     def __init__(  # noqa: PLR0913 - the loop's surroundings are arguments, so that tests replace them
         self,
         main_pid: int,
         interval_ns: int,
+        cpu_budget: float,
         sweep: Callable[[], Sweep],
+        *,
         write_sweep: Callable[[SweepRecord], None],
         write_sample: Callable[[MemorySample], None],
-        *,
         clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
         command: Callable[[int], str] = read_command,
     ) -> None:
         self._main_pid = main_pid
         self._interval_ns = interval_ns
+        self._cpu_budget = cpu_budget
         self._sweep = sweep
         self._write_sweep = write_sweep
         self._write_sample = write_sample
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._command = command
         self._cpu_ns = 0
         self._starts_ns: list[int] = []
         self._vanished = 0
+        self._left_out = 0
         self._processes: dict[int, ProcessRecord] = {}
-        self.due_ns = clock()
+        self._origin_ns = self.due_ns = clock()
 
     def take(self) -> None:
-        """Sweep once, write what was seen, and set the next due time."""
-        cpu_started_ns = time.thread_time_ns()
-        sweep = self._sweep()
-        self._write(sweep)
+        """Sweep once if the budget has room for it, and set the next due time."""
+        cpu_started_ns = self._cpu_clock()
+        if self._cpu_ns <= self._cpu_budget * (self._clock() - self._origin_ns):
+            self._write(self._sweep())
+        else:
+            self._left_out += 1
         missed = max(0, self._clock() - self.due_ns) // self._interval_ns
         self.due_ns += (missed + 1) * self._interval_ns
-        self._cpu_ns += time.thread_time_ns() - cpu_started_ns
+        self._cpu_ns += self._cpu_clock() - cpu_started_ns
 
     def processes(self) -> list[ProcessRecord]:
         """Return every process met, in the order of meeting."""
@@ -80,7 +92,9 @@ class Sampler:
         gaps = sorted(late - early for early, late in itertools.pairwise(starts))
         return SamplerUse(
             interval_s=self._interval_ns / 1e9,
+            cpu_budget=self._cpu_budget,
             sweeps=len(starts),
+            left_out=self._left_out,
             vanished=self._vanished,
             cpu_s=self._cpu_ns / 1e9,
             median_gap_s=gaps[len(gaps) // 2] / 1e9 if gaps else None,
