@@ -1,6 +1,7 @@
 # make          set up, run the default study, name the report
 # make test     set up, run the tests
 # make lint     set up, run every linter
+# make reference  copy the default study's report to docs/reference
 # make lock     resolve requirements.lock anew (needs uv)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -10,7 +11,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: study setup test lint lock clean
+.PHONY: study setup test lint reference lock clean
 
 study: $(READY)
 	$(BIN)/stagebench plan $(CONFIG)
@@ -35,6 +36,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python workflow/lint.py
+
+reference:
+	rm -rf docs/reference
+	mkdir -p docs/reference
+	cp -R results/default/report.md results/default/figures docs/reference
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
