@@ -34,16 +34,18 @@ def main() -> None:
         for treatment in expand_treatments(study)
         if treatment.experiment == "runtime"
     }
-    print("| treatment | stagebench makespan s | tadween-core makespan s | ratio |")
-    print("|---|---:|---:|---:|")
+    print("| treatment | stagebench s | tadween-core s | median ratio | ratios of the pairs |")
+    print("|---|---:|---:|---:|---|")
     for treatment in options.treatments:
         pairs = [
             compare(specifications[treatment], options.peer_python, peer_first=bool(repeat % 2))
             for repeat in range(options.repeats)
         ]
         ours, peers = (statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(our / peer for our, peer in pairs)
-        print(f"| {treatment} | {ours:.2f} | {peers:.2f} | {ratio:.3f} |", flush=True)
+        ratios = [our / peer for our, peer in pairs]
+        each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+        middle = statistics.median(ratios)
+        print(f"| {treatment} | {ours:.2f} | {peers:.2f} | {middle:.3f} | {each} |", flush=True)
 
 
 def parse_options() -> argparse.Namespace:
