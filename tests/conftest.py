@@ -25,7 +25,7 @@ SPECIFICATION = {
         }
     ],
     "tasks": 2,
-    "sampler": {"interval_s": 0.01, "cpu_budget": 1.0},
+    "sampler": {"interval_s": 0.01, "cpu_budget": 1.0, "census": "auto"},
     "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
     "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
 }

@@ -17,6 +17,9 @@ RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
 """A run ends in exactly one of these: every task ok; some failed; a worker died; the measured
 process ended with another exit code; the time limit was reached."""
 
+SWEEP_KINDS = ("pss", "rss")
+"""What a sweep reads: PSS walks the page tables, and is dear; RSS is cheap, and fills the time."""
+
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
 
@@ -64,38 +67,59 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRecord:
-    """One reading of the whole process tree; `vanished` counts processes that ended under it."""
+    """One reading of the whole process tree.
+
+    `kind` is one of `SWEEP_KINDS`. `vanished` counts processes that ended while they were read;
+    `torn` is 1 when a process came, went or changed its RSS meanwhile, so that the sum over the
+    sweep is of no one moment.
+    """
 
     sweep: int
+    kind: str
     started_ns: int
     ended_ns: int
     processes: int
     vanished: int
+    torn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySample:
-    """One process in one sweep, in bytes, as the kernel's smaps_rollup gives it.
+    """One process in one sweep, in bytes, as the kernel gives it.
 
-    USS is Private_Clean + Private_Dirty + Private_Hugetlb; `anon_bytes` is the anonymous part of
-    the PSS (Pss_Anon), which no other program's file mappings change.
+    USS is Private_Clean + Private_Dirty + Private_Hugetlb. PSS is the sum of an anonymous part,
+    which no other program's mappings change, a part of files and one of shared memory. In a sweep
+    of kind "rss" only RSS was read.
     """
 
     sweep: int
     pid: int
-    pss_bytes: int
-    uss_bytes: int
     rss_bytes: int
-    anon_bytes: int
+    pss_bytes: int | None
+    anon_bytes: int | None
+    file_bytes: int | None
+    shmem_bytes: int | None
+    uss_bytes: int | None
+    swap_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """One process that a sweep met, with the role it had when last looked at."""
+    """One process that lived in the tree, as the census knows it.
+
+    The moments are those at which the census learnt of birth and end. `samples` counts the sweeps
+    that read it; 0 means that its memory is known by its bounds alone. `high_water_bytes` is the
+    largest RSS of its last program, `exit_status` its exit code or minus the signal that ended it:
+    both are known to a census by ptrace, where the process ended within the run.
+    """
 
     pid: int
-    parent_pid: int
+    parent_pid: int | None
     role: str
-    first_seen_ns: int
-    last_seen_ns: int
+    started_ns: int
+    ended_ns: int | None
+    exit_status: int | None
+    high_water_bytes: int | None
+    execs: int | None
+    samples: int
     command: str

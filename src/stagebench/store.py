@@ -8,7 +8,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
 | `tasks.csv`     | task and stage (`TaskRecord`)                          |
 | `workers.csv`   | worker that served a task (`WorkerRecord`)             |
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
-| `processes.csv` | process met by a sweep (`ProcessRecord`)               |
+| `processes.csv` | process that lived in the tree (`ProcessRecord`)       |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `output.txt`    | what the measured process printed, if anything         |
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the files named above; a reader refuses another one."""
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what a measurement means. It is part of every specification: raising it after a
 change of the sampler or the runner makes every run of every study be measured anew."""
 

@@ -64,7 +64,12 @@ RUN_QUANTITIES = (
     "sweeps_with_workers",
     "sampled_s",
     "sampler_cpu_s",
+    "census_cpu_s",
+    "processes_created",
+    "processes_sampled",
+    "processes_bounded_only",
     "sampler_median_gap_s",
+    "sampler_p99_gap_s",
     "sampler_longest_gap_s",
     "load_before",
     "load_after",
@@ -98,6 +103,9 @@ _SUMMARY = {
 _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
 _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
+    "processes_created",
+    "processes_sampled",
+    "processes_bounded_only",
     "most_children",
     "sweeps",
     "sweeps_with_children",
@@ -134,7 +142,10 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
         "sampler_cpu_budget": NUMBER,
+        "rss_sweeps": COUNT,
         "sweeps_left_out": COUNT,
+        "sweeps_torn": COUNT,
+        "census": TEXT,
         "vanished": COUNT,
     },
     "stages": {
@@ -177,8 +188,10 @@ TABLES: dict[str, dict[str, str]] = {
         "tree_pss_bytes": COUNT,
         "tree_uss_bytes": COUNT,
         "tree_anon_bytes": COUNT,
+        "tree_rss_bytes": COUNT,
         "processes": COUNT,
         "vanished": COUNT,
+        "torn": COUNT,
     },
     "queue_depth": {
         **_RUN_KEY,

@@ -71,6 +71,8 @@ def sweep(number, ended, main, children=(), vanished=0):
         ended_ns=round(ended * S),
         processes=1 + len(children),
         vanished=vanished,
+        kind="pss",
+        torn=0,
     )
     sizes = {MAIN: main} | {CHILD + index: size for index, size in enumerate(children)}
     samples = [
@@ -81,6 +83,9 @@ def sweep(number, ended, main, children=(), vanished=0):
             uss_bytes=round(size * MIB / 2),
             rss_bytes=round(size * MIB * 2),
             anon_bytes=round(size * MIB / 4),
+            file_bytes=round(size * MIB * 3 / 4),
+            shmem_bytes=0,
+            swap_bytes=0,
         )
         for pid, size in sizes.items()
     ]
@@ -161,7 +166,7 @@ def specification(known):
         "factors": known.factors,
         "stages": list(known.stages),
         "tasks": known.tasks_planned,
-        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01},
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"},
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }
@@ -210,8 +215,12 @@ def _processes(known):
             pid=pid,
             parent_pid=MAIN if pid != MAIN else 1,
             role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
-            first_seen_ns=0,
-            last_seen_ns=1,
+            started_ns=0,
+            ended_ns=1,
+            exit_status=0,
+            high_water_bytes=None,
+            execs=0,
+            samples=1,
             command="python",
         )
         for pid in pids

@@ -61,7 +61,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
             },
         ],
         "tasks": 4,
-        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01},
+        "sampler": {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"},
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }
@@ -70,7 +70,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
 @pytest.mark.parametrize(
     "changes",
     [
-        {f"{RUNTIME}.sampler": {"interval_s": 0.5}},
+        {f"{RUNTIME}.sampler": {"interval_s": 0.01, "census": "auto"}},
         {f"{RUNTIME}.sampler": {}},
         {f"{RUNTIME}.linger": {"before_start_s": 0}},
         {f"{RUNTIME}.process": {"cpus": None, "blas_threads": 1}},

@@ -51,7 +51,7 @@ def peak_pss(folder, role):
     """Largest PSS of any one process of a role."""
     roles = {p.pid: p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)}
     samples = store.read_records(folder / "samples.csv", MemorySample)
-    return max((s.pss_bytes for s in samples if roles[s.pid] == role), default=0)
+    return max((s.pss_bytes or 0 for s in samples if roles[s.pid] == role), default=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,6 +84,15 @@ def test_a_run_is_a_folder_of_whole_records(specify, measure, kind):
     for sample in samples:
         counted[sample.sweep] += 1
     assert {s.sweep: s.processes for s in sweeps if s.processes} == counted
+    processes = store.read_records(folder / "processes.csv", ProcessRecord)
+    assert run["census"] == {
+        "means": "ptrace",
+        "created": len(processes),
+        "sampled": sum(process.samples > 0 for process in processes),
+        "bounded_only": sum(process.samples == 0 for process in processes),
+    }
+    assert all(process.ended_ns is not None for process in processes)
+    assert {t.pid for t in tasks} <= {process.pid for process in processes}
     assert read_children(os.getpid()) == []
 
 
@@ -121,7 +130,8 @@ def test_retained_payloads_stay_in_main_and_consumed_ones_do_not(specify, measur
         )
         events = store.read_records(folder / "events.csv", EventRecord)
         sweeps = store.read_records(folder / "sweeps.csv", SweepRecord)
-        last = max(s.sweep for s in sweeps if s.ended_ns <= events[-1].time_ns)
+        sweeps = [s for s in sweeps if s.kind == "pss" and s.ended_ns <= events[-1].time_ns]
+        last = max(s.sweep for s in sweeps)
         roles = {p.pid: p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)}
         samples = store.read_records(folder / "samples.csv", MemorySample)
         return sum(s.anon_bytes for s in samples if s.sweep == last and roles[s.pid] == "main")
@@ -263,6 +273,34 @@ def test_an_interrupted_supervisor_leaves_no_process_and_no_folder(specify, tmp_
     assert b"Traceback" not in errors
     assert not any(alive(pid) for pid in pids)
     assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_nothing_of_a_run_outlives_a_killed_supervisor(specify, tmp_path):
+    specification = specify(stage={**FORK, "workers": 2, "parameters": {"delay_s": 60}})
+    supervisor = start_supervisor(specification, tmp_path / "raw" / "r1")
+    pids = wait_for_tree(supervisor, 3)
+    supervisor.kill()
+    supervisor.communicate()
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_census_by_polling_is_labelled(specify, measure):
+    sampler = {"interval_s": 0.01, "cpu_budget": 1.0, "census": "poll"}
+    folder = measure(specify(stage={**FORK, "workers": 2}, tasks=4, sampler=sampler))
+    run = store.read_run(folder)
+    assert (run["status"], run["census"]["means"], run["exit_code"]) == ("ok", "poll", 0)
+    roles = [p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)]
+    assert sorted(roles) == ["main", "worker", "worker"]
+
+
+def test_what_a_sampler_does_not_see_the_census_does(specify, measure):
+    program = "import os\nfor _ in range(100):\n    os.fork() or os._exit(0)\n    os.wait()\n"
+    sampler = {"interval_s": 30.0, "cpu_budget": 0.01, "census": "ptrace"}
+    census = store.read_run(measure(specify(program=program, sampler=sampler)))["census"]
+    assert census == {"means": "ptrace", "created": 101, "sampled": 1, "bounded_only": 100}
 
 
 def test_two_supervisors_measure_one_after_the_other(specify, tmp_path):

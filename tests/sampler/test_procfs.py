@@ -2,15 +2,19 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from stagebench.sampler.procfs import (
+    MemoryFiles,
+    Status,
     Vanished,
     parse_smaps_rollup,
+    parse_status,
     read_children,
     read_command,
-    read_memory,
+    read_status,
 )
 
 ROLLUP = b"""\
@@ -37,6 +41,8 @@ def test_a_rollup_is_read_in_bytes_and_uss_sums_the_private_parts():
     assert memory.rss_bytes == 13516 * 1024
     assert memory.pss_bytes == 12528 * 1024
     assert memory.anon_bytes == 5900 * 1024
+    assert memory.file_bytes == 6628 * 1024
+    assert (memory.shmem_bytes, memory.swap_bytes) == (0, 0)
     assert memory.uss_bytes == (6500 + 6016 + 2048) * 1024
 
 
@@ -46,12 +52,51 @@ def test_a_process_without_a_memory_map_counts_as_ended():
 
 
 def test_known_memory_of_this_process_is_seen():
-    before = read_memory(os.getpid())
+    files = MemoryFiles()
+    before, rss = files.read_memory(os.getpid()), files.read_rss(os.getpid())
     block = bytearray(os.urandom(1024)) * (64 * 1024)
-    after = read_memory(os.getpid())
+    after = files.read_memory(os.getpid())
     for name in ("pss_bytes", "uss_bytes", "rss_bytes", "anon_bytes"):
         grown = getattr(after, name) - getattr(before, name)
         assert grown == pytest.approx(len(block), rel=0.05)
+    # The cheap counter may lag behind by what each CPU has not yet handed in.
+    assert files.read_rss(os.getpid()) - rss == pytest.approx(len(block), rel=0.05)
+    files.forget(os.getpid())
+
+
+def descriptors_on(pid):
+    """Count this process's descriptors on the files of another."""
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(str(link).startswith(f"/proc/{pid}/") for link in links)
+
+
+def test_descriptors_are_kept_until_they_are_forgotten_as_an_exec_asks_for():
+    program = "import os; print(1, flush=True); input(); os.execlp('cat', 'cat')"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = subprocess.Popen([sys.executable, "-c", program], **pipes)
+    assert child.stdout.readline() == b"1\n"
+    files = MemoryFiles()
+    first = files.read_memory(child.pid)
+    assert descriptors_on(child.pid) == 1
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+    while read_command(child.pid) != "cat":
+        assert child.poll() is None
+    child.stdin.write(b"x\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == b"x\n"
+    files.forget(child.pid)
+    assert descriptors_on(child.pid) == 0
+    assert 0 < files.read_memory(child.pid).rss_bytes < first.rss_bytes
+    files.forget(child.pid)
+    child.communicate()
+
+
+def test_a_status_tells_process_and_high_water_mark_of_a_thread():
+    text = b"Name:\tx\nTgid:\t7\nPid:\t8\nVmPeak:\t1 kB\nVmHWM:\t  20 kB\nVmRSS:\t3 kB\n"
+    assert parse_status(text) == Status(7, 20 * 1024)
+    assert parse_status(b"Name:\tzombie\nTgid:\t9\n") == Status(9, None)
+    assert read_status(threading.get_native_id()).process == os.getpid()
 
 
 def test_a_child_forked_by_a_thread_is_found_under_its_process():
@@ -76,12 +121,12 @@ def test_a_process_that_has_ended_has_no_children_no_command_and_no_memory():
     assert read_children(child.pid) == []
     assert read_command(child.pid) == ""
     with pytest.raises(Vanished):
-        read_memory(child.pid)
+        MemoryFiles().read_memory(child.pid)
 
 
 def test_a_zombie_has_no_memory():
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(Vanished):
-        read_memory(child.pid)
+        MemoryFiles().read_memory(child.pid)
     child.wait()

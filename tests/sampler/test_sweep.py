@@ -1,11 +1,25 @@
-import os
 import subprocess
 import sys
 
-from stagebench.sampler.procfs import Memory
-from stagebench.sampler.sweep import sweep_tree, walk_tree
+from stagebench.sampler.procfs import Memory, MemoryFiles
+from stagebench.sampler.sweep import sweep_pss, sweep_rss, walk_tree
 
 TREE = {1: [2, 3], 2: [4], 4: [5]}
+MEMORY = Memory(9, 8, 5, 2, 1, 4, 0)
+
+
+class Files:
+    """Memory files of processes of which number 4 has ended."""
+
+    def read_memory(self, pid):
+        if pid == 4:
+            raise ProcessLookupError
+        return MEMORY
+
+    def read_rss(self, pid):
+        if pid == 4:
+            raise FileNotFoundError
+        return 100 + pid
 
 
 def test_a_walk_finds_every_descendant_after_its_parent():
@@ -15,41 +29,38 @@ def test_a_walk_finds_every_descendant_after_its_parent():
     assert order.index(2) < order.index(4) < order.index(5)
 
 
+def test_strangers_and_what_is_below_them_are_left_out():
+    found = walk_tree(1, lambda pid: TREE.get(pid, []), frozenset({2}))
+    assert list(found) == [(3, 1)]
+
+
 def test_a_process_that_ends_during_a_sweep_is_marked_and_the_others_are_read():
-    memory = Memory(4, 3, 2, 1)
-
-    def read(pid):
-        if pid == 4:
-            raise ProcessLookupError
-        return memory
-
     ticks = iter([100, 200])
-    sweep = sweep_tree(
-        1, clock=lambda: next(ticks), children=lambda pid: TREE.get(pid, []), memory=read
-    )
-    assert (sweep.started_ns, sweep.ended_ns) == (100, 200)
-    assert {r.pid: r.memory for r in sweep.readings} == {
-        2: memory,
-        3: memory,
-        4: None,
-        5: memory,
-    }
+    sweep = sweep_pss([2, 4], Files(), clock=lambda: next(ticks))
+    assert (sweep.kind, sweep.started_ns, sweep.ended_ns) == ("pss", 100, 200)
+    assert [tuple(reading) for reading in sweep.readings] == [
+        (2, 102, MEMORY, 102),
+        (4, None, None, None),
+    ]
 
 
-def test_a_sweep_reads_a_real_grandchild():
-    grandchild = "print(1, flush=True); input()"
-    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{grandchild}'])"
+def test_a_cheap_sweep_reads_rss_alone():
+    sweep = sweep_rss([2, 4], Files())
+    assert sweep.kind == "rss"
+    assert [tuple(reading) for reading in sweep.readings] == [
+        (2, 102, None, 102),
+        (4, None, None, None),
+    ]
+
+
+def test_a_sweep_reads_a_real_process():
+    program = "block = bytearray(50 << 20); print(1, flush=True); input()"
     child = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert child.stdout.readline() == b"1\n"
-    sweep = sweep_tree(os.getpid())
+    (reading,) = sweep_pss([child.pid], MemoryFiles()).readings
     child.communicate(b"\n")
-    readings = [r for r in sweep.readings if child.pid in {r.pid, r.parent_pid}]
-    assert len(readings) == 2
-    assert all(r.memory.pss_bytes > 0 for r in readings)
-
-
-def test_strangers_and_what_is_below_them_are_left_out():
-    found = walk_tree(1, lambda pid: TREE.get(pid, []), frozenset({2}))
-    assert list(found) == [(3, 1)]
+    assert reading.memory.anon_bytes >= 50 << 20
+    assert reading.memory.rss_bytes >= reading.memory.pss_bytes >= reading.memory.anon_bytes
+    assert reading.before_bytes == reading.after_bytes

@@ -32,9 +32,11 @@ class SweepTotal:
     children: Bytes
     uss: Bytes
     anon: Bytes
+    rss: Bytes
     processes: int
     workers: int
     vanished: int
+    torn: int
 
     @property
     def tree(self) -> Bytes:
@@ -47,12 +49,13 @@ class SweepTotal:
 
 
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
-    """Add up every sweep in which the measured process was read, in order."""
+    """Add up every sweep for PSS in which the measured process was read, in order."""
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
     for sample in trace.samples:
         by_sweep.setdefault(sample.sweep, []).append(sample)
-    totals = (_total(sweep, by_sweep.get(sweep.sweep, []), roles) for sweep in trace.sweeps)
+    sweeps = [sweep for sweep in trace.sweeps if sweep.kind == "pss"]
+    totals = (_total(sweep, by_sweep.get(sweep.sweep, []), roles) for sweep in sweeps)
     return [total for total in totals if total is not None]
 
 
@@ -68,8 +71,10 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
             "tree_pss_bytes": total.tree,
             "tree_uss_bytes": total.uss,
             "tree_anon_bytes": total.anon,
+            "tree_rss_bytes": total.rss,
             "processes": total.processes,
             "vanished": total.vanished,
+            "torn": total.torn,
         }
         for total in total_sweeps(trace)
     ]
@@ -106,21 +111,27 @@ def summarise_memory(trace: Trace) -> Row:
 def _total(
     sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str]
 ) -> SweepTotal | None:
-    main = [sample.pss_bytes for sample in samples if roles.get(sample.pid) == "main"]
+    main = _sum(samples, "pss_bytes", {pid for pid, role in roles.items() if role == "main"})
     if not main:
         return None
     return SweepTotal(
         sweep=sweep.sweep,
         started_ns=sweep.started_ns,
         ended_ns=sweep.ended_ns,
-        main=sum(main),
-        children=sum(sample.pss_bytes for sample in samples) - sum(main),
-        uss=sum(sample.uss_bytes for sample in samples),
-        anon=sum(sample.anon_bytes for sample in samples),
+        main=main,
+        children=_sum(samples, "pss_bytes") - main,
+        uss=_sum(samples, "uss_bytes"),
+        anon=_sum(samples, "anon_bytes"),
+        rss=_sum(samples, "rss_bytes"),
         processes=len(samples),
         workers=sum(roles.get(sample.pid) == "worker" for sample in samples),
         vanished=sweep.vanished,
+        torn=sweep.torn,
     )
+
+
+def _sum(samples: list[MemorySample], name: str, pids: set[int] | None = None) -> Bytes:
+    return sum(getattr(s, name) or 0 for s in samples if pids is None or s.pid in pids)
 
 
 def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nanoseconds) -> Row:

@@ -110,14 +110,22 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
 
 
 def _sampler_and_noise(trace: Trace) -> Row:
-    sampler, noise = trace.run["sampler"], trace.run["noise"]
+    sampler, noise, census = (trace.run[name] for name in ("sampler", "noise", "census"))
     return {
         "sampler_interval_s": sampler["interval_s"],
         "sampler_cpu_budget": sampler["cpu_budget"],
         "sampler_cpu_s": sampler["cpu_s"],
+        "census_cpu_s": sampler["census_cpu_s"],
         "sampler_median_gap_s": sampler["median_gap_s"],
+        "sampler_p99_gap_s": sampler["p99_gap_s"],
         "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
+        "sweeps_torn": sampler["torn"],
+        "census": census["means"],
+        "processes_created": census["created"],
+        "processes_sampled": census["sampled"],
+        "processes_bounded_only": census["bounded_only"],
         "vanished": sampler["vanished"],
         "load_before": noise["load_before"],
         "load_after": noise["load_after"],

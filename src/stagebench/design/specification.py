@@ -18,7 +18,7 @@ Json = dict[str, Any]
 LONGEST = 100_000
 """Characters of a specification as canonical JSON: it is passed on a command line."""
 
-SAMPLER = {"interval_s": 0.5, "cpu_budget": 0.01}
+SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}
 PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1}
 
@@ -35,7 +35,7 @@ def build_specification(
         "factors": factors,
         "stages": [_complete_stage(stage) for stage in settings["stages"]],
         "tasks": _convert_tasks(settings["tasks"], handlers),
-        "sampler": _convert_seconds(SAMPLER | settings.get("sampler", {})),
+        "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
         "process": _complete_process(settings.get("process", {})),
     }
@@ -81,6 +81,12 @@ def _convert_tasks(tasks: int | list[Json], handlers: dict[str, str]) -> int | l
 
 def _convert_seconds(durations: dict[str, float]) -> dict[str, float]:
     return {name: float(duration) for name, duration in durations.items()}
+
+
+def _complete_sampler(given: Json) -> Json:
+    sampler = SAMPLER | given
+    numbers = _convert_seconds({name: sampler[name] for name in ("interval_s", "cpu_budget")})
+    return numbers | {"census": sampler["census"]}
 
 
 def _complete_process(given: Json) -> Json:

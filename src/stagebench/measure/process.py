@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from stagebench.sampler.procfs import read_children
-from stagebench.sampler.sweep import walk_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
+    from stagebench.sampler.lives import Census
     from stagebench.units import Seconds
 
 BLAS_VARIABLES = (
@@ -72,63 +70,98 @@ def measured_environment(
     return environment
 
 
-def start_main(
-    specification: str, folder: Path, output: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start the measured process by exec, in a session of its own; it dies with this process."""
-    with output.open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "stagebench.measure.main", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
-        )
-    if process.stdin is not None:
-        try:
-            process.stdin.write(specification.encode())
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended before it read: its exit code and output tell why
-    return process
+class ChildSignals:
+    """Tells that a child, or a process that is traced, has something to report.
+
+    Python's signal handlers run late when the main thread blocks in a system call; the descriptor
+    that the interpreter writes to does not.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def wait(self, timeout_s: Seconds) -> bool:
+        """Wait for a report; False when the time is over first."""
+        if not select.select([self._read], [], [], max(0.0, timeout_s))[0]:
+            return False
+        os.read(self._read, 65536)
+        return True
 
 
-def wait_readable(descriptor: int, timeout_s: Seconds) -> bool:
-    """Wait until a pidfd reports its process's exit; False when the time is over first."""
-    return bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
+class Started(NamedTuple):
+    """A process that waits to be let into its program, so that nothing of it goes unseen."""
+
+    pid: int
+    gate: int
+
+    def release(self) -> None:
+        """Let it go."""
+        os.write(self.gate, b"g")
+        os.close(self.gate)
 
 
-def end_tree(strangers: frozenset[int]) -> int:
-    """Kill and reap everything below this process that does not end by itself soon.
+def start_program(
+    command: Sequence[str], environment: Mapping[str, str], *, stdin: int, output: int | None
+) -> Started:
+    """Fork a process in a session of its own that will exec `command` when it is released.
 
-    Returns how many had to be killed.
+    Standard input is the descriptor `stdin`; `output`, if given, takes standard output and error.
+    """
+    gate_read, gate_write = os.pipe()
+    pid = os.fork()  # this process has one thread
+    if pid == 0:
+        _become(command, environment, gate_read, stdin, output)
+    os.close(gate_read)
+    return Started(pid, gate_write)
+
+
+def _become(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    gate: int,
+    stdin: int,
+    output: int | None,
+) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.setsid()
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.dup2(stdin, 0)
+        if output is not None:
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+        if os.read(gate, 1):
+            os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell is meant
+    finally:
+        os._exit(127)
+
+
+def end_tree(census: Census) -> int:
+    """Wait a while for the rest of a tree to end by itself, then kill it; returns how many it was.
+
+    When main has exited, its helpers (resource tracker, forkserver) end on their own.
     """
     deadline = time.monotonic() + GRACE_S
-    while time.monotonic() < deadline:
-        if not reap(strangers):
-            return 0
+    census.update()
+    while census.alive and time.monotonic() < deadline:
         time.sleep(0.001)
-    return kill_tree(strangers)
+        census.update()
+    return kill_tree(census)
 
 
-def kill_tree(strangers: frozenset[int]) -> int:
-    """Kill and reap everything below this process; returns how many processes were killed."""
+def kill_tree(census: Census) -> int:
+    """Kill every process of a tree and collect it; returns how many processes were killed."""
     killed: set[int] = set()
-    while reap(strangers):
-        for pid, _parent in walk_tree(os.getpid(), read_children, strangers):
-            os.kill(pid, signal.SIGKILL)
+    census.update()
+    while census.alive:
+        for pid in list(census.alive):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             killed.add(pid)
         time.sleep(0.001)
+        census.update()
     return len(killed)
-
-
-def reap(strangers: frozenset[int]) -> bool:
-    """Collect every child of the run that has ended; tells whether any is left."""
-    left = set(read_children(os.getpid())) - strangers
-    return bool(left) and not all(os.waitpid(pid, os.WNOHANG)[0] for pid in left)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

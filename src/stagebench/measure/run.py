@@ -7,6 +7,8 @@ import os
 import re
 import resource
 import signal
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +19,16 @@ from stagebench.measure import process
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TaskRecord
+from stagebench.sampler.census import open_census
+from stagebench.sampler.lives import record_lives
 from stagebench.sampler.sampler import Sampler
-from stagebench.sampler.sweep import sweep_tree
 from stagebench.units import Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Mapping
     from pathlib import Path
+
+    from stagebench.sampler.lives import Census
 
 UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 """The line of a traceback that names the error; warnings of exiting helpers may follow it."""
@@ -70,11 +74,9 @@ def measure_run(request: RunRequest, target: Path) -> str:
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         started_at = datetime.now(UTC)
         before = read_busy()
-        try:
-            exit_, sampler = supervise(request, folder, strangers)
-        finally:
-            process.kill_tree(strangers)
-        store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, sampler.processes())
+        exit_, sampler, census = supervise(request, folder, strangers)
+        processes = record_lives(census.lives, census.lives[0].pid)
+        store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         status, detail = judge_run(folder, exit_, request.time_limit_s)
         use = sampler.use()
         own_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + use.cpu_s
@@ -93,12 +95,25 @@ def measure_run(request: RunRequest, target: Path) -> str:
             "cpu_system_s": exit_.cpu_system_s,
             "survivors": exit_.survivors,
             "sampler": use._asdict(),
+            "census": describe_census(census.means, processes),
             "environment": environment,
             "noise": describe_noise(before, read_busy(), own_cpu_s),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
+
+
+def describe_census(means: str, processes: list[ProcessRecord]) -> dict[str, Any]:
+    """Count the processes that were created, those that a sweep read, and the others."""
+    sampled = sum(each.samples > 0 for each in processes)
+    created = len(processes)
+    return {
+        "means": means,
+        "created": created,
+        "sampled": sampled,
+        "bounded_only": created - sampled,
+    }
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
@@ -117,65 +132,92 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def supervise(request: RunRequest, folder: Path, strangers: frozenset[int]) -> tuple[Exit, Sampler]:
+def supervise(
+    request: RunRequest, folder: Path, strangers: frozenset[int]
+) -> tuple[Exit, Sampler, Census]:
     """Start the measured process, sample its tree until it exits, and end what it leaves."""
-    settings = request.specification["process"]
-    environment = process.measured_environment(
-        settings["environment"], settings["blas_threads"], os.environ
-    )
+    signals = process.ChildSignals()
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    exec_ns = time.monotonic_ns()
-    main = process.start_main(
-        store.canonical_json(request.specification),
-        folder,
-        folder / store.OUTPUT_FILE,
-        environment,
-    )
-    with (
-        store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
-        store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
-    ):
-        sampler = Sampler(
-            main.pid,
-            to_nanoseconds(request.specification["sampler"]["interval_s"]),
-            request.specification["sampler"]["cpu_budget"],
-            lambda: sweep_tree(os.getpid(), strangers),
-            write_sweep=sweeps.write,
-            write_sample=samples.write,
-        )
-        timed_out = sample_until_exit(main, sampler, exec_ns + to_nanoseconds(request.time_limit_s))
-    exited_ns = time.monotonic_ns()
-    if timed_out:
-        main.kill()
-    exit_code = main.wait()
-    survivors = process.end_tree(strangers)
+    started = start_measured(request, folder)
+    means = request.specification["sampler"]["census"]
+    census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
+    try:
+        exec_ns = time.monotonic_ns()
+        started.release()
+        deadline_ns = exec_ns + to_nanoseconds(request.time_limit_s)
+        with (
+            store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
+            store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
+        ):
+            sampler = open_sampler(request, census, sweeps, samples)
+            timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
+        survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
+    finally:
+        process.kill_tree(census)
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    main = census.lives[0]
     exit_ = Exit(
         exec_ns=exec_ns,
-        exited_ns=exited_ns,
-        exit_code=exit_code,
+        exited_ns=main.ended_ns or time.monotonic_ns(),
+        exit_code=main.exit_status if main.exit_status is not None else -1,
         timed_out=timed_out,
         survivors=survivors,
         cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
         cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
     )
-    return exit_, sampler
+    return exit_, sampler, census
 
 
-def sample_until_exit(main: subprocess.Popen[bytes], sampler: Sampler, deadline_ns: int) -> bool:
+def start_measured(request: RunRequest, folder: Path) -> process.Started:
+    """Start the measured process, held at its gate, with the specification as standard input."""
+    settings = request.specification["process"]
+    environment = process.measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
+    command = [sys.executable, "-m", "stagebench.measure.main", str(folder)]
+    with tempfile.TemporaryFile() as given, (folder / store.OUTPUT_FILE).open("wb") as said:
+        given.write(store.canonical_json(request.specification).encode())
+        given.seek(0)
+        return process.start_program(
+            command, environment, stdin=given.fileno(), output=said.fileno()
+        )
+
+
+def open_sampler(
+    request: RunRequest,
+    census: Census,
+    sweeps: store.RecordWriter[SweepRecord],
+    samples: store.RecordWriter[MemorySample],
+) -> Sampler:
+    """Make the sampler that the specification asks for."""
+    settings = request.specification["sampler"]
+    return Sampler(
+        census,
+        to_nanoseconds(settings["interval_s"]),
+        settings["cpu_budget"],
+        write_sweep=sweeps.write,
+        write_sample=samples.write,
+    )
+
+
+def sample_until_exit(
+    main: int,
+    sampler: Sampler,
+    census: Census,
+    signals: process.ChildSignals,
+    deadline_ns: int,
+) -> bool:
     """Sweep at each due time until main exits; True when the deadline came first."""
-    descriptor = os.pidfd_open(main.pid)
-    try:
-        while True:
-            now_ns = time.monotonic_ns()
-            if now_ns >= deadline_ns:
-                return True
-            if process.wait_readable(descriptor, (min(sampler.due_ns, deadline_ns) - now_ns) / 1e9):
-                return False
-            if time.monotonic_ns() >= sampler.due_ns:
-                sampler.take()
-    finally:
-        os.close(descriptor)
+    sampler.update()
+    while main in census.alive:
+        now_ns = time.monotonic_ns()
+        if now_ns >= deadline_ns:
+            return True
+        if signals.wait((min(sampler.due_ns, deadline_ns) - now_ns) / 1e9):
+            sampler.update()
+        if time.monotonic_ns() >= sampler.due_ns:
+            sampler.take()
+    return False
 
 
 def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, str]:

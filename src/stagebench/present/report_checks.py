@@ -33,11 +33,18 @@ _OVERHEAD = {
 _SAMPLER = {
     "planned interval s": "sampler_interval_s",
     "median gap s": "sampler_median_gap_s",
+    "99th percentile of gaps s": "sampler_p99_gap_s",
     "longest gap s": "sampler_longest_gap_s",
-    "sweeps": "sweeps",
+    "sweeps of PSS": "sweeps",
+    "of them torn": "sweeps_torn",
+    "sweeps of RSS between them": "rss_sweeps",
     "sweeps left out for the budget": "sweeps_left_out",
     "CPU budget, share of a core": "sampler_cpu_budget",
-    "CPU time of the sampler s": "sampler_cpu_s",
+    "CPU time of sampler and census s": "sampler_cpu_s",
+    "CPU time of the census s": "census_cpu_s",
+    "processes created": "processes_created",
+    "processes sampled": "processes_sampled",
+    "processes bounded only": "processes_bounded_only",
 }
 
 

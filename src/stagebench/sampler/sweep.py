@@ -1,53 +1,64 @@
-"""One sweep: main and every descendant, found and read as close together as can be."""
+"""One sweep: every process that a census knows to be alive, read as close together as can be."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from stagebench.sampler.procfs import Vanished, read_children, read_memory
+from stagebench.sampler.procfs import Memory, MemoryFiles, Vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from stagebench.sampler.procfs import Memory
+Value = TypeVar("Value")
 
 
 class Reading(NamedTuple):
-    """One process in a sweep; `memory` is None when the process ended before it was read."""
+    """One process in a sweep: its RSS before and after, and in between, where asked for, the rest.
+
+    A value is None where the process ended before it was read.
+    """
 
     pid: int
-    parent_pid: int
+    before_bytes: int | None
     memory: Memory | None
+    after_bytes: int | None
 
 
 class Sweep(NamedTuple):
     """All readings of one sweep, and when it began and ended (CLOCK_MONOTONIC)."""
 
+    kind: str
     started_ns: int
     ended_ns: int
     readings: list[Reading]
 
 
-def sweep_tree(
-    supervisor: int,
-    strangers: frozenset[int] = frozenset(),
-    *,
-    clock: Callable[[], int] = time.monotonic_ns,
-    children: Callable[[int], list[int]] = read_children,
-    memory: Callable[[int], Memory] = read_memory,
+def sweep_pss(
+    alive: Iterable[int], files: MemoryFiles, clock: Callable[[], int] = time.monotonic_ns
 ) -> Sweep:
-    """Read every process below `supervisor`, which is not itself read.
+    """Read all memory of every process, and its RSS before and after, which tells whether it held.
 
-    `strangers` are children of the supervisor that are none of the run's, with all below them: a
-    shell that starts the supervisor by exec can leave it some. The supervisor adopts orphans (it is
-    a child subreaper), so that none is out of reach. The tree is listed first and then read:
-    listing is quick, and reading a large process slow.
+    The readings of one process lie as far apart as the sweep is long: what changed in one while
+    another was read shows as a difference of its own.
     """
     started_ns = clock()
-    found = list(walk_tree(supervisor, children, strangers))
-    readings = [Reading(pid, parent, _read_or_none(pid, memory)) for pid, parent in found]
-    return Sweep(started_ns, clock(), readings)
+    pids = list(alive)
+    before = [_or_none(files.read_rss, pid) for pid in pids]
+    memory = [_or_none(files.read_memory, pid) for pid in pids]
+    after = [_or_none(files.read_rss, pid) for pid in pids]
+    readings = list(map(Reading, pids, before, memory, after))
+    return Sweep("pss", started_ns, clock(), readings)
+
+
+def sweep_rss(
+    alive: Iterable[int], files: MemoryFiles, clock: Callable[[], int] = time.monotonic_ns
+) -> Sweep:
+    """Read the RSS alone of every process."""
+    started_ns = clock()
+    rss = [(pid, _or_none(files.read_rss, pid)) for pid in alive]
+    readings = [Reading(pid, value, None, value) for pid, value in rss]
+    return Sweep("rss", started_ns, clock(), readings)
 
 
 def walk_tree(
@@ -62,8 +73,8 @@ def walk_tree(
                 yield pid, parent
 
 
-def _read_or_none(pid: int, memory: Callable[[int], Memory]) -> Memory | None:
+def _or_none(read: Callable[[int], Value], pid: int) -> Value | None:
     try:
-        return memory(pid)
+        return read(pid)
     except Vanished:
         return None

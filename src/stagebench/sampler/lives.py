@@ -1,0 +1,80 @@
+"""What a census knows of processes, and the records that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from stagebench.records import ProcessRecord
+from stagebench.sampler.roles import tell_role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(slots=True, kw_only=True)
+class Life:
+    """What is known so far of one process; the moments are those at which it became known."""
+
+    pid: int
+    parent_pid: int | None
+    started_ns: int
+    command: str
+    execs: int | None = None
+    high_water_bytes: int | None = None
+    ended_ns: int | None = None
+    exit_status: int | None = None
+    samples: int = 0
+
+
+class Census(Protocol):
+    """Keeps track of every process of a tree.
+
+    `changes` counts what came to be known: births, execs, ends.
+    """
+
+    means: str
+    changes: int
+
+    @property
+    def lives(self) -> Sequence[Life]:
+        """Every process met, in the order of meeting."""
+
+    @property
+    def alive(self) -> Mapping[int, Life]:
+        """Process id → what is known of a process that has not ended."""
+
+    def update(self) -> None:
+        """Take in what has happened since the last call."""
+
+
+def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
+    """Give the record of every process, in the order in which they became known.
+
+    A role follows from a process's command and its parent's, which came before it; where a number
+    was given out twice, the parent is the last that had it.
+    """
+    records: list[ProcessRecord] = []
+    latest: dict[int | None, ProcessRecord] = {}
+    for life in lives:
+        parent = latest.get(life.parent_pid)
+        record = ProcessRecord(
+            pid=life.pid,
+            parent_pid=life.parent_pid,
+            role=tell_role(
+                life.command,
+                is_main=not records and life.pid == main,
+                parent_role=parent.role if parent else "other",
+                parent_command=parent.command if parent else "",
+            ),
+            started_ns=life.started_ns,
+            ended_ns=life.ended_ns,
+            exit_status=life.exit_status,
+            high_water_bytes=life.high_water_bytes,
+            execs=life.execs,
+            samples=life.samples,
+            command=life.command,
+        )
+        records.append(record)
+        latest[life.pid] = record
+    return records

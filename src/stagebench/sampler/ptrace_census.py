@@ -1,0 +1,131 @@
+"""The census: every process that ever lived in a tree, told by the kernel and not by polling.
+
+Each birth, exec and exit stops the thread that does it until its report is taken here; nothing
+else does. Reports come in any order: a child may be seen to exit before its parent's fork is told.
+So facts are merged into what is known of a process, never assumed to be the first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from stagebench.sampler import ptrace
+from stagebench.sampler.lives import Life
+from stagebench.sampler.procfs import Vanished, read_command, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPTIONS = (
+    ptrace.OPTION_FORK
+    | ptrace.OPTION_VFORK
+    | ptrace.OPTION_CLONE
+    | ptrace.OPTION_EXEC
+    | ptrace.OPTION_EXIT
+)
+
+
+class PtraceCensus:
+    """Follows a tree from the seizing of its first process on.
+
+    `update` is called, by the thread that made this, whenever SIGCHLD has arrived. `changes` counts
+    births, execs and ends: a sweep over which it differs is torn.
+    """
+
+    means = "ptrace"
+
+    def __init__(
+        self, main: int, *, exit_kill: bool, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._clock = clock
+        self.lives: list[Life] = []
+        self.alive: dict[int, Life] = {}
+        self.changes = 0
+        self._process_of: dict[int, int] = {}
+        self._parents: dict[int, int] = {}
+        self._ended: dict[int, Life] = {}
+        ptrace.seize(main, OPTIONS | (ptrace.OPTION_EXITKILL if exit_kill else 0))
+        self._process(main)
+
+    def update(self) -> None:
+        """Take all reports that wait."""
+        try:
+            while (report := ptrace.wait_report()) is not None:
+                if report.ended:
+                    self._end(report)
+                else:
+                    self._note(report)
+                    ptrace.resume(report)
+        except ChildProcessError:
+            return  # neither tracee nor child is left
+
+    def _note(self, report: ptrace.Report) -> None:
+        try:
+            process = self._process(report.thread)
+            if report.event in ptrace.BIRTHS:
+                self._birth(process, ptrace.event_message(report.thread))
+            elif report.event == ptrace.EVENT_EXEC:
+                self._exec(process, former=ptrace.event_message(report.thread))
+            elif report.event == ptrace.EVENT_EXIT:
+                self._exit(process, report.thread)
+        except Vanished:
+            return  # killed while it was stopped: its end is reported next
+
+    def _process(self, thread: int) -> int:
+        """Tell the process of a thread that is stopped, and meet it if it is new."""
+        process = self._process_of.get(thread)
+        if process is None:
+            process = self._process_of[thread] = read_status(thread).process
+        if process not in self.alive:
+            self._meet(process)
+        return process
+
+    def _meet(self, pid: int) -> None:
+        life = Life(
+            pid=pid,
+            execs=0,
+            parent_pid=self._parents.pop(pid, None),
+            started_ns=self._clock(),
+            command=read_command(pid),
+        )
+        self.lives.append(life)
+        self.alive[pid] = life
+        self.changes += 1
+
+    def _birth(self, parent: int, child: int) -> None:
+        """Note who made a thread or process, which may have been met before, or even ended."""
+        life = self.alive.get(child) or self._ended.pop(child, None)
+        if life is None:
+            self._parents[child] = parent
+        elif life.parent_pid is None:
+            life.parent_pid = parent
+
+    def _exec(self, pid: int, former: int) -> None:
+        """Note a new program; a thread other than the first takes the first one's number."""
+        if former != pid:
+            self._process_of.pop(former, None)
+        life = self.alive[pid]
+        life.execs = (life.execs or 0) + 1
+        life.command = read_command(pid)
+        self.changes += 1
+
+    def _exit(self, process: int, thread: int) -> None:
+        """Read the high-water mark while the memory is still there: this thread may be the last."""
+        life = self.alive[process]
+        mark = read_status(thread).high_water_bytes
+        if mark is not None:
+            life.high_water_bytes = max(mark, life.high_water_bytes or 0)
+
+    def _end(self, report: ptrace.Report) -> None:
+        self._process_of.pop(report.thread, None)
+        self._parents.pop(report.thread, None)
+        life = self.alive.pop(report.thread, None)
+        if life is None:
+            return  # a thread, not a process
+        life.ended_ns = self._clock()
+        life.exit_status = os.waitstatus_to_exitcode(report.status)
+        if life.parent_pid is None:
+            self._ended[report.thread] = life
+        self.changes += 1
