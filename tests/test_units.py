@@ -5,7 +5,14 @@ from stagebench.units import format_bytes, format_seconds, to_nanoseconds, to_se
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (10 * 2**20, "10 MiB"), (8e9, "7.45 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (10 * 2**20, "10 MiB"),
+        (8e9, "7.45 GiB"),
+        (2**41, "2 TiB"),
+    ],
 )
 def test_sizes_read_in_the_largest_binary_unit_below_them(size, text):
     assert format_bytes(size) == text

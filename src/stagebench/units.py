@@ -12,6 +12,7 @@ NS_PER_S = 1_000_000_000
 KIB = 1024
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+TIB = 1024 * GIB
 
 
 def to_seconds(duration_ns: Nanoseconds) -> Seconds:
@@ -26,7 +27,7 @@ def to_nanoseconds(duration_s: Seconds) -> Nanoseconds:
 
 def format_bytes(size: Bytes) -> str:
     """Format a size with the largest binary unit below it, three digits: "1.49 GiB"."""
-    for name, unit in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+    for name, unit in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(size) >= unit:
             return f"{size / unit:.3g} {name}"
     return f"{size} B"
