@@ -246,7 +246,11 @@ def start_supervisor(specification, folder):
     for name in ("replicate", "seed", "block", "position", "rank"):
         command += [f"--{name}", "1"]
     return subprocess.Popen(
-        [*command, "--time-limit", "60"], stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--time-limit", "60"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # Where tests run in the background, SIGINT may be ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )
 
 
@@ -285,6 +289,15 @@ def test_nothing_of_a_run_outlives_a_killed_supervisor(specify, tmp_path):
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("means", ["ptrace", "poll"])
+def test_main_is_not_sampled_before_it_runs_its_own_program(specify, measure, means):
+    ballast = bytearray(200 << 20)  # what a fork of this process would show
+    sampler = {"interval_s": 0.001, "cpu_budget": 1.0, "census": means}
+    folder = measure(specify(sampler=sampler))
+    assert peak_pss(folder, "main") < 60 << 20
+    assert len(ballast) == 200 << 20
 
 
 def test_a_census_by_polling_is_labelled(specify, measure):

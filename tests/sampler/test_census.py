@@ -26,7 +26,7 @@ def follow():
         with Path(os.devnull).open() as nothing:
             started = start_program(command, os.environ, stdin=nothing.fileno(), output=None)
         census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
-        started.release()
+        started.release(census)
         census.update()
         deadline = time.monotonic() + 60
         while census.alive and time.monotonic() < deadline:

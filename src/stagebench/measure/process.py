@@ -91,15 +91,23 @@ class ChildSignals:
 
 
 class Started(NamedTuple):
-    """A process that waits to be let into its program, so that nothing of it goes unseen."""
+    """A process that waits to be let into its program, so that nothing of it goes unseen.
+
+    `entered` is readable when the process has entered its program, or has ended.
+    """
 
     pid: int
     gate: int
+    entered: int
 
-    def release(self) -> None:
-        """Let it go."""
+    def release(self, census: Census) -> None:
+        """Let it go, and wait until it runs its program: what it had before was this process's."""
         os.write(self.gate, b"g")
         os.close(self.gate)
+        while not select.select([self.entered], [], [], 0.001)[0]:
+            census.update()
+        os.close(self.entered)
+        census.update()
 
 
 def start_program(
@@ -110,11 +118,15 @@ def start_program(
     Standard input is the descriptor `stdin`; `output`, if given, takes standard output and error.
     """
     gate_read, gate_write = os.pipe()
+    # Closed by exec, like every descriptor that Python opens: that is how it tells.
+    entered_read, entered_write = os.pipe()
     pid = os.fork()  # this process has one thread
     if pid == 0:
+        os.close(gate_write)
         _become(command, environment, gate_read, stdin, output)
     os.close(gate_read)
-    return Started(pid, gate_write)
+    os.close(entered_write)
+    return Started(pid, gate_write, entered_read)
 
 
 def _become(

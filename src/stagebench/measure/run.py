@@ -143,7 +143,7 @@ def supervise(
     census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
     try:
         exec_ns = time.monotonic_ns()
-        started.release()
+        started.release(census)
         deadline_ns = exec_ns + to_nanoseconds(request.time_limit_s)
         with (
             store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
