@@ -103,14 +103,8 @@ _SUMMARY = {
 _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
 _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
-    "processes_created",
-    "processes_sampled",
-    "processes_bounded_only",
-    "most_children",
-    "sweeps",
-    "sweeps_with_children",
-    "sweeps_with_workers",
-    "workers_served",
+    *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
+    *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
 )
 _WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
 
