@@ -266,9 +266,8 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all tables of a study; without a file of published values that table is empty."""
     tables = {name: read_table(folder / f"{name}.csv") for name in TABLES if name != "published"}
     path = folder / "published.csv"
-    return tables | {
-        "published": read_table(path) if path.exists() else make_table("published", [])
-    }
+    published = read_table(path) if path.exists() else make_table("published", [])
+    return tables | {"published": published}
 
 
 def read_reference(path: Path) -> pd.DataFrame:

@@ -49,7 +49,7 @@ class TaskQueue:
         try:
             future = self._open(submitted_ns).submit(serve, self.stage.handler, parameters)
         except RuntimeError as error:  # a broken pool, or one that was shut down
-            self._on_task(self._unserved(task, submitted_ns, error))
+            self._refuse(task, submitted_ns, error)
             return
         if self.stage.retain:
             self._retained.append(future)
@@ -74,7 +74,7 @@ class TaskQueue:
         try:
             served = future.result()
         except Exception as error:  # noqa: BLE001 - recorded: the pool or a pickle failed
-            self._on_task(self._unserved(task, submitted_ns, error))
+            self._refuse(task, submitted_ns, error)
             return
         self._note_worker(served)
         self._on_task(
@@ -93,6 +93,10 @@ class TaskQueue:
             )
         )
 
+    def _refuse(self, task: int, submitted_ns: int, error: BaseException) -> None:
+        status = _unserved_status(error)
+        self._on_task(record_unserved(task, self.stage.name, status, submitted_ns, error))
+
     def _note_worker(self, served: Served) -> None:
         worker = (served.pid, served.thread_id)
         with self._lock:
@@ -110,20 +114,28 @@ class TaskQueue:
             )
         )
 
-    def _unserved(self, task: int, submitted_ns: int, error: BaseException) -> TaskRecord:
-        return TaskRecord(
-            task=task,
-            stage=self.stage.name,
-            status=_unserved_status(error),
-            submitted_ns=submitted_ns,
-            started_ns=None,
-            finished_ns=None,
-            received_ns=None,
-            cpu_ns=None,
-            pid=None,
-            thread_id=None,
-            error=f"{type(error).__name__}: {error}",
-        )
+
+def record_unserved(
+    task: int,
+    stage: str,
+    status: str,
+    submitted_ns: int | None = None,
+    error: BaseException | None = None,
+) -> TaskRecord:
+    """Make the record of a task that no worker of a stage served."""
+    return TaskRecord(
+        task=task,
+        stage=stage,
+        status=status,
+        submitted_ns=submitted_ns,
+        started_ns=None,
+        finished_ns=None,
+        received_ns=None,
+        cpu_ns=None,
+        pid=None,
+        thread_id=None,
+        error=None if error is None else f"{type(error).__name__}: {error}",
+    )
 
 
 def _unserved_status(error: BaseException) -> str:

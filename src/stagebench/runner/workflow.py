@@ -27,14 +27,15 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkerLostError, WorkflowError, closest
-from stagebench.records import EventRecord, TaskRecord
-from stagebench.runner.queues import TaskQueue
+from stagebench.records import EventRecord
+from stagebench.runner.queues import TaskQueue, record_unserved
 from stagebench.runner.stage import Stage, check_stage, order_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from stagebench.records import TaskRecord
     from stagebench.runner.sink import Sink
 
     Overrides = Mapping[str, Mapping[str, Any]]
@@ -146,7 +147,7 @@ class Workflow:
             if arrived:
                 self._submit(task, downstream)
             else:
-                self._finish(_unserved(task, downstream.name, "skipped"))
+                self._finish(record_unserved(task, downstream.name, "skipped"))
         # Counted down last: run() must not return while a task is still being handed on.
         with self._lock:
             self._open -= 1
@@ -179,7 +180,7 @@ class Workflow:
             queue.close(cancel=True)
         for name in self._stages:
             for task in range(len(self._tasks)):
-                self._record(_unserved(task, name, "cancelled"))
+                self._record(record_unserved(task, name, "cancelled"))
 
     def _event(self, event: str) -> None:
         self._sink.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
@@ -212,19 +213,3 @@ def _check_tasks(tasks: Sequence[Overrides], stages: Mapping[str, Stage]) -> Non
             if name not in stages:
                 hint = closest(name, list(stages))
                 raise WorkflowError(f"task {number}: unknown stage {name!r}{hint}")
-
-
-def _unserved(task: int, stage: str, status: str) -> TaskRecord:
-    return TaskRecord(
-        task=task,
-        stage=stage,
-        status=status,
-        submitted_ns=None,
-        started_ns=None,
-        finished_ns=None,
-        received_ns=None,
-        cpu_ns=None,
-        pid=None,
-        thread_id=None,
-        error=None,
-    )
