@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "units": set(),
     "records": set(),
     "store": GROUND,
-    "tables": {*GROUND, "store", "pandas"},
+    "columns": set(),
+    "tables": {*GROUND, "store", "columns", "pandas"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
@@ -27,9 +28,9 @@ MAY_IMPORT = {
     "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
     "measure.main": {*GROUND, "runner", "handlers", "store"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
-    "analyse": {*GROUND, "store", "tables", "analyse", "pandas", "numpy", "scipy"},
+    "analyse": {*GROUND, "store", "columns", "tables", "analyse", "pandas", "numpy", "scipy"},
     "present": {
-        *{"errors", "units", "store", "tables", "present"},
+        *{"errors", "units", "store", "columns", "tables", "present"},
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }

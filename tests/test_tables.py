@@ -5,16 +5,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, TABLES, unit_of
 from stagebench.errors import StoreError
 from stagebench.tables import (
-    RUN_QUANTITIES,
-    STAGE_QUANTITIES,
-    TABLES,
     make_table,
     numbers,
     read_table,
     read_tables,
-    unit_of,
     write_table,
     write_tables,
 )

@@ -1,7 +1,6 @@
-"""The contract of `tables/*.csv`: names, columns, types; the same content gives the same bytes.
+"""Tables on disk: made, written and read by the contract of `columns`.
 
-Units stand in the column names (`_s`, `_bytes`, `_per_s`; shares and ratios have none). A cell
-that is empty was not observed or does not apply. docs/glossary.md defines every quantity.
+The same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from stagebench.columns import COUNT, FLAG, NUMBER, REFERENCE_COLUMNS, TABLES, TEXT
 from stagebench.errors import StoreError
 from stagebench.store import write_text
 
@@ -18,209 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-TEXT, COUNT, NUMBER, FLAG = "text", "count", "number", "flag"
 _DTYPES = {TEXT: "str", COUNT: "Int64", NUMBER: "float64", FLAG: "boolean"}
 
 FLOAT_FORMAT = "%.12g"
 """Enough digits for a nanosecond in a quarter of an hour and for a byte in a tebibyte."""
-
-MEMORY_PARTS = ("main", "children", "tree")
-"""Whose PSS is told: the measured process, all its descendants, both together."""
-
-STAGE_TIMES = ("service", "waiting", "response")
-STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
-
-RUN_QUANTITIES = (
-    "makespan_s",
-    "makespan_ratio",
-    "throughput_per_s",
-    "own_time_s",
-    "start_up_s",
-    "supervisor_overhead_s",
-    "lock_wait_s",
-    "cpu_s",
-    "cpu_user_s",
-    "cpu_system_s",
-    *(
-        f"{part}_{name}"
-        for part in MEMORY_PARTS
-        for name in (
-            "base_bytes",
-            "trough_bytes",
-            "peak_bytes",
-            "end_bytes",
-            "growth_bytes",
-            "time_to_peak_s",
-            "largest_step_bytes",
-        )
-    ),
-    "at_peak_main_bytes",
-    "at_peak_children_bytes",
-    "tree_uss_peak_bytes",
-    "tree_anon_peak_bytes",
-    "most_children",
-    "sweeps",
-    "sweeps_with_children",
-    "sweeps_with_workers",
-    "sampled_s",
-    "sampler_cpu_s",
-    "census_cpu_s",
-    "processes_created",
-    "processes_sampled",
-    "processes_bounded_only",
-    "sampler_median_gap_s",
-    "sampler_p99_gap_s",
-    "sampler_longest_gap_s",
-    "load_before",
-    "load_after",
-    "steal_share",
-    "others_cpu_share",
-)
-"""Numeric quantities of a run that are summarised over the replicates of a treatment."""
-
-STAGE_QUANTITIES = (
-    *(f"{time}_{statistic}_s" for time in STAGE_TIMES for statistic in STAGE_STATISTICS),
-    "stage_efficiency",
-    "share_of_total_time",
-    "utilisation",
-    "on_cpu_share",
-    "service_cpu_share",
-    "pool_first_ready_s",
-    "pool_last_ready_s",
-    "workers_served",
-)
-"""Numeric quantities of a stage in a run that are summarised over the replicates."""
-
-_RUN_KEY = {"experiment": TEXT, "treatment": TEXT, "replicate": COUNT}
-_SUMMARY = {
-    "quantity": TEXT,
-    "unit": TEXT,
-    "median": NUMBER,
-    "min": NUMBER,
-    "max": NUMBER,
-    "n": COUNT,
-}
-_QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
-_OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
-_COUNTED = (
-    *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
-    *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
-)
-_WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
-
-
-def _kinds(quantities: Iterable[str]) -> dict[str, str]:
-    whole = {*_COUNTED, *_WHOLE_BYTES}
-    return {name: COUNT if name in whole else NUMBER for name in quantities}
-
-
-TABLES: dict[str, dict[str, str]] = {
-    "runs": {
-        **_RUN_KEY,
-        "baseline": FLAG,
-        "factors": TEXT,
-        "block": COUNT,
-        "position": COUNT,
-        "rank": COUNT,
-        "started_rank": COUNT,
-        "overlaps": COUNT,
-        "shown": FLAG,
-        "status": TEXT,
-        "detail": TEXT,
-        "exit_code": COUNT,
-        "time_limit_s": NUMBER,
-        "started_at": TEXT,
-        "survivors": COUNT,
-        "tasks": COUNT,
-        **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
-        **_kinds(RUN_QUANTITIES),
-        "sampler_interval_s": NUMBER,
-        "sampler_cpu_budget": NUMBER,
-        "rss_sweeps": COUNT,
-        "sweeps_left_out": COUNT,
-        "sweeps_torn": COUNT,
-        "census": TEXT,
-        "vanished": COUNT,
-    },
-    "stages": {
-        **_RUN_KEY,
-        "stage": TEXT,
-        "handler": TEXT,
-        "parameters": TEXT,
-        "executor": TEXT,
-        "start_method": TEXT,
-        "workers": COUNT,
-        "retain": FLAG,
-        **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
-        **_kinds(STAGE_QUANTITIES),
-    },
-    "tasks": {
-        **_RUN_KEY,
-        "task": COUNT,
-        "stage": TEXT,
-        "status": TEXT,
-        "worker": COUNT,
-        "submitted_s": NUMBER,
-        "started_s": NUMBER,
-        "finished_s": NUMBER,
-        "received_s": NUMBER,
-        "waiting_s": NUMBER,
-        "service_s": NUMBER,
-        "return_s": NUMBER,
-        "response_s": NUMBER,
-        "cpu_s": NUMBER,
-        "error": TEXT,
-    },
-    "treatments": {"experiment": TEXT, "treatment": TEXT, **_SUMMARY},
-    "treatment_stages": {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, **_SUMMARY},
-    "memory": {
-        **_RUN_KEY,
-        "sweep": COUNT,
-        "time_s": NUMBER,
-        "main_pss_bytes": COUNT,
-        "children_pss_bytes": COUNT,
-        "tree_pss_bytes": COUNT,
-        "tree_uss_bytes": COUNT,
-        "tree_anon_bytes": COUNT,
-        "tree_rss_bytes": COUNT,
-        "processes": COUNT,
-        "vanished": COUNT,
-        "torn": COUNT,
-    },
-    "queue_depth": {
-        **_RUN_KEY,
-        "stage": TEXT,
-        "time_s": NUMBER,
-        "waiting": COUNT,
-        "in_service": COUNT,
-    },
-    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT},
-    "published": {
-        "experiment": TEXT,
-        "treatment": TEXT,
-        **_QUANTITY,
-        "median": NUMBER,
-        "min": NUMBER,
-        "max": NUMBER,
-        "n": COUNT,
-        "basis": TEXT,
-        "stated_relative": NUMBER,
-        "logged_relative": NUMBER,
-        "measured_relative": NUMBER,
-        "place": TEXT,
-    },
-}
-"""Table → column → kind. Rows are in the order of the plan."""
-
-REFERENCE_COLUMNS = {"experiment": TEXT, "treatment": TEXT, **_QUANTITY, "place": TEXT}
-"""Columns of a file of published values, such as config/published.csv."""
-
-_UNITS = (("_per_s", "1/s"), ("_s", "s"), ("_bytes", "bytes"))
-
-
-def unit_of(quantity: str) -> str:
-    """Give the unit that the name of a quantity carries; "1" for shares, ratios and counts."""
-    return next((unit for suffix, unit in _UNITS if quantity.endswith(suffix)), "1")
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pandas as pd
 
 from stagebench.analyse.aggregate import summarise_treatments
-from stagebench.tables import RUN_QUANTITIES, make_table
+from stagebench.columns import RUN_QUANTITIES
+from stagebench.tables import make_table
 
 
 def runs(*makespans, status="ok"):

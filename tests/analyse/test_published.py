@@ -7,8 +7,9 @@ import pytest
 
 from stagebench.analyse.published import compare_published
 from stagebench.analyse.summary import summarise_study
+from stagebench.columns import REFERENCE_COLUMNS
 from stagebench.errors import StoreError
-from stagebench.tables import REFERENCE_COLUMNS, make_table, read_reference
+from stagebench.tables import make_table, read_reference
 
 SHIPPED = Path(__file__).parents[2] / "config/published.csv"
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stagebench.analyse.study import analyse_study
+from stagebench.columns import TABLES
 from stagebench.errors import StoreError
-from stagebench.tables import TABLES
 
 REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
 pipe,p1-fork,,makespan_s,s,5,,text

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from stagebench.analyse.summary import summarise_study
-from stagebench.tables import TABLES, read_tables, write_tables
+from stagebench.columns import TABLES
+from stagebench.tables import read_tables, write_tables
 from stagebench.units import MIB
 
 

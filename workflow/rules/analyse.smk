@@ -6,7 +6,7 @@ rule analyse:
         plan=rules.design.output[0],
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
         reference=REFERENCE,
-        sources=sources("analyse", "store.py", "tables.py"),
+        sources=sources("analyse", "columns.py", "store.py", "tables.py"),
     output:
         directory(f"{RESULTS}/tables"),
     log:

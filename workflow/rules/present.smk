@@ -1,7 +1,7 @@
 rule figures:
     input:
         tables=rules.analyse.output[0],
-        sources=sources("present", "tables.py"),
+        sources=sources("present", "columns.py", "tables.py"),
     output:
         report(
             directory(f"{RESULTS}/figures/{{experiment}}"),
@@ -22,7 +22,7 @@ rule report:
         plan=rules.design.output[0],
         tables=rules.analyse.output[0],
         figures=expand(rules.figures.output[0], experiment=EXPERIMENTS),
-        sources=sources("present", "tables.py"),
+        sources=sources("present", "columns.py", "tables.py"),
     output:
         f"{RESULTS}/report.md",
         report(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagebench.tables import RUN_QUANTITIES, STAGE_QUANTITIES, make_table, unit_of
+from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
+from stagebench.tables import make_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.traces import span_s
-from stagebench.tables import MEMORY_PARTS
+from stagebench.columns import MEMORY_PARTS
 
 if TYPE_CHECKING:
     from stagebench.analyse.traces import Trace

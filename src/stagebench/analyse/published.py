@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
+from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.errors import StoreError
-from stagebench.tables import RUN_QUANTITIES, STAGE_QUANTITIES, make_table, numbers, unit_of
+from stagebench.tables import make_table, numbers
 from stagebench.units import MIB
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stagebench.analyse.traces import span_s
+from stagebench.columns import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.store import canonical_json
-from stagebench.tables import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
+from stagebench.columns import MEMORY_PARTS
 from stagebench.present.rows import add_legend, add_title, make_rows, marker, plot_points
 from stagebench.present.style import (
     DARK,
@@ -14,7 +15,7 @@ from stagebench.present.style import (
     make_figure,
     say_nothing_to_draw,
 )
-from stagebench.tables import MEMORY_PARTS, numbers
+from stagebench.tables import numbers
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
