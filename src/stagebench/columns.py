@@ -126,6 +126,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
         "sampler_cpu_budget": NUMBER,
+        "sweeps_held": COUNT,
         "rss_sweeps": COUNT,
         "sweeps_left_out": COUNT,
         "sweeps_torn": COUNT,

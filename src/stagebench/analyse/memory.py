@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stagebench.analyse.bracket import MemoryTrace, find_brackets
 from stagebench.analyse.traces import span_s
 from stagebench.columns import MEMORY_PARTS
 
@@ -49,14 +50,22 @@ class SweepTotal:
 
 
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
-    """Add up every sweep for PSS in which the measured process was read, in order."""
+    """Add up every sweep that tells PSS, and in which the measured process was read, in order.
+
+    A held sweep has the sums of the sweep that it holds.
+    """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
     for sample in trace.samples:
         by_sweep.setdefault(sample.sweep, []).append(sample)
-    sweeps = [sweep for sweep in trace.sweeps if sweep.kind == "pss"]
-    totals = (_total(sweep, by_sweep.get(sweep.sweep, []), roles) for sweep in sweeps)
-    return [total for total in totals if total is not None]
+    totals: list[SweepTotal] = []
+    for sweep in trace.sweeps:
+        if sweep.kind == "held":
+            totals.append(_hold(totals[-1], sweep))
+        elif sweep.kind == "pss":
+            total = _total(sweep, by_sweep.get(sweep.sweep, []), roles)
+            totals += [total] if total else []
+    return totals
 
 
 def summarise_sweeps(trace: Trace) -> list[Row]:
@@ -105,7 +114,21 @@ def summarise_memory(trace: Trace) -> Row:
     ready_ns = trace.events.get("ready", start)
     before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
     parts = [_part(part, before[-1:], after, start) for part in MEMORY_PARTS]
-    return counted | {name: value for part in parts for name, value in part.items()} | _peak(after)
+    merged = {name: value for part in parts for name, value in part.items()}
+    return counted | merged | _peak(after) | _bound_peaks(trace, start)
+
+
+def _bound_peaks(trace: Trace, start: Nanoseconds) -> Row:
+    """Give the upper bounds of the peaks over the time of the workflow."""
+    records = MemoryTrace(
+        trace.sweeps, trace.samples, trace.processes, trace.transitions, trace.run["sampler"]
+    )
+    brackets = find_brackets(records, start, trace.events.get("finished"))
+    return {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
+
+
+def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
+    return replace(last, sweep=sweep.sweep, started_ns=sweep.started_ns, ended_ns=sweep.ended_ns)
 
 
 def _total(
@@ -136,7 +159,9 @@ def _sum(samples: list[MemorySample], name: str, pids: set[int] | None = None) -
 
 def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nanoseconds) -> Row:
     values = [total.pss(part) for total in after]
-    peak = max(values)
+    # A torn sweep may add up what never was at one moment.
+    highest = max((t for t in after if not t.torn), key=lambda t: t.pss(part), default=None)
+    peak = highest.pss(part) if highest else None
     base_bytes = base[0].pss(part) if base else None
     steps = [later.pss(part) - earlier.pss(part) for earlier, later in pairwise(base + after)]
     return {
@@ -144,21 +169,22 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nan
         f"{part}_trough_bytes": min(values),
         f"{part}_peak_bytes": peak,
         f"{part}_end_bytes": values[-1],
-        f"{part}_growth_bytes": None if base_bytes is None else peak - base_bytes,
+        f"{part}_growth_bytes": None if base_bytes is None or peak is None else peak - base_bytes,
         # Where there was never a child there is no moment of the children's peak.
-        f"{part}_time_to_peak_s": (
-            span_s(start, after[values.index(peak)].ended_ns) if peak else None
-        ),
+        f"{part}_time_to_peak_s": (span_s(start, highest.ended_ns) if highest and peak else None),
         # 0 says that it never rose; one sweep alone says nothing.
         f"{part}_largest_step_bytes": max(0, *steps) if steps else None,
     }
 
 
 def _peak(after: list[SweepTotal]) -> Row:
-    highest = max(after, key=lambda total: total.tree)
+    untorn = [total for total in after if not total.torn]
+    if not untorn:
+        return {}
+    highest = max(untorn, key=lambda total: total.tree)
     return {
         "at_peak_main_bytes": highest.main,
         "at_peak_children_bytes": highest.children,
-        "tree_uss_peak_bytes": max(total.uss for total in after),
-        "tree_anon_peak_bytes": max(total.anon for total in after),
+        "tree_uss_peak_bytes": max(total.uss for total in untorn),
+        "tree_anon_peak_bytes": max(total.anon for total in untorn),
     }

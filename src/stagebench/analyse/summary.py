@@ -119,6 +119,7 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "sampler_median_gap_s": sampler["median_gap_s"],
         "sampler_p99_gap_s": sampler["p99_gap_s"],
         "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "sweeps_held": sampler["held"],
         "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
