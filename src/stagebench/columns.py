@@ -131,6 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
         "sweeps_left_out": COUNT,
         "sweeps_torn": COUNT,
         "census": TEXT,
+        "memory_metric": TEXT,
         "vanished": COUNT,
     },
     "stages": {

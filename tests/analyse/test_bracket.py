@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stagebench.analyse.bracket import Bracket, MemoryTrace, find_brackets
@@ -11,6 +13,7 @@ MIB = 1024 * 1024
 MS = 1_000_000
 MAIN, CHILD = 10, 11
 SAMPLER = {
+    "counts_faults": True,
     "counter_drift_bytes": 0,
     "page_bytes": 4096,
     "anonymous_fault_bytes": 4096,
@@ -270,6 +273,22 @@ def test_the_kernels_own_maximum_bounds_a_process_whose_exit_was_not_read():
     course.sweep(20, alone(20, 20, 5000))
     course.moved(MAIN, "exit", 999, 20, mark=20, faults=5000)
     assert course.brackets()["tree"] == (20, 53)
+
+
+def test_without_counts_of_faults_there_is_no_upper_bound():
+    course = Course()
+    course.sweep(10, alone(20, 20, 0))
+    course.moved(MAIN, "exit", 999, 20, mark=20)
+    assert course.brackets(counts_faults=False)["tree"] == (20, None)
+
+
+def test_a_sweep_in_which_a_process_forbade_its_walk_is_a_lower_bound_and_no_base():
+    course = fork_and_write(50)
+    course.samples = [
+        replace(each, pss_bytes=None) if (each.sweep, each.pid) == (2, CHILD) else each
+        for each in course.samples
+    ]
+    assert course.brackets()["tree"] == (200, 250)
 
 
 def test_of_an_empty_trace_nothing_is_known():

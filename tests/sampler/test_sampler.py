@@ -24,6 +24,9 @@ class Scene:
     has news for the sampler (`news`), or else its sweeps would be held.
     """
 
+    metric = "pss"
+    counts_faults = True
+
     def __init__(self, interval_ns=10, walk_cost_ns=0, cost_ns=0, budget=1.0):
         self.now = 1000
         self.cpu = 0
@@ -146,6 +149,14 @@ def test_a_sweep_is_held_while_no_counter_changes_and_walks_no_page_table():
     assert [sweep.kind for sweep in scene.sweeps] == ["pss", "held", "held"]
     assert [sample.sweep for sample in scene.samples] == [0]
     assert (scene.cpu, scene.sampler.use().held, scene.sampler.use().sweeps) == (5, 2, 3)
+
+
+def test_where_faults_are_not_counted_no_sweep_is_held():
+    scene = Scene()
+    scene.counts_faults = scene.news = False
+    scene.take_at(1000)
+    scene.take_at(1010)
+    assert [sweep.kind for sweep in scene.sweeps] == ["pss", "pss"]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ COUNTERS = Counters(rss_bytes=100, rss_anon_bytes=70, high_water_bytes=100, faul
 
 
 class Files:
-    """Memory files of processes of which number 4 has ended, and 6 ends when it is walked."""
+    """Memory files of processes: 4 has ended, 6 ends when it is walked, 8 forbids that."""
 
     def read_memory(self, pid):
         if pid in {4, 6}:
             raise ProcessLookupError
+        if pid == 8:
+            raise PermissionError
         return MEMORY
 
     def read_counters(self, pid):
@@ -49,6 +51,11 @@ def test_processes_that_end_during_a_sweep_are_absent_and_the_others_are_read():
     assert counters == {2: COUNTERS, 6: COUNTERS}
     readings = complete_readings(counters, Files(), walk=True)
     assert readings == [Reading(2, COUNTERS, MEMORY, COUNTERS, was_reset=False)]
+
+
+def test_a_process_that_forbids_its_walk_is_told_by_its_counters():
+    readings = complete_readings({8: COUNTERS}, Files(), walk=True)
+    assert readings == [Reading(8, COUNTERS, None, COUNTERS, was_reset=False)]
 
 
 def test_without_a_walk_the_counters_stand_for_what_comes_after():

@@ -63,10 +63,12 @@ def _find_lower(
     }
     sums: dict[int, dict[str, Bytes]] = {}
     for sample in trace.samples:
-        if sample.sweep in untorn and sample.pss_bytes is not None:
+        # USS, where PSS is not to be had, is a part of it.
+        told = sample.uss_bytes if sample.pss_bytes is None else sample.pss_bytes
+        if sample.sweep in untorn and told is not None:
             parts = sums.setdefault(sample.sweep, dict.fromkeys(PARTS, 0))
-            parts["main" if sample.pid == main else "children"] += sample.pss_bytes
-            parts["tree"] += sample.pss_bytes
+            parts["main" if sample.pid == main else "children"] += told
+            parts["tree"] += told
     found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
     for part in PARTS if sums else ():
         sweep = max(sums, key=lambda each: sums[each][part])
@@ -82,6 +84,8 @@ def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
         page=sampler["page_bytes"],
         anonymous_fault=sampler["anonymous_fault_bytes"],
     )
+    if not sampler["counts_faults"]:
+        return dict.fromkeys(PARTS)
     histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base: Base | None = None
@@ -135,11 +139,12 @@ def _renew_base(
     """Take the sweep that opens a span as the new base, if its sum is of one moment."""
     if opening is None or opening.kind != "pss" or opening.torn:
         return base
-    pss = [
-        (history.is_main, history.by_sweep[opening.sweep].pss or 0)
-        for history in histories
-        if opening.sweep in history.by_sweep
+    states = [
+        (h.is_main, h.by_sweep[opening.sweep]) for h in histories if opening.sweep in h.by_sweep
     ]
+    pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
+    if len(pss) < len(states):
+        return base  # a process forbade its walk
     return Base(
         sweep=opening.sweep,
         started_ns=opening.started_ns,

@@ -52,18 +52,20 @@ class SweepTotal:
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
     """Add up every sweep that tells PSS, and in which the measured process was read, in order.
 
-    A held sweep has the sums of the sweep that it holds.
+    A held sweep has the sums of the sweep that it holds. Where PSS was not to be had, the run's own
+    metric stands for it.
     """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
     for sample in trace.samples:
         by_sweep.setdefault(sample.sweep, []).append(sample)
+    metric = f"{trace.run['sampler']['metric']}_bytes"
     totals: list[SweepTotal] = []
     for sweep in trace.sweeps:
         if sweep.kind == "held":
             totals.append(_hold(totals[-1], sweep))
         elif sweep.kind == "pss":
-            total = _total(sweep, by_sweep.get(sweep.sweep, []), roles)
+            total = _total(sweep, by_sweep.get(sweep.sweep, []), roles, metric)
             totals += [total] if total else []
     return totals
 
@@ -132,9 +134,9 @@ def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
 
 
 def _total(
-    sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str]
+    sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str], metric: str
 ) -> SweepTotal | None:
-    main = _sum(samples, "pss_bytes", {pid for pid, role in roles.items() if role == "main"})
+    main = _sum(samples, metric, {pid for pid, role in roles.items() if role == "main"})
     if not main:
         return None
     return SweepTotal(
@@ -142,7 +144,7 @@ def _total(
         started_ns=sweep.started_ns,
         ended_ns=sweep.ended_ns,
         main=main,
-        children=_sum(samples, "pss_bytes") - main,
+        children=_sum(samples, metric) - main,
         uss=_sum(samples, "uss_bytes"),
         anon=_sum(samples, "anon_bytes"),
         rss=_sum(samples, "rss_bytes"),

@@ -124,6 +124,7 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
         "census": census["means"],
+        "memory_metric": sampler["metric"],
         "processes_created": census["created"],
         "processes_sampled": census["sampled"],
         "processes_bounded_only": census["bounded_only"],

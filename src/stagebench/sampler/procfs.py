@@ -14,15 +14,15 @@ Vanished = (FileNotFoundError, ProcessLookupError)
 
 
 class Memory(NamedTuple):
-    """Memory of one process at one moment, in bytes (see `records.MemorySample`)."""
+    """Memory of a process at one moment, in bytes (see `records.MemorySample`); None: not told."""
 
-    pss_bytes: int
-    anon_bytes: int
-    file_bytes: int
-    shmem_bytes: int
-    uss_bytes: int
+    pss_bytes: int | None
+    anon_bytes: int | None
+    file_bytes: int | None
+    shmem_bytes: int | None
+    uss_bytes: int | None
     rss_bytes: int
-    swap_bytes: int
+    swap_bytes: int | None
     rss_anon_bytes: int
 
 
@@ -100,6 +100,9 @@ class MemoryFiles:
     A descriptor stands for the memory that the process had when it was opened: after an exec it has
     to be forgotten.
     """
+
+    metric = "pss"
+    counts_faults = True
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, str], int] = {}

@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.records import SweepRecord
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.procfs import (
     PAGE_BYTES,
-    MemoryFiles,
     read_anonymous_fault_bytes,
     read_huge_faults,
 )
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stagebench.records import MemorySample
     from stagebench.sampler.lives import Census, Life
     from stagebench.sampler.procfs import Counters
+    from stagebench.sampler.sweep import Files
 
 WALK_SHARE = 0.75
 """Part of the budget for walks of page tables and the census; the rest is for counters alone."""
@@ -43,10 +44,13 @@ class Still(NamedTuple):
 class SamplerUse(NamedTuple):
     """What the sampler achieved, and what it took.
 
-    `sweeps` counts those that tell PSS, of which some were held; gaps are between their starts.
+    `metric` is what `portable.METRICS` calls it: PSS, or the best that was to be had. `sweeps`
+    counts those that tell PSS, of which some were held; gaps are between their starts.
     `counter_drift_bytes` and `page_bytes` are what a bracket of the peak needs to know.
     """
 
+    metric: str
+    counts_faults: bool
     interval_s: float
     cpu_budget: float
     sweeps: int
@@ -84,7 +88,7 @@ class Sampler:
         *,
         write_sweep: Callable[[SweepRecord], None],
         write_sample: Callable[[MemorySample], None],
-        files: MemoryFiles | None = None,
+        files: Files | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
     ) -> None:
@@ -93,7 +97,7 @@ class Sampler:
         self._cpu_budget = cpu_budget
         self._write_sweep = write_sweep
         self._write_sample = write_sample
-        self._files = files or MemoryFiles()
+        self._files = files or open_files()
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._cpu_ns = {"walk": 0, "counters": 0, "census": 0}
@@ -138,6 +142,8 @@ class Sampler:
         """Return the rate achieved and the sampler's own cost."""
         gaps = sorted(late - early for early, late in itertools.pairwise(self._pss_starts_ns))
         return SamplerUse(
+            metric=self._files.metric,
+            counts_faults=self._files.counts_faults,
             interval_s=self._interval_ns / 1e9,
             cpu_budget=self._cpu_budget,
             sweeps=len(self._pss_starts_ns),
@@ -213,7 +219,7 @@ class Sampler:
             lives[reading.pid].note_mark(sample.high_water_bytes)
         self._count(record)
         still = Still({r.pid: r.after for r in sweep.readings}, self._census.changes)
-        self._still = still if sweep.is_still else None
+        self._still = still if sweep.is_still and self._files.counts_faults else None
 
     def _number(self) -> int:
         return self._counts["pss"] + self._counts["held"] + self._counts["rss"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from stagebench.records import MemorySample, SweepRecord
 from stagebench.sampler.procfs import Vanished
@@ -10,12 +10,34 @@ from stagebench.sampler.procfs import Vanished
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stagebench.sampler.procfs import Counters, Memory, MemoryFiles
+    from stagebench.sampler.procfs import Counters, Memory
 
 Value = TypeVar("Value")
 
 MARK_SLACK_BYTES = 128 * 1024
 """A mark that stands less than this above the RSS is not worth setting back."""
+
+
+class Files(Protocol):
+    """Where memory is read from; what has ended raises one of `procfs.Vanished`.
+
+    Where it `counts_faults`, equal counters say that no page came or went.
+    """
+
+    metric: str
+    counts_faults: bool
+
+    def read_memory(self, pid: int) -> Memory:
+        """Read all that is told of one process's memory."""
+
+    def read_counters(self, pid: int) -> Counters:
+        """Read what is cheap to read of it."""
+
+    def reset_mark(self, pid: int) -> bool:
+        """Set its high-water mark back; False where that cannot be."""
+
+    def forget(self, pid: int) -> None:
+        """Let go of what is kept of it."""
 
 
 class Reading(NamedTuple):
@@ -73,15 +95,13 @@ class Sweep(NamedTuple):
         return self.kind == "pss" and not self.is_torn and kept
 
 
-def read_counters_of(pids: Iterable[int], files: MemoryFiles) -> dict[int, Counters]:
+def read_counters_of(pids: Iterable[int], files: Files) -> dict[int, Counters]:
     """Read the counters of every process, one after the other; those that have ended are absent."""
     read = ((pid, _or_none(files.read_counters, pid)) for pid in pids)
     return {pid: counters for pid, counters in read if counters is not None}
 
 
-def complete_readings(
-    before: dict[int, Counters], files: MemoryFiles, *, walk: bool
-) -> list[Reading]:
+def complete_readings(before: dict[int, Counters], files: Files, *, walk: bool) -> list[Reading]:
     """Set marks back, walk the page tables if that is asked for, and read the counters again.
 
     The readings of one process lie as far apart as the sweep is long: what changed in one while
@@ -89,15 +109,26 @@ def complete_readings(
     stand for the second. Processes that ended meanwhile are absent.
     """
     reset = {pid for pid, counters in before.items() if _reset_mark(pid, counters, files)}
-    memory: dict[int, Memory | None] = dict.fromkeys(before)
-    if walk:
-        memory = {pid: _or_none(files.read_memory, pid) for pid in before}
+    memory = _walk(before, files) if walk else dict.fromkeys(before)
     after = read_counters_of(before, files) if walk or reset else before
     return [
         Reading(pid, counters, memory[pid], after[pid], pid in reset)
         for pid, counters in before.items()
-        if pid in after and (memory[pid] or not walk)
+        if pid in after and pid in memory
     ]
+
+
+def _walk(pids: Iterable[int], files: Files) -> dict[int, Memory | None]:
+    """Read all memory of every process; None where that is not permitted, absent if it ended."""
+    memory: dict[int, Memory | None] = {}
+    for pid in pids:
+        try:
+            memory[pid] = files.read_memory(pid)
+        except Vanished:
+            continue
+        except PermissionError:  # a process may forbid it: prctl(2), PR_SET_DUMPABLE
+            memory[pid] = None
+    return memory
 
 
 def record_sweep(number: int, sweep: Sweep, huge_faults: int | None) -> SweepRecord:
@@ -147,7 +178,7 @@ def walk_tree(
                 yield pid, parent
 
 
-def _reset_mark(pid: int, counters: Counters, files: MemoryFiles) -> bool:
+def _reset_mark(pid: int, counters: Counters, files: Files) -> bool:
     if counters.high_water_bytes - counters.rss_bytes <= MARK_SLACK_BYTES:
         return False
     return bool(_or_none(files.reset_mark, pid))
