@@ -37,6 +37,7 @@ RUN_QUANTITIES = (
             "base_bytes",
             "trough_bytes",
             "peak_bytes",
+            "peak_upper_bytes",
             "end_bytes",
             "growth_bytes",
             "time_to_peak_s",
