@@ -30,6 +30,9 @@ class SweepTotal:
     ended_ns: Nanoseconds
     main: Bytes
     children: Bytes
+    main_uss: Bytes
+    main_anon: Bytes
+    main_rss: Bytes
     uss: Bytes
     anon: Bytes
     rss: Bytes
@@ -72,6 +75,9 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
             "tree_uss_bytes": total.uss,
             "tree_anon_bytes": total.anon,
             "tree_rss_bytes": total.rss,
+            "main_uss_bytes": total.main_uss,
+            "main_anon_bytes": total.main_anon,
+            "main_rss_bytes": total.main_rss,
             "processes": total.processes,
             "vanished": total.vanished,
             "torn": total.torn,
@@ -83,9 +89,7 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 def summarise_memory(trace: Trace) -> Row:
     """Give the memory columns of a run.
 
-    Base is the last sweep between the end of the imports and the workflow's start; trough, peak
-    and step are of the sweeps after it, end is the last of them. Sweeps begun after the process
-    was about to exit see an interpreter that tears itself down: they are left out. Without the
+    Trough, peak and step are of the sweeps of the workflow, end is the last of them. Without the
     workflow's start only the number of sweeps is known.
     """
     totals = total_sweeps(trace)
@@ -97,21 +101,41 @@ def summarise_memory(trace: Trace) -> Row:
         "most_children": max((total.processes - 1 for total in totals), default=None),
         "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
     }
-    exit_ns = trace.events.get("finished", math.inf)
-    after = [t for t in totals if start is not None and t.ended_ns >= start]
-    after = [total for total in after if total.started_ns <= exit_ns]
+    base, after = split_sweeps(trace, totals)
     if start is None or not after:
         return counted
-    ready_ns = trace.events.get("ready", start)
-    before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
-    parts = [_part(part, before[-1:], after, start) for part in MEMORY_PARTS]
+    parts = [_part(part, base, after, start) for part in MEMORY_PARTS]
     return counted | {name: value for part in parts for name, value in part.items()} | _peak(after)
+
+
+def split_sweeps(
+    trace: Trace, totals: list[SweepTotal]
+) -> tuple[list[SweepTotal], list[SweepTotal]]:
+    """Give the base, one sweep or none, and the sweeps of the workflow.
+
+    Base is the last sweep between the end of the imports and the workflow's start. Sweeps begun
+    after the process was about to exit see an interpreter that tears itself down: they are left
+    out. Without the workflow's start there are neither.
+    """
+    start = trace.events.get("workflow_started")
+    if start is None:
+        return [], []
+    ready_ns, exit_ns = trace.events.get("ready", start), trace.events.get("finished", math.inf)
+    before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
+    after = [t for t in totals if t.ended_ns >= start and t.started_ns <= exit_ns]
+    return before[-1:], after
+
+
+def highest_sweep(after: list[SweepTotal]) -> SweepTotal:
+    """Give the first sweep in which the tree's PSS is at its peak."""
+    return max(after, key=lambda total: total.tree)
 
 
 def _total(
     sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str]
 ) -> SweepTotal | None:
-    main = _sum(samples, "pss_bytes", {pid for pid, role in roles.items() if role == "main"})
+    pids = {pid for pid, role in roles.items() if role == "main"}
+    main = _sum(samples, "pss_bytes", pids)
     if not main:
         return None
     return SweepTotal(
@@ -120,6 +144,9 @@ def _total(
         ended_ns=sweep.ended_ns,
         main=main,
         children=_sum(samples, "pss_bytes") - main,
+        main_uss=_sum(samples, "uss_bytes", pids),
+        main_anon=_sum(samples, "anon_bytes", pids),
+        main_rss=_sum(samples, "rss_bytes", pids),
         uss=_sum(samples, "uss_bytes"),
         anon=_sum(samples, "anon_bytes"),
         rss=_sum(samples, "rss_bytes"),
@@ -155,7 +182,7 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nan
 
 
 def _peak(after: list[SweepTotal]) -> Row:
-    highest = max(after, key=lambda total: total.tree)
+    highest = highest_sweep(after)
     return {
         "at_peak_main_bytes": highest.main,
         "at_peak_children_bytes": highest.children,
