@@ -100,9 +100,7 @@ def _threads(pools: list[Pool]) -> str:
 def _processes(pools: list[Pool], copies: int | None) -> list[str]:
     known = [pool for pool in pools if not math.isnan(pool.high_water_growth)]
     if not known:
-        return [
-            "**Processes**: main's high-water mark is not known: the census did not see its end."
-        ]
+        return ["**Processes**: main's high-water mark is not known to the census."]
     kept = [pool for pool in known if pool.retain]
     dropped = [pool for pool in known if not pool.retain]
     ranges = [
