@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stagebench.present.explain_transit import copies_in_main, explain_transit
@@ -45,6 +47,13 @@ def test_what_the_copies_do_not_explain_is_called_a_hypothesis(sized):
     text = told(sized(rise=(3, 3, 3.8)), sized(workers=2, rise=(3, 3, 4.2)))
     assert "0.8 to 1.2 results more are not explained by copies" in text
     assert "hypothesis that this experiment does not test" in text
+
+
+def test_what_the_pool_itself_takes_is_no_rest(sized, make_pool):
+    idle = make_pool(phases={"trough": (9, 6, 2, 28, 1)})
+    pool = sized(rise=(3, 3, 3.8))
+    text = told(replace(pool, phases={**pool.phases, **idle.phases}))
+    assert "It leaves nothing to explain." in text
 
 
 def test_of_retained_results_those_held_are_not_counted(sized):

@@ -85,6 +85,12 @@ def _above(pool: Pool) -> float:
     return pool.high_water_growth - pool.kept
 
 
+def _own(pool: Pool) -> float:
+    """Give what the pool itself takes in main, in results: RSS beside idle workers over base."""
+    own = pool.growth("rss", "trough")
+    return max(own, 0) if pool.workers_in("trough") > 0 else 0
+
+
 def _threads(pools: list[Pool]) -> str:
     dropped = [pool for pool in pools if not pool.retain]
     if not dropped:
@@ -123,7 +129,7 @@ def _copies(pools: list[Pool], copies: int | None) -> list[str]:
         f"A result arrives pickled: while it does, CPython holds {copies} blocks of its size,"
         f" {blocks}; where results are retained, one of them is held already."
     )
-    rest = {pool.treatment: _above(pool) - (copies - pool.retain) for pool in pools}
+    rest = {pool.treatment: _above(pool) - (copies - pool.retain) - _own(pool) for pool in pools}
     lacking = [pool for pool in pools if rest[pool.treatment] < -MARGIN]
     if lacking:
         return [arrival, f"In {name_all(lacking)} main rose by less: there that is not the cause."]
@@ -131,7 +137,8 @@ def _copies(pools: list[Pool], copies: int | None) -> list[str]:
     if max(rest.values()) <= MARGIN:
         return [f"{enough} It leaves nothing to explain."]
     more = (
-        f"{spread(rest.values())} results more are not explained by copies. That the allocator,"
+        f"Without the pool's own modules and threads ({spread(_own(pool) for pool in pools)}),"
+        f" {spread(rest.values())} results more are not explained by copies. That the allocator,"
         " which grows the stream's block step by step among freed ones, takes them is a"
         " hypothesis that this experiment does not test."
     )
