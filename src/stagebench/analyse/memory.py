@@ -23,14 +23,19 @@ Row = dict[str, Any]
 class SweepTotal:
     """One sweep added up; sums over no child are 0, for none was there.
 
-    `vanished` counts processes that ended while they were read: then the sums lack them.
+    `vanished` counts processes that ended while they were read: then the sums lack them. `read` is
+    the sweep that has the samples: this one, or the one that it holds.
     """
 
     sweep: int
+    read: int
     started_ns: Nanoseconds
     ended_ns: Nanoseconds
     main: Bytes
     children: Bytes
+    main_uss: Bytes
+    main_anon: Bytes
+    main_rss: Bytes
     uss: Bytes
     anon: Bytes
     rss: Bytes
@@ -83,6 +88,9 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
             "tree_uss_bytes": total.uss,
             "tree_anon_bytes": total.anon,
             "tree_rss_bytes": total.rss,
+            "main_uss_bytes": total.main_uss,
+            "main_anon_bytes": total.main_anon,
+            "main_rss_bytes": total.main_rss,
             "processes": total.processes,
             "vanished": total.vanished,
             "torn": total.torn,
@@ -94,9 +102,7 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 def summarise_memory(trace: Trace) -> Row:
     """Give the memory columns of a run.
 
-    Base is the last sweep between the end of the imports and the workflow's start; trough, peak
-    and step are of the sweeps after it, end is the last of them. Sweeps begun after the process
-    was about to exit see an interpreter that tears itself down: they are left out. Without the
+    Trough, peak and step are of the sweeps of the workflow, end is the last of them. Without the
     workflow's start only the number of sweeps is known.
     """
     totals = total_sweeps(trace)
@@ -108,14 +114,10 @@ def summarise_memory(trace: Trace) -> Row:
         "most_children": max((total.processes - 1 for total in totals), default=None),
         "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
     }
-    exit_ns = trace.events.get("finished", math.inf)
-    after = [t for t in totals if start is not None and t.ended_ns >= start]
-    after = [total for total in after if total.started_ns <= exit_ns]
+    base, after = split_sweeps(trace, totals)
     if start is None or not after:
         return counted
-    ready_ns = trace.events.get("ready", start)
-    before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
-    parts = [_part(part, before[-1:], after, start) for part in MEMORY_PARTS]
+    parts = [_part(part, base, after, start) for part in MEMORY_PARTS]
     merged = {name: value for part in parts for name, value in part.items()}
     return counted | merged | _peak(after) | _bound_peaks(trace, start)
 
@@ -133,18 +135,47 @@ def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
     return replace(last, sweep=sweep.sweep, started_ns=sweep.started_ns, ended_ns=sweep.ended_ns)
 
 
+def split_sweeps(
+    trace: Trace, totals: list[SweepTotal]
+) -> tuple[list[SweepTotal], list[SweepTotal]]:
+    """Give the base, one sweep or none, and the sweeps of the workflow.
+
+    Base is the last sweep between the end of the imports and the workflow's start. Sweeps begun
+    after the process was about to exit see an interpreter that tears itself down: they are left
+    out. Without the workflow's start there are neither.
+    """
+    start = trace.events.get("workflow_started")
+    if start is None:
+        return [], []
+    ready_ns, exit_ns = trace.events.get("ready", start), trace.events.get("finished", math.inf)
+    before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
+    after = [t for t in totals if t.ended_ns >= start and t.started_ns <= exit_ns]
+    return before[-1:], after
+
+
+def highest_sweep(after: list[SweepTotal]) -> SweepTotal | None:
+    """Give the first untorn sweep in which the tree's PSS is at its peak, if any is untorn."""
+    untorn = [total for total in after if not total.torn]
+    return max(untorn, key=lambda total: total.tree, default=None)
+
+
 def _total(
     sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str], metric: str
 ) -> SweepTotal | None:
-    main = _sum(samples, metric, {pid for pid, role in roles.items() if role == "main"})
+    pids = {pid for pid, role in roles.items() if role == "main"}
+    main = _sum(samples, metric, pids)
     if not main:
         return None
     return SweepTotal(
         sweep=sweep.sweep,
+        read=sweep.sweep,
         started_ns=sweep.started_ns,
         ended_ns=sweep.ended_ns,
         main=main,
         children=_sum(samples, metric) - main,
+        main_uss=_sum(samples, "uss_bytes", pids),
+        main_anon=_sum(samples, "anon_bytes", pids),
+        main_rss=_sum(samples, "rss_bytes", pids),
         uss=_sum(samples, "uss_bytes"),
         anon=_sum(samples, "anon_bytes"),
         rss=_sum(samples, "rss_bytes"),
@@ -180,10 +211,10 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nan
 
 
 def _peak(after: list[SweepTotal]) -> Row:
-    untorn = [total for total in after if not total.torn]
-    if not untorn:
+    highest = highest_sweep(after)
+    if highest is None:
         return {}
-    highest = max(untorn, key=lambda total: total.tree)
+    untorn = [total for total in after if not total.torn]
     return {
         "at_peak_main_bytes": highest.main,
         "at_peak_children_bytes": highest.children,

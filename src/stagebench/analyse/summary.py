@@ -8,7 +8,9 @@ from stagebench.analyse import schedule
 from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
+from stagebench.analyse.roles import summarise_roles
 from stagebench.analyse.stages import (
     count_tasks,
     makespan_s,
@@ -46,6 +48,10 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
         "memory": make_table(
             "memory", (row for trace in traces for row in summarise_sweeps(trace))
         ),
+        "phases": make_table(
+            "phases", (row for trace in traces for row in summarise_phases(trace))
+        ),
+        "roles": make_table("roles", (row for trace in traces for row in summarise_roles(trace))),
         "queue_depth": make_table(
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
         ),
@@ -80,6 +86,7 @@ def _run_facts(trace: Trace) -> Row:
         **planned,
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
+        "preload": ", ".join(trace.specification["process"]["preload"]),
         **{name: trace.run[name] for name in names},
     }
 
