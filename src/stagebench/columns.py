@@ -139,6 +139,9 @@ TABLES: dict[str, dict[str, str]] = {
         "sweeps_torn": COUNT,
         "census": TEXT,
         "memory_metric": TEXT,
+        "cgroup_peak_bytes": COUNT,
+        "cgroup_kernel_peak_bytes": COUNT,
+        "cgroup_cache_bytes": COUNT,
         "vanished": COUNT,
     },
     "stages": {
