@@ -33,7 +33,7 @@ BLAS_VARIABLES = (
 
 INHERITED_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 """Options of prctl(2), from linux/prctl.h."""
 
 GRACE_S = 0.5
@@ -49,6 +49,11 @@ def adopt_orphans() -> frozenset[int]:
     """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return frozenset(read_children(os.getpid()))
+
+
+def forbid_core_file() -> None:
+    """See to it that the end of this process, whatever signal it is by, leaves no core file."""
+    _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def measured_environment(
@@ -117,6 +122,12 @@ class Started(NamedTuple):
         os.close(self.entered)
         census.update()
         return failure[0] if failure else 0
+
+    def cancel(self) -> int:
+        """End it before it was let go; gives how it ended, as it may have been killed before."""
+        os.close(self.gate)
+        os.close(self.entered)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def start_program(
