@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stagebench.analyse.recording import Recording
+    from stagebench.measure.trace import Ended
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     """Trace a command, write what it comes to, and end as it ended."""
     ended = trace_command(request)
     try:
-        _present(ended.folder, quiet=request.quiet, figure=figure)
+        _present(ended, quiet=request.quiet, figure=figure)
     except (Exception, KeyboardInterrupt):  # noqa: BLE001 - told, but the command's end is what counts
         _say(traceback.format_exc())
     end_like(ended.exit_code)
@@ -40,8 +41,9 @@ def show_trace(folder: Path, figure: Path | None) -> str:
     return format_summary(summary)
 
 
-def _present(folder: Path, *, quiet: bool, figure: bool) -> None:
-    recording = read_recording(folder)
+def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
+    folder = ended.folder
+    recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
         _say(format_summary(summary, os.fspath(folder)))

@@ -9,12 +9,10 @@ import sys
 import textwrap
 
 import pytest
+from tests.measure.tracing import PYTHON, TRACE
 
 from stagebench import store
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord
-
-TRACE = (sys.executable, "-m", "stagebench", "trace")
-PYTHON = (sys.executable, "-c")
 
 PROBE = """
 env | sort
@@ -74,9 +72,10 @@ def test_a_command_is_given_what_it_would_be_given_without_us(trace, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name[:2] != "LC"}
     environment |= {"LANG": "C", "EMPTY": "", "LINES_": "a\nb"}
     settings = {"env": environment, "close_fds": False}
-    traced = trace("sh", "-c", PROBE, **settings)
+    command = ["/bin/sh", "-c", PROBE]
+    traced = trace(*command, **settings)
     bare = subprocess.run(
-        ["sh", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=True, **settings
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True, **settings
     )
     os.close(descriptor)
     assert traced.stdout == bare.stdout

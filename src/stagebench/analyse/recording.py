@@ -49,11 +49,14 @@ class Recording(NamedTuple):
         return self.memory.sweeps[-1].ended_ns if self.memory.sweeps else self.origin_ns
 
 
-def read_recording(folder: Path) -> Recording:
-    """Read a folder up to its last whole sweep; raises StoreError where it is none."""
+def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Recording:
+    """Read a folder up to its last whole sweep; raises StoreError where it is none.
+
+    `run` stands for a `run.json` that could not be completed.
+    """
     if not folder.is_dir():
         raise StoreError(f"{folder}: is not a folder; name one that `stagebench trace` wrote")
-    run = store.read_run(folder)
+    run = store.read_run(folder) if run is None else run
     whole = run["status"] not in {"running", "truncated"}
     sweeps = _read(folder / store.SWEEPS_FILE, SweepRecord, whole=whole)
     known = {sweep.sweep for sweep in sweeps}

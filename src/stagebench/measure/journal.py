@@ -29,7 +29,7 @@ class Journal:
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._run = dict(run)
+        self.run = dict(run)
         self._sweeps = store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord)
         self._samples = store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample)
         self._sum: Bytes = 0
@@ -41,8 +41,8 @@ class Journal:
     def begin(self, main: int, means: str) -> None:
         """Write what is known before the command starts; raises OSError where it cannot be."""
         began_ns = time.monotonic_ns()
-        self._run |= {"main": main, "exec_ns": began_ns, "census": {"means": means}}
-        store.write_json(self._folder / store.RUN_FILE, self._run)
+        self.run |= {"main": main, "exec_ns": began_ns, "census": {"means": means}}
+        store.write_json(self._folder / store.RUN_FILE, self.run)
         self.began_ns = began_ns
 
     def write_sample(self, sample: MemorySample) -> None:
@@ -62,7 +62,7 @@ class Journal:
     def finish(self, traced: Traced) -> None:
         """Write what is known when the command has ended."""
         self._write_processes(traced.processes)
-        self._run |= {
+        self.run |= {
             "exited_ns": traced.exited_ns,
             "exit_code": traced.exit_code,
             "instrument_cpu_s": traced.instrument_cpu_s,
@@ -75,7 +75,7 @@ class Journal:
     def finish_unseen(self, exit_code: int, reason: str) -> None:
         """Write that the command ended with nobody watching it any more."""
         self.failure = reason
-        self._run |= {"exit_code": exit_code}
+        self.run |= {"exit_code": exit_code}
         self._write_status()
 
     def close(self) -> None:
@@ -94,10 +94,10 @@ class Journal:
 
     def _write_status(self) -> None:
         status = "complete" if self.failure is None else "truncated"
-        self._run |= {"status": status, "detail": self.failure or ""}
+        self.run |= {"status": status, "detail": self.failure or ""}
         # Where not even this can be written, the file goes on to say that the trace was cut off.
         with contextlib.suppress(OSError):
-            store.write_json(self._folder / store.RUN_FILE, self._run)
+            store.write_json(self._folder / store.RUN_FILE, self.run)
 
     def _attempt(self, name: str, write: Callable[[], Any]) -> None:
         if self.failure is not None:

@@ -9,7 +9,7 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from stagebench.units import MIB
+from stagebench.units import GIB, MIB
 
 if TYPE_CHECKING:
     from stagebench.units import Bytes, Seconds
@@ -78,8 +78,8 @@ def format_line(
     """Give the text: time, memory of the tree, and processes that are alive and were created."""
     alive, created = processes
     return (
-        f"{format_elapsed(elapsed_s)}  tree {_mib(tree_bytes)}, highest {_mib(highest_bytes)}"
-        f"  processes {alive} alive, {created} created"
+        f"{format_elapsed(elapsed_s)}  tree {_size(tree_bytes)}, highest {_size(highest_bytes)}"
+        f"  {alive} of {created} processes live"
     )
 
 
@@ -90,5 +90,7 @@ def format_elapsed(elapsed_s: Seconds) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def _mib(size: Bytes | None) -> str:
-    return "–" if size is None else f"{size / MIB:,.1f} MiB"
+def _size(size: Bytes | None) -> str:
+    if size is None:
+        return "–"
+    return f"{size / GIB:.1f} GiB" if size >= 10 * GIB else f"{size / MIB:.1f} MiB"

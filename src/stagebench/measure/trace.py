@@ -42,9 +42,13 @@ class TraceRequest:
 
 
 class Ended(NamedTuple):
-    """A command that was traced: the folder, and its exit code, or minus the signal it ended by."""
+    """A command that was traced: its folder, and what `run.json` there says if it could be written.
+
+    The exit code is negative where a signal ended the command.
+    """
 
     folder: Path
+    run: Mapping[str, Any]
     exit_code: int
 
 
@@ -62,7 +66,7 @@ def trace_command(request: TraceRequest) -> Ended:
     except StagebenchError:
         folder.discard()
         raise
-    return Ended(folder.path, exit_code)
+    return Ended(folder.path, journal.run, exit_code)
 
 
 def describe_request(request: TraceRequest, now: datetime) -> dict[str, Any]:

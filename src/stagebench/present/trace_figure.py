@@ -36,6 +36,7 @@ _LINES: dict[str, tuple[float, float]] = {
 """Part → width and opacity of its line: without children, main lies on the tree's."""
 
 _FEW_SWEEPS = 40
+_COMMAND_CHARACTERS = 92
 _LARGE = 10 * GIB
 
 
@@ -109,6 +110,8 @@ def _mark_peak(axes: Axes, peak: Mapping[str, Any], unit: int) -> float:
 def _plot_alive(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> None:
     axes.set_ylabel("processes", size=10)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if summary["processes"]["means"] == "poll":
+        axes.set_title(POLLED, loc="right", size=8, weight="normal", pad=3)
     if timeline.changed_s:
         # The last number holds until the end.
         times = [*timeline.changed_s, max(summary["duration_s"], timeline.changed_s[-1])]
@@ -119,14 +122,19 @@ def _plot_alive(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> N
 
 
 def _add_titles(figure: Figure, summary: Mapping[str, Any]) -> None:
-    command = shorten(shlex.join(summary["command"]), 78)
-    figure.text(0.012, 0.975, command, va="top", weight="bold", size=11)
+    figure.text(
+        *(0.012, 0.975),
+        shorten(shlex.join(summary["command"]), _COMMAND_CHARACTERS),
+        va="top",
+        weight="bold",
+        size=10,
+        family="DejaVu Sans Mono",  # of a width that is known beforehand
+        parse_math=False,
+    )
     notes = {"cut": "CUT OFF. ", "truncated": "NOT WHOLE. "}
     note = notes.get(summary["status"], "")
     peak = format_peak(summary["peak"]["tree"])
     figure.text(0.012, 0.922, f"{note}Peak of the tree: {peak}", va="top", size=10)
-    if summary["processes"]["means"] == "poll":
-        figure.text(0.988, 0.922, POLLED, va="top", ha="right", size=8)
 
 
 def _add_legend(figure: Figure, summary: Mapping[str, Any]) -> None:
