@@ -17,6 +17,10 @@ RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
 """A run ends in exactly one of these: every task ok; some failed; a worker died; the measured
 process ended with another exit code; the time limit was reached."""
 
+TRACE_STATUSES = ("running", "complete", "truncated")
+"""A trace is first written as running: one that stays so was cut off. Truncated: the command went
+on to its end, but could not be recorded up to there."""
+
 SWEEP_KINDS = ("pss", "held", "rss")
 """What a sweep tells. "pss": all memory, which takes a walk of the page tables, and is dear.
 "held": the counters of every process are those of the last PSS sweep, so no page came or went
@@ -25,6 +29,7 @@ cheap and fill the time."""
 
 TRANSITIONS = ("birth", "exec", "exit")
 BIRTHS = ("fork", "vfork", "clone")
+
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 

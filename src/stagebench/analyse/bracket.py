@@ -79,13 +79,13 @@ def _find_lower(
 def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
     """Take the largest bound of all spans between sweeps."""
     sampler = trace.sampler
+    if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
+        return dict.fromkeys(PARTS)
     kernel = Kernel(
         drift=sampler["counter_drift_bytes"],
         page=sampler["page_bytes"],
         anonymous_fault=sampler["anonymous_fault_bytes"],
     )
-    if not sampler["counts_faults"]:
-        return dict.fromkeys(PARTS)
     histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base: Base | None = None

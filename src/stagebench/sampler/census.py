@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from stagebench.records import TransitionRecord
     from stagebench.sampler.lives import Census
+    from stagebench.sampler.ptrace import Report
 
 MEANS = ("auto", "ptrace", "poll")
 
@@ -25,16 +26,19 @@ def open_census(  # noqa: PLR0913 - the tree, the means, and where it goes
     *,
     exit_kill: bool,
     write_transition: Callable[[TransitionRecord], None],
+    observe: Callable[[Report], None] | None = None,
 ) -> Census:
     """Take up the census of the tree that begins with `main`, a child of `supervisor`.
 
     `auto` falls back to polling where ptrace is refused; `ptrace` raises MeasureError there.
-    Polling has no transition to write.
+    Polling has no transition to write, and no stop to show to `observe`.
     """
     if means == "poll":
         return PollCensus(supervisor, strangers)
     try:
-        return PtraceCensus(main, exit_kill=exit_kill, write_transition=write_transition)
+        return PtraceCensus(
+            main, exit_kill=exit_kill, write_transition=write_transition, observe=observe
+        )
     except PermissionError as error:
         if means == "auto":
             return PollCensus(supervisor, strangers)

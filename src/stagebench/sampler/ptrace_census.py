@@ -41,7 +41,7 @@ class PtraceCensus:
 
     `update` is called, by the thread that made this, whenever SIGCHLD has arrived. `changes` counts
     births, execs and ends: a sweep over which it differs is torn. `write_transition` is given every
-    process's counters at those moments.
+    process's counters at those moments; `observe` is shown every stop.
     """
 
     means = "ptrace"
@@ -52,10 +52,12 @@ class PtraceCensus:
         *,
         exit_kill: bool,
         write_transition: Callable[[TransitionRecord], None],
+        observe: Callable[[ptrace.Report], None] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._clock = clock
         self._write_transition = write_transition
+        self._observe = observe
         self._updated_ns = clock()
         self.lives: list[Life] = []
         self.alive: dict[int, Life] = {}
@@ -80,6 +82,8 @@ class PtraceCensus:
                     self._end(report)
                 else:
                     self._note(report)
+                    if self._observe:
+                        self._observe(report)
                     ptrace.resume(report)
         except ChildProcessError:
             return  # neither tracee nor child is left
