@@ -11,6 +11,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
 | `processes.csv` | process that lived in the tree (`ProcessRecord`)       |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
+| `emulated.csv`  | reading of the published way (`EmulatedRecord`); only where it is emulated |
 | `output.txt`    | what the measured process printed, if anything         |
 
 CSV files hold a header and one line a record, written as it is made; a last line that was cut off
@@ -49,6 +50,7 @@ EVENTS_FILE = "events.csv"
 PROCESSES_FILE = "processes.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
+EMULATED_FILE = "emulated.csv"
 OUTPUT_FILE = "output.txt"
 
 Record = TypeVar("Record")
