@@ -52,6 +52,10 @@ RUN_QUANTITIES = (
     "sweeps_with_children",
     "sweeps_with_workers",
     "sampled_s",
+    "emulated_peak_bytes",
+    "emulated_false_peak_bytes",
+    "emulated_most_children",
+    "emulated_discoveries",
     "sampler_cpu_s",
     "census_cpu_s",
     "processes_created",
@@ -94,6 +98,7 @@ _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
+    *("emulated_most_children", "emulated_discoveries"),
 )
 _WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
 
@@ -130,6 +135,15 @@ TABLES: dict[str, dict[str, str]] = {
         "sweeps_torn": COUNT,
         "census": TEXT,
         "vanished": COUNT,
+        "emulated_interval_s": NUMBER,
+        "emulated_discovery_s": NUMBER,
+        **{
+            f"emulated_{name}_{part}": NUMBER if part.endswith("_s") else COUNT
+            for name in ("peak", "false_peak")
+            for part in ("main_bytes", "children_bytes", "time_s", "age_s")
+        },
+        "emulated_false_peak_ended": COUNT,
+        "emulated_false_peak_tree_bytes": COUNT,
     },
     "stages": {
         **_RUN_KEY,
@@ -175,6 +189,15 @@ TABLES: dict[str, dict[str, str]] = {
         "processes": COUNT,
         "vanished": COUNT,
         "torn": COUNT,
+    },
+    "emulated": {
+        **_RUN_KEY,
+        "time_s": NUMBER,
+        "main_pss_bytes": COUNT,
+        "children_pss_bytes": COUNT,
+        "total_pss_bytes": COUNT,
+        "children": COUNT,
+        "discovered_s": NUMBER,
     },
     "queue_depth": {
         **_RUN_KEY,

@@ -13,6 +13,7 @@ import pytest
 from stagebench import store
 from stagebench.analyse.traces import read_traces
 from stagebench.records import (
+    EmulatedRecord,
     EventRecord,
     MemorySample,
     ProcessRecord,
@@ -92,6 +93,17 @@ def sweep(number, ended, main, children=(), vanished=0):
     return record, samples
 
 
+def reading(time, main, children=0, count=0, discovered=10):
+    """Make one record of the published way, at `time` seconds; PSS in MiB."""
+    return EmulatedRecord(
+        time_ns=round(time * S),
+        main_pss_bytes=round(main * MIB),
+        children_pss_bytes=round(children * MIB),
+        children=count,
+        discovered_ns=round(discovered * S),
+    )
+
+
 TASKS = (
     task(0, "work", (10, 11, 13, 13.5), cpu=1.0),
     task(1, "work", (10, 13, 14, 14.5), cpu=0.5),
@@ -123,7 +135,10 @@ SWEEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRun:
-    """One run of a study; times in seconds of the monotonic clock."""
+    """One run of a study; times in seconds of the monotonic clock.
+
+    `lives` gives a process's birth and end; those that it does not name ended long before.
+    """
 
     experiment: str = "pipe"
     treatment: str = "p1-fork"
@@ -141,6 +156,9 @@ class KnownRun:
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
+    lives: dict = field(default_factory=dict)
+    emulate: dict | None = None
+    emulated: tuple = ()
 
     def stretched(self, factor):
         """Give the run with every moment of its tasks `factor` times as far from second 10."""
@@ -159,6 +177,7 @@ class KnownRun:
 
 
 def specification(known):
+    emulate = {} if known.emulate is None else {"emulate": known.emulate}
     return {
         "protocol": 1,
         "experiment": known.experiment,
@@ -166,7 +185,7 @@ def specification(known):
         "factors": known.factors,
         "stages": list(known.stages),
         "tasks": known.tasks_planned,
-        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"},
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"} | emulate,
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }
@@ -204,6 +223,8 @@ def write_run(raw, known, planned):
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]
+    if known.emulate is not None:
+        records.append((store.EMULATED_FILE, EmulatedRecord, known.emulated))
     for name, record_type, rows in records:
         store.write_records(folder / name, record_type, rows)
 
@@ -215,8 +236,8 @@ def _processes(known):
             pid=pid,
             parent_pid=MAIN if pid != MAIN else 1,
             role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
-            started_ns=0,
-            ended_ns=1,
+            started_ns=round(known.lives.get(pid, (0, 0))[0] * S),
+            ended_ns=round(known.lives.get(pid, (0, 0))[1] * S),
             exit_status=0,
             high_water_bytes=None,
             execs=0,
@@ -289,6 +310,11 @@ def make_task():
 @pytest.fixture
 def make_sweep():
     return sweep
+
+
+@pytest.fixture
+def make_reading():
+    return reading
 
 
 @pytest.fixture
