@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stagebench.errors import StoreError
+from stagebench.present.emulation import emulated_treatments
+from stagebench.present.emulation_figure import plot_both_ways
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
 from stagebench.present.memory_figures import plot_memory, plot_peaks
@@ -25,6 +27,10 @@ OVERVIEWS = {
 """File name without ending → figure of a whole experiment."""
 
 
+BOTH_WAYS = "both-ways"
+"""File name of the figure that only runs have that were also sampled the published way."""
+
+
 def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
     """Draw the figures of `experiment` into the folder `out`, replacing it.
 
@@ -40,5 +46,7 @@ def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
 def _draw(experiment: Experiment, folder: Path) -> None:
     for name, plot in OVERVIEWS.items():
         save_figure(plot(experiment), folder / f"{name}.png")
+    if emulated_treatments(experiment):
+        save_figure(plot_both_ways(experiment), folder / f"{BOTH_WAYS}.png")
     for treatment in experiment.treatments:
         save_figure(plot_tasks(experiment, treatment), folder / f"tasks-{treatment}.png")
