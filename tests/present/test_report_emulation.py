@@ -76,7 +76,8 @@ def test_a_run_without_an_artefact_is_told_to_have_none(present, emulated_run, m
         "No false peak: no record adds children that had ended (all that it counted still lived)."
     )
     assert emulation_finding(experiment) == (
-        "Sampled the published way, too: it saw what our sweeps saw."
+        "Sampled the published way, too, it missed no child, added none that had ended, and its"
+        " peak is not below that of our sweeps."
     )
 
 

@@ -39,7 +39,7 @@ def plot_both_ways(experiment: Experiment) -> Figure:
     """Draw the run of median makespan of each treatment that was sampled both ways, up to four."""
     emulated = emulated_treatments(experiment)
     treatments = emulated[:MOST_PANELS]
-    figure = make_figure(max(4.9 * len(treatments), 7.5), 6.6)
+    figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
     width, height = figure.get_figwidth(), figure.get_figheight()
     grid = figure.add_gridspec(
         *(2, len(treatments)),
@@ -181,7 +181,7 @@ def _add_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     handles = []
     for part in MEMORY_PARTS:
         width, opacity = _LINES[part]
-        label = "tree; below: the total that was recorded" if part == "tree" else part
+        label = "tree (below: the total recorded)" if part == "tree" else part
         colour = PART_COLOURS[part]
         handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=label))
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")

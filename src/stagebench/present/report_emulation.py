@@ -56,7 +56,10 @@ def emulation_finding(experiment: Experiment) -> str:
         return ""
     wrong = [f"{both.treatment}: {', '.join(parts)}" for both in runs if (parts := _wrong(both))]
     if not wrong:
-        return "Sampled the published way, too: it saw what our sweeps saw."
+        return (
+            "Sampled the published way, too, it missed no child, added none that had ended, and"
+            " its peak is not below that of our sweeps."
+        )
     return f"Sampled the published way, too, it recorded: {'; '.join(wrong)}."
 
 
