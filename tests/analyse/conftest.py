@@ -19,6 +19,7 @@ from stagebench.records import (
     ProcessRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 
@@ -74,6 +75,7 @@ def sweep(number, ended, main, children=(), vanished=0):
         vanished=vanished,
         kind="pss",
         torn=0,
+        huge_faults=None,
     )
     sizes = {MAIN: main} | {CHILD + index: size for index, size in enumerate(children)}
     samples = [
@@ -83,6 +85,11 @@ def sweep(number, ended, main, children=(), vanished=0):
             pss_bytes=round(size * MIB),
             uss_bytes=round(size * MIB / 2),
             rss_bytes=round(size * MIB * 2),
+            rss_anon_bytes=round(size * MIB),
+            high_water_bytes=round(size * MIB * 2),
+            mark_reset=0,
+            faults_before=0,
+            faults=0,
             anon_bytes=round(size * MIB / 4),
             file_bytes=round(size * MIB * 3 / 4),
             shmem_bytes=0,
@@ -137,7 +144,7 @@ SWEEPS = (
 class KnownRun:
     """One run of a study; times in seconds of the monotonic clock.
 
-    `lives` gives a process's birth and end; those that it does not name ended long before.
+    `lives` gives a process's birth and end; those that it does not name outlive the run.
     """
 
     experiment: str = "pipe"
@@ -220,6 +227,7 @@ def write_run(raw, known, planned):
         (store.WORKERS_FILE, WorkerRecord, known.workers),
         (store.EVENTS_FILE, EventRecord, events),
         (store.PROCESSES_FILE, ProcessRecord, _processes(known)),
+        (store.TRANSITIONS_FILE, TransitionRecord, []),
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]
@@ -236,10 +244,13 @@ def _processes(known):
             pid=pid,
             parent_pid=MAIN if pid != MAIN else 1,
             role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
-            started_ns=round(known.lives.get(pid, (0, 0))[0] * S),
-            ended_ns=round(known.lives.get(pid, (0, 0))[1] * S),
+            birth=None,
+            since_ns=0,
+            started_ns=known.lives.get(pid, (0, None))[0] * S,
+            ended_ns=known.lives[pid][1] * S if pid in known.lives else None,
             exit_status=0,
             high_water_bytes=None,
+            max_rss_bytes=None,
             execs=0,
             samples=1,
             command="python",

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stagebench.present.figures import draw_figures
 from stagebench.present.report import render_report
 from stagebench.present.report_emulation import describe_both_ways, emulation_finding
+from stagebench.units import MIB
 
 
 @pytest.fixture
@@ -36,8 +39,7 @@ def test_a_false_peak_is_told_with_its_time_its_parts_and_the_truth(sentences):
         (
             "**False peak: 50.0 MiB** at 5.00 s (30.0 MiB of main then + 20.0 MiB of children as"
             " they were 1.75 s before). By then 1 of these had ended, and the tree held 34.0 MiB."
-            " It is the peak that the published way reports, and no sweep read as much: it never"
-            " was."
+            " It is the peak that the published way reports, and no sweep read so much."
         ),
     ]
 
@@ -50,9 +52,41 @@ def test_a_false_peak_below_the_highest_is_told_as_such(sentences, make_reading)
                          " largest total that it recorded.")  # fmt: skip
 
 
-def test_a_false_peak_that_is_not_the_highest_may_still_never_have_been(sentences, make_reading):
+def test_a_false_peak_that_is_not_the_highest_may_still_be_above_every_sweep(
+    sentences, make_reading
+):
     found = make_reading(13.5, 70, 20, 2, 13.25), make_reading(16.75, 26, 20, 2, 13.25)
-    assert sentences(*found)[-1].endswith("No sweep read as much: it never was.")
+    assert sentences(*found)[-1].endswith("the tree held 26.0 MiB. No sweep read so much.")
+
+
+@pytest.fixture
+def bounded(present, emulated_run):
+    """The sentences of a run whose tree held at most so many MiB."""
+
+    def make(upper, *found):
+        experiment = present(emulated_run(*found))
+        runs = experiment.tables["runs"].assign(tree_peak_upper_bytes=upper * MIB)
+        told = replace(experiment, tables={**experiment.tables, "runs": runs})
+        return describe_both_ways(told).runs["p1-fork"]
+
+    return make
+
+
+def test_what_is_above_the_upper_bound_never_was(bounded, make_reading):
+    *_, peak, false = bounded(49)
+    assert peak.endswith(
+        "36.0 MiB by our sweeps, at 3.25 s (at most 49.0 MiB between them): there never was so"
+        " much."
+    )
+    assert false.endswith("reports, and there never was so much in this run.")
+    found = make_reading(13.5, 70, 20, 2, 13.25), make_reading(16.75, 26, 20, 2, 13.25)
+    assert bounded(45, *found)[-1].endswith(" There never was so much in this run.")
+
+
+def test_what_is_below_the_upper_bound_may_have_been(bounded):
+    *_, peak, false = bounded(51)
+    assert peak.endswith("(at most 51.0 MiB between them): no sweep read so much.")
+    assert false.endswith("reports, and no sweep read so much.")
 
 
 def test_children_that_were_never_seen_are_told_with_what_was_missed(sentences, make_reading):
@@ -61,7 +95,7 @@ def test_children_that_were_never_seen_are_told_with_what_was_missed(sentences, 
         "**1 discovery (at -0.25 s) saw no child; there were 5.**",
         (
             "Peak: 20.0 MiB the published way, at -0.25 s (20.0 MiB of main then, no children);"
-            " 36.0 MiB by our sweeps, at 3.25 s: 16.0 MiB missed."
+            " 36.0 MiB by our sweeps, at 3.25 s: at least 16.0 MiB missed."
         ),
         "No false peak: no record adds children that had ended (it counted none).",
     ]

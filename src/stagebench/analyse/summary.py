@@ -9,7 +9,9 @@ from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_t
 from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
+from stagebench.analyse.roles import summarise_roles
 from stagebench.analyse.stages import (
     count_tasks,
     makespan_s,
@@ -47,6 +49,10 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
         "memory": make_table(
             "memory", (row for trace in traces for row in summarise_sweeps(trace))
         ),
+        "phases": make_table(
+            "phases", (row for trace in traces for row in summarise_phases(trace))
+        ),
+        "roles": make_table("roles", (row for trace in traces for row in summarise_roles(trace))),
         "emulated": make_table("emulated", (r for trace in traces for r in list_emulated(trace))),
         "queue_depth": make_table(
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
@@ -83,6 +89,7 @@ def _run_facts(trace: Trace) -> Row:
         **planned,
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
+        "preload": ", ".join(trace.specification["process"]["preload"]),
         **{name: trace.run[name] for name in names},
     }
 
@@ -122,10 +129,12 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "sampler_median_gap_s": sampler["median_gap_s"],
         "sampler_p99_gap_s": sampler["p99_gap_s"],
         "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "sweeps_held": sampler["held"],
         "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
         "census": census["means"],
+        "memory_metric": sampler["metric"],
         "processes_created": census["created"],
         "processes_sampled": census["sampled"],
         "processes_bounded_only": census["bounded_only"],

@@ -14,6 +14,7 @@ from stagebench.records import (
     ProcessRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 from stagebench.units import to_seconds
@@ -40,6 +41,7 @@ class Trace:
     workers: tuple[WorkerRecord, ...]
     events: dict[str, Nanoseconds]
     processes: tuple[ProcessRecord, ...]
+    transitions: tuple[TransitionRecord, ...]
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
     emulated: tuple[EmulatedRecord, ...]
@@ -110,6 +112,9 @@ def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Tra
         workers=_read(folder, store.WORKERS_FILE, WorkerRecord, ended_early=ended_early),
         events={event.event: event.time_ns for event in events},
         processes=_read(folder, store.PROCESSES_FILE, ProcessRecord, ended_early=ended_early),
+        transitions=_read(
+            folder, store.TRANSITIONS_FILE, TransitionRecord, ended_early=ended_early
+        ),
         sweeps=_read(folder, store.SWEEPS_FILE, SweepRecord, ended_early=ended_early),
         samples=_read(folder, store.SAMPLES_FILE, MemorySample, ended_early=ended_early),
         emulated=_read_emulated(folder, run, ended_early=ended_early),

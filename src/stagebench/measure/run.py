@@ -18,7 +18,13 @@ from stagebench import store
 from stagebench.measure import process
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TaskRecord
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TaskRecord,
+    TransitionRecord,
+)
 from stagebench.sampler.census import open_census
 from stagebench.sampler.lives import record_lives
 from stagebench.sampler.sampler import Sampler
@@ -133,22 +139,29 @@ def supervise(
     """Start the measured process, sample its tree until it exits, and end what it leaves."""
     signals = process.ChildSignals()
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = start_measured(request, folder)
-    means = request.specification["sampler"]["census"]
-    census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
-    try:
-        exec_ns = time.monotonic_ns()
-        started.release(census)
-        deadline_ns = exec_ns + to_nanoseconds(request.time_limit_s)
-        with (
-            store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
-            store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
-        ):
+    with (
+        store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
+        store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
+        store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
+    ):
+        started = start_measured(request, folder)
+        census = open_census(
+            request.specification["sampler"]["census"],
+            started.pid,
+            os.getpid(),
+            strangers,
+            exit_kill=True,
+            write_transition=transitions.write,
+        )
+        try:
+            exec_ns = time.monotonic_ns()
+            started.release(census)
+            deadline_ns = exec_ns + to_nanoseconds(request.time_limit_s)
             sampler = open_sampler(request, census, sweeps, samples)
             timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
-        survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
-    finally:
-        process.kill_tree(census)
+            survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
+        finally:
+            process.kill_tree(census)
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     main = census.lives[0]
     exit_ = Exit(

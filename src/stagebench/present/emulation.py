@@ -79,6 +79,10 @@ class BothWays:
         """The children's PSS in every sweep that read any."""
         return in_mib(self.sweeps[self.sweeps["processes"] > 1], "children")
 
+    def never_held(self, mib: float) -> bool:
+        """Tell whether so much is above the upper bound of the tree's peak, if that is known."""
+        return mib > self.mib("tree_peak_upper")
+
     def known(self, column: str) -> bool:
         """Tell whether a column of the run has a value."""
         return bool(self.run[[column]].notna().all())

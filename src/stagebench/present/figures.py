@@ -9,6 +9,7 @@ from stagebench.present.emulation import emulated_treatments
 from stagebench.present.emulation_figure import plot_both_ways
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
+from stagebench.present.main_figure import choose_pools, plot_main
 from stagebench.present.memory_figures import plot_memory, plot_peaks
 from stagebench.present.overview_figures import plot_efficiency, plot_makespan
 from stagebench.present.style import figure_style, save_figure
@@ -25,6 +26,9 @@ OVERVIEWS = {
     "memory": plot_memory,
 }
 """File name without ending → figure of a whole experiment."""
+
+MAIN_FIGURE = "main"
+"""File name without ending of the figure of experiments that fork workers from main alone."""
 
 
 BOTH_WAYS = "both-ways"
@@ -46,6 +50,8 @@ def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
 def _draw(experiment: Experiment, folder: Path) -> None:
     for name, plot in OVERVIEWS.items():
         save_figure(plot(experiment), folder / f"{name}.png")
+    if choose_pools(experiment):
+        save_figure(plot_main(experiment), folder / f"{MAIN_FIGURE}.png")
     if emulated_treatments(experiment):
         save_figure(plot_both_ways(experiment), folder / f"{BOTH_WAYS}.png")
     for treatment in experiment.treatments:

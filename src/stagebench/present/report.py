@@ -13,12 +13,14 @@ from markupsafe import Markup
 
 from stagebench.present import (
     findings,
+    report_census,
     report_checks,
     report_emulation,
     report_published,
     report_tables,
 )
 from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.explanations import explain_experiments
 from stagebench.present.figures import BOTH_WAYS, OVERVIEWS
 from stagebench.present.markdown import count_noun, format_table
 from stagebench.store import read_json, write_text
@@ -95,6 +97,7 @@ def _report_values(
         "packages": _packages(tables["environment"]),
         "findings": findings.study_findings(runs),
         "experiments": [_experiment_values(one, figures) for one in experiments],
+        "explained": explain_experiments(experiments, tables["environment"], figures),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
         "checks": _check_values(runs, tables["tasks"]),
@@ -115,6 +118,8 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "table": report_tables.treatments_table(experiment),
         "stages": report_tables.stages_table(experiment),
         "memory": report_tables.memory_table(experiment),
+        "census": report_census.census_table(experiment),
+        "is_polled": report_census.is_polled(experiment),
         "both_ways": report_emulation.describe_both_ways(experiment),
         "both_ways_figure": f"{folder}/{BOTH_WAYS}.png",
         "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},

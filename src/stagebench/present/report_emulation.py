@@ -168,14 +168,20 @@ def describe_peak(both: BothWays) -> str:
     if not both.known("tree_peak_bytes"):
         return f"{told}; no sweep of ours tells the tree's."
     told += f"; {_mib(true)} by our sweeps, at {both.seconds('tree_time_to_peak'):.2f} s"
+    told += _at_most(both)
+    if both.never_held(peak):
+        return f"{told}: there never was so much."
     difference = compare(peak, true)
     if difference == 0:
         return f"{told}: the same within {100 * SAME:g} %."
-    return (
-        f"{told}: {_mib(true - peak)} missed."
-        if difference < 0
-        else f"{told}: no sweep read so much."
-    )
+    if difference > 0:
+        return f"{told}: no sweep read so much."
+    return f"{told}: at least {_mib(true - peak)} missed."
+
+
+def _at_most(both: BothWays) -> str:
+    upper = both.mib("tree_peak_upper")
+    return f" (at most {_mib(upper)} between them)" if both.known("tree_peak_upper_bytes") else ""
 
 
 def _parts(both: BothWays, name: str) -> str:
@@ -203,9 +209,11 @@ def describe_false_peak(both: BothWays) -> str:
 def _verdict(both: BothWays) -> str:
     """Say whether it is what the published way reports, and whether there ever was as much."""
     which = "It is the peak that the published way reports" if both.false_peak_is_the_peak else ""
-    never = compare(both.mib("emulated_false_peak"), both.mib("tree_peak")) > 0
-    if never:
-        return f" {which + ', and no' if which else 'No'} sweep read as much: it never was."
+    false = both.mib("emulated_false_peak")
+    if both.never_held(false):
+        return f" {which + ', and there' if which else 'There'} never was so much in this run."
+    if compare(false, both.mib("tree_peak")) > 0:
+        return f" {which + ', and no' if which else 'No'} sweep read so much."
     return f" {which}." if which else " It is not the largest total that it recorded."
 
 

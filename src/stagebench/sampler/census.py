@@ -9,22 +9,32 @@ from stagebench.sampler.poll_census import PollCensus
 from stagebench.sampler.ptrace_census import PtraceCensus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stagebench.records import TransitionRecord
     from stagebench.sampler.lives import Census
 
 MEANS = ("auto", "ptrace", "poll")
 
 
-def open_census(
-    means: str, main: int, supervisor: int, strangers: frozenset[int], *, exit_kill: bool
+def open_census(  # noqa: PLR0913 - the tree, the means, and where it goes
+    means: str,
+    main: int,
+    supervisor: int,
+    strangers: frozenset[int],
+    *,
+    exit_kill: bool,
+    write_transition: Callable[[TransitionRecord], None],
 ) -> Census:
     """Take up the census of the tree that begins with `main`, a child of `supervisor`.
 
     `auto` falls back to polling where ptrace is refused; `ptrace` raises MeasureError there.
+    Polling has no transition to write.
     """
     if means == "poll":
         return PollCensus(supervisor, strangers)
     try:
-        return PtraceCensus(main, exit_kill=exit_kill)
+        return PtraceCensus(main, exit_kill=exit_kill, write_transition=write_transition)
     except PermissionError as error:
         if means == "auto":
             return PollCensus(supervisor, strangers)
