@@ -175,6 +175,34 @@ def test_emulating_the_published_way_measures_its_experiment_again_and_no_other(
     assert emulating == {"memory", "published_sampling"}
 
 
+def test_the_plan_has_the_order_of_the_factors_and_their_tags(tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    line = "      start_method: {levels: [fork], when: {executor: process}}\n"
+    more = """\
+      mmap: {levels: [null, 65536], tags: {"null": "", 65536: mmap}}
+      arena: {levels: [null, 1], tags: {1: arena, "null": ""}}
+    process: {environment: {MALLOC_MMAP_THRESHOLD_: "{mmap}", MALLOC_ARENA_MAX: "{arena}"}}
+"""
+    text = (folder / "config" / "smoke.yaml").read_text()
+    assert line in text
+    text = text.replace(line, line + more)
+    baseline = "    baseline: {executor: thread}\n"
+    before, _, after = text.partition(more)
+    config = "config/mine.yaml"
+    after = after.replace(
+        baseline, "    baseline: {executor: thread, mmap: null, arena: null}\n", 1
+    )
+    (folder / config).write_text(before + more + after)
+    done = snakemake(folder, "--until", "design", config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = store.read_json(folder / "results/smoke/plan.json")
+    assert "memory/thread-mmap-arena" in plan["treatments"]
+    planned = subprocess.run(
+        [STAGEBENCH, "plan", config], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert "thread-mmap-arena" in planned.stdout
+
+
 def test_a_treatment_that_fails_is_reported_and_does_not_stop_the_study(copy):
     def break_memory(config):
         memory = config["experiments"][1]

@@ -76,6 +76,7 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
         | summarise_memory(trace)
         | summarise_emulation(trace)
         | _sampler_and_noise(trace)
+        | _cgroup(trace)
         | {name: values[index] for name, values in between.items()}
         for index, trace in enumerate(traces)
     ]
@@ -117,6 +118,12 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
     return float(whole - own - run["lock_wait_s"])
+
+
+def _cgroup(trace: Trace) -> Row:
+    charged = trace.run["cgroup"]
+    names = ("peak_bytes", "kernel_peak_bytes", "cache_bytes")
+    return {f"cgroup_{name}": charged.get(name) for name in names}
 
 
 def _sampler_and_noise(trace: Trace) -> Row:

@@ -48,23 +48,23 @@ class Group:
     """A control group that a run's processes live in, or the reason why there is none."""
 
     def __init__(self, folder: Path | None, files: Files, reason: str = "") -> None:
-        self._folder = folder
+        self.folder = folder
         self._files = files
         self.reason = reason
 
     def add(self, pid: int) -> None:
         """Take a process in, and with it all that it will create."""
-        if self._folder is None:
+        if self.folder is None:
             return
         try:
-            (self._folder / "cgroup.procs").write_text(str(pid))
+            (self.folder / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             self.remove()
-            self._folder, self.reason = None, f"cgroup.procs: {error.strerror}"
+            self.folder, self.reason = None, f"cgroup.procs: {error.strerror}"
 
     def read(self) -> Charged | None:
         """Tell what was charged until now; None where there is no group."""
-        if self._folder is None:
+        if self.folder is None:
             return None
         read, kernel = self._read, self._files.kernel
         stat = dict(line.split() for line in read("memory.stat").splitlines())
@@ -78,16 +78,16 @@ class Group:
     def remove(self) -> None:
         """Remove the group; processes that have just ended may hold it for a moment."""
         deadline = time.monotonic() + PATIENCE_S
-        while self._folder is not None and self._folder.exists():
+        while self.folder is not None and self.folder.exists():
             with contextlib.suppress(OSError):
-                self._folder.rmdir()
+                self.folder.rmdir()
                 return
             if time.monotonic() > deadline:
                 return
             time.sleep(0.001)
 
     def _read(self, name: str) -> str:
-        return (self._folder / name).read_text() if self._folder else ""
+        return (self.folder / name).read_text() if self.folder else ""
 
 
 @contextlib.contextmanager

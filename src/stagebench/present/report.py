@@ -139,6 +139,8 @@ def _check_values(runs: pd.DataFrame, tasks: pd.DataFrame) -> dict[str, Any]:
         "overhead": report_checks.overhead_table(runs),
         "sampler": report_checks.sampler_table(runs),
         "vanished": report_checks.vanished_text(runs),
+        "metric": report_checks.metric_text(runs),
+        "cgroup": report_checks.cgroup_text(runs),
     }
 
 

@@ -134,6 +134,38 @@ def sampler_table(runs: pd.DataFrame) -> str:
     return _extremes_table(runs, _SAMPLER)
 
 
+def metric_text(runs: pd.DataFrame) -> str:
+    """Say by which metric memory was read where it was not PSS; an empty text where it was."""
+    others = sorted(set(runs["memory_metric"]) - {"pss", ""})
+    if not others:
+        return ""
+    known = {"uss": "USS (what is a process's own)", "rss": "RSS (shared pages in every process)"}
+    told = " and ".join(known[metric] for metric in others)
+    return f"**PSS was not to be had in some runs: where this report says PSS, theirs is {told}.**"
+
+
+def cgroup_text(runs: pd.DataFrame) -> str:
+    """Compare the peaks that control groups were charged with, with the anonymous part of ours."""
+    columns = ["cgroup_peak_bytes", "cgroup_cache_bytes", "tree_anon_peak_bytes"]
+    known = runs[columns].dropna().astype("float64")
+    if known.empty:
+        return "No control group could be made around the runs: the kernel gives no cross-check."
+    peak, cache, anonymous = (known[column] for column in columns)
+    below = int((peak < anonymous).sum())
+    ratio = format_number(_median((peak - cache) / anonymous))
+    of = count_noun(len(known), "run")
+    if below:
+        return (
+            f"**In {below} of {of} a control group was charged with less than the anonymous memory"
+            " that we say was there: one of the two is wrong.**"
+        )
+    return (
+        f"In all of {of} a control group was charged with at least the anonymous memory that we say"
+        f" was there. Less its page cache, its peak was {ratio} times that in the median: the rest"
+        " is kernel memory, and what no sweep saw."
+    )
+
+
 def vanished_text(runs: pd.DataFrame) -> str:
     """Say how often a process ended while a sweep was reading it."""
     vanished, sweeps = int(runs["vanished"].fillna(0).sum()), int(runs["sweeps"].fillna(0).sum())
