@@ -1,6 +1,7 @@
 """Real runs for the tests: a specification, and a module that the measured process preloads."""
 
 import copy
+import os
 
 import pytest
 
@@ -45,7 +46,9 @@ def specify(tmp_path):
         if program is not None:
             (tmp_path / "preloaded.py").write_text(program)
             specification["process"]["preload"] = ["preloaded"]
-            specification["process"]["environment"]["PYTHONPATH"] = str(tmp_path)
+            paths = [str(tmp_path), os.environ.get("PYTHONPATH")]
+            path = os.pathsep.join(filter(None, paths))
+            specification["process"]["environment"]["PYTHONPATH"] = path
         return specification
 
     return make

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
     "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
-    "measure.main": {*GROUND, "runner", "handlers", "store"},
+    "measure.main": {*GROUND, "runner", "handlers", "store", "measure"},  # of it, emulation alone
+    "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "tables", "timeline", "analyse"}
     | {"pandas", "numpy", "scipy"},
@@ -78,24 +79,37 @@ def test_a_module_imports_from_the_rows_above_it_only(path):
     assert set(imported_by(path)) <= allowed
 
 
+MEASURED = {
+    *GROUND - {"units"},
+    *{"store", "measure", "measure.main", "handlers", "handlers.registry", "handlers.bounds"},
+    *{"handlers.payload", "runner", "runner.workflow", "runner.stage", "runner.queues"},
+    *{"runner.executors", "runner.worker"},
+} - {"measure.main"}  # it is __main__
+EMULATING = {"measure.emulation", "sampler", "sampler.procfs"}
+SAMPLER = {"interval_s": 0.01, "cpu_budget": 1.0, "census": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (SAMPLER, MEASURED),
+        ({**SAMPLER, "emulate": {"interval_s": 0.1, "discovery_s": 1.0}}, MEASURED | EMULATING),
+    ],
+    ids=["plain", "emulating"],
+)
 def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
-    specify, measure, tmp_path
+    specify, measure, tmp_path, sampler, expected
 ):
     listing = tmp_path / "modules.txt"
     program = (
         "import atexit, sys\n"
         f"atexit.register(lambda: open({str(listing)!r}, 'w').write('\\n'.join(sys.modules)))\n"
     )
-    folder = measure(specify(program=program))
+    folder = measure(specify(program=program, sampler=sampler))
     assert store.read_run(folder)["status"] == "ok"
     modules = set(listing.read_text().split())
     ours = {name.removeprefix("stagebench.") for name in modules if name.startswith("stagebench.")}
-    assert ours == {
-        *GROUND - {"units"},
-        *{"store", "measure", "measure.main", "handlers", "handlers.registry", "handlers.bounds"},
-        *{"handlers.payload", "runner", "runner.workflow", "runner.stage", "runner.queues"},
-        *{"runner.executors", "runner.worker"},
-    } - {"measure.main"}  # it is __main__
+    assert ours == expected
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
     # The interpreter's own start-up may bring editable-install finders of other packages.
     assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "yaml", "jsonschema", "scipy"}

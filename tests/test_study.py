@@ -83,7 +83,7 @@ def test_the_report_is_named_at_the_end_and_is_there(study):
 
 def test_every_planned_run_was_made_and_is_ok(study):
     _, runs = read_runs(study[0])
-    assert len(runs) == 16
+    assert len(runs) == 18
     assert {run["status"] for run in runs} == {"ok"}
 
 
@@ -96,8 +96,8 @@ def test_measurements_are_disjoint_though_there_were_four_cores(study):
 def test_runs_were_made_in_the_planned_order(study):
     _, runs = read_runs(study[0])
     by_start = sorted(runs, key=lambda run: run["exec_ns"])
-    assert [run["rank"] for run in by_start] == list(range(16))
-    assert [run["block"] for run in by_start] == [1] * 8 + [2] * 8
+    assert [run["rank"] for run in by_start] == list(range(18))
+    assert [run["block"] for run in by_start] == [1] * 9 + [2] * 9
 
 
 def test_analysis_begins_when_the_last_measurement_is_over(study):
@@ -129,16 +129,16 @@ def test_one_added_level_runs_only_its_own_runs(copy):
     new = measured_anew(copy, edit_config(copy, add_level))
     assert new == {"memory/process-spawn/r1", "memory/process-spawn/r2"}
     plan, runs = read_runs(copy)
-    assert len(runs) == 18
+    assert len(runs) == 20
     report = (copy / "results/smoke/report.md").read_text()
     assert "process-spawn" in report
-    assert len(plan["treatments"]) == 9
+    assert len(plan["treatments"]) == 10
 
 
 def test_one_more_replicate_runs_only_its_block(copy):
     new = measured_anew(copy, edit_config(copy, lambda config: config.update(replicates=3)))
     assert {path.rpartition("/")[2] for path in new} == {"r3"}
-    assert len(new) == 8
+    assert len(new) == 9
 
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
@@ -154,8 +154,25 @@ def test_an_edited_parameter_measures_its_treatments_again_and_no_others(copy):
         config["workflows"][1]["stages"][0]["parameters"]["size_mib"] = 2
 
     new = measured_anew(copy, edit_config(copy, change))
-    assert len(new) == 8
-    assert {path.partition("/")[0] for path in new} == {"memory", "start_method_tax"}
+    assert len(new) == 10
+    assert {path.partition("/")[0] for path in new} == {
+        "memory",
+        "start_method_tax",
+        "published_sampling",
+    }
+
+
+def test_emulating_the_published_way_measures_its_experiment_again_and_no_other(copy):
+    def emulate(config):
+        config["experiments"][1]["sampler"]["emulate"] = {}
+        config["experiments"][3]["sampler"]["census"] = "auto"  # the default, written out
+
+    new = measured_anew(copy, edit_config(copy, emulate))
+    assert len(new) == 4
+    assert all(path.startswith("memory/") for path in new)
+    raw = copy / "results/smoke/raw"
+    emulating = {path.parts[-4] for path in raw.rglob(store.EMULATED_FILE)}
+    assert emulating == {"memory", "published_sampling"}
 
 
 def test_the_plan_has_the_order_of_the_factors_and_their_tags(tmp_path):
@@ -259,7 +276,7 @@ def test_whole_runs_survive_a_kill_and_the_next_call_goes_on(tmp_path):
     kept = [path for path, inode in whole.items() if path.stat().st_ino == inode]
     # The run that was under way when Snakemake was killed may have been written after all.
     assert len(kept) >= len(whole) - 1
-    assert len(read_runs(folder)[1]) == 16
+    assert len(read_runs(folder)[1]) == 18
 
 
 def test_a_study_never_touches_the_results_of_another(copy):

@@ -59,6 +59,10 @@ RUN_QUANTITIES = (
     "sweeps_with_children",
     "sweeps_with_workers",
     "sampled_s",
+    "emulated_peak_bytes",
+    "emulated_false_peak_bytes",
+    "emulated_most_children",
+    "emulated_discoveries",
     "sampler_cpu_s",
     "census_cpu_s",
     "processes_created",
@@ -101,6 +105,7 @@ _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
+    *("emulated_most_children", "emulated_discoveries"),
 )
 _WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
 
@@ -143,6 +148,15 @@ TABLES: dict[str, dict[str, str]] = {
         "cgroup_kernel_peak_bytes": COUNT,
         "cgroup_cache_bytes": COUNT,
         "vanished": COUNT,
+        "emulated_interval_s": NUMBER,
+        "emulated_discovery_s": NUMBER,
+        **{
+            f"emulated_{name}_{part}": NUMBER if part.endswith("_s") else COUNT
+            for name in ("peak", "false_peak")
+            for part in ("main_bytes", "children_bytes", "time_s", "age_s")
+        },
+        "emulated_false_peak_ended": COUNT,
+        "emulated_false_peak_tree_bytes": COUNT,
     },
     "stages": {
         **_RUN_KEY,
@@ -216,6 +230,15 @@ TABLES: dict[str, dict[str, str]] = {
         **{f"largest_{name}_bytes": COUNT for name in SAMPLE_PARTS},
         **{f"ready_{name}_bytes": NUMBER for name in SAMPLE_PARTS},
         "high_water_bytes": COUNT,
+    },
+    "emulated": {
+        **_RUN_KEY,
+        "time_s": NUMBER,
+        "main_pss_bytes": COUNT,
+        "children_pss_bytes": COUNT,
+        "total_pss_bytes": COUNT,
+        "children": COUNT,
+        "discovered_s": NUMBER,
     },
     "queue_depth": {
         **_RUN_KEY,

@@ -166,3 +166,18 @@ class TransitionRecord:
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatedRecord:
+    """One record of the published way of sampling, which is emulated where a study asks for it.
+
+    Main's PSS of this moment, and of its children the number and the sum of PSS as they were when
+    they were last discovered, at `discovered_ns`.
+    """
+
+    time_ns: int
+    main_pss_bytes: int
+    children_pss_bytes: int
+    children: int
+    discovered_ns: int

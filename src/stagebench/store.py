@@ -12,6 +12,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
 | `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
+| `emulated.csv`  | reading of the published way (`EmulatedRecord`); only where it is emulated |
 | `output.txt`    | what the measured process printed, if anything         |
 
 The trace of any other command is a folder with the same `run.json` (of kind "trace"),
@@ -55,6 +56,7 @@ PROCESSES_FILE = "processes.csv"
 TRANSITIONS_FILE = "transitions.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
+EMULATED_FILE = "emulated.csv"
 OUTPUT_FILE = "output.txt"
 SUMMARY_FILE = "summary.json"
 TRACE_FIGURE_FILE = "trace.png"

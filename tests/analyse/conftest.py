@@ -13,6 +13,7 @@ import pytest
 from stagebench import store
 from stagebench.analyse.traces import read_traces
 from stagebench.records import (
+    EmulatedRecord,
     EventRecord,
     MemorySample,
     ProcessRecord,
@@ -99,6 +100,17 @@ def sweep(number, ended, main, children=(), vanished=0):
     return record, samples
 
 
+def reading(time, main, children=0, count=0, discovered=10):
+    """Make one record of the published way, at `time` seconds; PSS in MiB."""
+    return EmulatedRecord(
+        time_ns=round(time * S),
+        main_pss_bytes=round(main * MIB),
+        children_pss_bytes=round(children * MIB),
+        children=count,
+        discovered_ns=round(discovered * S),
+    )
+
+
 TASKS = (
     task(0, "work", (10, 11, 13, 13.5), cpu=1.0),
     task(1, "work", (10, 13, 14, 14.5), cpu=0.5),
@@ -130,7 +142,10 @@ SWEEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRun:
-    """One run of a study; times in seconds of the monotonic clock."""
+    """One run of a study; times in seconds of the monotonic clock.
+
+    `lives` gives a process's birth and end; those that it does not name outlive the run.
+    """
 
     experiment: str = "pipe"
     treatment: str = "p1-fork"
@@ -148,6 +163,9 @@ class KnownRun:
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
+    lives: dict = field(default_factory=dict)
+    emulate: dict | None = None
+    emulated: tuple = ()
 
     def stretched(self, factor):
         """Give the run with every moment of its tasks `factor` times as far from second 10."""
@@ -166,6 +184,7 @@ class KnownRun:
 
 
 def specification(known):
+    emulate = {} if known.emulate is None else {"emulate": known.emulate}
     return {
         "protocol": 1,
         "experiment": known.experiment,
@@ -173,7 +192,7 @@ def specification(known):
         "factors": known.factors,
         "stages": list(known.stages),
         "tasks": known.tasks_planned,
-        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"},
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"} | emulate,
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }
@@ -212,6 +231,8 @@ def write_run(raw, known, planned):
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]
+    if known.emulate is not None:
+        records.append((store.EMULATED_FILE, EmulatedRecord, known.emulated))
     for name, record_type, rows in records:
         store.write_records(folder / name, record_type, rows)
 
@@ -225,8 +246,8 @@ def _processes(known):
             role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
             birth=None,
             since_ns=0,
-            started_ns=0,
-            ended_ns=None,
+            started_ns=known.lives.get(pid, (0, None))[0] * S,
+            ended_ns=known.lives[pid][1] * S if pid in known.lives else None,
             exit_status=0,
             high_water_bytes=None,
             max_rss_bytes=None,
@@ -300,6 +321,11 @@ def make_task():
 @pytest.fixture
 def make_sweep():
     return sweep
+
+
+@pytest.fixture
+def make_reading():
+    return reading
 
 
 @pytest.fixture

@@ -34,18 +34,18 @@ def test_every_experiment_has_its_baseline_among_its_treatments(shipped_plan):
         assert marked == [experiment["baseline"]]
 
 
-def test_the_default_study_has_39_treatments_in_117_runs():
+def test_the_default_study_has_41_treatments_in_123_runs():
     plan = make_plan(check_config(load_config(CONFIGS / "config.yaml")))
 
-    assert (len(plan["treatments"]), len(plan["runs"])) == (39, 117)
-    assert [len(e["treatments"]) for e in plan["experiments"]] == [18, 18, 3]
+    assert (len(plan["treatments"]), len(plan["runs"])) == (41, 123)
+    assert [len(e["treatments"]) for e in plan["experiments"]] == [18, 18, 3, 2]
     assert plan["reference"] == "published.csv"
 
 
 def test_the_smoke_study_is_small_and_has_every_start_method():
     plan = make_plan(check_config(load_config(CONFIGS / "smoke.yaml")))
 
-    assert len(plan["runs"]) <= 16
+    assert len(plan["runs"]) <= 18
     methods = {
         stage.get("start_method", stage["executor"])
         for treatment in plan["treatments"].values()

@@ -31,6 +31,35 @@ BAD = {
         {f"{RUNTIME}.sampler": {"interval": 1}},
         "experiments[0].sampler.interval: unknown key 'interval'; did you mean 'interval_s'?",
     ),
+    "misspelt key of the emulation": (
+        {f"{RUNTIME}.sampler": {"emulate": {"discovery": 1}}},
+        (
+            "experiments[0].sampler.emulate.discovery: unknown key 'discovery'; did you mean"
+            " 'discovery_s'?; allowed: interval_s, discovery_s"
+        ),
+    ),
+    "an emulation that is no mapping": (
+        {f"{RUNTIME}.sampler": {"emulate": True}},
+        (
+            "experiments[0].sampler.emulate: true is not allowed; allowed: a mapping of the keys"
+            " interval_s, discovery_s, or null for none"
+        ),
+    ),
+    "an emulation without a pause": (
+        {f"{RUNTIME}.sampler": {"emulate": {"interval_s": 0}}},
+        "experiments[0].sampler.emulate.interval_s: 0 is not allowed; allowed: seconds from 0.001",
+    ),
+    "an emulation with a negative pause": (
+        {f"{RUNTIME}.sampler": {"emulate": {"discovery_s": -1}}},
+        "experiments[0].sampler.emulate.discovery_s: -1 is not allowed; allowed: seconds from",
+    ),
+    "an emulation with a pause longer than an hour": (
+        {f"{RUNTIME}.sampler": {"emulate": {"discovery_s": 3601}}},
+        (
+            "experiments[0].sampler.emulate.discovery_s: 3601 is not allowed; allowed: seconds"
+            " from 0.001 to 3600"
+        ),
+    ),
     "text for a number": (
         {"seed": "1"},
         'seed: "1" is not allowed; allowed: a whole number, 0 or more',

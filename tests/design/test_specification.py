@@ -72,6 +72,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
     [
         {f"{RUNTIME}.sampler": {"interval_s": 0.01, "census": "auto"}},
         {f"{RUNTIME}.sampler": {}},
+        {f"{RUNTIME}.sampler": {"emulate": None}},
         {f"{RUNTIME}.linger": {"before_start_s": 0}},
         {f"{RUNTIME}.process": {"cpus": None, "blas_threads": 1}},
         {"workflows.0.stages.0.retain": False},

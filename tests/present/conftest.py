@@ -55,6 +55,38 @@ def make_sweep():
     return BUILDER.sweep
 
 
+@pytest.fixture
+def make_reading():
+    return BUILDER.reading
+
+
+@pytest.fixture
+def emulated_run():
+    """A run of two workers (born at 11 and 13 s, ended at 14 and 16 s) sampled both ways.
+
+    The published way meets both at 13.25 s and adds them, 20 MiB, until the run ends.
+    """
+    reading = BUILDER.reading
+    found = (
+        reading(9.75, 20, discovered=9.75),
+        reading(13.5, 16, 20, 2, 13.25),
+        reading(15, 30, 20, 2, 13.25),
+        reading(16.75, 26, 20, 2, 13.25),
+    )
+
+    def make(*emulated, created=3, **more):
+        census = {"means": "ptrace", "created": created, "sampled": created, "bounded_only": 0}
+        settings = {
+            "emulate": {"interval_s": 0.5, "discovery_s": 5.0},
+            "emulated": emulated or found,
+            "lives": {200: (11, 14), 201: (13, 16)},
+            "run": {"census": census},
+        }
+        return BUILDER.KnownRun(**(settings | more))
+
+    return make
+
+
 def default_runs():
     """Two experiments; in the first, one treatment twice as fast and one that never succeeded."""
     known_run = BUILDER.KnownRun
@@ -106,6 +138,12 @@ def analyse(tmp_path):
     return lambda *runs, **options: write_analysed(
         tmp_path / f"study-{next(numbers)}", runs, **options
     )
+
+
+@pytest.fixture
+def present(analyse):
+    """Give the first experiment of a study of runs."""
+    return lambda *runs: split_experiments(read_tables(analyse(*runs) / "tables"))[0]
 
 
 @pytest.fixture(scope="session")

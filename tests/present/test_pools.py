@@ -81,3 +81,7 @@ def test_factors_that_are_not_of_the_pool_are_told_apart(pools, one_stage):
     factors = one_stage().factors | {"flag": True}
     runs = [one_stage(), one_stage(treatment="p1-fork-flag", baseline=False, factors=factors)]
     assert [pool.others for pool in pools(*runs)] == ["[]", "[('flag', 'true')]"]
+
+
+def test_a_run_that_sampled_itself_is_none_for_its_threads_are_part_of_main(pools, one_stage):
+    assert pools(one_stage(emulate={"interval_s": 0.1, "discovery_s": 1.0})) == []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse import schedule
 from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
+from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
 from stagebench.analyse.phases import summarise_phases
@@ -52,6 +53,7 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
             "phases", (row for trace in traces for row in summarise_phases(trace))
         ),
         "roles": make_table("roles", (row for trace in traces for row in summarise_roles(trace))),
+        "emulated": make_table("emulated", (r for trace in traces for r in list_emulated(trace))),
         "queue_depth": make_table(
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
         ),
@@ -72,6 +74,7 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
         | count_tasks(trace)
         | _run_times(trace)
         | summarise_memory(trace)
+        | summarise_emulation(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
         | {name: values[index] for name, values in between.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stagebench import store
 from stagebench.errors import StoreError
 from stagebench.records import (
+    EmulatedRecord,
     EventRecord,
     MemorySample,
     ProcessRecord,
@@ -43,6 +44,7 @@ class Trace:
     transitions: tuple[TransitionRecord, ...]
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
+    emulated: tuple[EmulatedRecord, ...]
 
     @property
     def key(self) -> dict[str, Any]:
@@ -115,7 +117,16 @@ def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Tra
         ),
         sweeps=_read(folder, store.SWEEPS_FILE, SweepRecord, ended_early=ended_early),
         samples=_read(folder, store.SAMPLES_FILE, MemorySample, ended_early=ended_early),
+        emulated=_read_emulated(folder, run, ended_early=ended_early),
     )
+
+
+def _read_emulated(
+    folder: Path, run: dict[str, Any], *, ended_early: bool
+) -> tuple[EmulatedRecord, ...]:
+    if "emulate" not in run["specification"]["sampler"]:
+        return ()
+    return _read(folder, store.EMULATED_FILE, EmulatedRecord, ended_early=ended_early)
 
 
 def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stagebench.design.build import build_experiment, build_study
+from stagebench.design.emulation import find_emulation_problems
 from stagebench.design.factors import (
     Workflow,
     find_duplicates,
@@ -87,7 +88,11 @@ def _check_experiment(
     """Check one experiment as deep as its problems allow; built where it has none."""
     workflow = workflows.get(experiment["workflow"])
     in_factors = find_factor_problems(experiment, path)
-    found = [*in_factors, *find_use_problems(experiment, path, workflows)]
+    found = [
+        *in_factors,
+        *find_use_problems(experiment, path, workflows),
+        *find_emulation_problems(experiment.get("sampler"), (*path, "sampler")),
+    ]
     if workflow is not None:
         found += _find_tasks_problems(experiment, path, workflow)
     if in_factors or _any_below(known, *((*path, key) for key in GRID_KEYS)):

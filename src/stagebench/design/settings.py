@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.emulation import find_emulation_problems
 from stagebench.design.grid import build_treatment, expand_grid
 from stagebench.design.ids import treatment_id
 from stagebench.design.placeholders import substitute
@@ -63,6 +64,7 @@ class _SettingsCheck:
         meant = [
             *find_stages_problems(stages, ("stages",)),
             *find_tasks_problems(tasks, stages, ("tasks",), ("stages",)),
+            *find_emulation_problems(settings.get("sampler"), ("sampler",)),
         ]
         return list(dict.fromkeys([*found, *broken, *meant]))
 

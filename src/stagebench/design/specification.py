@@ -6,6 +6,7 @@ from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.emulation import complete_emulation
 from stagebench.design.parameters import convert_parameters, handler_parameters
 from stagebench.handlers.registry import source_hash
 from stagebench.store import PROTOCOL
@@ -86,7 +87,8 @@ def _convert_seconds(durations: dict[str, float]) -> dict[str, float]:
 def _complete_sampler(given: Json) -> Json:
     sampler = SAMPLER | given
     numbers = _convert_seconds({name: sampler[name] for name in ("interval_s", "cpu_budget")})
-    return numbers | {"census": sampler["census"]}
+    census = {"census": sampler["census"]}
+    return numbers | census | complete_emulation(sampler.get("emulate"))
 
 
 def _complete_process(given: Json) -> Json:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ from stagebench.store import EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 
 class FileSink:
     """Streams the runner's records into a run folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.task = RecordWriter(folder / TASKS_FILE, TaskRecord).write
         self.worker = RecordWriter(folder / WORKERS_FILE, WorkerRecord).write
         self.event = RecordWriter(folder / EVENTS_FILE, EventRecord).write
@@ -48,16 +51,30 @@ def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
         importlib.import_module(module)
     stages = [make_stage(stage) for stage in specification["stages"]]
     workflow = Workflow(stages, sink, preload=tuple(process["preload"]))
+    emulation = prepare_emulation(specification["sampler"].get("emulate"), sink.folder)
     sink.note("ready")
     time.sleep(linger["before_start_s"])
-    workflow.run(list_tasks(specification["tasks"]))
-    time.sleep(linger["before_close_s"])
-    sink.note("pools_closing")
-    workflow.close(keep_retained=True)
-    sink.note("pools_closed")
-    time.sleep(linger["after_close_s"])
+    with emulation:
+        workflow.run(list_tasks(specification["tasks"]))
+        time.sleep(linger["before_close_s"])
+        sink.note("pools_closing")
+        workflow.close(keep_retained=True)
+        sink.note("pools_closed")
+        time.sleep(linger["after_close_s"])
     sink.note("finished")
     workflow.close()
+
+
+def prepare_emulation(
+    settings: Mapping[str, float] | None, folder: Path
+) -> AbstractContextManager[object]:
+    """Give the block within which this process also samples itself as the published study did."""
+    if settings is None:
+        return nullcontext()
+    # Not imported where it is not asked for: it would be measured memory of every run.
+    from stagebench.measure.emulation import prepare  # noqa: PLC0415
+
+    return prepare(settings, folder)
 
 
 def make_stage(stage: Mapping[str, Any]) -> Stage:

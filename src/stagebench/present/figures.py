@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stagebench.errors import StoreError
+from stagebench.present.emulation import emulated_treatments
+from stagebench.present.emulation_figure import plot_both_ways
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
 from stagebench.present.main_figure import choose_pools, plot_main
@@ -29,6 +31,10 @@ MAIN_FIGURE = "main"
 """File name without ending of the figure of experiments that fork workers from main alone."""
 
 
+BOTH_WAYS = "both-ways"
+"""File name of the figure that only runs have that were also sampled the published way."""
+
+
 def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
     """Draw the figures of `experiment` into the folder `out`, replacing it.
 
@@ -46,5 +52,7 @@ def _draw(experiment: Experiment, folder: Path) -> None:
         save_figure(plot(experiment), folder / f"{name}.png")
     if choose_pools(experiment):
         save_figure(plot_main(experiment), folder / f"{MAIN_FIGURE}.png")
+    if emulated_treatments(experiment):
+        save_figure(plot_both_ways(experiment), folder / f"{BOTH_WAYS}.png")
     for treatment in experiment.treatments:
         save_figure(plot_tasks(experiment, treatment), folder / f"tasks-{treatment}.png")

@@ -76,9 +76,13 @@ class Pool:
 
 
 def list_pools(experiment: Experiment) -> list[Pool]:
-    """Give the treatments of one stage that have an ok run whose base is known."""
+    """Give the treatments of one stage that have an ok run whose base is known.
+
+    Runs that sampled themselves the published way are left out: its threads are part of main.
+    """
     tables = experiment.tables
     runs = tables["runs"][tables["runs"]["status"] == "ok"]
+    runs = runs[runs["emulated_interval_s"].isna()]
     stages = tables["stages"].merge(runs[[*_KEY, "factors", "preload", "tasks"]], on=_KEY)
     phases, roles = (tables[name].merge(runs[_KEY], on=_KEY) for name in ("phases", "roles"))
     found = []

@@ -15,12 +15,13 @@ from stagebench.present import (
     findings,
     report_census,
     report_checks,
+    report_emulation,
     report_published,
     report_tables,
 )
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.explanations import explain_experiments
-from stagebench.present.figures import OVERVIEWS
+from stagebench.present.figures import BOTH_WAYS, OVERVIEWS
 from stagebench.present.markdown import count_noun, format_table
 from stagebench.store import read_json, write_text
 from stagebench.tables import read_tables
@@ -119,6 +120,8 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "memory": report_tables.memory_table(experiment),
         "census": report_census.census_table(experiment),
         "is_polled": report_census.is_polled(experiment),
+        "both_ways": report_emulation.describe_both_ways(experiment),
+        "both_ways_figure": f"{folder}/{BOTH_WAYS}.png",
         "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
         "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
     }

@@ -1,0 +1,189 @@
+"""The same runs sampled both ways: our sweeps above, what the published way recorded below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+
+from stagebench.columns import MEMORY_PARTS
+from stagebench.present.emulation import (
+    BothWays,
+    count_children,
+    emulated_treatments,
+    find_both_ways,
+    in_mib,
+    there_were,
+)
+from stagebench.present.markdown import format_number
+from stagebench.present.rows import add_legend, add_title, marker
+from stagebench.present.style import INK, PART_COLOURS, Colour, make_figure, say_nothing_to_draw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from stagebench.present.experiment import Experiment
+
+MOST_PANELS = 4
+
+_FALSE: Colour = to_rgb("#c2185b")
+_LINES: dict[str, tuple[float, float]] = {"tree": (2.6, 0.35), "children": (1.3, 1), "main": (1, 1)}
+"""Part → width and opacity of its line: without children, main lies on the tree's."""
+_ROOM = 1.5
+"""How much higher than its highest value a panel is: labels stand above the points they name."""
+
+
+def plot_both_ways(experiment: Experiment) -> Figure:
+    """Draw the run of median makespan of each treatment that was sampled both ways, up to four."""
+    emulated = emulated_treatments(experiment)
+    treatments = emulated[:MOST_PANELS]
+    figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    grid = figure.add_gridspec(
+        *(2, len(treatments)),
+        left=0.8 / width,
+        right=1 - 0.15 / width,
+        bottom=0.95 / height,
+        top=1 - 0.75 / height,
+        hspace=0.24,
+        wspace=0.16,
+    )
+    for column, treatment in enumerate(treatments):
+        above = figure.add_subplot(grid[0, column])
+        below = figure.add_subplot(grid[1, column], sharex=above, sharey=above)
+        _plot_treatment(above, below, experiment, treatment)
+        if column == 0:
+            above.set_ylabel("our sweeps: PSS in MiB")
+            below.set_ylabel("published way: PSS in MiB")
+    left_out = len(emulated) - len(treatments)
+    _add_frame(figure, experiment, f" ({left_out} more are not drawn)" if left_out else "")
+    return figure
+
+
+def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment: str) -> None:
+    for axes in (above, below):
+        axes.tick_params(labelsize=8)
+    above.tick_params(labelbottom=False)
+    above.set_title(treatment, size=10)
+    both = find_both_ways(experiment, treatment)
+    if both is None:
+        known = len(experiment.runs(treatment)) > 0
+        say_nothing_to_draw(above, "no record" if known else experiment.failure_note(treatment))
+        return
+    _plot_sweeps(above, both)
+    _plot_emulated(below, both)
+    if both.has_false_peak:
+        _mark_false_peak(above, below, both)
+    highest = max([*in_mib(both.sweeps, "tree"), *in_mib(both.emulated, "total")])
+    above.set_ylim(0, _ROOM * highest)
+
+
+def _plot_sweeps(axes: Axes, both: BothWays) -> None:
+    for part, (width, opacity) in _LINES.items():
+        values = in_mib(both.sweeps, part)
+        axes.plot(both.sweeps["time_s"], values, color=PART_COLOURS[part], lw=width, alpha=opacity)
+    if both.known("tree_peak_bytes"):
+        peak = both.mib("tree_peak")
+        moment = both.seconds("tree_time_to_peak")
+        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+
+
+def _plot_emulated(axes: Axes, both: BothWays) -> None:
+    for part, (width, opacity) in _LINES.items():
+        axes.plot(
+            both.emulated["time_s"],
+            in_mib(both.emulated, "total" if part == "tree" else part),
+            color=PART_COLOURS[part],
+            lw=width,
+            alpha=opacity,
+            # What was read last stands until the next reading.
+            drawstyle="steps-post",
+            marker="." if part == "main" else "",
+            ms=4,
+        )
+    moments = both.discoveries_s
+    axes.plot(moments, [0] * len(moments), "^", ms=7, color=INK, clip_on=False, zorder=5)
+    _say_children(axes, both)
+    if not both.false_peak_is_the_peak:
+        peak = both.mib("emulated_peak")
+        moment = both.seconds("emulated_peak_time")
+        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+
+
+def _say_children(axes: Axes, both: BothWays) -> None:
+    there = "" if both.children is None else f"; {there_were(both.children)}"
+    text = f"published way: {count_children(both.seen)} seen{there}"
+    colour, weight = (_FALSE, "bold") if both.missed_children else (INK, "normal")
+    axes.set_title(text, size=9, color=colour, weight=weight)
+
+
+def _mark_false_peak(above: Axes, below: Axes, both: BothWays) -> None:
+    """Mark the record below, and above it what the tree held at that moment."""
+    moment = both.seconds("emulated_false_peak_time")
+    age = f"{both.seconds('emulated_false_peak_age'):.2f}"
+    false, main, children, tree = (
+        both.mib(f"emulated_false_peak{part}") for part in ("", "_main", "_children", "_tree")
+    )
+    parts = f"{format_number(main)} main +\n{format_number(children)} children of {age} s before"
+    marks = [(below, false, f"false peak {format_number(false)} MiB =\n{parts}")]
+    if both.known("emulated_false_peak_tree_bytes"):
+        marks.append((above, tree, f"{format_number(tree)} MiB at that moment"))
+    for axes, value, text in marks:
+        axes.axvline(moment, color=_FALSE, lw=1, ls=(0, (2, 2)), zorder=0)
+        axes.plot(moment, value, "o", ms=8, mfc="none", mec=_FALSE, mew=1.6, zorder=6)
+        _label_top(axes, text, moment)
+
+
+def _label(axes: Axes, text: str, point: tuple[float, float]) -> None:
+    """Write above a point, to that side of it where there is room."""
+    shift, side = _towards_middle(axes, point[0])
+    axes.annotate(
+        text,
+        point,
+        xytext=(-shift, 6),
+        textcoords="offset points",
+        ha=side,
+        va="bottom",
+        size=8,
+        zorder=7,
+    )
+
+
+def _label_top(axes: Axes, text: str, moment: float) -> None:
+    """Write at the top of a panel, beside the line that leads to what is meant."""
+    shift, side = _towards_middle(axes, moment)
+    axes.annotate(
+        text,
+        (moment, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(shift, 0),
+        textcoords="offset points",
+        ha=side,
+        va="top",
+        size=8,
+        color=_FALSE,
+        zorder=7,
+    )
+
+
+def _towards_middle(axes: Axes, moment: float) -> tuple[float, str]:
+    """Give the shift in points and the alignment of a text that stands inside of a moment."""
+    low, high = axes.get_xlim()
+    return (-5, "right") if moment > (low + high) / 2 else (5, "left")
+
+
+def _add_frame(figure: Figure, experiment: Experiment, more: str) -> None:
+    height = figure.get_figheight()
+    add_title(figure, f"{experiment.name}: the same runs sampled both ways{more}")
+    figure.text(0.5, 0.45 / height, "seconds since the workflow started", ha="center", size=9)
+    handles = []
+    for part in MEMORY_PARTS:
+        width, opacity = _LINES[part]
+        label = "tree (below: the total recorded)" if part == "tree" else part
+        colour = PART_COLOURS[part]
+        handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=label))
+    discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
+    false = marker("false peak: adds children that had ended", "o", 7, _FALSE, hollow=True)
+    add_legend(figure, [*handles, discovery, false])
