@@ -150,8 +150,9 @@ def _percent(share: float) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut a text that is too long, control characters made visible."""
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Cut a text that is too long; line breaks become spaces, control characters visible."""
+    flat = " ".join(text.split())
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in flat)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 

@@ -121,9 +121,12 @@ class Sampler:
         """Sweep for what the budget has room for, and set the next due time."""
         self._booked_ns = self._cpu_clock()
         allowed_ns = self._cpu_budget * (self._clock() - self._origin_ns)
-        walk = self._spent("walk", "census") <= WALK_SHARE * allowed_ns
+        # The first walk is free: else a tree that busies the census from the start would have none.
+        first = not self._pss_starts_ns
+        walk = first or self._spent("walk", "census") <= WALK_SHARE * allowed_ns
         if (
-            self._spent("counters") <= (1 - WALK_SHARE) * allowed_ns
+            first
+            or self._spent("counters") <= (1 - WALK_SHARE) * allowed_ns
             or self._spent("walk", "census", "counters") <= WALK_SHARE * allowed_ns
         ):
             self._sweep(walk=walk)
