@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "records": set(),
     "store": GROUND,
     "columns": set(),
+    "timeline": GROUND,
     "tables": {*GROUND, "store", "columns", "pandas"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
@@ -28,13 +29,14 @@ MAY_IMPORT = {
     "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
     "measure.main": {*GROUND, "runner", "handlers", "store"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
-    "analyse": {*GROUND, "store", "columns", "tables", "analyse", "pandas", "numpy", "scipy"},
+    "analyse": {*GROUND, "store", "columns", "tables", "timeline", "analyse"}
+    | {"pandas", "numpy", "scipy"},
     "present": {
-        *{"errors", "units", "store", "columns", "tables", "present"},
+        *{"errors", "units", "store", "columns", "tables", "timeline", "present"},
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }
-EVERYTHING = {"__main__", "cli"}
+EVERYTHING = {"__main__", "cli", "tracing"}
 
 
 def module_name(path):

@@ -1,4 +1,4 @@
-"""The command line: one subcommand a rule, and `plan` for people; each loads, calls, saves.
+"""The command line: a subcommand a rule, and a few for people; each loads, calls, saves.
 
 What a subcommand needs is imported inside it: `measure` starts for every run, and must start fast.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,13 @@ from stagebench import __version__
 from stagebench.errors import StagebenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 EPILOG = """\
+Any command is traced by
+
+  stagebench trace -- COMMAND...
+
 A study is run with Snakemake, from the project's folder:
 
   snakemake --cores N                              the default study
@@ -29,14 +34,25 @@ itself: no N makes two of them overlap.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one subcommand; an error that a user can mend ends with its text and exit code 1."""
-    options = make_parser().parse_args(arguments)
+    """Run one subcommand; an error that a user can mend ends with its text and its exit code."""
+    given, command = split_command(sys.argv[1:] if arguments is None else arguments)
+    options = make_parser().parse_args(given, argparse.Namespace(command=command))
     try:
         options.run(options)
     except StagebenchError as error:
-        sys.exit(f"stagebench: {error}")
+        print(f"stagebench: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit("stagebench: interrupted; nothing was written")
+
+
+def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide the arguments of `trace` at the first `--`: what follows is not ours to parse."""
+    given = list(arguments)
+    if given[:1] != ["trace"] or "--" not in given:
+        return given, []
+    place = given.index("--")
+    return given[:place], given[place + 1 :]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,11 +71,21 @@ def make_parser() -> argparse.ArgumentParser:
     _add_analyse(commands)
     _add_figures(commands)
     _add_report(commands)
+    _add_trace(commands)
+    _add_show(commands)
     return parser
 
 
-def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse has no public type
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+def _add(
+    commands: Any,  # noqa: ANN401 - argparse has no public type
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    text: str,
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, usage=usage
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -108,6 +134,65 @@ def _add_report(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
     parser.add_argument("--figures", type=Path, required=True, help="folder of all figures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write both files to")
+
+
+def _add_trace(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(
+        commands,
+        "trace",
+        _trace,
+        "Run any command, and tell the memory of all its processes.",
+        usage="stagebench trace [options] -- COMMAND...",
+    )
+    parser.set_defaults(fail=parser.error)
+    parser.add_argument("unmarked", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder to write, new or empty (default: ./trace-<program>-<time>)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=_number("seconds from 0.001 to 3600", 0.001, 3600),
+        default=0.01,
+        metavar="SECONDS",
+        help="time between two sweeps (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cpu-budget",
+        type=_number("a share of one core above 0, at most 1", math.ulp(0.0), 1),
+        default=0.01,
+        metavar="SHARE",
+        help="what the sweeps may cost (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--census",
+        choices=("auto", "ptrace", "poll"),
+        default="auto",
+        help="how processes are found (default: %(default)s)",
+    )
+    parser.add_argument("--no-figure", action="store_true", help="draw no trace.png")
+    parser.add_argument("--quiet", action="store_true", help="no live line, no summary")
+
+
+def _add_show(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "show", _show, "Show the summary of a trace, or of a study's run.")
+    parser.add_argument("folder", type=Path, help="what `stagebench trace` wrote, or a run's")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw the figure, too")
+
+
+def _number(allowed: str, least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {allowed}")
+        return value
+
+    return parse
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -162,3 +247,23 @@ def _report(options: argparse.Namespace) -> None:
     from stagebench.present.report import render_report  # noqa: PLC0415
 
     render_report(options.tables, options.plan, options.figures, options.out)
+
+
+def _trace(options: argparse.Namespace) -> None:
+    if options.unmarked or not options.command:
+        options.fail("no command; write it after --: stagebench trace [options] -- COMMAND...")
+    from stagebench.measure.trace import TraceRequest  # noqa: PLC0415
+    from stagebench.measure.tracer import Settings  # noqa: PLC0415
+    from stagebench.tracing import run_trace  # noqa: PLC0415
+
+    settings = Settings(options.interval, options.cpu_budget, options.census)
+    request = TraceRequest(
+        command=options.command, settings=settings, out=options.out, quiet=options.quiet
+    )
+    run_trace(request, figure=not options.no_figure)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from stagebench.tracing import show_trace  # noqa: PLC0415
+
+    print(show_trace(options.folder, options.figure), end="")  # noqa: T201 - its output

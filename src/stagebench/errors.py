@@ -6,6 +6,8 @@ from __future__ import annotations
 class StagebenchError(Exception):
     """Base of all errors that stagebench raises on purpose; printed without a traceback."""
 
+    exit_code = 1
+
 
 class ConfigError(StagebenchError):
     """Everything that is wrong with one config, found in one pass.
@@ -33,6 +35,20 @@ class StoreError(StagebenchError):
 
 class MeasureError(StagebenchError):
     """This machine or this call does not allow the run to be measured."""
+
+
+class OptionError(StagebenchError):
+    """An option's value that does not allow to begin."""
+
+    exit_code = 2
+
+
+class CommandError(StagebenchError):
+    """A command that cannot be run; the exit code is a shell's for that."""
+
+    def __init__(self, text: str, *, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 def closest(value: str, allowed: list[str]) -> str:

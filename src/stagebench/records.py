@@ -17,6 +17,10 @@ RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
 """A run ends in exactly one of these: every task ok; some failed; a worker died; the measured
 process ended with another exit code; the time limit was reached."""
 
+TRACE_STATUSES = ("running", "complete", "truncated")
+"""A trace is first written as running: one that stays so was cut off. Truncated: the command went
+on to its end, but could not be recorded up to there."""
+
 SWEEP_KINDS = ("pss", "rss")
 """What a sweep reads: PSS walks the page tables, and is dear; RSS is cheap, and fills the time."""
 

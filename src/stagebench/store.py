@@ -13,6 +13,10 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `output.txt`    | what the measured process printed, if anything         |
 
+The trace of any other command is a folder with the same `run.json` (of kind "trace"),
+`processes.csv`, `sweeps.csv` and `samples.csv`, and what they come to: `summary.json`, `trace.png`.
+It is written in place: one that was cut off can be read up to there.
+
 CSV files hold a header and one line a record, written as it is made; a last line that was cut off
 is dropped on reading. Line breaks inside a text are stored as backslash and n.
 """
@@ -50,6 +54,8 @@ PROCESSES_FILE = "processes.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
 OUTPUT_FILE = "output.txt"
+SUMMARY_FILE = "summary.json"
+TRACE_FIGURE_FILE = "trace.png"
 
 Record = TypeVar("Record")
 

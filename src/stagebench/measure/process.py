@@ -1,11 +1,13 @@
-"""Starting the measured process, and seeing to it that nothing of it stays."""
+"""Starting a process that is to be watched, and seeing to it that nothing of a run stays."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from stagebench.sampler.procfs import read_children
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stagebench.sampler.lives import Census
     from stagebench.units import Seconds
@@ -31,7 +33,7 @@ BLAS_VARIABLES = (
 
 INHERITED_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 """Options of prctl(2), from linux/prctl.h."""
 
 GRACE_S = 0.5
@@ -47,6 +49,11 @@ def adopt_orphans() -> frozenset[int]:
     """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return frozenset(read_children(os.getpid()))
+
+
+def forbid_core_file() -> None:
+    """See to it that the end of this process, whatever signal it is by, leaves no core file."""
+    _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def measured_environment(
@@ -93,21 +100,34 @@ class ChildSignals:
 class Started(NamedTuple):
     """A process that waits to be let into its program, so that nothing of it goes unseen.
 
-    `entered` is readable when the process has entered its program, or has ended.
+    `entered` is readable when the process has entered its program, or has ended; it holds the error
+    number where the program could not be run.
     """
 
     pid: int
     gate: int
     entered: int
 
-    def release(self, census: Census) -> None:
-        """Let it go, and wait until it runs its program: what it had before was this process's."""
-        os.write(self.gate, b"g")
+    def release(self, census: Census) -> int:
+        """Let it go, and wait until it runs its program: what it had before was this process's.
+
+        Returns 0, or the error number for which its program could not be run.
+        """
+        with contextlib.suppress(BrokenPipeError):  # killed while it waited
+            os.write(self.gate, b"g")
         os.close(self.gate)
         while not select.select([self.entered], [], [], 0.001)[0]:
             census.update()
+        failure = os.read(self.entered, 1)
         os.close(self.entered)
         census.update()
+        return failure[0] if failure else 0
+
+    def cancel(self) -> int:
+        """End it before it was let go; gives how it ended, as it may have been killed before."""
+        os.close(self.gate)
+        os.close(self.entered)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def start_program(
@@ -116,28 +136,10 @@ def start_program(
     """Fork a process in a session of its own that will exec `command` when it is released.
 
     Standard input is the descriptor `stdin`; `output`, if given, takes standard output and error.
+    It ends with this process.
     """
-    gate_read, gate_write = os.pipe()
-    # Closed by exec, like every descriptor that Python opens: that is how it tells.
-    entered_read, entered_write = os.pipe()
-    pid = os.fork()  # this process has one thread
-    if pid == 0:
-        os.close(gate_write)
-        _become(command, environment, gate_read, stdin, output)
-    os.close(gate_read)
-    os.close(entered_write)
-    return Started(pid, gate_write, entered_read)
 
-
-def _become(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    gate: int,
-    stdin: int,
-    output: int | None,
-) -> NoReturn:
-    try:
-        signal.set_wakeup_fd(-1)
+    def prepare() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
@@ -146,10 +148,47 @@ def _become(
         if output is not None:
             os.dup2(output, 1)
             os.dup2(output, 2)
-        if os.read(gate, 1):
-            os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell is meant
-    finally:
-        os._exit(127)
+
+    return fork_held(command, environment, prepare)
+
+
+def fork_held(
+    command: Sequence[str],
+    environment: Mapping[str, str] | Mapping[bytes, bytes],
+    prepare: Callable[[], None],
+) -> Started:
+    """Fork a process that calls `prepare` and will exec `command` when it is released."""
+    gate_read, gate_write = os.pipe()
+    # Closed by exec, like every descriptor that Python opens: that is how it tells.
+    entered_read, entered_write = os.pipe()
+    pid = os.fork()  # this process has one thread
+    if pid == 0:
+        os.close(gate_write)
+        try:
+            signal.set_wakeup_fd(-1)
+            prepare()
+            if os.read(gate_read, 1):
+                _exec(command, environment)
+        except OSError as error:
+            os.write(entered_write, bytes([error.errno or errno.EIO]))
+        finally:
+            os._exit(127)
+    os.close(gate_read)
+    os.close(entered_write)
+    return Started(pid, gate_write, entered_read)
+
+
+def _exec(
+    command: Sequence[str], environment: Mapping[str, str] | Mapping[bytes, bytes]
+) -> NoReturn:
+    try:
+        os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell is meant
+    except OSError as error:
+        found = shutil.which(command[0])
+        if error.errno != errno.ENOEXEC or found is None:
+            raise
+        # A script that does not name its interpreter is the shell's, as with execvp(3).
+        os.execve("/bin/sh", ["sh", found, *command[1:]], environment)  # noqa: S606
 
 
 def end_tree(census: Census) -> int:

@@ -18,6 +18,7 @@ from stagebench import store
 from stagebench.measure import process
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
+from stagebench.measure.watch import describe_census, sample_until_exit
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TaskRecord
 from stagebench.sampler.census import open_census
 from stagebench.sampler.lives import record_lives
@@ -97,18 +98,6 @@ def measure_run(request: RunRequest, target: Path) -> str:
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
-
-
-def describe_census(means: str, processes: list[ProcessRecord]) -> dict[str, Any]:
-    """Count the processes that were created, those that a sweep read, and the others."""
-    sampled = sum(each.samples > 0 for each in processes)
-    created = len(processes)
-    return {
-        "means": means,
-        "created": created,
-        "sampled": sampled,
-        "bounded_only": created - sampled,
-    }
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
@@ -193,26 +182,6 @@ def open_sampler(
         write_sweep=sweeps.write,
         write_sample=samples.write,
     )
-
-
-def sample_until_exit(
-    main: int,
-    sampler: Sampler,
-    census: Census,
-    signals: process.ChildSignals,
-    deadline_ns: int,
-) -> bool:
-    """Sweep at each due time until main exits; True when the deadline came first."""
-    sampler.update()
-    while main in census.alive:
-        now_ns = time.monotonic_ns()
-        if now_ns >= deadline_ns:
-            return True
-        if signals.wait((min(sampler.due_ns, deadline_ns) - now_ns) / 1e9):
-            sampler.update()
-        if time.monotonic_ns() >= sampler.due_ns:
-            sampler.take()
-    return False
 
 
 def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, str]:

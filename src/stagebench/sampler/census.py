@@ -9,22 +9,32 @@ from stagebench.sampler.poll_census import PollCensus
 from stagebench.sampler.ptrace_census import PtraceCensus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stagebench.sampler.lives import Census
+    from stagebench.sampler.ptrace import Report
 
 MEANS = ("auto", "ptrace", "poll")
 
 
-def open_census(
-    means: str, main: int, supervisor: int, strangers: frozenset[int], *, exit_kill: bool
+def open_census(  # noqa: PLR0913 - what both means need
+    means: str,
+    main: int,
+    supervisor: int,
+    strangers: frozenset[int],
+    *,
+    exit_kill: bool,
+    observe: Callable[[Report], None] | None = None,
 ) -> Census:
     """Take up the census of the tree that begins with `main`, a child of `supervisor`.
 
     `auto` falls back to polling where ptrace is refused; `ptrace` raises MeasureError there.
+    `observe` is shown every stop of a process that ptrace tells of.
     """
     if means == "poll":
         return PollCensus(supervisor, strangers)
     try:
-        return PtraceCensus(main, exit_kill=exit_kill)
+        return PtraceCensus(main, exit_kill=exit_kill, observe=observe)
     except PermissionError as error:
         if means == "auto":
             return PollCensus(supervisor, strangers)

@@ -31,15 +31,21 @@ class PtraceCensus:
     """Follows a tree from the seizing of its first process on.
 
     `update` is called, by the thread that made this, whenever SIGCHLD has arrived. `changes` counts
-    births, execs and ends: a sweep over which it differs is torn.
+    births, execs and ends: a sweep over which it differs is torn. `observe` is shown every stop.
     """
 
     means = "ptrace"
 
     def __init__(
-        self, main: int, *, exit_kill: bool, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        main: int,
+        *,
+        exit_kill: bool,
+        observe: Callable[[ptrace.Report], None] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._clock = clock
+        self._observe = observe
         self.lives: list[Life] = []
         self.alive: dict[int, Life] = {}
         self.changes = 0
@@ -57,6 +63,8 @@ class PtraceCensus:
                     self._end(report)
                 else:
                     self._note(report)
+                    if self._observe:
+                        self._observe(report)
                     ptrace.resume(report)
         except ChildProcessError:
             return  # neither tracee nor child is left

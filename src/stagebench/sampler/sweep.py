@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 class Reading(NamedTuple):
     """One process in a sweep: its RSS before and after, and in between, where asked for, the rest.
 
-    A value is None where the process ended before it was read.
+    A value is None where the process ended before it was read, or may not be read.
     """
 
     pid: int
@@ -76,5 +76,5 @@ def walk_tree(
 def _or_none(read: Callable[[int], Value], pid: int) -> Value | None:
     try:
         return read(pid)
-    except Vanished:
+    except (*Vanished, PermissionError):  # gone; or another user's, or not dumpable
         return None

@@ -1,0 +1,25 @@
+import os
+import pty
+import termios
+
+from stagebench.measure.live import LiveLine, format_elapsed, format_line
+
+
+def test_the_line_is_overwritten_at_most_five_times_a_second():
+    above, below = pty.openpty()
+    termios.tcsetwinsize(below, (24, 40))
+    line = LiveLine(below)
+    line.show("x" * 200)
+    line.show("never shown")
+    line.clear()
+    text = os.read(above, 1000).decode()
+    assert text == "\r" + "x" * 39 + "\r" + " " * 39 + "\r"
+    os.close(above)
+    os.close(below)
+
+
+def test_the_longest_line_still_has_its_numbers_within_80_columns():
+    line = format_line(360_000, 1_500 << 30, 1_500 << 30, (10_000, 1_000_000))
+    assert len(line) <= 79
+    assert format_line(0, None, None, (1, 1)).startswith("0:00  tree –")
+    assert [format_elapsed(value) for value in (7.9, 754, 3600)] == ["0:07", "12:34", "1:00:00"]
