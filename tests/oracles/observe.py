@@ -33,6 +33,9 @@ CREATION = Path(__file__).with_name("creation.py")
 KIB = 1024
 TIME_LIMIT_S = 300
 
+SETTINGS = ("--interval", "0.01", "--cpu-budget", "0.2")
+"""How often the programs are swept, and what that may cost."""
+
 
 class Observation(NamedTuple):
     """What a program knew of itself, what the trace said of it, and where all is."""
@@ -42,26 +45,16 @@ class Observation(NamedTuple):
     folder: Path
 
 
-class Verdict(NamedTuple):
-    """Whether the true peak lies in the bracket, and how wide that is, as a share of the truth."""
-
-    place: str
-    width: float | None
-
-
-def observe_program(  # noqa: PLR0913 - a program's choice and a sampler's settings
+def observe_program(
     interpreter: Interpreter,
     kind: str,
     seed: int,
     folder: Path,
     *options: str,
-    interval_s: float = 0.01,
-    cpu_budget: float = 0.2,
 ) -> Observation:
     """Trace one program of known memory; everything it leaves lies in `folder`, which is made."""
     folder.mkdir(parents=True)
-    program = interpreter.program(kind, seed, folder / "truth.json", *options)
-    return trace(program, folder, interval_s=interval_s, cpu_budget=cpu_budget)
+    return trace(interpreter.program(kind, seed, folder / "truth.json", *options), folder)
 
 
 def observe_creation(way: str, number: int, folder: Path) -> Observation:
@@ -71,24 +64,18 @@ def observe_creation(way: str, number: int, folder: Path) -> Observation:
     return trace([*program, "--truth", str(folder / "truth.json")], folder)
 
 
-def trace_command(
-    program: Sequence[str], out: Path, *, interval_s: float, cpu_budget: float
-) -> list[str]:
+def trace_command(program: Sequence[str], out: Path, *settings: str) -> list[str]:
     """Compose the command that traces `program`."""
     command = [sys.executable, "-m", "stagebench", "trace", "--quiet", "--no-figure"]
-    command += ["--interval", str(interval_s), "--cpu-budget", str(cpu_budget)]
-    return [*command, "--out", str(out), "--", *program]
+    return [*command, *settings, "--out", str(out), "--", *program]
 
 
-def trace(
-    program: Sequence[str], folder: Path, *, interval_s: float = 0.01, cpu_budget: float = 0.2
-) -> Observation:
+def trace(program: Sequence[str], folder: Path) -> Observation:
     """Trace a program that writes its truth to `folder`; raises RuntimeError where either fails."""
     out = folder / "trace"
-    command = trace_command(program, out, interval_s=interval_s, cpu_budget=cpu_budget)
     # Its exit code is the program's, which may end as it was meant to by being killed.
     done = subprocess.run(
-        command,
+        trace_command(program, out, *SETTINGS),
         check=False,
         capture_output=True,
         text=True,
@@ -108,18 +95,32 @@ def trace(
     return Observation(truth, summary, folder)
 
 
-def judge_bracket(truth: dict[str, Any], bracket: dict[str, Any]) -> Verdict:
-    """Tell where the true tree peak lies: `inside`, `below lower`, `above upper`, or why neither.
+def rounding_bytes(truth: dict[str, Any]) -> int:
+    """Give the only tolerance that a lower bound is due.
 
-    The only tolerance is the kernel's rounding: it cuts each process's PSS to KiB, so that two sums
-    over n processes of the same memory may differ by n KiB.
+    The kernel cuts each process's PSS to KiB: two sums of the same memory over n processes, shared
+    out differently among them, may differ by n KiB.
+    """
+    return int(truth["processes_at_peak"]) * KIB
+
+
+def judge_bracket(truth: dict[str, Any], bracket: dict[str, Any]) -> str:
+    """Tell where the true tree peak lies: `inside`, `below lower`, `above upper`, or `unbounded`.
+
+    A bracket without a lower bound begins at nothing: no sweep was whole.
     """
     peak = truth["tree_peak_pss_bytes"]
-    rounding = truth["processes_at_peak"] * KIB
-    lower, upper = bracket["lower_bytes"], bracket["upper_bytes"]
-    if upper is None:
-        return Verdict("no upper", None)
-    width = (upper - (lower or 0)) / peak
-    if lower is not None and lower > peak + rounding:
-        return Verdict("below lower", width)
-    return Verdict("above upper" if upper < peak else "inside", width)
+    if (bracket["lower_bytes"] or 0) > peak + rounding_bytes(truth):
+        return "below lower"
+    if bracket["upper_bytes"] is None:
+        return "unbounded"
+    return "above upper" if bracket["upper_bytes"] < peak else "inside"
+
+
+def bracket_width(truth: dict[str, Any], bracket: dict[str, Any]) -> float | None:
+    """Give the width of a bracket as a share of the truth."""
+    if bracket["upper_bytes"] is None:
+        return None
+    return float(bracket["upper_bytes"] - (bracket["lower_bytes"] or 0)) / float(
+        truth["tree_peak_pss_bytes"]
+    )
