@@ -19,3 +19,8 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def format_share(share: float | None, digits: int = 1) -> str:
     """Format a share in percent; nothing known is a dash."""
     return NOTHING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def format_number(value: float | None) -> str:
+    """Format a number to a hundredth; nothing known is a dash."""
+    return NOTHING if value is None else f"{value:.2f}"

@@ -36,7 +36,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import allocations
 import births
@@ -75,9 +75,16 @@ KINDS: dict[str, Callable[[Scene], Known]] = {
 }
 
 
+class Began(NamedTuple):
+    """When a program began, and what had been spent on it until then."""
+
+    time_ns: int
+    cpu_s: float
+
+
 def main() -> None:
     """Run one kind and write its truth."""
-    started_ns = time.monotonic_ns()
+    began = Began(time.monotonic_ns(), cpu_s())
     options = parse_options()
     if options.list:
         sys.stdout.write("\n".join(KINDS if options.list == "kinds" else mapped_files()))
@@ -90,7 +97,7 @@ def main() -> None:
         number=options.number,
         python=json.loads(options.python),
     )
-    scene.publish = functools.partial(publish, options, scene, started_ns)
+    scene.publish = functools.partial(publish, options, scene, began)
     scene.publish(KINDS[options.kind](scene))
 
 
@@ -119,7 +126,7 @@ def mapped_files() -> list[str]:
     return sorted({line.split(maxsplit=5)[5] for line in lines if "/" in line})
 
 
-def publish(options: argparse.Namespace, scene: Scene, started_ns: int, known: Known) -> None:
+def publish(options: argparse.Namespace, scene: Scene, began: Began, known: Known) -> None:
     """Write the truth, at once or not at all."""
     peak = scene.readings.peak()
     truth: dict[str, Any] = {
@@ -138,9 +145,9 @@ def publish(options: argparse.Namespace, scene: Scene, started_ns: int, known: K
         "anonymous_bytes": known.anonymous_bytes,
         "shared_mapping_bytes": known.shared_mapping_bytes,
         "held_ns": scene.readings.held_ns,
-        "started_ns": started_ns,
+        "started_ns": began.time_ns,
         "ended_ns": time.monotonic_ns(),
-        "cpu_s": cpu_s(),
+        "cpu_s": cpu_s() - began.cpu_s,
     }
     partial = options.truth.with_suffix(".partial")
     partial.write_text(json.dumps(truth), encoding="utf-8")
