@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
+    "sampler.portable": {*GROUND, "sampler", "psutil"},
     "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
     "measure.main": {*GROUND, "runner", "handlers", "store"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},

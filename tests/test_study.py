@@ -83,7 +83,7 @@ def test_the_report_is_named_at_the_end_and_is_there(study):
 
 def test_every_planned_run_was_made_and_is_ok(study):
     _, runs = read_runs(study[0])
-    assert len(runs) == 12
+    assert len(runs) == 16
     assert {run["status"] for run in runs} == {"ok"}
 
 
@@ -96,8 +96,8 @@ def test_measurements_are_disjoint_though_there_were_four_cores(study):
 def test_runs_were_made_in_the_planned_order(study):
     _, runs = read_runs(study[0])
     by_start = sorted(runs, key=lambda run: run["exec_ns"])
-    assert [run["rank"] for run in by_start] == list(range(12))
-    assert [run["block"] for run in by_start] == [1] * 6 + [2] * 6
+    assert [run["rank"] for run in by_start] == list(range(16))
+    assert [run["block"] for run in by_start] == [1] * 8 + [2] * 8
 
 
 def test_analysis_begins_when_the_last_measurement_is_over(study):
@@ -129,16 +129,16 @@ def test_one_added_level_runs_only_its_own_runs(copy):
     new = measured_anew(copy, edit_config(copy, add_level))
     assert new == {"memory/process-spawn/r1", "memory/process-spawn/r2"}
     plan, runs = read_runs(copy)
-    assert len(runs) == 14
+    assert len(runs) == 18
     report = (copy / "results/smoke/report.md").read_text()
     assert "process-spawn" in report
-    assert len(plan["treatments"]) == 7
+    assert len(plan["treatments"]) == 9
 
 
 def test_one_more_replicate_runs_only_its_block(copy):
     new = measured_anew(copy, edit_config(copy, lambda config: config.update(replicates=3)))
     assert {path.rpartition("/")[2] for path in new} == {"r3"}
-    assert len(new) == 6
+    assert len(new) == 8
 
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
@@ -154,8 +154,36 @@ def test_an_edited_parameter_measures_its_treatments_again_and_no_others(copy):
         config["workflows"][1]["stages"][0]["parameters"]["size_mib"] = 2
 
     new = measured_anew(copy, edit_config(copy, change))
-    assert len(new) == 4
-    assert all(path.startswith("memory/") for path in new)
+    assert len(new) == 8
+    assert {path.partition("/")[0] for path in new} == {"memory", "start_method_tax"}
+
+
+def test_the_plan_has_the_order_of_the_factors_and_their_tags(tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    line = "      start_method: {levels: [fork], when: {executor: process}}\n"
+    more = """\
+      mmap: {levels: [null, 65536], tags: {"null": "", 65536: mmap}}
+      arena: {levels: [null, 1], tags: {1: arena, "null": ""}}
+    process: {environment: {MALLOC_MMAP_THRESHOLD_: "{mmap}", MALLOC_ARENA_MAX: "{arena}"}}
+"""
+    text = (folder / "config" / "smoke.yaml").read_text()
+    assert line in text
+    text = text.replace(line, line + more)
+    baseline = "    baseline: {executor: thread}\n"
+    before, _, after = text.partition(more)
+    config = "config/mine.yaml"
+    after = after.replace(
+        baseline, "    baseline: {executor: thread, mmap: null, arena: null}\n", 1
+    )
+    (folder / config).write_text(before + more + after)
+    done = snakemake(folder, "--until", "design", config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = store.read_json(folder / "results/smoke/plan.json")
+    assert "memory/thread-mmap-arena" in plan["treatments"]
+    planned = subprocess.run(
+        [STAGEBENCH, "plan", config], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert "thread-mmap-arena" in planned.stdout
 
 
 def test_a_treatment_that_fails_is_reported_and_does_not_stop_the_study(copy):
@@ -231,7 +259,7 @@ def test_whole_runs_survive_a_kill_and_the_next_call_goes_on(tmp_path):
     kept = [path for path, inode in whole.items() if path.stat().st_ino == inode]
     # The run that was under way when Snakemake was killed may have been written after all.
     assert len(kept) >= len(whole) - 1
-    assert len(read_runs(folder)[1]) == 12
+    assert len(read_runs(folder)[1]) == 16
 
 
 def test_a_study_never_touches_the_results_of_another(copy):

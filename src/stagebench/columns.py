@@ -16,6 +16,12 @@ TEXT, COUNT, NUMBER, FLAG = "text", "count", "number", "flag"
 MEMORY_PARTS = ("main", "children", "tree")
 """Whose PSS is told: the measured process, all its descendants, both together."""
 
+SAMPLE_PARTS = ("pss", "anon", "file", "uss")
+"""What a sample tells of one process, beside its RSS; anonymous and file are parts of PSS."""
+
+PHASES = ("base", "trough", "peak", "end")
+"""Sweeps of a run that tell where main's memory goes."""
+
 STAGE_TIMES = ("service", "waiting", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
@@ -37,6 +43,7 @@ RUN_QUANTITIES = (
             "base_bytes",
             "trough_bytes",
             "peak_bytes",
+            "peak_upper_bytes",
             "end_bytes",
             "growth_bytes",
             "time_to_peak_s",
@@ -108,6 +115,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_RUN_KEY,
         "baseline": FLAG,
         "factors": TEXT,
+        "preload": TEXT,
         "block": COUNT,
         "position": COUNT,
         "rank": COUNT,
@@ -125,10 +133,15 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
         "sampler_cpu_budget": NUMBER,
+        "sweeps_held": COUNT,
         "rss_sweeps": COUNT,
         "sweeps_left_out": COUNT,
         "sweeps_torn": COUNT,
         "census": TEXT,
+        "memory_metric": TEXT,
+        "cgroup_peak_bytes": COUNT,
+        "cgroup_kernel_peak_bytes": COUNT,
+        "cgroup_cache_bytes": COUNT,
         "vanished": COUNT,
     },
     "stages": {
@@ -140,6 +153,7 @@ TABLES: dict[str, dict[str, str]] = {
         "start_method": TEXT,
         "workers": COUNT,
         "retain": FLAG,
+        "result_bytes": COUNT,
         **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
         **_kinds(STAGE_QUANTITIES),
     },
@@ -172,9 +186,36 @@ TABLES: dict[str, dict[str, str]] = {
         "tree_uss_bytes": COUNT,
         "tree_anon_bytes": COUNT,
         "tree_rss_bytes": COUNT,
+        "main_uss_bytes": COUNT,
+        "main_anon_bytes": COUNT,
+        "main_rss_bytes": COUNT,
         "processes": COUNT,
         "vanished": COUNT,
         "torn": COUNT,
+    },
+    "phases": {
+        **_RUN_KEY,
+        "phase": TEXT,
+        "sweep": COUNT,
+        "time_s": NUMBER,
+        "main_pss_bytes": COUNT,
+        "main_anon_bytes": COUNT,
+        "main_uss_bytes": COUNT,
+        "main_rss_bytes": COUNT,
+        "workers": COUNT,
+        "pools_closed": FLAG,
+    },
+    "roles": {
+        **_RUN_KEY,
+        "role": TEXT,
+        "created": COUNT,
+        "sampled": COUNT,
+        "bounded_only": COUNT,
+        "at_peak_processes": COUNT,
+        "at_peak_pss_bytes": COUNT,
+        **{f"largest_{name}_bytes": COUNT for name in SAMPLE_PARTS},
+        **{f"ready_{name}_bytes": NUMBER for name in SAMPLE_PARTS},
+        "high_water_bytes": COUNT,
     },
     "queue_depth": {
         **_RUN_KEY,

@@ -21,8 +21,15 @@ TRACE_STATUSES = ("running", "complete", "truncated")
 """A trace is first written as running: one that stays so was cut off. Truncated: the command went
 on to its end, but could not be recorded up to there."""
 
-SWEEP_KINDS = ("pss", "rss")
-"""What a sweep reads: PSS walks the page tables, and is dear; RSS is cheap, and fills the time."""
+SWEEP_KINDS = ("pss", "held", "rss")
+"""What a sweep tells. "pss": all memory, which takes a walk of the page tables, and is dear.
+"held": the counters of every process are those of the last PSS sweep, so no page came or went
+since, and its values hold; it has no samples of its own. "rss": the counters alone, which are
+cheap and fill the time."""
+
+TRANSITIONS = ("birth", "exec", "exit")
+BIRTHS = ("fork", "vfork", "clone")
+
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
@@ -75,7 +82,8 @@ class SweepRecord:
 
     `kind` is one of `SWEEP_KINDS`. `vanished` counts processes that ended while they were read;
     `torn` is 1 when a process came, went or changed its RSS meanwhile, so that the sum over the
-    sweep is of no one moment.
+    sweep is of no one moment. `huge_faults` counts huge pages that the whole machine was given
+    since it was started; None where it was not read.
     """
 
     sweep: int
@@ -85,6 +93,7 @@ class SweepRecord:
     processes: int
     vanished: int
     torn: int
+    huge_faults: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +102,19 @@ class MemorySample:
 
     USS is Private_Clean + Private_Dirty + Private_Hugetlb. PSS is the sum of an anonymous part,
     which no other program's mappings change, a part of files and one of shared memory. In a sweep
-    of kind "rss" only RSS was read.
+    of kind "rss" only the counters were read. `high_water_bytes` is the largest RSS since the mark
+    was last set back, which `mark_reset` = 1 says of this sweep; `faults_before` and `faults` count
+    the page faults of the process's life when the sweep began to read and when it was done.
     """
 
     sweep: int
     pid: int
     rss_bytes: int
+    rss_anon_bytes: int
+    high_water_bytes: int
+    mark_reset: int
+    faults_before: int
+    faults: int
     pss_bytes: int | None
     anon_bytes: int | None
     file_bytes: int | None
@@ -111,19 +127,42 @@ class MemorySample:
 class ProcessRecord:
     """One process that lived in the tree, as the census knows it.
 
-    The moments are those at which the census learnt of birth and end. `samples` counts the sweeps
-    that read it; 0 means that its memory is known by its bounds alone. `high_water_bytes` is the
-    largest RSS of its last program, `exit_status` its exit code or minus the signal that ended it:
-    both are known to a census by ptrace, where the process ended within the run.
+    The moments are those at which the census learnt of birth and end; before `since_ns` it had not
+    run. `samples` counts the sweeps that read it; 0 means that its memory is known by its bounds
+    alone. `birth` is one of `BIRTHS`: a process by vfork has its parent's memory until it execs.
+    `high_water_bytes` is the largest RSS seen of its last program, `max_rss_bytes` the largest of
+    all its programs and of children that it waited for, `exit_status` its exit code or minus the
+    signal that ended it: what is known to a census by ptrace, where the process ended within the
+    run.
     """
 
     pid: int
     parent_pid: int | None
     role: str
+    birth: str | None
+    since_ns: int
     started_ns: int
     ended_ns: int | None
     exit_status: int | None
     high_water_bytes: int | None
+    max_rss_bytes: int | None
     execs: int | None
     samples: int
     command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionRecord:
+    """A process's counters at its birth, at an exec (of the new program) or at its exit.
+
+    `kind` is one of `TRANSITIONS`. A process that several threads leave has several exits, of which
+    the last counts. The census was told of the moment while the process stood still there.
+    """
+
+    pid: int
+    kind: str
+    time_ns: int
+    rss_bytes: int
+    rss_anon_bytes: int
+    high_water_bytes: int
+    faults: int

@@ -9,6 +9,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
 | `workers.csv`   | worker that served a task (`WorkerRecord`)             |
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
 | `processes.csv` | process that lived in the tree (`ProcessRecord`)       |
+| `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `output.txt`    | what the measured process printed, if anything         |
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the files named above; a reader refuses another one."""
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what a measurement means. It is part of every specification: raising it after a
 change of the sampler or the runner makes every run of every study be measured anew."""
 
@@ -51,6 +52,7 @@ TASKS_FILE = "tasks.csv"
 WORKERS_FILE = "workers.csv"
 EVENTS_FILE = "events.csv"
 PROCESSES_FILE = "processes.csv"
+TRANSITIONS_FILE = "transitions.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
 OUTPUT_FILE = "output.txt"

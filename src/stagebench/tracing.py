@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stagebench import store
 from stagebench.analyse.recording import read_recording
 from stagebench.analyse.recording_summary import draw_timeline, summarise_recording
+from stagebench.errors import OptionError
 from stagebench.measure.relay import end_like
 from stagebench.measure.trace import TraceRequest, trace_command
 from stagebench.present.trace_summary import format_summary
@@ -34,10 +35,15 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
 
 def show_trace(folder: Path, figure: Path | None) -> str:
     """Give the summary of a trace folder as text; draw its figure, if asked to."""
+    if figure is not None and figure.suffix != ".png":
+        raise OptionError(f"--figure {figure}: only .png files are drawn")
     recording = read_recording(folder)
     summary = summarise_recording(recording)
     if figure is not None:
-        _draw(recording, summary, figure)
+        try:
+            _draw(recording, summary, figure)
+        except OSError as error:
+            raise OptionError(f"--figure {figure}: not written ({error.strerror})") from error
     return format_summary(summary)
 
 

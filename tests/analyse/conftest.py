@@ -18,6 +18,7 @@ from stagebench.records import (
     ProcessRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 
@@ -73,6 +74,7 @@ def sweep(number, ended, main, children=(), vanished=0):
         vanished=vanished,
         kind="pss",
         torn=0,
+        huge_faults=None,
     )
     sizes = {MAIN: main} | {CHILD + index: size for index, size in enumerate(children)}
     samples = [
@@ -82,6 +84,11 @@ def sweep(number, ended, main, children=(), vanished=0):
             pss_bytes=round(size * MIB),
             uss_bytes=round(size * MIB / 2),
             rss_bytes=round(size * MIB * 2),
+            rss_anon_bytes=round(size * MIB),
+            high_water_bytes=round(size * MIB * 2),
+            mark_reset=0,
+            faults_before=0,
+            faults=0,
             anon_bytes=round(size * MIB / 4),
             file_bytes=round(size * MIB * 3 / 4),
             shmem_bytes=0,
@@ -201,6 +208,7 @@ def write_run(raw, known, planned):
         (store.WORKERS_FILE, WorkerRecord, known.workers),
         (store.EVENTS_FILE, EventRecord, events),
         (store.PROCESSES_FILE, ProcessRecord, _processes(known)),
+        (store.TRANSITIONS_FILE, TransitionRecord, []),
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]
@@ -215,10 +223,13 @@ def _processes(known):
             pid=pid,
             parent_pid=MAIN if pid != MAIN else 1,
             role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
+            birth=None,
+            since_ns=0,
             started_ns=0,
-            ended_ns=1,
+            ended_ns=None,
             exit_status=0,
             high_water_bytes=None,
+            max_rss_bytes=None,
             execs=0,
             samples=1,
             command="python",

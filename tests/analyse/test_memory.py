@@ -133,4 +133,5 @@ def test_sweep_rows_stand_at_their_end_relative_to_the_start(trace):
     assert row["time_s"] == 3.25
     names = ("main_pss_bytes", "children_pss_bytes", "tree_pss_bytes", "tree_uss_bytes")
     assert mib(row, *names) == [16, 20, 36, 18]
+    assert mib(row, "main_uss_bytes", "main_anon_bytes", "main_rss_bytes") == [8, 4, 32]
     assert (row["processes"], row["vanished"]) == (3, 1)

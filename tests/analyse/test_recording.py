@@ -6,7 +6,7 @@ from stagebench import store
 from stagebench.analyse.recording import read_recording
 from stagebench.analyse.recording_summary import draw_timeline, summarise_recording
 from stagebench.errors import StoreError
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -23,6 +23,7 @@ def sweep(number, at_ms, kind="pss", torn=0, processes=2):
         processes=processes,
         vanished=0,
         torn=torn,
+        huge_faults=None,
     )
 
 
@@ -30,7 +31,17 @@ def sample(number, pid, mib):
     size = None if mib is None else mib * MIB
     parts = dict.fromkeys(("anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes"), 0)
     return MemorySample(
-        sweep=number, pid=pid, rss_bytes=200 * MIB, pss_bytes=size, uss_bytes=size, **parts
+        sweep=number,
+        pid=pid,
+        rss_bytes=200 * MIB,
+        rss_anon_bytes=200 * MIB,
+        high_water_bytes=200 * MIB,
+        mark_reset=0,
+        faults_before=1,
+        faults=1,
+        pss_bytes=size,
+        uss_bytes=size,
+        **parts,
     )
 
 
@@ -40,6 +51,9 @@ def process(pid, role, lived_ms, samples, mark):
         pid=pid,
         parent_pid=None,
         role=role,
+        birth=None,
+        since_ns=START + start_ms * MS,
+        max_rss_bytes=None,
         started_ns=START + start_ms * MS,
         ended_ns=START + end_ms * MS,
         exit_status=0,
@@ -92,6 +106,11 @@ RUN = {
         "torn": 1,
         "median_gap_s": 0.01,
         "p99_gap_s": 0.02,
+        "counts_faults": True,
+        "counter_drift_bytes": 0,
+        "page_bytes": 4096,
+        "anonymous_fault_bytes": 4096,
+        "huge_faults": None,
         "cpu_s": 0.001,
         "census_cpu_s": 0.0004,
     },
@@ -113,6 +132,7 @@ def write(tmp_path):
         store.write_json(tmp_path / store.RUN_FILE, run)
         store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, SWEEPS)
         store.write_records(tmp_path / store.SAMPLES_FILE, MemorySample, SAMPLES)
+        store.write_records(tmp_path / store.TRANSITIONS_FILE, TransitionRecord, [])
         if processes:
             store.write_records(tmp_path / store.PROCESSES_FILE, ProcessRecord, processes)
         return tmp_path
@@ -136,7 +156,9 @@ def test_a_whole_trace_comes_to_what_was_recorded(write):
         "worker": {"created": 2, "sampled": 1, "high_water_bytes": 97 * MIB},
     }
     assert summary["stayed"] == RUN["stayed"]
-    assert summary["sampler"] == RUN["sampler"]
+    told = summary["sampler"]
+    assert told == {name: RUN["sampler"][name] for name in told}
+    assert (told["sweeps"], told["torn"], told["cpu_s"]) == (4, 1, 0.001)
 
 
 def test_a_timeline_has_the_sweeps_for_pss_and_the_processes_of_the_census(write):

@@ -48,6 +48,11 @@ def test_a_run_has_its_place_and_its_noise(tables):
     assert run["factors"] == '{"executor":"process","workers":1}'
 
 
+def test_what_was_imported_beforehand_and_what_a_result_weighs_are_told(tables):
+    assert tables["runs"]["preload"].iloc[0] == ""
+    assert list(tables["stages"]["result_bytes"].iloc[:2]) == [2.5 * MIB, pd.NA]
+
+
 def test_a_failed_run_keeps_its_row_with_status_and_without_a_makespan(tables):
     run = tables["runs"].iloc[3]
     assert (run["status"], run["detail"], run["shown"]) == ("timed_out", "limit", False)

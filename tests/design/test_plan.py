@@ -34,18 +34,18 @@ def test_every_experiment_has_its_baseline_among_its_treatments(shipped_plan):
         assert marked == [experiment["baseline"]]
 
 
-def test_the_default_study_has_36_treatments_in_108_runs():
+def test_the_default_study_has_39_treatments_in_117_runs():
     plan = make_plan(check_config(load_config(CONFIGS / "config.yaml")))
 
-    assert (len(plan["treatments"]), len(plan["runs"])) == (36, 108)
-    assert [len(e["treatments"]) for e in plan["experiments"]] == [18, 18]
+    assert (len(plan["treatments"]), len(plan["runs"])) == (39, 117)
+    assert [len(e["treatments"]) for e in plan["experiments"]] == [18, 18, 3]
     assert plan["reference"] == "published.csv"
 
 
 def test_the_smoke_study_is_small_and_has_every_start_method():
     plan = make_plan(check_config(load_config(CONFIGS / "smoke.yaml")))
 
-    assert len(plan["runs"]) <= 12
+    assert len(plan["runs"]) <= 16
     methods = {
         stage.get("start_method", stage["executor"])
         for treatment in plan["treatments"].values()

@@ -21,5 +21,5 @@ def test_the_line_is_overwritten_at_most_five_times_a_second():
 def test_the_longest_line_still_has_its_numbers_within_80_columns():
     line = format_line(360_000, 1_500 << 30, 1_500 << 30, (10_000, 1_000_000))
     assert len(line) <= 79
-    assert format_line(0, None, None, (1, 1)).startswith("0:00  tree –")
-    assert [format_elapsed(value) for value in (7.9, 754, 3600)] == ["0:07", "12:34", "1:00:00"]
+    assert format_line(0, None, None, (1, 1)).startswith("0.0 s  tree –")
+    assert [format_elapsed(value) for value in (7.9, 754, 3600)] == ["7.9 s", "12:34", "1:00:00"]

@@ -262,3 +262,13 @@ def test_a_folder_without_a_trace_is_told(tmp_path, name):
     assert done.returncode == 1
     assert done.stderr.startswith(f"stagebench: {name}")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["none/such.png", "trace.gif"])
+def test_a_figure_that_cannot_be_written_is_told(trace, tmp_path, name):
+    trace("true", options=("--out", "out", "--quiet", "--no-figure"))
+    show = [sys.executable, "-m", "stagebench", "show", "out", "--figure", name]
+    done = subprocess.run(show, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"stagebench: --figure {name}: ")
+    assert "Traceback" not in done.stderr

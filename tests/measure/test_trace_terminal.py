@@ -242,7 +242,8 @@ def screen_of(text):
 
 def test_a_terminal_shows_a_line_while_the_command_runs_and_not_after(terminal, tmp_path):
     waiting = "while [ ! -e go ]; do sleep 0.05; done; exit 4"
-    shell = terminal("sh", "-c", waiting, options=("--no-figure",))
+    # The forks of this loop would use up a small budget before any sweep.
+    shell = terminal("sh", "-c", waiting, options=("--no-figure", "--cpu-budget", "1"))
     shell.wait_said(" processes live")
     shell.wait_said("tree 0.")
     (tmp_path / "go").touch()

@@ -12,8 +12,10 @@ import pytest
 
 from stagebench.analyse.study import analyse_study
 from stagebench.present.experiment import split_experiments
+from stagebench.present.pools import Pool
 from stagebench.present.style import figure_style
 from stagebench.tables import read_tables
+from stagebench.units import MIB
 
 REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
 pipe,,work,parameter.size_mib,1,10,,setup
@@ -130,6 +132,39 @@ def pipe(experiments):
 @pytest.fixture
 def alone(experiments):
     return experiments["alone"]
+
+
+PARTS = ("pss", "anon", "uss", "rss")
+
+
+def known_pool(kind="fork", workers=1, *, phases=None, roles=None, **changes):
+    """Make a pool with results of 10 MiB; phases are MiB of `PARTS` and the number of workers.
+
+    Roles map to columns in MiB, `created` being a number.
+    """
+    told = {
+        phase: {f"main_{part}_bytes": size * MIB for part, size in zip(PARTS, sizes, strict=True)}
+        | {"workers": beside, "pools_closed": float(phase == "end")}
+        for phase, (*sizes, beside) in (phases or {}).items()
+    }
+    by_role = {
+        role: {name: v if name == "created" else v * MIB for name, v in columns.items()}
+        for role, columns in (roles or {}).items()
+    }
+    facts = {"retain": False, "tasks": 10, "result": 10.0 * MIB, "preload": "", "others": "[]"}
+    return Pool(
+        treatment=f"{'t' if kind == 'thread' else 'p'}{workers}-{kind}",
+        kind=kind,
+        workers=workers,
+        phases=told,
+        roles=by_role,
+        **facts | changes,
+    )
+
+
+@pytest.fixture
+def make_pool():
+    return known_pool
 
 
 @pytest.fixture

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from stagebench.present import report_checks
 from stagebench.tables import read_tables
+
+FACTS = json.loads((Path(__file__).parents[1] / "analyse" / "known_run.json").read_text())
 
 
 @pytest.fixture
@@ -95,3 +101,34 @@ def test_noise_that_was_not_read_is_a_dash(runs_of, known_run):
 def test_processes_that_ended_under_a_sweep_are_counted(runs_of, known_run):
     text = report_checks.vanished_text(runs_of(known_run()))
     assert text == "In 6 sweeps, 1 times a process ended while it was read."
+
+
+def test_a_metric_other_than_pss_is_a_warning(runs_of, known_run):
+    assert report_checks.metric_text(runs_of(known_run())) == ""
+    run = known_run()
+    uss = sampled_by(run, "uss")
+    text = report_checks.metric_text(runs_of(run, replace(uss, replicate=2)))
+    assert "USS" in text
+    assert "RSS" not in text
+
+
+def sampled_by(run, metric):
+    sampler = FACTS["run"]["sampler"] | {"metric": metric}
+    return replace(run, run={"sampler": sampler})
+
+
+def test_control_groups_that_were_charged_more_than_our_anonymous_memory_agree(tables):
+    text = report_checks.cgroup_text(tables["runs"])
+    assert text.startswith("In all of ")
+    assert "times that in the median" in text
+
+
+def test_a_control_group_that_was_charged_less_is_a_warning(runs_of, known_run):
+    little = {"version": 2, "peak_bytes": 2**20, "kernel_peak_bytes": None, "cache_bytes": 0}
+    text = report_checks.cgroup_text(runs_of(known_run(run={"cgroup": little})))
+    assert text.startswith("**In 1 of 1 run a control group was charged with less")
+
+
+def test_without_control_groups_there_is_no_cross_check(runs_of, known_run):
+    text = report_checks.cgroup_text(runs_of(known_run(run={"cgroup": {"reason": "none"}})))
+    assert text.startswith("No control group could be made")

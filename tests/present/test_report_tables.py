@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from stagebench.present import report_tables
-from stagebench.present.experiment import split_experiments
+from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.tables import read_tables
+from stagebench.units import MIB
 
 
 def rows(table):
@@ -58,7 +59,18 @@ def test_memory_has_a_row_a_treatment(pipe):
     assert column(table, "main at it") == ["16.0", "16.0", "–"]
     assert column(table, "children at it") == ["20.0", "20.0", "–"]
     assert column(table, "above base") == ["16.0", "16.0", "–"]
+    assert column(table, "main peak") == ["30.0", "30.0", "–"]
     assert column(table, "children") == ["2.00", "2.00", "–"]
+
+
+def test_a_peak_is_a_bracket_where_its_upper_bound_is_known(pipe):
+    assert column(report_tables.memory_table(pipe), "tree peak") == ["36.0", "36.0", "–"]
+    table = pipe.tables["treatments"].copy()
+    bound = (table["quantity"] == "tree_peak_upper_bytes") & (table["treatment"] == "p2-fork")
+    table.loc[bound, "median"] = 40 * MIB
+    bounded = Experiment(name="pipe", tables={**pipe.tables, "treatments": table})
+    cells = column(report_tables.memory_table(bounded), "tree peak")
+    assert cells == ["36.0", "36.0 – 40.0", "–"]
 
 
 def test_the_workflow_is_told_stage_by_stage(pipe):

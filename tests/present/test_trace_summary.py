@@ -77,6 +77,10 @@ def test_a_summary_is_a_screen_of_text():
             "polled: short-lived processes may be missed",
         ),
         ({"status": "crashed", "exit_code": 1}, "with exit code 1"),
+        (
+            {"processes": {"means": "ptrace", "created": 1, "sampled": 1, "bounded_only": 0}},
+            "children  there were none",
+        ),
     ],
 )
 def test_what_is_out_of_the_ordinary_is_said(values, words):

@@ -15,17 +15,31 @@ from stagebench.sampler.lives import record_lives
 
 
 @pytest.fixture
-def follow():
+def transitions():
+    """The transitions of the program that `follow` ran."""
+    return []
+
+
+@pytest.fixture
+def follow(transitions):
     """Run a program under a ptrace census to its end; gives its records, main first."""
     handlers = signal.getsignal(signal.SIGCHLD)
 
     def make(program, *, means="ptrace"):
+        transitions.clear()
         signals = ChildSignals()
         strangers = adopt_orphans()
         command = [sys.executable, "-c", textwrap.dedent(program)]
         with Path(os.devnull).open() as nothing:
             started = start_program(command, os.environ, stdin=nothing.fileno(), output=None)
-        census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
+        census = open_census(
+            means,
+            started.pid,
+            os.getpid(),
+            strangers,
+            exit_kill=True,
+            write_transition=transitions.append,
+        )
         started.release(census)
         census.update()
         deadline = time.monotonic() + 60
@@ -115,6 +129,44 @@ def test_the_high_water_mark_of_a_spike_is_exact_though_nothing_sampled_it(follo
     child = records[1]
     assert 100 * 2**20 <= child.high_water_bytes <= 130 * 2**20
     assert child.samples == 0
+
+
+def test_births_tell_how_and_transitions_tell_the_memory(follow, transitions):
+    records = follow("""
+        import os, subprocess, sys
+        block = bytearray(50 << 20)
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    """)
+    main, forked, spawned = records
+    assert [record.birth for record in records] == [None, "fork", "vfork"]
+    assert all(record.since_ns <= record.started_ns for record in records)
+    by_kind = {(each.pid, each.kind): each for each in transitions}
+    born = by_kind[forked.pid, "birth"]
+    assert born.rss_bytes >= 50 << 20
+    assert born.faults < 10
+    left = by_kind[forked.pid, "exit"]
+    assert left.faults > born.faults
+    assert left.high_water_bytes == forked.high_water_bytes
+    # A new program begins with little, and ends with what Python needs: not with main's 50 MiB.
+    assert by_kind[spawned.pid, "exec"].rss_bytes < 2 << 20
+    assert 5 << 20 < spawned.high_water_bytes < 50 << 20
+    assert main.max_rss_bytes >= main.high_water_bytes - (4 << 20)
+
+
+def test_a_child_by_vfork_has_no_memory_of_its_own_until_it_execs(follow):
+    records = follow("""
+        import os, subprocess
+        block = bytearray(50 << 20)
+        try:
+            subprocess.run(["/nowhere/to/be/found"])
+        except FileNotFoundError:
+            pass
+    """)
+    assert [record.birth for record in records] == [None, "vfork"]
+    assert records[1].high_water_bytes is None
 
 
 def test_threads_are_no_processes_however_many_exit(follow):

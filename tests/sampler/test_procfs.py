@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from stagebench.sampler.procfs import (
+    PAGE_BYTES,
     MemoryFiles,
     Status,
     Vanished,
+    parse_faults,
     parse_smaps_rollup,
     parse_status,
+    read_anonymous_fault_bytes,
     read_children,
     read_command,
-    read_status,
+    read_counters,
+    read_huge_faults,
+    read_process,
 )
 
 ROLLUP = b"""\
@@ -30,7 +35,7 @@ Shared_Dirty:          0 kB
 Private_Clean:      6500 kB
 Private_Dirty:      6016 kB
 Referenced:        13516 kB
-Anonymous:          5900 kB
+Anonymous:          5904 kB
 Private_Hugetlb:    2048 kB
 Swap:                  0 kB
 """
@@ -42,6 +47,7 @@ def test_a_rollup_is_read_in_bytes_and_uss_sums_the_private_parts():
     assert memory.pss_bytes == 12528 * 1024
     assert memory.anon_bytes == 5900 * 1024
     assert memory.file_bytes == 6628 * 1024
+    assert memory.rss_anon_bytes == 5904 * 1024
     assert (memory.shmem_bytes, memory.swap_bytes) == (0, 0)
     assert memory.uss_bytes == (6500 + 6016 + 2048) * 1024
 
@@ -53,14 +59,18 @@ def test_a_process_without_a_memory_map_counts_as_ended():
 
 def test_known_memory_of_this_process_is_seen():
     files = MemoryFiles()
-    before, rss = files.read_memory(os.getpid()), files.read_rss(os.getpid())
+    before, counters = files.read_memory(os.getpid()), files.read_counters(os.getpid())
     block = bytearray(os.urandom(1024)) * (64 * 1024)
     after = files.read_memory(os.getpid())
     for name in ("pss_bytes", "uss_bytes", "rss_bytes", "anon_bytes"):
         grown = getattr(after, name) - getattr(before, name)
         assert grown == pytest.approx(len(block), rel=0.05)
     # The cheap counter may lag behind by what each CPU has not yet handed in.
-    assert files.read_rss(os.getpid()) - rss == pytest.approx(len(block), rel=0.05)
+    later = files.read_counters(os.getpid())
+    assert later.rss_bytes - counters.rss_bytes == pytest.approx(len(block), rel=0.05)
+    assert later.rss_anon_bytes - counters.rss_anon_bytes == pytest.approx(len(block), rel=0.05)
+    assert later.faults - counters.faults >= len(block) // (2 << 20)
+    assert later.high_water_bytes >= later.rss_bytes
     files.forget(os.getpid())
 
 
@@ -92,11 +102,43 @@ def test_descriptors_are_kept_until_they_are_forgotten_as_an_exec_asks_for():
     child.communicate()
 
 
-def test_a_status_tells_process_and_high_water_mark_of_a_thread():
-    text = b"Name:\tx\nTgid:\t7\nPid:\t8\nVmPeak:\t1 kB\nVmHWM:\t  20 kB\nVmRSS:\t3 kB\n"
-    assert parse_status(text) == Status(7, 20 * 1024)
-    assert parse_status(b"Name:\tzombie\nTgid:\t9\n") == Status(9, None)
-    assert read_status(threading.get_native_id()).process == os.getpid()
+def test_a_status_tells_process_and_memory_and_a_zombies_none():
+    memory = b"VmHWM:\t  20 kB\nVmRSS:\t3 kB\nRssAnon:\t 2 kB\nRssFile:\t 1 kB\n"
+    text = b"Name:\tx\nTgid:\t7\nPid:\t8\nVmPeak:\t1 kB\n" + memory
+    assert parse_status(text) == Status(7, 3 * 1024, 2 * 1024, 20 * 1024)
+    assert parse_status(b"Name:\tzombie\nTgid:\t9\n") is None
+
+
+def test_minor_and_major_faults_are_added_whatever_the_name_of_the_program():
+    text = b"7 (a) b) S 1 7 7 0 -1 4194560 120 5 30 2 0 0 0 0 20 0 1 0 100 0 0"
+    assert parse_faults(text) == 150
+
+
+def test_counters_of_a_thread_are_those_of_its_process():
+    thread = threading.get_native_id()
+    assert read_process(thread) == os.getpid()
+    assert read_counters(thread).rss_anon_bytes > 2**20
+
+
+def test_a_mark_is_set_back_to_the_rss():
+    program = "block = bytearray(50 << 20); del block; print(1, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = subprocess.Popen([sys.executable, "-c", program], **pipes)
+    assert child.stdout.readline() == b"1\n"
+    files = MemoryFiles()
+    before = files.read_counters(child.pid)
+    assert files.reset_mark(child.pid)
+    after = files.read_counters(child.pid)
+    files.forget(child.pid)
+    child.communicate(b"\n")
+    # The kernel may lag behind a little in noting it: see `counter_drift_bytes`.
+    assert before.high_water_bytes - before.rss_bytes >= 49 << 20
+    assert after.high_water_bytes - after.rss_bytes < 2**20
+
+
+def test_huge_pages_are_counted_and_a_fault_brings_a_page_at_least():
+    assert read_huge_faults() is None or read_huge_faults() >= 0
+    assert read_anonymous_fault_bytes() % PAGE_BYTES == 0
 
 
 def test_a_child_forked_by_a_thread_is_found_under_its_process():

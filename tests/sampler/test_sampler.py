@@ -1,5 +1,7 @@
+import pytest
+
 from stagebench.sampler.lives import Life
-from stagebench.sampler.procfs import Memory
+from stagebench.sampler.procfs import Counters, Memory
 from stagebench.sampler.sampler import Sampler
 
 MEMORY = Memory(
@@ -10,22 +12,33 @@ MEMORY = Memory(
     shmem_bytes=1,
     uss_bytes=4,
     swap_bytes=0,
+    rss_anon_bytes=6,
 )
+COUNTERS = Counters(rss_bytes=9, rss_anon_bytes=6, high_water_bytes=9, faults=3)
 
 
 class Scene:
-    """A clock that the test moves, a census and memory that it sets, records kept."""
+    """A clock that the test moves, a census and memory that it sets, records kept.
 
-    def __init__(self, interval_ns=10, pss_cost_ns=0, rss_cost_ns=0, budget=1.0):
+    `counters` are the readings to come of a process, of which the last one stays. Each instant
+    has news for the sampler (`news`), or else its sweeps would be held.
+    """
+
+    metric = "pss"
+    counts_faults = True
+
+    def __init__(self, interval_ns=10, walk_cost_ns=0, cost_ns=0, budget=1.0):
         self.now = 1000
         self.cpu = 0
-        self.costs = {"pss": pss_cost_ns, "rss": rss_cost_ns}
+        self.costs = {"walk": walk_cost_ns, "counters": cost_ns}
         self.changes = 0
-        self.alive = {7: Life(pid=7, parent_pid=None, started_ns=0, command="main")}
-        self.rss = {7: [9]}
+        self.news = True
+        self.alive = {}
+        self.counters = {}
         self.gone = set()
-        self.forgotten = []
+        self.forgotten, self.reset = [], []
         self.sweeps, self.samples = [], []
+        self.add(7, parent=None)
         self.sampler = Sampler(
             self,
             interval_ns,
@@ -43,28 +56,33 @@ class Scene:
 
     # … and its files.
     def read_memory(self, pid):
-        self.now += self.costs["pss"]
-        self.cpu += self.costs["pss"]
-        if pid in self.gone:
-            raise ProcessLookupError
+        self._spend("walk", pid)
         return MEMORY
 
-    def read_rss(self, pid):
-        self.now += self.costs["rss"]
-        self.cpu += self.costs["rss"]
-        if pid in self.gone:
-            raise ProcessLookupError
-        values = self.rss.setdefault(pid, [9])
+    def read_counters(self, pid):
+        self._spend("counters", pid)
+        values = self.counters.setdefault(pid, [COUNTERS])
         return values.pop(0) if len(values) > 1 else values[0]
+
+    def reset_mark(self, pid):
+        self.reset.append(pid)
+        return True
 
     def forget(self, pid):
         self.forgotten.append(pid)
 
-    def add(self, pid):
-        self.alive[pid] = Life(pid=pid, parent_pid=7, started_ns=0, command="main")
+    def _spend(self, kind, pid):
+        self.now += self.costs[kind]
+        self.cpu += self.costs[kind]
+        if pid in self.gone:
+            raise ProcessLookupError
+
+    def add(self, pid, parent=7):
+        self.alive[pid] = Life(pid=pid, parent_pid=parent, since_ns=0, started_ns=0, command="main")
 
     def take_at(self, now):
         self.now = now
+        self.changes += self.news
         self.sampler.take()
 
 
@@ -77,7 +95,7 @@ def test_due_times_are_multiples_of_the_interval_however_late_a_sweep_begins():
 
 
 def test_instants_that_a_slow_sweep_missed_are_left_out():
-    scene = Scene(interval_ns=10, pss_cost_ns=25)
+    scene = Scene(interval_ns=10, walk_cost_ns=25)
     scene.take_at(1000)
     assert scene.sampler.due_ns == 1030
     assert scene.sampler.use().sweeps == 1
@@ -97,7 +115,6 @@ def test_every_process_of_a_sweep_is_a_sample_of_it():
 def test_a_vanished_process_is_counted_gives_no_sample_and_tears_its_sweep():
     scene = Scene()
     scene.add(8)
-    scene.rss[8] = [9]
     scene.gone.add(8)
     scene.take_at(1000)
     assert [s.pid for s in scene.samples] == [7]
@@ -108,7 +125,7 @@ def test_a_vanished_process_is_counted_gives_no_sample_and_tears_its_sweep():
 
 def test_a_change_of_rss_during_a_sweep_tears_it():
     scene = Scene()
-    scene.rss[7] = [9, 10]
+    scene.counters[7] = [COUNTERS, COUNTERS._replace(rss_bytes=10), COUNTERS]
     scene.take_at(1000)
     scene.take_at(1010)
     assert [s.torn for s in scene.sweeps] == [1, 0]
@@ -117,15 +134,85 @@ def test_a_change_of_rss_during_a_sweep_tears_it():
 
 def test_a_birth_during_a_sweep_tears_it():
     scene = Scene()
-    updates = iter([0, 1])
+    updates = iter([1, 2])
     scene.update = lambda: setattr(scene, "changes", next(updates))
     scene.take_at(1000)
     assert scene.sweeps[0].torn == 1
 
 
-def test_where_pss_exceeds_the_budget_rss_is_read_and_where_that_does_nothing_is():
-    # A PSS sweep costs 40 and an RSS sweep 2; of every 10 a tenth is 1: 0.75 for PSS, 0.25 for RSS.
-    scene = Scene(interval_ns=10, pss_cost_ns=36, rss_cost_ns=2, budget=0.1)
+def test_a_sweep_is_held_while_no_counter_changes_and_walks_no_page_table():
+    scene = Scene(walk_cost_ns=5)
+    scene.news = False
+    scene.take_at(1000)
+    for now in (1010, 1020):
+        scene.take_at(now)
+    assert [sweep.kind for sweep in scene.sweeps] == ["pss", "held", "held"]
+    assert [sample.sweep for sample in scene.samples] == [0]
+    assert (scene.cpu, scene.sampler.use().held, scene.sampler.use().sweeps) == (5, 2, 3)
+
+
+def test_where_faults_are_not_counted_no_sweep_is_held():
+    scene = Scene()
+    scene.counts_faults = scene.news = False
+    scene.take_at(1000)
+    scene.take_at(1010)
+    assert [sweep.kind for sweep in scene.sweeps] == ["pss", "pss"]
+
+
+@pytest.mark.parametrize(
+    "news", [{"faults": 4}, {"rss_bytes": 10}, {"rss_anon_bytes": 7}, {"high_water_bytes": 10}]
+)
+def test_a_sweep_is_not_held_when_any_counter_changed(news):
+    scene = Scene()
+    scene.news = False
+    scene.take_at(1000)
+    scene.counters[7] = [COUNTERS._replace(**news)]
+    scene.take_at(1010)
+    assert [sweep.kind for sweep in scene.sweeps] == ["pss", "pss"]
+
+
+def test_a_sweep_is_not_held_when_the_census_has_news_or_pages_came_during_the_last():
+    scene = Scene()
+    scene.news = False
+    scene.take_at(1000)
+    scene.changes += 1
+    scene.take_at(1010)
+    assert scene.sweeps[1].kind == "pss"
+    more = COUNTERS._replace(faults=4)
+    scene.counters[7] = [COUNTERS, more, more]
+    scene.changes += 1
+    for now in (1020, 1030):
+        scene.take_at(now)
+    assert [(sweep.kind, sweep.torn) for sweep in scene.sweeps[2:]] == [("pss", 0), ("pss", 0)]
+
+
+def test_a_mark_well_above_the_rss_is_set_back_and_the_higher_of_both_readings_is_kept():
+    scene = Scene()
+    high = COUNTERS._replace(high_water_bytes=9 + 200_000)
+    scene.counters[7] = [high, COUNTERS]
+    scene.take_at(1000)
+    assert scene.reset == [7]
+    assert (scene.samples[0].high_water_bytes, scene.samples[0].mark_reset) == (200_009, 1)
+    assert scene.alive[7].high_water_bytes == 200_009
+    scene.counters[7] = [COUNTERS._replace(high_water_bytes=9 + 100_000)]
+    scene.take_at(1010)
+    assert scene.reset == [7]
+
+
+def test_memory_that_may_be_the_parents_is_not_read():
+    scene = Scene()
+    scene.add(8)
+    scene.alive[8].owns_memory = False
+    scene.take_at(1000)
+    scene.alive[8].owns_memory = True
+    scene.take_at(1010)
+    assert [(sample.sweep, sample.pid) for sample in scene.samples] == [(0, 7), (1, 7), (1, 8)]
+
+
+def test_where_a_walk_exceeds_the_budget_counters_are_read_and_where_they_do_nothing_is():
+    # A walk costs 36 and the counters 2, read once before and once after; of every 10 a tenth is
+    # 1: 0.75 for walks, 0.25 for counters alone.
+    scene = Scene(interval_ns=10, walk_cost_ns=36, cost_ns=2, budget=0.1)
     for instant in range(400):
         if scene.now <= 1000 + 10 * instant:
             scene.take_at(1000 + 10 * instant)
@@ -134,17 +221,16 @@ def test_where_pss_exceeds_the_budget_rss_is_read_and_where_that_does_nothing_is
     assert use.cpu_s <= 0.1 * elapsed + 42e-9
     assert use.cpu_s >= 0.08 * elapsed
     assert 6 <= use.sweeps <= 9
-    assert 40 <= use.rss_sweeps <= 51
+    assert 40 <= use.rss_sweeps + use.sweeps <= 60
     assert use.left_out > 200
-    kinds = {s.kind for s in scene.sweeps}
-    assert kinds == {"pss", "rss"}
-    only_rss = [s for s in scene.samples if s.pss_bytes is None]
-    assert len(only_rss) == use.rss_sweeps
-    assert {s.rss_bytes for s in only_rss} == {9}
+    assert {s.kind for s in scene.sweeps} == {"pss", "rss"}
+    only_counters = [s for s in scene.samples if s.pss_bytes is None]
+    assert len(only_counters) == use.rss_sweeps
+    assert {s.rss_bytes for s in only_counters} == {9}
 
 
 def test_the_first_sweep_is_always_taken():
-    scene = Scene(pss_cost_ns=1000, budget=0.001)
+    scene = Scene(walk_cost_ns=1000, budget=0.001)
     scene.take_at(1000)
     assert scene.sampler.use().sweeps == 1
 

@@ -1,25 +1,37 @@
 import subprocess
 import sys
 
-from stagebench.sampler.procfs import Memory, MemoryFiles
-from stagebench.sampler.sweep import sweep_pss, sweep_rss, walk_tree
+from stagebench.sampler.procfs import Counters, Memory, MemoryFiles
+from stagebench.sampler.sweep import (
+    Reading,
+    Sweep,
+    complete_readings,
+    read_counters_of,
+    walk_tree,
+)
 
 TREE = {1: [2, 3], 2: [4], 4: [5]}
-MEMORY = Memory(9, 8, 5, 2, 1, 4, 0)
+MEMORY = Memory(100, 80, 20, 0, 90, 100, 0, 70)
+COUNTERS = Counters(rss_bytes=100, rss_anon_bytes=70, high_water_bytes=100, faults=5)
 
 
 class Files:
-    """Memory files of processes of which number 4 has ended."""
+    """Memory files of processes: 4 has ended, 6 ends when it is walked, 8 forbids that."""
 
     def read_memory(self, pid):
-        if pid == 4:
+        if pid in {4, 6}:
             raise ProcessLookupError
+        if pid == 8:
+            raise PermissionError
         return MEMORY
 
-    def read_rss(self, pid):
+    def read_counters(self, pid):
         if pid == 4:
             raise FileNotFoundError
-        return 100 + pid
+        return COUNTERS
+
+    def reset_mark(self, pid):
+        raise AssertionError(f"the mark of {pid} stands where the RSS does")
 
 
 def test_a_walk_finds_every_descendant_after_its_parent():
@@ -34,23 +46,45 @@ def test_strangers_and_what_is_below_them_are_left_out():
     assert list(found) == [(3, 1)]
 
 
-def test_a_process_that_ends_during_a_sweep_is_marked_and_the_others_are_read():
-    ticks = iter([100, 200])
-    sweep = sweep_pss([2, 4], Files(), clock=lambda: next(ticks))
-    assert (sweep.kind, sweep.started_ns, sweep.ended_ns) == ("pss", 100, 200)
-    assert [tuple(reading) for reading in sweep.readings] == [
-        (2, 102, MEMORY, 102),
-        (4, None, None, None),
-    ]
+def test_processes_that_end_during_a_sweep_are_absent_and_the_others_are_read():
+    counters = read_counters_of([2, 4, 6], Files())
+    assert counters == {2: COUNTERS, 6: COUNTERS}
+    readings = complete_readings(counters, Files(), walk=True)
+    assert readings == [Reading(2, COUNTERS, MEMORY, COUNTERS, was_reset=False)]
 
 
-def test_a_cheap_sweep_reads_rss_alone():
-    sweep = sweep_rss([2, 4], Files())
-    assert sweep.kind == "rss"
-    assert [tuple(reading) for reading in sweep.readings] == [
-        (2, 102, None, 102),
-        (4, None, None, None),
-    ]
+def test_a_process_that_forbids_its_walk_is_told_by_its_counters():
+    readings = complete_readings({8: COUNTERS}, Files(), walk=True)
+    assert readings == [Reading(8, COUNTERS, None, COUNTERS, was_reset=False)]
+
+
+def test_without_a_walk_the_counters_stand_for_what_comes_after():
+    readings = complete_readings({2: COUNTERS}, Files(), walk=False)
+    assert readings == [Reading(2, COUNTERS, None, COUNTERS, was_reset=False)]
+
+
+def sweep_of(*readings, kind="pss", vanished=0, changed=False):
+    return Sweep(kind, 1, 2, list(readings), vanished, changed)
+
+
+def reading(memory=MEMORY, **after):
+    return Reading(2, COUNTERS, memory, COUNTERS._replace(**after), was_reset=False)
+
+
+def test_a_sweep_is_torn_when_a_process_left_the_census_changed_or_an_rss_did():
+    assert not sweep_of(reading()).is_torn
+    assert sweep_of(reading(), vanished=1).is_torn
+    assert sweep_of(reading(), changed=True).is_torn
+    assert sweep_of(reading(rss_bytes=101)).is_torn
+    assert sweep_of(reading(MEMORY._replace(rss_bytes=99))).is_torn
+
+
+def test_a_sweep_is_still_when_no_page_came_either():
+    assert sweep_of(reading()).is_still
+    assert sweep_of(reading(high_water_bytes=90)).is_still
+    assert not sweep_of(reading(faults=6)).is_still
+    assert not sweep_of(reading(rss_anon_bytes=71)).is_still
+    assert not sweep_of(reading(None), kind="rss").is_still
 
 
 def test_a_sweep_reads_a_real_process():
@@ -59,8 +93,10 @@ def test_a_sweep_reads_a_real_process():
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert child.stdout.readline() == b"1\n"
-    (reading,) = sweep_pss([child.pid], MemoryFiles()).readings
+    files = MemoryFiles()
+    (reading,) = complete_readings(read_counters_of([child.pid], files), files, walk=True)
     child.communicate(b"\n")
     assert reading.memory.anon_bytes >= 50 << 20
     assert reading.memory.rss_bytes >= reading.memory.pss_bytes >= reading.memory.anon_bytes
-    assert reading.before_bytes == reading.after_bytes
+    assert reading.memory.rss_anon_bytes >= reading.memory.anon_bytes
+    assert reading.kept_still

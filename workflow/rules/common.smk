@@ -1,4 +1,5 @@
 # The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
+import json
 import shlex
 import sys
 from pathlib import Path

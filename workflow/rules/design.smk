@@ -4,7 +4,8 @@ rule design:
     log:
         f"{RESULTS}/logs/design.log",
     params:
-        config=lambda wildcards: canonical_json(config),
+        # In the order of the file: that of the factors is a part of the treatments' ids.
+        config=lambda wildcards: json.dumps(config),
     shell:
         "python -m stagebench design --config {params.config:q} --out {output:q}"
         f"{LOGGED}"

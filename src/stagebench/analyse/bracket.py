@@ -1,30 +1,38 @@
-"""The peak of a memory trace, as a bracket. A stand-in: the lower bounds alone, no upper one."""
+"""The peak of a tree's PSS as a bracket: the largest that was seen, and a bound that it kept.
+
+Between two sweeps nobody looked, but the kernel counted. docs/method.md has the proof.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.columns import MEMORY_PARTS
+from stagebench.analyse.bounds import Kernel, Span
+from stagebench.analyse.shares import PARTS, Base, Bounds, bound_parts, larger, share_of
+from stagebench.analyse.states import History, build_histories
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes, Nanoseconds
 
 
 class MemoryTrace(NamedTuple):
-    """What was recorded of the memory of one tree; `sampler` is that of `run.json`."""
+    """The records of memory of one run; `sampler` is that of its run.json."""
 
     sweeps: Sequence[SweepRecord]
     samples: Sequence[MemorySample]
     processes: Sequence[ProcessRecord]
-    transitions: Sequence[Any]
+    transitions: Sequence[TransitionRecord]
     sampler: Mapping[str, Any]
 
 
 class Bracket(NamedTuple):
-    """Between what and what a peak lies, and when the lower bound was seen; None is not known."""
+    """A peak of PSS: the largest seen in an untorn sweep, when that ended, and an upper bound.
+
+    A part is None where it is not known: nothing was seen, or a process ended unbounded.
+    """
 
     lower_bytes: Bytes | None
     lower_ns: Nanoseconds | None
@@ -34,27 +42,113 @@ class Bracket(NamedTuple):
 def find_brackets(
     trace: MemoryTrace, since_ns: Nanoseconds | None = None, until_ns: Nanoseconds | None = None
 ) -> dict[str, Bracket]:
-    """Give the bracket of the peak of main, its descendants and both, between two moments."""
-    main = {each.pid for each in trace.processes if each.role == "main"}
-    of_sweep: dict[int, list[MemorySample]] = {}
+    """Bracket the peaks of main, its children and the whole tree, within a span of time.
+
+    A child that main never had counts 0.
+    """
+    first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
+    lower = _find_lower(trace, first, last)
+    upper = _find_upper(trace, first, last)
+    return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+
+
+def _find_lower(
+    trace: MemoryTrace, first: float, last: float
+) -> dict[str, tuple[Bytes | None, Nanoseconds | None]]:
+    main = trace.processes[0].pid if trace.processes else None
+    untorn = {
+        sweep.sweep: sweep.ended_ns
+        for sweep in trace.sweeps
+        if sweep.kind == "pss" and not sweep.torn and first <= sweep.ended_ns <= last
+    }
+    sums: dict[int, dict[str, Bytes]] = {}
     for sample in trace.samples:
-        of_sweep.setdefault(sample.sweep, []).append(sample)
-    best = dict.fromkeys(MEMORY_PARTS, Bracket(None, None, None))
+        # USS, where PSS is not to be had, is a part of it.
+        told = sample.uss_bytes if sample.pss_bytes is None else sample.pss_bytes
+        if sample.sweep in untorn and told is not None:
+            parts = sums.setdefault(sample.sweep, dict.fromkeys(PARTS, 0))
+            parts["main" if sample.pid == main else "children"] += told
+            parts["tree"] += told
+    found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
+    for part in PARTS if sums else ():
+        sweep = max(sums, key=lambda each: sums[each][part])
+        found[part] = sums[sweep][part], untorn[sweep]
+    return found
+
+
+def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
+    """Take the largest bound of all spans between sweeps."""
+    sampler = trace.sampler
+    if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
+        return dict.fromkeys(PARTS)
+    kernel = Kernel(
+        drift=sampler["counter_drift_bytes"],
+        page=sampler["page_bytes"],
+        anonymous_fault=sampler["anonymous_fault_bytes"],
+    )
+    histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
+    highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
+    base: Base | None = None
+    for opening, span in _list_spans(trace, histories):
+        base = _renew_base(base, opening, histories, span.huge_count - span.huge)
+        if first <= span.ends_ns and span.begins_ns <= last:
+            bounds = _bound_span(histories, span, base, kernel)
+            highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
+    return highest
+
+
+def _bound_span(
+    histories: Sequence[History], span: Span, base: Base | None, kernel: Kernel
+) -> Bounds:
+    if span.is_held and base is not None:
+        return {"main": base.main, "children": base.children, "tree": base.main + base.children}
+    shares = [
+        share_of(place, history, span, base, kernel)
+        for place, history in enumerate(histories)
+        if history.starts_ns <= span.ends_ns and history.kept_ns >= span.begins_ns
+    ]
+    return bound_parts(shares, span, base)
+
+
+def _list_spans(
+    trace: MemoryTrace, histories: Sequence[History]
+) -> Iterator[tuple[SweepRecord | None, Span]]:
+    """Yield the spans between sweeps, each with the sweep whose values it opens with.
+
+    After a held sweep they are those of the PSS sweep that it holds.
+    """
+    opening: SweepRecord | None = None
+    begins = read_ns = histories[0].starts_ns if histories else 0
+    huge = next((s.huge_faults for s in trace.sweeps if s.huge_faults is not None), 0)
     for sweep in trace.sweeps:
-        if sweep.kind != "pss" or sweep.torn or not _within(sweep, since_ns, until_ns):
-            continue
-        for part, size in _totals(of_sweep.get(sweep.sweep, []), main).items():
-            if size > (best[part].lower_bytes or 0):
-                best[part] = Bracket(size, sweep.ended_ns, None)
-    return best
+        held = sweep.kind == "held"
+        given = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
+        huge += given
+        yield opening, Span(begins, read_ns, sweep.ended_ns, given, huge, held)
+        opening, begins = opening if held else sweep, sweep.started_ns
+        read_ns = opening.ended_ns if opening else begins
+    if histories:
+        given = (trace.sampler["huge_faults"] or huge) - huge
+        ends = histories[0].ends_ns
+        yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
 
 
-def _within(sweep: SweepRecord, since_ns: Nanoseconds | None, until_ns: Nanoseconds | None) -> bool:
-    late = since_ns is None or sweep.started_ns >= since_ns
-    return late and (until_ns is None or sweep.ended_ns <= until_ns)
-
-
-def _totals(samples: Sequence[MemorySample], main: set[int]) -> dict[str, Bytes]:
-    tree = sum(sample.pss_bytes or 0 for sample in samples)
-    own = sum(sample.pss_bytes or 0 for sample in samples if sample.pid in main)
-    return {"main": own, "children": tree - own, "tree": tree}
+def _renew_base(
+    base: Base | None, opening: SweepRecord | None, histories: Sequence[History], huge_count: int
+) -> Base | None:
+    """Take the sweep that opens a span as the new base, if its sum is of one moment."""
+    if opening is None or opening.kind != "pss" or opening.torn:
+        return base
+    states = [
+        (h.is_main, h.by_sweep[opening.sweep]) for h in histories if opening.sweep in h.by_sweep
+    ]
+    pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
+    if len(pss) < len(states):
+        return base  # a process forbade its walk
+    return Base(
+        sweep=opening.sweep,
+        started_ns=opening.started_ns,
+        huge_count=huge_count,
+        main=sum(bytes_ for is_main, bytes_ in pss if is_main),
+        children=sum(bytes_ for is_main, bytes_ in pss if not is_main),
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stagebench.analyse.bracket import MemoryTrace, find_brackets
 from stagebench.analyse.traces import span_s
 from stagebench.columns import MEMORY_PARTS
 
@@ -22,14 +23,19 @@ Row = dict[str, Any]
 class SweepTotal:
     """One sweep added up; sums over no child are 0, for none was there.
 
-    `vanished` counts processes that ended while they were read: then the sums lack them.
+    `vanished` counts processes that ended while they were read: then the sums lack them. `read` is
+    the sweep that has the samples: this one, or the one that it holds.
     """
 
     sweep: int
+    read: int
     started_ns: Nanoseconds
     ended_ns: Nanoseconds
     main: Bytes
     children: Bytes
+    main_uss: Bytes
+    main_anon: Bytes
+    main_rss: Bytes
     uss: Bytes
     anon: Bytes
     rss: Bytes
@@ -49,14 +55,24 @@ class SweepTotal:
 
 
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
-    """Add up every sweep for PSS in which the measured process was read, in order."""
+    """Add up every sweep that tells PSS, and in which the measured process was read, in order.
+
+    A held sweep has the sums of the sweep that it holds. Where PSS was not to be had, the run's own
+    metric stands for it.
+    """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
     for sample in trace.samples:
         by_sweep.setdefault(sample.sweep, []).append(sample)
-    sweeps = [sweep for sweep in trace.sweeps if sweep.kind == "pss"]
-    totals = (_total(sweep, by_sweep.get(sweep.sweep, []), roles) for sweep in sweeps)
-    return [total for total in totals if total is not None]
+    metric = f"{trace.run['sampler']['metric']}_bytes"
+    totals: list[SweepTotal] = []
+    for sweep in trace.sweeps:
+        if sweep.kind == "held":
+            totals.append(_hold(totals[-1], sweep))
+        elif sweep.kind == "pss":
+            total = _total(sweep, by_sweep.get(sweep.sweep, []), roles, metric)
+            totals += [total] if total else []
+    return totals
 
 
 def summarise_sweeps(trace: Trace) -> list[Row]:
@@ -72,6 +88,9 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
             "tree_uss_bytes": total.uss,
             "tree_anon_bytes": total.anon,
             "tree_rss_bytes": total.rss,
+            "main_uss_bytes": total.main_uss,
+            "main_anon_bytes": total.main_anon,
+            "main_rss_bytes": total.main_rss,
             "processes": total.processes,
             "vanished": total.vanished,
             "torn": total.torn,
@@ -83,9 +102,7 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 def summarise_memory(trace: Trace) -> Row:
     """Give the memory columns of a run.
 
-    Base is the last sweep between the end of the imports and the workflow's start; trough, peak
-    and step are of the sweeps after it, end is the last of them. Sweeps begun after the process
-    was about to exit see an interpreter that tears itself down: they are left out. Without the
+    Trough, peak and step are of the sweeps of the workflow, end is the last of them. Without the
     workflow's start only the number of sweeps is known.
     """
     totals = total_sweeps(trace)
@@ -97,29 +114,68 @@ def summarise_memory(trace: Trace) -> Row:
         "most_children": max((total.processes - 1 for total in totals), default=None),
         "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
     }
-    exit_ns = trace.events.get("finished", math.inf)
-    after = [t for t in totals if start is not None and t.ended_ns >= start]
-    after = [total for total in after if total.started_ns <= exit_ns]
+    base, after = split_sweeps(trace, totals)
     if start is None or not after:
         return counted
-    ready_ns = trace.events.get("ready", start)
+    parts = [_part(part, base, after, start) for part in MEMORY_PARTS]
+    merged = {name: value for part in parts for name, value in part.items()}
+    return counted | merged | _peak(after) | _bound_peaks(trace, start)
+
+
+def _bound_peaks(trace: Trace, start: Nanoseconds) -> Row:
+    """Give the upper bounds of the peaks over the time of the workflow."""
+    records = MemoryTrace(
+        trace.sweeps, trace.samples, trace.processes, trace.transitions, trace.run["sampler"]
+    )
+    brackets = find_brackets(records, start, trace.events.get("finished"))
+    return {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
+
+
+def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
+    return replace(last, sweep=sweep.sweep, started_ns=sweep.started_ns, ended_ns=sweep.ended_ns)
+
+
+def split_sweeps(
+    trace: Trace, totals: list[SweepTotal]
+) -> tuple[list[SweepTotal], list[SweepTotal]]:
+    """Give the base, one sweep or none, and the sweeps of the workflow.
+
+    Base is the last sweep between the end of the imports and the workflow's start. Sweeps begun
+    after the process was about to exit see an interpreter that tears itself down: they are left
+    out. Without the workflow's start there are neither.
+    """
+    start = trace.events.get("workflow_started")
+    if start is None:
+        return [], []
+    ready_ns, exit_ns = trace.events.get("ready", start), trace.events.get("finished", math.inf)
     before = [total for total in totals if ready_ns <= total.started_ns and total.ended_ns < start]
-    parts = [_part(part, before[-1:], after, start) for part in MEMORY_PARTS]
-    return counted | {name: value for part in parts for name, value in part.items()} | _peak(after)
+    after = [t for t in totals if t.ended_ns >= start and t.started_ns <= exit_ns]
+    return before[-1:], after
+
+
+def highest_sweep(after: list[SweepTotal]) -> SweepTotal | None:
+    """Give the first untorn sweep in which the tree's PSS is at its peak, if any is untorn."""
+    untorn = [total for total in after if not total.torn]
+    return max(untorn, key=lambda total: total.tree, default=None)
 
 
 def _total(
-    sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str]
+    sweep: SweepRecord, samples: list[MemorySample], roles: dict[int, str], metric: str
 ) -> SweepTotal | None:
-    main = _sum(samples, "pss_bytes", {pid for pid, role in roles.items() if role == "main"})
+    pids = {pid for pid, role in roles.items() if role == "main"}
+    main = _sum(samples, metric, pids)
     if not main:
         return None
     return SweepTotal(
         sweep=sweep.sweep,
+        read=sweep.sweep,
         started_ns=sweep.started_ns,
         ended_ns=sweep.ended_ns,
         main=main,
-        children=_sum(samples, "pss_bytes") - main,
+        children=_sum(samples, metric) - main,
+        main_uss=_sum(samples, "uss_bytes", pids),
+        main_anon=_sum(samples, "anon_bytes", pids),
+        main_rss=_sum(samples, "rss_bytes", pids),
         uss=_sum(samples, "uss_bytes"),
         anon=_sum(samples, "anon_bytes"),
         rss=_sum(samples, "rss_bytes"),
@@ -136,7 +192,9 @@ def _sum(samples: list[MemorySample], name: str, pids: set[int] | None = None) -
 
 def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nanoseconds) -> Row:
     values = [total.pss(part) for total in after]
-    peak = max(values)
+    # A torn sweep may add up what never was at one moment.
+    highest = max((t for t in after if not t.torn), key=lambda t: t.pss(part), default=None)
+    peak = highest.pss(part) if highest else None
     base_bytes = base[0].pss(part) if base else None
     steps = [later.pss(part) - earlier.pss(part) for earlier, later in pairwise(base + after)]
     return {
@@ -144,21 +202,22 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nan
         f"{part}_trough_bytes": min(values),
         f"{part}_peak_bytes": peak,
         f"{part}_end_bytes": values[-1],
-        f"{part}_growth_bytes": None if base_bytes is None else peak - base_bytes,
+        f"{part}_growth_bytes": None if base_bytes is None or peak is None else peak - base_bytes,
         # Where there was never a child there is no moment of the children's peak.
-        f"{part}_time_to_peak_s": (
-            span_s(start, after[values.index(peak)].ended_ns) if peak else None
-        ),
+        f"{part}_time_to_peak_s": (span_s(start, highest.ended_ns) if highest and peak else None),
         # 0 says that it never rose; one sweep alone says nothing.
         f"{part}_largest_step_bytes": max(0, *steps) if steps else None,
     }
 
 
 def _peak(after: list[SweepTotal]) -> Row:
-    highest = max(after, key=lambda total: total.tree)
+    highest = highest_sweep(after)
+    if highest is None:
+        return {}
+    untorn = [total for total in after if not total.torn]
     return {
         "at_peak_main_bytes": highest.main,
         "at_peak_children_bytes": highest.children,
-        "tree_uss_peak_bytes": max(total.uss for total in after),
-        "tree_anon_peak_bytes": max(total.anon for total in after),
+        "tree_uss_peak_bytes": max(total.uss for total in untorn),
+        "tree_anon_peak_bytes": max(total.anon for total in untorn),
     }

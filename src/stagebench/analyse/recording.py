@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from stagebench import store
 from stagebench.analyse.bracket import MemoryTrace
 from stagebench.errors import StoreError
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,8 +69,9 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
             sweeps=sweeps,
             samples=samples,
             processes=processes or meet_processes(run, sweeps, samples),
-            transitions=(),
-            sampler=run["sampler"],
+            transitions=_read(folder / store.TRANSITIONS_FILE, TransitionRecord, whole=whole),
+            # Without the records of its end nothing bounds what was not seen.
+            sampler=run["sampler"] if whole else {},
         ),
     )
 
@@ -88,10 +89,13 @@ def meet_processes(
             pid=pid,
             parent_pid=None,
             role="main" if pid == run.get("main") else "other",
+            birth=None,
+            since_ns=moments[0],
             started_ns=moments[0],
             ended_ns=None,
             exit_status=None,
             high_water_bytes=None,
+            max_rss_bytes=None,
             execs=None,
             samples=len(moments),
             command="",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stagebench.analyse.results import result_bytes
 from stagebench.analyse.traces import span_s
 from stagebench.columns import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.store import canonical_json
@@ -43,6 +44,7 @@ def summarise_stages(trace: Trace) -> list[Row]:
     return [
         trace.key
         | _stage_facts(stage)
+        | {"result_bytes": result_bytes(trace.specification, stage)}
         | _outcomes(trace, stage["name"])
         | _stage_times(_served(_of_stage(trace, stage["name"])))
         | _pool_start_up(trace, stage["name"])

@@ -8,7 +8,9 @@ from stagebench.analyse import schedule
 from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
+from stagebench.analyse.roles import summarise_roles
 from stagebench.analyse.stages import (
     count_tasks,
     makespan_s,
@@ -46,6 +48,10 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
         "memory": make_table(
             "memory", (row for trace in traces for row in summarise_sweeps(trace))
         ),
+        "phases": make_table(
+            "phases", (row for trace in traces for row in summarise_phases(trace))
+        ),
+        "roles": make_table("roles", (row for trace in traces for row in summarise_roles(trace))),
         "queue_depth": make_table(
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
         ),
@@ -67,6 +73,7 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
         | _run_times(trace)
         | summarise_memory(trace)
         | _sampler_and_noise(trace)
+        | _cgroup(trace)
         | {name: values[index] for name, values in between.items()}
         for index, trace in enumerate(traces)
     ]
@@ -80,6 +87,7 @@ def _run_facts(trace: Trace) -> Row:
         **planned,
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
+        "preload": ", ".join(trace.specification["process"]["preload"]),
         **{name: trace.run[name] for name in names},
     }
 
@@ -109,6 +117,12 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     return float(whole - own - run["lock_wait_s"])
 
 
+def _cgroup(trace: Trace) -> Row:
+    charged = trace.run["cgroup"]
+    names = ("peak_bytes", "kernel_peak_bytes", "cache_bytes")
+    return {f"cgroup_{name}": charged.get(name) for name in names}
+
+
 def _sampler_and_noise(trace: Trace) -> Row:
     sampler, noise, census = (trace.run[name] for name in ("sampler", "noise", "census"))
     return {
@@ -119,10 +133,12 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "sampler_median_gap_s": sampler["median_gap_s"],
         "sampler_p99_gap_s": sampler["p99_gap_s"],
         "sampler_longest_gap_s": sampler["longest_gap_s"],
+        "sweeps_held": sampler["held"],
         "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
         "census": census["means"],
+        "memory_metric": sampler["metric"],
         "processes_created": census["created"],
         "processes_sampled": census["sampled"],
         "processes_bounded_only": census["bounded_only"],

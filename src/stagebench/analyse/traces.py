@@ -13,6 +13,7 @@ from stagebench.records import (
     ProcessRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 from stagebench.units import to_seconds
@@ -39,6 +40,7 @@ class Trace:
     workers: tuple[WorkerRecord, ...]
     events: dict[str, Nanoseconds]
     processes: tuple[ProcessRecord, ...]
+    transitions: tuple[TransitionRecord, ...]
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
 
@@ -108,6 +110,9 @@ def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Tra
         workers=_read(folder, store.WORKERS_FILE, WorkerRecord, ended_early=ended_early),
         events={event.event: event.time_ns for event in events},
         processes=_read(folder, store.PROCESSES_FILE, ProcessRecord, ended_early=ended_early),
+        transitions=_read(
+            folder, store.TRANSITIONS_FILE, TransitionRecord, ended_early=ended_early
+        ),
         sweeps=_read(folder, store.SWEEPS_FILE, SweepRecord, ended_early=ended_early),
         samples=_read(folder, store.SAMPLES_FILE, MemorySample, ended_early=ended_early),
     )

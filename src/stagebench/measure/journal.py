@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench import store
 from stagebench.measure.watch import describe_census
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Journal:
     """The files of one trace.
 
-    Sweeps and samples are written as they are made, until that fails once: a full disk is not the
-    command's affair. A sweep is written after its samples, so that one whose line is whole is
-    whole. `failure` says which file could not be written, and why. The tree's PSS in the latest
-    sweep, and the highest in one that was not torn, are for showing meanwhile.
+    Sweeps, samples and transitions are written as they are made, until that fails once: a full disk
+    is not the command's affair. A sweep is written after its samples, so that one whose line is
+    whole is whole. `failure` says which file could not be written, and why. The tree's PSS in the
+    latest sweep, and the highest in one that was not torn, are for showing meanwhile.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
@@ -32,6 +32,7 @@ class Journal:
         self.run = dict(run)
         self._sweeps = store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord)
         self._samples = store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample)
+        self._transitions = store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord)
         self._sum: Bytes = 0
         self.failure: str | None = None
         self.began_ns: int | None = None
@@ -59,6 +60,10 @@ class Journal:
         self._sum = 0
         self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep))
 
+    def write_transition(self, transition: TransitionRecord) -> None:
+        """Record a birth, an exec or an exit."""
+        self._attempt(store.TRANSITIONS_FILE, lambda: self._transitions.write(transition))
+
     def finish(self, traced: Traced) -> None:
         """Write what is known when the command has ended."""
         self._write_processes(traced.processes)
@@ -80,7 +85,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the files; what could not be written before cannot be written now."""
-        for writer in (self._samples, self._sweeps):
+        for writer in (self._samples, self._sweeps, self._transitions):
             with contextlib.suppress(OSError):
                 writer.close()
 

@@ -84,10 +84,12 @@ def format_line(
 
 
 def format_elapsed(elapsed_s: Seconds) -> str:
-    """Give a running time as a clock would: 0:07, 12:34, 1:00:00."""
+    """Give a running time: 7.9 s, and from a minute on as a clock would, 12:34 or 1:00:00."""
     minutes, seconds = divmod(int(elapsed_s), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes}:{seconds:02d}" if minutes else f"{elapsed_s:.1f} s"
 
 
 def _size(size: Bytes | None) -> str:

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.measure import process
+from stagebench.measure.cgroup import control_group
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
 from stagebench.measure.watch import describe_census, sample_until_exit
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TaskRecord
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TaskRecord,
+    TransitionRecord,
+)
 from stagebench.sampler.census import open_census
 from stagebench.sampler.lives import record_lives
 from stagebench.sampler.sampler import Sampler
@@ -59,6 +66,7 @@ class Exit(NamedTuple):
     survivors: int
     cpu_user_s: float
     cpu_system_s: float
+    cgroup: dict[str, Any]
 
 
 def measure_run(request: RunRequest, target: Path) -> str:
@@ -120,36 +128,68 @@ def supervise(
     request: RunRequest, folder: Path, strangers: frozenset[int]
 ) -> tuple[Exit, Sampler, Census]:
     """Start the measured process, sample its tree until it exits, and end what it leaves."""
-    signals = process.ChildSignals()
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = start_measured(request, folder)
-    means = request.specification["sampler"]["census"]
-    census = open_census(means, started.pid, os.getpid(), strangers, exit_kill=True)
-    try:
-        exec_ns = time.monotonic_ns()
-        started.release(census)
-        deadline_ns = exec_ns + to_nanoseconds(request.time_limit_s)
-        with (
-            store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
-            store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
-        ):
+    with (
+        control_group() as group,
+        store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
+        store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
+        store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
+    ):
+        signals = process.ChildSignals()
+        started = start_measured(request, folder)
+        group.add(started.pid)
+        means = request.specification["sampler"]["census"]
+        census = open_census(
+            means,
+            started.pid,
+            os.getpid(),
+            strangers,
+            exit_kill=True,
+            write_transition=transitions.write,
+        )
+        try:
             sampler = open_sampler(request, census, sweeps, samples)
-            timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
-        survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
-    finally:
-        process.kill_tree(census)
+            watched = watch_run(request.time_limit_s, started, census, signals, sampler)
+        finally:
+            process.kill_tree(census)
+        charged = group.read()
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     main = census.lives[0]
     exit_ = Exit(
-        exec_ns=exec_ns,
+        exec_ns=watched.exec_ns,
         exited_ns=main.ended_ns or time.monotonic_ns(),
         exit_code=main.exit_status if main.exit_status is not None else -1,
-        timed_out=timed_out,
-        survivors=survivors,
+        timed_out=watched.timed_out,
+        survivors=watched.survivors,
         cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
         cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+        cgroup=charged._asdict() if charged else {"reason": group.reason},
     )
     return exit_, sampler, census
+
+
+class Watched(NamedTuple):
+    """What was seen of a measured process to its end, and of how many others it left."""
+
+    exec_ns: int
+    timed_out: bool
+    survivors: int
+
+
+def watch_run(
+    time_limit_s: Seconds,
+    started: process.Started,
+    census: Census,
+    signals: process.ChildSignals,
+    sampler: Sampler,
+) -> Watched:
+    """Let the measured process go, and sample its tree until it exits or its time is over."""
+    exec_ns = time.monotonic_ns()
+    started.release(census)
+    deadline_ns = exec_ns + to_nanoseconds(time_limit_s)
+    timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
+    survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
+    return Watched(exec_ns, timed_out, survivors)
 
 
 def start_measured(request: RunRequest, folder: Path) -> process.Started:

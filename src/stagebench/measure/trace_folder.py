@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+WRITTEN_FIRST = (
+    store.RUN_FILE,
+    store.SWEEPS_FILE,
+    store.SAMPLES_FILE,
+    store.TRANSITIONS_FILE,
+)
+"""What is in a folder before the command begins."""
+
+
 class TraceFolder(NamedTuple):
     """A folder for one trace; `made` says whether it is this program's to remove."""
 
@@ -21,7 +30,7 @@ class TraceFolder(NamedTuple):
 
     def discard(self) -> None:
         """Remove what the start of a trace wrote, when there was nothing to trace."""
-        for name in (store.RUN_FILE, store.SWEEPS_FILE, store.SAMPLES_FILE):
+        for name in WRITTEN_FIRST:
             (self.path / name).unlink(missing_ok=True)
         if self.made:
             self.path.rmdir()

@@ -103,6 +103,7 @@ class Tracer(threading.Thread):
         )
         sample_until_exit(started.pid, sampler, census, self._signals)
         self._let_leave(census)
+        sampler.take_last()
         main = census.lives[0]
         return Traced(
             failure=failure,
@@ -122,6 +123,7 @@ class Tracer(threading.Thread):
             os.getpid(),
             self._strangers,
             exit_kill=False,
+            write_transition=self._journal.write_transition,
             observe=self.deliveries.observe,
         )
         if census.means == "poll":

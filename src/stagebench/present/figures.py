@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stagebench.errors import StoreError
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
+from stagebench.present.main_figure import choose_pools, plot_main
 from stagebench.present.memory_figures import plot_memory, plot_peaks
 from stagebench.present.overview_figures import plot_efficiency, plot_makespan
 from stagebench.present.style import figure_style, save_figure
@@ -24,6 +25,9 @@ OVERVIEWS = {
 }
 """File name without ending → figure of a whole experiment."""
 
+MAIN_FIGURE = "main"
+"""File name without ending of the figure of experiments that fork workers from main alone."""
+
 
 def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
     """Draw the figures of `experiment` into the folder `out`, replacing it.
@@ -40,5 +44,7 @@ def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
 def _draw(experiment: Experiment, folder: Path) -> None:
     for name, plot in OVERVIEWS.items():
         save_figure(plot(experiment), folder / f"{name}.png")
+    if choose_pools(experiment):
+        save_figure(plot_main(experiment), folder / f"{MAIN_FIGURE}.png")
     for treatment in experiment.treatments:
         save_figure(plot_tasks(experiment, treatment), folder / f"tasks-{treatment}.png")

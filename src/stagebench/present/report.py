@@ -11,8 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from stagebench.present import findings, report_checks, report_published, report_tables
+from stagebench.present import (
+    findings,
+    report_census,
+    report_checks,
+    report_published,
+    report_tables,
+)
 from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.explanations import explain_experiments
 from stagebench.present.figures import OVERVIEWS
 from stagebench.present.markdown import count_noun, format_table
 from stagebench.store import read_json, write_text
@@ -89,6 +96,7 @@ def _report_values(
         "packages": _packages(tables["environment"]),
         "findings": findings.study_findings(runs),
         "experiments": [_experiment_values(one, figures) for one in experiments],
+        "explained": explain_experiments(experiments, tables["environment"], figures),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
         "checks": _check_values(runs, tables["tasks"]),
@@ -109,6 +117,8 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "table": report_tables.treatments_table(experiment),
         "stages": report_tables.stages_table(experiment),
         "memory": report_tables.memory_table(experiment),
+        "census": report_census.census_table(experiment),
+        "is_polled": report_census.is_polled(experiment),
         "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
         "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
     }
@@ -126,6 +136,8 @@ def _check_values(runs: pd.DataFrame, tasks: pd.DataFrame) -> dict[str, Any]:
         "overhead": report_checks.overhead_table(runs),
         "sampler": report_checks.sampler_table(runs),
         "vanished": report_checks.vanished_text(runs),
+        "metric": report_checks.metric_text(runs),
+        "cgroup": report_checks.cgroup_text(runs),
     }
 
 

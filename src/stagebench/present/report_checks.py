@@ -36,8 +36,9 @@ _SAMPLER = {
     "99th percentile of gaps s": "sampler_p99_gap_s",
     "longest gap s": "sampler_longest_gap_s",
     "sweeps of PSS": "sweeps",
+    "of them held": "sweeps_held",
     "of them torn": "sweeps_torn",
-    "sweeps of RSS between them": "rss_sweeps",
+    "sweeps of counters between them": "rss_sweeps",
     "sweeps left out for the budget": "sweeps_left_out",
     "CPU budget, share of a core": "sampler_cpu_budget",
     "CPU time of sampler and census s": "sampler_cpu_s",
@@ -131,6 +132,38 @@ def overhead_table(runs: pd.DataFrame) -> str:
 def sampler_table(runs: pd.DataFrame) -> str:
     """Give median and maximum of the sampler's numbers, per experiment."""
     return _extremes_table(runs, _SAMPLER)
+
+
+def metric_text(runs: pd.DataFrame) -> str:
+    """Say by which metric memory was read where it was not PSS; an empty text where it was."""
+    others = sorted(set(runs["memory_metric"]) - {"pss", ""})
+    if not others:
+        return ""
+    known = {"uss": "USS (what is a process's own)", "rss": "RSS (shared pages in every process)"}
+    told = " and ".join(known[metric] for metric in others)
+    return f"**PSS was not to be had in some runs: where this report says PSS, theirs is {told}.**"
+
+
+def cgroup_text(runs: pd.DataFrame) -> str:
+    """Compare the peaks that control groups were charged with, with the anonymous part of ours."""
+    columns = ["cgroup_peak_bytes", "cgroup_cache_bytes", "tree_anon_peak_bytes"]
+    known = runs[columns].dropna().astype("float64")
+    if known.empty:
+        return "No control group could be made around the runs: the kernel gives no cross-check."
+    peak, cache, anonymous = (known[column] for column in columns)
+    below = int((peak < anonymous).sum())
+    ratio = format_number(_median((peak - cache) / anonymous))
+    of = count_noun(len(known), "run")
+    if below:
+        return (
+            f"**In {below} of {of} a control group was charged with less than the anonymous memory"
+            " that we say was there: one of the two is wrong.**"
+        )
+    return (
+        f"In all of {of} a control group was charged with at least the anonymous memory that we say"
+        f" was there. Less its page cache, its peak was {ratio} times that in the median: the rest"
+        " is kernel memory, and what no sweep saw."
+    )
 
 
 def vanished_text(runs: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from stagebench.columns import RUN_QUANTITIES
 from stagebench.present.markdown import (
     MISSING,
     format_number,
@@ -24,6 +25,8 @@ _MEMORY_COLUMNS = {
     "tree base": "tree_base_bytes",
     "tree peak": "tree_peak_bytes",
     "above base": "tree_growth_bytes",
+    "main peak": "main_peak_bytes",
+    "children peak": "children_peak_bytes",
     "main at it": "at_peak_main_bytes",
     "children at it": "at_peak_children_bytes",
     "main trough": "main_trough_bytes",
@@ -136,10 +139,7 @@ def memory_table(experiment: Experiment) -> str:
     rows = [
         [
             treatment,
-            *(
-                format_number(experiment.summary(treatment, name)["median"], scale=PER_MIB)
-                for name in _MEMORY_COLUMNS.values()
-            ),
+            *(_memory_cell(experiment, treatment, name) for name in _MEMORY_COLUMNS.values()),
             *(
                 format_number(experiment.summary(treatment, name)["median"])
                 for name in ("tree_time_to_peak_s", "most_children", "sweeps")
@@ -176,6 +176,16 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
             for part in ("main", "children", "tree")
         ),
     ]
+
+
+def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
+    """Give a median in MiB; of a peak with a known upper bound, both: "159 – 171"."""
+    cell = format_number(experiment.summary(treatment, quantity)["median"], scale=PER_MIB)
+    upper = quantity.replace("_peak_bytes", "_peak_upper_bytes")
+    if upper == quantity or upper not in RUN_QUANTITIES:
+        return cell
+    bound = experiment.summary(treatment, upper)["median"]
+    return cell if math.isnan(bound) else f"{cell} – {format_number(bound, scale=PER_MIB)}"
 
 
 def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str]:

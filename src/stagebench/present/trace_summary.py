@@ -36,6 +36,8 @@ def _list_items(summary: Mapping[str, Any], place: str | None) -> Iterator[tuple
     if summary["status"] == "truncated":
         yield "NOT WHOLE", [_describe_loss(summary)]
     peaks = {part: format_peak(peak) for part, peak in summary["peak"].items()}
+    if summary["processes"]["created"] == 1 and summary["processes"]["means"] == "ptrace":
+        peaks["children"] = "there were none"
     yield "peak PSS", _align(peaks)
     yield "processes", [describe_processes(summary["processes"]), *_list_roles(summary["roles"])]
     if summary["stayed"]:

@@ -11,30 +11,34 @@ from stagebench.sampler.ptrace_census import PtraceCensus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stagebench.records import TransitionRecord
     from stagebench.sampler.lives import Census
     from stagebench.sampler.ptrace import Report
 
 MEANS = ("auto", "ptrace", "poll")
 
 
-def open_census(  # noqa: PLR0913 - what both means need
+def open_census(  # noqa: PLR0913 - the tree, the means, and where it goes
     means: str,
     main: int,
     supervisor: int,
     strangers: frozenset[int],
     *,
     exit_kill: bool,
+    write_transition: Callable[[TransitionRecord], None],
     observe: Callable[[Report], None] | None = None,
 ) -> Census:
     """Take up the census of the tree that begins with `main`, a child of `supervisor`.
 
     `auto` falls back to polling where ptrace is refused; `ptrace` raises MeasureError there.
-    `observe` is shown every stop of a process that ptrace tells of.
+    Polling has no transition to write, and no stop to show to `observe`.
     """
     if means == "poll":
         return PollCensus(supervisor, strangers)
     try:
-        return PtraceCensus(main, exit_kill=exit_kill, observe=observe)
+        return PtraceCensus(
+            main, exit_kill=exit_kill, write_transition=write_transition, observe=observe
+        )
     except PermissionError as error:
         if means == "auto":
             return PollCensus(supervisor, strangers)

@@ -14,17 +14,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Life:
-    """What is known so far of one process; the moments are those at which it became known."""
+    """What is known so far of one process; the moments are those at which it became known.
+
+    While `owns_memory` is not known to be so, its memory may be its parent's (a child by vfork
+    before its exec), and must not be counted twice.
+    """
 
     pid: int
     parent_pid: int | None
+    since_ns: int
     started_ns: int
     command: str
+    birth: str | None = None
+    owns_memory: bool = True
+    max_rss_bytes: int | None = None
     execs: int | None = None
     high_water_bytes: int | None = None
     ended_ns: int | None = None
     exit_status: int | None = None
     samples: int = 0
+
+    def note_mark(self, high_water_bytes: int) -> None:
+        """Take a reading of the high-water mark, which is set back between readings."""
+        self.high_water_bytes = max(high_water_bytes, self.high_water_bytes or 0)
 
 
 class Census(Protocol):
@@ -67,10 +79,15 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
                 parent_role=parent.role if parent else "other",
                 parent_command=parent.command if parent else "",
             ),
+            birth=life.birth,
+            since_ns=life.since_ns,
             started_ns=life.started_ns,
             ended_ns=life.ended_ns,
             exit_status=life.exit_status,
-            high_water_bytes=life.high_water_bytes,
+            high_water_bytes=None
+            if life.birth == "vfork" and not life.execs
+            else life.high_water_bytes,
+            max_rss_bytes=life.max_rss_bytes,
             execs=life.execs,
             samples=life.samples,
             command=life.command,

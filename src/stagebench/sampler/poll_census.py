@@ -42,6 +42,7 @@ class PollCensus:
         self.lives: list[Life] = []
         self.alive: dict[int, Life] = {}
         self.changes = 0
+        self._updated_ns = clock()
 
     def update(self) -> None:
         """List the tree again, and note who came and who went; collect who ended."""
@@ -53,6 +54,7 @@ class PollCensus:
             self.changes += 1
         for pid, parent in found.items():
             self._see(pid, parent, now_ns)
+        self._updated_ns = now_ns
 
     def _reap(self) -> None:
         """Collect the supervisor's own children that have ended, orphans that it adopted too."""
@@ -64,7 +66,13 @@ class PollCensus:
     def _see(self, pid: int, parent: int, now_ns: int) -> None:
         life = self.alive.get(pid)
         if life is None:
-            life = Life(pid=pid, parent_pid=parent, started_ns=now_ns, command="")
+            life = Life(
+                pid=pid,
+                parent_pid=parent,
+                since_ns=self._updated_ns,
+                started_ns=now_ns,
+                command="",
+            )
             self.lives.append(life)
             self.alive[pid] = life
             self.changes += 1

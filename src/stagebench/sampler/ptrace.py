@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
     thread: int
     status: int
-    maxrss_bytes: int
+    max_rss_bytes: int
 
     @property
     def ended(self) -> bool:

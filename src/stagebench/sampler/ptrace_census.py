@@ -11,12 +11,15 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from stagebench.records import TransitionRecord
 from stagebench.sampler import ptrace
 from stagebench.sampler.lives import Life
-from stagebench.sampler.procfs import Vanished, read_command, read_status
+from stagebench.sampler.procfs import Vanished, read_command, read_counters, read_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from stagebench.sampler.procfs import Counters
 
 OPTIONS = (
     ptrace.OPTION_FORK
@@ -26,12 +29,19 @@ OPTIONS = (
     | ptrace.OPTION_EXIT
 )
 
+BIRTHS = {
+    ptrace.EVENT_FORK: "fork",
+    ptrace.EVENT_VFORK: "vfork",
+    ptrace.EVENT_CLONE: "clone",
+}
+
 
 class PtraceCensus:
     """Follows a tree from the seizing of its first process on.
 
     `update` is called, by the thread that made this, whenever SIGCHLD has arrived. `changes` counts
-    births, execs and ends: a sweep over which it differs is torn. `observe` is shown every stop.
+    births, execs and ends: a sweep over which it differs is torn. `write_transition` is given every
+    process's counters at those moments; `observe` is shown every stop.
     """
 
     means = "ptrace"
@@ -41,22 +51,31 @@ class PtraceCensus:
         main: int,
         *,
         exit_kill: bool,
+        write_transition: Callable[[TransitionRecord], None],
         observe: Callable[[ptrace.Report], None] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._clock = clock
+        self._write_transition = write_transition
         self._observe = observe
+        self._updated_ns = clock()
         self.lives: list[Life] = []
         self.alive: dict[int, Life] = {}
         self.changes = 0
         self._process_of: dict[int, int] = {}
-        self._parents: dict[int, int] = {}
+        self._births: dict[int, tuple[int, str]] = {}
         self._ended: dict[int, Life] = {}
         ptrace.seize(main, OPTIONS | (ptrace.OPTION_EXITKILL if exit_kill else 0))
         self._process(main)
+        self.lives[0].owns_memory = True
 
     def update(self) -> None:
         """Take all reports that wait."""
+        began_ns = self._clock()
+        self._take_reports()
+        self._updated_ns = began_ns
+
+    def _take_reports(self) -> None:
         try:
             while (report := ptrace.wait_report()) is not None:
                 if report.ended:
@@ -72,8 +91,9 @@ class PtraceCensus:
     def _note(self, report: ptrace.Report) -> None:
         try:
             process = self._process(report.thread)
-            if report.event in ptrace.BIRTHS:
-                self._birth(process, ptrace.event_message(report.thread))
+            if report.event in BIRTHS:
+                child = ptrace.event_message(report.thread)
+                self._birth(child, process, BIRTHS[report.event])
             elif report.event == ptrace.EVENT_EXEC:
                 self._exec(process, former=ptrace.event_message(report.thread))
             elif report.event == ptrace.EVENT_EXIT:
@@ -85,30 +105,37 @@ class PtraceCensus:
         """Tell the process of a thread that is stopped, and meet it if it is new."""
         process = self._process_of.get(thread)
         if process is None:
-            process = self._process_of[thread] = read_status(thread).process
+            process = self._process_of[thread] = read_process(thread)
         if process not in self.alive:
             self._meet(process)
         return process
 
     def _meet(self, pid: int) -> None:
+        parent, birth = self._births.pop(pid, (None, None))
         life = Life(
             pid=pid,
             execs=0,
-            parent_pid=self._parents.pop(pid, None),
+            parent_pid=parent,
+            birth=birth,
+            owns_memory=_owns_memory(birth),
+            since_ns=self._updated_ns,
             started_ns=self._clock(),
             command=read_command(pid),
         )
         self.lives.append(life)
         self.alive[pid] = life
         self.changes += 1
+        self._transition("birth", life, read_counters(pid))
 
-    def _birth(self, parent: int, child: int) -> None:
+    def _birth(self, child: int, parent: int, birth: str) -> None:
         """Note who made a thread or process, which may have been met before, or even ended."""
         life = self.alive.get(child) or self._ended.pop(child, None)
         if life is None:
-            self._parents[child] = parent
+            self._births[child] = parent, birth
         elif life.parent_pid is None:
-            life.parent_pid = parent
+            life.parent_pid, life.birth = parent, birth
+            life.owns_memory = life.owns_memory or _owns_memory(birth)
+            self.changes += 1
 
     def _exec(self, pid: int, former: int) -> None:
         """Note a new program; a thread other than the first takes the first one's number."""
@@ -116,24 +143,39 @@ class PtraceCensus:
             self._process_of.pop(former, None)
         life = self.alive[pid]
         life.execs = (life.execs or 0) + 1
+        life.owns_memory = True
+        life.high_water_bytes = None
         life.command = read_command(pid)
         self.changes += 1
+        self._transition("exec", life, read_counters(pid))
 
     def _exit(self, process: int, thread: int) -> None:
-        """Read the high-water mark while the memory is still there: this thread may be the last."""
-        life = self.alive[process]
-        mark = read_status(thread).high_water_bytes
-        if mark is not None:
-            life.high_water_bytes = max(mark, life.high_water_bytes or 0)
+        """Read the counters while the memory is still there: this thread may be the last."""
+        self._transition("exit", self.alive[process], read_counters(thread))
+
+    def _transition(self, kind: str, life: Life, counters: Counters | None) -> None:
+        if counters is None:
+            return
+        life.note_mark(counters.high_water_bytes)
+        record = TransitionRecord(
+            pid=life.pid, kind=kind, time_ns=self._clock(), **counters._asdict()
+        )
+        self._write_transition(record)
 
     def _end(self, report: ptrace.Report) -> None:
         self._process_of.pop(report.thread, None)
-        self._parents.pop(report.thread, None)
+        self._births.pop(report.thread, None)
         life = self.alive.pop(report.thread, None)
         if life is None:
             return  # a thread, not a process
         life.ended_ns = self._clock()
         life.exit_status = os.waitstatus_to_exitcode(report.status)
+        life.max_rss_bytes = report.max_rss_bytes
         if life.parent_pid is None:
             self._ended[report.thread] = life
         self.changes += 1
+
+
+def _owns_memory(birth: str | None) -> bool:
+    """Tell whether a process born so has memory of its own; unknown until its birth is told."""
+    return birth in {"fork", "clone"}

@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from stagebench.records import MemorySample, SweepRecord
-from stagebench.sampler.procfs import MemoryFiles
-from stagebench.sampler.sweep import sweep_pss, sweep_rss
+from stagebench.records import SweepRecord
+from stagebench.sampler.portable import open_files
+from stagebench.sampler.procfs import (
+    PAGE_BYTES,
+    read_anonymous_fault_bytes,
+    read_huge_faults,
+)
+from stagebench.sampler.sweep import (
+    Sweep,
+    complete_readings,
+    read_counters_of,
+    record_sample,
+    record_sweep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stagebench.sampler.lives import Census
-    from stagebench.sampler.sweep import Reading, Sweep
+    from stagebench.records import MemorySample
+    from stagebench.sampler.lives import Census, Life
+    from stagebench.sampler.procfs import Counters
+    from stagebench.sampler.sweep import Files
 
-PSS_SHARE = 0.75
-"""Part of the budget for PSS sweeps and the census; the rest is for sweeps of RSS between them."""
+WALK_SHARE = 0.75
+"""Part of the budget for walks of page tables and the census; the rest is for counters alone."""
+
+
+class Still(NamedTuple):
+    """A tree in which no page came or went while its PSS was read: its counters, the census's."""
+
+    counters: dict[int, Counters]
+    changes: int
 
 
 class SamplerUse(NamedTuple):
-    """What the sampler achieved, and what it took; gaps are between starts of PSS sweeps."""
+    """What the sampler achieved, and what it took.
 
+    `metric` is what `portable.METRICS` calls it: PSS, or the best that was to be had. `sweeps`
+    counts those that tell PSS, of which some were held; gaps are between their starts.
+    `counter_drift_bytes` and `page_bytes` are what a bracket of the peak needs to know.
+    """
+
+    metric: str
+    counts_faults: bool
     interval_s: float
     cpu_budget: float
     sweeps: int
+    held: int
     rss_sweeps: int
     left_out: int
     torn: int
@@ -35,14 +64,20 @@ class SamplerUse(NamedTuple):
     median_gap_s: float | None
     p99_gap_s: float | None
     longest_gap_s: float | None
+    counter_drift_bytes: int
+    page_bytes: int
+    anonymous_fault_bytes: int
+    huge_faults: int | None
 
 
 class Sampler:
-    """Sweeps at start + k × interval: for PSS where the budget has room, or RSS, or not at all.
+    """Sweeps at start + k × interval, as far as the budget goes.
 
-    The budget is a share of one core, and the census is paid from it, too. A PSS sweep walks the
-    page tables of all processes, which costs the more the more memory they have, and holds their
-    memory maps meanwhile. An instant that was missed is not made up for.
+    The budget is a share of one core, and the census is paid from it, too. Each sweep reads the
+    counters of all processes. Where none has changed since the last PSS sweep, its values hold.
+    Where one has, and the budget has room, the page tables of all are walked, which costs the more
+    the more memory they have, and holds their memory maps meanwhile. An instant that was missed is
+    not made up for.
     """
 
     def __init__(  # noqa: PLR0913 - the loop's surroundings are arguments, so that tests replace them
@@ -53,7 +88,7 @@ class Sampler:
         *,
         write_sweep: Callable[[SweepRecord], None],
         write_sample: Callable[[MemorySample], None],
-        files: MemoryFiles | None = None,
+        files: Files | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
     ) -> None:
@@ -62,44 +97,58 @@ class Sampler:
         self._cpu_budget = cpu_budget
         self._write_sweep = write_sweep
         self._write_sample = write_sample
-        self._files = files or MemoryFiles()
+        self._files = files or open_files()
         self._clock = clock
         self._cpu_clock = cpu_clock
-        self._cpu_ns = {"pss": 0, "rss": 0, "census": 0}
+        self._cpu_ns = {"walk": 0, "counters": 0, "census": 0}
+        self._booked_ns = cpu_clock()
+        self._still: Still | None = None
         self._pss_starts_ns: list[int] = []
-        self._counts = {"sweeps": 0, "left_out": 0, "torn": 0, "vanished": 0}
+        self._counts = dict.fromkeys(("pss", "held", "rss", "left_out", "torn", "vanished"), 0)
         self._known: dict[int, int | None] = {}
         self._origin_ns = self.due_ns = clock()
 
     def update(self) -> None:
         """Let the census take in what has happened."""
-        cpu_started_ns = self._cpu_clock()
+        self._booked_ns = self._cpu_clock()
         self._census.update()
         for pid in self._known.keys() - self._census.alive.keys():
             self._files.forget(pid)
             del self._known[pid]
-        self._cpu_ns["census"] += self._cpu_clock() - cpu_started_ns
+        self._book("census")
 
     def take(self) -> None:
         """Sweep for what the budget has room for, and set the next due time."""
-        kind = self._affordable()
-        if kind is None:
-            self._counts["left_out"] += 1
+        self._booked_ns = self._cpu_clock()
+        allowed_ns = self._cpu_budget * (self._clock() - self._origin_ns)
+        walk = self._spent("walk", "census") <= WALK_SHARE * allowed_ns
+        if (
+            self._spent("counters") <= (1 - WALK_SHARE) * allowed_ns
+            or self._spent("walk", "census", "counters") <= WALK_SHARE * allowed_ns
+        ):
+            self._sweep(walk=walk)
         else:
-            cpu_started_ns = self._cpu_clock()
-            self._sweep(kind)
-            self._cpu_ns[kind] += self._cpu_clock() - cpu_started_ns
+            self._counts["left_out"] += 1
         missed = max(0, self._clock() - self.due_ns) // self._interval_ns
         self.due_ns += (missed + 1) * self._interval_ns
+
+    def take_last(self) -> None:
+        """Read the counters of all that live, whatever the budget: they bound what came before."""
+        self._booked_ns = self._cpu_clock()
+        if self._census.alive:
+            self._sweep(walk=False)
 
     def use(self) -> SamplerUse:
         """Return the rate achieved and the sampler's own cost."""
         gaps = sorted(late - early for early, late in itertools.pairwise(self._pss_starts_ns))
         return SamplerUse(
+            metric=self._files.metric,
+            counts_faults=self._files.counts_faults,
             interval_s=self._interval_ns / 1e9,
             cpu_budget=self._cpu_budget,
             sweeps=len(self._pss_starts_ns),
-            rss_sweeps=self._counts["sweeps"] - len(self._pss_starts_ns),
+            held=self._counts["held"],
+            rss_sweeps=self._counts["rss"],
             left_out=self._counts["left_out"],
             torn=self._counts["torn"],
             vanished=self._counts["vanished"],
@@ -108,26 +157,80 @@ class Sampler:
             median_gap_s=_quantile_s(gaps, 0.5),
             p99_gap_s=_quantile_s(gaps, 0.99),
             longest_gap_s=_quantile_s(gaps, 1),
+            counter_drift_bytes=counter_drift_bytes(os.cpu_count() or 1),
+            page_bytes=PAGE_BYTES,
+            anonymous_fault_bytes=read_anonymous_fault_bytes(),
+            huge_faults=read_huge_faults(),
         )
 
-    def _affordable(self) -> str | None:
-        allowed_ns = self._cpu_budget * (self._clock() - self._origin_ns)
-        if self._cpu_ns["pss"] + self._cpu_ns["census"] <= PSS_SHARE * allowed_ns:
-            return "pss"
-        return "rss" if self._cpu_ns["rss"] <= (1 - PSS_SHARE) * allowed_ns else None
+    def _spent(self, *kinds: str) -> int:
+        return sum(self._cpu_ns[kind] for kind in kinds)
 
-    def _sweep(self, kind: str) -> None:
+    def _book(self, kind: str) -> None:
+        """Book the CPU time since the last booking."""
+        now_ns = self._cpu_clock()
+        self._cpu_ns[kind] += now_ns - self._booked_ns
+        self._booked_ns = now_ns
+
+    def _sweep(self, *, walk: bool) -> None:
         self._census.update()
-        changes = self._census.changes
-        lives = dict(self._census.alive)
+        lives = {pid: life for pid, life in self._census.alive.items() if life.owns_memory}
         for pid, life in lives.items():
             self._forget_old_program(pid, life.execs)
-        sweep = (sweep_pss if kind == "pss" else sweep_rss)(lives, self._files, self._clock)
+        changes, started_ns = self._census.changes, self._clock()
+        self._book("census")
+        counters = read_counters_of(lives, self._files)
+        self._book("counters")
+        if self._still == Still(counters, changes):
+            self._hold(started_ns, len(lives))
+            return
+        readings = complete_readings(counters, self._files, walk=walk)
+        ended_ns = self._clock()
+        self._book("walk" if walk else "counters")
         self._census.update()
-        read = [reading for reading in sweep.readings if _is_whole(reading, kind)]
-        for reading in read:
+        changed = self._census.changes != changes
+        self._book("census")
+        kind, vanished = "pss" if walk else "rss", len(lives) - len(readings)
+        self._write(Sweep(kind, started_ns, ended_ns, readings, vanished, changed), lives)
+        self._book("counters")
+
+    def _hold(self, started_ns: int, processes: int) -> None:
+        """Note that the last PSS sweep's values still hold."""
+        self._count(
+            SweepRecord(
+                sweep=self._number(),
+                kind="held",
+                started_ns=started_ns,
+                ended_ns=self._clock(),
+                processes=processes,
+                vanished=0,
+                torn=0,
+                huge_faults=None,
+            )
+        )
+        self._book("counters")
+
+    def _write(self, sweep: Sweep, lives: dict[int, Life]) -> None:
+        record = record_sweep(self._number(), sweep, read_huge_faults())
+        for reading in sweep.readings:
+            sample = record_sample(record.sweep, reading)
+            self._write_sample(sample)
             lives[reading.pid].samples += 1
-        self._write(sweep, read, changed=self._census.changes != changes)
+            lives[reading.pid].note_mark(sample.high_water_bytes)
+        self._count(record)
+        still = Still({r.pid: r.after for r in sweep.readings}, self._census.changes)
+        self._still = still if sweep.is_still and self._files.counts_faults else None
+
+    def _number(self) -> int:
+        return self._counts["pss"] + self._counts["held"] + self._counts["rss"]
+
+    def _count(self, record: SweepRecord) -> None:
+        self._write_sweep(record)
+        self._counts[record.kind] += 1
+        self._counts["vanished"] += record.vanished
+        if record.kind != "rss":
+            self._counts["torn"] += record.torn
+            self._pss_starts_ns.append(record.started_ns)
 
     def _forget_old_program(self, pid: int, execs: int | None) -> None:
         """Close what is open of a process that may run another program since.
@@ -139,53 +242,16 @@ class Sampler:
             self._files.forget(pid)
         self._known[pid] = execs
 
-    def _write(self, sweep: Sweep, read: list[Reading], *, changed: bool) -> None:
-        held = len(read) == len(sweep.readings) and not changed
-        torn = not (held and all(r.before_bytes == r.after_bytes for r in read))
-        record = SweepRecord(
-            sweep=self._counts["sweeps"],
-            kind=sweep.kind,
-            started_ns=sweep.started_ns,
-            ended_ns=sweep.ended_ns,
-            processes=len(read),
-            vanished=len(sweep.readings) - len(read),
-            torn=int(torn),
-        )
-        for reading in read:
-            self._write_sample(_sample(record.sweep, reading))
-        self._write_sweep(record)
-        self._count(record)
 
-    def _count(self, record: SweepRecord) -> None:
-        self._counts["sweeps"] += 1
-        self._counts["vanished"] += record.vanished
-        if record.kind == "pss":
-            self._counts["torn"] += record.torn
-            self._pss_starts_ns.append(record.started_ns)
+def counter_drift_bytes(cpus: int) -> int:
+    """Give how far the kernel's high-water mark of a process may lag behind its true RSS.
 
-
-def _is_whole(reading: Reading, kind: str) -> bool:
-    if kind == "pss":
-        return reading.memory is not None
-    # A zombie still has a statm file, which tells of no page.
-    return bool(reading.before_bytes)
-
-
-def _sample(sweep: int, reading: Reading) -> MemorySample:
-    memory = reading.memory
-    if memory is not None:
-        return MemorySample(sweep=sweep, pid=reading.pid, **memory._asdict())
-    return MemorySample(
-        sweep=sweep,
-        pid=reading.pid,
-        rss_bytes=reading.before_bytes or 0,
-        pss_bytes=None,
-        anon_bytes=None,
-        file_bytes=None,
-        shmem_bytes=None,
-        uss_bytes=None,
-        swap_bytes=None,
-    )
+    The mark is taken of three counts (anonymous, file, shared memory) that are each kept in parts,
+    one a CPU, and a part is added in only when it has reached a batch. Source: Linux,
+    `update_hiwater_rss` in linux/mm.h and `compute_batch_value` in lib/percpu_counter.c.
+    """
+    batch = max(32, 2 * cpus)
+    return 3 * cpus * (batch - 1) * PAGE_BYTES
 
 
 def _quantile_s(ordered_ns: list[int], share: float) -> float | None:

@@ -2,63 +2,168 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from stagebench.sampler.procfs import Memory, MemoryFiles, Vanished
+from stagebench.records import MemorySample, SweepRecord
+from stagebench.sampler.procfs import Vanished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from stagebench.sampler.procfs import Counters, Memory
+
 Value = TypeVar("Value")
+
+MARK_SLACK_BYTES = 128 * 1024
+"""A mark that stands less than this above the RSS is not worth setting back."""
+
+
+class Files(Protocol):
+    """Where memory is read from; what has ended raises one of `procfs.Vanished`.
+
+    Where it `counts_faults`, equal counters say that no page came or went.
+    """
+
+    metric: str
+    counts_faults: bool
+
+    def read_memory(self, pid: int) -> Memory:
+        """Read all that is told of one process's memory."""
+
+    def read_counters(self, pid: int) -> Counters:
+        """Read what is cheap to read of it."""
+
+    def reset_mark(self, pid: int) -> bool:
+        """Set its high-water mark back; False where that cannot be."""
+
+    def forget(self, pid: int) -> None:
+        """Let go of what is kept of it."""
 
 
 class Reading(NamedTuple):
-    """One process in a sweep: its RSS before and after, and in between, where asked for, the rest.
+    """One process in a sweep: its counters before and after, and in between, if walked, the rest.
 
-    A value is None where the process ended before it was read, or may not be read.
+    `was_reset` tells that the high-water mark was set back after the first.
     """
 
     pid: int
-    before_bytes: int | None
+    before: Counters
     memory: Memory | None
-    after_bytes: int | None
+    after: Counters
+    was_reset: bool
+
+    @property
+    def kept_rss(self) -> bool:
+        """Whether all that was read of it tells the same RSS."""
+        walked = [self.memory.rss_bytes] if self.memory else []
+        return {self.before.rss_bytes, self.after.rss_bytes, *walked} == {self.before.rss_bytes}
+
+    @property
+    def kept_still(self) -> bool:
+        """Whether no page of it came or went: neither RSS nor faults have changed."""
+        return self.kept_rss and self.before[:2] == self.after[:2] and not self.faults
+
+    @property
+    def faults(self) -> int:
+        """Page faults while it was read."""
+        return self.after.faults - self.before.faults
 
 
 class Sweep(NamedTuple):
-    """All readings of one sweep, and when it began and ended (CLOCK_MONOTONIC)."""
+    """All whole readings of one sweep, and how many others there were (CLOCK_MONOTONIC).
+
+    `changed` tells that the census learnt of a birth, exec or end meanwhile.
+    """
 
     kind: str
     started_ns: int
     ended_ns: int
     readings: list[Reading]
+    vanished: int
+    changed: bool
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a process came, went or changed its RSS meanwhile: the sum is of no moment."""
+        kept = all(reading.kept_rss for reading in self.readings)
+        return self.changed or self.vanished > 0 or not kept
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it tells PSS of a tree in which no page came or went meanwhile."""
+        kept = all(reading.kept_still for reading in self.readings)
+        return self.kind == "pss" and not self.is_torn and kept
 
 
-def sweep_pss(
-    alive: Iterable[int], files: MemoryFiles, clock: Callable[[], int] = time.monotonic_ns
-) -> Sweep:
-    """Read all memory of every process, and its RSS before and after, which tells whether it held.
+def read_counters_of(pids: Iterable[int], files: Files) -> dict[int, Counters]:
+    """Read the counters of every process, one after the other; those that have ended are absent."""
+    read = ((pid, _or_none(files.read_counters, pid)) for pid in pids)
+    return {pid: counters for pid, counters in read if counters is not None}
+
+
+def complete_readings(before: dict[int, Counters], files: Files, *, walk: bool) -> list[Reading]:
+    """Set marks back, walk the page tables if that is asked for, and read the counters again.
 
     The readings of one process lie as far apart as the sweep is long: what changed in one while
-    another was read shows as a difference of its own.
+    another was read shows as a difference of its own. Where nothing lies between them, the first
+    stand for the second. Processes that ended meanwhile are absent.
     """
-    started_ns = clock()
-    pids = list(alive)
-    before = [_or_none(files.read_rss, pid) for pid in pids]
-    memory = [_or_none(files.read_memory, pid) for pid in pids]
-    after = [_or_none(files.read_rss, pid) for pid in pids]
-    readings = list(map(Reading, pids, before, memory, after))
-    return Sweep("pss", started_ns, clock(), readings)
+    reset = {pid for pid, counters in before.items() if _reset_mark(pid, counters, files)}
+    memory = _walk(before, files) if walk else dict.fromkeys(before)
+    after = read_counters_of(before, files) if walk or reset else before
+    return [
+        Reading(pid, counters, memory[pid], after[pid], pid in reset)
+        for pid, counters in before.items()
+        if pid in after and pid in memory
+    ]
 
 
-def sweep_rss(
-    alive: Iterable[int], files: MemoryFiles, clock: Callable[[], int] = time.monotonic_ns
-) -> Sweep:
-    """Read the RSS alone of every process."""
-    started_ns = clock()
-    rss = [(pid, _or_none(files.read_rss, pid)) for pid in alive]
-    readings = [Reading(pid, value, None, value) for pid, value in rss]
-    return Sweep("rss", started_ns, clock(), readings)
+def _walk(pids: Iterable[int], files: Files) -> dict[int, Memory | None]:
+    """Read all memory of every process; None where that is not permitted, absent if it ended."""
+    memory: dict[int, Memory | None] = {}
+    for pid in pids:
+        try:
+            memory[pid] = files.read_memory(pid)
+        except Vanished:
+            continue
+        except PermissionError:  # a process may forbid it: prctl(2), PR_SET_DUMPABLE
+            memory[pid] = None
+    return memory
+
+
+def record_sweep(number: int, sweep: Sweep, huge_faults: int | None) -> SweepRecord:
+    """Make the record of a sweep."""
+    return SweepRecord(
+        sweep=number,
+        kind=sweep.kind,
+        started_ns=sweep.started_ns,
+        ended_ns=sweep.ended_ns,
+        processes=len(sweep.readings),
+        vanished=sweep.vanished,
+        torn=int(sweep.is_torn),
+        huge_faults=huge_faults,
+    )
+
+
+def record_sample(number: int, reading: Reading) -> MemorySample:
+    """Make the record of a process in a sweep."""
+    memory, after = reading.memory, reading.after
+    return MemorySample(
+        sweep=number,
+        pid=reading.pid,
+        rss_bytes=memory.rss_bytes if memory else after.rss_bytes,
+        rss_anon_bytes=memory.rss_anon_bytes if memory else after.rss_anon_bytes,
+        high_water_bytes=max(reading.before.high_water_bytes, after.high_water_bytes),
+        mark_reset=int(reading.was_reset),
+        faults_before=reading.before.faults,
+        faults=after.faults,
+        pss_bytes=memory.pss_bytes if memory else None,
+        anon_bytes=memory.anon_bytes if memory else None,
+        file_bytes=memory.file_bytes if memory else None,
+        shmem_bytes=memory.shmem_bytes if memory else None,
+        uss_bytes=memory.uss_bytes if memory else None,
+        swap_bytes=memory.swap_bytes if memory else None,
+    )
 
 
 def walk_tree(
@@ -73,8 +178,14 @@ def walk_tree(
                 yield pid, parent
 
 
+def _reset_mark(pid: int, counters: Counters, files: Files) -> bool:
+    if counters.high_water_bytes - counters.rss_bytes <= MARK_SLACK_BYTES:
+        return False
+    return bool(_or_none(files.reset_mark, pid))
+
+
 def _or_none(read: Callable[[int], Value], pid: int) -> Value | None:
     try:
         return read(pid)
-    except (*Vanished, PermissionError):  # gone; or another user's, or not dumpable
+    except Vanished:
         return None

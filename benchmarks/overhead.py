@@ -1,0 +1,179 @@
+"""What measuring costs the measured: on/off pairs of treatments, and of creating a child.
+
+In each pair a treatment of the default runtime study runs once as a study measures it and once with
+nobody looking, in random order; the table gives the ratio of the makespans with the 95 % interval
+of a paired t on its logarithms. The cost of a child is the time of fork, exit and wait in a parent
+of a given size, under the census and without it. Takes about ten minutes on two cores; do nothing
+else meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scipy import stats
+
+from stagebench.design.config import check_config, load_config
+from stagebench.design.grid import expand_treatments
+from stagebench.measure.lock import measurement_lock
+from stagebench.measure.process import measured_environment
+from stagebench.records import TaskRecord
+from stagebench.store import TASKS_FILE, canonical_json, read_records, read_run
+
+HERE = Path(__file__).parent
+TREATMENTS = ["t1", "p2-fork", "p5-spawn"]
+PARENTS_MIB = [0, 500]
+
+CHILDREN = """
+import os, statistics, sys, time
+size, count = int(sys.argv[1]) << 20, int(sys.argv[2])
+block = bytearray(size)
+for place in range(0, size, 4096):
+    block[place] = 1
+for repeat in range(count):
+    begun = time.perf_counter_ns()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(time.perf_counter_ns() - begun)
+"""
+
+
+def main() -> None:
+    """Print both tables."""
+    options = parse_options()
+    if options.pairs:
+        print_pairs(options)
+    if options.children:
+        print_children(options)
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("treatments", nargs="*", default=TREATMENTS, help="default: %(default)s")
+    parser.add_argument("--config", type=Path, default=HERE.parent / "config" / "config.yaml")
+    parser.add_argument("--pairs", type=int, default=20, help="0 leaves them out")
+    parser.add_argument("--children", type=int, default=300, help="a parent; 0 leaves them out")
+    parser.add_argument("--rounds", type=int, default=5, help="of children, on and off in turn")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def print_pairs(options: argparse.Namespace) -> None:
+    """Measure pairs, the treatments interleaved, and print a line a treatment."""
+    study = check_config(load_config(options.config))
+    specifications = {
+        treatment.id: treatment.specification
+        for treatment in expand_treatments(study)
+        if treatment.experiment == "runtime" and treatment.id in options.treatments
+    }
+    order = random.Random(options.seed)  # noqa: S311 - an order of runs is no secret
+    ratios: dict[str, list[float]] = {name: [] for name in options.treatments}
+    for _ in range(options.pairs):
+        for name in order.sample(options.treatments, len(options.treatments)):
+            ratios[name].append(measure_pair(specifications[name], order))
+    print("| treatment | pairs | slowdown (median) | geometric mean | 95 % interval |")
+    print("|---|---:|---:|---:|---|")
+    for name, values in ratios.items():
+        low, mean, high = interval(values)
+        median = statistics.median(values) - 1
+        text = f"{low:+.2%} to {high:+.2%}"
+        print(f"| {name} | {len(values)} | {median:+.2%} | {mean:+.2%} | {text} |", flush=True)
+
+
+def measure_pair(specification: dict, order: random.Random) -> float:
+    """Run a treatment on and off in random order; gives on / off."""
+    runs = [observed_makespan, unobserved_makespan]
+    order.shuffle(runs)
+    made = {run: run(specification) for run in runs}
+    return made[observed_makespan] / made[unobserved_makespan]
+
+
+def interval(ratios: list[float]) -> tuple[float, float, float]:
+    """Give lower limit, geometric mean and upper limit of ratios − 1."""
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = statistics.fmean(logs)
+    half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    low, middle, high = (math.expm1(value) for value in (mean - half, mean, mean + half))
+    return low, middle, high
+
+
+def observed_makespan(specification: dict) -> float:
+    """Measure a treatment as a study does; gives seconds."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "r1"
+        command = [sys.executable, "-m", "stagebench", "measure", "--study", "benchmark"]
+        command += ["--specification", canonical_json(specification), "--out", str(folder)]
+        for name in ("replicate", "seed", "block", "position", "rank"):
+            command += [f"--{name}", "1"]
+        subprocess.run([*command, "--time-limit", "300"], check=True)
+        run = read_run(folder)
+        if run["status"] != "ok":
+            sys.exit(f"{specification['treatment']}: {run['status']}: {run['detail']}")
+        return makespan(folder)
+
+
+def unobserved_makespan(specification: dict) -> float:
+    """Run the same measured process with nobody looking."""
+    settings = specification["process"]
+    environment = measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
+    with tempfile.TemporaryDirectory() as scratch, measurement_lock():
+        command = [sys.executable, "-m", "stagebench.measure.main", scratch]
+        given = canonical_json(specification).encode()
+        subprocess.run(command, input=given, env=environment, check=True, start_new_session=True)
+        return makespan(Path(scratch))
+
+
+def makespan(folder: Path) -> float:
+    """Give the time from the first submission to the last result."""
+    tasks = read_records(folder / TASKS_FILE, TaskRecord)
+    return (max(t.received_ns for t in tasks) - min(t.submitted_ns for t in tasks)) / 1e9
+
+
+def print_children(options: argparse.Namespace) -> None:
+    """Time children in parents of each size, on and off in turn, and print a line a size."""
+    print("| parent MiB | children | off: median, p99 ms | on: median, p99 ms | added ms |")
+    print("|---:|---:|---:|---:|---:|")
+    for size in PARENTS_MIB:
+        times: dict[bool, list[float]] = {True: [], False: []}
+        for round_ in range(2 * options.rounds):
+            observed = round_ % 2 == 0
+            times[observed] += time_children(size, options.children, observed=observed)
+        off, on = (quantiles(times[observed]) for observed in (False, True))
+        added = ", ".join(f"{b - a:+.2f}" for a, b in zip(off, on, strict=True))
+        cells = [", ".join(f"{value:.2f}" for value in values) for values in (off, on)]
+        count = len(times[True])
+        print(f"| {size} | {count} | {cells[0]} | {cells[1]} | {added} |", flush=True)
+
+
+def time_children(size_mib: int, count: int, *, observed: bool) -> list[float]:
+    """Let a parent create children one after the other; gives milliseconds."""
+    command = [sys.executable, "-c", CHILDREN, str(size_mib), str(count)]
+    with tempfile.TemporaryDirectory() as scratch:
+        if observed:
+            trace = [sys.executable, "-m", "stagebench", "trace", "--quiet", "--no-figure"]
+            command = [*trace, "--out", f"{scratch}/trace", "--", *command]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [int(line) / 1e6 for line in done.stdout.split()]
+
+
+def quantiles(values: list[float]) -> tuple[float, float]:
+    """Give median and 99th percentile."""
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]
+
+
+if __name__ == "__main__":
+    main()

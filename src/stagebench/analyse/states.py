@@ -1,0 +1,202 @@
+"""What the counters say of one process between two moments: how far its memory can have gone.
+
+The moments are readings: at birth, exec and exit by the census, in every sweep by the sampler.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+    from stagebench.units import Bytes, Nanoseconds
+
+
+class State(NamedTuple):
+    """A process's counters at one moment; `high_water` is the largest RSS since it was set back.
+
+    `faults_before` is the count when the reading began. PSS and USS are None where only counters
+    were read. `is_exact` says that the process did not change its RSS while it was read.
+    """
+
+    at_ns: Nanoseconds
+    is_exact: bool
+    rss: Bytes
+    rss_anon: Bytes
+    high_water: Bytes
+    was_reset: bool
+    faults_before: int
+    faults: int
+    pss: Bytes | None
+    uss: Bytes | None
+
+    @property
+    def shared(self) -> Bytes:
+        """RSS that may be shared: all but the anonymous pages that are surely its own."""
+        not_anonymous = self.rss - self.rss_anon
+        return self.rss - max(0, (self.uss or 0) - not_anonymous)
+
+
+_at_ns = attrgetter("at_ns")
+
+
+@dataclass(slots=True)
+class History:
+    """One process and all its readings in order of time.
+
+    `last_fork_ns` is when its last child was met that got its memory; what it brought may live on
+    in its descendants until `kept_ns`.
+    """
+
+    process: ProcessRecord
+    is_main: bool
+    last_fork_ns: Nanoseconds | None = None
+    kept_ns: float = 0
+    states: list[State] = field(default_factory=list)
+    by_sweep: dict[int, State] = field(default_factory=dict)
+    execs: list[State] = field(default_factory=list)
+    birth: State | None = None
+    exit: State | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self.process.pid
+
+    @property
+    def starts_ns(self) -> Nanoseconds:
+        """Before this moment it had no memory of its own, or had not run: see `lives`."""
+        if self.process.birth == "vfork" or self.is_main:
+            return self.execs[0].at_ns if self.execs else self.process.started_ns
+        return self.process.since_ns
+
+    @property
+    def ends_ns(self) -> float:
+        """After this moment it had no memory."""
+        return float("inf") if self.process.ended_ns is None else self.process.ended_ns
+
+    @property
+    def is_borrower(self) -> bool:
+        """Whether it had its parent's memory to its end."""
+        return self.process.birth == "vfork" and not self.execs
+
+    def state_before(self, at_ns: float) -> State | None:
+        """Give the last reading until a moment."""
+        found = bisect_right(self.states, at_ns, key=_at_ns)
+        return self.states[found - 1] if found else None
+
+    def state_after(self, at_ns: float) -> State | None:
+        """Give the first reading from a moment on, or the last one, at the process's exit."""
+        found = bisect_left(self.states, at_ns, key=_at_ns)
+        if found < len(self.states):
+            return self.states[found]
+        # After its last thread's exit nothing runs, though its end may have been told later.
+        has_ended = self.exit is not None and self.process.ended_ns is not None
+        return self.states[-1] if has_ended and self.states else None
+
+    def lost_ns(self, execs: list[State]) -> float:
+        """Give when it let go of the memory that it had before: at an exec, or after its exit."""
+        ends = self.exit.at_ns if self.exit and self.process.ended_ns is not None else self.ends_ns
+        return min([ends, *(each.at_ns for each in execs)])
+
+    def execs_between(self, after_ns: float, until_ns: float) -> list[State]:
+        """Give its execs in a span of time."""
+        return [each for each in self.execs if after_ns < each.at_ns <= until_ns]
+
+
+def build_histories(
+    processes: Iterable[ProcessRecord],
+    transitions: Iterable[TransitionRecord],
+    sweeps: Iterable[SweepRecord],
+    samples: Iterable[MemorySample],
+) -> list[History]:
+    """Sort all readings by process; a number that was given out twice is told apart by time."""
+    histories = [History(process, place == 0) for place, process in enumerate(processes)]
+    by_pid: dict[int, list[History]] = {}
+    for history in histories:
+        by_pid.setdefault(history.pid, []).append(history)
+    for transition in transitions:
+        history = _of_that_time(by_pid[transition.pid], transition.time_ns)
+        _add_transition(history, transition)
+    known = {sweep.sweep: sweep for sweep in sweeps}
+    for sample in samples:
+        if sample.sweep in known:
+            sweep = known[sample.sweep]
+            history = _of_that_time(by_pid[sample.pid], sweep.ended_ns)
+            state = _sampled_state(sample, sweep)
+            history.states.append(state)
+            history.by_sweep[sample.sweep] = state
+    for history in histories:
+        history.states.sort(key=lambda state: state.at_ns)
+        _drop_foreign_memory(history)
+    _follow_memory(histories, by_pid)
+    return histories
+
+
+def _drop_foreign_memory(history: History) -> None:
+    """Drop what was read while it had its parent's memory, or, for main, was not yet itself."""
+    if history.process.birth == "vfork" or history.is_main:
+        own = history.execs[0].at_ns if history.execs else None
+        if own is not None or history.process.birth == "vfork":
+            history.states = [state for state in history.states if own and state.at_ns >= own]
+            history.birth = None
+
+
+def _follow_memory(histories: list[History], by_pid: dict[int, list[History]]) -> None:
+    """Note of every process who got memory from it, and until when that lives: youngest first."""
+    for history in reversed(histories):
+        history.kept_ns = max(history.kept_ns, history.ends_ns)
+        parents = by_pid.get(history.process.parent_pid or 0)
+        if parents and history.process.birth != "vfork":
+            met_ns = history.process.started_ns
+            parent = _of_that_time(parents, met_ns)
+            parent.kept_ns = max(parent.kept_ns, history.kept_ns)
+            parent.last_fork_ns = max(parent.last_fork_ns or 0, met_ns)
+
+
+def _of_that_time(histories: list[History], at_ns: Nanoseconds) -> History:
+    starts = [history.process.since_ns for history in histories]
+    return histories[max(0, bisect_right(starts, at_ns) - 1)]
+
+
+def _add_transition(history: History, transition: TransitionRecord) -> None:
+    state = State(
+        at_ns=transition.time_ns,
+        # At birth and exec it has one thread, which stood still; at an exit others may run on.
+        is_exact=transition.kind != "exit",
+        rss=transition.rss_bytes,
+        rss_anon=transition.rss_anon_bytes,
+        high_water=transition.high_water_bytes,
+        was_reset=False,
+        faults_before=transition.faults,
+        faults=transition.faults,
+        pss=None,
+        uss=None,
+    )
+    history.states.append(state)
+    if transition.kind == "birth":
+        history.birth = state
+    elif transition.kind == "exec":
+        history.execs.append(state)
+    else:
+        history.exit = state
+
+
+def _sampled_state(sample: MemorySample, sweep: SweepRecord) -> State:
+    return State(
+        at_ns=sweep.ended_ns,
+        is_exact=not sweep.torn,
+        rss=sample.rss_bytes,
+        rss_anon=sample.rss_anon_bytes,
+        high_water=sample.high_water_bytes,
+        was_reset=bool(sample.mark_reset),
+        faults_before=sample.faults_before,
+        faults=sample.faults,
+        pss=sample.pss_bytes,
+        uss=sample.uss_bytes,
+    )

@@ -1,0 +1,131 @@
+"""A control group around a run, where one can be made: the kernel's own peak, as a cross-check.
+
+A group is charged for what its processes touch first: anonymous memory, page cache and kernel
+memory (page tables, sockets). So its peak is no PSS, and lies above the anonymous part of ours.
+Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.peak) and cgroup-v1/memory.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE_S = 0.2
+
+
+class Files(NamedTuple):
+    """Where a version of control groups tells of memory; `cache` is a line of memory.stat."""
+
+    version: int
+    peak: str
+    kernel: str | None
+    cache: str
+
+
+V1 = Files(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
+V2 = Files(2, "memory.peak", None, "file")
+
+
+class Charged(NamedTuple):
+    """What a group was charged with, in bytes: at its peak; of that, page cache at the end.
+
+    `kernel_peak_bytes` is the peak of kernel memory, where it is told.
+    """
+
+    version: int
+    peak_bytes: int
+    kernel_peak_bytes: int | None
+    cache_bytes: int
+
+
+class Group:
+    """A control group that a run's processes live in, or the reason why there is none."""
+
+    def __init__(self, folder: Path | None, files: Files, reason: str = "") -> None:
+        self.folder = folder
+        self._files = files
+        self.reason = reason
+
+    def add(self, pid: int) -> None:
+        """Take a process in, and with it all that it will create."""
+        if self.folder is None:
+            return
+        try:
+            (self.folder / "cgroup.procs").write_text(str(pid))
+        except OSError as error:
+            self.remove()
+            self.folder, self.reason = None, f"cgroup.procs: {error.strerror}"
+
+    def read(self) -> Charged | None:
+        """Tell what was charged until now; None where there is no group."""
+        if self.folder is None:
+            return None
+        read, kernel = self._read, self._files.kernel
+        stat = dict(line.split() for line in read("memory.stat").splitlines())
+        return Charged(
+            version=self._files.version,
+            peak_bytes=int(read(self._files.peak)),
+            kernel_peak_bytes=int(read(kernel)) if kernel else None,
+            cache_bytes=int(stat[self._files.cache]),
+        )
+
+    def remove(self) -> None:
+        """Remove the group; processes that have just ended may hold it for a moment."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.folder is not None and self.folder.exists():
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+                return
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
+
+    def _read(self, name: str) -> str:
+        return (self.folder / name).read_text() if self.folder else ""
+
+
+@contextlib.contextmanager
+def control_group(proc: Path = Path("/proc/self")) -> Iterator[Group]:
+    """Make a group below this process's own, for the length of a block, if that is permitted."""
+    group = _make_group(proc)
+    try:
+        yield group
+    finally:
+        group.remove()
+
+
+def _make_group(proc: Path) -> Group:
+    try:
+        files, own = _find_own(proc)
+        folder = own / f"stagebench-{os.getpid()}"
+        folder.mkdir()
+    except OSError as error:
+        return Group(None, V2, f"{error.strerror}: {error.filename}")
+    except LookupError as error:
+        return Group(None, V2, str(error.args[0]))
+    group = Group(folder, files)
+    if not (folder / files.peak).exists():
+        group.remove()
+        return Group(None, files, f"{files.peak} is not told for a group of its own")
+    return group
+
+
+def _find_own(proc: Path) -> tuple[Files, Path]:
+    """Find the folder of this process's memory group: of version 1 where that has the memory."""
+    paths = {}
+    for line in (proc / "cgroup").read_text().splitlines():
+        _number, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    for line in (proc / "mounts").read_text().splitlines():
+        _device, place, kind, options, *_rest = line.split()
+        if kind == "cgroup" and "memory" in options.split(",") and "memory" in paths:
+            return V1, Path(place + paths["memory"])
+        if kind == "cgroup2" and "memory" not in paths and "" in paths:
+            return V2, Path(place + paths[""])
+    raise LookupError("no control group of memory is mounted")
