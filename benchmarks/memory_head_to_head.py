@@ -164,6 +164,7 @@ def error_of(told_bytes: float | None, truth: dict[str, Any]) -> float | None:
 
 def run_to_its_end(command: Sequence[str], said: Path) -> Ran:
     """Run a command until nothing of it is left, and add up the CPU time of all that it was."""
+    strangers = frozenset(read_children(os.getpid()))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with said.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment())
@@ -172,25 +173,20 @@ def run_to_its_end(command: Sequence[str], said: Path) -> Ran:
         except subprocess.TimeoutExpired:
             process.kill()
             exit_code = process.wait()
-    reap_orphans(time.monotonic() + GRACE_S)
+    reap_orphans(strangers, time.monotonic() + GRACE_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ran(exit_code, cpu_s)
 
 
-def reap_orphans(deadline: float) -> None:
-    """Wait for all that was left behind; kill it after the deadline."""
-    try:
-        while True:
-            ended, _ = os.waitpid(-1, os.WNOHANG)
-            if ended:
-                continue
+def reap_orphans(strangers: frozenset[int], deadline: float) -> None:
+    """Wait for all that was left behind, but not for strangers; kill it after the deadline."""
+    while orphans := set(read_children(os.getpid())) - strangers:
+        for pid in orphans:
             if time.monotonic() > deadline:
-                for pid in read_children(os.getpid()):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
-    except ChildProcessError:
-        return
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

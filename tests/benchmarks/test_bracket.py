@@ -7,6 +7,7 @@ from benchmarks.bracket import (
     LARGE_BYTES,
     Outcome,
     draw_runs,
+    gap,
     share_children,
     tabulate_children,
     tabulate_outcomes,
@@ -16,25 +17,33 @@ from tests.oracles.observe import KINDS
 
 
 def outcome(**changes):
-    values = {"kind": "steady", "seed": 1, "place": "inside", "width": 0.02, "sweeps": 10}
+    values = {"kind": "steady", "seed": 1, "place": "inside", "sweeps": 10}
+    values |= {"lower_gap": 0.01, "upper_gap": 0.01}
     return Outcome(**(values | changes))
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_good"),
-    [
-        ({}, True),
-        ({"place": "below lower"}, False),
-        ({"place": "unbounded", "width": None}, False),
-        ({"missed": 1}, False),
-        ({"missed": -1}, False),
-        ({"width": 0.3}, True),
-        ({"width": 0.3, "anonymous_bytes": LARGE_BYTES}, False),
-        ({"width": 0.05, "anonymous_bytes": LARGE_BYTES}, True),
-    ],
+    "changes",
+    [{"place": "below lower"}, {"place": "unbounded"}, {"missed": 1}, {"missed": -1}],
 )
-def test_a_run_is_good_when_all_said_of_it_is_true_and_narrow_if_it_is_large(changes, is_good):
-    assert outcome(**changes).is_good is is_good
+def test_a_run_is_true_if_it_is_inside_and_every_process_was_counted_once(changes):
+    assert outcome().is_true
+    assert not outcome(**changes).is_true
+
+
+def test_only_a_large_run_can_be_too_wide():
+    assert not outcome(lower_gap=0.5).is_too_wide
+    assert outcome(lower_gap=0.5, anonymous_bytes=LARGE_BYTES).is_too_wide
+    assert not outcome(anonymous_bytes=LARGE_BYTES).is_too_wide
+    assert not outcome(upper_gap=None, anonymous_bytes=LARGE_BYTES).is_too_wide
+
+
+def test_gaps_are_positive_on_the_right_side_of_the_truth():
+    truth = {"tree_peak_pss_bytes": 200}
+    assert gap(truth, 150, -1) == pytest.approx(0.25)
+    assert gap(truth, 210, 1) == pytest.approx(0.05)
+    assert gap(truth, 190, 1) == pytest.approx(-0.05)
+    assert gap(truth, None, 1) is None
 
 
 def test_every_block_holds_every_kind_once():
@@ -57,24 +66,24 @@ def test_children_are_shared_out_among_all_ways_in_whole_pools():
     assert all(number % POOL_SIZE == 0 for number in share_children(90).values())
 
 
-def test_a_row_counts_places_and_tells_the_widths_apart():
+def test_a_row_counts_places_and_tells_the_gaps_apart():
     table = tabulate_outcomes(
         [
-            outcome(width=0.1, torn=1),
-            outcome(width=0.3, torn=2),
-            outcome(width=0.04, anonymous_bytes=LARGE_BYTES),
-            outcome(place="above upper", missed=2),
+            outcome(lower_gap=0.1, torn=1),
+            outcome(upper_gap=0.3, torn=2),
+            outcome(lower_gap=0.06, anonymous_bytes=LARGE_BYTES),
+            outcome(place="above upper", upper_gap=-0.01, missed=2),
         ]
     )
     row = table.splitlines()[2]
-    expected = "steady | 4 | 3 | 0 | 1 | 0 | 0 | 7.0 % | 30.0 % | 1 | 4.0 % | 2 | 7.5 %"
-    assert row == f"| {expected} |"
+    gaps = "3.5 % | 10.0 % | 1.0 % | 30.0 %"
+    assert row == f"| steady | 4 | 3 | 0 | 1 | 0 | 0 | {gaps} | 1 | 1 | 7.0 % | 2 | 7.5 % |"
     assert table.splitlines()[-1] == row.replace("steady", "all")
 
 
 def test_what_nothing_is_known_of_is_a_dash():
     table = tabulate_outcomes([Outcome("churn", 1, "failed")])
-    assert "| churn | 1 | 0 | 0 | 0 | 0 | 1 | – | – | 0 | – | 0 | – |" in table
+    assert "| churn | 1 | 0 | 0 | 0 | 0 | 1 | – | – | – | – | 0 | 0 | – | 0 | – |" in table
 
 
 def test_children_are_summed():

@@ -115,12 +115,3 @@ def judge_bracket(truth: dict[str, Any], bracket: dict[str, Any]) -> str:
     if bracket["upper_bytes"] is None:
         return "unbounded"
     return "above upper" if bracket["upper_bytes"] < peak else "inside"
-
-
-def bracket_width(truth: dict[str, Any], bracket: dict[str, Any]) -> float | None:
-    """Give the width of a bracket as a share of the truth."""
-    if bracket["upper_bytes"] is None:
-        return None
-    return float(bracket["upper_bytes"] - (bracket["lower_bytes"] or 0)) / float(
-        truth["tree_peak_pss_bytes"]
-    )

@@ -1,7 +1,7 @@
 """Judging a bracket, on figures made up."""
 
 import pytest
-from tests.oracles.observe import bracket_width, judge_bracket
+from tests.oracles.observe import judge_bracket
 
 TRUTH = {"tree_peak_pss_bytes": 100_000, "processes_at_peak": 2}
 
@@ -25,9 +25,3 @@ def bracket(lower, upper):
 )
 def test_the_truth_may_be_under_a_lower_bound_by_the_rounding_alone(lower, upper, place):
     assert judge_bracket(TRUTH, bracket(lower, upper)) == place
-
-
-def test_a_width_is_a_share_of_the_truth():
-    assert bracket_width(TRUTH, bracket(90_000, 110_000)) == pytest.approx(0.2)
-    assert bracket_width(TRUTH, bracket(None, 110_000)) == pytest.approx(1.1)
-    assert bracket_width(TRUTH, bracket(90_000, None)) is None
