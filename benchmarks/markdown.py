@@ -1,0 +1,26 @@
+"""Tables of benchmarks, as markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NOTHING = "–"
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format a table, its first column to the left, all others to the right."""
+    rules = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rules, *rows)) + "\n"
+
+
+def format_share(share: float | None, digits: int = 1) -> str:
+    """Format a share in percent; nothing known is a dash."""
+    return NOTHING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def format_number(value: float | None) -> str:
+    """Format a number to a hundredth; nothing known is a dash."""
+    return NOTHING if value is None else f"{value:.2f}"

@@ -1,0 +1,165 @@
+"""Kinds in which processes come about: many short ones, orphans, programs that exec."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memory import MIB, PAGE, allocate
+from scene import LARGEST_PLATEAUS, ROUNDS, SIGKILL, Known, Scene, kill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOLDER = str(Path(__file__).with_name("holder.py"))
+
+
+class Grandchild:
+    """A descendant that main cannot wait for: a pipe that it alone holds tells of its end."""
+
+    def __init__(self) -> None:
+        self._end, self._held = os.pipe()
+        self._number, self._told = os.pipe()
+        self.pid = 0
+
+    def fork(self, scene: Scene, body: Callable[[], object]) -> None:
+        """Fork it, called by a child of main."""
+        if os.fork() == 0:
+            try:
+                os.write(self._told, b"%d\n" % os.getpid())
+                os.write(self._held, b"." * ROUNDS * LARGEST_PLATEAUS)
+                kept = body()
+                scene.family.stand_still(kept)
+            finally:
+                os._exit(1)
+        os.close(self._held)
+
+    def learn(self) -> int:
+        """Learn its process id, in main."""
+        os.close(self._held)
+        self.pid = int(os.read(self._number, 20))
+        return self.pid
+
+    def kill(self, number: int) -> None:
+        """Do as `scene.kill`: its memory is gone before its end of the pipe is closed."""
+        os.kill(self.pid, number)
+        while os.read(self._end, 1) and number:
+            pass
+
+
+def churn(scene: Scene) -> Known:
+    """Fork many children one after another; each touches a little memory and lives about 1 ms.
+
+    Both are read twice while a child lives: at the first time it may not stand still yet.
+    """
+    number = scene.number or scene.rng.randint(40, 120)
+    size, main_size = scene.size(0.5, 2), scene.size(2, 20)
+    block = allocate(main_size)
+    for _ in range(number):
+        child = scene.family.fork(lambda: allocate(size))
+        scene.readings.watch(child)
+        scene.family.wait_reports()
+        for end in (0, SIGKILL):
+            scene.readings.read()
+            kill(child, end)
+        scene.readings.keep_largest()
+    block.close()
+    parameters = {"children": number, "child_bytes": size, "main_bytes": main_size}
+    return Known(parameters, 1 + number, size + main_size)
+
+
+def double_fork(scene: Scene) -> Known:
+    """Hold memory in a grandchild whose parent has ended."""
+    size, plateau_s = scene.size(20, 100), scene.plateau_s()
+    grandchild = Grandchild()
+
+    def body() -> None:
+        grandchild.fork(scene, lambda: allocate(size))
+        os._exit(0)
+
+    child = scene.family.fork(body)
+    pid = grandchild.learn()
+    os.waitpid(child, 0)
+    scene.family.wait_reports()
+    scene.readings.watch(pid)
+    scene.hold(plateau_s, [grandchild.kill], last=SIGKILL)
+    return Known({"grandchild_bytes": size, "plateau_s": plateau_s}, 3, size)
+
+
+def orphan(scene: Scene) -> Known:
+    """End a child that holds memory; its own child, which holds some too, then takes more."""
+    first = scene.size(4, 30)
+    childs, more = scene.unequal_sizes()
+    plateau_s = scene.plateau_s()
+    grandchild = Grandchild()
+
+    def grow() -> object:
+        kept = allocate(first)
+        scene.family.report()
+        scene.family.await_permit()
+        return kept, allocate(more)
+
+    def body() -> object:
+        grandchild.fork(scene, grow)
+        return allocate(childs)
+
+    child = scene.family.fork(body)
+    pid = grandchild.learn()
+    scene.family.wait_reports(2)
+    scene.readings.watch(child, pid)
+    scene.hold_and_kill(plateau_s, child)
+    scene.family.permit()
+    scene.family.wait_reports()
+    scene.readings.watch(pid)
+    scene.hold(plateau_s, [grandchild.kill], last=SIGKILL)
+    parameters = {"child_bytes": childs, "first_bytes": first, "more_bytes": more}
+    return Known(parameters | {"plateau_s": plateau_s}, 3, first + max(childs, more))
+
+
+def fork_exec(scene: Scene) -> Known:
+    """Hold memory in a forked child, and again after it has become another program."""
+    before, after = scene.unequal_sizes()
+    plateau_s = scene.plateau_s()
+    command = _holder(scene, after)
+
+    def body() -> None:
+        allocate(PAGE).close()  # a rehearsal
+        _kept, ballast = allocate(before), allocate(MIB)
+        for inherited in (scene.family.life, scene.family.reporting):
+            os.set_inheritable(inherited, True)  # noqa: FBT003 - has no keyword
+        scene.family.report()
+        scene.family.await_permit()
+        ballast.close()  # to make room for what the way to exec touches
+        os.execv(command[0], command)  # noqa: S606 - no shell is meant
+
+    child = scene.family.fork(body)
+    scene.family.wait_reports()
+    scene.readings.watch(child)
+    scene.hold_and_permit(plateau_s)
+    scene.family.wait_reports()
+    scene.readings.watch(child)
+    scene.hold_and_kill(plateau_s, child)
+    parameters = {"before_bytes": before, "after_bytes": after, "plateau_s": plateau_s}
+    return Known(parameters, 2, max(before + MIB, after))
+
+
+def vfork_exec(scene: Scene) -> Known:
+    """Start a program from a main that holds memory, which a vfork lends it until the exec."""
+    own, childs, plateau_s = scene.size(8, 60), scene.size(8, 60), scene.plateau_s()
+    block = allocate(own)
+    pipes = (scene.family.life, scene.family.reporting)
+    program = subprocess.Popen(_holder(scene, childs), pass_fds=pipes)
+    scene.family.wait_reports()
+    scene.readings.watch(program.pid)
+    scene.hold_and_kill(plateau_s, program.pid)
+    program.returncode = -SIGKILL
+    block.close()
+    parameters = {"main_bytes": own, "program_bytes": childs, "plateau_s": plateau_s}
+    return Known(parameters, 2, own + childs)
+
+
+def _holder(scene: Scene, size: int) -> list[str]:
+    pipes = (scene.family.reporting, scene.family.life)
+    return [*scene.python, HOLDER, str(size), *map(str, pipes)]

@@ -1,0 +1,16 @@
+"""The program that a child becomes: holds memory, reports, stands still until it is killed.
+
+python holder.py BYTES REPORT LIFE: the last two are descriptors, see `scene.Family`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from memory import allocate
+
+if __name__ == "__main__":
+    kept = allocate(int(sys.argv[1]))
+    os.write(int(sys.argv[2]), b"r")
+    os.read(int(sys.argv[3]), 1)
