@@ -17,6 +17,7 @@ SAMPLER = {
     "counter_drift_bytes": 0,
     "page_bytes": 4096,
     "anonymous_fault_bytes": 4096,
+    "huge_faults_before": 0,
     "huge_faults": 0,
 }
 PER_MIB = MIB // 4096
@@ -224,6 +225,18 @@ def test_a_child_by_vfork_that_never_execs_counts_nothing():
     course.sweep(20, alone(100, 100, 25000))
     course.moved(MAIN, "exit", 999, 100, faults=25000)
     assert course.brackets()["tree"] == (100, 100)
+
+
+def test_without_an_untorn_sweep_the_beginning_of_mains_program_is_counted_from():
+    course = Course()
+    course.process(CHILD, 11, 900, birth="fork")
+    course.moved(MAIN, "exec", 1, 1, faults=256)
+    course.moved(CHILD, "birth", 11, 200)
+    reads = (MAIN, 200, 100, 0, 200, 51200), (CHILD, 200, 100, 0, 200, 0)
+    course.sweep(20, *reads, torn=1)
+    course.moved(CHILD, "exit", 890, 200)
+    course.moved(MAIN, "exit", 999, 200, faults=51200)
+    assert course.brackets()["tree"] == (None, 200)
 
 
 def test_a_torn_sweep_is_no_lower_bound_and_no_base():

@@ -110,6 +110,7 @@ RUN = {
         "counter_drift_bytes": 0,
         "page_bytes": 4096,
         "anonymous_fault_bytes": 4096,
+        "huge_faults_before": None,
         "huge_faults": None,
         "cpu_s": 0.001,
         "census_cpu_s": 0.0004,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from stagebench.units import Bytes, Nanoseconds
 
 
+BEFORE_ALL = -1
+"""In the place of a sweep's number, for the moment at which main's program began."""
+
+
 class MemoryTrace(NamedTuple):
     """The records of memory of one run; `sampler` is that of its run.json."""
 
@@ -88,7 +92,7 @@ def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
     )
     histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
-    base: Base | None = None
+    base = _first_base(histories, sampler["huge_faults_before"] or 0)
     for opening, span in _list_spans(trace, histories):
         base = _renew_base(base, opening, histories, span.huge_count - span.huge)
         if first <= span.ends_ns and span.begins_ns <= last:
@@ -119,7 +123,7 @@ def _list_spans(
     """
     opening: SweepRecord | None = None
     begins = read_ns = histories[0].starts_ns if histories else 0
-    huge = next((s.huge_faults for s in trace.sweeps if s.huge_faults is not None), 0)
+    huge = trace.sampler["huge_faults_before"] or 0
     for sweep in trace.sweeps:
         held = sweep.kind == "held"
         given = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
@@ -131,6 +135,18 @@ def _list_spans(
         given = (trace.sampler["huge_faults"] or huge) - huge
         ends = histories[0].ends_ns
         yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
+
+
+def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
+    """Count from main's program on, where its beginning was told: it is the tree's, too."""
+    main = histories[0] if histories else None
+    if main is None or not main.execs:
+        return None
+    begun = main.execs[0]
+    main.by_sweep[BEFORE_ALL] = begun
+    return Base(
+        sweep=BEFORE_ALL, started_ns=begun.at_ns, huge_count=huge_count, main=begun.rss, children=0
+    )
 
 
 def _renew_base(

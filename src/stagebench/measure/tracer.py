@@ -93,7 +93,6 @@ class Tracer(threading.Thread):
         started, settings, journal = self._held, self._settings, self._journal
         census = self.census = self._open_census()
         journal.begin(started.pid, census.means)
-        failure = started.release(census)
         sampler = Sampler(
             census,
             to_nanoseconds(settings.interval_s),
@@ -101,6 +100,7 @@ class Tracer(threading.Thread):
             write_sweep=journal.write_sweep,
             write_sample=journal.write_sample,
         )
+        failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
         self._let_leave(census)
         sampler.take_last()

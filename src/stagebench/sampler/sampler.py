@@ -67,6 +67,7 @@ class SamplerUse(NamedTuple):
     counter_drift_bytes: int
     page_bytes: int
     anonymous_fault_bytes: int
+    huge_faults_before: int | None
     huge_faults: int | None
 
 
@@ -105,6 +106,7 @@ class Sampler:
         self._still: Still | None = None
         self._pss_starts_ns: list[int] = []
         self._counts = dict.fromkeys(("pss", "held", "rss", "left_out", "torn", "vanished"), 0)
+        self._huge_faults_before = read_huge_faults()
         self._known: dict[int, int | None] = {}
         self._origin_ns = self.due_ns = clock()
 
@@ -163,6 +165,7 @@ class Sampler:
             counter_drift_bytes=counter_drift_bytes(os.cpu_count() or 1),
             page_bytes=PAGE_BYTES,
             anonymous_fault_bytes=read_anonymous_fault_bytes(),
+            huge_faults_before=self._huge_faults_before,
             huge_faults=read_huge_faults(),
         )
 
