@@ -18,7 +18,10 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def format_share(share: float | None, digits: int = 1) -> str:
     """Format a share in percent; nothing known is a dash."""
-    return NOTHING if share is None else f"{100 * share:.{digits}f} %"
+    if share is None:
+        return NOTHING
+    rounded = round(100 * share, digits) + 0.0  # turns -0.0 into 0.0
+    return f"{rounded:.{digits}f} %"
 
 
 def format_number(value: float | None) -> str:

@@ -25,13 +25,14 @@ def steady(scene: Scene) -> Known:
     own, childs = scene.size(8, 60), scene.size(8, 60)
     plateau_s = scene.plateau_s()
     block = allocate(own)
+    pause_s = scene.pause()
     child = scene.family.fork(lambda: allocate(childs))
     scene.family.wait_reports()
     scene.readings.watch(child)
     scene.hold_and_kill(plateau_s, child)
     block.close()
-    parameters = {"main_bytes": own, "child_bytes": childs, "plateau_s": plateau_s}
-    return Known(parameters, 2, own + childs)
+    parameters = {"main_bytes": own, "child_bytes": childs}
+    return Known(parameters | {"pause_s": pause_s, "plateau_s": plateau_s}, 2, own + childs)
 
 
 def spike_main(scene: Scene, length_s: float) -> Known:
@@ -141,9 +142,9 @@ def killed_main(scene: Scene) -> Known:
     """
     own, childs = scene.size(10, 80), scene.size(4, 20)
     plateau_s = scene.plateau_s()
-    parameters = {"main_bytes": own, "child_bytes": childs, "plateau_s": plateau_s}
-    known = Known(parameters, 2, own + childs)
     kept = allocate(own)
+    parameters = {"main_bytes": own, "child_bytes": childs, "pause_s": scene.pause()}
+    known = Known(parameters | {"plateau_s": plateau_s}, 2, own + childs)
     child = scene.family.fork(lambda: allocate(childs))
     scene.family.wait_reports()
     scene.readings.watch(child)

@@ -120,6 +120,12 @@ class Scene:
         """Draw how long memory is held."""
         return self.rng.uniform(0.08, 0.2)
 
+    def pause(self) -> float:
+        """Stay as it is for a random time, as a program does between two steps; gives the time."""
+        pause_s = self.rng.uniform(0, 0.15)
+        time.sleep(pause_s)
+        return pause_s
+
     def hold(
         self, length_s: float, ends: Iterable[Callable[[int], None]] = (), last: int = 0
     ) -> None:
