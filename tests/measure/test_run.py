@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -346,3 +347,36 @@ def test_a_child_that_the_supervisor_was_given_is_neither_sampled_nor_ended(spec
     processes = store.read_records(folder / "processes.csv", ProcessRecord)
     assert [process.role for process in processes] == ["main"]
     assert store.read_run(folder)["survivors"] == 0
+
+
+UNSHARED = ("unshare", "--mount")
+
+
+def can_mount():
+    command = [*UNSHARED, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return shutil.which("unshare") and subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount a small disk")
+def test_a_full_disk_ends_a_run_with_its_place_and_leaves_nothing(specify, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    specification = store.canonical_json(
+        specify(sampler={"interval_s": 0.001, "cpu_budget": 1.0, "census": "auto"})
+    )
+    measure = [sys.executable, "-m", "stagebench", "measure", "--study", "full"]
+    for name in ("replicate", "seed", "block", "position", "rank"):
+        measure += [f"--{name}", "1"]
+    measure += ["--time-limit", "60", "--specification", specification, "--out", "disk/r1"]
+    mount = 'mount -t tmpfs -o size=8k none disk; "$@"; code=$?; ls -A disk; exit $code'
+    done = subprocess.run(
+        [*UNSHARED, "sh", "-c", mount, "sh", *measure],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "stagebench: disk/r1: cannot be written (No space left on device)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -27,7 +27,7 @@ class Scene:
     metric = "pss"
     counts_faults = True
 
-    def __init__(self, interval_ns=10, walk_cost_ns=0, cost_ns=0, budget=1.0):
+    def __init__(self, interval_ns=10, walk_cost_ns=0, cost_ns=0, budget=1.0, advance_s=0):
         self.now = 1000
         self.cpu = 0
         self.costs = {"walk": walk_cost_ns, "counters": cost_ns}
@@ -43,6 +43,7 @@ class Scene:
             self,
             interval_ns,
             budget,
+            advance_s=advance_s,
             write_sweep=self.sweeps.append,
             write_sample=self.samples.append,
             files=self,
@@ -227,6 +228,14 @@ def test_where_a_walk_exceeds_the_budget_counters_are_read_and_where_they_do_not
     only_counters = [s for s in scene.samples if s.pss_bytes is None]
     assert len(only_counters) == use.rss_sweeps
     assert {s.rss_bytes for s in only_counters} == {9}
+
+
+def test_a_part_of_the_budget_may_be_spent_in_advance():
+    scene = Scene(walk_cost_ns=30, budget=0.1, advance_s=1000e-9)
+    for instant in range(10):
+        scene.take_at(1000 + 50 * instant)
+    # A tenth of 1,000 is 100, of which walks may take three quarters: two and a half of them.
+    assert [sweep.kind for sweep in scene.sweeps[:4]] == ["pss"] * 3 + ["rss"]
 
 
 def test_the_first_sweep_is_always_taken():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import resource
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
+from stagebench.errors import MeasureError
 from stagebench.measure import process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stagebench.sampler.lives import Census
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
+"""What the file system says when it takes no more."""
 
 UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 """The line of a traceback that names the error; warnings of exiting helpers may follow it."""
@@ -75,6 +80,18 @@ def measure_run(request: RunRequest, target: Path) -> str:
     A run that fails or times out is a result like any other. Nothing is written when this process
     is interrupted.
     """
+    try:
+        return _measure_run(request, target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise MeasureError(
+            f"{target}: cannot be written ({error.strerror}); the run was ended, and nothing of it"
+            " was kept"
+        ) from error
+
+
+def _measure_run(request: RunRequest, target: Path) -> str:
     supervisor_started_ns = started_at_ns()
     # Asked to end, end as on Ctrl-C: with the tree killed and no folder written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from stagebench.sampler.lives import Census, Life
     from stagebench.units import Seconds
 
+ADVANCE_S = 5
+"""So long a trace may spend its budget in advance: most commands are short."""
+
 LEAVING_S = 0.1
 """After main's exit its helpers (resource tracker, end of a pipe) end by themselves within this."""
 
@@ -97,6 +100,7 @@ class Tracer(threading.Thread):
             census,
             to_nanoseconds(settings.interval_s),
             settings.cpu_budget,
+            advance_s=ADVANCE_S,
             write_sweep=journal.write_sweep,
             write_sample=journal.write_sample,
         )

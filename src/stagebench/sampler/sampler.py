@@ -78,7 +78,7 @@ class Sampler:
     counters of all processes. Where none has changed since the last PSS sweep, its values hold.
     Where one has, and the budget has room, the page tables of all are walked, which costs the more
     the more memory they have, and holds their memory maps meanwhile. An instant that was missed is
-    not made up for.
+    not made up for. `advance_s` seconds of the budget may be spent before they have passed.
     """
 
     def __init__(  # noqa: PLR0913 - the loop's surroundings are arguments, so that tests replace them
@@ -87,6 +87,7 @@ class Sampler:
         interval_ns: int,
         cpu_budget: float,
         *,
+        advance_s: float = 0,
         write_sweep: Callable[[SweepRecord], None],
         write_sample: Callable[[MemorySample], None],
         files: Files | None = None,
@@ -96,6 +97,7 @@ class Sampler:
         self._census = census
         self._interval_ns = interval_ns
         self._cpu_budget = cpu_budget
+        self._advance_ns = advance_s * 1e9
         self._write_sweep = write_sweep
         self._write_sample = write_sample
         self._files = files or open_files()
@@ -122,7 +124,8 @@ class Sampler:
     def take(self) -> None:
         """Sweep for what the budget has room for, and set the next due time."""
         self._booked_ns = self._cpu_clock()
-        allowed_ns = self._cpu_budget * (self._clock() - self._origin_ns)
+        elapsed_ns = self._clock() - self._origin_ns
+        allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
         # The first walk is free: else a tree that busies the census from the start would have none.
         first = not self._pss_starts_ns
         walk = first or self._spent("walk", "census") <= WALK_SHARE * allowed_ns
