@@ -60,6 +60,15 @@ def test_peaks_stack_children_on_main_at_the_trees_peak(pipe):
     assert [(bar.get_x(), bar.get_width()) for bar in bars[:2]] == [(0, 16), (16, 20)]
 
 
+def test_an_upper_bound_is_drawn_to_and_told(pipe):
+    runs = pipe.tables["runs"]
+    runs["tree_peak_upper_bytes"] = (runs["tree_peak_bytes"] + 4 * 2**20).astype("Int64")
+    axes = plot_peaks(pipe).axes[0]
+    assert "36–40 MiB" in [text.get_text() for text in axes.texts]
+    ends = [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
+    assert [36, 40] in ends
+
+
 def test_the_bar_is_of_the_run_of_median_peak(analyse, known_run, make_sweep):
     def run(replicate, main, child):
         sweeps = (make_sweep(0, 9, 5), make_sweep(1, 11, main, [child]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from matplotlib.lines import Line2D
 
 from stagebench.columns import MEMORY_PARTS
@@ -19,7 +20,6 @@ from stagebench.tables import numbers
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -111,7 +111,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
 
 
 def plot_peaks(experiment: Experiment) -> Figure:
-    """Draw main and children at the tree's peak, stacked, and every run's peak as a point."""
+    """Draw main and children at the peak, stacked; every run's peak; and the upper bound."""
     title = "main and children at the moment of the tree's peak"
     figure, axes = make_rows(experiment, title, foot=0.9)
     runs = experiment.tables["runs"]
@@ -121,8 +121,9 @@ def plot_peaks(experiment: Experiment) -> Figure:
         _stack_peak(axes, experiment, treatment, row)
     axes.set_xlabel("PSS in MiB at the tree's peak")
     parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
-    label = "tree's peak, a point a run (bars and number: the run of median peak)"
-    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK)])
+    label = "tree's peak, a point a run (bars, numbers: the run of median peak)"
+    bound = marker("its upper bound", "|", 9, DARK)
+    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK), bound])
     return figure
 
 
@@ -133,7 +134,13 @@ def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) ->
     main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
     axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
     axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
-    label_row(axes, f"{main + children:.0f} MiB", row)
+    label = f"{main + children:.0f}"
+    if pd.notna(run["tree_peak_upper_bytes"]):
+        upper = float(run["tree_peak_upper_bytes"]) / MIB
+        axes.plot([main + children, upper], [row, row], color=DARK, lw=0.8)
+        axes.plot([upper], [row], color=DARK, marker="|", ms=9, lw=0)
+        label += f"–{upper:.0f}"
+    label_row(axes, f"{label} MiB", row)
 
 
 def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
