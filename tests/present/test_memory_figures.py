@@ -67,6 +67,7 @@ def test_an_upper_bound_is_drawn_to_and_told(pipe):
     assert "36–40 MiB" in [text.get_text() for text in axes.texts]
     ends = [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
     assert [36, 40] in ends
+    assert axes.get_xlim()[1] > 40
 
 
 def test_the_bar_is_of_the_run_of_median_peak(analyse, known_run, make_sweep):

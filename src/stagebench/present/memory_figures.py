@@ -117,8 +117,11 @@ def plot_peaks(experiment: Experiment) -> Figure:
     runs = experiment.tables["runs"]
     ok = runs[runs["status"] == "ok"]
     plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
-    for row, treatment in enumerate(experiment.treatments):
+    ends = [
         _stack_peak(axes, experiment, treatment, row)
+        for row, treatment in enumerate(experiment.treatments)
+    ]
+    axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
     axes.set_xlabel("PSS in MiB at the tree's peak")
     parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
     label = "tree's peak, a point a run (bars, numbers: the run of median peak)"
@@ -127,20 +130,22 @@ def plot_peaks(experiment: Experiment) -> Figure:
     return figure
 
 
-def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> None:
+def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
+    """Draw the run of median peak; gives how far to the right."""
     run = _median_peak(experiment.runs(treatment))
     if run is None:
-        return
+        return 0
     main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
     axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
     axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
-    label = f"{main + children:.0f}"
+    label, end = f"{main + children:.0f}", main + children
     if pd.notna(run["tree_peak_upper_bytes"]):
-        upper = float(run["tree_peak_upper_bytes"]) / MIB
-        axes.plot([main + children, upper], [row, row], color=DARK, lw=0.8)
-        axes.plot([upper], [row], color=DARK, marker="|", ms=9, lw=0)
-        label += f"–{upper:.0f}"
+        end = float(run["tree_peak_upper_bytes"]) / MIB
+        axes.plot([main + children, end], [row, row], color=DARK, lw=0.8)
+        axes.plot([end], [row], color=DARK, marker="|", ms=9, lw=0)
+        label += f"–{end:.0f}"
     label_row(axes, f"{label} MiB", row)
+    return end
 
 
 def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
