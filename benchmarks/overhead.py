@@ -1,5 +1,7 @@
 """What measuring costs the measured: on/off pairs of treatments, and of creating a child.
 
+    python -m benchmarks.overhead
+
 In each pair a treatment of the default runtime study runs once as a study measures it and once with
 nobody looking, in random order; the table gives the ratio of the makespans with the 95 % interval
 of a paired t on its logarithms. The cost of a child is the time of fork, exit and wait in a parent
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.published_size import our_makespan
 from scipy import stats
 
 from stagebench.design.config import check_config, load_config
@@ -26,7 +29,7 @@ from stagebench.design.grid import expand_treatments
 from stagebench.measure.lock import measurement_lock
 from stagebench.measure.process import measured_environment
 from stagebench.records import TaskRecord
-from stagebench.store import TASKS_FILE, canonical_json, read_records, read_run
+from stagebench.store import TASKS_FILE, canonical_json, read_records
 
 HERE = Path(__file__).parent
 TREATMENTS = ["t1", "p2-fork", "p5-spawn"]
@@ -93,10 +96,10 @@ def print_pairs(options: argparse.Namespace) -> None:
 
 def measure_pair(specification: dict, order: random.Random) -> float:
     """Run a treatment on and off in random order; gives on / off."""
-    runs = [observed_makespan, unobserved_makespan]
+    runs = [our_makespan, unobserved_makespan]
     order.shuffle(runs)
     made = {run: run(specification) for run in runs}
-    return made[observed_makespan] / made[unobserved_makespan]
+    return made[our_makespan] / made[unobserved_makespan]
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
@@ -106,21 +109,6 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
     low, middle, high = (math.expm1(value) for value in (mean - half, mean, mean + half))
     return low, middle, high
-
-
-def observed_makespan(specification: dict) -> float:
-    """Measure a treatment as a study does; gives seconds."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "r1"
-        command = [sys.executable, "-m", "stagebench", "measure", "--study", "benchmark"]
-        command += ["--specification", canonical_json(specification), "--out", str(folder)]
-        for name in ("replicate", "seed", "block", "position", "rank"):
-            command += [f"--{name}", "1"]
-        subprocess.run([*command, "--time-limit", "300"], check=True)
-        run = read_run(folder)
-        if run["status"] != "ok":
-            sys.exit(f"{specification['treatment']}: {run['status']}: {run['detail']}")
-        return makespan(folder)
 
 
 def unobserved_makespan(specification: dict) -> float:
