@@ -162,6 +162,36 @@ def test_a_file_that_cannot_grow_ends_the_recording_and_not_the_command(start, t
     assert "at least" in shown.stdout
 
 
+@pytest.mark.parametrize("most", [60, 100])
+def test_where_not_even_the_beginning_can_be_written_nothing_is_started(trace, tmp_path, most):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    (tmp_path / "work").mkdir()
+    done = trace("touch", "ran", cwd=tmp_path / "work", preexec_fn=limit)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_tracer_that_fails_lets_go_of_the_command_and_says_so(start, tmp_path):
+    program = "echo $$; read line; sleep 0.1; read line; exit 5"
+    tracer = start("sh", "-c", program, options=("--no-figure", "--cpu-budget", "1"))
+    main = int(tracer.stdout.readline())
+    few, most = resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (3, most))
+    tracer.stdin.write("go\n")
+    tracer.stdin.flush()
+    wait_for(lambda: state_of(main) == ("S", 0))
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (few, most))
+    _, errors = tracer.communicate("end\n")
+    assert tracer.returncode == 5
+    run = store.read_run(tmp_path / "out")
+    assert (run["status"], run["exit_code"]) == ("truncated", 5)
+    assert "the tracer failed: OSError(24" in " ".join(errors.split())
+
+
 RECORDS = (store.SAMPLES_FILE, store.SWEEPS_FILE, store.TRANSITIONS_FILE)
 """Which of them meets its end first is chance."""
 

@@ -55,13 +55,18 @@ def read_packages() -> dict[str, str]:
 
 def read_commit(folder: Path) -> tuple[str | None, bool | None]:
     """Give the commit of the checkout that holds `folder`, and whether files differ from it."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run([*command, "--dirty"], capture_output=True, text=True, check=True)  # noqa: S603
+        commit = _ask_git(folder, "rev-parse", "HEAD")
+        changes = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None, None
-    commit, _, dirty = done.stdout.strip().partition("-")
-    return commit, dirty == "dirty"
+    return commit.strip(), bool(changes)
+
+
+def _ask_git(folder: Path, *question: str) -> str:
+    # Without its locks git writes nothing: a stale one would block the checkout's owner.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *question]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 def read_cpu_model() -> str | None:

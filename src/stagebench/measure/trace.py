@@ -160,7 +160,7 @@ def explain_refusal(program: str, started: Started, error: Exception | None) -> 
         reason = f"was ended by signal {-exit_code} before it began"
         return CommandError(f"{program}: {reason}", exit_code=128 - exit_code)
     if isinstance(error, OSError):
-        return OptionError(f"{error.filename}: cannot be written ({error.strerror})")
+        return OptionError(f"{program}: was not started, as its trace cannot begin ({error})")
     return error or AssertionError("a tracer that did not begin has an error")
 
 
