@@ -7,6 +7,10 @@ and at the tool's own, in random order. Told are the error of the peak against w
 itself read in that very run, how many children a tool did not meet, the CPU time of the tool with
 its start, and how much longer the program took. Peers come into a virtual environment of their own;
 one that is missing or fails is told with the reason. About half an hour; do nothing else meanwhile.
+
+Most programs wait most of the time, which hides what a tool costs them: of the durations, those of
+`churn` tell the most. stagebench at 10 ms is given as much CPU time as it takes, like the others;
+on its own terms it keeps to its budget.
 """
 
 from __future__ import annotations

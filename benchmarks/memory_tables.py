@@ -58,7 +58,7 @@ class Costs:
 def format_report(results: Sequence[Result], about: dict[str, str]) -> str:
     """Format all tables; `about` says of each tool what it is, in the order of the rows."""
     costs = Costs(results)
-    settings = list(dict.fromkeys(each.setting for each in results if each.tool != ALONE))
+    settings = sorted({each.setting for each in results if each.tool != ALONE})
     parts = []
     for setting in settings:
         chosen = [each for each in results if each.setting == setting]
@@ -124,7 +124,7 @@ def tabulate_kinds(
 ) -> str:
     """Format the median of a measure: a row a kind, a column a tool."""
     rows = []
-    for kind in dict.fromkeys(each.kind for each in results):
+    for kind in sorted({each.kind for each in results}):
         row = [kind]
         for tool in about:
             own = [each for each in results if (each.kind, each.tool) == (kind, tool)]
