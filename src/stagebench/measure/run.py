@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from stagebench.sampler.lives import Census
+    from stagebench.sampler.lives import Census, Life
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
 """What the file system says when it takes no more."""
@@ -170,19 +170,8 @@ def supervise(
         finally:
             process.kill_tree(census)
         charged = group.read()
-    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
-    main = census.lives[0]
-    exit_ = Exit(
-        exec_ns=watched.exec_ns,
-        exited_ns=main.ended_ns or time.monotonic_ns(),
-        exit_code=main.exit_status if main.exit_status is not None else -1,
-        timed_out=watched.timed_out,
-        survivors=watched.survivors,
-        cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
-        cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
-        cgroup=charged._asdict() if charged else {"reason": group.reason},
-    )
-    return exit_, sampler, census
+    cgroup = charged._asdict() if charged else {"reason": group.reason}
+    return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
 
 
 class Watched(NamedTuple):
@@ -191,6 +180,23 @@ class Watched(NamedTuple):
     exec_ns: int
     timed_out: bool
     survivors: int
+
+
+def describe_exit(
+    watched: Watched, main: Life, cpu_before: resource.struct_rusage, cgroup: dict[str, Any]
+) -> Exit:
+    """Tell how main ended, and what CPU time its tree took, all of which has been collected."""
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Exit(
+        exec_ns=watched.exec_ns,
+        exited_ns=main.ended_ns or time.monotonic_ns(),
+        exit_code=main.exit_status if main.exit_status is not None else -1,
+        timed_out=watched.timed_out,
+        survivors=watched.survivors,
+        cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
+        cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+        cgroup=cgroup,
+    )
 
 
 def watch_run(
