@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from stagebench.units import KIB
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stagebench.analyse.states import History, State
     from stagebench.units import Bytes, Nanoseconds
-
-KIB = 1024
 
 FAULT_AROUND_BYTES: Bytes = 64 * KIB
 """What one page fault maps of a file at most. Source: Linux, `fault_around_pages`, mm/memory.c."""

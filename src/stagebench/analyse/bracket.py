@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.analyse.bounds import Kernel, Span
-from stagebench.analyse.shares import PARTS, Base, Bounds, bound_parts, larger, share_of
+from stagebench.analyse.shares import Base, Bounds, bound_parts, larger, share_of
 from stagebench.analyse.states import History, build_histories
+from stagebench.columns import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.analyse.bounds import ceiling, copied
+from stagebench.columns import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from stagebench.analyse.bounds import Kernel, Span
     from stagebench.analyse.states import History, State
     from stagebench.units import Bytes, Nanoseconds
-
-PARTS = ("main", "children", "tree")
 
 Bounds = dict[str, "Bytes | None"]
 
