@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Levels = dict[str, tuple["Level", ...]]
 
+MARGIN = 0.05
+"""What counts as equivalent in practice, where a study does not say."""
+
 
 def build_study(config: Json, experiments: list[Experiment]) -> Study:
     """Make the study of a config whose experiments are built already."""
@@ -23,8 +26,12 @@ def build_study(config: Json, experiments: list[Experiment]) -> Study:
         name=config["study"],
         seed=config["seed"],
         replicates=config["replicates"],
+        warm_ups=config.get("warm_ups", 0),
         time_limit_s=float(config["time_limit_s"]),
+        precision={name: float(width) for name, width in config.get("precision", {}).items()},
+        margin=float(config.get("margin", MARGIN)),
         reference=config.get("reference"),
+        claims=config.get("claims"),
         allow_insufficient_memory=config.get("allow_insufficient_memory", False),
         experiments=tuple(experiments),
     )

@@ -27,8 +27,12 @@ def make_plan(study: Study) -> Json:
         "study": study.name,
         "seed": study.seed,
         "replicates": study.replicates,
+        "warm_ups": study.warm_ups,
         "time_limit_s": study.time_limit_s,
+        "precision": dict(study.precision),
+        "margin": study.margin,
         "reference": study.reference,
+        "claims": study.claims,
         "experiments": [
             _plan_experiment(experiment, [t for t in treatments if t.experiment == experiment.name])
             for experiment in study.experiments

@@ -48,13 +48,21 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A checked config; made by `config.check_config` alone."""
+    """A checked config; made by `config.check_config` alone.
+
+    `precision` maps quantities to the half-width that their intervals shall have, and `margin` is
+    what counts as equivalent in practice: both are shares of the ratio to the baseline.
+    """
 
     name: str
     seed: int
     replicates: int
+    warm_ups: int
     time_limit_s: float
+    precision: Mapping[str, float]
+    margin: float
     reference: str | None
+    claims: str | None
     allow_insufficient_memory: bool
     experiments: tuple[Experiment, ...]
 
