@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the files named above; a reader refuses another one."""
 
 PROTOCOL = 3

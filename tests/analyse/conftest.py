@@ -86,6 +86,8 @@ def sweep(number, ended, main, children=(), vanished=0):
             uss_bytes=round(size * MIB / 2),
             rss_bytes=round(size * MIB * 2),
             rss_anon_bytes=round(size * MIB),
+            rss_after_bytes=round(size * MIB * 2),
+            rss_anon_after_bytes=round(size * MIB),
             high_water_bytes=round(size * MIB * 2),
             mark_reset=0,
             faults_before=0,
