@@ -59,6 +59,7 @@ def request_for(specification, time_limit_s=60.0):
         study="tests",
         specification=specification,
         replicate=1,
+        warm_up=False,
         seed=3,
         block=1,
         position=4,

@@ -109,6 +109,7 @@ def _add_measure(commands: Any) -> None:  # noqa: ANN401
     )
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
+    parser.add_argument("--warm-up", action="store_true", help="comes before the first block")
     parser.add_argument("--time-limit", type=float, required=True, help="seconds")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
@@ -222,6 +223,7 @@ def _measure(options: argparse.Namespace) -> None:
         study=options.study,
         specification=options.specification,
         replicate=options.replicate,
+        warm_up=options.warm_up,
         seed=options.seed,
         block=options.block,
         position=options.position,

@@ -248,6 +248,14 @@ TABLES: dict[str, dict[str, str]] = {
         "in_service": COUNT,
     },
     "environment": {"property": TEXT, "value": TEXT, "runs": COUNT},
+    "warm_ups": {
+        **_RUN_KEY,
+        "rank": COUNT,
+        "status": TEXT,
+        "detail": TEXT,
+        "started_at": TEXT,
+        "own_time_s": NUMBER,
+    },
     "published": {
         "experiment": TEXT,
         "treatment": TEXT,

@@ -45,8 +45,9 @@ def checked_study():
 STUDY = checked_study()
 PLAN = make_plan(STUDY)
 RUNS = {
-    f"{run['experiment']}/{run['treatment']}/r{run['replicate']}": run
-    for run in PLAN["runs"]
+    f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
+    for kind, runs in (("w", PLAN["warm_up_runs"]), ("r", PLAN["runs"]))
+    for run in runs
 }
 RESULTS = f"results/{STUDY.name}"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
@@ -63,7 +64,8 @@ shell.prefix(
 
 def planned(wildcards):
     """The planned run that a measurement's path names."""
-    return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/r{wildcards.replicate}"]
+    run = f"{wildcards.kind}{wildcards.replicate}"
+    return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/{run}"]
 
 
 def specification(wildcards):
@@ -95,4 +97,5 @@ def sources(*names):
 wildcard_constraints:
     experiment="[a-z0-9_-]+",
     treatment="[a-z0-9_-]+",
+    kind="[rw]",
     replicate=r"\d+",

@@ -19,6 +19,7 @@ from stagebench.analyse.stages import (
     summarise_tasks,
 )
 from stagebench.analyse.traces import Trace, read_traces, span_s
+from stagebench.analyse.warm_ups import summarise_warm_ups
 from stagebench.store import canonical_json
 from stagebench.tables import make_table
 
@@ -58,6 +59,7 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
         ),
         "environment": make_table("environment", summarise_environment(traces)),
+        "warm_ups": make_table("warm_ups", summarise_warm_ups(plan, raw)),
     }
 
 

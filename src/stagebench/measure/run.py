@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
-import re
 import resource
 import signal
 import sys
@@ -21,12 +19,12 @@ from stagebench.measure import process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
+from stagebench.measure.outcome import judge_outcome
 from stagebench.measure.watch import describe_census, sample_until_exit
 from stagebench.records import (
     MemorySample,
     ProcessRecord,
     SweepRecord,
-    TaskRecord,
     TransitionRecord,
 )
 from stagebench.sampler.census import open_census
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
 """What the file system says when it takes no more."""
 
-UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of exiting helpers may follow it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
@@ -54,6 +49,7 @@ class RunRequest:
     study: str
     specification: Mapping[str, Any]
     replicate: int
+    warm_up: bool
     seed: int
     block: int
     position: int
@@ -103,7 +99,8 @@ def _measure_run(request: RunRequest, target: Path) -> str:
         exit_, sampler, census = supervise(request, folder, strangers)
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
-        status, detail = judge_run(folder, exit_, request.time_limit_s)
+        limit_s = request.time_limit_s if exit_.timed_out else None
+        status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
         use = sampler.use()
         own_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + use.cpu_s
         run = {
@@ -132,6 +129,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "experiment": request.specification["experiment"],
         "treatment": request.specification["treatment"],
         "replicate": request.replicate,
+        "warm_up": request.warm_up,
         "seed": request.seed,
         "block": request.block,
         "position": request.position,
@@ -245,45 +243,6 @@ def open_sampler(
         write_sweep=sweeps.write,
         write_sample=samples.write,
     )
-
-
-def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, str]:
-    """Tell a run's status from what it left, and say in a few words why it is not ok."""
-    if exit_.timed_out:
-        return "timed_out", f"still running after the time limit of {time_limit_s:g} s"
-    statuses = read_statuses(folder)
-    if "lost" in statuses:
-        return "worker_lost", describe_loss(folder)
-    if exit_.exit_code:
-        return "crashed", f"exit code {exit_.exit_code}; {last_words(folder)}"
-    failed = len(statuses) - statuses.count("ok")
-    if failed:
-        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
-    return "ok", ""
-
-
-def read_statuses(folder: Path) -> list[str]:
-    """Read the status column of the task records alone: there may be very many."""
-    try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
-            return [row["status"] for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
-
-
-def describe_loss(folder: Path) -> str:
-    """Say which stage lost a worker, in the words of its first lost task."""
-    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
-    lost = next(task for task in tasks if task.status == "lost")
-    return f"stage {lost.stage!r}: {lost.error}"
-
-
-def last_words(folder: Path) -> str:
-    """Give the last error that the measured process printed, or else its last line."""
-    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
-    return (errors or lines or ["no output"])[-1]
 
 
 def started_at_ns() -> int:

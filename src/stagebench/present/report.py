@@ -15,6 +15,7 @@ from stagebench.present import (
     findings,
     report_census,
     report_checks,
+    report_conditions,
     report_emulation,
     report_published,
     report_tables,
@@ -93,6 +94,7 @@ def _report_values(
         "first_start": _moment(runs["started_at"].min()),
         "last_start": _moment(runs["started_at"].max()),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
+        "warm_ups": report_conditions.warm_ups_text(tables["warm_ups"]),
         "machine": _machine_table(tables["environment"]),
         "packages": _packages(tables["environment"]),
         "findings": findings.study_findings(runs),
@@ -100,7 +102,7 @@ def _report_values(
         "explained": explain_experiments(experiments, tables["environment"], figures),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
-        "checks": _check_values(runs, tables["tasks"]),
+        "checks": _check_values(tables),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
 
@@ -127,10 +129,12 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
     }
 
 
-def _check_values(runs: pd.DataFrame, tasks: pd.DataFrame) -> dict[str, Any]:
+def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    runs = tables["runs"]
     return {
         "failures": report_checks.failures_table(runs),
-        "errors": report_checks.task_errors(tasks),
+        "failed_warm_ups": report_conditions.failed_warm_ups_table(tables["warm_ups"]),
+        "errors": report_checks.task_errors(tables["tasks"]),
         "order": report_checks.order_text(runs),
         "overlap": report_checks.overlap_text(runs),
         "survivors": report_checks.survivors_text(runs),
