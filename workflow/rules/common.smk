@@ -1,7 +1,9 @@
 # The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
 import json
+import os
 import shlex
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +14,17 @@ from stagebench.design.memory import check_memory, machine_memory_bytes
 from stagebench.design.plan import make_plan
 from stagebench.errors import StagebenchError
 from stagebench.store import canonical_json
+
+# All runs that one call of Snakemake makes are of one campaign, which is named by the moment of that
+# call. Jobs and other nodes inherit the variable, and so do not name one of their own.
+os.environ.setdefault(
+    "STAGEBENCH_CAMPAIGN", datetime.now(timezone.utc).isoformat(timespec="seconds")
+)
+
+
+envvars:
+    "STAGEBENCH_CAMPAIGN",
+
 
 ROOT = Path(workflow.basedir)
 SOURCE = ROOT / "src" / "stagebench"

@@ -14,6 +14,7 @@ rule measure:
         position=from_plan("position"),
         rank=from_plan("rank"),
         time_limit_ms=round(STUDY.time_limit_s * 1000),
+        quiet_wait_ms=round(STUDY.quiet_wait_s * 1000),
     params:
         specification=specification,
         warm_up=lambda wildcards: "--warm-up" if wildcards.kind == "w" else "",
@@ -27,5 +28,7 @@ rule measure:
         " --position {resources.position}"
         " --rank {resources.rank}"
         " --time-limit {resources.time_limit_ms}e-3"
+        " --quiet-wait {resources.quiet_wait_ms}e-3"
+        ' --campaign "$STAGEBENCH_CAMPAIGN"'
         " --out {output:q}"
         f"{LOGGED}"

@@ -29,6 +29,7 @@ def make_plan(study: Study) -> Json:
         "replicates": study.replicates,
         "warm_ups": study.warm_ups,
         "time_limit_s": study.time_limit_s,
+        "quiet_wait_s": study.quiet_wait_s,
         "precision": dict(study.precision),
         "margin": study.margin,
         "reference": study.reference,

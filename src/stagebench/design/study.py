@@ -59,6 +59,7 @@ class Study:
     replicates: int
     warm_ups: int
     time_limit_s: float
+    quiet_wait_s: float
     precision: Mapping[str, float]
     margin: float
     reference: str | None

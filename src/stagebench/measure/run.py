@@ -19,7 +19,9 @@ from stagebench.measure import process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
+from stagebench.measure.machine import read_machine
 from stagebench.measure.outcome import judge_outcome
+from stagebench.measure.quiet import read_ticks, wait_until_quiet
 from stagebench.measure.watch import describe_census, sample_until_exit
 from stagebench.records import (
     MemorySample,
@@ -55,6 +57,8 @@ class RunRequest:
     position: int
     rank: int
     time_limit_s: Seconds
+    quiet_wait_s: Seconds
+    campaign: str
 
 
 class Exit(NamedTuple):
@@ -67,7 +71,14 @@ class Exit(NamedTuple):
     survivors: int
     cpu_user_s: float
     cpu_system_s: float
+    context_switches_voluntary: int
+    context_switches_involuntary: int
     cgroup: dict[str, Any]
+
+
+def name_campaign() -> str:
+    """Name the campaign of a run that no call of Snakemake makes: the present moment."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def measure_run(request: RunRequest, target: Path) -> str:
@@ -94,15 +105,16 @@ def _measure_run(request: RunRequest, target: Path) -> str:
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
+        quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
         started_at = datetime.now(UTC)
-        before = read_busy()
+        before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
+        after, busy_after = read_machine(), read_busy()
+        run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         limit_s = request.time_limit_s if exit_.timed_out else None
         status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
-        use = sampler.use()
-        own_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + use.cpu_s
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -112,10 +124,13 @@ def _measure_run(request: RunRequest, target: Path) -> str:
             "lock_wait_s": lock_wait_s,
             "supervisor_started_ns": supervisor_started_ns,
             **exit_._asdict(),
-            "sampler": use._asdict(),
+            "sampler": sampler.use()._asdict(),
             "census": describe_census(census.means, processes),
             "environment": environment,
-            "noise": describe_noise(before, read_busy(), own_cpu_s),
+            "quiet": quiet._asdict(),
+            "machine_before": before,
+            "machine_after": after,
+            "noise": describe_noise(busy_before, busy_after, run_cpu_s),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
         store.write_json(folder / store.RUN_FILE, run)
@@ -134,6 +149,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "block": request.block,
         "position": request.position,
         "rank": request.rank,
+        "campaign": request.campaign,
         "time_limit_s": request.time_limit_s,
         "specification": request.specification,
     }
@@ -183,7 +199,7 @@ class Watched(NamedTuple):
 def describe_exit(
     watched: Watched, main: Life, cpu_before: resource.struct_rusage, cgroup: dict[str, Any]
 ) -> Exit:
-    """Tell how main ended, and what CPU time its tree took, all of which has been collected."""
+    """Tell how main ended, and what its tree used, all of which has been collected."""
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Exit(
         exec_ns=watched.exec_ns,
@@ -193,6 +209,8 @@ def describe_exit(
         survivors=watched.survivors,
         cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
         cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+        context_switches_voluntary=cpu.ru_nvcsw - cpu_before.ru_nvcsw,
+        context_switches_involuntary=cpu.ru_nivcsw - cpu_before.ru_nivcsw,
         cgroup=cgroup,
     )
 
@@ -243,6 +261,12 @@ def open_sampler(
         write_sweep=sweeps.write,
         write_sample=samples.write,
     )
+
+
+def own_cpu_s() -> float:
+    """Give the CPU time of this process, which is the run's and no other's noise."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
 
 
 def started_at_ns() -> int:
