@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -204,7 +205,7 @@ def run_record(known, planned):
     moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
     return {
         "schema_version": store.SCHEMA_VERSION,
-        **FACTS["run"],
+        **copy.deepcopy(FACTS["run"]),
         **planned,
         "specification": specification(known),
         "status": known.status,

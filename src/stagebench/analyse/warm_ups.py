@@ -18,6 +18,6 @@ def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, An
         names = ("experiment", "treatment", "replicate", "rank")
         yield {
             **{name: planned[name] for name in names},
-            **{name: run[name] for name in ("status", "detail", "started_at")},
+            **{name: run[name] for name in ("campaign", "status", "detail", "started_at")},
             "own_time_s": span_s(run["exec_ns"], run["exited_ns"]),
         }

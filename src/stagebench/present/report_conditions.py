@@ -1,10 +1,15 @@
-"""Under what conditions the runs were made: warm-ups."""
+"""Under what conditions the runs were made: warm-ups, campaigns, a quiet machine or a noisy one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagebench.present.markdown import count_noun, format_table
+from stagebench.present.markdown import (
+    count_noun,
+    format_number,
+    format_percent,
+    format_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,3 +38,55 @@ def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
         for _, row in failed.iterrows()
     ]
     return format_table(columns, rows, texts=4)
+
+
+def campaigns_text(runs: pd.DataFrame) -> str:
+    """Say in which calls of Snakemake the runs were made; an empty text where it was one."""
+    counts = runs.groupby("campaign")["replicate"].count()
+    if len(counts) < 2:  # noqa: PLR2004 - one campaign is the rule
+        return ""
+    told = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
+    return (
+        f"The runs are of {len(counts)} campaigns (calls of Snakemake): {told}. Runs are compared"
+        " with those of their own campaign first."
+    )
+
+
+def quiet_text(runs: pd.DataFrame) -> str:
+    """Say how long runs waited for a quiet machine, and whether it became quiet."""
+    known = runs[runs["quiet"].notna()]
+    if known.empty:
+        return "No run waited for the machine to be quiet: how busy it was before is not known."
+    waits, quiet = known["quiet_wait_s"], int(known["quiet"].sum())
+    unknown = len(runs) - len(known)
+    rest = f", unknown for {unknown}" if unknown else ""
+    return (
+        f"The machine was quiet before {quiet} of {count_noun(len(known), 'run')}{rest}; a run"
+        f" waited {format_number(waits.median())} s for that in the median,"
+        f" {format_number(waits.max())} s at most."
+    )
+
+
+def noisy_text(runs: pd.DataFrame) -> str:
+    """Say how many runs are flagged as noisy, and of which treatment most are."""
+    noisy = runs[runs["noisy"] != ""]
+    if noisy.empty:
+        return f"None of {count_noun(len(runs), 'run')} is flagged as noisy."
+    counts = (noisy["experiment"] + "/" + noisy["treatment"]).value_counts()
+    share = format_percent(len(noisy) / len(runs))
+    most = int(counts.iloc[0])
+    where = f"; most of one treatment: {most} of {counts.index[0]}" if most > 1 else ""
+    return (
+        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) flagged as noisy**{where}."
+        " They are in all numbers above, as every run is."
+    )
+
+
+def noisy_table(runs: pd.DataFrame) -> str:
+    """List the noisy runs and why they are flagged; an empty text where none is."""
+    noisy = runs[runs["noisy"] != ""]
+    if noisy.empty:
+        return ""
+    columns = ["experiment", "treatment", "noisy", "replicate", "status"]
+    rows = [[str(row[name]) for name in columns] for _, row in noisy.iterrows()]
+    return format_table(columns, rows, texts=3)
