@@ -229,6 +229,26 @@ def test_settings_of_the_measured_process_arrive(specify, measure, monkeypatch):
         assert name not in output
 
 
+@pytest.mark.parametrize(("level", "said"), [(None, "None\n"), ("65536", "65536\n")])
+def test_a_variable_of_the_callers_is_set_anew_or_removed(
+    specify, measure, monkeypatch, level, said
+):
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "4096")
+    program = "import os; print(os.environ.get('MALLOC_MMAP_THRESHOLD_'), flush=True)"
+    settings = {"environment": {"MALLOC_MMAP_THRESHOLD_": level}}
+    folder = measure(specify(program=program, process=settings))
+    assert (folder / "output.txt").read_text() == said
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"switch_interval_s": 0.25}, 0.25), ({}, 0.005)])
+def test_the_switch_interval_holds_in_main_and_in_a_spawned_worker(
+    specify, measure, settings, said
+):
+    program = "import sys; print(sys.getswitchinterval(), flush=True)"
+    folder = measure(specify(stage=KINDS["spawn"], program=program, process=settings))
+    assert (folder / "output.txt").read_text() == f"{said}\n" * 2
+
+
 def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
     stage = {
         **FORK,
