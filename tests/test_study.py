@@ -140,6 +140,11 @@ def test_one_more_replicate_runs_only_its_block(copy):
     new = measured_anew(copy, edit_config(copy, lambda config: config.update(replicates=3)))
     assert {path.rpartition("/")[2] for path in new} == {"r3"}
     assert len(new) == 9
+    campaigns = {run["replicate"]: set() for run in read_runs(copy)[1]}
+    for run in read_runs(copy)[1]:
+        campaigns[run["replicate"]].add(run["campaign"])
+    (first,), (second,), (third,) = campaigns.values()
+    assert first == second < third
 
 
 def test_warm_ups_are_measured_first_and_never_again_when_replicates_are_added(copy):
@@ -169,7 +174,7 @@ def test_a_dry_run_shows_warm_ups_before_all_blocks(tmp_path):
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
     def change(config):
-        config.update(seed=99, time_limit_s=30)
+        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1)
         config["experiments"].reverse()
 
     assert measured_anew(copy, edit_config(copy, change)) == set()

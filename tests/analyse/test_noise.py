@@ -74,9 +74,11 @@ def test_all_reasons_are_named(conditions):
     assert found["noisy"] == "2 % of CPU time stolen by the host; throttled 2 times"
 
 
-def test_what_others_used_of_a_short_run_is_below_the_kernels_grain_and_no_flag(conditions):
+@pytest.mark.parametrize("share", ["steal_share", "others_cpu_share"])
+def test_a_share_of_a_short_run_is_below_the_kernels_grain_and_no_flag(conditions, share):
     short = FACTS["machine_before"]["time_ns"] + 250_000_000
-    assert conditions(noise__others_cpu_share=0.09, machine_after__time_ns=short)["noisy"] == ""
+    changes = {f"noise__{share}": 0.09, "machine_after__time_ns": short}
+    assert conditions(**changes)["noisy"] == ""
 
 
 def test_what_is_unknown_is_missing_and_no_flag(conditions):

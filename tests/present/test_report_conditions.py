@@ -57,7 +57,9 @@ def test_noisy_runs_are_counted_and_listed_with_their_reasons(tables_of, known_r
     noisy = known_run(replicate=2, start=20, run=quiet(2.0, 0.5))
     runs = tables_of(known_run(), noisy)["runs"]
     text = report_conditions.noisy_text(runs)
-    assert text.startswith("**1 of 2 runs (50 %) flagged as noisy**")
+    assert text.startswith("**1 of 2 runs (50 %) flagged as noisy**, 1 of them of pipe/p1-fork.")
+    (finding,) = report_conditions.noise_findings(runs)
+    assert finding.startswith("**1 of 2 runs were disturbed**")
     (row,) = report_conditions.noisy_table(runs).splitlines()[2:]
     assert "not quiet before (50 % idle)" in row
 
@@ -66,3 +68,4 @@ def test_without_noise_no_run_is_listed(tables_of, known_run):
     runs = tables_of(known_run())["runs"]
     assert report_conditions.noisy_text(runs) == "None of 1 run is flagged as noisy."
     assert report_conditions.noisy_table(runs) == ""
+    assert report_conditions.noise_findings(runs) == []

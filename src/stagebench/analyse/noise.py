@@ -5,12 +5,15 @@ A flag is a label. No run is dropped, and no number changes, because of it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stagebench.units import Seconds
 
 Row = dict[str, Any]
 
@@ -20,8 +23,8 @@ MOST_MEMORY_PRESSURE_SHARE = 0.01
 """A run is noisy where more than this was stolen by the host, used by other programs, or spent by
 tasks that waited for memory. Pressure on CPU and disk is no flag: a run makes its own."""
 
-OTHERS_LEAST_S = 0.05
-"""What others used is no flag below this: the kernel counts in ticks of 10 ms."""
+LEAST_CPU_S = 0.05
+"""What was stolen or used by others is no flag below this: the kernel counts in ticks of 10 ms."""
 
 
 def describe_conditions(run: Row) -> Row:
@@ -46,11 +49,13 @@ def describe_conditions(run: Row) -> Row:
 def find_noise(run: Row, found: Row) -> Iterator[str]:
     """Name everything that makes a run noisy, with its size."""
     before, after, noise = run["machine_before"], run["machine_after"], run["noise"]
+    cores = run["environment"].get("cores") or 1
+    span_s = to_seconds(after["time_ns"] - before["time_ns"]) * cores
     if found["quiet"] is False:
         yield f"not quiet before ({_percent(found['idle_before_share'])} idle)"
-    if _exceeds(noise["steal_share"], MOST_STEAL_SHARE):
+    if _exceeds(noise["steal_share"], MOST_STEAL_SHARE, span_s):
         yield f"{_percent(noise['steal_share'])} of CPU time stolen by the host"
-    if _exceeds(noise["others_cpu_share"], MOST_OTHERS_SHARE) and _is_long(run, before, after):
+    if _exceeds(noise["others_cpu_share"], MOST_OTHERS_SHARE, span_s):
         yield f"others used {_percent(noise['others_cpu_share'])} of CPU time"
     if found["throttled"]:
         count = found["throttled"]
@@ -62,15 +67,9 @@ def find_noise(run: Row, found: Row) -> Iterator[str]:
             yield f"{name} changed from {value} to {after['settings'][name]}"
 
 
-def _is_long(run: Row, before: Row, after: Row) -> bool:
-    """Tell whether what others used is more than the grain that the kernel counts in."""
-    cores = run["environment"].get("cores") or 1
-    span_s = to_seconds(after["time_ns"] - before["time_ns"])
-    return float(run["noise"]["others_cpu_share"] * span_s * cores) > OTHERS_LEAST_S
-
-
-def _exceeds(share: float | None, most: float) -> bool:
-    return share is not None and share > most
+def _exceeds(share: float | None, most: float, span_s: Seconds = math.inf) -> bool:
+    """Tell whether a share is too large, and of its span more than the kernel's grain."""
+    return share is not None and share > most and share * span_s > LEAST_CPU_S
 
 
 def _percent(share: float) -> str:

@@ -46,10 +46,10 @@ def wait_until_quiet(
     clock: Callable[[], Seconds] = time.monotonic,
     sleep: Callable[[Seconds], None] = time.sleep,
 ) -> Quiet:
-    """Wait until the machine is quiet, or the time is over."""
+    """Wait until the machine is quiet, or there is no time for a further step."""
     began_s, share = clock(), None
     readings = deque([read()], maxlen=STEPS + 1)
-    while clock() - began_s < at_most_s and not is_quiet(share):
+    while clock() - began_s + STEP_S <= at_most_s and not is_quiet(share):
         sleep(STEP_S)
         readings.append(read())
         if len(readings) > STEPS:

@@ -82,6 +82,7 @@ def _report_values(
         "findings": [
             *findings.study_findings(runs),
             *report_machine.mixture_findings(tables["environment"]),
+            *report_conditions.noise_findings(runs),
         ],
         "experiments": [_experiment_values(one, figures) for one in experiments],
         "explained": explain_experiments(experiments, tables["environment"], figures),

@@ -14,6 +14,9 @@ from stagebench.present.markdown import (
 if TYPE_CHECKING:
     import pandas as pd
 
+MANY_NOISY_SHARE = 0.1
+"""From this share of noisy runs on, the report says so among its first sentences."""
+
 
 def warm_ups_text(warm_ups: pd.DataFrame) -> str:
     """Say how many runs came before the first block; an empty text where none did."""
@@ -74,12 +77,21 @@ def noisy_text(runs: pd.DataFrame) -> str:
         return f"None of {count_noun(len(runs), 'run')} is flagged as noisy."
     counts = (noisy["experiment"] + "/" + noisy["treatment"]).value_counts()
     share = format_percent(len(noisy) / len(runs))
-    most = int(counts.iloc[0])
-    where = f"; most of one treatment: {most} of {counts.index[0]}" if most > 1 else ""
+    most = counts[counts == counts.max()]
+    where = f", {most.iloc[0]} of them of {most.index[0]}" if len(most) == 1 else ""
     return (
         f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) flagged as noisy**{where}."
         " They are in all numbers above, as every run is."
     )
+
+
+def noise_findings(runs: pd.DataFrame) -> list[str]:
+    """Warn where many runs are flagged as noisy."""
+    noisy = int((runs["noisy"] != "").sum())
+    if noisy < MANY_NOISY_SHARE * len(runs):
+        return []
+    of = f"{noisy} of {count_noun(len(runs), 'run')}"
+    return [f"**{of} were disturbed** by something else: they are [flagged as noisy](#trust)."]
 
 
 def noisy_table(runs: pd.DataFrame) -> str:
