@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from stagebench.analyse.traces import Trace
+    from stagebench.analyse.traces import Head
 
 Row = dict[str, Any]
 
 
-def summarise_environment(traces: list[Trace]) -> list[Row]:
+def summarise_environment(runs: Iterable[Head]) -> list[Row]:
     """Give one row per property and value; more than one value a property means mixed places."""
     counts: dict[str, dict[str, int]] = {}
-    for trace in traces:
-        for name, value in _properties(trace.run["environment"]):
+    for head in runs:
+        for name, value in _properties(head.run["environment"]):
             values = counts.setdefault(name, {})
             values[value] = values.get(value, 0) + 1
     return [
