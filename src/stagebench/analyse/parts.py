@@ -28,12 +28,12 @@ def map_parts(
     if processes == 1 or len(parts) == 1:
         return [work(part) for part in parts]
     # By spawn: the libraries of the analysis may have threads, which a fork would not bring along.
-    # Ctrl-C reaches the whole group: the first process answers it, alone.
+    # Ctrl-C reaches them all: these end without a word, the first process says what happened.
     with ProcessPoolExecutor(
         min(processes, len(parts)),
         mp_context=get_context("spawn"),
         initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initargs=(signal.SIGINT, signal.SIG_DFL),
     ) as pool:
         return list(pool.map(work, parts))
 

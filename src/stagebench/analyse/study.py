@@ -28,8 +28,8 @@ def analyse_study(
     """
     planned = read_json(plan)
     most = processes or len(os.sched_getaffinity(0))
-    useful = max(1, len(planned["runs"]) // RUNS_PER_PROCESS)
-    tables = summarise_study(planned, raw, min(most, useful))
+    useful = len(planned["runs"]) // RUNS_PER_PROCESS
+    tables = summarise_study(planned, raw, max(1, min(most, useful)))
     if reference is not None:
         tables["published"] = compare_published(tables, read_reference(reference))
     with atomic_folder(out) as folder:
