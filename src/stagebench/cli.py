@@ -124,6 +124,7 @@ def _add_analyse(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--raw", type=Path, required=True, help="folder of all run folders")
     parser.add_argument("--reference", type=Path, help="CSV of published values")
     parser.add_argument("--out", type=Path, required=True, help="folder of tables to write")
+    parser.add_argument("--processes", type=int, help="at most so many (default: usable cores)")
 
 
 def _add_figures(commands: Any) -> None:  # noqa: ANN401
@@ -242,7 +243,8 @@ def _measure(options: argparse.Namespace) -> None:
 def _analyse(options: argparse.Namespace) -> None:
     from stagebench.analyse.study import analyse_study  # noqa: PLC0415
 
-    analyse_study(options.plan, options.raw, options.reference, options.out)
+    paths = options.plan, options.raw, options.reference, options.out
+    analyse_study(*paths, options.processes)
 
 
 def _figures(options: argparse.Namespace) -> None:

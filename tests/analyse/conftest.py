@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
-from stagebench.analyse.traces import read_traces
+from stagebench.analyse.traces import list_requests, read_trace
 from stagebench.records import (
     EmulatedRecord,
     EventRecord,
@@ -343,11 +343,21 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def trace(study):
+def traces(study):
+    """Write runs as a study and read them back, in the order of the plan."""
+
+    def read(*runs):
+        plan, raw = study(*runs)
+        return [read_trace(request, raw) for request in list_requests(plan)]
+
+    return read
+
+
+@pytest.fixture
+def trace(traces):
     """Write one run and read it back."""
 
     def read(run=None):
-        plan, raw = study(run or KnownRun())
-        return read_traces(plan, raw)[0]
+        return traces(run or KnownRun())[0]
 
     return read

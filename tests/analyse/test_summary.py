@@ -101,6 +101,16 @@ def test_queue_depth_is_of_the_shown_run_alone(tables):
     assert set(zip(queues["treatment"], queues["replicate"], strict=True)) == {("p1-fork", 2)}
 
 
+def test_tables_do_not_depend_on_the_number_of_processes(study, known_run, tmp_path):
+    runs = [known_run(replicate=n + 1, start=20 * n).stretched(n + 1) for n in range(3)]
+    plan, raw = study(*runs, known_run(treatment="t2", baseline=False, start=90))
+    for processes in (1, 2):
+        write_tables(summarise_study(plan, raw, processes), tmp_path / str(processes))
+    files = [sorted((tmp_path / name).iterdir()) for name in ("1", "2")]
+    for one, other in zip(*files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_the_same_runs_give_the_same_bytes_and_reading_them_loses_nothing(tables, tmp_path):
     write_tables(tables, tmp_path / "one")
     write_tables(read_tables(tmp_path / "one"), tmp_path / "two")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from stagebench.analyse.traces import Trace
+    from stagebench.analyse.traces import Head
 
 Row = dict[str, Any]
 
@@ -15,19 +15,19 @@ MOST_NAMED = 4
 """Treatments of an experiment that are named one by one; of more, the runs are counted."""
 
 
-def summarise_environment(traces: list[Trace]) -> list[Row]:
+def summarise_environment(heads: Sequence[Head]) -> list[Row]:
     """Give one row per property and value; more than one value a property means mixed places."""
     seen: dict[str, dict[str, list[int]]] = {}
-    for index, trace in enumerate(traces):
-        for name, value in _properties(trace.run):
+    for index, head in enumerate(heads):
+        for name, value in _properties(head.run):
             seen.setdefault(name, {}).setdefault(value, []).append(index)
-    runs = [(trace.planned["experiment"], trace.planned["treatment"]) for trace in traces]
+    runs = [(head.planned["experiment"], head.planned["treatment"]) for head in heads]
     return [
         {
             "property": name,
             "value": value,
             "runs": len(own),
-            "where": "" if len(own) == len(traces) else name_places(runs, own),
+            "where": "" if len(own) == len(heads) else name_places(runs, own),
         }
         for name, values in seen.items()
         for value, own in values.items()

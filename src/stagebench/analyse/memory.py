@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +57,12 @@ class SweepTotal:
         return int(getattr(self, part))
 
 
+@lru_cache(maxsize=1)
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
     """Add up every sweep that tells PSS, and in which the measured process was read, in order.
 
     A held sweep has the sums of the sweep that it holds. Where PSS was not to be had, the run's own
-    metric stands for it.
+    metric stands for it. The tables of a run ask for it one after the other: it is made once.
     """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}

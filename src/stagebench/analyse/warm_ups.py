@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stagebench.analyse.traces import read_planned, span_s
+from stagebench.analyse.traces import list_warm_ups, read_head, span_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, Any]]:
     """Give one row per warm-up, in the order of the plan; raises StoreError as for other runs."""
-    for planned in plan["warm_up_runs"]:
-        _, run = read_planned(plan, planned, raw)
-        names = ("experiment", "treatment", "replicate", "rank")
+    for request in list_warm_ups(plan):
+        head = read_head(request, raw)
+        run = head.run
         yield {
-            **{name: planned[name] for name in names},
+            **head.key,
+            "rank": head.planned["rank"],
             **{name: run[name] for name in ("campaign", "status", "detail", "started_at")},
             "own_time_s": span_s(run["exec_ns"], run["exited_ns"]),
         }
