@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.bracket import MemoryTrace, find_brackets
+from stagebench.analyse.memory_time import memory_time
 from stagebench.analyse.traces import span_s
 from stagebench.columns import MEMORY_PARTS
 
@@ -119,7 +120,10 @@ def summarise_memory(trace: Trace) -> Row:
         return counted
     parts = [_part(part, base, after, start) for part in MEMORY_PARTS]
     merged = {name: value for part in parts for name, value in part.items()}
-    return counted | merged | _peak(after) | _bound_peaks(trace, start)
+    held = {
+        "tree_memory_time_byte_s": memory_time(totals, start, trace.events.get("workflow_finished"))
+    }
+    return counted | merged | _peak(after) | held | _bound_peaks(trace, start)
 
 
 def _bound_peaks(trace: Trace, start: Nanoseconds) -> Row:

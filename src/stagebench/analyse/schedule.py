@@ -63,18 +63,18 @@ def choose_shown(traces: list[Trace]) -> list[bool]:
 
 
 def makespan_ratios(traces: list[Trace]) -> list[float | None]:
-    """Divide every ok run's makespan by that of the baseline's run in the same block."""
-    baselines = {
-        (trace.planned["experiment"], trace.planned["block"]): _ok_makespan(trace)
-        for trace in traces
-        if trace.baseline
-    }
+    """Divide every ok run's makespan by that of its pair: the baseline's in block and campaign."""
+    baselines = {_pair_key(trace): _ok_makespan(trace) for trace in traces if trace.baseline}
     ratios: list[float | None] = []
     for trace in traces:
         own = _ok_makespan(trace)
-        base = baselines.get((trace.planned["experiment"], trace.planned["block"]))
+        base = baselines.get(_pair_key(trace))
         ratios.append(own / base if own is not None and base else None)
     return ratios
+
+
+def _pair_key(trace: Trace) -> tuple[str, int, str | None]:
+    return trace.planned["experiment"], trace.planned["block"], trace.run.get("campaign")
 
 
 def _ok_makespan(trace: Trace) -> Seconds | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stagebench.analyse.comparisons import compare_treatments
+from stagebench.analyse.drift import find_drift
 from stagebench.analyse.published import compare_published
 from stagebench.analyse.summary import summarise_study
 from stagebench.store import atomic_folder, read_json
@@ -18,7 +20,10 @@ def analyse_study(plan: Path, raw: Path, reference: Path | None, out: Path) -> N
 
     Without a `reference` (a file of published values) there is no table of published values.
     """
-    tables = summarise_study(read_json(plan), raw)
+    planned = read_json(plan)
+    tables = summarise_study(planned, raw)
+    tables |= compare_treatments(tables, planned)
+    tables["drift"] = find_drift(tables["runs"])
     if reference is not None:
         tables["published"] = compare_published(tables, read_reference(reference))
     with atomic_folder(out) as folder:
