@@ -187,4 +187,6 @@ def test_a_precision_is_of_a_quantity_that_is_compared(find_problems):
         *STAGE_QUANTITIES,
     }
     (problem,) = find_problems({"precision": {"makespan": 0.05}})
-    assert problem.startswith("precision.makespan: unknown key; did you mean 'makespan_s'?")
+    assert problem.startswith(
+        "precision.makespan: unknown key 'makespan'; did you mean 'makespan_s'?"
+    )
