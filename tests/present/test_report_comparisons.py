@@ -41,6 +41,17 @@ def test_a_treatment_that_never_succeeded_is_noted_once(pipe):
     assert notes == ["`p5-fork` (everything): no ok run (timed_out × 1)"]
 
 
+def test_a_reason_of_all_treatments_does_not_name_them_all(present, known_run):
+    base = replicates(known_run, 1, 1)
+    others = [
+        run
+        for name in ("t2", "t5")
+        for run in replicates(known_run, 1, 2, treatment=name, baseline=False)
+    ]
+    notes = [note for note in gap_notes(present(*base, *others)) if "memory" not in note]
+    assert all(note.startswith("every treatment (") for note in notes)
+
+
 def test_words_of_makespans_are_counted(pipe):
     assert effects_finding(pipe) == (
         "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an interval."
@@ -73,6 +84,8 @@ def test_what_is_not_paired_within_blocks_is_labelled(present, known_run, campai
         known_run(treatment="t2", baseline=False, replicate=n + 1, run={"campaign": campaign})
         for n, campaign in enumerate(campaigns)
     ]
-    cell = row_of(effects_table(present(*base, *others)), "t2")[3]
+    found = present(*base, *others)
+    cell = row_of(effects_table(found), "t2")[3]
+    assert ("not paired" in effects_finding(found)) == (label == "other campaign")
     assert label in cell
     assert ("campaign" in cell) == (label == "other campaign")

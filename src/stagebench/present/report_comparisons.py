@@ -63,7 +63,11 @@ def gap_notes(experiment: Experiment) -> list[str]:
         names = [_named(row["quantity"], row["stage"]) for _, row in own.iterrows()]
         what = "everything" if whole else ", ".join(names)
         shared.setdefault((what, str(note)), []).append(f"`{treatment}`")
-    return [f"{', '.join(names)} ({what}): {note}" for (what, note), names in shared.items()]
+    others = len(experiment.treatments) - 1
+    return [
+        f"{'every treatment' if 1 < others == len(names) else ', '.join(names)} ({what}): {note}"
+        for (what, note), names in shared.items()
+    ]
 
 
 def effects_finding(experiment: Experiment) -> str:
@@ -80,7 +84,10 @@ def effects_finding(experiment: Experiment) -> str:
     told = [f"{count} {word}" for word, count in words.items()]
     if silent := len(own) - int(words.sum()):
         told.append(f"{silent} without enough blocks for an interval")
-    return f"Makespan against {baseline}, {count_noun(len(own), 'treatment')}: {', '.join(told)}."
+    apart = int((~own["pairing"].isin([_PAIRED, ""])).sum())
+    labelled = f" ({apart} of them not paired within blocks)" if apart else ""
+    compared = count_noun(len(own), "treatment")
+    return f"Makespan against {baseline}, {compared}: {', '.join(told)}{labelled}."
 
 
 def _comparisons(experiment: Experiment) -> pd.DataFrame:
