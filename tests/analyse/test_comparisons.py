@@ -139,7 +139,7 @@ def test_what_is_wanted_is_the_precision_of_the_study_or_else_its_margin():
 def test_the_same_treatment_under_other_names_is_rarely_found_different():
     draw = np.random.default_rng(3)
     words = []
-    for _ in range(20):
+    for _ in range(6):
         found = compare(**{f"t{n}": draw.lognormal(0, 0.1, 3) for n in range(6)})
         words += list(of(found)["word"])
-    assert sum(word not in {"inconclusive", "equivalent"} for word in words) <= 4
+    assert sum(word not in {"inconclusive", "equivalent"} for word in words) <= 2
