@@ -54,6 +54,7 @@ RUN_QUANTITIES = (
     "at_peak_children_bytes",
     "tree_uss_peak_bytes",
     "tree_anon_peak_bytes",
+    "tree_memory_time_byte_s",
     "most_children",
     "sweeps",
     "sweeps_with_children",
@@ -110,6 +111,9 @@ _SUMMARY = {
     "n": COUNT,
 }
 _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
+_PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT}
+_RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
+_TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
@@ -270,6 +274,32 @@ TABLES: dict[str, dict[str, str]] = {
         "started_at": TEXT,
         "own_time_s": NUMBER,
     },
+    "comparisons": {
+        **_PLACE,
+        "unit": TEXT,
+        "baseline": TEXT,
+        "median": NUMBER,
+        "baseline_median": NUMBER,
+        **_RATIO,
+        "n": COUNT,
+        "pairing": TEXT,
+        "margin": NUMBER,
+        **dict.fromkeys(_TESTS, NUMBER),
+        "word": TEXT,
+        "half_width": NUMBER,
+        "half_width_wanted": NUMBER,
+        "more_blocks": COUNT,
+        "note": TEXT,
+    },
+    "ratios": {**_PLACE, "block": COUNT, "pairing": TEXT, "ratio": NUMBER},
+    "drift": {
+        **dict.fromkeys(("experiment", "quantity", "effect"), TEXT),
+        **_RATIO,
+        "n": COUNT,
+        "p": NUMBER,
+        "p_adjusted": NUMBER,
+        "note": TEXT,
+    },
     "published": {
         "experiment": TEXT,
         "treatment": TEXT,
@@ -290,7 +320,7 @@ TABLES: dict[str, dict[str, str]] = {
 REFERENCE_COLUMNS = {"experiment": TEXT, "treatment": TEXT, **_QUANTITY, "place": TEXT}
 """Columns of a file of published values, such as config/published.csv."""
 
-_UNITS = (("_per_s", "1/s"), ("_s", "s"), ("_bytes", "bytes"))
+_UNITS = (("_per_s", "1/s"), ("_byte_s", "byte*s"), ("_s", "s"), ("_bytes", "bytes"))
 
 
 def unit_of(quantity: str) -> str:

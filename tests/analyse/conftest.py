@@ -292,6 +292,8 @@ def write_study(folder, runs):
         "seed": 1,
         "replicates": max(known.replicate for known in runs),
         "time_limit_s": 60.0,
+        "precision": {},
+        "margin": 0.05,
         "reference": None,
         "treatments": {
             f"{known.experiment}/{known.treatment}": {

@@ -95,3 +95,11 @@ def test_a_clock_that_was_set_back_makes_no_overlap(traces, known_run):
 def test_overlap_is_unknown_for_a_run_that_never_started_its_process(traces, known_run):
     runs = [known_run(), known_run(replicate=2, run={"exec_ns": None}, status="crashed")]
     assert count_overlaps(traces(*runs)) == [0, None]
+
+
+def test_runs_of_two_campaigns_have_no_ratio(traces, known_run):
+    runs = [
+        known_run(run={"campaign": "2026-11-23T07:00:00"}),
+        known_run(treatment="t2", baseline=False, run={"campaign": "2026-11-24T07:00:00"}),
+    ]
+    assert ratios(traces(*runs)) == [1, None]

@@ -7,6 +7,7 @@ import pytest
 from stagebench.analyse.study import analyse_study
 from stagebench.columns import TABLES
 from stagebench.errors import StoreError
+from stagebench.tables import read_tables, write_tables
 
 REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
 pipe,p1-fork,,makespan_s,s,5,,text
@@ -25,6 +26,23 @@ def test_every_table_is_written(files, tmp_path):
     (tmp_path / "reference.csv").write_text(REFERENCE)
     analyse_study(*files, tmp_path / "reference.csv", tmp_path / "tables")
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == set(TABLES)
+
+
+def test_the_same_runs_give_the_same_bytes(study, known_run, tmp_path):
+    runs = [known_run(replicate=n + 1, start=20 * n).stretched(1 + n / 7) for n in range(3)]
+    others = [
+        known_run(treatment="t2", baseline=False, replicate=n + 1, start=60 + 20 * n)
+        for n in range(3)
+    ]
+    plan, raw = study(*runs, *others)
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for name in ("one", "two"):
+        analyse_study(tmp_path / "plan.json", raw, None, tmp_path / name)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    write_tables(read_tables(tmp_path / "one"), tmp_path / "two")
+    for path in (tmp_path / "one").glob("[!p]*.csv"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
 def test_without_a_reference_there_is_no_table_of_published_values(files, tmp_path):

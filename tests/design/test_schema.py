@@ -4,6 +4,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from stagebench.analyse.comparisons import RUN_QUANTITIES, STAGE_QUANTITIES
+
 SCHEMA = yaml.safe_load(
     resources.files("stagebench.design").joinpath("study.schema.yaml").read_text()
 )
@@ -188,3 +190,14 @@ def test_every_mapping_either_lists_its_keys_or_says_what_they_hold():
     ]
 
     assert loose == [SETTINGS]
+
+
+def test_a_precision_is_of_a_quantity_that_is_compared(find_problems):
+    assert {*SCHEMA["properties"]["precision"]["properties"]} == {
+        *RUN_QUANTITIES,
+        *STAGE_QUANTITIES,
+    }
+    (problem,) = find_problems({"precision": {"makespan": 0.05}})
+    assert problem.startswith(
+        "precision.makespan: unknown key 'makespan'; did you mean 'makespan_s'?"
+    )

@@ -19,7 +19,7 @@ def drawn(study, tmp_path_factory):
 
 def test_an_experiment_has_its_overviews_and_a_figure_a_treatment(drawn):
     tasks = {"tasks-p1-fork.png", "tasks-p2-fork.png", "tasks-p5-fork.png"}
-    assert {path.name for path in drawn.iterdir()} == OVERVIEWS | tasks
+    assert {path.name for path in drawn.iterdir()} == OVERVIEWS | tasks | {"ratios.png"}
 
 
 def test_every_figure_shows_something(drawn):

@@ -26,6 +26,10 @@ def test_an_experiment_tells_its_extremes(pipe):
             "Fastest: **p2-fork**, 6.00 s, 0.476 × p1-fork; slowest: **p1-fork**, 12.6 s"
             " (median makespan)."
         ),
+        (
+            "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an"
+            " interval."
+        ),
         "Bottleneck, by share of the summed response time: `work` in 2 treatments.",
         "Peak PSS of the tree: 36.0 MiB in every treatment (median).",
         "The memory sampler saw worker processes in all 6 runs that had some.",

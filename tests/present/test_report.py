@@ -45,7 +45,7 @@ def test_every_image_is_a_figure_named_relative_to_the_report(report, study, tmp
     for experiment in ("pipe", "alone"):
         draw_figures(study / "tables", experiment, tmp_path / "figures" / experiment)
     images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report[0])
-    assert len(images) == len(set(images)) == 2 * 4 + 4
+    assert len(images) == len(set(images)) == 2 * 4 + 4 + 1
     assert all((tmp_path / image).is_file() for image in images)
     assert re.findall(r'<img src="([^"]+)"', report[1]) == images
 
@@ -152,3 +152,20 @@ def test_values_that_differ_between_runs_are_told_with_their_number_of_runs(
     other = known_run(replicate=2, start=20, run={"environment": {"kernel": "7.0"}})
     text = render(analyse(known_run(), other))[0]
     assert "6.18 (1 run), 7.0 (1 run)" in text
+
+
+def test_ratios_have_intervals_that_are_said_to_be_unadjusted(report):
+    assert "### Effects in `pipe`" in report[0]
+    assert "a 95 % interval, **not adjusted** for the number of comparisons" in report[0]
+    assert "### Effects in `alone`" not in report[0]
+
+
+def test_precision_and_drift_are_told(report):
+    assert "The config names no `precision`" in report[0]
+    assert "tests found an effect of a run's place" in report[0]
+
+
+def test_a_baseline_that_failed_in_every_block_is_named_first(analyse, known_run, render):
+    failed = known_run(status="crashed", detail="exit code 1")
+    text = render(analyse(failed, known_run(treatment="t2", baseline=False, start=20)))[0]
+    assert "**The baseline p1-fork failed in every block (crashed × 1)" in text[:500]

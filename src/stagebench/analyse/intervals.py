@@ -8,10 +8,11 @@ cover far too little at the three to ten blocks that a study has (benchmarks/sta
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, NamedTuple
 
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,9 @@ ALPHA = 1 - CONFIDENCE
 
 LEAST_BLOCKS = 3
 """Below it there is no interval: with two blocks t has one degree of freedom, and says nothing."""
+
+_MOST_BLOCKS = 1_000_000
+"""Where the search for a number of blocks ends."""
 
 
 class Interval(NamedTuple):
@@ -32,18 +36,34 @@ class Interval(NamedTuple):
     n: int
 
 
+class Effect(NamedTuple):
+    """A ratio's logarithm, its standard error and the degrees of freedom of that.
+
+    `n` is the number of blocks or, without common blocks, the smaller number of runs. Below
+    `LEAST_BLOCKS` the error is not known: it is NaN.
+    """
+
+    estimate: float
+    error: float
+    freedom: float
+    n: int
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are blocks enough for an interval and for tests."""
+        return self.n >= LEAST_BLOCKS
+
+
 def mean_interval(values: Sequence[float]) -> Interval:
     """Give the mean of plain values, at least one, with Student's interval."""
-    mean = fmean(values)
-    if len(values) < LEAST_BLOCKS:
-        return Interval(mean, None, None, len(values))
-    margin = _quantile(len(values) - 1) * _standard_error(values)
-    return Interval(mean, mean - margin, mean + margin, len(values))
+    effect = _mean_effect(values)
+    low, high = _limits(effect)
+    return Interval(effect.estimate, low, high, effect.n)
 
 
 def ratio_interval(ratios: Sequence[float]) -> Interval:
     """Give the geometric mean of ratios, all above 0, with Student's interval on their logs."""
-    return _exponentiated(mean_interval([math.log(ratio) for ratio in ratios]))
+    return effect_interval(paired_effect(ratios))
 
 
 def unpaired_ratio_interval(of: Sequence[float], to: Sequence[float]) -> Interval:
@@ -51,14 +71,71 @@ def unpaired_ratio_interval(of: Sequence[float], to: Sequence[float]) -> Interva
 
     `n` is the smaller number of runs; all values are above 0.
     """
+    return effect_interval(unpaired_effect(of, to))
+
+
+def paired_effect(ratios: Sequence[float]) -> Effect:
+    """Estimate from the ratios of pairs, one a block, all above 0."""
+    return _mean_effect([math.log(ratio) for ratio in ratios])
+
+
+def unpaired_effect(of: Sequence[float], to: Sequence[float]) -> Effect:
+    """Estimate from runs without common blocks (Welch), all above 0, at least one of each."""
     first, second = [math.log(value) for value in of], [math.log(value) for value in to]
     n = min(len(first), len(second))
     difference = fmean(first) - fmean(second)
     if n < LEAST_BLOCKS:
-        return _exponentiated(Interval(difference, None, None, n))
-    error, freedom = _welch(first, second)
-    margin = _quantile(freedom) * error if error else 0.0
-    return _exponentiated(Interval(difference, difference - margin, difference + margin, n))
+        return Effect(difference, math.nan, math.nan, n)
+    return Effect(difference, *_welch(first, second), n)
+
+
+def effect_interval(effect: Effect) -> Interval:
+    """Give the ratio of an effect with its 95 % limits."""
+    low, high = (None if limit is None else math.exp(limit) for limit in _limits(effect))
+    return Interval(math.exp(effect.estimate), low, high, effect.n)
+
+
+def p_difference(effect: Effect) -> float | None:
+    """Test that the ratio is 1, from both sides; None below `LEAST_BLOCKS`."""
+    if not effect.is_tested:
+        return None
+    if effect.error == 0:
+        return float(effect.estimate == 0)
+    return float(2 * special.stdtr(effect.freedom, -abs(effect.estimate) / effect.error))
+
+
+def p_equivalence(effect: Effect, margin: float) -> float | None:
+    """Test that the ratio is beyond the margin, by two one-sided tests; None as above.
+
+    The margin is the same in both directions: a share of 0.05 is 1/1.05 to 1.05.
+    """
+    if not effect.is_tested:
+        return None
+    beyond = abs(effect.estimate) - math.log1p(margin)
+    if effect.error == 0:
+        return float(beyond >= 0)
+    # The larger p of the two tests is that of the nearer limit.
+    return float(special.stdtr(effect.freedom, beyond / effect.error))
+
+
+def half_width(interval: Interval) -> float | None:
+    """Give how far the upper limit of a ratio is above it, as a share of it."""
+    return None if interval.high is None else interval.high / interval.estimate - 1
+
+
+def more_blocks(effect: Effect, wanted: float) -> int | None:
+    """Say how many more blocks a half-width takes, should they spread as those known do.
+
+    None where the spread is not known. The spread is an estimate from few blocks, and so is this.
+    """
+    if not effect.is_tested:
+        return None
+    spread = effect.error * math.sqrt(effect.n)
+
+    def suffice(blocks: int) -> bool:
+        return _quantile(blocks - 1) * spread / math.sqrt(blocks) <= math.log1p(wanted)
+
+    return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n  # noqa: FBT003 - what is looked for
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -72,12 +149,21 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return stdev(values) / math.sqrt(len(values))
+def _mean_effect(values: Sequence[float]) -> Effect:
+    n = len(values)
+    error = stdev(values) / math.sqrt(n) if n >= LEAST_BLOCKS else math.nan
+    return Effect(fmean(values), error, n - 1, n)
+
+
+def _limits(effect: Effect) -> tuple[float | None, float | None]:
+    if not effect.is_tested:
+        return None, None
+    margin = _quantile(effect.freedom) * effect.error if effect.error else 0.0
+    return effect.estimate - margin, effect.estimate + margin
 
 
 def _quantile(freedom: float) -> float:
-    return float(stats.t.ppf(1 - ALPHA / 2, freedom))
+    return float(special.stdtrit(freedom, 1 - ALPHA / 2))
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -88,9 +174,3 @@ def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
         return 0.0, math.inf
     parts = one**2 / (len(first) - 1) + other**2 / (len(second) - 1)
     return math.sqrt(total), total**2 / parts
-
-
-def _exponentiated(interval: Interval) -> Interval:
-    estimate, low, high, n = interval
-    limits = [None if limit is None else math.exp(limit) for limit in (low, high)]
-    return Interval(math.exp(estimate), limits[0], limits[1], n)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.bracket import MemoryTrace, find_brackets
 from stagebench.analyse.lower import list_lower
+from stagebench.analyse.memory_time import memory_time
 from stagebench.analyse.traces import span_s
 from stagebench.columns import MEMORY_PARTS
 
@@ -130,7 +131,10 @@ def summarise_memory(trace: Trace) -> Row:
     merged = {name: value for part in parts for name, value in part.items()}
     brackets = find_brackets(records, start, finished)
     upper = {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
-    return counted | merged | _at_peak(lower) | _other_peaks(after) | upper
+    held = {
+        "tree_memory_time_byte_s": memory_time(totals, start, trace.events.get("workflow_finished"))
+    }
+    return counted | merged | _at_peak(lower) | _other_peaks(after) | held | upper
 
 
 def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[Lower]:

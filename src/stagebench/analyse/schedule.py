@@ -68,11 +68,13 @@ def choose_shown(runs: Sequence[Head], makespans: Sequence[Seconds | None]) -> l
 def makespan_ratios(
     runs: Sequence[Head], makespans: Sequence[Seconds | None]
 ) -> list[float | None]:
-    """Divide every ok run's makespan by that of the baseline's run in the same block.
+    """Divide every ok run's makespan by that of its pair: the baseline's in block and campaign.
 
     The makespans are those of ok runs; other runs have none.
     """
-    places = [(head.planned["experiment"], head.planned["block"]) for head in runs]
+    places = [
+        (head.planned["experiment"], head.planned["block"], head.run["campaign"]) for head in runs
+    ]
     measured = list(zip(runs, places, makespans, strict=True))
     baselines = {place: makespan for head, place, makespan in measured if head.baseline}
     ratios: list[float | None] = []

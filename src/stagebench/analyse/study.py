@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from stagebench.analyse.comparisons import compare_treatments
+from stagebench.analyse.drift import find_drift
 from stagebench.analyse.published import compare_published
 from stagebench.analyse.summary import summarise_study
 from stagebench.store import atomic_folder, read_json
@@ -30,6 +32,8 @@ def analyse_study(
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)))
+    tables |= compare_treatments(tables, planned)
+    tables["drift"] = find_drift(tables["runs"])
     if reference is not None:
         tables["published"] = compare_published(tables, read_reference(reference))
     with atomic_folder(out) as folder:

@@ -12,6 +12,7 @@ from stagebench.present.gantt import plot_tasks
 from stagebench.present.main_figure import choose_pools, plot_main
 from stagebench.present.memory_figures import plot_memory, plot_peaks
 from stagebench.present.overview_figures import plot_efficiency, plot_makespan
+from stagebench.present.ratio_figure import has_ratios, plot_ratios
 from stagebench.present.style import figure_style, save_figure
 from stagebench.store import atomic_folder
 from stagebench.tables import read_tables
@@ -30,6 +31,8 @@ OVERVIEWS = {
 MAIN_FIGURE = "main"
 """File name without ending of the figure of experiments that fork workers from main alone."""
 
+RATIOS = "ratios"
+"""File name of the figure that experiments have with a treatment beside the baseline."""
 
 BOTH_WAYS = "both-ways"
 """File name of the figure that only runs have that were also sampled the published way."""
@@ -50,6 +53,8 @@ def draw_figures(tables_folder: Path, experiment: str, out: Path) -> None:
 def _draw(experiment: Experiment, folder: Path) -> None:
     for name, plot in OVERVIEWS.items():
         save_figure(plot(experiment), folder / f"{name}.png")
+    if has_ratios(experiment):
+        save_figure(plot_ratios(experiment), folder / f"{RATIOS}.png")
     if choose_pools(experiment):
         save_figure(plot_main(experiment), folder / f"{MAIN_FIGURE}.png")
     if emulated_treatments(experiment):

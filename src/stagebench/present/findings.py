@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from stagebench.present.markdown import count_noun, format_number
+from stagebench.present.report_comparisons import effects_finding
 from stagebench.present.report_emulation import emulation_finding
 from stagebench.present.report_tables import PER_MIB, bottleneck
 
@@ -33,7 +34,12 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 def experiment_findings(experiment: Experiment) -> list[str]:
     """Say the extremes of an experiment: time, bottleneck, memory, children."""
-    sentences = [_time(experiment), _busiest(experiment), _memory(experiment)]
+    sentences = [
+        _time(experiment),
+        effects_finding(experiment),
+        _busiest(experiment),
+        _memory(experiment),
+    ]
     sentences += [_children(experiment), emulation_finding(experiment)]
     return [sentence for sentence in sentences if sentence]
 

@@ -15,15 +15,18 @@ from stagebench.present import (
     findings,
     report_census,
     report_checks,
+    report_comparisons,
     report_conditions,
+    report_drift,
     report_emulation,
     report_machine,
+    report_precision,
     report_published,
     report_tables,
 )
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.explanations import explain_experiments
-from stagebench.present.figures import BOTH_WAYS, OVERVIEWS
+from stagebench.present.figures import BOTH_WAYS, OVERVIEWS, RATIOS
 from stagebench.present.markdown import count_noun
 from stagebench.store import read_json, write_text
 from stagebench.tables import read_tables
@@ -88,6 +91,8 @@ def _report_values(
         "explained": explain_experiments(experiments, tables["environment"], figures),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
+        "precision": _precision_values(tables["comparisons"], plan),
+        "drift": _drift_values(tables["drift"]),
         "checks": _check_values(tables),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
@@ -104,6 +109,10 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "workflow": report_tables.workflow_table(experiment),
         "parameters": report_tables.parameters_text(experiment),
         "table": report_tables.treatments_table(experiment),
+        "effects": report_comparisons.effects_table(experiment),
+        "other_effects": report_comparisons.others_table(experiment),
+        "gaps": report_comparisons.gap_notes(experiment),
+        "ratios_figure": f"{folder}/{RATIOS}.png",
         "stages": report_tables.stages_table(experiment),
         "memory": report_tables.memory_table(experiment),
         "census": report_census.census_table(experiment),
@@ -135,6 +144,22 @@ def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "vanished": report_checks.vanished_text(runs),
         "metric": report_checks.metric_text(runs),
         "cgroup": report_checks.cgroup_text(runs),
+    }
+
+
+def _precision_values(comparisons: pd.DataFrame, plan: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "margin": 100 * plan["margin"],
+        "text": report_precision.precision_text(comparisons, plan),
+        "table": report_precision.precision_table(comparisons, plan),
+    }
+
+
+def _drift_values(drift: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "text": report_drift.drift_text(drift),
+        "findings": report_drift.drift_findings(drift),
+        "table": report_drift.drift_table(drift),
     }
 
 

@@ -1,0 +1,167 @@
+"""Whether a run's place in the study shows in its results: in its block, over time, at first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stagebench.analyse.intervals import (
+    LEAST_BLOCKS,
+    Effect,
+    effect_interval,
+    holm,
+    p_difference,
+)
+from stagebench.tables import make_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Row = dict[str, Any]
+Groups = Sequence[Hashable]
+
+QUANTITIES = ("makespan_s", "tree_peak_bytes")
+
+POSITION, TIME, FIRST_BLOCK = "position", "time", "first block"
+"""Effects: the last run of a block against the first one; the last of a campaign against the first;
+runs of a campaign's first block against those of the others."""
+
+_LEAST_FREEDOM = LEAST_BLOCKS - 1
+_DECIMALS = 12
+"""Of a logarithm: what is smaller is rounding, and no residual."""
+_MOST_TURNS = 1000
+
+
+class Place(NamedTuple):
+    """Where a run stood; shares from 0, the first, to 1, the last."""
+
+    treatment: str
+    campaign: str
+    block: int
+    in_block: float
+    in_time: float
+    is_in_first: bool
+
+
+def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
+    """Test every experiment for effects of place; what is taken for one is adjusted for all tests.
+
+    Each is the slope of the logarithms when the means of what else moves are taken away: those of
+    treatments, and of blocks (for the position) or campaigns.
+    """
+    placed = zip(runs.to_dict("records"), _find_places(runs), strict=True)
+    known = [(run, place) for run, place in placed if run["status"] == "ok"]
+    rows = [
+        {"experiment": experiment, "quantity": quantity} | row
+        for experiment in dict.fromkeys(runs["experiment"])
+        for quantity in QUANTITIES
+        for row in _effects(
+            [
+                (math.log(run[quantity]), place)
+                for run, place in known
+                if run["experiment"] == experiment and pd.notna(run[quantity]) and run[quantity] > 0
+            ]
+        )
+    ]
+    adjusted = holm([row.get("p") for row in rows])
+    told = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
+    return make_table("drift", told)
+
+
+def _find_places(runs: pd.DataFrame) -> list[Place]:
+    """Place every run by the order of the real starts, of failed ones, too."""
+    started = runs["started_at"].map(datetime.fromisoformat).map(datetime.timestamp)
+    campaign = started.groupby(runs["campaign"])
+    block = started.groupby([runs["campaign"], runs["block"]])
+    first = runs["block"].groupby(runs["campaign"]).transform("min")
+    span = campaign.transform("max") - campaign.transform("min")
+    columns = (
+        runs["treatment"],
+        runs["campaign"],
+        runs["block"],
+        _share(block.rank(method="first") - 1, block.transform("count") - 1),
+        _share(started - campaign.transform("min"), span),
+        runs["block"] == first,
+    )
+    return [Place(*values) for values in zip(*columns, strict=True)]
+
+
+def _share(part: pd.Series[float], whole: pd.Series[float]) -> pd.Series[float]:
+    return (part / whole.where(whole > 0)).fillna(0.0)
+
+
+def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
+    """Give the rows of one quantity; `found` are logarithms with the places of their runs."""
+    logs, places = [log for log, _ in found], [place for _, place in found]
+    treatments = [place.treatment for place in places]
+    blocks = [(place.campaign, place.block) for place in places]
+    campaigns = [place.campaign for place in places]
+    for effect, moved, groups in (
+        (POSITION, [place.in_block for place in places], blocks),
+        (TIME, [place.in_time for place in places], campaigns),
+        (FIRST_BLOCK, [float(place.is_in_first) for place in places], campaigns),
+    ):
+        slope = fit_slope(logs, moved, (treatments, groups))
+        yield {"effect": effect, "n": len(logs)} | _tell(slope)
+
+
+def _tell(found: Effect | None) -> Row:
+    if found is None:
+        return {"note": "too few runs"}
+    interval = effect_interval(found)
+    named = {"ratio": interval.estimate, "low": interval.low, "high": interval.high}
+    return named | {"p": p_difference(found)}
+
+
+def fit_slope(
+    values: Sequence[float], moved: Sequence[float], groupings: Sequence[Groups]
+) -> Effect | None:
+    """Fit least squares of `values` on `moved` and on a mean for each group of each grouping.
+
+    None where too few values are left to tell, or nothing moves within the groups.
+    """
+    freedom = len(values) - _count_means(groupings) - 1
+    y, x = _without_means(values, groupings), _without_means(moved, groupings)
+    square = math.fsum(one * one for one in x)
+    if freedom < _LEAST_FREEDOM or square == 0:
+        return None
+    slope = math.fsum(a * b for a, b in zip(x, y, strict=True)) / square
+    left = [round(b - slope * a, _DECIMALS) for a, b in zip(x, y, strict=True)]
+    error = math.sqrt(math.fsum(one * one for one in left) / freedom / square)
+    return Effect(round(slope, _DECIMALS), error, freedom, len(values))
+
+
+def _count_means(groupings: Sequence[Groups]) -> int:
+    """Count the means that can be told apart: the rank of the groups' indicators."""
+    indicators = [
+        [group == one for one in groups] for groups in groupings for group in dict.fromkeys(groups)
+    ]
+    return int(np.linalg.matrix_rank(np.array(indicators, dtype=float))) if indicators else 0
+
+
+def _without_means(values: Sequence[float], groupings: Sequence[Groups]) -> list[float]:
+    """Take the means of all groups away, in turns until none is left.
+
+    The sums are exact, so that the result does not depend on how many threads add.
+    """
+    left = list(values)
+    for _ in range(_MOST_TURNS):
+        before = left
+        for groups in groupings:
+            left = _without_group_means(left, groups)
+        if all(abs(a - b) < 10**-_DECIMALS / 10 for a, b in zip(before, left, strict=True)):
+            break
+    return [round(value, _DECIMALS) for value in left]
+
+
+def _without_group_means(values: Sequence[float], groups: Groups) -> list[float]:
+    members: dict[Hashable, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    means = {group: math.fsum(some) / len(some) for group, some in members.items()}
+    return [value - means[group] for value, group in zip(values, groups, strict=True)]

@@ -1,0 +1,123 @@
+"""Which run is compared with which: in the same block and campaign, or as near as there is."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+from stagebench.analyse.intervals import paired_effect, unpaired_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stagebench.analyse.intervals import Effect
+
+IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
+"""How two treatments are compared: run by run within blocks; all runs of campaigns that both have;
+all runs, since they have no campaign in common."""
+
+
+class Measured(NamedTuple):
+    """One quantity of one run; `value` is None where it is not known."""
+
+    block: int
+    campaign: str
+    status: str
+    value: float | None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be part of a ratio."""
+        return self.status == "ok" and self.value is not None and self.value > 0
+
+
+class Matched(NamedTuple):
+    """Values that are compared: in pairs if `pairing` is IN_BLOCKS; none where it is empty."""
+
+    pairing: str
+    of: Sequence[Measured]
+    to: Sequence[Measured]
+
+    def effect(self) -> Effect:
+        """Estimate the ratio."""
+        if self.pairing == IN_BLOCKS:
+            return paired_effect([ratio for _, ratio in self.ratios()])
+        return unpaired_effect(_values(self.of), _values(self.to))
+
+    def ratios(self) -> list[tuple[int, float]]:
+        """Give block and ratio of every pair, or of every run to the baseline's geometric mean."""
+        of, to = _values(self.of), _values(self.to)
+        if to and self.pairing != IN_BLOCKS:
+            to = [math.exp(fmean(map(math.log, to)))] * len(of)
+        blocks = [one.block for one in self.of]
+        return [(block, one / base) for block, one, base in zip(blocks, of, to, strict=True)]
+
+
+def match(own: Sequence[Measured], base: Sequence[Measured]) -> Matched:
+    """Choose what is compared of a treatment and its baseline: pairs wherever there is one."""
+    usable = [one for one in own if one.is_usable]
+    bases = [one for one in base if one.is_usable]
+    by_place = {(one.block, one.campaign): one for one in bases}
+    pairs = [(o, by_place[o.block, o.campaign]) for o in usable if _place(o) in by_place]
+    if pairs:
+        return Matched(IN_BLOCKS, [one for one, _ in pairs], [base for _, base in pairs])
+    if not usable or not bases:
+        return Matched("", (), ())
+    shared = {one.campaign for one in usable} & {one.campaign for one in bases}
+    if not shared:
+        return Matched(OTHER_CAMPAIGN, usable, bases)
+    of, to = ([one for one in some if one.campaign in shared] for some in (usable, bases))
+    return Matched(UNPAIRED, of, to)
+
+
+def describe_gaps(own: Sequence[Measured], base: Sequence[Measured]) -> list[str]:
+    """Say which blocks have no pair, and why: "blocks 1, 3: baseline timed_out"."""
+    if not base:
+        return ["the baseline has no such stage"]
+    told = [_failures("no ok run", own), _failures("the baseline failed in every block", base)]
+    if any(told):
+        return [text for text in told if text]
+    bases = {one.block: one for one in base}
+    blocks: dict[str, list[int]] = {}
+    for one in own:
+        blocks.setdefault(_gap(one, bases.get(one.block)), []).append(one.block)
+    return [
+        f"block{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}: {reason}"
+        for reason, found in blocks.items()
+        if reason
+    ]
+
+
+def _failures(title: str, runs: Sequence[Measured]) -> str:
+    ended = Counter(one.status for one in runs)
+    if ended["ok"]:
+        return ""
+    return f"{title} ({', '.join(f'{status} × {n}' for status, n in ended.items())})"
+
+
+def _gap(one: Measured, base: Measured | None) -> str:
+    if base is None:
+        return "no run of the baseline"
+    if reason := _unusable(one):
+        return reason
+    if reason := _unusable(base):
+        return f"baseline {reason}"
+    return "" if one.campaign == base.campaign else "baseline of another campaign"
+
+
+def _unusable(one: Measured) -> str:
+    if one.status != "ok":
+        return one.status
+    if one.value is None:
+        return "not known"
+    return "" if one.value > 0 else f"{one.value:g}, which has no ratio"
+
+
+def _place(one: Measured) -> tuple[int, str]:
+    return one.block, one.campaign
+
+
+def _values(some: Sequence[Measured]) -> list[float]:
+    return [one.value for one in some if one.value is not None]

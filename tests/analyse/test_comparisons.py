@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stagebench.analyse.comparisons import (
+    RUN_QUANTITIES,
+    STAGE_QUANTITIES,
+    compare_treatments,
+)
+from stagebench.analyse.intervals import ratio_interval
+from stagebench.tables import make_table
+
+PLAN = {"precision": {"makespan_s": 0.1}, "margin": 0.05}
+
+
+def run(treatment, block, makespan, **more):
+    """Make a row of `runs`, in which everything compared is as large as the makespan."""
+    sizes = {name: makespan for name in RUN_QUANTITIES if not name.endswith("_bytes")}
+    sizes |= {name: round(1000 * makespan) for name in RUN_QUANTITIES if name.endswith("_bytes")}
+    facts = {"experiment": "x", "campaign": "a", "status": "ok", "baseline": treatment == "base"}
+    return {"treatment": treatment, "replicate": block, "block": block, **facts, **sizes, **more}
+
+
+def tables(rows):
+    stages = [
+        {name: row[name] for name in ("experiment", "treatment", "replicate")}
+        | {"stage": "work", **dict.fromkeys(STAGE_QUANTITIES, row["makespan_s"])}
+        for row in rows
+    ]
+    return {"runs": make_table("runs", rows), "stages": make_table("stages", stages)}
+
+
+def compare(**makespans):
+    """Compare treatments of these makespans, a block each, with the base of 1 second."""
+    blocks = len(next(iter(makespans.values())))
+    rows = [run("base", block + 1, 1.0) for block in range(blocks)]
+    rows += [
+        run(t, n + 1, value) for t, values in makespans.items() for n, value in enumerate(values)
+    ]
+    return compare_treatments(tables(rows), PLAN)
+
+
+def of(found, quantity="makespan_s", stage=""):
+    rows = found["comparisons"]
+    rows = rows[(rows["quantity"] == quantity) & (rows["stage"] == stage)]
+    return rows.set_index("treatment")
+
+
+def test_every_treatment_but_the_baseline_has_a_row_a_quantity_in_the_order_of_the_plan():
+    rows = compare(b=[1, 2, 3], a=[1, 2, 3])["comparisons"]
+    quantities = [*RUN_QUANTITIES, *STAGE_QUANTITIES]
+    assert list(rows["treatment"]) == ["b"] * len(quantities) + ["a"] * len(quantities)
+    assert list(rows["quantity"]) == 2 * quantities
+    assert set(rows["stage"][rows["quantity"].isin(STAGE_QUANTITIES)]) == {"work"}
+
+
+def test_a_ratio_is_that_of_the_pairs_with_their_interval():
+    row = of(compare(a=[1.5, 2.0, 1.8])).loc["a"]
+    assert tuple(row[["ratio", "low", "high", "n"]]) == pytest.approx(ratio_interval([1.5, 2, 1.8]))
+    assert tuple(row[["median", "baseline_median", "pairing"]]) == (1.8, 1.0, "blocks")
+    assert row["half_width"] == pytest.approx(row["high"] / row["ratio"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "stage", "words"),
+    [
+        ("makespan_s", "", ("faster", "slower")),
+        ("throughput_per_s", "", ("slower", "faster")),
+        ("tree_peak_bytes", "", ("lower", "higher")),
+        ("tree_memory_time_byte_s", "", ("lower", "higher")),
+        ("stage_efficiency", "work", ("lower", "higher")),
+    ],
+)
+def test_the_word_follows_the_meaning_of_the_quantity(quantity, stage, words):
+    found = of(compare(less=[0.5, 0.501, 0.502], more=[2, 2.01, 2.02]), quantity, stage)
+    assert (found["word"]["less"], found["word"]["more"]) == words
+
+
+def test_a_small_and_certain_difference_is_equivalent_in_practice():
+    row = of(compare(a=[1.02, 1.021, 1.022])).loc["a"]
+    assert row["p_difference_adjusted"] < 0.05
+    assert row["word"] == "equivalent"
+
+
+def test_what_spreads_is_inconclusive():
+    assert of(compare(a=[0.7, 1.1, 1.3])).loc["a", "word"] == "inconclusive"
+
+
+def test_words_are_of_tests_adjusted_for_the_family():
+    values = [1.3, 1.42, 1.5]
+    assert of(compare(a=values)).loc["a", "word"] == "slower"
+    rest = {f"t{n}": [0.8, 1.2, 1.0] for n in range(9)}
+    row = of(compare(a=values, **rest)).loc["a"]
+    assert row["p_difference_adjusted"] == pytest.approx(10 * row["p_difference"])
+    assert row["word"] == "inconclusive"
+
+
+def test_other_experiments_and_quantities_are_other_families():
+    row = of(compare(a=[1.3, 1.42, 1.5])).loc["a"]
+    assert row["p_difference_adjusted"] == row["p_difference"]
+
+
+def test_two_blocks_have_a_ratio_and_points_but_no_word():
+    found = compare(a=[1.5, 2.0])
+    row = of(found).loc["a"]
+    assert row["ratio"] == pytest.approx(3**0.5)
+    assert row[["low", "high", "p_difference", "half_width", "more_blocks"]].isna().all()
+    assert (row["word"], row["note"]) == ("", "an interval takes 3 blocks, here are 2")
+    points = found["ratios"][found["ratios"]["quantity"] == "makespan_s"]
+    assert list(zip(points["block"], points["ratio"], strict=True)) == [(1, 1.5), (2, 2.0)]
+
+
+def test_a_baseline_that_never_succeeded_leaves_no_ratio_and_is_named():
+    rows = [run("base", n, 1.0, status="crashed", makespan_s=None) for n in (1, 2, 3)]
+    found = compare_treatments(tables(rows + [run("a", n, 2.0) for n in (1, 2, 3)]), PLAN)
+    row = of(found).loc["a"]
+    assert pd.isna(row["ratio"])
+    assert (row["n"], row["word"], row["median"]) == (0, "", 2)
+    assert row["note"] == "the baseline failed in every block (crashed × 3)"
+    assert found["ratios"].empty
+
+
+def test_an_incomplete_block_is_named_and_counts_for_nothing():
+    rows = [run("base", n, 1.0) for n in (1, 2, 3, 4)]
+    rows += [run("a", n, 2.0 + n / 9, status="ok" if n != 2 else "timed_out") for n in (1, 2, 3, 4)]
+    row = of(compare_treatments(tables(rows), PLAN)).loc["a"]
+    assert (row["n"], row["note"]) == (3, "block 2: timed_out")
+
+
+def test_what_is_wanted_is_the_precision_of_the_study_or_else_its_margin():
+    found = compare(a=[1.5, 2.0, 1.8])
+    assert of(found).loc["a", "half_width_wanted"] == 0.1
+    assert of(found, "throughput_per_s").loc["a", "half_width_wanted"] == 0.05
+    assert of(found).loc["a", "more_blocks"] < of(found, "throughput_per_s").loc["a", "more_blocks"]
+
+
+def test_the_same_treatment_under_other_names_is_rarely_found_different():
+    draw = np.random.default_rng(3)
+    words = []
+    for _ in range(6):
+        found = compare(**{f"t{n}": draw.lognormal(0, 0.1, 3) for n in range(6)})
+        words += list(of(found)["word"])
+    assert sum(word not in {"inconclusive", "equivalent"} for word in words) <= 2

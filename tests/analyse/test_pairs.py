@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from stagebench.analyse.intervals import paired_effect, unpaired_effect
+from stagebench.analyse.pairs import Measured, describe_gaps, match
+
+
+def runs(*values, campaign="a", status="ok", first=1):
+    return [Measured(first + n, campaign, status, value) for n, value in enumerate(values)]
+
+
+BASE = runs(2.0, 4.0, 5.0)
+
+
+def test_runs_of_one_block_and_campaign_are_pairs():
+    found = match(runs(1.0, 3.0, 5.0), BASE)
+    assert found.pairing == "blocks"
+    assert found.ratios() == [(1, 0.5), (2, 0.75), (3, 1.0)]
+    assert found.effect() == paired_effect([0.5, 0.75, 1.0])
+
+
+def test_a_block_that_lacks_one_of_both_is_no_pair_and_is_named():
+    own = [*runs(1.0), *runs(None, status="timed_out", first=2), *runs(5.0, first=3)]
+    base = [*runs(2.0, 4.0), *runs(None, status="crashed", first=3)]
+    assert match(own, base).ratios() == [(1, 0.5)]
+    assert describe_gaps(own, base) == ["block 2: timed_out", "block 3: baseline crashed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(None, "not known"), (0.0, "0, which has no ratio"), (-1.5, "-1.5, which has no ratio")],
+)
+def test_values_that_have_no_ratio_are_left_out_and_named(value, reason):
+    own = runs(1.0, value, value)
+    assert match(own, BASE).ratios() == [(1, 0.5)]
+    assert describe_gaps(own, BASE) == [f"blocks 2, 3: {reason}"]
+    assert describe_gaps(BASE, own) == [f"blocks 2, 3: baseline {reason}"]
+
+
+def test_a_run_of_a_later_campaign_has_no_pair_in_the_earlier_one():
+    own = [*runs(1.0, 3.0), *runs(50.0, campaign="b", first=3)]
+    assert match(own, BASE).ratios() == [(1, 0.5), (2, 0.75)]
+    assert describe_gaps(own, BASE) == ["block 3: baseline of another campaign"]
+
+
+def test_without_a_pair_runs_of_the_own_campaign_are_compared():
+    base = [*BASE, *runs(20.0, 10.0, 40.0, campaign="b", first=4)]
+    own = runs(10.0, 10.0, 20.0, campaign="b")
+    found = match(own, base)
+    assert found.pairing == "unpaired"
+    assert found.effect() == unpaired_effect([10.0, 10.0, 20.0], [20.0, 10.0, 40.0])
+
+
+def test_without_a_run_of_the_own_campaign_all_of_the_baseline_are_compared():
+    found = match(runs(10.0, 10.0, campaign="b"), BASE)
+    assert found.pairing == "other campaign"
+    assert found.effect() == unpaired_effect([10.0, 10.0], [2.0, 4.0, 5.0])
+    ratio = pytest.approx(10 / stats.gmean([2.0, 4.0, 5.0]))
+    assert found.ratios() == [(1, ratio), (2, ratio)]
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "told"),
+    [
+        (
+            BASE,
+            runs(None, None, status="crashed"),
+            "the baseline failed in every block (crashed × 2)",
+        ),
+        (runs(None, None, status="timed_out"), BASE, "no ok run (timed_out × 2)"),
+        (BASE, [], "the baseline has no such stage"),
+    ],
+)
+def test_where_one_side_never_succeeded_nothing_is_compared_and_it_is_said(own, base, told):
+    found = match(own, base)
+    assert (found.pairing, found.ratios()) == ("", [])
+    assert describe_gaps(own, base) == [told]
