@@ -139,7 +139,7 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
         block, position = divmod(rank, len(source.folders))
         originals = source.folders[position]
         original = originals[block % len(originals)]
-        place = {
+        place: dict[str, Any] = {
             "experiment": source.experiment,
             "treatment": original.parent.name,
             "replicate": block + 1,

@@ -69,5 +69,4 @@ def _error_squared(values: Numbers) -> Numbers:
 
 
 def _quantile(freedom: Numbers | float) -> Numbers:
-    quantile: Numbers = stats.t.ppf(1 - ALPHA / 2, freedom)
-    return quantile
+    return np.asarray(stats.t.ppf(1 - ALPHA / 2, freedom))

@@ -78,6 +78,11 @@ class Scenario:
         return factors
 
     @property
+    def spreads_are_equal(self) -> bool:
+        """Whether treatments may be one and the same."""
+        return self.run_spread[0] == self.run_spread[1]
+
+    @property
     def undisturbed(self) -> Scenario:
         """The same without outliers."""
         return replace(self, slowed=1.0)

@@ -24,7 +24,7 @@ def find_words(values: NDArray[np.float64], margin: float) -> list[str]:
     difference = stats.ttest_1samp(logs, 0, axis=-1).pvalue
     above = stats.ttest_1samp(logs, -limit, axis=-1, alternative="greater").pvalue
     below = stats.ttest_1samp(logs, limit, axis=-1, alternative="less").pvalue
-    return _choose_words(difference.tolist(), np.maximum(above, below).tolist())
+    return _choose_words(np.asarray(difference).tolist(), np.maximum(above, below).tolist())
 
 
 def _choose_words(difference: Sequence[float], equivalence: Sequence[float]) -> list[str]:

@@ -72,16 +72,17 @@ def makespan_ratios(
 
     The makespans are those of ok runs; other runs have none.
     """
-    places = [
-        (head.planned["experiment"], head.planned["block"], head.run["campaign"]) for head in runs
-    ]
-    measured = list(zip(runs, places, makespans, strict=True))
-    baselines = {place: makespan for head, place, makespan in measured if head.baseline}
+    measured = list(zip(runs, makespans, strict=True))
+    baselines = {_pair_key(head): makespan for head, makespan in measured if head.baseline}
     ratios: list[float | None] = []
-    for _, place, own in measured:
-        base = baselines.get(place)
+    for head, own in measured:
+        base = baselines.get(_pair_key(head))
         ratios.append(own / base if own is not None and base else None)
     return ratios
+
+
+def _pair_key(head: Head) -> tuple[str, int, str | None]:
+    return head.planned["experiment"], head.planned["block"], head.run["campaign"]
 
 
 def _meetings(intervals: Sequence[_Interval | None]) -> Iterator[tuple[int, int]]:
