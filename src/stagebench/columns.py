@@ -124,6 +124,7 @@ TABLES: dict[str, dict[str, str]] = {
         "block": COUNT,
         "position": COUNT,
         "rank": COUNT,
+        "campaign": TEXT,
         "started_rank": COUNT,
         "overlaps": COUNT,
         "shown": FLAG,

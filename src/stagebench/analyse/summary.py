@@ -88,6 +88,7 @@ def _run_facts(trace: Trace) -> Row:
     return {
         **trace.key,
         **planned,
+        "campaign": trace.run.get("campaign"),
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
         "preload": ", ".join(trace.specification["process"]["preload"]),
