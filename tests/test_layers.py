@@ -41,7 +41,7 @@ MAY_IMPORT = {
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }
-EVERYTHING = {"__main__", "cli", "tracing"}
+EVERYTHING = {"__main__", "cli", "judging", "tracing"}
 
 
 def module_name(path):

@@ -20,3 +20,48 @@ rule analyse:
         f" --raw {RESULTS}/raw"
         "{params.reference} --out {output:q}"
         f"{LOGGED}"
+
+
+def checked_claims():
+    """The claims file of the study: an error in it is told before anything is measured."""
+    try:
+        return load_study_claims(STUDY, ROOT / "config")
+    except StagebenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def claims_evidence():
+    """What the claims are judged by beside the study's own tables, as far as it is there now."""
+    studies = {name: f"results/{name}/tables" for name in CLAIMS.studies.values()}
+    others = [folder for name, folder in studies.items() if name != STUDY.name]
+    return [folder for folder in others if Path(folder).is_dir()]
+
+
+if STUDY.claims:
+    from stagebench.judging import load_study_claims
+
+    CLAIMS = checked_claims()
+
+    rule judge:
+        input:
+            plan=rules.design.output[0],
+            tables=rules.analyse.output[0],
+            claims=str(ROOT / "config" / STUDY.claims),
+            reference=REFERENCE,
+            index=[str(CLAIMS.index)] if CLAIMS.index else [],
+            others=claims_evidence(),
+            sources=sources(
+                "analyse", "judging.py", "columns.py", "store.py", "tables.py"
+            ),
+        output:
+            directory(f"{RESULTS}/claims"),
+        log:
+            f"{RESULTS}/logs/judge.log",
+        params:
+            reference=lambda wildcards, input: "".join(
+                f" --reference {shlex.quote(path)}" for path in input.reference
+            ),
+        shell:
+            f"python -m stagebench judge --study {RESULTS}"
+            " --claims {input.claims:q}{params.reference}"
+            f"{LOGGED}"
