@@ -326,3 +326,9 @@ _UNITS = (("_per_s", "1/s"), ("_s", "s"), ("_bytes", "bytes"))
 def unit_of(quantity: str) -> str:
     """Give the unit that the name of a quantity carries; "1" for shares, ratios and counts."""
     return next((unit for suffix, unit in _UNITS if quantity.endswith(suffix)), "1")
+
+
+def words_of(quantity: str) -> str:
+    """Write a quantity for people, without its unit: "tree_peak_bytes" is "tree peak"."""
+    ends = (suffix for suffix, _ in _UNITS if quantity.endswith(suffix))
+    return quantity.removesuffix(next(ends, "")).replace("_", " ")

@@ -95,7 +95,7 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
         if name != study:
             evidence = _gather_other(name, folder.parent / name, rows, missing) | evidence
     for experiment, config in file.configs.items():
-        missing[experiment] = missing.get(file.studies[experiment], f"it is in {config}")
+        missing[experiment] = missing.get(file.studies[experiment], f"run {config}")
     with atomic_folder(folder / "claims") as out:
         write_tables(judge_claims(file.claims, evidence, missing), out)
 

@@ -67,7 +67,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class ClaimTest:
     """One thing that a claim says: a measure of a treatment, by itself or against another one.
 
     `to` and `by` are "" where the value itself is looked at; `unit` is that of what comes out.
@@ -107,7 +107,7 @@ class Claim:
     says: str
     place: str
     experiment: str
-    tests: tuple[Test, ...]
+    tests: tuple[ClaimTest, ...]
     needs: Needs
     otherwise: str = ""
 

@@ -23,13 +23,14 @@ from stagebench.analyse.claim import (
     FIGURE,
     RATIO,
     Claim,
+    ClaimTest,
     Measure,
     Needs,
     Published,
     Range,
-    Test,
     read_needs,
 )
+from stagebench.columns import words_of
 from stagebench.problems import Path, Problem, problem, some, unknown
 from stagebench.units import MIB, format_estimate
 
@@ -186,10 +187,10 @@ def _unit(figure: _Figure) -> str:
     return unit
 
 
-def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Published) -> Test:
+def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Published) -> ClaimTest:
     row, base = figure.row, figure.grid.baseline
     is_ratio = way == RATIO and treatment != base
-    return Test(
+    return ClaimTest(
         experiment=row["experiment"],
         treatment=treatment,
         to=base if is_ratio else "",
@@ -267,6 +268,6 @@ def _published_base(figure: _Figure, way: str, column: str) -> float | None:
 
 def _says(row: Json, published: Published) -> str:
     of = " in ".join(name for name in (row["stage"], row["treatment"]) if name)
-    quantity = row["quantity"].removesuffix("_s").removesuffix("_bytes").replace("_", " ")
+    quantity = words_of(row["quantity"])
     value = published.stated or f"{published.logged} (by the log)"
     return f"{quantity}{f' of {of}' if of else ''}: {value}"

@@ -15,7 +15,7 @@ from stagebench.analyse.amounts import (
     parse_range,
     publish,
 )
-from stagebench.analyse.claim import RATIO, Claim, Measure, Published, Range, Test, read_needs
+from stagebench.analyse.claim import RATIO, Claim, ClaimTest, Measure, Published, Range, read_needs
 from stagebench.analyse.claim_figures import make_figures
 from stagebench.problems import Path, Problem, problem, unknown
 from stagebench.structure import make_validator, tell_problems
@@ -132,7 +132,7 @@ class _Checker:
                     levels = dict.fromkeys(map(str, known))
                     self._tell((*path, "where", factor), unknown("level", str(value), levels))
 
-    def _tests(self, given: Json, path: Path) -> list[Test]:
+    def _tests(self, given: Json, path: Path) -> list[ClaimTest]:
         """Read one entry of `tests`: a test for each treatment that it names."""
         grid = self._grid(given["experiment"], (*path, "experiment"))
         if grid is None:
@@ -154,7 +154,7 @@ class _Checker:
         if len(self.problems) > known:
             return []
         return [
-            Test(
+            ClaimTest(
                 experiment=given["experiment"],
                 treatment=treatment,
                 to=to,

@@ -26,7 +26,7 @@ from stagebench.columns import RUN_QUANTITIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from stagebench.analyse.claim import Measure, Test
+    from stagebench.analyse.claim import ClaimTest, Measure
 
 BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
 """How two treatments were compared: run by run of a block, or without that."""
@@ -61,7 +61,7 @@ class Measured(NamedTuple):
     why: str = ""
 
 
-def measure_test(test: Test, runs: Mapping[str, Sequence[Run]]) -> Measured:
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
@@ -79,7 +79,7 @@ def measure_test(test: Test, runs: Mapping[str, Sequence[Run]]) -> Measured:
 _Values: TypeAlias = "dict[tuple[int, str], Bounds]"
 
 
-def _values(test: Test, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
+def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
     """Give the value of each run by block and campaign, or say why there is none."""
     own = runs.get(treatment, ())
     if not own:

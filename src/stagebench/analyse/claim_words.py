@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from stagebench.analyse.claim import RATIO
 from stagebench.analyse.claim_values import BLOCKS, OTHER_CAMPAIGN
+from stagebench.columns import words_of
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stagebench.analyse.claim import Measure, Test
+    from stagebench.analyse.claim import ClaimTest, Measure
     from stagebench.analyse.claim_values import Measured
 
 MOST_TESTS = 4
 """Tests that a sentence tells in full; those that decide come first."""
 
 
-def describe_claim(judged: Sequence[tuple[Test, Measured]], reason: str) -> str:
+def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) -> str:
     """Tell what was measured of a claim, what was published, and why it was not judged, if so."""
     known = [(test, measured) for test, measured in judged if measured.estimate is not None]
     parts = [_describe(test, measured) for test, measured in known[:MOST_TESTS]]
@@ -35,7 +36,7 @@ def tell_number(number: float) -> str:
     return f"{number:,.10g}"
 
 
-def _describe(test: Test, measured: Measured) -> str:
+def _describe(test: ClaimTest, measured: Measured) -> str:
     """Tell one test: "makespan of t2: 1.02 [0.98, 1.06] × t1 in 5 blocks, expected 1 ± 10 %"."""
     if measured.estimate is None:
         return ""
@@ -54,7 +55,7 @@ def _describe(test: Test, measured: Measured) -> str:
     return text if test.allowed is None else f"{text}, expected {test.allowed.text}"
 
 
-def _against(test: Test) -> str:
+def _against(test: ClaimTest) -> str:
     if not test.to:
         return ""
     return f" {test.to}" if test.by == RATIO else f" against {test.to}"
@@ -62,19 +63,15 @@ def _against(test: Test) -> str:
 
 def _name(measure: Measure) -> str:
     """Name what is taken of a run: "main end less main base"."""
-    name = _words(measure.quantity)
+    name = words_of(measure.quantity)
     if measure.minus:
-        name += f" less {_words(measure.minus)}"
+        name += f" less {words_of(measure.minus)}"
     if measure.over:
-        name += f" over {_words(measure.over)}"
+        name += f" over {words_of(measure.over)}"
     return name
 
 
-def _words(quantity: str) -> str:
-    return quantity.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
-
-
-def _published(test: Test) -> str:
+def _published(test: ClaimTest) -> str:
     stated, logged = test.published.stated, test.published.logged
     if stated and logged:
         return f"stated {stated}, logged {logged}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from stagebench.analyse.claim import Claim, Needs, Test
+    from stagebench.analyse.claim import Claim, ClaimTest, Needs
     from stagebench.analyse.claim_evidence import Evidence
 
 Json = dict[str, Any]
@@ -29,7 +29,7 @@ _ORDER = (NOT_TESTABLE, REFUTED, INCONCLUSIVE, REPRODUCED, SHOWN)
 class Judged(NamedTuple):
     """What became of one test."""
 
-    test: Test
+    test: ClaimTest
     study: str
     measured: Measured
     verdict: str
@@ -65,7 +65,7 @@ def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
     return verdict, "; ".join(reasons)
 
 
-def _judge_test(test: Test, evidence: Evidence | None, why: str) -> Judged:
+def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
     """Judge one test; `why` says why its claim is not testable here, if it is not."""
     measured = measure_test(test, evidence.runs) if evidence else Measured()
     study = evidence.study if evidence else ""
@@ -74,7 +74,7 @@ def _judge_test(test: Test, evidence: Evidence | None, why: str) -> Judged:
     return Judged(test, study, measured, _compare(test, measured), measured.why)
 
 
-def _compare(test: Test, measured: Measured) -> str:
+def _compare(test: ClaimTest, measured: Measured) -> str:
     if test.allowed is None:
         return SHOWN
     if measured.low is None or measured.high is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.columns import VERDICTS
+from stagebench.columns import VERDICTS, words_of
 from stagebench.present.markdown import MISSING, count_noun, format_table
 from stagebench.units import format_estimate
 
@@ -125,7 +125,7 @@ def _all_figures(claims: list[Row], tests: Mapping[str, Row]) -> list[Figures]:
         test = tests[row["id"]]
         groups.setdefault((row["experiment"], test["quantity"]), []).append(row)
     return [
-        _figures(f"{experiment}: {_words(quantity)}", sorted_by_verdict(own), tests)
+        _figures(f"{experiment}: {words_of(quantity)}", sorted_by_verdict(own), tests)
         for (experiment, quantity), own in groups.items()
     ]
 
@@ -150,7 +150,3 @@ def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures
         counts=count_verdicts(claims),
         table=format_table(columns, cells, texts=len(columns)),
     )
-
-
-def _words(quantity: str) -> str:
-    return quantity.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
