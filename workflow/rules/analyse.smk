@@ -1,3 +1,6 @@
+include: "claims.smk"
+
+
 REFERENCE = [str(ROOT / "config" / STUDY.reference)] if STUDY.reference else []
 
 
@@ -22,25 +25,7 @@ rule analyse:
         f"{LOGGED}"
 
 
-def checked_claims():
-    """The claims file of the study: an error in it is told before anything is measured."""
-    try:
-        return load_study_claims(STUDY, ROOT / "config")
-    except StagebenchError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def claims_evidence():
-    """What the claims are judged by beside the study's own tables, as far as it is there now."""
-    studies = {name: f"results/{name}/tables" for name in CLAIMS.studies.values()}
-    others = [folder for name, folder in studies.items() if name != STUDY.name]
-    return [folder for folder in others if Path(folder).is_dir()]
-
-
-if STUDY.claims:
-    from stagebench.judging import load_study_claims
-
-    CLAIMS = checked_claims()
+if CLAIMS:
 
     rule judge:
         input:
