@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "units": set(),
     "records": set(),
     "store": GROUND,
+    "arguments": set(),
     "problems": {"errors"},
     "structure": {"errors", "problems", "yaml", "jsonschema"},
     "columns": set(),

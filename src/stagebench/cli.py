@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
+from stagebench.arguments import number_from
 from stagebench.errors import StagebenchError
 
 if TYPE_CHECKING:
@@ -111,7 +112,12 @@ def _add_measure(commands: Any) -> None:  # noqa: ANN401
     )
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
+    parser.add_argument("--warm-up", action="store_true", help="comes before the first block")
     parser.add_argument("--time-limit", type=float, required=True, help="seconds")
+    parser.add_argument(
+        "--quiet-wait", type=float, default=2.0, help="seconds to wait for a quiet machine, at most"
+    )
+    parser.add_argument("--campaign", default="", help="when the study was called (default: now)")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
 
@@ -121,6 +127,7 @@ def _add_analyse(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--raw", type=Path, required=True, help="folder of all run folders")
     parser.add_argument("--reference", type=Path, help="CSV of published values")
     parser.add_argument("--out", type=Path, required=True, help="folder of tables to write")
+    parser.add_argument("--processes", type=int, help="at most so many (default: usable cores)")
 
 
 def _add_judge(commands: Any) -> None:  # noqa: ANN401
@@ -164,14 +171,14 @@ def _add_trace(commands: Any) -> None:  # noqa: ANN401
     )
     parser.add_argument(
         "--interval",
-        type=_number("seconds from 0.001 to 3600", 0.001, 3600),
+        type=number_from("seconds from 0.001 to 3600", 0.001, 3600),
         default=0.01,
         metavar="SECONDS",
         help="time between two sweeps (default: %(default)s)",
     )
     parser.add_argument(
         "--cpu-budget",
-        type=_number("a share of one core above 0, at most 1", math.ulp(0.0), 1),
+        type=number_from("a share of one core above 0, at most 1", math.ulp(0.0), 1),
         default=0.01,
         metavar="SHARE",
         help="what the sweeps may cost (default: %(default)s)",
@@ -197,19 +204,6 @@ def _add_claims(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
 
 
-def _number(allowed: str, least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {allowed}")
-        return value
-
-    return parse
-
-
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.design.config import check_config, load_config  # noqa: PLC0415
     from stagebench.design.grid import expand_treatments  # noqa: PLC0415
@@ -233,17 +227,20 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.measure.run import RunRequest, measure_run  # noqa: PLC0415
+    from stagebench.measure.run import RunRequest, measure_run, name_campaign  # noqa: PLC0415
 
     request = RunRequest(
         study=options.study,
         specification=options.specification,
         replicate=options.replicate,
+        warm_up=options.warm_up,
         seed=options.seed,
         block=options.block,
         position=options.position,
         rank=options.rank,
         time_limit_s=options.time_limit,
+        quiet_wait_s=options.quiet_wait,
+        campaign=options.campaign or name_campaign(),
     )
     measure_run(request, options.out)
 
@@ -251,7 +248,8 @@ def _measure(options: argparse.Namespace) -> None:
 def _analyse(options: argparse.Namespace) -> None:
     from stagebench.analyse.study import analyse_study  # noqa: PLC0415
 
-    analyse_study(options.plan, options.raw, options.reference, options.out)
+    paths = options.plan, options.raw, options.reference, options.out
+    analyse_study(*paths, options.processes)
 
 
 def _judge(options: argparse.Namespace) -> None:

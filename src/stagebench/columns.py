@@ -85,6 +85,15 @@ RUN_QUANTITIES = (
     "load_after",
     "steal_share",
     "others_cpu_share",
+    "quiet_wait_s",
+    "idle_before_share",
+    "throttled",
+    "pressure_cpu_share",
+    "pressure_memory_share",
+    "pressure_io_share",
+    "machine_context_switches",
+    "context_switches_voluntary",
+    "context_switches_involuntary",
 )
 """Numeric quantities of a run that are summarised over the replicates of a treatment."""
 
@@ -116,7 +125,8 @@ _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
-    *("emulated_most_children", "emulated_discoveries"),
+    *("emulated_most_children", "emulated_discoveries", "throttled"),
+    *("machine_context_switches", "context_switches_voluntary", "context_switches_involuntary"),
 )
 _WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
 
@@ -169,6 +179,8 @@ TABLES: dict[str, dict[str, str]] = {
         },
         "emulated_false_peak_ended": COUNT,
         "emulated_false_peak_tree_bytes": COUNT,
+        "quiet": FLAG,
+        "noisy": TEXT,
     },
     "stages": {
         **_RUN_KEY,
@@ -259,7 +271,16 @@ TABLES: dict[str, dict[str, str]] = {
         "waiting": COUNT,
         "in_service": COUNT,
     },
-    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT},
+    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
+    "warm_ups": {
+        **_RUN_KEY,
+        "rank": COUNT,
+        "campaign": TEXT,
+        "status": TEXT,
+        "detail": TEXT,
+        "started_at": TEXT,
+        "own_time_s": NUMBER,
+    },
     "published": {
         "experiment": TEXT,
         "treatment": TEXT,

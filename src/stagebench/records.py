@@ -104,13 +104,16 @@ class MemorySample:
     which no other program's mappings change, a part of files and one of shared memory. In a sweep
     of kind "rss" only the counters were read. `high_water_bytes` is the largest RSS since the mark
     was last set back, which `mark_reset` = 1 says of this sweep; `faults_before` and `faults` count
-    the page faults of the process's life when the sweep began to read and when it was done.
+    the page faults of the process's life when the sweep began to read and when it was done;
+    `rss_after_bytes` and `rss_anon_after_bytes` are what was left of its RSS then.
     """
 
     sweep: int
     pid: int
     rss_bytes: int
     rss_anon_bytes: int
+    rss_after_bytes: int
+    rss_anon_after_bytes: int
     high_water_bytes: int
     mark_reset: int
     faults_before: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
-from stagebench.analyse.traces import read_traces
+from stagebench.analyse.traces import list_requests, read_trace
 from stagebench.records import (
     EmulatedRecord,
     EventRecord,
@@ -86,6 +87,8 @@ def sweep(number, ended, main, children=(), vanished=0):
             uss_bytes=round(size * MIB / 2),
             rss_bytes=round(size * MIB * 2),
             rss_anon_bytes=round(size * MIB),
+            rss_after_bytes=round(size * MIB * 2),
+            rss_anon_after_bytes=round(size * MIB),
             high_water_bytes=round(size * MIB * 2),
             mark_reset=0,
             faults_before=0,
@@ -150,6 +153,7 @@ class KnownRun:
     experiment: str = "pipe"
     treatment: str = "p1-fork"
     replicate: int = 1
+    warm_up: bool = False
     baseline: bool = True
     status: str = "ok"
     detail: str = ""
@@ -203,7 +207,7 @@ def run_record(known, planned):
     moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
     return {
         "schema_version": store.SCHEMA_VERSION,
-        **FACTS["run"],
+        **copy.deepcopy(FACTS["run"]),
         **planned,
         "specification": specification(known),
         "status": known.status,
@@ -215,7 +219,8 @@ def run_record(known, planned):
 
 
 def write_run(raw, known, planned):
-    folder = raw / known.experiment / known.treatment / f"r{known.replicate}"
+    letter = "w" if known.warm_up else "r"
+    folder = raw / known.experiment / known.treatment / f"{letter}{known.replicate}"
     folder.mkdir(parents=True)
     store.write_json(folder / store.RUN_FILE, run_record(known, planned))
     events = [
@@ -266,7 +271,8 @@ def plan_runs(runs):
             "experiment": known.experiment,
             "treatment": known.treatment,
             "replicate": known.replicate,
-            "block": known.replicate,
+            "warm_up": known.warm_up,
+            "block": 0 if known.warm_up else known.replicate,
             "position": rank,
             "rank": rank,
         }
@@ -295,7 +301,8 @@ def write_study(folder, runs):
             }
             for known in runs
         },
-        "runs": planned,
+        "warm_up_runs": [entry for entry in planned if entry["warm_up"]],
+        "runs": [entry for entry in planned if not entry["warm_up"]],
         "experiments": [_experiment(name, runs) for name in experiments],
     }
     return plan, raw
@@ -336,11 +343,21 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def trace(study):
+def traces(study):
+    """Write runs as a study and read them back, in the order of the plan."""
+
+    def read(*runs):
+        plan, raw = study(*runs)
+        return [read_trace(request, raw) for request in list_requests(plan)]
+
+    return read
+
+
+@pytest.fixture
+def trace(traces):
     """Write one run and read it back."""
 
     def read(run=None):
-        plan, raw = study(run or KnownRun())
-        return read_traces(plan, raw)[0]
+        return traces(run or KnownRun())[0]
 
     return read

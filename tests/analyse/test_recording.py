@@ -35,6 +35,8 @@ def sample(number, pid, mib):
         pid=pid,
         rss_bytes=200 * MIB,
         rss_anon_bytes=200 * MIB,
+        rss_after_bytes=200 * MIB,
+        rss_anon_after_bytes=200 * MIB,
         high_water_bytes=200 * MIB,
         mark_reset=0,
         faults_before=1,

@@ -8,16 +8,19 @@ from stagebench.analyse.schedule import (
     makespan_ratios,
     started_ranks,
 )
-from stagebench.analyse.traces import read_traces
+from stagebench.analyse.stages import makespan_s
 
 
-@pytest.fixture
-def traces(study):
-    def read(*runs):
-        plan, raw = study(*runs)
-        return read_traces(plan, raw)
+def ok_makespans(traces):
+    return [makespan_s(trace) if trace.is_ok else None for trace in traces]
 
-    return read
+
+def shown(traces):
+    return choose_shown(traces, ok_makespans(traces))
+
+
+def ratios(traces):
+    return makespan_ratios(traces, ok_makespans(traces))
 
 
 def replicates(known_run, *factors, **values):
@@ -28,11 +31,11 @@ def replicates(known_run, *factors, **values):
 
 
 def test_the_run_of_median_makespan_is_shown(traces, known_run):
-    assert choose_shown(traces(*replicates(known_run, 3, 1, 2))) == [False, False, True]
+    assert shown(traces(*replicates(known_run, 3, 1, 2))) == [False, False, True]
 
 
 def test_of_two_runs_the_faster_is_shown(traces, known_run):
-    assert choose_shown(traces(*replicates(known_run, 2, 1))) == [False, True]
+    assert shown(traces(*replicates(known_run, 2, 1))) == [False, True]
 
 
 def test_a_failed_run_is_never_shown(traces, known_run):
@@ -41,13 +44,13 @@ def test_a_failed_run_is_never_shown(traces, known_run):
         known_run(replicate=2).stretched(4),
         known_run(replicate=3, status="tasks_failed"),
     ]
-    assert choose_shown(traces(*runs)) == [False, True, False]
+    assert shown(traces(*runs)) == [False, True, False]
 
 
 def test_a_makespan_is_divided_by_the_baselines_in_the_same_block(traces, known_run):
     base = replicates(known_run, 1, 2)
     other = replicates(known_run, 3, 3, treatment="t2", baseline=False)
-    assert makespan_ratios(traces(*base, *other)) == pytest.approx([1, 1, 3, 1.5])
+    assert ratios(traces(*base, *other)) == pytest.approx([1, 1, 3, 1.5])
 
 
 def test_a_block_whose_baseline_failed_has_no_ratio(traces, known_run):
@@ -55,16 +58,16 @@ def test_a_block_whose_baseline_failed_has_no_ratio(traces, known_run):
         known_run(status="timed_out"),
         known_run(treatment="t2", baseline=False),
     ]
-    assert makespan_ratios(traces(*runs)) == [None, None]
+    assert ratios(traces(*runs)) == [None, None]
 
 
 def test_an_experiment_without_a_baseline_has_no_ratio(traces, known_run):
-    assert makespan_ratios(traces(known_run(baseline=False))) == [None]
+    assert ratios(traces(known_run(baseline=False))) == [None]
 
 
 def test_baselines_of_other_experiments_do_not_count(traces, known_run):
     runs = [known_run(), known_run(experiment="other", treatment="t2", baseline=False)]
-    assert makespan_ratios(traces(*runs)) == [1, None]
+    assert ratios(traces(*runs)) == [1, None]
 
 
 def test_started_ranks_number_the_starts(traces, known_run):

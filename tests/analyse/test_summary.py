@@ -101,6 +101,16 @@ def test_queue_depth_is_of_the_shown_run_alone(tables):
     assert set(zip(queues["treatment"], queues["replicate"], strict=True)) == {("p1-fork", 2)}
 
 
+def test_tables_do_not_depend_on_the_number_of_processes(study, known_run, tmp_path):
+    runs = [known_run(replicate=n + 1, start=20 * n).stretched(n + 1) for n in range(3)]
+    plan, raw = study(*runs, known_run(treatment="t2", baseline=False, start=90))
+    for processes in (1, 2):
+        write_tables(summarise_study(plan, raw, processes), tmp_path / str(processes))
+    files = [sorted((tmp_path / name).iterdir()) for name in ("1", "2")]
+    for one, other in zip(*files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_the_same_runs_give_the_same_bytes_and_reading_them_loses_nothing(tables, tmp_path):
     write_tables(tables, tmp_path / "one")
     write_tables(read_tables(tmp_path / "one"), tmp_path / "two")
@@ -108,3 +118,14 @@ def test_the_same_runs_give_the_same_bytes_and_reading_them_loses_nothing(tables
         first = (tmp_path / "one" / f"{name}.csv").read_bytes()
         assert first == (tmp_path / "two" / f"{name}.csv").read_bytes()
         assert first.count(b"\n") == len(tables[name]) + 1
+
+
+def test_the_wait_for_a_quiet_machine_is_no_overhead(study, known_run):
+    waited = {"quiet": {"waited_s": 0.75, "idle_share": 1.0, "quiet": True}}
+    run = summarise_study(*study(known_run(run=waited)))["runs"].iloc[0]
+    assert (run["quiet_wait_s"], run["supervisor_overhead_s"]) == (0.75, 0.5)
+
+
+def test_a_run_has_its_campaign(study, known_run):
+    run = summarise_study(*study(known_run()))["runs"].iloc[0]
+    assert run["campaign"] == "2026-11-23T07:00:00+00:00"

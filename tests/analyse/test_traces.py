@@ -6,33 +6,37 @@ import shutil
 import pytest
 
 from stagebench import store
-from stagebench.analyse.traces import read_traces, span_s
+from stagebench.analyse.traces import list_requests, read_trace, span_s
 from stagebench.errors import StoreError
 
 
-def test_traces_come_in_the_order_of_the_plan_whatever_the_order_of_the_runs(study, known_run):
-    plan, raw = study(
+def read_first(plan, raw):
+    return read_trace(list_requests(plan)[0], raw)
+
+
+def test_traces_come_in_the_order_of_the_plan_whatever_the_order_of_the_runs(traces, known_run):
+    found = traces(
         known_run(treatment="b", replicate=2),
         known_run(experiment="second", treatment="a"),
         known_run(treatment="b", replicate=1),
         known_run(treatment="a", baseline=False),
     )
-    keys = [tuple(trace.key.values()) for trace in read_traces(plan, raw)]
+    keys = [tuple(trace.key.values()) for trace in found]
     assert keys == [("pipe", "b", 1), ("pipe", "b", 2), ("pipe", "a", 1), ("second", "a", 1)]
 
 
 def test_a_run_that_was_not_measured_is_named(study, known_run):
     plan, raw = study(known_run(), known_run(replicate=2))
-    shutil.rmtree(raw / "pipe/p1-fork/r2")
-    with pytest.raises(StoreError, match="pipe/p1-fork/r2: this run of the plan has not been"):
-        read_traces(plan, raw)
+    shutil.rmtree(raw / "pipe/p1-fork/r1")
+    with pytest.raises(StoreError, match="pipe/p1-fork/r1: this run of the plan has not been"):
+        read_first(plan, raw)
 
 
 def test_a_run_without_its_record_is_named(study, known_run):
     plan, raw = study(known_run())
     (raw / "pipe/p1-fork/r1" / store.RUN_FILE).unlink()
     with pytest.raises(StoreError, match=r"r1/run.json: cannot be read"):
-        read_traces(plan, raw)
+        read_first(plan, raw)
 
 
 @pytest.mark.parametrize("name", [store.TASKS_FILE, store.EVENTS_FILE, store.SAMPLES_FILE])
@@ -40,14 +44,14 @@ def test_an_ok_run_that_lacks_a_file_is_an_error(study, known_run, name):
     plan, raw = study(known_run())
     (raw / "pipe/p1-fork/r1" / name).unlink()
     with pytest.raises(StoreError, match=name):
-        read_traces(plan, raw)
+        read_first(plan, raw)
 
 
 def test_a_crashed_run_may_lack_files(study, known_run):
     plan, raw = study(known_run(status="crashed"))
     for name in (store.TASKS_FILE, store.WORKERS_FILE, store.EVENTS_FILE):
         (raw / "pipe/p1-fork/r1" / name).unlink()
-    trace = read_traces(plan, raw)[0]
+    trace = read_first(plan, raw)
     assert (trace.tasks, trace.workers, trace.events) == ((), (), {})
     assert trace.origin_ns is None
 
@@ -57,14 +61,14 @@ def test_a_folder_with_another_run_in_it_is_an_error(study, known_run):
     path = raw / "pipe/p1-fork/r1" / store.RUN_FILE
     store.write_json(path, json.loads(path.read_text()) | {"treatment": "t9"})
     with pytest.raises(StoreError, match="treatment is 't9', the plan says 'p1-fork'"):
-        read_traces(plan, raw)
+        read_first(plan, raw)
 
 
 def test_a_run_of_another_specification_than_the_plans_is_an_error(study, known_run):
     plan, raw = study(known_run())
     plan["treatments"]["pipe/p1-fork"]["specification"]["tasks"] = 3
     with pytest.raises(StoreError, match="was measured with another specification"):
-        read_traces(plan, raw)
+        read_first(plan, raw)
 
 
 def test_a_task_of_a_stage_that_the_run_does_not_have_is_an_error(study, known_run, make_task):
@@ -72,10 +76,30 @@ def test_a_task_of_a_stage_that_the_run_does_not_have_is_an_error(study, known_r
     with pytest.raises(
         StoreError, match=r"tasks.csv: stages \['sort'\], the run has \['work', 'save'\]"
     ):
-        read_traces(plan, raw)
+        read_first(plan, raw)
+
+
+def test_the_head_of_a_trace_tells_the_same_of_its_run_without_the_records(trace):
+    whole = trace()
+    assert whole.head.key == whole.key
+    assert whole.head.specification == whole.specification
+    assert not hasattr(whole.head, "samples")
 
 
 def test_a_span_is_missing_when_either_end_is():
     assert span_s(None, 5) is None
     assert span_s(5, None) is None
     assert span_s(500_000_000, 2_000_000_000) == 1.5
+
+
+def test_a_run_of_another_protocol_is_an_error_that_names_its_folder(study, known_run):
+    plan, raw = study(known_run(), known_run(treatment="t1", baseline=False))
+    plan["treatments"]["pipe/t1"]["specification"]["protocol"] = 4
+    with pytest.raises(StoreError, match="pipe/t1/r1: was measured by protocol 1, the plan says 4"):
+        [read_trace(request, raw) for request in list_requests(plan)]
+
+
+def test_a_run_of_another_schema_is_an_error_that_names_its_folder(study, known_run):
+    plan, raw = study(known_run(run={"schema_version": 3}))
+    with pytest.raises(StoreError, match=r"pipe/p1-fork/r1/run\.json: schema_version is 3"):
+        [read_trace(request, raw) for request in list_requests(plan)]

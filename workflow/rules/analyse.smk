@@ -14,6 +14,8 @@ rule analyse:
         directory(f"{RESULTS}/tables"),
     log:
         f"{RESULTS}/logs/analyse.log",
+    # Nothing else could run meanwhile: it needs all runs, and all figures need it.
+    threads: exclusive
     params:
         reference=lambda wildcards, input: "".join(
             f" --reference {shlex.quote(path)}" for path in input.reference
@@ -21,7 +23,7 @@ rule analyse:
     shell:
         "python -m stagebench analyse --plan {input.plan:q}"
         f" --raw {RESULTS}/raw"
-        "{params.reference} --out {output:q}"
+        "{params.reference} --processes {threads} --out {output:q}"
         f"{LOGGED}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables import make_table
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 def summarise_treatments(runs: pd.DataFrame) -> pd.DataFrame:
@@ -35,13 +38,16 @@ def _summarise(
     rows = []
     # Rows come in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
     for key, members in values.groupby(group, sort=False):
-        ok = members[members["status"] == "ok"]
         found = dict(zip(group, key, strict=True))
-        rows += [found | _statistics(quantity, ok[quantity]) for quantity in quantities]
+        ok = members.loc[members["status"] == "ok", list(quantities)].astype("float64")
+        columns = zip(quantities, ok.to_numpy().T, strict=True)
+        rows += [found | _statistics(quantity, column) for quantity, column in columns]
     return make_table(name, rows)
 
 
-def _statistics(quantity: str, values: pd.Series[float]) -> dict[str, object]:
-    known = values.dropna().astype("float64")
-    found = {"median": known.median(), "min": known.min(), "max": known.max()} if len(known) else {}
+def _statistics(quantity: str, values: NDArray[np.float64]) -> dict[str, object]:
+    known = values[~np.isnan(values)]
+    found = (
+        {"median": np.median(known), "min": known.min(), "max": known.max()} if len(known) else {}
+    )
     return {"quantity": quantity, "unit": unit_of(quantity), **found, "n": len(known)}

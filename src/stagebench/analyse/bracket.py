@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.analyse.bounds import Kernel, Span
+from stagebench.analyse.bounds import Span
+from stagebench.analyse.lower import list_lower, read_kernel
 from stagebench.analyse.shares import Base, Bounds, bound_parts, larger, share_of
 from stagebench.analyse.states import History, build_histories
 from stagebench.columns import MEMORY_PARTS as PARTS
@@ -15,6 +16,7 @@ from stagebench.columns import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from stagebench.analyse.bounds import Kernel
     from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -34,7 +36,7 @@ class MemoryTrace(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """A peak of PSS: the largest seen in an untorn sweep, when that ended, and an upper bound.
+    """A peak of PSS: the most that a sweep tells for certain, when it ended, and an upper bound.
 
     A part is None where it is not known: nothing was seen, or a process ended unbounded.
     """
@@ -60,24 +62,11 @@ def find_brackets(
 def _find_lower(
     trace: MemoryTrace, first: float, last: float
 ) -> dict[str, tuple[Bytes | None, Nanoseconds | None]]:
-    main = trace.processes[0].pid if trace.processes else None
-    untorn = {
-        sweep.sweep: sweep.ended_ns
-        for sweep in trace.sweeps
-        if sweep.kind == "pss" and not sweep.torn and first <= sweep.ended_ns <= last
-    }
-    sums: dict[int, dict[str, Bytes]] = {}
-    for sample in trace.samples:
-        # USS, where PSS is not to be had, is a part of it.
-        told = sample.uss_bytes if sample.pss_bytes is None else sample.pss_bytes
-        if sample.sweep in untorn and told is not None:
-            parts = sums.setdefault(sample.sweep, dict.fromkeys(PARTS, 0))
-            parts["main" if sample.pid == main else "children"] += told
-            parts["tree"] += told
+    lower = [each for each in list_lower(trace) if first <= each.ended_ns <= last]
     found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
-    for part in PARTS if sums else ():
-        sweep = max(sums, key=lambda each: sums[each][part])
-        found[part] = sums[sweep][part], untorn[sweep]
+    for part in PARTS if lower else ():
+        highest = max(lower, key=lambda each: each.part(part))
+        found[part] = highest.part(part), highest.ended_ns
     return found
 
 
@@ -86,11 +75,7 @@ def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
     sampler = trace.sampler
     if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
         return dict.fromkeys(PARTS)
-    kernel = Kernel(
-        drift=sampler["counter_drift_bytes"],
-        page=sampler["page_bytes"],
-        anonymous_fault=sampler["anonymous_fault_bytes"],
-    )
+    kernel = read_kernel(trace)
     histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base = _first_base(histories, sampler["huge_faults_before"] or 0)

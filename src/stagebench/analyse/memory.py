@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.bracket import MemoryTrace, find_brackets
+from stagebench.analyse.lower import list_lower
 from stagebench.analyse.traces import span_s
 from stagebench.columns import MEMORY_PARTS
 
 if TYPE_CHECKING:
+    from stagebench.analyse.lower import Lower
     from stagebench.analyse.traces import Trace
     from stagebench.records import MemorySample, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
@@ -54,11 +57,12 @@ class SweepTotal:
         return int(getattr(self, part))
 
 
+@lru_cache(maxsize=1)
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
     """Add up every sweep that tells PSS, and in which the measured process was read, in order.
 
     A held sweep has the sums of the sweep that it holds. Where PSS was not to be had, the run's own
-    metric stands for it.
+    metric stands for it. The tables of a run ask for it one after the other: it is made once.
     """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
@@ -117,18 +121,24 @@ def summarise_memory(trace: Trace) -> Row:
     base, after = split_sweeps(trace, totals)
     if start is None or not after:
         return counted
-    parts = [_part(part, base, after, start) for part in MEMORY_PARTS]
-    merged = {name: value for part in parts for name, value in part.items()}
-    return counted | merged | _peak(after) | _bound_peaks(trace, start)
-
-
-def _bound_peaks(trace: Trace, start: Nanoseconds) -> Row:
-    """Give the upper bounds of the peaks over the time of the workflow."""
     records = MemoryTrace(
         trace.sweeps, trace.samples, trace.processes, trace.transitions, trace.run["sampler"]
     )
-    brackets = find_brackets(records, start, trace.events.get("finished"))
-    return {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
+    finished = trace.events.get("finished")
+    lower = _lower_within(records, start, math.inf if finished is None else finished)
+    parts = [_part(part, base, after) | _peak(part, base, lower, start) for part in MEMORY_PARTS]
+    merged = {name: value for part in parts for name, value in part.items()}
+    brackets = find_brackets(records, start, finished)
+    upper = {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
+    return counted | merged | _at_peak(lower) | _other_peaks(after) | upper
+
+
+def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[Lower]:
+    return [
+        each
+        for each in list_lower(trace, trace.sampler["metric"])
+        if since_ns <= each.ended_ns <= until_ns
+    ]
 
 
 def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
@@ -190,34 +200,39 @@ def _sum(samples: list[MemorySample], name: str, pids: set[int] | None = None) -
     return sum(getattr(s, name) or 0 for s in samples if pids is None or s.pid in pids)
 
 
-def _part(part: str, base: list[SweepTotal], after: list[SweepTotal], start: Nanoseconds) -> Row:
+def _part(part: str, base: list[SweepTotal], after: list[SweepTotal]) -> Row:
     values = [total.pss(part) for total in after]
-    # A torn sweep may add up what never was at one moment.
-    highest = max((t for t in after if not t.torn), key=lambda t: t.pss(part), default=None)
-    peak = highest.pss(part) if highest else None
-    base_bytes = base[0].pss(part) if base else None
     steps = [later.pss(part) - earlier.pss(part) for earlier, later in pairwise(base + after)]
     return {
-        f"{part}_base_bytes": base_bytes,
+        f"{part}_base_bytes": base[0].pss(part) if base else None,
         f"{part}_trough_bytes": min(values),
-        f"{part}_peak_bytes": peak,
         f"{part}_end_bytes": values[-1],
-        f"{part}_growth_bytes": None if base_bytes is None or peak is None else peak - base_bytes,
-        # Where there was never a child there is no moment of the children's peak.
-        f"{part}_time_to_peak_s": (span_s(start, highest.ended_ns) if highest and peak else None),
         # 0 says that it never rose; one sweep alone says nothing.
         f"{part}_largest_step_bytes": max(0, *steps) if steps else None,
     }
 
 
-def _peak(after: list[SweepTotal]) -> Row:
-    highest = highest_sweep(after)
+def _peak(part: str, base: list[SweepTotal], lower: list[Lower], start: Nanoseconds) -> Row:
+    highest = max(lower, key=lambda each: each.part(part), default=None)
+    peak = highest.part(part) if highest else None
+    return {
+        f"{part}_peak_bytes": peak,
+        f"{part}_growth_bytes": peak - base[0].pss(part) if base and peak is not None else None,
+        # Where there was never a child there is no moment of the children's peak.
+        f"{part}_time_to_peak_s": span_s(start, highest.ended_ns) if highest and peak else None,
+    }
+
+
+def _at_peak(lower: list[Lower]) -> Row:
+    highest = max(lower, key=lambda each: each.part("tree"), default=None)
     if highest is None:
         return {}
+    return {"at_peak_main_bytes": highest.main, "at_peak_children_bytes": highest.children}
+
+
+def _other_peaks(after: list[SweepTotal]) -> Row:
     untorn = [total for total in after if not total.torn]
     return {
-        "at_peak_main_bytes": highest.main,
-        "at_peak_children_bytes": highest.children,
-        "tree_uss_peak_bytes": max(total.uss for total in untorn),
-        "tree_anon_peak_bytes": max(total.anon for total in untorn),
+        "tree_uss_peak_bytes": max((total.uss for total in untorn), default=None),
+        "tree_anon_peak_bytes": max((total.anon for total in untorn), default=None),
     }

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from stagebench.analyse.stages import makespan_s
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from stagebench.analyse.traces import Trace
+    from collections.abc import Iterator, Sequence
+
+    from stagebench.analyse.traces import Head
     from stagebench.units import Nanoseconds, Seconds
 
 
@@ -32,61 +33,74 @@ class _Interval:
         return monotonic and self.start < other.end and other.start < self.end
 
 
-def started_ranks(traces: list[Trace]) -> list[int]:
+def started_ranks(runs: Sequence[Head]) -> list[int]:
     """Give the place, from 0, that every run took in the order of start."""
-    moments = [datetime.fromisoformat(trace.run["started_at"]) for trace in traces]
-    order = sorted(range(len(traces)), key=moments.__getitem__)
+    moments = [datetime.fromisoformat(head.run["started_at"]) for head in runs]
+    order = sorted(range(len(runs)), key=moments.__getitem__)
     ranks = {index: rank for rank, index in enumerate(order)}
-    return [ranks[index] for index in range(len(traces))]
+    return [ranks[index] for index in range(len(runs))]
 
 
-def count_overlaps(traces: list[Trace]) -> list[int | None]:
+def count_overlaps(runs: Sequence[Head]) -> list[int | None]:
     """Count for every run the others that were measured at the same time."""
-    intervals = [_interval(trace) for trace in traces]
-    known = [interval for interval in intervals if interval is not None]
-    return [
-        None if one is None else sum(one.meets(other) for other in known if other is not one)
-        for one in intervals
-    ]
+    intervals = [_interval(head) for head in runs]
+    counts = [None if interval is None else 0 for interval in intervals]
+    for one, other in _meetings(intervals):
+        for index in (one, other):
+            counts[index] = (counts[index] or 0) + 1
+    return counts
 
 
-def choose_shown(traces: list[Trace]) -> list[bool]:
-    """Mark each treatment's run of median makespan, the lower one of two; failed runs never."""
+def choose_shown(runs: Sequence[Head], makespans: Sequence[Seconds | None]) -> list[bool]:
+    """Mark each treatment's run of median makespan, the lower one of two.
+
+    The makespans are those of ok runs; other runs have none and are never shown.
+    """
     groups: dict[tuple[str, str], list[tuple[Seconds, int]]] = {}
-    for index, trace in enumerate(traces):
-        makespan = makespan_s(trace)
-        if trace.is_ok and makespan is not None:
-            group = trace.planned["experiment"], trace.planned["treatment"]
+    for index, (head, makespan) in enumerate(zip(runs, makespans, strict=True)):
+        if makespan is not None:
+            group = head.planned["experiment"], head.planned["treatment"]
             groups.setdefault(group, []).append((makespan, index))
     chosen = {sorted(group)[(len(group) - 1) // 2][1] for group in groups.values()}
-    return [index in chosen for index in range(len(traces))]
+    return [index in chosen for index in range(len(runs))]
 
 
-def makespan_ratios(traces: list[Trace]) -> list[float | None]:
-    """Divide every ok run's makespan by that of the baseline's run in the same block."""
-    baselines = {
-        (trace.planned["experiment"], trace.planned["block"]): _ok_makespan(trace)
-        for trace in traces
-        if trace.baseline
-    }
+def makespan_ratios(
+    runs: Sequence[Head], makespans: Sequence[Seconds | None]
+) -> list[float | None]:
+    """Divide every ok run's makespan by that of the baseline's run in the same block.
+
+    The makespans are those of ok runs; other runs have none.
+    """
+    places = [(head.planned["experiment"], head.planned["block"]) for head in runs]
+    measured = list(zip(runs, places, makespans, strict=True))
+    baselines = {place: makespan for head, place, makespan in measured if head.baseline}
     ratios: list[float | None] = []
-    for trace in traces:
-        own = _ok_makespan(trace)
-        base = baselines.get((trace.planned["experiment"], trace.planned["block"]))
+    for _, place, own in measured:
+        base = baselines.get(place)
         ratios.append(own / base if own is not None and base else None)
     return ratios
 
 
-def _ok_makespan(trace: Trace) -> Seconds | None:
-    return makespan_s(trace) if trace.is_ok else None
+def _meetings(intervals: Sequence[_Interval | None]) -> Iterator[tuple[int, int]]:
+    """Yield every pair that lived at once: none is looked at that began after one's end."""
+    known = [(interval, index) for index, interval in enumerate(intervals) if interval is not None]
+    known.sort(key=lambda pair: pair[0].start_ns)
+    for place, (one, index) in enumerate(known):
+        for later in range(place + 1, len(known)):
+            other, other_index = known[later]
+            if other.start_ns >= one.end_ns:
+                break
+            if one.meets(other):
+                yield index, other_index
 
 
-def _interval(trace: Trace) -> _Interval | None:
-    start_ns, end_ns = trace.run["exec_ns"], trace.run["exited_ns"]
+def _interval(head: Head) -> _Interval | None:
+    start_ns, end_ns = head.run["exec_ns"], head.run["exited_ns"]
     if start_ns is None or end_ns is None:
         return None
-    before = to_seconds(start_ns - trace.run["supervisor_started_ns"])
-    started_at = datetime.fromisoformat(trace.run["started_at"])
+    before = to_seconds(start_ns - head.run["supervisor_started_ns"])
+    started_at = datetime.fromisoformat(head.run["started_at"])
     start = started_at + timedelta(seconds=before)
     end = start + timedelta(seconds=to_seconds(end_ns - start_ns))
     return _Interval(start_ns=start_ns, end_ns=end_ns, start=start, end=end)

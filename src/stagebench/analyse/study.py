@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from stagebench.analyse.published import compare_published
@@ -13,12 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def analyse_study(plan: Path, raw: Path, reference: Path | None, out: Path) -> None:
+RUNS_PER_PROCESS = 32
+"""With fewer runs a further process takes longer to start than it saves."""
+
+
+def analyse_study(
+    plan: Path, raw: Path, reference: Path | None, out: Path, processes: int | None = None
+) -> None:
     """Write all tables of a study into the folder `out`, replacing it.
 
     Without a `reference` (a file of published values) there is no table of published values.
+    At most so many `processes` share the work: without a number as many as there are usable cores.
     """
-    tables = summarise_study(read_json(plan), raw)
+    planned = read_json(plan)
+    most = processes or len(os.sched_getaffinity(0))
+    useful = len(planned["runs"]) // RUNS_PER_PROCESS
+    tables = summarise_study(planned, raw, max(1, min(most, useful)))
     if reference is not None:
         tables["published"] = compare_published(tables, read_reference(reference))
     with atomic_folder(out) as folder:

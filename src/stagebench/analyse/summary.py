@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
 
 from stagebench.analyse import schedule
 from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
 from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.noise import describe_conditions
+from stagebench.analyse.parts import map_parts
 from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
 from stagebench.analyse.roles import summarise_roles
@@ -18,58 +23,81 @@ from stagebench.analyse.stages import (
     summarise_stages,
     summarise_tasks,
 )
-from stagebench.analyse.traces import Trace, read_traces, span_s
+from stagebench.analyse.traces import Head, Request, Trace, list_requests, read_trace, span_s
+from stagebench.analyse.warm_ups import summarise_warm_ups
 from stagebench.store import canonical_json
 from stagebench.tables import make_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
 Row = dict[str, Any]
 
 
-def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
+RUN_KEY = ["experiment", "treatment", "replicate"]
+
+TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
+    "stages": summarise_stages,
+    "tasks": summarise_tasks,
+    "memory": summarise_sweeps,
+    "phases": summarise_phases,
+    "roles": summarise_roles,
+    "emulated": list_emulated,
+    "queue_depth": trace_queues,
+}
+"""Tables that are a run's rows, then the next run's: those of many runs are made apart."""
+
+
+class Part(NamedTuple):
+    """Some runs summarised; of their records nothing is kept."""
+
+    heads: list[Head]
+    runs: list[Row]
+    tables: dict[str, pd.DataFrame]
+
+
+def summarise_study(plan: dict[str, Any], raw: Path, processes: int = 1) -> dict[str, pd.DataFrame]:
     """Make all tables of a study, except that of published values, from `raw` and its plan.
 
+    They do not depend on the number of `processes` that share the work.
     Raises StoreError naming the run folder that is missing or unreadable.
     """
-    traces = read_traces(plan, raw)
-    runs = make_table("runs", summarise_runs(traces))
-    stages = make_table("stages", (row for trace in traces for row in summarise_stages(trace)))
-    shown = (trace for trace, is_shown in zip(traces, runs["shown"], strict=True) if is_shown)
-    return {
+    parts = map_parts(partial(summarise_part, raw=raw), list_requests(plan), processes)
+    heads = [head for part in parts for head in part.heads]
+    rows = [row for part in parts for row in part.runs]
+    runs = make_table("runs", compare_runs(heads, rows))
+    tables = {
+        name: pd.concat([part.tables[name] for part in parts], ignore_index=True)
+        for name in TABLES_OF_RUNS
+    }
+    shown = runs.loc[runs["shown"], RUN_KEY]
+    return tables | {
         "runs": runs,
-        "stages": stages,
-        "tasks": make_table("tasks", (row for trace in traces for row in summarise_tasks(trace))),
         "treatments": summarise_treatments(runs),
-        "treatment_stages": summarise_treatment_stages(stages, runs),
-        "memory": make_table(
-            "memory", (row for trace in traces for row in summarise_sweeps(trace))
-        ),
-        "phases": make_table(
-            "phases", (row for trace in traces for row in summarise_phases(trace))
-        ),
-        "roles": make_table("roles", (row for trace in traces for row in summarise_roles(trace))),
-        "emulated": make_table("emulated", (r for trace in traces for r in list_emulated(trace))),
-        "queue_depth": make_table(
-            "queue_depth", (r for trace in shown for r in trace_queues(trace))
-        ),
-        "environment": make_table("environment", summarise_environment(traces)),
+        "treatment_stages": summarise_treatment_stages(tables["stages"], runs),
+        "queue_depth": tables["queue_depth"].merge(shown, on=RUN_KEY),
+        "environment": make_table("environment", summarise_environment(heads)),
+        "warm_ups": make_table("warm_ups", summarise_warm_ups(plan, raw)),
     }
 
 
-def summarise_runs(traces: list[Trace]) -> list[Row]:
-    """Give one row per run, in the order of the traces."""
-    between: dict[str, Sequence[float | None]] = {
-        "started_rank": schedule.started_ranks(traces),
-        "overlaps": schedule.count_overlaps(traces),
-        "shown": schedule.choose_shown(traces),
-        "makespan_ratio": schedule.makespan_ratios(traces),
-    }
-    return [
+def summarise_part(requests: Sequence[Request], raw: Path) -> Part:
+    """Read and summarise some runs, one after the other."""
+    heads, runs = [], []
+    rows: dict[str, list[Row]] = {name: [] for name in TABLES_OF_RUNS}
+    for request in requests:
+        trace = read_trace(request, raw)
+        heads.append(trace.head)
+        runs.append(summarise_run(trace))
+        for name, summarise in TABLES_OF_RUNS.items():
+            rows[name] += summarise(trace)
+    return Part(heads, runs, {name: make_table(name, own) for name, own in rows.items()})
+
+
+def summarise_run(trace: Trace) -> Row:
+    """Give the row of a run, without what takes other runs to tell."""
+    return (
         _run_facts(trace)
         | count_tasks(trace)
         | _run_times(trace)
@@ -77,18 +105,32 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
         | summarise_emulation(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
-        | {name: values[index] for name, values in between.items()}
-        for index, trace in enumerate(traces)
+        | describe_conditions(trace.run)
+    )
+
+
+def compare_runs(heads: list[Head], rows: list[Row]) -> list[Row]:
+    """Add to the rows of all runs what they are to one another."""
+    pairs = zip(heads, rows, strict=True)
+    makespans = [row["makespan_s"] if head.is_ok else None for head, row in pairs]
+    between: dict[str, Sequence[float | None]] = {
+        "started_rank": schedule.started_ranks(heads),
+        "overlaps": schedule.count_overlaps(heads),
+        "shown": schedule.choose_shown(heads, makespans),
+        "makespan_ratio": schedule.makespan_ratios(heads, makespans),
+    }
+    return [
+        row | {name: values[index] for name, values in between.items()}
+        for index, row in enumerate(rows)
     ]
 
 
 def _run_facts(trace: Trace) -> Row:
     planned = {name: trace.planned[name] for name in ("block", "position", "rank")}
-    names = ("status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
+    names = ("campaign", "status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
     return {
         **trace.key,
         **planned,
-        "campaign": trace.run.get("campaign"),
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
         "preload": ", ".join(trace.specification["process"]["preload"]),
@@ -118,7 +160,7 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
-    return float(whole - own - run["lock_wait_s"])
+    return float(whole - own - run["lock_wait_s"] - run["quiet"]["waited_s"])
 
 
 def _cgroup(trace: Trace) -> Row:

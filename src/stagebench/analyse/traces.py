@@ -1,9 +1,9 @@
-"""All raw records of one run, read and checked."""
+"""All raw records of one run, read and checked; and what is kept of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stagebench import store
 from stagebench.errors import StoreError
@@ -27,24 +27,16 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """One run: its entry in the plan, `run.json` and all records.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Head:
+    """What is kept of a run when its records have been summarised: `run.json`, and its plan.
 
-    `events` maps the name of a moment to its time; a run that ended early lacks some.
+    It is equal to none but itself, so that what follows from a trace can be remembered.
     """
 
     planned: dict[str, Any]
     baseline: bool
     run: dict[str, Any]
-    tasks: tuple[TaskRecord, ...]
-    workers: tuple[WorkerRecord, ...]
-    events: dict[str, Nanoseconds]
-    processes: tuple[ProcessRecord, ...]
-    transitions: tuple[TransitionRecord, ...]
-    sweeps: tuple[SweepRecord, ...]
-    samples: tuple[MemorySample, ...]
-    emulated: tuple[EmulatedRecord, ...]
 
     @property
     def key(self) -> dict[str, Any]:
@@ -61,29 +53,82 @@ class Trace:
         """What was measured."""
         return dict(self.run["specification"])
 
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trace(Head):
+    """One run: its entry in the plan, `run.json` and all records.
+
+    `events` maps the name of a moment to its time; a run that ended early lacks some.
+    """
+
+    tasks: tuple[TaskRecord, ...]
+    workers: tuple[WorkerRecord, ...]
+    events: dict[str, Nanoseconds]
+    processes: tuple[ProcessRecord, ...]
+    transitions: tuple[TransitionRecord, ...]
+    sweeps: tuple[SweepRecord, ...]
+    samples: tuple[MemorySample, ...]
+    emulated: tuple[EmulatedRecord, ...]
+
+    @property
+    def head(self) -> Head:
+        """The run without its records."""
+        return Head(planned=self.planned, baseline=self.baseline, run=self.run)
+
     @property
     def origin_ns(self) -> Nanoseconds | None:
         """Zero of the run's time axis: the workflow's start, or else the first submission."""
+        if "workflow_started" in self.events:
+            return self.events["workflow_started"]
         submitted = [
             record.submitted_ns for record in self.tasks if record.submitted_ns is not None
         ]
-        return self.events.get("workflow_started", min(submitted, default=None))
+        return min(submitted, default=None)
 
 
-def read_traces(plan: dict[str, Any], raw: Path) -> list[Trace]:
-    """Read the folder of every planned run, in the order experiment, treatment, replicate.
+class Request(NamedTuple):
+    """One run to be read: its entry in the plan, and that of its treatment."""
 
-    Raises StoreError naming the folder that is missing, unreadable or another run's.
-    """
+    planned: dict[str, Any]
+    treatment: dict[str, Any]
+
+
+def list_requests(plan: dict[str, Any]) -> list[Request]:
+    """Give all planned runs but warm-ups, in the order experiment, treatment, replicate."""
     experiments = [experiment["name"] for experiment in plan["experiments"]]
     treatments = list(plan["treatments"])
 
-    def place(run: dict[str, Any]) -> tuple[int, int, int]:
-        treatment = f"{run['experiment']}/{run['treatment']}"
-        order = experiments.index(run["experiment"]), treatments.index(treatment)
+    def place(request: Request) -> tuple[int, int, int]:
+        run = request.planned
+        order = experiments.index(run["experiment"]), treatments.index(_treatment_key(run))
         return (*order, int(run["replicate"]))
 
-    return [_read_trace(plan, planned, raw) for planned in sorted(plan["runs"], key=place)]
+    return sorted((_request(plan, run) for run in plan["runs"]), key=place)
+
+
+def list_warm_ups(plan: dict[str, Any]) -> list[Request]:
+    """Give all planned warm-ups in the order of the plan."""
+    return [_request(plan, run) for run in plan["warm_up_runs"]]
+
+
+def read_trace(request: Request, raw: Path) -> Trace:
+    """Read the folder of one planned run; raises StoreError as `read_head` does."""
+    return _read_records(_folder(request, raw), read_head(request, raw))
+
+
+def read_head(request: Request, raw: Path) -> Head:
+    """Read `run.json` of one planned run.
+
+    Raises StoreError naming the folder that is missing, unreadable or another run's.
+    """
+    planned, treatment = request
+    folder = _folder(request, raw)
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: this run of the plan has not been measured")
+    run = store.read_run(folder)
+    _check_identity(folder, planned, run)
+    _check_specification(folder, treatment["specification"], run["specification"])
+    return Head(planned=planned, baseline=bool(treatment["baseline"]), run=run)
 
 
 def span_s(start_ns: Nanoseconds | None, end_ns: Nanoseconds | None) -> Seconds | None:
@@ -91,22 +136,29 @@ def span_s(start_ns: Nanoseconds | None, end_ns: Nanoseconds | None) -> Seconds 
     return None if start_ns is None or end_ns is None else to_seconds(end_ns - start_ns)
 
 
-def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Trace:
-    folder = raw / planned["experiment"] / planned["treatment"] / f"r{planned['replicate']}"
-    if not folder.is_dir():
-        raise StoreError(f"{folder}: this run of the plan has not been measured")
-    run = store.read_run(folder)
-    treatment = plan["treatments"][f"{planned['experiment']}/{planned['treatment']}"]
-    _check_identity(folder, planned, run)
-    if run["specification"] != treatment["specification"]:
-        raise StoreError(f"{folder}: was measured with another specification than the plan's")
+def _request(plan: dict[str, Any], run: dict[str, Any]) -> Request:
+    return Request(run, plan["treatments"][_treatment_key(run)])
+
+
+def _treatment_key(run: dict[str, Any]) -> str:
+    return f"{run['experiment']}/{run['treatment']}"
+
+
+def _folder(request: Request, raw: Path) -> Path:
+    run = request.planned
+    name = f"{'w' if run['warm_up'] else 'r'}{run['replicate']}"
+    return raw / str(run["experiment"]) / str(run["treatment"]) / name
+
+
+def _read_records(folder: Path, head: Head) -> Trace:
+    run = head.run
     ended_early = run["status"] != "ok"
     tasks = _read(folder, store.TASKS_FILE, TaskRecord, ended_early=ended_early)
     _check_stages(folder, run, tasks)
     events = _read(folder, store.EVENTS_FILE, EventRecord, ended_early=ended_early)
     return Trace(
-        planned=planned,
-        baseline=bool(treatment["baseline"]),
+        planned=head.planned,
+        baseline=head.baseline,
         run=run,
         tasks=tasks,
         workers=_read(folder, store.WORKERS_FILE, WorkerRecord, ended_early=ended_early),
@@ -130,12 +182,23 @@ def _read_emulated(
 
 
 def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) -> None:
-    for name in ("experiment", "treatment", "replicate"):
+    for name in ("experiment", "treatment", "replicate", "warm_up"):
         if run[name] != planned[name]:
             raise StoreError(
                 f"{folder / store.RUN_FILE}: {name} is {run[name]!r}, the plan says"
                 f" {planned[name]!r}; remove the folder to measure the run anew"
             )
+
+
+def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[str, Any]) -> None:
+    protocols = measured["protocol"], planned["protocol"]
+    if protocols[0] != protocols[1]:
+        raise StoreError(
+            f"{folder}: was measured by protocol {protocols[0]}, the plan says {protocols[1]}: they"
+            " do not measure the same; remove the folder to measure the run anew"
+        )
+    if measured != planned:
+        raise StoreError(f"{folder}: was measured with another specification than the plan's")
 
 
 def _check_stages(folder: Path, run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> None:

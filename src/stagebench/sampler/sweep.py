@@ -153,6 +153,8 @@ def record_sample(number: int, reading: Reading) -> MemorySample:
         pid=reading.pid,
         rss_bytes=memory.rss_bytes if memory else after.rss_bytes,
         rss_anon_bytes=memory.rss_anon_bytes if memory else after.rss_anon_bytes,
+        rss_after_bytes=after.rss_bytes,
+        rss_anon_after_bytes=after.rss_anon_bytes,
         high_water_bytes=max(reading.before.high_water_bytes, after.high_water_bytes),
         mark_reset=int(reading.was_reset),
         faults_before=reading.before.faults,

@@ -1,0 +1,73 @@
+"""The intervals of `stagebench.analyse.intervals` of many studies at once; blocks: the last axis.
+
+`tests/benchmarks/test_many_intervals.py` holds them to the functions that the analysis calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from stagebench.analyse.intervals import ALPHA
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+RESAMPLES = 1000
+
+
+class Limits(NamedTuple):
+    """Lower and upper limits, one pair for all values along the blocks."""
+
+    low: Numbers
+    high: Numbers
+
+
+def mean_limits(values: Numbers) -> Limits:
+    """Give Student's interval of the mean of plain values."""
+    blocks = values.shape[-1]
+    mean = values.mean(axis=-1)
+    margin = _quantile(blocks - 1) * values.std(axis=-1, ddof=1) / np.sqrt(blocks)
+    return Limits(mean - margin, mean + margin)
+
+
+def ratio_limits(of: Numbers, to: Numbers) -> Limits:
+    """Give the interval of the geometric mean of ratios, paired by block."""
+    return Limits(*map(np.exp, mean_limits(np.log(of / to))))
+
+
+def difference_limits(of: Numbers, to: Numbers) -> Limits:
+    """Give the interval of the mean difference, paired by block."""
+    return mean_limits(of - to)
+
+
+def unpaired_ratio_limits(of: Numbers, to: Numbers) -> Limits:
+    """Give Welch's interval of a ratio of two treatments without common blocks."""
+    first, second = np.log(of), np.log(to)
+    one, other = (_error_squared(values) for values in (first, second))
+    freedom = (one + other) ** 2 / (one**2 / (of.shape[-1] - 1) + other**2 / (to.shape[-1] - 1))
+    difference = first.mean(axis=-1) - second.mean(axis=-1)
+    margin = _quantile(freedom) * np.sqrt(one + other)
+    return Limits(np.exp(difference - margin), np.exp(difference + margin))
+
+
+def bootstrap_limits(rng: np.random.Generator, values: Numbers) -> Limits:
+    """Give the percentile bootstrap's interval of the mean, for contrast; one draw serves all."""
+    blocks = values.shape[-1]
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES) / blocks
+    low, high = np.quantile(values @ drawn.T, [ALPHA / 2, 1 - ALPHA / 2], axis=-1)
+    return Limits(low, high)
+
+
+def _error_squared(values: Numbers) -> Numbers:
+    squared: Numbers = values.var(axis=-1, ddof=1) / values.shape[-1]
+    return squared
+
+
+def _quantile(freedom: Numbers | float) -> Numbers:
+    quantile: Numbers = stats.t.ppf(1 - ALPHA / 2, freedom)
+    return quantile
