@@ -19,6 +19,9 @@ MAY_IMPORT = {
     "units": set(),
     "records": set(),
     "store": GROUND,
+    "arguments": set(),
+    "problems": {"errors"},
+    "structure": {"errors", "problems", "yaml", "jsonschema"},
     "columns": set(),
     "timeline": GROUND,
     "tables": {*GROUND, "store", "columns", "pandas"},
@@ -27,18 +30,19 @@ MAY_IMPORT = {
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
-    "design": {*GROUND, "store", "handlers", "design", "yaml", "jsonschema"},
+    "design": {*GROUND, "store", "handlers", "problems", "structure", "design"}
+    | {"yaml", "jsonschema"},
     "measure.main": {*GROUND, "runner", "handlers", "store", "measure"},  # of it, emulation alone
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "tables", "timeline", "analyse"}
-    | {"pandas", "numpy", "scipy"},
+    | {"problems", "structure", "pandas", "numpy", "scipy"},
     "present": {
         *{"errors", "units", "store", "columns", "tables", "timeline", "present"},
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }
-EVERYTHING = {"__main__", "cli", "tracing"}
+EVERYTHING = {"__main__", "cli", "judging", "tracing"}
 
 
 def module_name(path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
+from stagebench.arguments import number_from
 from stagebench.errors import StagebenchError
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_design(commands)
     _add_measure(commands)
     _add_analyse(commands)
+    _add_judge(commands)
     _add_figures(commands)
     _add_report(commands)
     _add_trace(commands)
     _add_show(commands)
+    _add_claims(commands)
     return parser
 
 
@@ -127,6 +130,13 @@ def _add_analyse(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--processes", type=int, help="at most so many (default: usable cores)")
 
 
+def _add_judge(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "judge", _judge, "Judge a study's claims (rule judge).")
+    parser.add_argument("--study", type=Path, required=True, help="folder of the study's results")
+    parser.add_argument("--claims", type=Path, required=True, help="the claims as YAML")
+    parser.add_argument("--reference", type=Path, help="CSV of published values")
+
+
 def _add_figures(commands: Any) -> None:  # noqa: ANN401
     parser = _add(commands, "figures", _figures, "Draw one experiment's figures (rule figures).")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
@@ -139,6 +149,7 @@ def _add_report(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
     parser.add_argument("--figures", type=Path, required=True, help="folder of all figures")
+    parser.add_argument("--claims", type=Path, help="folder of the study's judged claims")
     parser.add_argument("--out", type=Path, required=True, help="folder to write both files to")
 
 
@@ -160,14 +171,14 @@ def _add_trace(commands: Any) -> None:  # noqa: ANN401
     )
     parser.add_argument(
         "--interval",
-        type=_number("seconds from 0.001 to 3600", 0.001, 3600),
+        type=number_from("seconds from 0.001 to 3600", 0.001, 3600),
         default=0.01,
         metavar="SECONDS",
         help="time between two sweeps (default: %(default)s)",
     )
     parser.add_argument(
         "--cpu-budget",
-        type=_number("a share of one core above 0, at most 1", math.ulp(0.0), 1),
+        type=number_from("a share of one core above 0, at most 1", math.ulp(0.0), 1),
         default=0.01,
         metavar="SHARE",
         help="what the sweeps may cost (default: %(default)s)",
@@ -188,17 +199,9 @@ def _add_show(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw the figure, too")
 
 
-def _number(allowed: str, least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {allowed}")
-        return value
-
-    return parse
+def _add_claims(commands: Any) -> None:  # noqa: ANN401
+    parser = _add(commands, "claims", _claims, "Show what became of the claims of studies.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -206,10 +209,12 @@ def _plan(options: argparse.Namespace) -> None:
     from stagebench.design.grid import expand_treatments  # noqa: PLC0415
     from stagebench.design.memory import check_memory, machine_memory_bytes  # noqa: PLC0415
     from stagebench.design.plan import format_plan, make_plan  # noqa: PLC0415
+    from stagebench.judging import load_study_claims  # noqa: PLC0415
 
     study = check_config(load_config(options.config))
     allow = study.allow_insufficient_memory
     check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
+    load_study_claims(study, options.config.parent)
     print(format_plan(make_plan(study)))  # noqa: T201 - its output
 
 
@@ -247,6 +252,12 @@ def _analyse(options: argparse.Namespace) -> None:
     analyse_study(*paths, options.processes)
 
 
+def _judge(options: argparse.Namespace) -> None:
+    from stagebench.judging import judge_study  # noqa: PLC0415
+
+    judge_study(options.study, options.claims, options.reference)
+
+
 def _figures(options: argparse.Namespace) -> None:
     from stagebench.present.figures import draw_figures  # noqa: PLC0415
 
@@ -256,7 +267,7 @@ def _figures(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from stagebench.present.report import render_report  # noqa: PLC0415
 
-    render_report(options.tables, options.plan, options.figures, options.out)
+    render_report(options.tables, options.plan, options.figures, options.out, claims=options.claims)
 
 
 def _trace(options: argparse.Namespace) -> None:
@@ -277,3 +288,9 @@ def _show(options: argparse.Namespace) -> None:
     from stagebench.tracing import show_trace  # noqa: PLC0415
 
     print(show_trace(options.folder, options.figure), end="")  # noqa: T201 - its output
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from stagebench.judging import show_claims  # noqa: PLC0415
+
+    print(show_claims(options.folders), end="")  # noqa: T201 - its output

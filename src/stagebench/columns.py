@@ -22,6 +22,16 @@ SAMPLE_PARTS = ("pss", "anon", "file", "uss")
 PHASES = ("base", "trough", "peak", "end")
 """Sweeps of a run that tell where main's memory goes."""
 
+VERDICTS = (
+    "refuted",
+    "contradicted by its own log",
+    "inconclusive",
+    "not testable here",
+    "reproduced",
+    "shown",
+)
+"""What can become of a claim, in the order in which claims are told."""
+
 STAGE_TIMES = ("service", "waiting", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
@@ -114,6 +124,7 @@ _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "l
 _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT}
 _RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
+_MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
 _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
@@ -314,8 +325,48 @@ TABLES: dict[str, dict[str, str]] = {
         "measured_relative": NUMBER,
         "place": TEXT,
     },
+    "claims": {
+        "id": TEXT,
+        "kind": TEXT,
+        "says": TEXT,
+        "place": TEXT,
+        "experiment": TEXT,
+        "verdict": TEXT,
+        "reason": TEXT,
+        **_MEASURED,
+        "stated": TEXT,
+        "logged": TEXT,
+        "sentence": TEXT,
+        "otherwise": TEXT,
+    },
+    "claim_tests": {
+        "claim": TEXT,
+        "test": COUNT,
+        "study": TEXT,
+        "experiment": TEXT,
+        "treatment": TEXT,
+        "to": TEXT,
+        "by": TEXT,
+        "stage": TEXT,
+        "quantity": TEXT,
+        "minus": TEXT,
+        "over": TEXT,
+        "verdict": TEXT,
+        "reason": TEXT,
+        **_MEASURED,
+        "measured_upper": NUMBER,
+        "pairing": TEXT,
+        "expected": TEXT,
+        "expected_low": NUMBER,
+        "expected_high": NUMBER,
+        "stated": TEXT,
+        "logged": TEXT,
+    },
 }
 """Table → column → kind. Rows are in the order of the plan."""
+
+CLAIM_TABLES = ("claims", "claim_tests")
+"""The tables of the folder `claims/`; all others lie in `tables/`."""
 
 REFERENCE_COLUMNS = {"experiment": TEXT, "treatment": TEXT, **_QUANTITY, "place": TEXT}
 """Columns of a file of published values, such as config/published.csv."""
@@ -326,3 +377,9 @@ _UNITS = (("_per_s", "1/s"), ("_byte_s", "byte*s"), ("_s", "s"), ("_bytes", "byt
 def unit_of(quantity: str) -> str:
     """Give the unit that the name of a quantity carries; "1" for shares, ratios and counts."""
     return next((unit for suffix, unit in _UNITS if quantity.endswith(suffix)), "1")
+
+
+def words_of(quantity: str) -> str:
+    """Write a quantity for people, without its unit: "tree_peak_bytes" is "tree peak"."""
+    ends = (suffix for suffix, _ in _UNITS if quantity.endswith(suffix))
+    return quantity.removesuffix(next(ends, "")).replace("_", " ")

@@ -10,14 +10,14 @@ class StagebenchError(Exception):
 
 
 class ConfigError(StagebenchError):
-    """Everything that is wrong with one config, found in one pass.
+    """Everything that is wrong with one config, or another file that users write, in one pass.
 
     `problems` holds one line each, "dotted place: what is wrong; what is allowed".
     """
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], *, file: str = "config") -> None:
         count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
-        super().__init__("\n".join([f"config: {count}", *(f"  {line}" for line in problems)]))
+        super().__init__("\n".join([f"{file}: {count}", *(f"  {line}" for line in problems)]))
         self.problems = problems
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.columns import COUNT, FLAG, NUMBER, REFERENCE_COLUMNS, TABLES, TEXT
+from stagebench.columns import CLAIM_TABLES, COUNT, FLAG, NUMBER, REFERENCE_COLUMNS, TABLES, TEXT
 from stagebench.errors import StoreError
 from stagebench.store import write_text
 
@@ -65,10 +65,18 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all tables of a study; without a file of published values that table is empty."""
-    tables = {name: read_table(folder / f"{name}.csv") for name in TABLES if name != "published"}
+    names = [name for name in TABLES if name not in ("published", *CLAIM_TABLES)]
+    tables = {name: read_table(folder / f"{name}.csv") for name in names}
     path = folder / "published.csv"
     published = read_table(path) if path.exists() else make_table("published", [])
     return tables | {"published": published}
+
+
+def read_claims(folder: Path | None) -> dict[str, pd.DataFrame]:
+    """Read the tables of judged claims; without a folder there are none."""
+    if folder is None:
+        return {name: make_table(name, []) for name in CLAIM_TABLES}
+    return {name: read_table(folder / f"{name}.csv") for name in CLAIM_TABLES}
 
 
 def read_reference(path: Path) -> pd.DataFrame:

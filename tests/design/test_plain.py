@@ -4,7 +4,7 @@ import pytest
 
 from stagebench.design.placeholders import is_open
 from stagebench.design.plain import make_plain, place_in, repair
-from stagebench.design.problems import problem
+from stagebench.problems import problem
 
 # What is changed, to what; and the one problem that is told of it.
 BAD = {

@@ -85,6 +85,10 @@ def test_a_study_without_published_values_has_no_such_section(analyse, known_run
     assert "Published and measured" not in text
 
 
+def test_a_study_without_claims_has_no_such_section(report):
+    assert "claims" not in report[0]
+
+
 def test_failures_are_told(report):
     assert "These runs did not succeed" in report[0]
 

@@ -1,3 +1,6 @@
+include: "claims.smk"
+
+
 REFERENCE = [str(ROOT / "config" / STUDY.reference)] if STUDY.reference else []
 
 
@@ -22,3 +25,30 @@ rule analyse:
         f" --raw {RESULTS}/raw"
         "{params.reference} --processes {threads} --out {output:q}"
         f"{LOGGED}"
+
+
+if CLAIMS:
+
+    rule judge:
+        input:
+            plan=rules.design.output[0],
+            tables=rules.analyse.output[0],
+            claims=str(ROOT / "config" / STUDY.claims),
+            reference=REFERENCE,
+            index=[str(CLAIMS.index)] if CLAIMS.index else [],
+            others=claims_evidence(),
+            sources=sources(
+                "analyse", "judging.py", "columns.py", "store.py", "tables.py"
+            ),
+        output:
+            directory(f"{RESULTS}/claims"),
+        log:
+            f"{RESULTS}/logs/judge.log",
+        params:
+            reference=lambda wildcards, input: "".join(
+                f" --reference {shlex.quote(path)}" for path in input.reference
+            ),
+        shell:
+            f"python -m stagebench judge --study {RESULTS}"
+            " --claims {input.claims:q}{params.reference}"
+            f"{LOGGED}"

@@ -22,6 +22,7 @@ rule report:
         plan=rules.design.output[0],
         tables=rules.analyse.output[0],
         figures=expand(rules.figures.output[0], experiment=EXPERIMENTS),
+        claims=rules.judge.output if STUDY.claims else [],
         sources=sources("present", "columns.py", "tables.py"),
     output:
         f"{RESULTS}/report.md",
@@ -30,7 +31,10 @@ rule report:
         ),
     log:
         f"{RESULTS}/logs/report.log",
+    params:
+        claims=f" --claims {RESULTS}/claims" if STUDY.claims else "",
     shell:
         "python -m stagebench report --plan {input.plan:q} --tables {input.tables:q}"
         f" --figures {RESULTS}/figures --out {RESULTS}"
+        "{params.claims}"
         f"{LOGGED}"

@@ -28,8 +28,8 @@ from stagebench.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from stagebench.design.problems import Path, Problem
     from stagebench.design.study import Experiment, Study
+    from stagebench.problems import Path, Problem
 
 __all__ = ["check_config", "load_config"]
 

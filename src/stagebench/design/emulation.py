@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stagebench.design.problems import Path, Problem, problem, show
+from stagebench.problems import Path, Problem, problem, show
 
 EMULATE = {"interval_s": 0.1, "discovery_s": 1.0}
 """The published study's: main every 0.1 s, its children discovered every second."""

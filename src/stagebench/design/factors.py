@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from stagebench.design.levels import level_key, level_text, named_levels
 from stagebench.design.placeholders import find_placeholders, holds_unknown, is_open
 from stagebench.design.plain import mappings
-from stagebench.design.problems import Path, Problem, problem, show, unknown
 from stagebench.design.schema import SETTINGS
+from stagebench.problems import Path, Problem, problem, show, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

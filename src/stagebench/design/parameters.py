@@ -10,9 +10,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from stagebench.design.placeholders import is_open
-from stagebench.design.problems import Path, Problem, problem, show, unknown
 from stagebench.handlers.bounds import Bounds
 from stagebench.handlers.registry import load_handler
+from stagebench.problems import Path, Problem, problem, show, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

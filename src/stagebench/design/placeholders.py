@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from stagebench.design.levels import level_text
-from stagebench.design.problems import Path, Problem, problem, show
+from stagebench.problems import Path, Problem, problem, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.design.levels import level_text
 from stagebench.design.placeholders import UNKNOWN
-from stagebench.design.problems import Path, Problem, problem
+from stagebench.problems import Path, Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

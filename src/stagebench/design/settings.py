@@ -9,10 +9,10 @@ from stagebench.design.grid import build_treatment, expand_grid
 from stagebench.design.ids import treatment_id
 from stagebench.design.placeholders import substitute
 from stagebench.design.plain import repair
-from stagebench.design.problems import Path, Problem, problem, some
 from stagebench.design.schema import find_piece_problems
 from stagebench.design.specification import LONGEST
 from stagebench.design.stages import find_stages_problems, find_tasks_problems
+from stagebench.problems import Path, Problem, problem, some
 from stagebench.store import canonical_json
 
 if TYPE_CHECKING:

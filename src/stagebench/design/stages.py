@@ -16,8 +16,8 @@ from stagebench.design.parameters import (
 )
 from stagebench.design.placeholders import is_open
 from stagebench.design.plain import mappings
-from stagebench.design.problems import Path, Problem, problem, show, unknown
 from stagebench.handlers.registry import HANDLERS
+from stagebench.problems import Path, Problem, problem, show, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from stagebench.design.grid import (
 )
 from stagebench.design.ids import is_valid_id, treatment_id
 from stagebench.design.levels import matches
-from stagebench.design.problems import Path, Problem, problem, show, some
+from stagebench.problems import Path, Problem, problem, show, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from stagebench.present import (
     findings,
     report_census,
     report_checks,
+    report_claims,
     report_comparisons,
     report_conditions,
     report_drift,
@@ -29,7 +30,7 @@ from stagebench.present.explanations import explain_experiments
 from stagebench.present.figures import BOTH_WAYS, OVERVIEWS, RATIOS
 from stagebench.present.markdown import count_noun
 from stagebench.store import read_json, write_text
-from stagebench.tables import read_tables
+from stagebench.tables import read_claims, read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,14 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 
-def render_report(tables_folder: Path, plan: Path, figures: Path, out: Path) -> None:
-    """Write `report.md` and `report.html` into `out`; images are named relative to it."""
-    tables = read_tables(tables_folder)
+def render_report(
+    tables_folder: Path, plan: Path, figures: Path, out: Path, *, claims: Path | None = None
+) -> None:
+    """Write `report.md` and `report.html` into `out`; images are named relative to it.
+
+    `claims` is the folder of judged claims, where the study has some.
+    """
+    tables = read_tables(tables_folder) | read_claims(claims)
     values = _report_values(tables, read_json(plan), Path(os.path.relpath(figures, out)))
     templates = _templates()
     text = templates.get_template("report.md.j2").render(values)
@@ -89,6 +95,7 @@ def _report_values(
         ],
         "experiments": [_experiment_values(one, figures) for one in experiments],
         "explained": explain_experiments(experiments, tables["environment"], figures),
+        "claims": report_claims.describe_claims(tables),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
         "precision": _precision_values(tables["comparisons"], plan),

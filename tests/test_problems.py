@@ -1,6 +1,6 @@
 import pytest
 
-from stagebench.design.problems import LONGEST_SHOWN, dotted, problem, show, some, unknown
+from stagebench.problems import LONGEST_SHOWN, dotted, problem, show, some, unknown
 
 
 @pytest.mark.parametrize(

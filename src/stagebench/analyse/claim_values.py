@@ -1,0 +1,188 @@
+"""What the runs of a study say of a test: one value a run, and their interval over blocks.
+
+A value is a pair of bounds: of a peak, the largest sum of a sweep and the upper bound of what may
+have been between sweeps; of all else, the same number twice.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from scipy import stats
+
+from stagebench.analyse.claim import RATIO
+from stagebench.analyse.intervals import (
+    CONFIDENCE,
+    LEAST_BLOCKS,
+    Interval,
+    mean_interval,
+    ratio_interval,
+    unpaired_ratio_interval,
+)
+from stagebench.columns import RUN_QUANTITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stagebench.analyse.claim import ClaimTest, Measure
+
+BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
+"""How two treatments were compared: run by run of a block, or without that."""
+
+_PEAK = "_peak_bytes"
+
+Bounds: TypeAlias = "tuple[float, float]"
+Pairs: TypeAlias = "list[tuple[Bounds, Bounds]]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that succeeded, and its numbers: of the run under "", of each stage under its name."""
+
+    block: int
+    campaign: str
+    numbers: Mapping[str, Mapping[str, float]]
+
+
+class Measured(NamedTuple):
+    """An estimate from `n` blocks with its 95 % limits; None where there is none.
+
+    `upper` is that of the upper bounds, where they are others. `why` says what is missing.
+    """
+
+    estimate: float | None = None
+    upper: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    pairing: str = ""
+    why: str = ""
+
+
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
+    """Measure what a test is about; `runs` are those of its experiment, by treatment."""
+    of = _values(test, test.treatment, runs)
+    if isinstance(of, str):
+        return Measured(why=of)
+    if not test.to:
+        return _estimate(list(of.values()), mean_interval, "")
+    to = _values(test, test.to, runs)
+    if isinstance(to, str):
+        return Measured(why=to)
+    if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
+        return Measured(why="a value of 0 or less has no ratio")
+    return _compare(of, to, test.by)
+
+
+_Values: TypeAlias = "dict[tuple[int, str], Bounds]"
+
+
+def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
+    """Give the value of each run by block and campaign, or say why there is none."""
+    own = runs.get(treatment, ())
+    if not own:
+        return f"no run of {treatment} succeeded"
+    found = {(run.block, run.campaign): read_value(run, test.measure) for run in own}
+    known = {key: value for key, value in found.items() if value is not None}
+    if known:
+        return known
+    what = f"the upper bound of {test.measure.quantity}" if _upper_of(test.measure.quantity) else ""
+    return f"{what or test.measure.quantity} is known in no run of {treatment}"
+
+
+def read_value(run: Run, measure: Measure) -> Bounds | None:
+    """Take a measure of one run; None where a part of it was not observed."""
+    numbers = run.numbers.get(measure.stage, {})
+    value = _bounds(numbers, measure.quantity)
+    if value is not None and measure.minus:
+        less = _bounds(numbers, measure.minus)
+        value = None if less is None else (value[0] - less[1], value[1] - less[0])
+    if value is not None and measure.over:
+        parts = _bounds(numbers, measure.over)
+        value = None if parts is None or parts[0] <= 0 else _divide(value, parts)
+    return value
+
+
+def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
+    low = numbers.get(quantity, math.nan)
+    high = numbers.get(_upper_of(quantity) or quantity, math.nan)
+    return None if math.isnan(low) or math.isnan(high) else (low, high)
+
+
+def _upper_of(quantity: str) -> str:
+    """Name the upper bound of a peak; "" for what is no bracket."""
+    upper = quantity.removesuffix(_PEAK) + "_peak_upper_bytes"
+    return upper if quantity.endswith(_PEAK) and upper in RUN_QUANTITIES else ""
+
+
+def _divide(value: Bounds, by: Bounds) -> Bounds:
+    quotients = [part / divisor for part in value for divisor in by]
+    return min(quotients), max(quotients)
+
+
+def _compare(of: _Values, to: _Values, by: str) -> Measured:
+    """Compare run by run where two share block and campaign, else without pairs, and say so."""
+    pairs = [(value, to[key]) for key, value in of.items() if key in to]
+    if pairs:
+        both = _divide if by == RATIO else _subtract
+        values = [both(first, second) for first, second in pairs]
+        return _estimate(values, ratio_interval if by == RATIO else mean_interval, BLOCKS)
+    campaigns = {campaign for _, campaign in of}
+    near = [value for (_, campaign), value in to.items() if campaign in campaigns]
+    others = near or list(to.values())
+    pairing = UNPAIRED if near else OTHER_CAMPAIGN
+    return _compare_unpaired(list(of.values()), others, by, pairing)
+
+
+def _subtract(value: Bounds, less: Bounds) -> Bounds:
+    return value[0] - less[1], value[1] - less[0]
+
+
+def _estimate(
+    values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
+) -> Measured:
+    lower, upper = ([value[end] for value in values] for end in (0, 1))
+    return _join(_interval(lower, method), _interval(upper, method), pairing)
+
+
+def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
+    # What is the same in every block, such as a count, is known without a margin.
+    first = values[0]
+    if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
+        return Interval(first, first, first, len(values))
+    return method(values)
+
+
+def _compare_unpaired(of: list[Bounds], to: list[Bounds], by: str, pairing: str) -> Measured:
+    method = unpaired_ratio_interval if by == RATIO else _unpaired_difference
+    lower = method([low for low, _ in of], [high for _, high in to])
+    upper = method([high for _, high in of], [low for low, _ in to])
+    return _join(lower, upper, pairing)
+
+
+def _unpaired_difference(of: Sequence[float], to: Sequence[float]) -> Interval:
+    """Give the difference of means of two treatments without common blocks: Welch's interval."""
+    n = min(len(of), len(to))
+    difference = math.fsum(of) / len(of) - math.fsum(to) / len(to)
+    if n < LEAST_BLOCKS:
+        return Interval(difference, None, None, n)
+    if len({*of}) == len({*to}) == 1:
+        return Interval(difference, difference, difference, n)
+    low, high = stats.ttest_ind(of, to, equal_var=False).confidence_interval(CONFIDENCE)
+    return Interval(difference, float(low), float(high), n)
+
+
+def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:
+    """Make one interval of a bracket: from the lower ends' lowest to the upper ends' highest."""
+    few = lower.n < LEAST_BLOCKS
+    return Measured(
+        estimate=lower.estimate,
+        upper=upper.estimate if upper.estimate != lower.estimate else None,
+        low=lower.low,
+        high=upper.high,
+        n=lower.n,
+        pairing=pairing,
+        why=f"it takes {LEAST_BLOCKS} blocks, there are {lower.n}" if few else "",
+    )
