@@ -54,16 +54,19 @@ def specify(tmp_path):
     return make
 
 
-def request_for(specification, time_limit_s=60.0):
+def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0):
     return RunRequest(
         study="tests",
         specification=specification,
         replicate=1,
+        warm_up=False,
         seed=3,
         block=1,
         position=4,
         rank=5,
         time_limit_s=time_limit_s,
+        quiet_wait_s=quiet_wait_s,
+        campaign="2026-11-23T07:00:00+00:00",
     )
 
 
@@ -71,9 +74,9 @@ def request_for(specification, time_limit_s=60.0):
 def measure(tmp_path):
     """Measure a specification here, in this process; gives the run folder."""
 
-    def make(specification, time_limit_s=60.0):
+    def make(specification, **limits):
         folder = tmp_path / "raw" / "r1"
-        measure_run(request_for(specification, time_limit_s), folder)
+        measure_run(request_for(specification, **limits), folder)
         return folder
 
     return make

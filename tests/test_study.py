@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -139,11 +140,41 @@ def test_one_more_replicate_runs_only_its_block(copy):
     new = measured_anew(copy, edit_config(copy, lambda config: config.update(replicates=3)))
     assert {path.rpartition("/")[2] for path in new} == {"r3"}
     assert len(new) == 9
+    campaigns = {run["replicate"]: set() for run in read_runs(copy)[1]}
+    for run in read_runs(copy)[1]:
+        campaigns[run["replicate"]].add(run["campaign"])
+    (first,), (second,), (third,) = campaigns.values()
+    assert first == second < third
+
+
+def test_warm_ups_are_measured_first_and_never_again_when_replicates_are_added(copy):
+    def memory_alone(**changes):
+        return lambda config: config.update(experiments=config["experiments"][1:2], **changes)
+
+    new = measured_anew(copy, edit_config(copy, memory_alone(warm_ups=1)))
+    assert new == {"memory/thread/w1", "memory/process-fork/w1"}
+    report = (copy / "results/smoke/report.md").read_text()
+    assert "2 runs to warm up came before the first block" in report
+    more = edit_config(copy, memory_alone(warm_ups=1, replicates=3))
+    said = snakemake(copy, "--dry-run", config=more).stdout
+    planned = re.findall(r"output: results/smoke/raw/(\S+)", said)
+    assert sorted(planned) == ["memory/process-fork/r3", "memory/thread/r3"]
+
+
+def test_a_dry_run_shows_warm_ups_before_all_blocks(tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    config = edit_config(folder, lambda config: config.update(warm_ups=1, replicates=1))
+    said = snakemake(folder, "--dry-run", config=config).stdout
+    jobs = re.findall(r"output: results/smoke/raw/(\S+)|priority: (\d+)", said)
+    names = [name.rpartition("/")[2] for name, _ in jobs if name]
+    priorities = [int(priority) for _, priority in jobs if priority]
+    order = [name for _, name in sorted(zip(priorities, names, strict=True), reverse=True)]
+    assert order == ["w1"] * 9 + ["r1"] * 9
 
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
     def change(config):
-        config.update(seed=99, time_limit_s=30)
+        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1)
         config["experiments"].reverse()
 
     assert measured_anew(copy, edit_config(copy, change)) == set()

@@ -23,7 +23,7 @@ ROW = {"property": "kernel", "value": "6.18", "runs": 3}
 def test_a_missing_count_stays_missing_and_is_not_0(tmp_path):
     path = tmp_path / "environment.csv"
     write_table(make_table("environment", [ROW, {"property": "os"}]), path)
-    assert path.read_text() == "property,value,runs\nkernel,6.18,3\nos,,\n"
+    assert path.read_text() == "property,value,runs,where\nkernel,6.18,3,\nos,,,\n"
     assert list(read_table(path)["runs"].isna()) == [False, True]
 
 
@@ -59,7 +59,7 @@ def test_a_file_with_other_columns_is_an_error_that_names_it(tmp_path):
 
 def test_a_cell_of_another_type_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "environment.csv"
-    path.write_text("property,value,runs\nkernel,6.18,many\n")
+    path.write_text("property,value,runs,where\nkernel,6.18,many,\n")
     with pytest.raises(StoreError, match=r"environment\.csv: a cell has another type"):
         read_table(path)
 

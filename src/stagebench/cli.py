@@ -109,7 +109,12 @@ def _add_measure(commands: Any) -> None:  # noqa: ANN401
     )
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
+    parser.add_argument("--warm-up", action="store_true", help="comes before the first block")
     parser.add_argument("--time-limit", type=float, required=True, help="seconds")
+    parser.add_argument(
+        "--quiet-wait", type=float, default=2.0, help="seconds to wait for a quiet machine, at most"
+    )
+    parser.add_argument("--campaign", default="", help="when the study was called (default: now)")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
 
@@ -216,17 +221,20 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.measure.run import RunRequest, measure_run  # noqa: PLC0415
+    from stagebench.measure.run import RunRequest, measure_run, name_campaign  # noqa: PLC0415
 
     request = RunRequest(
         study=options.study,
         specification=options.specification,
         replicate=options.replicate,
+        warm_up=options.warm_up,
         seed=options.seed,
         block=options.block,
         position=options.position,
         rank=options.rank,
         time_limit_s=options.time_limit,
+        quiet_wait_s=options.quiet_wait,
+        campaign=options.campaign or name_campaign(),
     )
     measure_run(request, options.out)
 

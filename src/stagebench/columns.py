@@ -88,6 +88,15 @@ RUN_QUANTITIES = (
     "load_after",
     "steal_share",
     "others_cpu_share",
+    "quiet_wait_s",
+    "idle_before_share",
+    "throttled",
+    "pressure_cpu_share",
+    "pressure_memory_share",
+    "pressure_io_share",
+    "machine_context_switches",
+    "context_switches_voluntary",
+    "context_switches_involuntary",
 )
 """Numeric quantities of a run that are summarised over the replicates of a treatment."""
 
@@ -120,7 +129,9 @@ _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
-    *("emulated_most_children", "emulated_discoveries", "emulated_children_sums", "deepest_queue"),
+    *("emulated_most_children", "emulated_discoveries", "emulated_children_sums"),
+    *("deepest_queue", "throttled"),
+    *("machine_context_switches", "context_switches_voluntary", "context_switches_involuntary"),
 )
 _MEDIAN_BYTES = ("worker_ready_pss_bytes", "worker_ready_uss_bytes")
 _WHOLE_BYTES = tuple(
@@ -142,6 +153,7 @@ TABLES: dict[str, dict[str, str]] = {
         "block": COUNT,
         "position": COUNT,
         "rank": COUNT,
+        "campaign": TEXT,
         "started_rank": COUNT,
         "overlaps": COUNT,
         "shown": FLAG,
@@ -175,6 +187,8 @@ TABLES: dict[str, dict[str, str]] = {
         },
         "emulated_false_peak_ended": COUNT,
         "emulated_false_peak_tree_bytes": COUNT,
+        "quiet": FLAG,
+        "noisy": TEXT,
     },
     "stages": {
         **_RUN_KEY,
@@ -265,7 +279,16 @@ TABLES: dict[str, dict[str, str]] = {
         "waiting": COUNT,
         "in_service": COUNT,
     },
-    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT},
+    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
+    "warm_ups": {
+        **_RUN_KEY,
+        "rank": COUNT,
+        "campaign": TEXT,
+        "status": TEXT,
+        "detail": TEXT,
+        "started_at": TEXT,
+        "own_time_s": NUMBER,
+    },
     "published": {
         "experiment": TEXT,
         "treatment": TEXT,

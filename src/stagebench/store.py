@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the files named above; a reader refuses another one."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of what a measurement means. It is part of every specification: raising it after a
 change of the sampler or the runner makes every run of every study be measured anew."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -150,6 +151,7 @@ class KnownRun:
     experiment: str = "pipe"
     treatment: str = "p1-fork"
     replicate: int = 1
+    warm_up: bool = False
     baseline: bool = True
     status: str = "ok"
     detail: str = ""
@@ -203,7 +205,7 @@ def run_record(known, planned):
     moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
     return {
         "schema_version": store.SCHEMA_VERSION,
-        **FACTS["run"],
+        **copy.deepcopy(FACTS["run"]),
         **planned,
         "specification": specification(known),
         "status": known.status,
@@ -215,7 +217,8 @@ def run_record(known, planned):
 
 
 def write_run(raw, known, planned):
-    folder = raw / known.experiment / known.treatment / f"r{known.replicate}"
+    letter = "w" if known.warm_up else "r"
+    folder = raw / known.experiment / known.treatment / f"{letter}{known.replicate}"
     folder.mkdir(parents=True)
     store.write_json(folder / store.RUN_FILE, run_record(known, planned))
     events = [
@@ -266,7 +269,8 @@ def plan_runs(runs):
             "experiment": known.experiment,
             "treatment": known.treatment,
             "replicate": known.replicate,
-            "block": known.replicate,
+            "warm_up": known.warm_up,
+            "block": 0 if known.warm_up else known.replicate,
             "position": rank,
             "rank": rank,
         }
@@ -295,7 +299,8 @@ def write_study(folder, runs):
             }
             for known in runs
         },
-        "runs": planned,
+        "warm_up_runs": [entry for entry in planned if entry["warm_up"]],
+        "runs": [entry for entry in planned if not entry["warm_up"]],
         "experiments": [_experiment(name, runs) for name in experiments],
     }
     return plan, raw

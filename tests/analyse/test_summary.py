@@ -108,3 +108,14 @@ def test_the_same_runs_give_the_same_bytes_and_reading_them_loses_nothing(tables
         first = (tmp_path / "one" / f"{name}.csv").read_bytes()
         assert first == (tmp_path / "two" / f"{name}.csv").read_bytes()
         assert first.count(b"\n") == len(tables[name]) + 1
+
+
+def test_the_wait_for_a_quiet_machine_is_no_overhead(study, known_run):
+    waited = {"quiet": {"waited_s": 0.75, "idle_share": 1.0, "quiet": True}}
+    run = summarise_study(*study(known_run(run=waited)))["runs"].iloc[0]
+    assert (run["quiet_wait_s"], run["supervisor_overhead_s"]) == (0.75, 0.5)
+
+
+def test_a_run_has_its_campaign(study, known_run):
+    run = summarise_study(*study(known_run()))["runs"].iloc[0]
+    assert run["campaign"] == "2026-11-23T07:00:00+00:00"

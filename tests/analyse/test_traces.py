@@ -79,3 +79,16 @@ def test_a_span_is_missing_when_either_end_is():
     assert span_s(None, 5) is None
     assert span_s(5, None) is None
     assert span_s(500_000_000, 2_000_000_000) == 1.5
+
+
+def test_a_run_of_another_protocol_is_an_error_that_names_its_folder(study, known_run):
+    plan, raw = study(known_run(), known_run(treatment="t1", baseline=False))
+    plan["treatments"]["pipe/t1"]["specification"]["protocol"] = 4
+    with pytest.raises(StoreError, match="pipe/t1/r1: was measured by protocol 1, the plan says 4"):
+        read_traces(plan, raw)
+
+
+def test_a_run_of_another_schema_is_an_error_that_names_its_folder(study, known_run):
+    plan, raw = study(known_run(run={"schema_version": 3}))
+    with pytest.raises(StoreError, match=r"pipe/p1-fork/r1/run\.json: schema_version is 3"):
+        read_traces(plan, raw)

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from stagebench.design.grid import expand_treatments
-from stagebench.design.order import order_runs
+from stagebench.design.order import order_runs, order_warm_ups
 
 
 @pytest.fixture
@@ -78,3 +78,36 @@ def test_every_treatment_comes_at_every_position_about_as_often(plan_runs):
     # 1000 blocks, 12 treatments: 83 expected, standard deviation 8.7; five of them either way.
     assert len(first) == 12
     assert all(40 < count < 127 for count in first.values())
+
+
+@pytest.fixture
+def plan_warm_ups(make_study):
+    def plan(**changes):
+        study = make_study(changes)
+        return order_warm_ups(study, expand_treatments(study))
+
+    return plan
+
+
+def test_without_warm_ups_none_are_planned(plan_warm_ups):
+    assert plan_warm_ups() == ()
+
+
+def test_warm_ups_hold_every_treatment_once_a_round_in_an_order_of_its_own(plan_warm_ups):
+    runs = plan_warm_ups(warm_ups=3)
+
+    rounds = [tuple(run.treatment for run in runs if run.replicate == n) for n in (1, 2, 3)]
+    assert len({frozenset(each) for each in rounds}) == 1
+    assert len(set(rounds)) == 3
+    assert all((run.warm_up, run.block) == (True, 0) for run in runs)
+
+
+def test_warm_ups_have_the_first_ranks_and_leave_the_order_of_the_blocks(plan_warm_ups, plan_runs):
+    warm_ups, runs, without = plan_warm_ups(warm_ups=2), plan_runs(warm_ups=2), plan_runs()
+
+    assert [run.rank for run in (*warm_ups, *runs)] == list(range(len(warm_ups) + len(runs)))
+    assert [(r.block, r.treatment) for r in runs] == [(r.block, r.treatment) for r in without]
+
+
+def test_more_replicates_leave_the_warm_ups_as_they_are(plan_warm_ups):
+    assert plan_warm_ups(warm_ups=2, replicates=2) == plan_warm_ups(warm_ups=2, replicates=9)

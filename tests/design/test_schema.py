@@ -74,6 +74,17 @@ BAD = {
     ),
     "no replicates": ({"replicates": 0}, "replicates: 0 is not allowed; allowed: a whole number"),
     "no time": ({"time_limit_s": 0}, "time_limit_s: 0 is not allowed; allowed: seconds, more than"),
+    "a wait without end": (
+        {"quiet_wait_s": 61},
+        "quiet_wait_s: 61 is not allowed; allowed: seconds from 0 (no wait) to 60",
+    ),
+    "no time for a thread": (
+        {f"{RUNTIME}.process": {"switch_interval_s": 0}},
+        (
+            "experiments[0].process.switch_interval_s: 0 is not allowed; allowed: seconds from"
+            " 0.000001 to 3600"
+        ),
+    ),
     "a name with a path in it": (
         {"study": "../else"},
         'study: "../else" is not allowed; allowed: a name of a-z, 0-9, _ and -',

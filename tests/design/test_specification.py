@@ -75,6 +75,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
         {f"{RUNTIME}.sampler": {"emulate": None}},
         {f"{RUNTIME}.linger": {"before_start_s": 0}},
         {f"{RUNTIME}.process": {"cpus": None, "blas_threads": 1}},
+        {f"{RUNTIME}.process": {"switch_interval_s": None}},
         {"workflows.0.stages.0.retain": False},
         {"workflows.0.stages.0.after": []},
         {"workflows.0.stages.0.parameters.file_size_mb": 1.0},
@@ -146,3 +147,27 @@ def test_settings_of_the_process_may_be_factors(specify):
         "cpus": [0],
         "blas_threads": 2,
     }
+
+
+def test_the_switch_interval_may_be_a_factor_and_is_absent_where_it_is_null(specify):
+    changes = {
+        f"{RUNTIME}.factors.switch": {"levels": [None, 1], "tags": {"null": "", "1": "slow"}},
+        f"{RUNTIME}.process": {"switch_interval_s": "{switch}"},
+        f"{RUNTIME}.baseline.switch": None,
+    }
+
+    assert "switch_interval_s" not in specify(changes)["process"]
+    assert specify(changes, "p2-fork-slow")["process"]["switch_interval_s"] == 1.0
+
+
+def test_a_variable_of_the_environment_may_be_a_factor_with_a_level_that_removes_it(specify):
+    changes = {
+        f"{RUNTIME}.factors.mmap": {"levels": [None, 65536], "tags": {"null": "", "65536": "mmap"}},
+        f"{RUNTIME}.process": {"environment": {"MALLOC_MMAP_THRESHOLD_": "{mmap}"}},
+        f"{RUNTIME}.baseline.mmap": None,
+    }
+
+    def variable(treatment):
+        return specify(changes, treatment)["process"]["environment"]["MALLOC_MMAP_THRESHOLD_"]
+
+    assert (variable("p2-fork"), variable("p2-fork-mmap")) == (None, "65536")

@@ -229,6 +229,26 @@ def test_settings_of_the_measured_process_arrive(specify, measure, monkeypatch):
         assert name not in output
 
 
+@pytest.mark.parametrize(("level", "said"), [(None, "None\n"), ("65536", "65536\n")])
+def test_a_variable_of_the_callers_is_set_anew_or_removed(
+    specify, measure, monkeypatch, level, said
+):
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "4096")
+    program = "import os; print(os.environ.get('MALLOC_MMAP_THRESHOLD_'), flush=True)"
+    settings = {"environment": {"MALLOC_MMAP_THRESHOLD_": level}}
+    folder = measure(specify(program=program, process=settings))
+    assert (folder / "output.txt").read_text() == said
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"switch_interval_s": 0.25}, 0.25), ({}, 0.005)])
+def test_the_switch_interval_holds_in_main_and_in_a_spawned_worker(
+    specify, measure, settings, said
+):
+    program = "import sys; print(sys.getswitchinterval(), flush=True)"
+    folder = measure(specify(stage=KINDS["spawn"], program=program, process=settings))
+    assert (folder / "output.txt").read_text() == f"{said}\n" * 2
+
+
 def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
     stage = {
         **FORK,
@@ -249,7 +269,7 @@ def start_supervisor(specification, folder):
     for name in ("replicate", "seed", "block", "position", "rank"):
         command += [f"--{name}", "1"]
     return subprocess.Popen(
-        [*command, "--time-limit", "60"],
+        [*command, "--time-limit", "60", "--quiet-wait", "0"],
         stderr=subprocess.PIPE,
         start_new_session=True,
         # Where tests run in the background, SIGINT may be ignored, and that is inherited.
@@ -310,6 +330,25 @@ def test_a_census_by_polling_is_labelled(specify, measure):
     assert (run["status"], run["census"]["means"], run["exit_code"]) == ("ok", "poll", 0)
     roles = [p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)]
     assert sorted(roles) == ["main", "worker", "worker"]
+
+
+def test_a_run_tells_of_the_machine_before_and_after_it(specify, measure):
+    run = store.read_run(measure(specify(), quiet_wait_s=0.3))
+    assert run["quiet"]["waited_s"] >= 0.2
+    assert 0 <= run["quiet"]["idle_share"] <= 1
+    before, after = run["machine_before"], run["machine_after"]
+    assert before["time_ns"] <= run["exec_ns"] < run["exited_ns"] <= after["time_ns"]
+    assert before["settings"] == after["settings"]
+    switches = run["context_switches_voluntary"], run["context_switches_involuntary"]
+    assert 0 < sum(switches) <= after["context_switches"] - before["context_switches"]
+    assert run["campaign"] == "2026-11-23T07:00:00+00:00"
+
+
+def test_sleeping_gives_the_core_up_and_is_counted(specify, measure):
+    few = store.read_run(measure(specify(tasks=1)))["context_switches_voluntary"]
+    program = "import time\nfor _ in range(200):\n    time.sleep(0)\n    time.sleep(0.0001)\n"
+    many = store.read_run(measure(specify(tasks=1, program=program)))["context_switches_voluntary"]
+    assert many - few >= 150
 
 
 def test_what_a_sampler_does_not_see_the_census_does(specify, measure):

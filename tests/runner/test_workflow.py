@@ -12,6 +12,7 @@ from tests.runner import workloads
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Stage
+from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.sampler.procfs import read_children
 
@@ -314,3 +315,12 @@ def test_no_process_is_started_before_the_first_submission(start_method):
         assert set(read_children(os.getpid())) == before
         workflow.run([{}])
         assert multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_the_switch_interval_is_set_in_a_worker_process_however_it_was_started(start_method):
+    stages = [stage("s", workloads.refuse_telling_the_switch_interval, KINDS[start_method])]
+    sink = ListSink()
+    with Workflow(stages, sink, WorkerSetup(switch_interval_s=0.25)) as workflow:
+        workflow.run([{}])
+    assert "interval 0.25" in sink.tasks[0].error

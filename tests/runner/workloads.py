@@ -25,6 +25,10 @@ def refuse(*, value=0):
     raise ValueError(f"refused {value}")
 
 
+def refuse_telling_the_switch_interval():
+    raise ValueError(f"interval {sys.getswitchinterval()}")
+
+
 def leave():
     sys.exit(7)
 

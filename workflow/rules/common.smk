@@ -1,7 +1,9 @@
 # The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
 import json
+import os
 import shlex
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +14,17 @@ from stagebench.design.memory import check_memory, machine_memory_bytes
 from stagebench.design.plan import make_plan
 from stagebench.errors import StagebenchError
 from stagebench.store import canonical_json
+
+# All runs that one call of Snakemake makes are of one campaign, which is named by the moment of that
+# call. Jobs and other nodes inherit the variable, and so do not name one of their own.
+os.environ.setdefault(
+    "STAGEBENCH_CAMPAIGN", datetime.now(timezone.utc).isoformat(timespec="seconds")
+)
+
+
+envvars:
+    "STAGEBENCH_CAMPAIGN",
+
 
 ROOT = Path(workflow.basedir)
 SOURCE = ROOT / "src" / "stagebench"
@@ -45,8 +58,9 @@ def checked_study():
 STUDY = checked_study()
 PLAN = make_plan(STUDY)
 RUNS = {
-    f"{run['experiment']}/{run['treatment']}/r{run['replicate']}": run
-    for run in PLAN["runs"]
+    f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
+    for kind, runs in (("w", PLAN["warm_up_runs"]), ("r", PLAN["runs"]))
+    for run in runs
 }
 RESULTS = f"results/{STUDY.name}"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
@@ -63,7 +77,8 @@ shell.prefix(
 
 def planned(wildcards):
     """The planned run that a measurement's path names."""
-    return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/r{wildcards.replicate}"]
+    run = f"{wildcards.kind}{wildcards.replicate}"
+    return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/{run}"]
 
 
 def specification(wildcards):
@@ -95,4 +110,5 @@ def sources(*names):
 wildcard_constraints:
     experiment="[a-z0-9_-]+",
     treatment="[a-z0-9_-]+",
+    kind="[rw]",
     replicate=r"\d+",

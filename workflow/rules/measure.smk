@@ -3,9 +3,9 @@
 # `priority`; and because plan.json is no input, all measurements are ready from the start.
 rule measure:
     output:
-        directory(f"{RESULTS}/raw/{{experiment}}/{{treatment}}/r{{replicate}}"),
+        directory(f"{RESULTS}/raw/{{experiment}}/{{treatment}}/{{kind}}{{replicate}}"),
     log:
-        f"{RESULTS}/logs/measure/{{experiment}}/{{treatment}}/r{{replicate}}.log",
+        f"{RESULTS}/logs/measure/{{experiment}}/{{treatment}}/{{kind}}{{replicate}}.log",
     priority: lambda wildcards: len(RUNS) - planned(wildcards)["rank"]
     threads: exclusive
     resources:
@@ -14,17 +14,21 @@ rule measure:
         position=from_plan("position"),
         rank=from_plan("rank"),
         time_limit_ms=round(STUDY.time_limit_s * 1000),
+        quiet_wait_ms=round(STUDY.quiet_wait_s * 1000),
     params:
         specification=specification,
+        warm_up=lambda wildcards: "--warm-up" if wildcards.kind == "w" else "",
     shell:
         "python -m stagebench measure"
         f" --study {STUDY.name}"
         " --specification {params.specification:q}"
-        " --replicate {wildcards.replicate}"
+        " --replicate {wildcards.replicate} {params.warm_up}"
         " --seed {resources.seed}"
         " --block {resources.block}"
         " --position {resources.position}"
         " --rank {resources.rank}"
         " --time-limit {resources.time_limit_ms}e-3"
+        " --quiet-wait {resources.quiet_wait_ms}e-3"
+        ' --campaign "$STAGEBENCH_CAMPAIGN"'
         " --out {output:q}"
         f"{LOGGED}"

@@ -50,7 +50,8 @@ def name_command(recording: Recording) -> list[str]:
     run = recording.run
     if "command" in run:
         return list(run["command"])
-    return [f"{run['experiment']}/{run['treatment']}/r{run['replicate']}"]
+    letter = "w" if run["warm_up"] else "r"
+    return [f"{run['experiment']}/{run['treatment']}/{letter}{run['replicate']}"]
 
 
 def describe_bracket(bracket: Bracket, origin_ns: Nanoseconds) -> dict[str, Any]:

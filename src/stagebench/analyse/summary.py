@@ -10,6 +10,7 @@ from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
 from stagebench.analyse.memory_causes import summarise_memory_causes
+from stagebench.analyse.noise import describe_conditions
 from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
 from stagebench.analyse.quickest import quickest_task_efficiency
@@ -21,6 +22,7 @@ from stagebench.analyse.stages import (
     summarise_tasks,
 )
 from stagebench.analyse.traces import Trace, read_traces, span_s
+from stagebench.analyse.warm_ups import summarise_warm_ups
 from stagebench.store import canonical_json
 from stagebench.tables import make_table
 
@@ -60,6 +62,7 @@ def summarise_study(plan: dict[str, Any], raw: Path) -> dict[str, pd.DataFrame]:
             "queue_depth", (r for trace in shown for r in trace_queues(trace))
         ),
         "environment": make_table("environment", summarise_environment(traces)),
+        "warm_ups": make_table("warm_ups", summarise_warm_ups(plan, raw)),
     }
 
 
@@ -81,6 +84,7 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
         | summarise_emulation(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
+        | describe_conditions(trace.run)
         | {name: values[index] for name, values in between.items()}
         for index, trace in enumerate(traces)
     ]
@@ -88,7 +92,7 @@ def summarise_runs(traces: list[Trace]) -> list[Row]:
 
 def _run_facts(trace: Trace) -> Row:
     planned = {name: trace.planned[name] for name in ("block", "position", "rank")}
-    names = ("status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
+    names = ("campaign", "status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
     return {
         **trace.key,
         **planned,
@@ -122,7 +126,7 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
-    return float(whole - own - run["lock_wait_s"])
+    return float(whole - own - run["lock_wait_s"] - run["quiet"]["waited_s"])
 
 
 def _cgroup(trace: Trace) -> Row:

@@ -91,15 +91,24 @@ def span_s(start_ns: Nanoseconds | None, end_ns: Nanoseconds | None) -> Seconds 
     return None if start_ns is None or end_ns is None else to_seconds(end_ns - start_ns)
 
 
-def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Trace:
-    folder = raw / planned["experiment"] / planned["treatment"] / f"r{planned['replicate']}"
+def read_planned(
+    plan: dict[str, Any], planned: dict[str, Any], raw: Path
+) -> tuple[Path, dict[str, Any]]:
+    """Find a planned run's folder and read its record; raises StoreError if it is another's."""
+    name = f"{'w' if planned['warm_up'] else 'r'}{planned['replicate']}"
+    folder = raw / planned["experiment"] / planned["treatment"] / name
     if not folder.is_dir():
         raise StoreError(f"{folder}: this run of the plan has not been measured")
     run = store.read_run(folder)
     treatment = plan["treatments"][f"{planned['experiment']}/{planned['treatment']}"]
     _check_identity(folder, planned, run)
-    if run["specification"] != treatment["specification"]:
-        raise StoreError(f"{folder}: was measured with another specification than the plan's")
+    _check_specification(folder, treatment["specification"], run["specification"])
+    return folder, run
+
+
+def _read_trace(plan: dict[str, Any], planned: dict[str, Any], raw: Path) -> Trace:
+    folder, run = read_planned(plan, planned, raw)
+    treatment = plan["treatments"][f"{planned['experiment']}/{planned['treatment']}"]
     ended_early = run["status"] != "ok"
     tasks = _read(folder, store.TASKS_FILE, TaskRecord, ended_early=ended_early)
     _check_stages(folder, run, tasks)
@@ -130,12 +139,23 @@ def _read_emulated(
 
 
 def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) -> None:
-    for name in ("experiment", "treatment", "replicate"):
+    for name in ("experiment", "treatment", "replicate", "warm_up"):
         if run[name] != planned[name]:
             raise StoreError(
                 f"{folder / store.RUN_FILE}: {name} is {run[name]!r}, the plan says"
                 f" {planned[name]!r}; remove the folder to measure the run anew"
             )
+
+
+def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[str, Any]) -> None:
+    protocols = measured["protocol"], planned["protocol"]
+    if protocols[0] != protocols[1]:
+        raise StoreError(
+            f"{folder}: was measured by protocol {protocols[0]}, the plan says {protocols[1]}: they"
+            " do not measure the same; remove the folder to measure the run anew"
+        )
+    if measured != planned:
+        raise StoreError(f"{folder}: was measured with another specification than the plan's")
 
 
 def _check_stages(folder: Path, run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> None:

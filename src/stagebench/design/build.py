@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Levels = dict[str, tuple["Level", ...]]
 
+QUIET_WAIT_S = 2.0
+"""How long a run waits for a quiet machine at most, where a study does not say."""
+
 MARGIN = 0.05
 """What counts as equivalent in practice, where a study does not say."""
 
@@ -28,6 +31,7 @@ def build_study(config: Json, experiments: list[Experiment]) -> Study:
         replicates=config["replicates"],
         warm_ups=config.get("warm_ups", 0),
         time_limit_s=float(config["time_limit_s"]),
+        quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
         precision={name: float(width) for name, width in config.get("precision", {}).items()},
         margin=float(config.get("margin", MARGIN)),
         reference=config.get("reference"),

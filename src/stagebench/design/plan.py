@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.design.grid import expand_treatments
 from stagebench.design.levels import holds, level_key
-from stagebench.design.order import order_runs
+from stagebench.design.order import order_runs, order_warm_ups
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def make_plan(study: Study) -> Json:
         "replicates": study.replicates,
         "warm_ups": study.warm_ups,
         "time_limit_s": study.time_limit_s,
+        "quiet_wait_s": study.quiet_wait_s,
         "precision": dict(study.precision),
         "margin": study.margin,
         "reference": study.reference,
@@ -38,6 +39,7 @@ def make_plan(study: Study) -> Json:
             for experiment in study.experiments
         ],
         "treatments": {f"{t.experiment}/{t.id}": _plan_treatment(t) for t in treatments},
+        "warm_up_runs": [asdict(run) for run in order_warm_ups(study, treatments)],
         "runs": [asdict(run) for run in order_runs(study, treatments)],
     }
 
@@ -51,12 +53,14 @@ def format_plan(plan: Json) -> str:
         ((key, t["estimated_memory_bytes"]) for key, t in plan["treatments"].items()),
         key=lambda pair: pair[1],
     )
-    runs, limit = len(plan["runs"]), format_seconds(plan["time_limit_s"])
+    limit, warm_ups = format_seconds(plan["time_limit_s"]), len(plan["warm_up_runs"])
+    before = f", after {warm_ups} to warm up" if warm_ups else ""
+    runs = f"{len(plan['runs'])} runs of {len(plan['treatments'])} treatments{before}"
     return "\n".join(
         [
             *lines,
             "",
-            f"{runs} runs of {len(plan['treatments'])} treatments, each stopped after {limit}",
+            f"{runs}, each stopped after {limit}",
             f"most memory, by estimate: {format_bytes(need)} ({key})",
         ]
     )

@@ -99,4 +99,6 @@ def _complete_process(given: Json) -> Json:
         name: None if value is None else str(value)
         for name, value in process["environment"].items()
     }
-    return process
+    # Absent where it is not set, so that specifications without it are as they were.
+    interval_s = process.pop("switch_interval_s", None)
+    return process if interval_s is None else process | {"switch_interval_s": float(interval_s)}

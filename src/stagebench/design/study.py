@@ -59,6 +59,7 @@ class Study:
     replicates: int
     warm_ups: int
     time_limit_s: float
+    quiet_wait_s: float
     precision: Mapping[str, float]
     margin: float
     reference: str | None
@@ -83,12 +84,14 @@ class Treatment:
 class PlannedRun:
     """One replicate of a treatment and its place in the study.
 
-    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0.
+    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0. Warm-ups are
+    counted apart as replicates, have the first ranks, and are all of block 0.
     """
 
     experiment: str
     treatment: str
     replicate: int
+    warm_up: bool
     block: int
     position: int
     rank: int

@@ -118,14 +118,20 @@ def _make_group(proc: Path) -> Group:
 
 def _find_own(proc: Path) -> tuple[Files, Path]:
     """Find the folder of this process's memory group: of version 1 where that has the memory."""
+    files, place, path = find_group("memory", proc)
+    return files, Path(f"{place}{path}")
+
+
+def find_group(controller: str, proc: Path) -> tuple[Files, Path, str]:
+    """Find where a controller's groups are mounted, and this process's group below that."""
     paths = {}
     for line in (proc / "cgroup").read_text().splitlines():
         _number, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))
     for line in (proc / "mounts").read_text().splitlines():
         _device, place, kind, options, *_rest = line.split()
-        if kind == "cgroup" and "memory" in options.split(",") and "memory" in paths:
-            return V1, Path(place + paths["memory"])
-        if kind == "cgroup2" and "memory" not in paths and "" in paths:
-            return V2, Path(place + paths[""])
-    raise LookupError("no control group of memory is mounted")
+        if kind == "cgroup" and controller in options.split(",") and controller in paths:
+            return V1, Path(place), paths[controller]
+        if kind == "cgroup2" and controller not in paths and "" in paths:
+            return V2, Path(place), paths[""]
+    raise LookupError(f"no control group of {controller} is mounted")

@@ -123,8 +123,8 @@ def read_busy() -> Busy:
 def describe_noise(before: Busy, after: Busy, own_cpu_s: float) -> dict[str, float | None]:
     """Tell what else the machine did between two readings, as shares of all its CPU time.
 
-    `own_cpu_s` is the CPU time of the run and its sampler. The kernel counts in ticks of 10 ms, so
-    the shares of a run under a second are coarse.
+    `own_cpu_s` is the CPU time of the run and its supervisor. The kernel counts in ticks of 10 ms,
+    so the shares of a run under a second are coarse.
     """
     used, idle, steal = (after[i] - before[i] for i in (1, 2, 3))
     total = used + idle + steal

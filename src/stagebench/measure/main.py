@@ -20,6 +20,7 @@ from stagebench.errors import WorkerLostError
 from stagebench.handlers.registry import load_handler
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.stage import Stage
+from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.store import EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
 
@@ -44,13 +45,10 @@ class FileSink:
 
 def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
     """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed."""
-    process, linger = specification["process"], specification["linger"]
-    if process["cpus"] is not None:
-        os.sched_setaffinity(0, process["cpus"])
-    for module in process["preload"]:
-        importlib.import_module(module)
+    linger = specification["linger"]
+    setup = prepare_process(specification["process"])
     stages = [make_stage(stage) for stage in specification["stages"]]
-    workflow = Workflow(stages, sink, preload=tuple(process["preload"]))
+    workflow = Workflow(stages, sink, setup)
     emulation = prepare_emulation(specification["sampler"].get("emulate"), sink.folder)
     sink.note("ready")
     time.sleep(linger["before_start_s"])
@@ -63,6 +61,18 @@ def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
         time.sleep(linger["after_close_s"])
     sink.note("finished")
     workflow.close()
+
+
+def prepare_process(settings: Mapping[str, Any]) -> WorkerSetup:
+    """Make this process as the specification asks; gives what its workers are to do for that."""
+    if settings["cpus"] is not None:
+        os.sched_setaffinity(0, settings["cpus"])
+    switch_interval_s = settings.get("switch_interval_s")
+    if switch_interval_s is not None:
+        sys.setswitchinterval(switch_interval_s)
+    for module in settings["preload"]:
+        importlib.import_module(module)
+    return WorkerSetup(tuple(settings["preload"]), switch_interval_s)
 
 
 def prepare_emulation(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
-import re
 import resource
 import signal
 import sys
@@ -21,12 +19,14 @@ from stagebench.measure import process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.environment import describe_noise, read_busy, read_environment
 from stagebench.measure.lock import measurement_lock
+from stagebench.measure.machine import read_machine
+from stagebench.measure.outcome import judge_outcome
+from stagebench.measure.quiet import read_ticks, wait_until_quiet
 from stagebench.measure.watch import describe_census, sample_until_exit
 from stagebench.records import (
     MemorySample,
     ProcessRecord,
     SweepRecord,
-    TaskRecord,
     TransitionRecord,
 )
 from stagebench.sampler.census import open_census
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
 """What the file system says when it takes no more."""
 
-UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of exiting helpers may follow it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
@@ -54,11 +51,14 @@ class RunRequest:
     study: str
     specification: Mapping[str, Any]
     replicate: int
+    warm_up: bool
     seed: int
     block: int
     position: int
     rank: int
     time_limit_s: Seconds
+    quiet_wait_s: Seconds
+    campaign: str
 
 
 class Exit(NamedTuple):
@@ -71,7 +71,14 @@ class Exit(NamedTuple):
     survivors: int
     cpu_user_s: float
     cpu_system_s: float
+    context_switches_voluntary: int
+    context_switches_involuntary: int
     cgroup: dict[str, Any]
+
+
+def name_campaign() -> str:
+    """Name the campaign of a run that no call of Snakemake makes: the present moment."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def measure_run(request: RunRequest, target: Path) -> str:
@@ -98,14 +105,16 @@ def _measure_run(request: RunRequest, target: Path) -> str:
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
+        quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
         started_at = datetime.now(UTC)
-        before = read_busy()
+        before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
+        after, busy_after = read_machine(), read_busy()
+        run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
-        status, detail = judge_run(folder, exit_, request.time_limit_s)
-        use = sampler.use()
-        own_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + use.cpu_s
+        limit_s = request.time_limit_s if exit_.timed_out else None
+        status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -115,10 +124,13 @@ def _measure_run(request: RunRequest, target: Path) -> str:
             "lock_wait_s": lock_wait_s,
             "supervisor_started_ns": supervisor_started_ns,
             **exit_._asdict(),
-            "sampler": use._asdict(),
+            "sampler": sampler.use()._asdict(),
             "census": describe_census(census.means, processes),
             "environment": environment,
-            "noise": describe_noise(before, read_busy(), own_cpu_s),
+            "quiet": quiet._asdict(),
+            "machine_before": before,
+            "machine_after": after,
+            "noise": describe_noise(busy_before, busy_after, run_cpu_s),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
         store.write_json(folder / store.RUN_FILE, run)
@@ -132,10 +144,12 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
         "experiment": request.specification["experiment"],
         "treatment": request.specification["treatment"],
         "replicate": request.replicate,
+        "warm_up": request.warm_up,
         "seed": request.seed,
         "block": request.block,
         "position": request.position,
         "rank": request.rank,
+        "campaign": request.campaign,
         "time_limit_s": request.time_limit_s,
         "specification": request.specification,
     }
@@ -185,7 +199,7 @@ class Watched(NamedTuple):
 def describe_exit(
     watched: Watched, main: Life, cpu_before: resource.struct_rusage, cgroup: dict[str, Any]
 ) -> Exit:
-    """Tell how main ended, and what CPU time its tree took, all of which has been collected."""
+    """Tell how main ended, and what its tree used, all of which has been collected."""
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Exit(
         exec_ns=watched.exec_ns,
@@ -195,6 +209,8 @@ def describe_exit(
         survivors=watched.survivors,
         cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
         cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+        context_switches_voluntary=cpu.ru_nvcsw - cpu_before.ru_nvcsw,
+        context_switches_involuntary=cpu.ru_nivcsw - cpu_before.ru_nivcsw,
         cgroup=cgroup,
     )
 
@@ -247,43 +263,10 @@ def open_sampler(
     )
 
 
-def judge_run(folder: Path, exit_: Exit, time_limit_s: Seconds) -> tuple[str, str]:
-    """Tell a run's status from what it left, and say in a few words why it is not ok."""
-    if exit_.timed_out:
-        return "timed_out", f"still running after the time limit of {time_limit_s:g} s"
-    statuses = read_statuses(folder)
-    if "lost" in statuses:
-        return "worker_lost", describe_loss(folder)
-    if exit_.exit_code:
-        return "crashed", f"exit code {exit_.exit_code}; {last_words(folder)}"
-    failed = len(statuses) - statuses.count("ok")
-    if failed:
-        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
-    return "ok", ""
-
-
-def read_statuses(folder: Path) -> list[str]:
-    """Read the status column of the task records alone: there may be very many."""
-    try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
-            return [row["status"] for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
-
-
-def describe_loss(folder: Path) -> str:
-    """Say which stage lost a worker, in the words of its first lost task."""
-    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
-    lost = next(task for task in tasks if task.status == "lost")
-    return f"stage {lost.stage!r}: {lost.error}"
-
-
-def last_words(folder: Path) -> str:
-    """Give the last error that the measured process printed, or else its last line."""
-    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
-    return (errors or lines or ["no output"])[-1]
+def own_cpu_s() -> float:
+    """Give the CPU time of this process, which is the run's and no other's noise."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
 
 
 def started_at_ns() -> int:

@@ -15,41 +15,23 @@ from stagebench.present import (
     findings,
     report_census,
     report_checks,
+    report_conditions,
     report_emulation,
+    report_machine,
     report_published,
     report_tables,
 )
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.explanations import explain_experiments
 from stagebench.present.figures import BOTH_WAYS, OVERVIEWS
-from stagebench.present.markdown import count_noun, format_table
+from stagebench.present.markdown import count_noun
 from stagebench.store import read_json, write_text
 from stagebench.tables import read_tables
-from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FOLDER = Path(__file__).parent
-
-_MACHINE = {
-    "host": "host",
-    "cpu_model": "CPU",
-    "machine": "architecture",
-    "cores": "cores",
-    "cores_usable": "cores usable",
-    "memory_bytes": "memory",
-    "os": "operating system",
-    "kernel": "kernel",
-    "temporary_filesystem": "file system of temporary files",
-    "python": "Python",
-    "python_implementation": "implementation",
-    "gil": "GIL",
-    "stagebench": "stagebench",
-    "commit": "commit",
-    "commit_dirty": "uncommitted changes",
-}
-"""Property in the table `environment` → label in the report."""
 
 
 def render_report(tables_folder: Path, plan: Path, figures: Path, out: Path) -> None:
@@ -93,14 +75,20 @@ def _report_values(
         "first_start": _moment(runs["started_at"].min()),
         "last_start": _moment(runs["started_at"].max()),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
-        "machine": _machine_table(tables["environment"]),
-        "packages": _packages(tables["environment"]),
-        "findings": findings.study_findings(runs),
+        "warm_ups": report_conditions.warm_ups_text(tables["warm_ups"]),
+        "campaigns": report_conditions.campaigns_text(runs),
+        "machine": report_machine.machine_table(tables["environment"]),
+        "packages": report_machine.packages_text(tables["environment"]),
+        "findings": [
+            *findings.study_findings(runs),
+            *report_machine.mixture_findings(tables["environment"]),
+            *report_conditions.noise_findings(runs),
+        ],
         "experiments": [_experiment_values(one, figures) for one in experiments],
         "explained": explain_experiments(experiments, tables["environment"], figures),
         "comparisons": report_published.compare_experiments(tables["published"]),
         "coverage": report_published.coverage_text(tables["published"]),
-        "checks": _check_values(runs, tables["tasks"]),
+        "checks": _check_values(tables),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
 
@@ -127,54 +115,27 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
     }
 
 
-def _check_values(runs: pd.DataFrame, tasks: pd.DataFrame) -> dict[str, Any]:
+def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    runs = tables["runs"]
     return {
         "failures": report_checks.failures_table(runs),
-        "errors": report_checks.task_errors(tasks),
+        "failed_warm_ups": report_conditions.failed_warm_ups_table(tables["warm_ups"]),
+        "errors": report_checks.task_errors(tables["tasks"]),
         "order": report_checks.order_text(runs),
         "overlap": report_checks.overlap_text(runs),
         "survivors": report_checks.survivors_text(runs),
         "totals": report_checks.totals_text(runs),
         "noise": report_checks.noise_table(runs),
+        "quiet": report_conditions.quiet_text(runs),
+        "noisy": report_conditions.noisy_text(runs),
+        "noisy_runs": report_conditions.noisy_table(runs),
+        "mixtures": report_machine.mixtures_table(tables["environment"]),
         "overhead": report_checks.overhead_table(runs),
         "sampler": report_checks.sampler_table(runs),
         "vanished": report_checks.vanished_text(runs),
         "metric": report_checks.metric_text(runs),
         "cgroup": report_checks.cgroup_text(runs),
     }
-
-
-def _machine_table(environment: pd.DataFrame) -> str:
-    rows = [
-        [label, _values(environment, name)]
-        for name, label in _MACHINE.items()
-        if (environment["property"] == name).any()
-    ]
-    return format_table(["property", "value"], rows, texts=2)
-
-
-def _values(environment: pd.DataFrame, name: str) -> str:
-    """Give a property's value; if the runs saw several, each with its number of runs."""
-    own = environment[environment["property"] == name]
-    values = [_format_property(name, value) for value in own["value"]]
-    if len(values) == 1:
-        return str(values[0])
-    runs = own["runs"]
-    return ", ".join(f"{v} ({count_noun(n, 'run')})" for v, n in zip(values, runs, strict=True))
-
-
-def _format_property(name: str, value: str) -> str:
-    if name.endswith("_bytes"):
-        return format_bytes(int(value))
-    return {"True": "yes", "False": "no"}.get(value, value)
-
-
-def _packages(environment: pd.DataFrame) -> str:
-    names = environment["property"][environment["property"].str.startswith("packages.")]
-    return ", ".join(
-        f"{name.removeprefix('packages.')} {_values(environment, name)}"
-        for name in dict.fromkeys(names)
-    )
 
 
 def _moment(text: str) -> str:

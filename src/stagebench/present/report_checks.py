@@ -19,16 +19,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NOISE = {
+    "idle before": "idle_before_share",
     "load before": "load_before",
     "load after": "load_after",
     "CPU stolen by the host": "steal_share",
     "CPU used by others": "others_cpu_share",
+    "times throttled": "throttled",
+    "time with tasks waiting for a CPU": "pressure_cpu_share",
+    "time with tasks waiting for memory": "pressure_memory_share",
+    "time with tasks waiting for a disk": "pressure_io_share",
+    "context switches of the machine": "machine_context_switches",
+    "voluntary context switches of the run": "context_switches_voluntary",
+    "involuntary context switches of the run": "context_switches_involuntary",
 }
 _OVERHEAD = {
     "own time of the measured process s": "own_time_s",
     "start-up of the measured process s": "start_up_s",
     "supervisor beside it s": "supervisor_overhead_s",
-    "wait for the machine s": "lock_wait_s",
+    "wait for other measurements s": "lock_wait_s",
+    "wait for a quiet machine s": "quiet_wait_s",
 }
 _SAMPLER = {
     "planned interval s": "sampler_interval_s",

@@ -10,18 +10,16 @@ from stagebench.runner.worker import start_worker
 
 if TYPE_CHECKING:
     from stagebench.runner.stage import Stage
+    from stagebench.runner.worker import WorkerSetup
 
 
-def open_pool(stage: Stage, preload: tuple[str, ...] = ()) -> Executor:
-    """Make a stage's pool; it starts no worker before the first submission.
-
-    `preload` names modules that each worker imports when it starts, before the handler's own: a
-    spawned worker would import the user's script again, and with it what the script imports.
-    """
-    modules = (*preload, stage.handler.__module__)
+def open_pool(stage: Stage, setup: WorkerSetup) -> Executor:
+    """Make a stage's pool; it starts no worker before the first submission."""
+    modules = (*setup.preload, stage.handler.__module__)
     if stage.executor == "thread":
+        # Threads share the interval with main, which has set it.
         return ThreadPoolExecutor(
-            stage.workers, stage.name, initializer=start_worker, initargs=(modules,)
+            stage.workers, stage.name, initializer=start_worker, initargs=(modules, None)
         )
     # Imported only where processes are used: it is memory of the measured process.
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
@@ -30,5 +28,5 @@ def open_pool(stage: Stage, preload: tuple[str, ...] = ()) -> Executor:
         stage.workers,
         mp_context=multiprocessing.get_context(stage.start_method),
         initializer=start_worker,
-        initargs=(modules,),
+        initargs=(modules, setup.switch_interval_s),
     )

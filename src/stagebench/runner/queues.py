@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from stagebench.runner.stage import Stage
-    from stagebench.runner.worker import Served
+    from stagebench.runner.worker import Served, WorkerSetup
 
 
 class TaskQueue:
@@ -29,12 +29,12 @@ class TaskQueue:
     def __init__(
         self,
         stage: Stage,
-        preload: tuple[str, ...],
+        setup: WorkerSetup,
         on_task: Callable[[TaskRecord], None],
         on_worker: Callable[[WorkerRecord], None],
     ) -> None:
         self.stage = stage
-        self._preload = preload
+        self._setup = setup
         self._pool: Executor | None = None
         self._on_task = on_task
         self._on_worker = on_worker
@@ -66,7 +66,7 @@ class TaskQueue:
         with self._lock:
             if self._pool is None:
                 self._requested_ns = now_ns
-                self._pool = open_pool(self.stage, self._preload)
+                self._pool = open_pool(self.stage, self._setup)
             return self._pool
 
     def _receive(self, task: int, submitted_ns: int, future: Future[Served]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 import time
 import traceback
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 # One worker is one thread: of the main process, or the main thread of a worker process.
 _this_worker = threading.local()
+
+
+class WorkerSetup(NamedTuple):
+    """What every worker of a workflow does when it starts, before its handler's module is imported.
+
+    `preload` names modules to import: a spawned worker would import the user's script again, and
+    with it what the script imports. `switch_interval_s`, if given, is set in worker processes:
+    however they were started, they do as main does.
+    """
+
+    preload: tuple[str, ...] = ()
+    switch_interval_s: float | None = None
 
 
 class Served(NamedTuple):
@@ -30,9 +43,11 @@ class Served(NamedTuple):
     worker_ready_ns: int
 
 
-def start_worker(modules: tuple[str, ...]) -> None:
+def start_worker(modules: tuple[str, ...], switch_interval_s: float | None) -> None:
     """Import what the handler needs before the worker takes its first task, and note the times."""
     _this_worker.started_ns = time.monotonic_ns()
+    if switch_interval_s is not None:
+        sys.setswitchinterval(switch_interval_s)
     for module in modules:
         importlib.import_module(module)
     _this_worker.ready_ns = time.monotonic_ns()

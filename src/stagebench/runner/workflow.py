@@ -30,6 +30,7 @@ from stagebench.errors import WorkerLostError, WorkflowError, closest
 from stagebench.records import EventRecord
 from stagebench.runner.queues import TaskQueue, record_unserved
 from stagebench.runner.stage import Stage, check_stage, order_stages
+from stagebench.runner.worker import WorkerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     Overrides = Mapping[str, Mapping[str, Any]]
 
+_NO_SETUP = WorkerSetup()
+
 
 class Workflow:
     """Stages in an acyclic graph, each with its own queue and pool.
@@ -48,7 +51,7 @@ class Workflow:
     or call `close` when done.
     """
 
-    def __init__(self, stages: Sequence[Stage], sink: Sink, preload: tuple[str, ...] = ()) -> None:
+    def __init__(self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup = _NO_SETUP) -> None:
         ordered = check_workflow(list(stages))
         self._sink = sink
         self._stages = {stage.name: stage for stage in ordered}
@@ -56,7 +59,7 @@ class Workflow:
             name: [other for other in ordered if name in other.after] for name in self._stages
         }
         self._queues = {
-            stage.name: TaskQueue(stage, preload, self._finish, sink.worker) for stage in ordered
+            stage.name: TaskQueue(stage, setup, self._finish, sink.worker) for stage in ordered
         }
         self._lock = threading.Lock()
         self._ended = threading.Event()

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from stagebench.analyse.noise import describe_conditions
+
+FACTS = json.loads(Path(__file__).with_name("known_run.json").read_text(encoding="utf-8"))["run"]
+
+
+@pytest.fixture
+def conditions():
+    """Describe the known run, a calm one, with some values changed: a__b names the place."""
+
+    def describe(**changes):
+        run = copy.deepcopy(FACTS)
+        for place, value in changes.items():
+            *outer, last = place.split("__")
+            target = run
+            for name in outer:
+                target = target[name]
+            target[last] = value
+        return describe_conditions(run)
+
+    return describe
+
+
+def test_a_calm_run_is_told_and_not_flagged(conditions):
+    assert conditions() == {
+        "quiet_wait_s": 0.0,
+        "idle_before_share": 0.9375,
+        "quiet": True,
+        "throttled": 0,
+        "pressure_cpu_share": 0.25,
+        "pressure_memory_share": 0.0,
+        "pressure_io_share": None,
+        "machine_context_switches": 2500,
+        "context_switches_voluntary": 300,
+        "context_switches_involuntary": 20,
+        "noisy": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"quiet": {"waited_s": 2.0, "idle_share": 0.5, "quiet": False}},
+            "not quiet before (50 % idle)",
+        ),
+        ({"noise__steal_share": 0.02}, "2 % of CPU time stolen by the host"),
+        ({"noise__others_cpu_share": 0.06}, "others used 6 % of CPU time"),
+        ({"machine_after__throttled__cgroup": 7}, "throttled 3 times"),
+        ({"machine_after__throttled__cgroup": 5}, "throttled 1 time"),
+        (
+            {"machine_after__pressure__memory__some_us": 500_000},
+            "memory was short 5 % of the time",
+        ),
+        (
+            {"machine_after__settings__governor": "powersave"},
+            "governor changed from performance to powersave",
+        ),
+    ],
+)
+def test_what_disturbs_a_run_is_named_with_its_size(conditions, changes, reason):
+    assert conditions(**changes)["noisy"] == reason
+
+
+def test_all_reasons_are_named(conditions):
+    found = conditions(noise__steal_share=0.02, machine_after__throttled__cgroup=6)
+    assert found["noisy"] == "2 % of CPU time stolen by the host; throttled 2 times"
+
+
+@pytest.mark.parametrize("share", ["steal_share", "others_cpu_share"])
+def test_a_share_of_a_short_run_is_below_the_kernels_grain_and_no_flag(conditions, share):
+    short = FACTS["machine_before"]["time_ns"] + 250_000_000
+    changes = {f"noise__{share}": 0.09, "machine_after__time_ns": short}
+    assert conditions(**changes)["noisy"] == ""
+
+
+def test_what_is_unknown_is_missing_and_no_flag(conditions):
+    unknown = {"thermal": None, "cgroup": None}
+    found = conditions(
+        quiet={"waited_s": 0.0, "idle_share": None, "quiet": None},
+        noise__steal_share=None,
+        noise__others_cpu_share=None,
+        machine_before__throttled=unknown,
+        machine_after__throttled=unknown,
+        machine_before__pressure__memory=None,
+        machine_before__context_switches=None,
+    )
+    missing = ("quiet", "throttled", "pressure_memory_share", "machine_context_switches")
+    assert [found[name] for name in missing] == [None, None, None, None]
+    assert found["noisy"] == ""
