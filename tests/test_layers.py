@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "tables": {*GROUND, "store", "columns", "pandas"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
+    "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},

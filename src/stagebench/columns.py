@@ -32,7 +32,7 @@ VERDICTS = (
 )
 """What can become of a claim, in the order in which claims are told."""
 
-STAGE_TIMES = ("service", "waiting", "response")
+STAGE_TIMES = ("service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
 RUN_QUANTITIES = (
@@ -65,6 +65,18 @@ RUN_QUANTITIES = (
     "tree_uss_peak_bytes",
     "tree_anon_peak_bytes",
     "tree_memory_time_byte_s",
+    "tree_largest_rise_bytes",
+    "children_spread_bytes",
+    "main_idle_bytes",
+    "main_base_rss_bytes",
+    "main_base_anon_bytes",
+    "main_high_water_bytes",
+    "at_trough_main_bytes",
+    "at_trough_main_rss_bytes",
+    "at_trough_main_anon_bytes",
+    "worker_ready_pss_bytes",
+    "worker_ready_uss_bytes",
+    "quickest_task_efficiency",
     "most_children",
     "sweeps",
     "sweeps_with_children",
@@ -74,6 +86,7 @@ RUN_QUANTITIES = (
     "emulated_false_peak_bytes",
     "emulated_most_children",
     "emulated_discoveries",
+    "emulated_children_sums",
     "sampler_cpu_s",
     "census_cpu_s",
     "processes_created",
@@ -108,6 +121,8 @@ STAGE_QUANTITIES = (
     "pool_first_ready_s",
     "pool_last_ready_s",
     "workers_served",
+    "cpu_mean_s",
+    "deepest_queue",
 )
 """Numeric quantities of a stage in a run that are summarised over the replicates."""
 
@@ -129,10 +144,14 @@ _OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
-    *("emulated_most_children", "emulated_discoveries", "throttled"),
+    *("emulated_most_children", "emulated_discoveries", "emulated_children_sums"),
+    *("deepest_queue", "throttled"),
     *("machine_context_switches", "context_switches_voluntary", "context_switches_involuntary"),
 )
-_WHOLE_BYTES = tuple(name for name in RUN_QUANTITIES if name.endswith("_bytes"))
+_MEDIAN_BYTES = ("worker_ready_pss_bytes", "worker_ready_uss_bytes")
+_WHOLE_BYTES = tuple(
+    name for name in RUN_QUANTITIES if name.endswith("_bytes") and name not in _MEDIAN_BYTES
+)
 
 
 def _kinds(quantities: Iterable[str]) -> dict[str, str]:

@@ -65,6 +65,13 @@ def test_a_run_has_the_peak_its_parts_and_what_was_discovered(summarise, reading
     assert (row["emulated_most_children"], row["emulated_discoveries"]) == (2, 2)
 
 
+def test_sums_of_children_are_counted_once_each_and_no_sum_over_none(summarise, make_reading):
+    found = ((11, 0, 0), (12, 5, 1), (13, 5, 1), (14, 6, 1), (15, 0, 0))
+    readings = [make_reading(time, 12, size, number, time) for time, size, number in found]
+    assert summarise(*readings)["emulated_children_sums"] == 2
+    assert summarise(make_reading(11, 12))["emulated_children_sums"] == 0
+
+
 def test_the_false_peak_is_taken_apart(summarise, readings):
     row = summarise(*readings)
     assert mib(row, "false_peak", "false_peak_main", "false_peak_children") == [50, 30, 20]
@@ -122,7 +129,7 @@ def test_a_run_without_the_emulation_has_no_rows_and_empty_columns(study, known_
     tables = summarise_study(plan, raw)
     assert tables["emulated"].empty
     columns = [name for name in tables["runs"] if name.startswith("emulated_")]
-    assert len(columns) == 16
+    assert len(columns) == 17
     assert tables["runs"][columns].isna().all(axis=None)
 
 

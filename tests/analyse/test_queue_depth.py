@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from stagebench.analyse.queue_depth import trace_queues
+from stagebench.analyse.queue_depth import deepest_queue, trace_queues
 
 
 def test_queue_depth_follows_submissions_starts_and_ends(trace):
@@ -23,3 +23,9 @@ def test_a_task_that_was_never_served_stays_in_the_queue(trace, known_run, make_
     waiting = make_task(0, "work", (10, None, None, None), status="cancelled")
     rows = trace_queues(trace(known_run(tasks=(waiting,), status="timed_out")))
     assert [(row["waiting"], row["in_service"]) for row in rows] == [(1, 0)]
+
+
+def test_the_deepest_queue_is_of_the_tasks_that_waited_at_once(trace, known_run):
+    assert deepest_queue(trace(), "work") == 2
+    assert deepest_queue(trace(), "save") == 0
+    assert deepest_queue(trace(known_run(tasks=(), status="crashed")), "work") == 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagebench.analyse.roles import summarise_roles
+from stagebench.analyse.roles import summarise_ready_workers, summarise_roles
 from stagebench.units import MIB
 
 MAIN, CHILD, HELPER = 100, 200, 201
@@ -82,3 +82,14 @@ def test_sweeps_of_rss_alone_tell_nothing_of_pss(helped):
 
 def test_a_run_of_which_nothing_was_heard_has_no_role(trace, known_run):
     assert summarise_roles(trace(known_run(sweeps=(), events={}, status="crashed"))) == []
+
+
+def test_a_run_tells_what_one_of_its_ready_workers_takes(trace, known_run, make_sweep):
+    sweeps = (make_sweep(0, 10.75, 20, [3]), make_sweep(1, 11, 20, [5]))
+    row = summarise_ready_workers(trace(known_run(sweeps=sweeps)))
+    assert [row[f"worker_ready_{name}_bytes"] / MIB for name in ("pss", "uss")] == [5, 2.5]
+
+
+def test_a_run_of_threads_has_no_worker_process(trace, known_run):
+    row = summarise_ready_workers(trace(known_run(workers=())))
+    assert set(row.values()) == {None}

@@ -26,6 +26,7 @@ def test_stages_come_in_the_order_of_the_workflow(trace):
     [
         ("service", [1.5, 1.5, 1.05, 1.95, 1, 2]),
         ("waiting", [2, 2, 1.1, 2.9, 1, 3]),
+        ("return", [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
         ("response", [4, 4, 3.55, 4.45, 3.5, 4.5]),
     ],
 )
@@ -52,6 +53,11 @@ def test_utilisation_is_service_over_all_workers_and_the_makespan(work, save):
 def test_on_cpu_share_counts_waiting_and_service_cpu_share_does_not(work):
     assert work["on_cpu_share"] == pytest.approx(1.5 / 7)
     assert work["service_cpu_share"] == pytest.approx(1.5 / 3)
+
+
+def test_cpu_time_is_told_a_task_and_queues_by_their_deepest(work, save):
+    assert (work["cpu_mean_s"], save["cpu_mean_s"]) == (0.75, 0.375)
+    assert (work["deepest_queue"], save["deepest_queue"]) == (2, 0)
 
 
 def test_cpu_shares_are_missing_when_a_task_lacks_its_cpu_time(trace, known_run):

@@ -9,7 +9,7 @@ from stagebench.design.plan import format_plan, make_plan
 CONFIGS = Path(__file__).parents[2] / "config"
 
 
-@pytest.fixture(params=["config.yaml", "published.yaml", "smoke.yaml"])
+@pytest.fixture(params=["config.yaml", "published.yaml", "causes.yaml", "smoke.yaml"])
 def shipped_plan(request):
     return make_plan(check_config(load_config(CONFIGS / request.param)))
 

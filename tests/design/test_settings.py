@@ -45,8 +45,8 @@ BAD = {
         {f"{RUNTIME}.factors.logic": ["native", "numpi"]},
         (
             "workflows[0].stages[1].handler: unknown handler 'sum_squares_numpi'; did you mean"
-            " 'sum_squares_numpy'?; allowed: download, payload, sum_squares_native,"
-            " sum_squares_numpy"
+            " 'sum_squares_numpy'?; allowed: download, matrix_product, payload,"
+            " sum_squares_native, sum_squares_numpy"
             " (in "
         ),
     ),

@@ -48,6 +48,7 @@ def summarise_emulation(trace: Trace) -> Row:
         **_take_apart("emulated_peak", trace, peak),
         "emulated_most_children": max(record.children for record in trace.emulated),
         "emulated_discoveries": len({record.discovered_ns for record in trace.emulated}),
+        "emulated_children_sums": len({r.children_pss_bytes for r in trace.emulated if r.children}),
         **_describe_false_peak(trace),
     }
 

@@ -17,23 +17,23 @@ Row = dict[str, Any]
 
 
 def summarise_phases(trace: Trace) -> list[Row]:
-    """Give one row per phase that a sweep saw.
-
-    Trough is the sweep in which main's PSS is least while a worker process lives, or, where none
-    ever does, least at all; peak is the one in which it is largest.
-    """
+    """Give one row per phase that a sweep saw; peak is the sweep of main's largest PSS."""
     base, after = split_sweeps(trace, total_sweeps(trace))
     if not after:
         return []
-    beside_workers = [total for total in after if total.workers]
     found = (
         *base,
-        min(beside_workers or after, key=lambda total: total.main),
+        find_trough(after),
         max(after, key=lambda total: total.main),
         after[-1],
     )
     phases = PHASES if base else PHASES[1:]
     return [_row(trace, *pair) for pair in zip(phases, found, strict=True)]
+
+
+def find_trough(after: list[SweepTotal]) -> SweepTotal:
+    """Give the sweep of main's least PSS while a worker process lives, or, if none does, of all."""
+    return min([t for t in after if t.workers] or after, key=lambda total: total.main)
 
 
 def _row(trace: Trace, phase: str, total: SweepTotal) -> Row:

@@ -23,6 +23,11 @@ def trace_queues(trace: Trace) -> list[Row]:
     ]
 
 
+def deepest_queue(trace: Trace, stage: str) -> int:
+    """Give the largest number of tasks that waited for a stage at one moment."""
+    return max((row["waiting"] for row in _steps(trace, stage)), default=0)
+
+
 def _steps(trace: Trace, stage: str) -> list[Row]:
     changes: dict[Nanoseconds, tuple[int, int]] = {}
     for record in trace.tasks:

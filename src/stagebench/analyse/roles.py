@@ -38,6 +38,15 @@ def summarise_roles(trace: Trace) -> list[Row]:
     ]
 
 
+def summarise_ready_workers(trace: Trace) -> Row:
+    """Give what one worker process of the run takes when it is ready to serve, as a run's columns.
+
+    A median over the workers of all pools; nothing where workers are threads.
+    """
+    ready = _ready(list(_ready_samples(trace, _samples_by_pid(trace)).values()))
+    return {f"worker_{name}": ready.get(name) for name in ("ready_pss_bytes", "ready_uss_bytes")}
+
+
 def _samples_by_pid(trace: Trace) -> dict[int, list[MemorySample]]:
     """Give the samples of every process that hold its PSS, in order."""
     samples: dict[int, list[MemorySample]] = {}

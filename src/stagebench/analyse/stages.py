@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stagebench.analyse.queue_depth import deepest_queue
 from stagebench.analyse.results import result_bytes
 from stagebench.analyse.traces import span_s
 from stagebench.columns import STAGE_STATISTICS, STAGE_TIMES
@@ -51,6 +52,7 @@ def summarise_stages(trace: Trace) -> list[Row]:
         | {
             "share_of_total_time": _ratio(responses[stage["name"]], total),
             "utilisation": _utilisation(trace, stage),
+            "deepest_queue": deepest_queue(trace, stage["name"]),
         }
         for stage in stages
     ]
@@ -149,6 +151,7 @@ def _stage_times(served: list[TaskRecord]) -> Row:
         "stage_efficiency": _ratio(service, service + waiting),
         "on_cpu_share": _ratio(cpu_s, service + waiting),
         "service_cpu_share": _ratio(cpu_s, service),
+        "cpu_mean_s": _ratio(cpu_s, len(served)),
         "workers_served": len({(record.pid, record.thread_id) for record in served}),
     }
 
@@ -157,6 +160,7 @@ def _spans(served: list[TaskRecord]) -> dict[str, list[Seconds]]:
     ends = {
         "service": [(record.started_ns, record.finished_ns) for record in served],
         "waiting": [(record.submitted_ns, record.started_ns) for record in served],
+        "return": [(record.finished_ns, record.received_ns) for record in served],
         "response": [(record.submitted_ns, record.received_ns) for record in served],
     }
     spans = {name: [span_s(*pair) for pair in pairs] for name, pairs in ends.items()}

@@ -12,11 +12,13 @@ from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_t
 from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
+from stagebench.analyse.memory_causes import summarise_memory_causes
 from stagebench.analyse.noise import describe_conditions
 from stagebench.analyse.parts import map_parts
 from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
-from stagebench.analyse.roles import summarise_roles
+from stagebench.analyse.quickest import quickest_task_efficiency
+from stagebench.analyse.roles import summarise_ready_workers, summarise_roles
 from stagebench.analyse.stages import (
     count_tasks,
     makespan_s,
@@ -102,6 +104,8 @@ def summarise_run(trace: Trace) -> Row:
         | count_tasks(trace)
         | _run_times(trace)
         | summarise_memory(trace)
+        | summarise_memory_causes(trace)
+        | summarise_ready_workers(trace)
         | summarise_emulation(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
@@ -154,6 +158,7 @@ def _run_times(trace: Trace) -> Row:
         "cpu_s": None if user is None or system is None else user + system,
         "cpu_user_s": user,
         "cpu_system_s": system,
+        "quickest_task_efficiency": quickest_task_efficiency(trace),
     }
 
 

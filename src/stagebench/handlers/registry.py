@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HANDLERS = {
     "download": "stagebench.handlers.download:download",
+    "matrix_product": "stagebench.handlers.matrix_product:matrix_product",
     "payload": "stagebench.handlers.payload:payload",
     "sum_squares_native": "stagebench.handlers.sum_squares_native:sum_squares_native",
     "sum_squares_numpy": "stagebench.handlers.sum_squares_numpy:sum_squares_numpy",
