@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "arguments": set(),
     "problems": {"errors"},
     "structure": {"errors", "problems", "yaml", "jsonschema"},
-    "columns": set(),
+    "quantities": set(),
+    "columns": {"quantities"},
     "timeline": GROUND,
-    "tables": {*GROUND, "store", "columns", "pandas"},
+    "tables": {*GROUND, "store", "columns", "quantities", "pandas"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
@@ -36,10 +37,10 @@ MAY_IMPORT = {
     "measure.main": {*GROUND, "runner", "handlers", "store", "measure"},  # of it, emulation alone
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
-    "analyse": {*GROUND, "store", "columns", "tables", "timeline", "analyse"}
+    "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
     | {"problems", "structure", "pandas", "numpy", "scipy"},
     "present": {
-        *{"errors", "units", "store", "columns", "tables", "timeline", "present"},
+        *{"errors", "units", "store", "columns", "quantities", "tables", "timeline", "present"},
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, TABLES, unit_of
+from stagebench.columns import TABLES
 from stagebench.errors import StoreError
+from stagebench.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables import (
     make_table,
     numbers,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 
 from stagebench.analyse.aggregate import summarise_treatments
-from stagebench.columns import RUN_QUANTITIES
+from stagebench.quantities import RUN_QUANTITIES
 from stagebench.tables import make_table
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from stagebench.analyse.memory import summarise_memory
 from stagebench.analyse.memory_time import memory_time
-from stagebench.columns import unit_of
+from stagebench.quantities import unit_of
 
 S = 1_000_000_000
 

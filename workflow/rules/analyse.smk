@@ -9,7 +9,9 @@ rule analyse:
         plan=rules.design.output[0],
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
         reference=REFERENCE,
-        sources=sources("analyse", "columns.py", "store.py", "tables.py"),
+        sources=sources(
+            "analyse", "columns.py", "quantities.py", "store.py", "tables.py"
+        ),
     output:
         directory(f"{RESULTS}/tables"),
     log:
@@ -38,7 +40,12 @@ if CLAIMS:
             index=[str(CLAIMS.index)] if CLAIMS.index else [],
             others=claims_evidence(),
             sources=sources(
-                "analyse", "judging.py", "columns.py", "store.py", "tables.py"
+                "analyse",
+                "judging.py",
+                "columns.py",
+                "quantities.py",
+                "store.py",
+                "tables.py",
             ),
         output:
             directory(f"{RESULTS}/claims"),

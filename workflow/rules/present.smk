@@ -1,7 +1,7 @@
 rule figures:
     input:
         tables=rules.analyse.output[0],
-        sources=sources("present", "columns.py", "tables.py"),
+        sources=sources("present", "columns.py", "quantities.py", "tables.py"),
     output:
         report(
             directory(f"{RESULTS}/figures/{{experiment}}"),
@@ -23,7 +23,7 @@ rule report:
         tables=rules.analyse.output[0],
         figures=expand(rules.figures.output[0], experiment=EXPERIMENTS),
         claims=rules.judge.output if STUDY.claims else [],
-        sources=sources("present", "columns.py", "tables.py"),
+        sources=sources("present", "columns.py", "quantities.py", "tables.py"),
     output:
         f"{RESULTS}/report.md",
         report(

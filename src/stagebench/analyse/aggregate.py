@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
+from stagebench.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables import make_table
 
 if TYPE_CHECKING:

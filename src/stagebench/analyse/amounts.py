@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from stagebench.analyse.claim import Published, Range
-from stagebench.columns import COUNT, NUMBER, TABLES, unit_of
+from stagebench.columns import COUNT, NUMBER, TABLES
+from stagebench.quantities import unit_of
 from stagebench.units import GIB, KIB, MIB
 
 UNITS: dict[str, dict[str, float]] = {

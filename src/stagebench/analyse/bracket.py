@@ -11,7 +11,7 @@ from stagebench.analyse.bounds import Span
 from stagebench.analyse.lower import list_lower, read_kernel
 from stagebench.analyse.shares import Base, Bounds, bound_parts, larger, share_of
 from stagebench.analyse.states import History, build_histories
-from stagebench.columns import MEMORY_PARTS as PARTS
+from stagebench.quantities import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -30,8 +30,8 @@ from stagebench.analyse.claim import (
     Range,
     read_needs,
 )
-from stagebench.columns import words_of
 from stagebench.problems import Path, Problem, problem, some, unknown
+from stagebench.quantities import words_of
 from stagebench.units import MIB, format_estimate
 
 if TYPE_CHECKING:

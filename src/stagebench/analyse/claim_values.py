@@ -21,7 +21,7 @@ from stagebench.analyse.intervals import (
     ratio_interval,
     unpaired_ratio_interval,
 )
-from stagebench.columns import RUN_QUANTITIES
+from stagebench.quantities import RUN_QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

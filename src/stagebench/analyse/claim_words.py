@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stagebench.analyse.claim import RATIO
 from stagebench.analyse.claim_values import BLOCKS, OTHER_CAMPAIGN
-from stagebench.columns import words_of
+from stagebench.quantities import words_of
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:

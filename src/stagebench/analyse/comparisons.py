@@ -18,7 +18,7 @@ from stagebench.analyse.intervals import (
     p_equivalence,
 )
 from stagebench.analyse.pairs import Measured, describe_gaps, match
-from stagebench.columns import unit_of
+from stagebench.quantities import unit_of
 from stagebench.tables import make_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from stagebench.analyse.bracket import MemoryTrace, find_brackets
 from stagebench.analyse.lower import list_lower
 from stagebench.analyse.memory_time import memory_time
 from stagebench.analyse.traces import span_s
-from stagebench.columns import MEMORY_PARTS
+from stagebench.quantities import MEMORY_PARTS
 
 if TYPE_CHECKING:
     from stagebench.analyse.lower import Lower

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.memory import split_sweeps, total_sweeps
 from stagebench.analyse.traces import span_s
-from stagebench.columns import PHASES
+from stagebench.quantities import PHASES
 
 if TYPE_CHECKING:
     from stagebench.analyse.memory import SweepTotal

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from stagebench.columns import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.errors import StoreError
+from stagebench.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables import make_table, numbers
 from stagebench.units import MIB
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.bracket import find_brackets
-from stagebench.columns import MEMORY_PARTS
+from stagebench.quantities import MEMORY_PARTS
 from stagebench.timeline import Timeline
 from stagebench.units import to_seconds
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.memory import highest_sweep, split_sweeps, total_sweeps
-from stagebench.columns import SAMPLE_PARTS
+from stagebench.quantities import SAMPLE_PARTS
 from stagebench.records import ROLES
 
 if TYPE_CHECKING:

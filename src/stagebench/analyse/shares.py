@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.analyse.bounds import ceiling, copied
-from stagebench.columns import MEMORY_PARTS as PARTS
+from stagebench.quantities import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

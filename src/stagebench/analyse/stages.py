@@ -10,7 +10,7 @@ import numpy as np
 from stagebench.analyse.queue_depth import deepest_queue
 from stagebench.analyse.results import result_bytes
 from stagebench.analyse.traces import span_s
-from stagebench.columns import STAGE_STATISTICS, STAGE_TIMES
+from stagebench.quantities import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.store import canonical_json
 from stagebench.units import to_seconds
 

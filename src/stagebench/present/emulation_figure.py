@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from stagebench.columns import MEMORY_PARTS
 from stagebench.present.emulation import (
     BothWays,
     count_children,
@@ -19,6 +18,7 @@ from stagebench.present.emulation import (
 from stagebench.present.markdown import format_number
 from stagebench.present.rows import add_legend, add_title, marker
 from stagebench.present.style import INK, PART_COLOURS, Colour, make_figure, say_nothing_to_draw
+from stagebench.quantities import MEMORY_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from stagebench.columns import MEMORY_PARTS
 from stagebench.present.rows import add_legend, add_title, make_rows, marker, plot_points
 from stagebench.present.style import (
     DARK,
@@ -16,6 +15,7 @@ from stagebench.present.style import (
     make_figure,
     say_nothing_to_draw,
 )
+from stagebench.quantities import MEMORY_PARTS
 from stagebench.tables import numbers
 from stagebench.units import MIB
 

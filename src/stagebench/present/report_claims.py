@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.columns import VERDICTS, words_of
+from stagebench.columns import VERDICTS
 from stagebench.present.markdown import MISSING, count_noun, format_table
+from stagebench.quantities import words_of
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from stagebench.columns import RUN_QUANTITIES
 from stagebench.present.markdown import (
     MISSING,
     format_number,
@@ -14,6 +13,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
+from stagebench.quantities import RUN_QUANTITIES
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
