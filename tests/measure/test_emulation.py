@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import resource_tracker
 
 import pytest
 
@@ -27,6 +28,12 @@ def start_child(program=HOLDER):
 
 def end_child(child):
     child.communicate(b"\n")
+
+
+@pytest.fixture(autouse=True)
+def no_resource_tracker():
+    """Pools by spawn in other tests leave this process a resource tracker: a child like others."""
+    resource_tracker._resource_tracker._stop()  # noqa: SLF001 - there is no public way
 
 
 @pytest.fixture
