@@ -1,10 +1,10 @@
 """The on-disk contract of a run: files, columns, version; atomic write, checked read.
 
-A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/`:
+A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>/` of a warm-up):
 
 | file            | one row or value a …                                   |
 |-----------------|--------------------------------------------------------|
-| `run.json`      | run: specification, status, times, environment         |
+| `run.json`      | run: specification, status, times, environment, state of the machine |
 | `tasks.csv`     | task and stage (`TaskRecord`)                          |
 | `workers.csv`   | worker that served a task (`WorkerRecord`)             |
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
