@@ -1,11 +1,13 @@
 # make          set up, run the default study, name the report
 # make test     set up, run the tests
 # make lint     set up, run every linter
-# make reference  copy the default study's report to docs/reference
+# make reference  copy a study's report, figures and tables to docs/reference (STUDY=causes)
 # make lock     resolve requirements.lock anew (needs uv)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 CORES ?= all
+STUDY ?= published
+REFERENCE = docs/reference/$(STUDY)
 BIN := .venv/bin
 READY := .venv/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -38,9 +40,10 @@ lint: $(READY)
 	$(BIN)/python workflow/lint.py
 
 reference:
-	rm -rf docs/reference
-	mkdir -p docs/reference
-	cp -R results/default/report.md results/default/figures docs/reference
+	rm -rf $(REFERENCE)
+	mkdir -p $(REFERENCE)
+	cd results/$(STUDY) && cp -R report.md figures tables claims $(CURDIR)/$(REFERENCE)
+	cd $(REFERENCE)/tables && gzip --best --no-name tasks.csv memory.csv queue_depth.csv
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \

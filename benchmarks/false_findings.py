@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from benchmarks.markdown import format_share, format_table
 from benchmarks.nested_data import EQUAL, simulate
-from benchmarks.words import EQUIVALENT, INCONCLUSIVE, find_words
+from benchmarks.words import find_words
 from scipy import stats
+
+from stagebench.analyse.comparisons import EQUIVALENT, INCONCLUSIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

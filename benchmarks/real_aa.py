@@ -6,25 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import yaml
-from benchmarks.words import EQUIVALENT, INCONCLUSIVE, find_words
 
+from stagebench.analyse.comparisons import EQUIVALENT, INCONCLUSIVE
 from stagebench.store import write_text
-from stagebench.tables import numbers, read_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
+from stagebench.tables import read_table
 
 STUDY = "a_a"
 RESULTS = Path("results")
 QUANTITIES = ("makespan_s", "tree_peak_bytes")
-MARGIN = 0.05
 
 
 class Findings(NamedTuple):
@@ -41,7 +33,7 @@ def count_real_findings(config: dict[str, object]) -> Findings:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["snakemake", "--cores", "all", "--quiet", "all", "--configfile", str(file)]
     subprocess.run(command, env=os.environ | {"PATH": path}, check=True)
-    words = list(read_words(RESULTS / STUDY / "tables"))
+    words = [word for word in read_words(RESULTS / STUDY / "tables") if word]
     return Findings(len(words), sum(word not in (EQUIVALENT, INCONCLUSIVE) for word in words))
 
 
@@ -74,15 +66,7 @@ def make_config(names: int, blocks: int, tasks: int, elements: int, seed: int) -
     }
 
 
-def read_words(tables: Path) -> Iterator[str]:
-    """Yield the words of all comparisons: of run time and of memory."""
-    runs = read_table(tables / "runs.csv")
-    for quantity in QUANTITIES:
-        yield from find_words(_by_treatment(runs, quantity), MARGIN)
-
-
-def _by_treatment(runs: pd.DataFrame, quantity: str) -> NDArray[np.float64]:
-    """Give a quantity's values, treatment x block, the baseline first."""
-    values = runs.assign(value=numbers(runs, quantity)).sort_values("baseline", ascending=False)
-    wide = values.pivot_table(index="treatment", columns="block", values="value", sort=False)
-    return wide.to_numpy()
+def read_words(tables: Path) -> list[str]:
+    """Give the words of the comparisons of run time and of memory; "" where there was none."""
+    comparisons = read_table(tables / "comparisons.csv")
+    return list(comparisons.loc[comparisons["quantity"].isin(QUANTITIES), "word"])

@@ -1,38 +1,29 @@
-"""The words of one family of tests, from the values of its runs: as the analysis finds them."""
+"""The words of one family of tests, by the functions that the analysis makes them with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import stats
-
-from stagebench.analyse.intervals import ALPHA, holm
+from stagebench.analyse.comparisons import compare_family
+from stagebench.analyse.pairs import Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    import numpy as np
     from numpy.typing import NDArray
 
-EQUIVALENT, DIFFERENT, INCONCLUSIVE = "equivalent", "different", "inconclusive"
+BASELINE = "0"
 
 
 def find_words(values: NDArray[np.float64], margin: float) -> list[str]:
     """Give the word of every treatment but the first, the baseline; `values`: treatment x block."""
-    logs = np.log(values[1:] / values[0])
-    limit = np.log1p(margin)
-    difference = stats.ttest_1samp(logs, 0, axis=-1).pvalue
-    above = stats.ttest_1samp(logs, -limit, axis=-1, alternative="greater").pvalue
-    below = stats.ttest_1samp(logs, limit, axis=-1, alternative="less").pvalue
-    return _choose_words(np.asarray(difference).tolist(), np.maximum(above, below).tolist())
-
-
-def _choose_words(difference: Sequence[float], equivalence: Sequence[float]) -> list[str]:
-    pairs = zip(holm(difference), holm(equivalence), strict=True)
-    return [_choose_word(*pair) for pair in pairs]
-
-
-def _choose_word(difference: float | None, equivalence: float | None) -> str:
-    if equivalence is not None and equivalence < ALPHA:
-        return EQUIVALENT
-    return DIFFERENT if difference is not None and difference < ALPHA else INCONCLUSIVE
+    family = {
+        str(treatment): [Measured(block, "", "ok", value) for block, value in enumerate(own, 1)]
+        for treatment, own in enumerate(values.tolist())
+    }
+    told = {
+        "quantity": "makespan_s",
+        "baseline": BASELINE,
+        "margin": margin,
+        "half_width_wanted": margin,
+    }
+    return [str(row["word"]) for row in compare_family(family, told)]

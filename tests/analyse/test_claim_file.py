@@ -205,3 +205,12 @@ def test_a_published_value_that_cannot_be_judged_is_an_error(published, text):
     entries = [entry(**{"as": "ratio"}, tolerance="10 %")]
     problems = check(figures=entries, rows=[published])[1]
     assert text in problems[0] if text else problems == []
+
+
+def test_a_control_is_another_claim():
+    own = {"tests": [TEST], "control": ["two", "one", "tow"]}
+    problems = check([CLAIM | own, CLAIM | {"id": "two", "tests": [TEST]}])[1]
+    assert problems == [
+        "claims[0].control: unknown claim 'one'; allowed: two",
+        "claims[0].control: unknown claim 'tow'; did you mean 'two'?; allowed: two",
+    ]

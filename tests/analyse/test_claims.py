@@ -166,3 +166,24 @@ def test_only_runs_that_succeeded_are_evidence(study, known_run):
     found = gather_evidence("known", summarise_study(*study(*runs)), [])["pipe"]
     assert [run.block for run in found.runs["p1-fork"]] == [1]
     assert found.runs["p1-fork"][0].numbers["work"]["service_mean_s"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("of_control", "of_claim", "verdict"),
+    [
+        ((1.5, 2.5), (3, 4), "refuted"),
+        ((1.5, 2.5), (1.5, 2.5), "reproduced"),
+        ((3, 4), (3, 4), "inconclusive"),
+        ((2, 4), (1.5, 2.5), "inconclusive"),
+    ],
+)
+def test_without_its_control_a_claim_is_not_decided(of_control, of_claim, verdict):
+    claims = [
+        claim_of(check_of(*of_claim), controls=("control",)),
+        claim_of(check_of(*of_control), id="control"),
+    ]
+    row = judge_claims(claims, evidence_of(), MISSING)["claims"].iloc[0]
+    assert row["verdict"] == verdict
+    assert ("its control does not hold: control is" in row["sentence"]) == (
+        verdict == "inconclusive"
+    )

@@ -100,7 +100,10 @@ def read_needs(entry: Mapping[str, Any], *, scale: str = "any") -> Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One published statement in our words, and the tests that must all hold for it."""
+    """One published statement in our words, and the tests that must all hold for it.
+
+    `controls` are the ids of claims without which its experiment decides nothing.
+    """
 
     id: str
     kind: str
@@ -109,6 +112,7 @@ class Claim:
     experiment: str
     tests: tuple[ClaimTest, ...]
     needs: Needs
+    controls: tuple[str, ...] = ()
     otherwise: str = ""
 
 

@@ -50,6 +50,7 @@ def check_claims(
         *make_figures(checker.sound("figures"), grids, reference, checker.problems),
     ]
     checker.find_duplicates(claims)
+    checker.check_controls()
     checker.check_figures()
     return tuple(claims), checker.problems
 
@@ -97,6 +98,7 @@ class _Checker:
             experiment=default or next((test.experiment for test in tests), ""),
             tests=tuple(tests),
             needs=read_needs(given),
+            controls=tuple(_listed(given.get("control", []))),
             otherwise=given.get("otherwise", ""),
         )
 
@@ -107,6 +109,15 @@ class _Checker:
             if count > 1:
                 text = f"'{name}' is the id of {count} claims; allowed: each id once"
                 self._tell(("claims",), text)
+
+    def check_controls(self) -> None:
+        """Look at the claims that others name as their controls."""
+        given = list(self.sound("claims"))
+        for entry, path in given:
+            others = [other["id"] for other, _ in given if other is not entry]
+            for name in _listed(entry.get("control", [])):
+                if name not in others:
+                    self._tell((*path, "control"), unknown("claim", name, others))
 
     def check_figures(self) -> None:
         """Look at the names in entries of figures, whether or not a published value matches."""

@@ -43,16 +43,35 @@ def judge_claims(
 
     `missing` says of each experiment without evidence how to come by it.
     """
-    rows, tests = [], []
-    for claim in claims:
-        why = _why_not_testable(claim, evidence, missing)
-        judged = [_judge_test(test, evidence.get(test.experiment), why) for test in claim.tests]
-        rows.append(_claim_row(claim, judged))
-        tests += [_test_row(claim, number, one) for number, one in enumerate(judged, 1)]
+    tested = [(claim, _judge_tests(claim, evidence, missing)) for claim in claims]
+    verdicts = {claim.id: _judge(claim, judged) for claim, judged in tested}
+    rows = [_claim_row(claim, judged, *_control(claim, verdicts)) for claim, judged in tested]
+    tests = [
+        _test_row(claim, number, one)
+        for claim, judged in tested
+        for number, one in enumerate(judged, 1)
+    ]
     return {
         "claims": make_table("claims", rows),
         "claim_tests": make_table("claim_tests", tests),
     }
+
+
+def _judge_tests(
+    claim: Claim, evidence: Mapping[str, Evidence], missing: Mapping[str, str]
+) -> list[Judged]:
+    why = _why_not_testable(claim, evidence, missing)
+    return [_judge_test(test, evidence.get(test.experiment), why) for test in claim.tests]
+
+
+def _control(claim: Claim, verdicts: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Give a claim's verdict and reason; without its controls an experiment decides nothing."""
+    verdict, reason = verdicts[claim.id]
+    failed = [name for name in claim.controls if verdicts[name][0] != REPRODUCED]
+    if not failed or verdict not in (REFUTED, REPRODUCED):
+        return verdict, reason
+    told = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
+    return INCONCLUSIVE, f"its control does not hold: {told}"
 
 
 def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
@@ -108,9 +127,8 @@ def _why_unmet(needs: Needs, found: Evidence) -> str:
     return ""
 
 
-def _claim_row(claim: Claim, judged: list[Judged]) -> Json:
+def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) -> Json:
     """Put a claim's verdict beside the numbers of the test that decided about it."""
-    verdict, reason = _judge(claim, judged)
     told = sorted(judged, key=lambda one: _ORDER.index(one.verdict))
     aside = "" if verdict == CONTRADICTED else reason
     return {

@@ -24,8 +24,6 @@ from stagebench.tables import make_table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stagebench.analyse.pairs import Matched
-
 Row = dict[str, Any]
 
 RUN_QUANTITIES = (
@@ -66,31 +64,45 @@ def compare_treatments(
     compared: list[Row] = []
     ratios: list[Row] = []
     for family, values in _collect(runs, tables["stages"]).items():
-        baseline = baselines[family.experiment]
-        base = values.pop(baseline, [])
-        matches = {treatment: match(own, base) for treatment, own in values.items()}
-        wanted = plan["precision"].get(family.quantity, plan["margin"])
-        told = {
+        told = family._asdict() | {
             "unit": unit_of(family.quantity),
-            "baseline": baseline,
+            "baseline": baselines[family.experiment],
             "margin": plan["margin"],
-            "half_width_wanted": wanted,
+            "half_width_wanted": plan["precision"].get(family.quantity, plan["margin"]),
         }
-        rows = [
-            family._asdict() | told | {"treatment": name} | _compare(own, base, matches[name], told)
-            for name, own in values.items()
-        ]
-        compared += _conclude(rows)
-        ratios += [
-            family._asdict()
-            | {"treatment": name, "block": block, "pairing": matched.pairing, "ratio": ratio}
-            for name, matched in matches.items()
-            for block, ratio in matched.ratios()
-        ]
+        compared += compare_family(values, told)
+        ratios += _list_ratios(family, values, told["baseline"])
     return {
         "comparisons": make_table("comparisons", _in_order(compared, runs)),
         "ratios": make_table("ratios", _in_order(ratios, runs)),
     }
+
+
+def compare_family(values: Mapping[str, Sequence[Measured]], told: Row) -> list[Row]:
+    """Compare the treatments of one family with their baseline: rows with tests and words.
+
+    `told` has what all rows say: quantity, baseline, margin, and the half-width wanted.
+    """
+    base = values.get(told["baseline"], ())
+    rows = [
+        told | {"treatment": name} | _compare(own, base, told)
+        for name, own in values.items()
+        if name != told["baseline"]
+    ]
+    return _conclude(rows)
+
+
+def _list_ratios(
+    family: Family, values: Mapping[str, Sequence[Measured]], baseline: str
+) -> list[Row]:
+    base = values.get(baseline, ())
+    matches = {name: match(own, base) for name, own in values.items() if name != baseline}
+    return [
+        family._asdict()
+        | {"treatment": name, "block": block, "pairing": matched.pairing, "ratio": ratio}
+        for name, matched in matches.items()
+        for block, ratio in matched.ratios()
+    ]
 
 
 def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> Values:
@@ -121,8 +133,8 @@ def _add(
         own.append(Measured(*place, value))
 
 
-def _compare(own: Sequence[Measured], base: Sequence[Measured], matched: Matched, told: Row) -> Row:
-    notes = describe_gaps(own, base)
+def _compare(own: Sequence[Measured], base: Sequence[Measured], told: Row) -> Row:
+    matched, notes = match(own, base), describe_gaps(own, base)
     row: Row = {"median": _median(own), "baseline_median": _median(base), "n": 0}
     if matched.pairing:
         effect = matched.effect()
