@@ -43,6 +43,7 @@ reference:
 	rm -rf $(REFERENCE)
 	mkdir -p $(REFERENCE)
 	cd results/$(STUDY) && cp -R report.md figures tables claims $(CURDIR)/$(REFERENCE)
+	find $(REFERENCE) -name .snakemake_timestamp -delete
 	cd $(REFERENCE)/tables && gzip --best --no-name tasks.csv memory.csv queue_depth.csv
 
 lock:
