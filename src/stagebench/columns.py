@@ -284,6 +284,10 @@ TABLES: dict[str, dict[str, str]] = {
 }
 """Table → column → kind. Rows are in the order of the plan."""
 
+IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
+"""How two treatments are compared: run by run within blocks; all runs of campaigns that both have;
+all runs, since they have no campaign in common."""
+
 CLAIM_TABLES = ("claims", "claim_tests")
 """The tables of the folder `claims/`; all others lie in `tables/`."""
 

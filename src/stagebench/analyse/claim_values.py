@@ -21,15 +21,13 @@ from stagebench.analyse.intervals import (
     ratio_interval,
     unpaired_ratio_interval,
 )
+from stagebench.columns import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 from stagebench.quantities import RUN_QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from stagebench.analyse.claim import ClaimTest, Measure
-
-BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
-"""How two treatments were compared: run by run of a block, or without that."""
 
 _PEAK = "_peak_bytes"
 
@@ -128,7 +126,7 @@ def _compare(of: _Values, to: _Values, by: str) -> Measured:
     if pairs:
         both = _divide if by == RATIO else _subtract
         values = [both(first, second) for first, second in pairs]
-        return _estimate(values, ratio_interval if by == RATIO else mean_interval, BLOCKS)
+        return _estimate(values, ratio_interval if by == RATIO else mean_interval, IN_BLOCKS)
     campaigns = {campaign for _, campaign in of}
     near = [value for (_, campaign), value in to.items() if campaign in campaigns]
     others = near or list(to.values())

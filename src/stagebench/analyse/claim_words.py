@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stagebench.analyse.claim import RATIO
-from stagebench.analyse.claim_values import BLOCKS, OTHER_CAMPAIGN
+from stagebench.columns import IN_BLOCKS, OTHER_CAMPAIGN
 from stagebench.quantities import words_of
 from stagebench.units import format_estimate
 
@@ -49,7 +49,7 @@ def _describe(test: ClaimTest, measured: Measured) -> str:
     stage = f"{test.measure.stage} in " if test.measure.stage else ""
     what = f"{_name(test.measure)} of {stage}{test.treatment}"
     text = f"{what}: {number}{_against(test)} in {blocks}"
-    if measured.pairing not in ("", BLOCKS):
+    if measured.pairing not in ("", IN_BLOCKS):
         apart = " of another campaign" if measured.pairing == OTHER_CAMPAIGN else ""
         text += f" (not paired by block{apart})"
     return text if test.allowed is None else f"{text}, expected {test.allowed.text}"

@@ -8,15 +8,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.analyse.intervals import paired_effect, unpaired_effect
+from stagebench.columns import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stagebench.analyse.intervals import Effect
-
-IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
-"""How two treatments are compared: run by run within blocks; all runs of campaigns that both have;
-all runs, since they have no campaign in common."""
 
 
 class Measured(NamedTuple):

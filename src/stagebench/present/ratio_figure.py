@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from stagebench.columns import IN_BLOCKS
 from stagebench.present.rows import add_title, label_rows, marker, name_inches, rows_inches
 from stagebench.present.style import DARK, MUTED, POINT, label_row, make_figure, say_nothing_to_draw
 
@@ -83,7 +84,7 @@ def _plot_panel(axes: Axes, experiment: Experiment, quantity: str) -> None:
     if ratios.empty:
         say_nothing_to_draw(axes, "nothing to compare")
     for _, point in ratios.iterrows():
-        face = POINT if point["pairing"] == "blocks" else "white"
+        face = POINT if point["pairing"] == IN_BLOCKS else "white"
         row = rows[point["treatment"]]
         axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
     for _, comparison in compared.iterrows():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from stagebench.columns import IN_BLOCKS
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 HEADLINES = ("makespan_s", "tree_peak_bytes")
 """Quantities whose comparison stands in the text; those of the others can be unfolded."""
 
-_PAIRED = "blocks"
 _MIB_UNITS = {"bytes": "MiB", "byte*s": "MiB s"}
 
 
@@ -84,7 +84,7 @@ def effects_finding(experiment: Experiment) -> str:
     told = [f"{count} {word}" for word, count in words.items()]
     if silent := len(own) - int(words.sum()):
         told.append(f"{silent} without enough blocks for an interval")
-    apart = int((~own["pairing"].isin([_PAIRED, ""])).sum())
+    apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
     labelled = f" ({apart} of them not paired within blocks)" if apart else ""
     compared = count_noun(len(own), "treatment")
     return f"Makespan against {baseline}, {compared}: {', '.join(told)}{labelled}."
@@ -114,7 +114,7 @@ def ratio_cell(row: pd.Series[float]) -> str:
     cell = format_number(row["ratio"])
     if pd.notna(row["low"]):
         cell += f" [{format_number(row['low'])}–{format_number(row['high'])}]"
-    return cell if str(row["pairing"]) == _PAIRED else f"{cell} {row['pairing']}"
+    return cell if str(row["pairing"]) == IN_BLOCKS else f"{cell} {row['pairing']}"
 
 
 def _median(value: float, unit: str) -> str:
