@@ -26,7 +26,7 @@ class WorkflowError(StagebenchError):
 
 
 class WorkerLostError(StagebenchError):
-    """A worker process ended without being asked to; its pool can serve no more tasks."""
+    """Workers of a stage end before they are ready to serve; it can get no others."""
 
 
 class StoreError(StagebenchError):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TASK_STATUSES = ("ok", "failed", "lost", "skipped", "cancelled")
-"""A task in a stage ends in exactly one of these: its handler returned; raised; its pool lost a
-worker before it was done; an upstream stage did not deliver; the run ended before it was served."""
+TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
+"""A task in a stage ends in exactly one of these: its handler returned; it raised, or something of
+the task could not be sent; it took longer than the stage allows; its worker process ended under it;
+an upstream stage did not deliver; the run ended before it was done."""
 
 RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
-"""A run ends in exactly one of these: every task ok; some failed; a worker died; the measured
-process ended with another exit code; the time limit was reached."""
+"""A run ends in exactly one of these: every task ok; some failed; a task's last attempt went with
+its worker; the measured process ended with another exit code; the time limit was reached."""
 
 TRACE_STATUSES = ("running", "complete", "truncated")
 """A trace is first written as running: one that stays so was cut off. Truncated: the command went
@@ -36,11 +37,19 @@ ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """One task in one stage."""
+    """One task in one stage: how it ended, or an attempt after which it was tried again.
+
+    `attempt` counts from 1; times are of that attempt alone. `due_ns` is the moment from which the
+    task could have been in the stage's queue: its arrival, or the receipt of what it waited for;
+    `submitted_ns` is when the queue took it, later where the queue was full. Of an attempt without a
+    `finished_ns`, `received_ns` is the moment at which the runner gave it up.
+    """
 
     task: int
     stage: str
+    attempt: int
     status: str
+    due_ns: int | None
     submitted_ns: int | None
     started_ns: int | None
     finished_ns: int | None
@@ -53,10 +62,11 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """One worker that served a task: when its pool was asked for it, and when it could serve.
+    """One worker that could serve: when its stage asked for it, and when it was ready.
 
-    `requested_ns` is the pool's first submission; `started_ns` the first statement of the worker's
-    initializer, `ready_ns` its last, after the handler's module was imported.
+    `requested_ns` is the stage's first submission, or the loss of the worker that this one replaces;
+    `started_ns` the worker's own first statement, `ready_ns` the one after the handler's module was
+    imported.
     """
 
     stage: str

@@ -5,8 +5,9 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 | file            | one row or value a …                                   |
 |-----------------|--------------------------------------------------------|
 | `run.json`      | run: specification, status, times, environment, state of the machine |
-| `tasks.csv`     | task and stage (`TaskRecord`)                          |
-| `workers.csv`   | worker that served a task (`WorkerRecord`)             |
+| `tasks.csv`     | task and stage: how it ended there (`TaskRecord`)      |
+| `attempts.csv`  | attempt after which a task was tried again (`TaskRecord`) |
+| `workers.csv`   | worker that could serve (`WorkerRecord`)               |
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
 | `processes.csv` | process that lived in the tree (`ProcessRecord`)       |
 | `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
@@ -41,15 +42,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the files named above; a reader refuses another one."""
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what a measurement means. It is part of every specification: raising it after a
 change of the sampler or the runner makes every run of every study be measured anew."""
 
 RUN_FILE = "run.json"
 TASKS_FILE = "tasks.csv"
+ATTEMPTS_FILE = "attempts.csv"
 WORKERS_FILE = "workers.csv"
 EVENTS_FILE = "events.csv"
 PROCESSES_FILE = "processes.csv"

@@ -12,20 +12,24 @@ class Sink(Protocol):
     """Takes records as they are made, from several threads at once."""
 
     def task(self, record: TaskRecord) -> None:
-        """Take the record of one task in one stage."""
+        """Take the record of how one task ended in one stage."""
+
+    def attempt(self, record: TaskRecord) -> None:
+        """Take the record of an attempt after which the task is tried again in the same stage."""
 
     def worker(self, record: WorkerRecord) -> None:
-        """Take the record of a worker that served its first task."""
+        """Take the record of a worker that is ready to serve."""
 
     def event(self, record: EventRecord) -> None:
         """Take one named moment of the run."""
 
 
 class ListSink:
-    """Keeps all records in three lists."""
+    """Keeps all records in four lists, of which pandas makes a DataFrame each."""
 
     def __init__(self) -> None:
         self.tasks: list[TaskRecord] = []
+        self.attempts: list[TaskRecord] = []
         self.workers: list[WorkerRecord] = []
         self.events: list[EventRecord] = []
 
@@ -33,6 +37,10 @@ class ListSink:
     def task(self, record: TaskRecord) -> None:
         """Keep the record."""
         self.tasks.append(record)
+
+    def attempt(self, record: TaskRecord) -> None:
+        """Keep the record."""
+        self.attempts.append(record)
 
     def worker(self, record: WorkerRecord) -> None:
         """Keep the record."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import multiprocessing
 import pickle
 from dataclasses import dataclass, field
@@ -10,17 +12,36 @@ from typing import TYPE_CHECKING, Any
 from stagebench.errors import WorkflowError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-EXECUTORS = ("thread", "process")
+EXECUTORS = ("thread", "process", "asyncio")
+TRANSPORTS = ("pickle", "shared_memory", "path")
+RETRIABLE = ("failed", "timed_out", "lost")
+"""Statuses of an attempt after which a task may be tried again."""
+
+UPSTREAM = "upstream"
+"""The parameter by which a handler takes what the stages before it have made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step of a workflow: a handler, the workers that serve it, and the stages it follows.
 
-    `parameters` are the handler's keyword arguments; a task may override some. With `retain` the
-    results stay until the pool is closed; otherwise each is dropped as soon as it has arrived.
+    `handler` is a function; of the executor "asyncio" a coroutine function. `parameters` are its
+    keyword arguments; a task may override some. A handler with a parameter named `upstream` is
+    given the result of the stage that it follows, or, where it follows several, a mapping of their
+    names to their results.
+
+    `workers` are threads, processes, or coroutines at a time. `start_method` is fork, forkserver
+    or spawn, of processes only. With `retain` the results stay until the stage is closed; otherwise
+    each is dropped when all that take it have. `transport` says how a result leaves the stage where
+    it has to leave its process: as a pickle through a pipe, through shared memory, or through a
+    temporary file ("path"); small ones always go through the pipe.
+
+    `queue_size` bounds the tasks that wait for the stage; None does not. `timeout_s` ends an
+    attempt that is served for longer: a process is killed and replaced, a coroutine cancelled, a
+    thread left to itself and replaced. After an attempt whose status is in `retry_on` a task is
+    tried again, `retries` times at most.
     """
 
     name: str
@@ -31,49 +52,157 @@ class Stage:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     retain: bool = False
+    transport: str = "pickle"
+    queue_size: int | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+    retry_on: tuple[str, ...] = RETRIABLE
+
+
+def takes_upstream(handler: Callable[..., Any]) -> bool:
+    """Tell whether a handler has a parameter for what the stages before it have made."""
+    signature = _signature(handler)
+    return signature is not None and UPSTREAM in signature.parameters
 
 
 def check_stage(stage: Stage) -> list[str]:
     """Return everything that is wrong with one stage by itself, a line each."""
-    problems = [*_check_pool(stage), *_check_handler(stage)]
+    problems = [
+        *_check_pool(stage),
+        *_check_limits(stage),
+        *_check_handler(stage),
+        *_check_parameters(stage),
+    ]
     return [f"stage {stage.name!r}: {problem}" for problem in problems]
+
+
+def check_call(stage: Stage, parameters: Iterable[str]) -> list[str]:
+    """Return what is wrong with the names of the arguments that a handler is to be given."""
+    signature = _signature(stage.handler)
+    if signature is None:
+        return []
+    given = set(parameters)
+    known = signature.parameters.values()
+    names = [p.name for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    problems = [f"parameter {UPSTREAM!r} is given by the runner"] if UPSTREAM in given else []
+    if not any(p.kind is p.VAR_KEYWORD for p in known):
+        problems += [
+            f"parameter {name!r} is unknown to {name_of(stage.handler)}; it takes"
+            f" {', '.join(names) or 'none'}{closest(name, names)}"
+            for name in sorted(given - set(names))
+        ]
+    missing = [p.name for p in known if p.name in names and p.default is p.empty]
+    problems += [
+        f"parameter {name!r} of {name_of(stage.handler)} is missing"
+        for name in missing
+        if name not in given and name != UPSTREAM
+    ]
+    return problems
+
+
+def name_of(handler: object) -> str:
+    """Name a handler as its user knows it."""
+    return str(getattr(handler, "__qualname__", None) or repr(handler))
+
+
+def _signature(handler: object) -> inspect.Signature | None:
+    """Give the signature; None of what has none that can be read, such as some built-ins."""
+    try:
+        return inspect.signature(handler)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_pool(stage: Stage) -> list[str]:
     problems = []
-    if type(stage.workers) is not int or stage.workers < 1:
+    if not _is_whole(stage.workers, 1):
         problems.append(f"workers is {stage.workers!r}; allowed: a whole number >= 1")
-    if stage.executor not in EXECUTORS:
-        allowed = ", ".join(EXECUTORS)
-        hint = closest(str(stage.executor), list(EXECUTORS))
-        problems.append(f"executor is {stage.executor!r}; allowed: {allowed}{hint}")
-    elif stage.executor == "process":
-        problems.extend(_check_start_method(stage.start_method))
-    elif stage.start_method is not None:
-        problems.append(f"start_method is {stage.start_method!r}; threads have none")
-    return problems
+    problems += _check_choice("executor", stage.executor, EXECUTORS)
+    if stage.executor == "process":
+        allowed = tuple(multiprocessing.get_all_start_methods())
+        # A start method is a factor and has no default: refuse what the platform lacks.
+        problems += _check_choice("start_method", stage.start_method, allowed, " here")
+    elif stage.executor in EXECUTORS and stage.start_method is not None:
+        kind = {"thread": "threads", "asyncio": "coroutines"}[stage.executor]
+        problems.append(f"start_method is {stage.start_method!r}; {kind} have none")
+    return problems + _check_choice("transport", stage.transport, TRANSPORTS)
 
 
-def _check_start_method(start_method: str | None) -> list[str]:
-    """Refuse what the platform lacks: a start method is a factor and has no default here."""
-    allowed = multiprocessing.get_all_start_methods()
-    if start_method in allowed:
+def _check_choice(name: str, value: object, allowed: tuple[str, ...], where: str = "") -> list[str]:
+    if value in allowed:
         return []
-    hint = closest(str(start_method), allowed)
-    return [f"start_method is {start_method!r}; allowed here: {', '.join(allowed)}{hint}"]
+    hint = closest(str(value), list(allowed))
+    return [f"{name} is {value!r}; allowed{where}: {', '.join(allowed)}{hint}"]
+
+
+def _check_limits(stage: Stage) -> Iterator[str]:
+    if stage.queue_size is not None and not _is_whole(stage.queue_size, 1):
+        yield f"queue_size is {stage.queue_size!r}; allowed: a whole number >= 1, or None"
+    if stage.timeout_s is not None and not _is_duration(stage.timeout_s):
+        yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, or None"
+    if not _is_whole(stage.retries, 0):
+        yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
+    for what, value in (("after", stage.after), ("retry_on", stage.retry_on)):
+        if not isinstance(value, tuple):
+            yield f"{what} is {value!r}; allowed: a tuple of names"
+    for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
+        yield from _check_choice("retry_on", status, RETRIABLE)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is_duration(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value > 0
+    )
 
 
 def _check_handler(stage: Stage) -> list[str]:
     if not callable(stage.handler):
         return [f"handler is {stage.handler!r}; allowed: a function"]
+    name = name_of(stage.handler)
+    if inspect.iscoroutinefunction(stage.handler) is not (stage.executor == "asyncio"):
+        allowed = "a coroutine function" if stage.executor == "asyncio" else "a plain function"
+        return [f"handler is {name}; allowed with executor {stage.executor!r}: {allowed}"]
     if stage.executor != "process":
         return []
-    try:
-        pickle.dumps(stage.handler)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        name = getattr(stage.handler, "__qualname__", repr(stage.handler))
+    error = find_pickle_error(stage.handler)
+    if error:
         return [f"handler {name} cannot be sent to a process ({error}); define it in a module"]
     return []
+
+
+def find_pickle_error(value: object) -> str:
+    """Say why a value cannot be pickled; an empty text where it can."""
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # noqa: BLE001 - a value's own __reduce__ may raise anything
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _check_parameters(stage: Stage) -> Iterator[str]:
+    if not callable(stage.handler):
+        return
+    if takes_upstream(stage.handler) and not stage.after:
+        signature = _signature(stage.handler)
+        if signature is not None and signature.parameters[UPSTREAM].default is inspect._empty:  # noqa: SLF001
+            yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows none"
+    if stage.executor == "process":
+        yield from check_pickles(stage.parameters)
+
+
+def check_pickles(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """Say which parameters cannot be sent to a process, and why."""
+    for name, value in parameters.items():
+        error = find_pickle_error(value)
+        if error:
+            yield f"parameter {name!r} cannot be sent to a process ({error})"
 
 
 def order_stages(stages: list[Stage]) -> list[Stage]:
