@@ -132,7 +132,6 @@ class ProcessPool:
             self._closing = True
             workers = list(self._workers)
             self._backlog.clear()
-        _pools.discard(self)
         for worker in workers:
             _end(worker, by_force=cancel)
         os.write(self._wake_sender, b"x")
@@ -144,6 +143,14 @@ class ProcessPool:
             for worker in workers:
                 worker.process.kill()
             self._manager.join()
+        for worker in list(self._workers):
+            # The manager has given up: it could not put another in a worker's place.
+            worker.process.kill()
+            self._bury(worker)
+        self._selector.close()
+        os.close(self._wake_receiver)
+        os.close(self._wake_sender)
+        _pools.discard(self)
 
     def _add(self, requested_ns: int) -> _Worker:
         with _forking:
@@ -173,10 +180,6 @@ class ProcessPool:
                         react(worker)
         except OSError as error:
             self._crew.fail(error)
-        finally:
-            self._selector.close()
-            os.close(self._wake_receiver)
-            os.close(self._wake_sender)
 
     def _receive(self, worker: _Worker) -> None:
         """Take one message: that a worker is ready, that it cannot be, or what came of its job."""
