@@ -78,9 +78,7 @@ class RecordWriter(Generic[Record]):
     `in_bursts`, lines that come fast share one call of the system, and are there within `FLUSH_S`.
     """
 
-    def __init__(
-        self, path: Path, record_type: type[Record], *, in_bursts: bool = False
-    ) -> None:
+    def __init__(self, path: Path, record_type: type[Record], *, in_bursts: bool = False) -> None:
         columns = fields(record_type)  # type: ignore[arg-type]
         names = [field.name for field in columns]
         self._values = attrgetter(*names)

@@ -1,10 +1,10 @@
 """What a workflow does with the jobs that its router lets begin and its pools have served.
 
-    finish(job, served)            called by the worker, or the thread that listens to it
-      claim                        with the lock: whoever ends a job first records it
-      record --> Sink              without it: a slow sink holds up its own worker alone
-      retry, or deliver            with the lock: bookkeeping (routing.py)
-      dispatch --> Pool            without it; the worker's own next job is returned to it
+finish(job, served)            called by the worker, or the thread that listens to it
+  claim                        with the lock: whoever ends a job first records it
+  record --> Sink              without it: a slow sink holds up its own worker alone
+  retry, or deliver            with the lock: bookkeeping (routing.py)
+  dispatch --> Pool            without it; the worker's own next job is returned to it
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class Engine:
     def __init__(
         self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
     ) -> None:
-        self.queues = {
-            stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)
-        }
+        self.queues = {stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)}
         for queue in self.queues.values():
             queue.connect([q for q in self.queues.values() if queue.stage.name in q.stage.after])
         self.failure: BaseException | None = None

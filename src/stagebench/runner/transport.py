@@ -92,7 +92,9 @@ def _slices(whole: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 def _read(packed: Packed) -> memoryview:
     if packed.transport == "shared_memory":
-        return _open_segment(packed.name).buf.toreadonly()
+        segment = _open_segment(packed.name)
+        # A view of its own, which outlives the segment's.
+        return segment.buf.toreadonly()
     with open(packed.name, "rb", buffering=0) as file:  # noqa: PTH123 - as above
         return memoryview(file.read())
 
