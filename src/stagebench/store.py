@@ -133,7 +133,7 @@ class RecordWriter(Generic[Record]):
                 try:
                     self._file.flush()
                 except OSError:
-                    # A full disk: the next record, or the file's closing, raises it where it counts.
+                    # A full disk: the next record, or closing the file, raises it where it counts.
                     return
                 self._flushed_s = time.monotonic()
 

@@ -1,7 +1,7 @@
 """What handlers take from the stages before theirs, and how it travels."""
 
-import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from tests.runner import workloads
@@ -16,8 +16,8 @@ from stagebench.runner.workflow import Workflow
 
 def left_behind():
     """Segments and folders of ours that exist."""
-    folders = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("stagebench-")]
-    return {name for name in os.listdir("/dev/shm") if name.startswith("stagebench_")} | {*folders}
+    folders = Path(tempfile.gettempdir()).glob("stagebench-*")
+    return {*folders, *Path("/dev/shm").glob("stagebench_*")}  # noqa: S108
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def test_many_tasks_that_cannot_be_sent_do_not_exhaust_the_stack():
 def test_a_workflow_that_has_failed_is_not_run_again():
     class FullDisk(ListSink):
         def task(self, record):
-            raise OSError("no space left")
+            raise OSError(f"no space left for {record.task}")
 
     workflow = Workflow([stage("s", workloads.double, THREAD)], FullDisk())
     with pytest.raises(OSError, match="no space left"):
@@ -203,8 +203,8 @@ def test_ctrl_c_ends_a_run_at_once_with_every_task_recorded(kind, tmp_path):
 
 def test_nothing_of_a_workflow_is_left_when_it_is_closed(kind):
     threads = set(threading.enumerate())
-    descriptors = set(os.listdir("/proc/self/fd"))
+    descriptors = set(Path("/proc/self/fd").iterdir())
     run([stage("s", workloads.double, kind, workers=3)], 6)
     assert set(threading.enumerate()) <= threads
     if kind.get("start_method") in (None, "fork"):  # the others keep a server or a tracker
-        assert set(os.listdir("/proc/self/fd")) <= descriptors
+        assert set(Path("/proc/self/fd").iterdir()) <= descriptors

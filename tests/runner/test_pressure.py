@@ -90,7 +90,7 @@ def test_a_bounded_first_queue_takes_tasks_when_it_has_a_place():
     read = []
 
     def tasks():
-        for number in range(6):
+        for _ in range(6):
             read.append(time.monotonic_ns())
             yield {}
 
@@ -167,5 +167,5 @@ def test_an_arrival_that_cannot_be_is_refused(changes, words):
 
 @pytest.mark.parametrize("limit", [0, True, 1.5])
 def test_a_limit_of_tasks_in_flight_that_cannot_be_is_refused(limit):
-    with pytest.raises(WorkflowError, match="in_flight is .*allowed: a whole number >= 1"):
+    with pytest.raises(WorkflowError, match=r"in_flight is .*allowed: a whole number >= 1"):
         Workflow([stage("s", workloads.double, THREAD)], ListSink(), in_flight=limit)

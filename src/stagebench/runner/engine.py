@@ -1,10 +1,11 @@
 """What a workflow does with the jobs that its router lets begin and its pools have served.
 
-finish(job, served)            called by the worker, or the thread that listens to it
-  claim                        with the lock: whoever ends a job first records it
-  record --> Sink              without it: a slow sink holds up its own worker alone
-  retry, or deliver            with the lock: bookkeeping (routing.py)
-  dispatch --> Pool            without it; the worker's own next job is returned to it
+A worker, or the thread that listens to it, calls `finish` with what came of its job:
+
+    claim               with the lock: whoever ends a job first records it
+    record --> Sink     without it: a slow sink holds up its own worker alone
+    retry or deliver    with the lock: bookkeeping (routing.py)
+    dispatch --> Pool   without it; the worker's own next job is returned to it
 """
 
 from __future__ import annotations

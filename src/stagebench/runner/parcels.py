@@ -69,7 +69,8 @@ class Parcels:
     def remove(self, delivery: Delivery) -> None:
         """Drop a result that nobody takes any more."""
         packed, delivery.value, delivery.packed = delivery.packed, None, None
-        if packed is not None and self._live.pop(packed.name, None):
+        if packed is not None and packed.name in self._live:
+            del self._live[packed.name]
             discard(packed.transport, packed.name)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ them: an end of file would not come while a process that a handler has forked ho
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import selectors
@@ -239,10 +240,9 @@ class ProcessPool:
             job = worker.job = following
         if worker.start is not None:
             job.since_ns = time.monotonic_ns()
-        try:
+        # Where it has ended, its descriptor tells, and its job is recorded as lost.
+        with contextlib.suppress(OSError):
             worker.connection.send_bytes(message)
-        except OSError:
-            pass  # it has ended: its descriptor tells, and its job is recorded as lost
 
     def _write(self, job: Job) -> Any:  # noqa: ANN401 - a buffer
         if self._stage.transport != "pickle":
@@ -294,10 +294,9 @@ def _end(worker: _Worker, *, by_force: bool) -> None:
     if by_force:
         worker.process.kill()
         return
-    try:
+    # Where it has ended by itself, nothing is to be done.
+    with contextlib.suppress(OSError):
         worker.connection.send_bytes(b"")
-    except OSError:
-        pass  # it has ended by itself
 
 
 def _describe(job: Job, error: Exception) -> str:

@@ -19,7 +19,9 @@ class StageQueue:
 
     `downstream` are the queues that follow. `takers` is the number of those whose handlers take
     results, and one more where they are retained; with `packs`, results that threads have made are
-    packed for processes that take them. A task that has come from some of several upstream stages has a place, too: `partials` counts
+    packed for processes that take them.
+
+    A task that has come from some of several upstream stages has a place, too: `partials` counts
     these. What finds no place is `blocked`, and holds up whoever brings it. `free` workers are
     those that neither serve nor are held up; `deliveries` are results that are retained.
     """

@@ -1,11 +1,11 @@
 """Where tasks go: which stage is next, who waits for a place, and who may begin.
 
-Bookkeeping only: nothing is started, sent or recorded here, and nobody waits. Every method is called
-with the lock of the workflow held; what follows from a call is left in `starts`, `skipped` and
-`overflows` for the caller to carry out.
+Bookkeeping only: nothing is started, sent or recorded here, and nobody waits. Every method is
+called with the lock of the workflow held; what follows from a call is left in `starts`, `skipped`
+and `overflows` for the caller to carry out.
 
-A full queue blocks: who brings a task keeps it, and with it the worker that has made it, until there
-is a place. With several upstream stages that can come to a stop: places taken by tasks of which a
+A full queue blocks: who brings a task keeps it, and with it the worker that has made it, until
+there is a place. With several upstream stages that can come to a stop: places taken by tasks of which a
 part is still missing, and the workers that could bring the parts held up with others. When nobody
 serves and somebody is held up, the oldest of the tasks that wait for a place gets one beyond the
 bound. So any acyclic graph comes to its end: each such step lets go of something that was held.
@@ -259,7 +259,7 @@ class Router:
             self._changed.append(queue)
 
     def _settle(self) -> None:
-        """Fill the places that have become free, and go on beyond a bound where nothing else can."""
+        """Fill places that have become free, and go on beyond a bound where nothing else can."""
         while True:
             while self._changed:
                 self._refill(self._changed.popleft())

@@ -94,7 +94,7 @@ def _read(packed: Packed) -> memoryview:
     if packed.transport == "shared_memory":
         segment = _open_segment(packed.name)
         # A view of its own, which outlives the segment's.
-        return segment.buf.toreadonly()
+        return memoryview(segment.buf or b"").toreadonly()
     with open(packed.name, "rb", buffering=0) as file:  # noqa: PTH123 - as above
         return memoryview(file.read())
 
@@ -120,10 +120,11 @@ def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
         segment.close()
         segment.unlink()
         raise
-    start = 0
+    start, whole = 0, memoryview(segment.buf or b"")
     for part in parts:
-        segment.buf[start : start + part.nbytes] = part
+        whole[start : start + part.nbytes] = part
         start += part.nbytes
+    whole.release()
     segment.close()
 
 
