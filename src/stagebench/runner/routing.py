@@ -5,10 +5,10 @@ called with the lock of the workflow held; what follows from a call is left in `
 and `overflows` for the caller to carry out.
 
 A full queue blocks: who brings a task keeps it, and with it the worker that has made it, until
-there is a place. With several upstream stages that can come to a stop: places taken by tasks of which a
-part is still missing, and the workers that could bring the parts held up with others. When nobody
-serves and somebody is held up, the oldest of the tasks that wait for a place gets one beyond the
-bound. So any acyclic graph comes to its end: each such step lets go of something that was held.
+there is a place. With several upstream stages that can come to a stop: all places taken by tasks of
+which a part is missing, and the workers that could bring the parts held up with other tasks. When
+nobody serves and somebody is held up, the oldest of the tasks that wait for a place gets one beyond
+the bound. So any acyclic graph comes to its end: each such step lets go of something that was held.
 """
 
 from __future__ import annotations
