@@ -1,8 +1,13 @@
 """What random workflows (test_graphs.py) have found in the runner, each by itself."""
 
 import threading
+import time
 
-from tests.runner.conftest import THREAD, run, stage, statuses
+from tests.runner import workloads
+from tests.runner.conftest import FORK, THREAD, run, stage, statuses
+
+from stagebench.runner.sink import ListSink
+from stagebench.runner.workflow import Workflow
 
 
 def test_closing_does_not_wait_for_a_thread_that_was_given_up():
@@ -16,3 +21,26 @@ def test_closing_does_not_wait_for_a_thread_that_was_given_up():
     assert not released.is_set()
     assert any(thread.name.startswith("s_") for thread in threading.enumerate())
     released.set()
+
+
+def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch):
+    from stagebench.runner.process_pool import ProcessPool
+
+    add, replacing, closing = ProcessPool._add, threading.Event(), threading.Event()
+
+    def add_late(pool, requested_ns):
+        if threading.current_thread() is not threading.main_thread():
+            replacing.set()
+            closing.wait(10)
+            time.sleep(0.05)
+        return add(pool, requested_ns)
+
+    monkeypatch.setattr(ProcessPool, "_add", add_late)
+    workflow = Workflow([stage("s", workloads.take, FORK, workers=1, timeout_s=0.1)], ListSink())
+    workflow.run([{"s": {"seconds": 60}}])
+    assert replacing.wait(10)
+    closer = threading.Thread(target=workflow.close, daemon=True)
+    closer.start()
+    closing.set()
+    closer.join(20)
+    assert not closer.is_alive()

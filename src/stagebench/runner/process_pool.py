@@ -165,6 +165,9 @@ class ProcessPool:
         worker = _Worker(process, ours, requested_ns)
         with self._lock:
             self._workers.add(worker)
+            is_late = self._closing
+        if is_late:
+            _end(worker, by_force=True)
         self._selector.register(ours, selectors.EVENT_READ, (worker, self._receive))
         self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
         return worker
