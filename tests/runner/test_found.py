@@ -1,10 +1,11 @@
 """What random workflows (test_graphs.py) have found in the runner, each by itself."""
 
+import os
 import threading
 import time
 
 from tests.runner import workloads
-from tests.runner.conftest import FORK, THREAD, run, stage, statuses
+from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
 from stagebench.runner.sink import ListSink
 from stagebench.runner.workflow import Workflow
@@ -44,3 +45,22 @@ def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch)
     closing.set()
     closer.join(20)
     assert not closer.is_alive()
+
+
+def test_a_child_that_a_coroutine_forks_serves_nothing(tmp_path):
+    marks = tmp_path / "marks"
+
+    async def bear_a_child_that_returns():
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+
+    class Marking(ListSink):
+        def task(self, record):
+            super().task(record)
+            with marks.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+
+    sink = run([stage("s", bear_a_child_that_returns, LOOP)], 3, Marking())
+    assert statuses(sink, "s") == ["ok"] * 3
+    assert set(marks.read_text().split()) == {str(os.getpid())}
