@@ -4,6 +4,7 @@ import os
 import threading
 import time
 
+import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
@@ -64,3 +65,20 @@ def test_a_child_that_a_coroutine_forks_serves_nothing(tmp_path):
     sink = run([stage("s", bear_a_child_that_returns, LOOP)], 3, Marking())
     assert statuses(sink, "s") == ["ok"] * 3
     assert set(marks.read_text().split()) == {str(os.getpid())}
+
+
+def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
+    class Full(ListSink):
+        def attempt(self, record):
+            super().attempt(record)
+            raise OSError("no space left")
+
+    sink = Full()
+    with (
+        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
+        pytest.raises(OSError, match="no space left"),
+    ):
+        workflow.run(1)
+    assert [r.attempt for r in sink.attempts] == list(range(1, len(sink.attempts) + 1))
+    (final,) = sink.tasks
+    assert (final.status, final.attempt) == ("cancelled", len(sink.attempts) + 1)

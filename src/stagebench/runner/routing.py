@@ -32,15 +32,19 @@ NOTHING = Delivery(None, None, 0)
 
 
 class TaskState:
-    """A task in flight: how many stages it has not ended in, which it has, and what is joined."""
+    """A task in flight: how many stages it has not ended in, which it has, and what is joined.
 
-    __slots__ = ("ended", "joins", "open", "overrides")
+    `attempts` counts those that were recorded and after which it is tried again.
+    """
+
+    __slots__ = ("attempts", "ended", "joins", "open", "overrides")
 
     def __init__(self, overrides: Overrides, stages: int) -> None:
         self.overrides = overrides
         self.open = stages
         self.ended = 0
         self.joins: dict[StageQueue, Job] = {}
+        self.attempts: dict[StageQueue, int] = {}
 
 
 class Router:
@@ -87,6 +91,8 @@ class Router:
         del job.queue.in_service[job]
         if final:
             self.tasks[job.task].ended |= job.queue.bit
+        else:
+            self.tasks[job.task].attempts[job.queue] = job.attempt
         self.handling += 1
         return True
 
@@ -123,11 +129,11 @@ class Router:
         if not self.closed:
             self._count_down(task, stages)
 
-    def close(self) -> list[tuple[int, StageQueue]]:
-        """Let nothing follow any more; gives what had not ended."""
+    def close(self) -> list[tuple[int, StageQueue, int]]:
+        """Let nothing follow any more; gives what had not ended, and at which attempt it was."""
         self.closed = True
         left = [
-            (task, queue)
+            (task, queue, state.attempts.get(queue, 0) + 1)
             for task, state in self.tasks.items()
             for queue in self.queues
             if not state.ended & queue.bit
