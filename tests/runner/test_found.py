@@ -82,3 +82,28 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
     assert [r.attempt for r in sink.attempts] == list(range(1, len(sink.attempts) + 1))
     (final,) = sink.tasks
     assert (final.status, final.attempt) == ("cancelled", len(sink.attempts) + 1)
+
+
+def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
+    arrived = threading.Event()
+
+    class Slow(ListSink):
+        """Is slow to take the record of whichever stage comes first."""
+
+        def task(self, record):
+            super().task(record)
+            if record.stage == "first":
+                arrived.wait(10)
+            elif record.stage == "second":
+                threading.Timer(0.05, arrived.set).start()
+
+    stages = [
+        stage("first", workloads.double, THREAD),
+        stage("second", workloads.take, THREAD, parameters={"seconds": 0.1}),
+        stage("join", workloads.double, THREAD, after=("first", "second")),
+    ]
+    sink = run(stages, 1, Slow())
+    received = {r.stage: r.received_ns for r in sink.tasks}
+    (join,) = [r for r in sink.tasks if r.stage == "join"]
+    assert join.due_ns >= max(received["first"], received["second"])
+    assert join.submitted_ns >= join.due_ns
