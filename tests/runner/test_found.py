@@ -1,8 +1,10 @@
 """What random workflows (test_graphs.py) have found in the runner, each by itself."""
 
 import os
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.runner import workloads
@@ -82,6 +84,30 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
     assert [r.attempt for r in sink.attempts] == list(range(1, len(sink.attempts) + 1))
     (final,) = sink.tasks
     assert (final.status, final.attempt) == ("cancelled", len(sink.attempts) + 1)
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "path"])
+def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
+    released, ended = threading.Event(), threading.Event()
+
+    def linger():
+        released.wait(20)
+        ended.set()
+        return bytes(100_000)
+
+    folders = set(Path(tempfile.gettempdir()).glob("stagebench-*"))
+    stages = [
+        stage("s", linger, THREAD, timeout_s=0.05, transport=transport),
+        stage("t", workloads.length_of, FORK, after=("s",)),
+    ]
+    run(stages, 1)
+    threads = [t for t in threading.enumerate() if t.name.startswith("s_")]
+    released.set()
+    for thread in threads:
+        thread.join(10)
+    assert ended.is_set()
+    assert set(Path(tempfile.gettempdir()).glob("stagebench-*")) == folders
+    assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))  # noqa: S108
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():

@@ -64,6 +64,7 @@ class Engine:
     def begin(self) -> None:
         """Begin a run: its tasks are numbered from 0."""
         self._fed = 0
+        self._parcels.open()
         self._note("workflow_started")
         self._watchdog.start()
 
