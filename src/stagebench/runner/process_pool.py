@@ -181,8 +181,10 @@ class ProcessPool:
                         os.read(self._wake_receiver, 1)
                     else:
                         worker, react = key.data
-                        react(worker)
-        except OSError as error:
+                        # Not of one that another event of the same batch has buried.
+                        if worker in self._workers:
+                            react(worker)
+        except BaseException as error:  # noqa: BLE001 - a run whose pool nobody listens to must end
             self._crew.fail(error)
 
     def _receive(self, worker: _Worker) -> None:
