@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from multiprocessing.shared_memory import SharedMemory
+
+_tracking = threading.Lock()
+"""Held where the library's tracker is told of a segment, and by whoever forks: the tracker has a
+lock of its own, which a process that is forked meanwhile would find taken for ever."""
+
+os.register_at_fork(
+    before=_tracking.acquire,
+    after_in_parent=_tracking.release,
+    after_in_child=_tracking.release,
+)
 
 
 class Segment(SharedMemory):
@@ -16,6 +27,15 @@ class Segment(SharedMemory):
     # The library's own attributes, of which its close() gives up the first that is in use.
     _mmap: object
     _fd: int
+
+    def __init__(self, name: str, *, create: bool = False, size: int = 0) -> None:
+        with _tracking:
+            super().__init__(name, create=create, size=size)
+
+    def unlink(self) -> None:
+        """Remove the segment; those that have it open keep it."""
+        with _tracking:
+            super().unlink()
 
     def close(self) -> None:
         """Let go of the mapping, or leave that to the end of the values built on it."""
