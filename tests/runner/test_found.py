@@ -140,6 +140,17 @@ def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypat
     assert status == 0
 
 
+@pytest.mark.parametrize("size", [0, 70_000])
+def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd):
+    name = f"stagebench_{os.getpid()}_begun"
+    path = Path("/dev/shm", name)  # noqa: S108 - where segments are
+    path.write_bytes(bytes(size))
+    discard("shared_memory", name)
+    assert not path.exists()
+    discard("shared_memory", name)
+    assert capfd.readouterr().err == ""
+
+
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
     arrived = threading.Event()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from _posixshmem import shm_unlink
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
 _tracking = threading.Lock()
@@ -32,11 +34,6 @@ class Segment(SharedMemory):
         with _tracking:
             super().__init__(name, create=create, size=size)
 
-    def unlink(self) -> None:
-        """Remove the segment; those that have it open keep it."""
-        with _tracking:
-            super().unlink()
-
     def close(self) -> None:
         """Let go of the mapping, or leave that to the end of the values built on it."""
         try:
@@ -47,3 +44,18 @@ class Segment(SharedMemory):
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def remove_segment(name: str) -> None:
+    """Remove a segment, which those that have it open keep; FileNotFoundError where there is none.
+
+    It is not opened for that, as the library would: one that a killed worker has only just made is
+    still empty, and cannot be.
+    """
+    with _tracking:
+        # That worker may not have told the tracker either, who does not forget what it never knew.
+        resource_tracker.register(f"/{name}", "shared_memory")
+        try:
+            shm_unlink(f"/{name}")
+        finally:
+            resource_tracker.unregister(f"/{name}", "shared_memory")
