@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from _posixshmem import shm_unlink
+from _posixshmem import shm_unlink  # type: ignore[import-not-found]
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
