@@ -12,6 +12,7 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
+from stagebench.runner.engine import Engine
 from stagebench.runner.process_pool import ProcessPool
 from stagebench.runner.sink import ListSink
 from stagebench.runner.transport import discard, pack
@@ -149,6 +150,36 @@ def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd)
     assert not path.exists()
     discard("shared_memory", name)
     assert capfd.readouterr().err == ""
+
+
+def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatch):
+    dispatch, close, closing = Engine._dispatch, ProcessPool.close, threading.Event()  # noqa: SLF001
+
+    def fail_and_dispatch(engine, job):
+        if job.queue.stage.name == "next":
+            engine.fail(OSError("stop here"))
+            closing.wait(10)
+        dispatch(engine, job)
+
+    def tell_and_close(pool, *, cancel):
+        closing.set()
+        close(pool, cancel=cancel)
+
+    monkeypatch.setattr(Engine, "_dispatch", fail_and_dispatch)
+    monkeypatch.setattr(ProcessPool, "close", tell_and_close)
+    sink = ListSink()
+    following = stage("next", workloads.double, THREAD, after=("s",))
+    workflow = Workflow([stage("s", workloads.double, FORK), following], sink)
+
+    def run_into_it():
+        with pytest.raises(OSError, match="stop here"):
+            workflow.run(1)
+
+    runner = threading.Thread(target=run_into_it, daemon=True)
+    runner.start()
+    runner.join(20)
+    assert not runner.is_alive()
+    assert statuses(sink, "next") == ["cancelled"]
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():

@@ -118,18 +118,19 @@ class Engine:
 
     def close(self, *, keep_retained: bool) -> None:
         """End the pools and drop retained results, or only those of stages that retain none."""
-        with self._opening:
-            for queue in self.queues.values():
-                if keep_retained and queue.stage.retain:
-                    continue
+        for queue in self.queues.values():
+            if keep_retained and queue.stage.retain:
+                continue
+            with self._opening:
+                # Not while it is closed: a thread of the pool may want to open the next one.
                 pool, queue.pool = queue.pool, None
-                if pool is not None:
-                    pool.close(cancel=self._router.closed)
-                deliveries, queue.deliveries = queue.deliveries, {}
-                for delivery in deliveries.values():
-                    self._parcels.release(delivery)
-            if not keep_retained:
-                self._parcels.close()
+            if pool is not None:
+                pool.close(cancel=self._router.closed)
+            deliveries, queue.deliveries = queue.deliveries, {}
+            for delivery in deliveries.values():
+                self._parcels.release(delivery)
+        if not keep_retained:
+            self._parcels.close()
 
     # What pools tell, in their own threads.
 
