@@ -125,7 +125,12 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
 
 def _statements(verdict: str, claims: list[Row]) -> Statements:
     cells = [
-        [f"{row['says']} ({row['kind']})", measured_text(row), published_text(row), row["sentence"]]
+        [
+            f"`{row['id']}`, {row['kind']}: {row['says']}",
+            measured_text(row),
+            published_text(row),
+            row["sentence"],
+        ]
         for row in claims
     ]
     told = [row for row in claims if verdict == REFUTED and row["otherwise"]]
