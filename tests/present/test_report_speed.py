@@ -12,15 +12,19 @@ SIZE = {"quantity": "parameter.elements", "unit": "1", "stage": "work", "measure
 
 def tables(*published, verdict="refuted"):
     rows = [{"experiment": "pipe", "treatment": "t1", "stage": ""} | row for row in published]
-    claims = [{"id": name, "kind": "figure"} for name in ("a", "b", "c")]
-    claims.append({"id": "d", "kind": "comparison"})
+    claims = [{"id": name, "kind": "figure", "verdict": verdict} for name in ("a", "b", "c")]
+    claims.append({"id": "d", "kind": "comparison", "verdict": "refuted"})
+    claims.append({"id": "e", "kind": "figure", "verdict": "contradicted by its own log"})
     tested = [
         {"claim": "a", "quantity": "makespan_s", "to": "t1", "treatment": "t2"},
         {"claim": "b", "quantity": "share_of_total_time", "stage": "load"},
         {"claim": "c", "quantity": "share_of_total_time", "stage": "work"},
-        {"claim": "d", "quantity": "makespan_s", "to": "t1", "treatment": "t2"},
+        *(
+            {"claim": name, "quantity": "makespan_s", "to": "t1", "treatment": "t3"}
+            for name in ("d", "e")
+        ),
     ]
-    known = {"experiment": "pipe", "verdict": verdict}
+    known = {"experiment": "pipe", "verdict": "refuted"}
     return {
         "published": make_table("published", rows),
         "claims": make_table("claims", claims),

@@ -18,6 +18,7 @@ from stagebench.present.report_claims import (
     kinds_text,
     measured_text,
     rows_of,
+    whose,
 )
 from stagebench.quantities import words_of
 
@@ -83,9 +84,8 @@ def _statement(verdict: str, row: Row) -> Iterator[str]:
 
 def _figure(verdict: str, row: Row, test: Row) -> Iterator[str]:
     """Give a published value by its treatment, beside what is expected of the measured one."""
-    of = test["treatment"] if f".{test['treatment']}." in row["id"] else "every treatment"
     told = test["expected"] or _published(row)
-    yield from _named_line(f"    {of}", measured_text(row), told)
+    yield from _named_line(f"    {whose(row, test)}", measured_text(row), told)
     if verdict in _EXPLAINED and row["reason"]:
         yield from _wrap(row["reason"], "      ")
 

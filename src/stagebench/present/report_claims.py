@@ -69,6 +69,12 @@ def first_tests(tests: list[Row]) -> dict[str, Row]:
     return {row["claim"]: row for row in reversed(tests)}
 
 
+def whose(figure: Row, test: Row) -> str:
+    """Name the treatment of a published value; a value of no treatment is tested on each."""
+    is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
+    return "every treatment" if is_every else str(test["treatment"])
+
+
 def count_verdicts(claims: list[Row]) -> str:
     """Give "3 refuted, 12 reproduced", in the order in which claims are told."""
     counts = {verdict: sum(row["verdict"] == verdict for row in claims) for verdict in VERDICTS}
@@ -161,7 +167,7 @@ def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures
     cells = [
         [
             row["verdict"],
-            tests[row["id"]]["treatment"],
+            whose(row, tests[row["id"]]),
             *([tests[row["id"]]["stage"]] if with_stage else []),
             measured_text(row),
             published_text(row),

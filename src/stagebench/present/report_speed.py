@@ -46,8 +46,8 @@ class Pace(NamedTuple):
 def speed_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Say of each experiment of the published size what its refuted ratios mean on this machine."""
     claims, tests = tables["claims"], tables["claim_tests"]
-    figures = tests[tests["claim"].isin(claims.loc[claims["kind"] == "figure", "id"])]
-    refuted = figures[figures["verdict"] == REFUTED]
+    fell = claims[(claims["kind"] == "figure") & (claims["verdict"] == REFUTED)]
+    refuted = tests[tests["claim"].isin(fell["id"])].drop_duplicates("claim")
     published = tables["published"]
     return [
         sentence
