@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from stagebench.columns import VERDICTS
 from stagebench.present.claims_text import WIDTH, format_claims
 from stagebench.present.report import render_report
 from stagebench.present.report_claims import chance_text, describe_claims
@@ -109,6 +110,8 @@ def shown(judged, title="mine"):
 
 
 def test_a_terminal_of_80_columns_is_enough(judged):
+    rows = [*CLAIMS, *(claim(f"{verdict}-one", verdict) for verdict in VERDICTS)]
+    judged = judged | {"claims": make_table("claims", rows)}
     assert max(map(len, shown(judged, "results/" + "long/" * 20))) <= WIDTH == 80
 
 

@@ -50,7 +50,8 @@ def format_claims(title: str, claims: pd.DataFrame, tests: pd.DataFrame) -> str:
 
 
 def _section(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterator[str]:
-    yield _line(f"{verdict.upper()} ({len(rows)})", "measured", "published")
+    title, room = f"{verdict.upper()} ({len(rows)})", _NAME + 2 + _MEASURED
+    yield f"{title}{'measured':>{room - len(title)}}  {'published':>{_PUBLISHED}}"
     if verdict != NOT_TESTABLE:
         yield from _claims(verdict, rows, tests)
         return
