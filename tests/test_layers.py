@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "problems": {"errors"},
     "structure": {"errors", "problems", "yaml", "jsonschema"},
     "quantities": set(),
+    "confidence": set(),
     "columns": {"quantities"},
     "timeline": GROUND,
     "tables": {*GROUND, "store", "columns", "quantities", "pandas"},
@@ -38,9 +39,10 @@ MAY_IMPORT = {
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
-    | {"problems", "structure", "pandas", "numpy", "scipy"},
+    | {"confidence", "problems", "structure", "pandas", "numpy", "scipy"},
     "present": {
-        *{"errors", "units", "store", "columns", "quantities", "tables", "timeline", "present"},
+        *{"errors", "units", "store", "columns", "quantities", "confidence", "tables", "timeline"},
+        "present",
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }

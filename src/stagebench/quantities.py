@@ -6,6 +6,9 @@ docs/glossary.md defines every quantity.
 
 from __future__ import annotations
 
+PARAMETER = "parameter."
+"""Prefix of a published quantity that tells the scale of the study, and is no result."""
+
 MEMORY_PARTS = ("main", "children", "tree")
 """Whose PSS is told: the measured process, all its descendants, both together."""
 

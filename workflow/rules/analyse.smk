@@ -10,7 +10,12 @@ rule analyse:
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
         reference=REFERENCE,
         sources=sources(
-            "analyse", "columns.py", "quantities.py", "store.py", "tables.py"
+            "analyse",
+            "confidence.py",
+            "columns.py",
+            "quantities.py",
+            "store.py",
+            "tables.py",
         ),
     output:
         directory(f"{RESULTS}/tables"),
@@ -42,6 +47,7 @@ if CLAIMS:
             sources=sources(
                 "analyse",
                 "judging.py",
+                "confidence.py",
                 "columns.py",
                 "quantities.py",
                 "store.py",

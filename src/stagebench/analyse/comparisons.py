@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from stagebench.analyse.intervals import (
-    ALPHA,
     LEAST_BLOCKS,
     effect_interval,
     half_width,
@@ -18,6 +17,7 @@ from stagebench.analyse.intervals import (
     p_equivalence,
 )
 from stagebench.analyse.pairs import Measured, describe_gaps, match
+from stagebench.confidence import ALPHA
 from stagebench.quantities import unit_of
 from stagebench.tables import make_table
 
