@@ -46,8 +46,8 @@ def _steps(trace: Trace, stage: str) -> list[Row]:
 def _add_changes(changes: dict[Nanoseconds, tuple[int, int]], record: TaskRecord) -> None:
     """Note when one attempt came into the queue, into service, and left.
 
-    What was never finished, since it took too long or its worker was lost, left when the runner gave
-    it up.
+    What never finished, since it took too long or its worker was lost, left when the runner gave it
+    up.
     """
     if record.submitted_ns is None:
         return

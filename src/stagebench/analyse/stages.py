@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stagebench.units import Seconds
 
 Row = dict[str, Any]
-Spans = dict[str, list[Seconds]]
+Spans = dict[str, list[float]]
 
 
 def summarise_stages(trace: Trace) -> list[Row]:
