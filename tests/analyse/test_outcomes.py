@@ -67,3 +67,8 @@ def test_overflows_are_of_the_stage_whose_queue_it_was(repeated):
 def test_a_run_counts_repeated_attempts_and_overflows_of_all_stages(repeated, trace):
     assert count_repeated(repeated) == {"attempts_repeated": 2, "queue_overflows": 1}
     assert count_repeated(trace()) == {"attempts_repeated": 0, "queue_overflows": 0}
+
+
+def test_a_file_of_tasks_counts_as_many_as_it_was_said_to_have(trace, known_run):
+    named = {"file": "tasks.csv", "sha256": "0", "number": 7, "columns": {}}
+    assert count_tasks(trace(known_run(tasks_planned=named)))["tasks"] == 7

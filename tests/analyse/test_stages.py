@@ -166,3 +166,11 @@ def test_times_of_a_stage_are_of_the_last_attempt(trace, known_run, make_task):
 def test_a_makespan_begins_with_the_first_attempt(trace, known_run, make_task):
     first = make_task(0, "work", (9, 9, 9.5, 10), status="failed")
     assert makespan_s(trace(known_run(attempts=(first,)))) == 7
+
+
+def test_a_task_was_held_back_in_front_of_all_its_attempts(trace, known_run, make_task):
+    first = make_task(0, "work", (12, 12, 13, 13), due=10, status="failed")
+    last = make_task(0, "work", (13, 13, 14, 14), attempt=2)
+    other = make_task(1, "work", (10, 10, 11, 11))
+    work = summarise_stages(trace(known_run(attempts=(first,), tasks=(last, other))))[0]
+    assert (work["blocked_max_s"], work["blocked_mean_s"]) == (2, 1)

@@ -70,15 +70,23 @@ def test_a_task_that_was_never_submitted_was_blocked_for_an_unknown_time(
 
 
 def test_attempts_have_rows_of_their_own_and_the_task_that_of_the_last(trace, known_run, make_task):
-    first = make_task(0, "work", (10, 10, None, 10.5), status="timed_out", worker=(CHILD, 9))
+    first = make_task(0, "work", (10, 10, 10.4, 10.5), status="failed", worker=(CHILD, 9))
     run = known_run()
     last = replace(run.tasks[0], attempt=2)
     found = trace(replace(run, attempts=(first,), tasks=(last, *run.tasks[1:])))
     row = summarise_attempts(found)[0]
-    assert (row["attempt"], row["status"], row["worker"]) == (1, "timed_out", 0)
-    assert (row["service_s"], row["received_s"]) == (None, 0.5)
+    assert (row["attempt"], row["status"], row["worker"]) == (1, "failed", 0)
+    assert (row["service_s"], row["received_s"]) == (0.4, 0.5)
     task = summarise_tasks(found)[0]
     assert (task["attempt"], task["status"], task["worker"]) == (2, "ok", 1)
+
+
+def test_of_an_attempt_that_was_given_up_the_worker_is_not_known(trace, known_run, make_task):
+    given_up = make_task(0, "work", (10, 10, None, 10.5), status="timed_out", worker=(None, None))
+    found = trace(known_run(attempts=(given_up,)))
+    row = summarise_attempts(found)[0]
+    assert (row["worker"], row["started_s"], row["service_s"]) == (None, 0, None)
+    assert summarise_tasks(found)[0]["worker"] == 0
 
 
 def test_attempts_come_in_the_order_of_tasks_stages_and_attempts(trace, known_run, make_task):

@@ -132,11 +132,11 @@ def test_limits_of_a_stage_are_told_where_one_is_set(analyse, known_run):
     )
     experiment = split_experiments(read_tables(folder / "tables"))[0]
     table = report_tables.workflow_table(experiment)
-    assert column(table, "queue size") == ["unset, 4", "unset"]
-    assert column(table, "transport") == ["unset, path", "unset"]
-    assert column(table, "time-out s") == ["unset, 0.5", "unset"]
-    assert column(table, "retries") == ["unset, 2", "unset"]
-    assert column(table, "tried again if") == ["unset, lost", "unset"]
+    assert column(table, "queue size") == ["unbounded, 4", "unbounded"]
+    assert column(table, "transport") == ["pickle, path", "pickle"]
+    assert column(table, "time-out s") == ["none, 0.5", "none"]
+    assert column(table, "retries") == ["none, 2", "none"]
+    assert column(table, "tried again if") == ["any fault, lost", "any fault"]
 
 
 def test_limits_that_no_stage_has_are_not_told(pipe):

@@ -18,8 +18,10 @@ _REPEATABLE = ("failed", "timed_out", "lost")
 
 
 def count_planned(head: Head) -> int:
-    """Give how many tasks the run was to have."""
+    """Give how many tasks the run was to have, of a number, a list of them, or a file."""
     planned = head.specification["tasks"]
+    if isinstance(planned, dict):
+        return int(planned["number"])
     return planned if isinstance(planned, int) else len(planned)
 
 

@@ -28,7 +28,7 @@ def summarise_stages(trace: Trace) -> list[Row]:
     """Give one row per stage, in the order of the workflow; times are of tasks that succeeded."""
     stages = trace.specification["stages"]
     served = {stage["name"]: _served(trace, stage["name"]) for stage in stages}
-    spans = {name: _spans(records) for name, records in served.items()}
+    spans = {name: _spans(records, _held_before(trace, name)) for name, records in served.items()}
     total = sum(_busy_s(found) for found in spans.values())
     makespan = makespan_s(trace)
     return [
@@ -75,8 +75,22 @@ def _served(trace: Trace, stage: str) -> list[TaskRecord]:
     return [record for record in trace.tasks if record.stage == stage and record.status == "ok"]
 
 
-def _spans(served: list[TaskRecord]) -> Spans:
+def _held_before(trace: Trace, stage: str) -> dict[int, Seconds]:
+    """Give how long tasks were held back before attempts that were not their last."""
+    held: dict[int, Seconds] = {}
+    for record in trace.attempts:
+        if record.stage == stage:
+            blocked = task_times(record)["blocked"] or 0
+            held[record.task] = held.get(record.task, 0) + blocked
+    return held
+
+
+def _spans(served: list[TaskRecord], held_before: dict[int, Seconds]) -> Spans:
     times = [task_times(record) for record in served]
+    for record, each in zip(served, times, strict=True):
+        if held_before and each["blocked"] is not None:
+            # A task that is tried again is in its queue at once: who held it back is known before.
+            each["blocked"] += held_before.get(record.task, 0)
     found = {name: [each[name] for each in times] for name in STAGE_TIMES}
     return {name: [span for span in all_ if span is not None] for name, all_ in found.items()}
 

@@ -38,12 +38,13 @@ _MEMORY_COLUMNS = {
     "USS peak": "tree_uss_peak_bytes",
 }
 _LIMITS = {
-    "queue_size": "queue size",
-    "transport": "transport",
-    "timeout_s": "time-out s",
-    "retries": "retries",
-    "retry_on": "tried again if",
+    "queue_size": ("queue size", "unbounded"),
+    "transport": ("transport", "pickle"),
+    "timeout_s": ("time-out s", "none"),
+    "retries": ("retries", "none"),
+    "retry_on": ("tried again if", "any fault"),
 }
+"""Settings of a stage → what they are called, and the word for one that is not set."""
 _STAGE_SHARES = {
     "efficiency": "stage_efficiency",
     "share": "share_of_total_time",
@@ -83,14 +84,15 @@ def workflow_table(experiment: Experiment) -> str:
         ]
         own = own.astype("object")
         cells = [own["handler"], executor, own["workers"], own["retain"]]
-        cells += [own[column] for column in limits]
+        cells += [_replace_missing(own[column], unset) for column, (_, unset) in limits.items()]
         rows.append([stage, *(_join_distinct(cell) for cell in cells)])
-    columns = ["stage", "handler", "executor", "workers", "results retained", *limits.values()]
+    columns = ["stage", "handler", "executor", "workers", "results retained"]
+    columns += [title for title, _ in limits.values()]
     return format_table(columns, rows, texts=len(columns))
 
 
-def _used_limits(stages: pd.DataFrame) -> dict[str, str]:
-    """Give the columns of settings that some stage has and most studies do not, with titles."""
+def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Give the settings that some stage has and most studies do not."""
     used = {
         "queue_size": stages["queue_size"].notna(),
         "transport": ~stages["transport"].isin(["", "pickle"]),
@@ -219,9 +221,12 @@ def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str
     return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
 
 
+def _replace_missing(values: Any, unset: str) -> list[Any]:  # noqa: ANN401 - a column of any type
+    return [unset if pd.isna(value) or value == "" else value for value in values]
+
+
 def _join_distinct(values: Any) -> str:  # noqa: ANN401 - a column of any type
-    known = [None if pd.isna(value) or value == "" else value for value in values]
-    return ", ".join(dict.fromkeys(format_level(value) for value in known))
+    return ", ".join(dict.fromkeys(format_level(value) for value in values))
 
 
 def _format_parameters(parameters: dict[str, Any]) -> str:
