@@ -55,7 +55,7 @@ def test_the_winner_is_told_with_its_ratio_to_the_baseline(compete):
 
 def test_the_nearest_is_told_where_nothing_is_alike(compete):
     time = compete(THREADS | PROCESSES)[0].reasons[0]
-    assert "All others surely take longer; the nearest, `t2`, takes 1.97" in time
+    assert "All others surely take longer. The nearest, `t2`, takes 1.97" in time
 
 
 def test_what_is_alike_is_named_with_what_it_has_in_common_with_the_winner(compete):
@@ -87,7 +87,7 @@ def test_the_least_memory_and_the_price_of_the_fastest_are_told(compete):
     memory = compete(THREADS | PROCESSES)[0].reasons[1]
     assert memory == (
         "`t1` takes the least memory at the tree's peak of 3 treatments, 30.0 MiB in the median,"
-        " and is the baseline. All others surely take more memory; the nearest, `t2`, takes 1.33"
+        " and is the baseline. All others surely take more memory. The nearest, `t2`, takes 1.33"
         " [1.33–1.33] × as much. The price of the fastest in memory: 90.0 MiB, 3.00 [3.00–3.00] ×"
         " the least."
     )
@@ -110,7 +110,10 @@ def test_below_three_blocks_no_interval_is_given_and_it_is_said(compete):
     few = {name: (*own[:2], own[2][:2], own[3]) for name, own in (THREADS | PROCESSES).items()}
     verdict = compete(few)[0]
     assert verdict.headline == "Processes are ahead"
-    assert "With 2 blocks there is no interval: it may be first by chance." in verdict.reasons[0]
+    assert (
+        "The nearest, `t2`, takes 1.98 × as long. With 2 blocks there is no interval: it may be"
+        " first by chance."
+    ) in verdict.reasons[0]
     assert "[" not in verdict.reasons[0]
     assert verdict.caution == ""
 

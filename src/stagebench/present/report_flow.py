@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from stagebench.present.experiment import Experiment
 
 BOUNDS = ("queue_size", "in_flight")
+_HAND_OVER_S = 0.001
+"""What takes less from a task's being ready to its queue's taking it is no back-pressure."""
+
 _CALLED = {
     "makespan_s": "makespan",
     "turnaround_p95_s": "turnaround p95",
@@ -117,7 +120,7 @@ def _most_held(experiment: Experiment) -> str:
     if not known:
         return ""
     treatment, stage = max(known, key=lambda place: known[place])
-    if known[treatment, stage] <= 0:
+    if known[treatment, stage] < _HAND_OVER_S:
         return "No task was held back in front of a full queue."
     p95 = float(experiment.summary(treatment, "blocked_p95_s", stage)["median"])
     return (

@@ -126,7 +126,8 @@ def _rivals(contest: Contest) -> str:
         return ""
     if not contest.is_judged:
         blocks = count_noun(int(contest.rows["n"].fillna(0).max()), "block")
-        return f"With {blocks} there is no interval: it may be first by chance."
+        nearest = _tell_nearest(contest, others)
+        return f"{nearest} With {blocks} there is no interval: it may be first by chance."
     alike = [name for name in contest.alike if name != contest.winner]
     return " ".join([*_tell_alike(contest, alike), *_tell_rest(contest, others, alike)])
 
@@ -150,14 +151,19 @@ def _tell_rest(contest: Contest, others: Sequence[str], alike: Sequence[str]) ->
     behind = [name for name in others if name not in (*alike, *silent)]
     told = []
     if behind and not alike:
-        nearest = min(behind, key=contest.median)
         more = "more memory" if contest.is_memory else "longer"
-        which = f"All others surely take {more}; the nearest" if len(behind) > 1 else "The other"
-        as_much = "as much" if contest.is_memory else "as long"
-        told.append(f"{which}, `{nearest}`, takes {contest.ratio(nearest)} × {as_much}.")
+        told += [f"All others surely take {more}."] if len(behind) > 1 else []
+        told.append(_tell_nearest(contest, behind))
     if silent:
         told.append(f"Too few pairs to tell: {', '.join(f'`{name}`' for name in silent)}.")
     return told
+
+
+def _tell_nearest(contest: Contest, others: Sequence[str]) -> str:
+    nearest = min(others, key=contest.median)
+    which = "The nearest" if len(others) > 1 else "The other"
+    as_much = "as much" if contest.is_memory else "as long"
+    return f"{which}, `{nearest}`, takes {contest.ratio(nearest)} × {as_much}."
 
 
 def _common(contest: Contest) -> str:
