@@ -41,11 +41,35 @@ def test_who_was_held_back_and_for_how_long_is_told_stage_by_stage(bounded):
 
 
 def test_back_pressure_tells_who_was_held_back_most_and_what_it_did_to_memory(bounded):
-    most, contrast, overflow = report_flow.pressure_sentences(bounded)
+    most, memory, overflow = report_flow.pressure_sentences(bounded)
     assert most.startswith("Held back most: in `p1-tight`, tasks were ready for `work` 1.00 s in")
-    assert contrast.startswith("`p1-tight` (queue size: work 1) to `p1-fork` (unbounded): ")
-    assert "tree's peak 40.0 MiB, 0.500 [0.500–0.500] ×" in contrast
+    assert memory == (
+        "Most memory was saved by `p1-tight` (queue size: work 1) against `p1-fork` (unbounded):"
+        " makespan 1.00 [1.00–1.00] ×, tree's peak 0.500 [0.500–0.500] ×."
+    )
     assert overflow.startswith("A full queue took one task more than its bound 3 times in front")
+
+
+def test_every_pair_of_treatments_that_differ_in_a_bound_alone_has_its_ratios(bounded):
+    lines = report_flow.contrasts_table(bounded, report_flow.BOUNDS).splitlines()
+    (row,) = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[2:]]
+    assert row[:5] == ["queue_size", "p1-tight", "work 1", "p1-fork", "unbounded"]
+    assert row[5] == "1.00 [1.00–1.00]"
+    assert row[8] == "0.500 [0.500–0.500]"
+    assert report_flow.contrasts_table(bounded, report_flow.TRANSPORT) == ""
+
+
+def test_a_treatment_without_an_ok_run_is_not_told(present, known_run):
+    work, save = known_run().stages
+    stages = (work | {"queue_size": 1}, save)
+    dead = known_run(treatment="dead", baseline=False, stages=stages, status="crashed")
+    assert "dead" not in report_flow.pressure_table(present(known_run(stages=stages), dead))
+
+
+def test_a_limit_of_all_treatments_is_their_setting_and_no_back_pressure(present, known_run):
+    limited = {"in_flight": 1}
+    runs = [known_run(treatment=t, baseline=t == "a", specified=limited) for t in ("a", "b")]
+    assert report_flow.pressure_table(present(*runs)) == ""
 
 
 def test_without_a_bound_nothing_is_told(pipe):
@@ -54,7 +78,8 @@ def test_without_a_bound_nothing_is_told(pipe):
 
 
 def test_a_bound_that_held_nothing_back_says_so(present, known_run):
-    experiment = present(known_run(specified={"in_flight": 5}))
+    limited = known_run(treatment="few", baseline=False, specified={"in_flight": 5})
+    experiment = present(known_run(), limited)
     assert report_flow.pressure_sentences(experiment) == [
         "No task was held back in front of a full queue."
     ]
@@ -67,14 +92,17 @@ def test_a_transport_is_held_against_the_pickle(present, known_run):
         treatment="shm", baseline=False, stages=shared, factors={"transport": "shared_memory"}
     )
     base = known_run(factors={"transport": "pickle"})
-    (told,) = report_flow.transport_sentences(present(base.stretched(2), other))
-    assert told.startswith(
-        "`shm` (transport: work shared_memory) to `p1-fork` (pickle): makespan 6.00 s, 0.500 ×;"
+    experiment = present(base.stretched(2), other)
+    assert report_flow.transport_sentence(experiment).startswith(
+        "Least time took `shm` (transport: work shared_memory) against `p1-fork` (pickle):"
+        " makespan 0.500 ×,"
     )
+    assert "| shm " in report_flow.contrasts_table(experiment, report_flow.TRANSPORT)
 
 
 def test_a_transport_that_does_not_vary_is_not_told(pipe):
-    assert report_flow.transport_sentences(pipe) == []
+    assert report_flow.transport_sentence(pipe) == ""
+    assert report_flow.contrasts_table(pipe, report_flow.TRANSPORT) == ""
 
 
 @pytest.mark.parametrize(

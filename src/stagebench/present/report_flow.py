@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.markdown import count_noun, format_number, format_table
+from stagebench.present.markdown import MISSING, count_noun, format_number, format_table
 from stagebench.present.report_comparisons import ratio_cell
-from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from stagebench.present.experiment import Experiment
 
 BOUNDS = ("queue_size", "in_flight")
+TRANSPORT = ("transport",)
+
+_PAIR = ["setting", "treatment", "level", "to", "to_level"]
+_TOLD = ("makespan_s", "tree_peak_bytes")
 _HAND_OVER_S = 0.001
 """What takes less from a task's being ready to its queue's taking it is no back-pressure."""
 
@@ -45,28 +48,44 @@ def is_open(experiment: Experiment) -> bool:
     return any(_kind(text) != "at_once" for text in set(experiment.tables["runs"]["arrival"]))
 
 
+def has_pressure(experiment: Experiment) -> bool:
+    """Tell whether a queue is bounded, or tasks in flight are limited in some treatments alone."""
+    limits = experiment.tables["runs"]["in_flight"].astype("object").drop_duplicates()
+    return bool(experiment.tables["stages"]["queue_size"].notna().any() or len(limits) > 1)
+
+
 def pressure_table(experiment: Experiment) -> str:
     """Give who was held back, for each treatment with a bound and stage; empty without bounds."""
-    rows = [
-        _pressure_row(experiment, treatment, stage)
-        for treatment in experiment.treatments
-        if _is_bounded(experiment, treatment)
-        for stage in experiment.stages
-        if experiment.has_stage(treatment, stage)
-    ]
+    if not has_pressure(experiment):
+        return ""
+    rows = [_pressure_row(experiment, *place) for place in _bounded_places(experiment)]
     columns = ["treatment", "stage", "queue size", "deepest queue", "held back mean s", "p95 s"]
-    return format_table([*columns, "max s", "over its bound"], rows, texts=2) if rows else ""
+    return format_table([*columns, "max s", "over its bound"], rows, texts=2)
 
 
 def pressure_sentences(experiment: Experiment) -> list[str]:
     """Say who was held back most, what that did to memory, and where a bound was not kept."""
-    found = [_most_held(experiment), *_contrast_sentences(experiment, BOUNDS)]
-    return [sentence for sentence in (*found, _overflows(experiment)) if sentence]
+    if not has_pressure(experiment):
+        return []
+    rows = _contrasts(experiment, BOUNDS)
+    saved = _tell_least(rows, "tree_peak_bytes", "Most memory was saved by")
+    return [text for text in (_most_held(experiment), saved, _overflows(experiment)) if text]
 
 
-def transport_sentences(experiment: Experiment) -> list[str]:
-    """Say what each transport did to time and memory, where it was varied and nothing else."""
-    return _contrast_sentences(experiment, ("transport",))
+def transport_sentence(experiment: Experiment) -> str:
+    """Name the transport that saved most time against the pickle; empty where none was compared."""
+    return _tell_least(_contrasts(experiment, TRANSPORT), "makespan_s", "Least time took")
+
+
+def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:
+    """Give the ratios of treatments that differ in one of these settings and in nothing else."""
+    rows = _contrasts(experiment, settings)
+    cells = [
+        [*map(str, place), *_contrast_cells(own)] for place, own in rows.groupby(_PAIR, sort=False)
+    ]
+    columns = ["setting", "treatment", "its level", "to", "level there"]
+    titles = [f"{called} [95 %]" for called in _CALLED.values()]
+    return format_table([*columns, *titles], cells, texts=len(columns)) if cells else ""
 
 
 def _kind(text: str) -> str:
@@ -81,6 +100,17 @@ def _arrival(text: str) -> str:
     if arrival["kind"] == "fixed_rate":
         return f"at a fixed rate, {rate} a second"
     return f"at random (Poisson), {rate} a second in the mean, seed {arrival.get('seed')}"
+
+
+def _bounded_places(experiment: Experiment) -> list[tuple[str, str]]:
+    """Give the stages of treatments that have a bound and a run that succeeded."""
+    return [
+        (treatment, stage)
+        for treatment in experiment.treatments
+        if _is_bounded(experiment, treatment) and not experiment.runs(treatment).empty
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    ]
 
 
 def _is_bounded(experiment: Experiment, treatment: str) -> bool:
@@ -111,10 +141,7 @@ def _most_held(experiment: Experiment) -> str:
     """Name the treatment and stage in front of which tasks were held back longest."""
     held = {
         (treatment, stage): float(experiment.summary(treatment, "blocked_mean_s", stage)["median"])
-        for treatment in experiment.treatments
-        if _is_bounded(experiment, treatment)
-        for stage in experiment.stages
-        if experiment.has_stage(treatment, stage)
+        for treatment, stage in _bounded_places(experiment)
     }
     known = {place: mean for place, mean in held.items() if not pd.isna(mean)}
     if not known:
@@ -126,39 +153,36 @@ def _most_held(experiment: Experiment) -> str:
     return (
         f"Held back most: in `{treatment}`, tasks were ready for `{stage}`"
         f" {format_number(known[treatment, stage])} s in the mean (95th percentile"
-        f" {format_number(p95)} s) before its queue took them."
+        f" {format_number(p95)} s) before they were let in."
     )
 
 
-def _contrast_sentences(experiment: Experiment, settings: tuple[str, ...]) -> list[str]:
-    """Tell each treatment's ratios to the one that differs in this setting alone."""
+def _contrasts(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
     rows = experiment.tables["contrasts"]
-    rows = rows[rows["setting"].isin(settings)]
-    return [
-        _contrast(own)
-        for _, own in rows.groupby(["setting", "treatment"], sort=False)
-        if own["ratio"].notna().any()
-    ]
+    return rows[rows["setting"].isin(settings) & rows["ratio"].notna()]
 
 
-def _contrast(rows: pd.DataFrame) -> str:
-    first = rows.iloc[0]
-    setting = str(first["setting"]).replace("_", " ")
+def _contrast_cells(rows: pd.DataFrame) -> list[str]:
+    own = {str(row["quantity"]): ratio_cell(row) for _, row in rows.iterrows()}
+    return [own.get(quantity, MISSING) for quantity in _CALLED]
+
+
+def _tell_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
+    """Name the pair of treatments with the least ratio, with that of what else may have changed."""
+    of = rows[rows["quantity"] == quantity]
+    if of.empty or not (of["ratio"] < 1).any():
+        return ""
+    best = of.sort_values("ratio", kind="stable").iloc[0]
+    pair = rows[(rows[_PAIR] == best[_PAIR]).all(axis=1)]
     told = [
-        f"{_CALLED[str(row['quantity'])]} {_size(row, 'median')}, {ratio_cell(row)} ×"
-        for _, row in rows.iterrows()
-        if pd.notna(row["ratio"])
+        f"{_CALLED[str(row['quantity'])]} {ratio_cell(row)} ×"
+        for _, row in pair.iterrows()
+        if row["quantity"] in _TOLD
     ]
+    setting = str(best["setting"]).replace("_", " ")
     return (
-        f"`{first['treatment']}` ({setting}: {first['level']}) to `{first['to']}`"
-        f" ({first['to_level']}): {'; '.join(told)}."
-    )
-
-
-def _size(row: pd.Series[float], column: str) -> str:
-    in_bytes = str(row["unit"]) == "bytes"
-    return format_number(row[column], scale=1 / MIB if in_bytes else 1) + (
-        " MiB" if in_bytes else " s"
+        f"{lead} `{best['treatment']}` ({setting}: {best['level']}) against `{best['to']}`"
+        f" ({best['to_level']}): {', '.join(told)}."
     )
 
 

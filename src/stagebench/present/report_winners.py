@@ -103,7 +103,7 @@ def _lead(contest: Contest) -> str:
     if failed:
         text += f"; {failed} of its {count_noun(len(runs), 'run')} failed"
     if silent:
-        text += f"; {silent} had no run that succeeded"
+        text += f"; {silent} more had no run that succeeded"
     return f"{text}."
 
 
