@@ -153,8 +153,12 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
         sweeps += copy_run(original, copy, place, stretch)
         planned.append(place)
     experiments = [e for e in source.plan["experiments"] if e["name"] == source.experiment]
-    changed = {"runs": planned, "warm_up_runs": [], "experiments": experiments}
-    changed["replicates"] = block + 1
+    changed = {
+        "runs": planned,
+        "warm_up_runs": [],
+        "experiments": experiments,
+        "replicates": block + 1,
+    }
     store.write_json(folder / "plan.json", source.plan | changed)
     return sweeps
 
