@@ -1,3 +1,52 @@
-"""stagebench: a laboratory that settles concurrency questions for Python pipelines."""
+"""stagebench: a laboratory that settles concurrency questions for Python pipelines.
+
+The workflow runner as a library: build a `Workflow` of `Stage`s, run it, and read the records that
+its `ListSink` has kept (docs/library.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stagebench.errors import StagebenchError, WorkerLostError, WorkflowError
+    from stagebench.records import TaskRecord
+    from stagebench.runner.arrival import Arrival
+    from stagebench.runner.sink import ListSink, Sink
+    from stagebench.runner.stage import Stage
+    from stagebench.runner.workflow import Workflow
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Arrival",
+    "ListSink",
+    "Sink",
+    "Stage",
+    "StagebenchError",
+    "TaskRecord",
+    "WorkerLostError",
+    "Workflow",
+    "WorkflowError",
+]
+
+_MODULES = {
+    "Arrival": "runner.arrival",
+    "ListSink": "runner.sink",
+    "Sink": "runner.sink",
+    "Stage": "runner.stage",
+    "StagebenchError": "errors",
+    "TaskRecord": "records",
+    "WorkerLostError": "errors",
+    "Workflow": "runner.workflow",
+    "WorkflowError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the public names
+    """Import a public name when it is used: workers and commands need few of them."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
+    return getattr(importlib.import_module(f"stagebench.{_MODULES[name]}"), name)

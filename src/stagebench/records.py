@@ -41,8 +41,9 @@ class TaskRecord:
 
     `attempt` counts from 1; times are of that attempt alone. `due_ns` is the moment from which the
     task could have been in the stage's queue: its arrival, or the receipt of what it waited for;
-    `submitted_ns` is when the queue took it, later where the queue was full. Of an attempt without a
-    `finished_ns`, `received_ns` is the moment at which the runner gave it up.
+    `submitted_ns` is when the queue took it, later where the queue was full. Of an attempt that was
+    lost or given up, `started_ns` is main's own view, `finished_ns` is None, and `received_ns` the
+    moment of its end for the runner.
     """
 
     task: int
@@ -64,9 +65,9 @@ class TaskRecord:
 class WorkerRecord:
     """One worker that could serve: when its stage asked for it, and when it was ready.
 
-    `requested_ns` is the stage's first submission, or the loss of the worker that this one replaces;
-    `started_ns` the worker's own first statement, `ready_ns` the one after the handler's module was
-    imported.
+    `requested_ns` is the stage's first submission, or the loss of the worker that this one
+    replaces; `started_ns` the worker's own first statement, `ready_ns` the one after the handler's
+    module was imported.
     """
 
     stage: str

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from tests.runner import workloads
+from tests.runner.conftest import KINDS, run, stage, statuses
 
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.runner.sink import ListSink
@@ -15,29 +16,6 @@ from stagebench.runner.stage import Stage
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.sampler.procfs import read_children
-
-KINDS = {
-    "thread": {"executor": "thread"},
-    "fork": {"executor": "process", "start_method": "fork"},
-    "forkserver": {"executor": "process", "start_method": "forkserver"},
-    "spawn": {"executor": "process", "start_method": "spawn"},
-}
-
-
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return KINDS[request.param]
-
-
-def stage(name, handler, kind, *, workers=2, **others):
-    return Stage(name=name, handler=handler, workers=workers, **kind, **others)
-
-
-def run(stages, tasks, sink=None):
-    sink = sink or ListSink()
-    with Workflow(stages, sink) as workflow:
-        workflow.run(tasks)
-    return sink
 
 
 def test_every_task_has_one_record_in_every_stage(kind):
@@ -97,7 +75,8 @@ def test_a_worker_is_ready_before_its_first_task_and_after_the_first_submission(
         assert worker.requested_ns == first_submitted
         assert worker.requested_ns <= worker.started_ns <= worker.ready_ns
         started = [r.started_ns for r in sink.tasks if r.thread_id == worker.thread_id]
-        assert worker.ready_ns <= min(started)
+        assert all(worker.ready_ns <= moment for moment in started)
+    assert {record.thread_id for record in sink.tasks} <= {w.thread_id for w in sink.workers}
 
 
 def test_parameters_of_a_task_override_those_of_the_stage(kind):
@@ -139,30 +118,51 @@ def test_a_result_that_cannot_be_pickled_fails_its_task(kind):
         assert "pickle" in record.error
 
 
-def test_a_parameter_that_cannot_be_pickled_fails_its_task(kind):
+def test_a_parameter_that_cannot_be_pickled_is_refused_before_anything_starts():
     lock = threading.Lock()
-    stages = [stage("s", workloads.double, kind, parameters={"value": 2})]
-    sink = run(stages, [{}, {"s": {"value": lock}}])
-    by_task = {record.task: record for record in sink.tasks}
-    assert by_task[0].status == "ok"
-    assert by_task[1].status == "failed"
+    fork = KINDS["fork"]
+    sink = ListSink()
+    with (
+        Workflow([stage("s", workloads.double, fork)], sink) as workflow,
+        pytest.raises(WorkflowError, match=r"task 1, stage 's': parameter 'value' cannot be sent"),
+    ):
+        workflow.run([{}, {"s": {"value": lock}}])
+    assert sink.tasks == []
+    with pytest.raises(WorkflowError, match=r"stage 's': parameter 'value' cannot be sent"):
+        Workflow([stage("s", workloads.double, fork, parameters={"value": lock})], ListSink())
 
 
 @pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
-def test_a_killed_worker_ends_the_run_with_every_task_accounted_for(start_method):
-    process = KINDS[start_method]
+def test_a_killed_worker_is_replaced_and_loses_its_own_task_alone(start_method):
     stages = [
         stage("feed", workloads.double, KINDS["thread"]),
-        stage("s", workloads.die, process, after=("feed",)),
+        stage("s", workloads.die_if, KINDS[start_method], after=("feed",)),
+        stage("next", workloads.double, KINDS["thread"], after=("s",)),
+    ]
+    sink = run(stages, [{"s": {"value": task}} for task in range(5)])
+    assert statuses(sink, "s") == ["ok", "ok", "ok", "lost", "ok"]
+    assert statuses(sink, "next") == ["ok", "ok", "ok", "skipped", "ok"]
+    (lost,) = [record for record in sink.tasks if record.status == "lost"]
+    assert "SIGKILL" in lost.error
+    later = [r for r in sink.tasks if r.stage == "s" and r.started_ns > lost.received_ns]
+    assert lost.pid not in {record.pid for record in later}
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_workers_that_end_before_they_are_ready_end_the_run(start_method):
+    setup = WorkerSetup(preload=("tests.runner.deadly",))
+    stages = [
+        stage("s", workloads.double, KINDS[start_method]),
         stage("next", workloads.double, KINDS["thread"], after=("s",)),
     ]
     sink = ListSink()
-    with Workflow(stages, sink) as workflow, pytest.raises(WorkerLostError, match="stage 's'"):
-        workflow.run([{}] * 5)
-    seen = Counter((record.task, record.stage) for record in sink.tasks)
-    assert seen == {(task, s.name): 1 for task in range(5) for s in stages}
-    assert any(r.status == "lost" and r.stage == "s" for r in sink.tasks)
-    assert {r.status for r in sink.tasks if r.stage == "next"} == {"cancelled"}
+    with (
+        Workflow(stages, sink, setup) as workflow,
+        pytest.raises(WorkerLostError, match=r"stage 's': .*(ended|could not start)"),
+    ):
+        workflow.run(3)
+    seen = Counter((record.task, record.stage, record.status) for record in sink.tasks)
+    assert seen == {(task, s.name, "cancelled"): 1 for task in range(3) for s in stages}
 
 
 def test_a_fan_in_waits_for_all_its_upstream_stages(kind):

@@ -1,5 +1,7 @@
 """Handlers for the runner's tests: in a module, so that spawned workers can import them."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -35,6 +37,83 @@ def leave():
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_if(*, value, fatal=3):
+    if value == fatal:
+        die()
+
+
+def bear_a_child_that_returns():
+    os.fork()
+    return os.getpid()
+
+
+def print_much():
+    print("x" * 1000)  # noqa: T201
+    print("y" * 1000, file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def fail_until(*, path, attempts):
+    """Fail, leaving a mark, until there are so many attempts."""
+    with open(path, "a") as file:  # noqa: PTH123
+        file.write("x")
+    if os.path.getsize(path) < attempts:  # noqa: PTH202
+        raise ValueError("not yet")
+
+
+def die_until(*, path, attempts):
+    try:
+        fail_until(path=path, attempts=attempts)
+    except ValueError:
+        die()
+
+
+def length_of(*, upstream):
+    return len(upstream)
+
+
+def describe(*, upstream):
+    """Raise what was taken from upstream: the one way to see it in a record."""
+    raise ValueError(f"took {upstream!r}")
+
+
+def array_of(*, size):
+    import numpy as np  # noqa: PLC0415
+
+    return {"data": np.arange(size), "text": "x"}
+
+
+def sum_of(*, upstream):
+    total = int(upstream["data"].sum())
+    raise ValueError(f"sum {total} writeable {upstream['data'].flags.writeable}")
+
+
+def keep(*, upstream, kept=[]):  # noqa: B006 - it is to be kept
+    kept.append(upstream)
+    return len(kept)
+
+
+async def wait_async(*, seconds=0.0, value=1):
+    await asyncio.sleep(seconds)
+    return value
+
+
+async def refuse_async():
+    raise ValueError("refused")
+
+
+async def take_async(*, upstream):
+    await asyncio.sleep(0)
+    return 2 * upstream
+
+
+async def ignore_cancellation(*, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(end - time.monotonic())
 
 
 def return_lock():

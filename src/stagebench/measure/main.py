@@ -22,7 +22,7 @@ from stagebench.records import EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.stage import Stage
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
-from stagebench.store import EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
+from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,8 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.task = RecordWriter(folder / TASKS_FILE, TaskRecord).write
+        self.task = RecordWriter(folder / TASKS_FILE, TaskRecord, in_bursts=True).write
+        self.attempt = RecordWriter(folder / ATTEMPTS_FILE, TaskRecord, in_bursts=True).write
         self.worker = RecordWriter(folder / WORKERS_FILE, WorkerRecord).write
         self.event = RecordWriter(folder / EVENTS_FILE, EventRecord).write
 

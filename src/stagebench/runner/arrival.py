@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -75,4 +76,4 @@ def _find_problems(arrival: Arrival) -> list[str]:
 
 
 def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

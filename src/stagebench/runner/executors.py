@@ -1,32 +1,75 @@
-"""Pools of workers: threads, or processes started by fork, forkserver or spawn."""
+"""Pools of workers: threads, processes started by fork, forkserver or spawn, or coroutines.
+
+A pool has as many workers as its stage says from its first task on. It is given a job only when one
+of them is free for it, and never keeps a queue of its own: what waits, waits in the stage's queue.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TYPE_CHECKING
-
-from stagebench.runner.worker import start_worker
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from stagebench.errors import StagebenchError
+    from stagebench.runner.jobs import Job
     from stagebench.runner.stage import Stage
-    from stagebench.runner.worker import WorkerSetup
+    from stagebench.runner.worker import Served, Start, WorkerSetup
 
 
-def open_pool(stage: Stage, setup: WorkerSetup) -> Executor:
-    """Make a stage's pool; it starts no worker before the first submission."""
-    modules = (*setup.preload, stage.handler.__module__)
-    if stage.executor == "thread":
-        # Threads share the interval with main, which has set it.
-        return ThreadPoolExecutor(
-            stage.workers, stage.name, initializer=start_worker, initargs=(modules, None)
-        )
-    # Imported only where processes are used: it is memory of the measured process.
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+class Crew(Protocol):
+    """Whom a pool tells what its workers do; called from the pool's own threads."""
 
-    return ProcessPoolExecutor(
-        stage.workers,
-        mp_context=multiprocessing.get_context(stage.start_method),
-        initializer=start_worker,
-        initargs=(modules, setup.switch_interval_s),
-    )
+    def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
+        """Note that a worker can serve."""
+
+    def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
+        """Take what came of a job; gives the next one for the same worker, if there is one.
+
+        Of a job that was abandoned meanwhile, nothing is taken.
+        """
+
+    def fail(self, error: StagebenchError | OSError) -> None:
+        """End the run: the stage can have no workers."""
+
+    def issue_parcel(self, transport: str) -> str:
+        """Give a name to lay a result down under."""
+
+
+class Pool(Protocol):
+    """Workers of one stage."""
+
+    def open(self, requested_ns: int) -> None:
+        """Start all workers; raises OSError where the machine allows no more."""
+
+    def dispatch(self, job: Job) -> None:
+        """Let a free worker serve a job."""
+
+    def abandon(self, job: Job) -> None:
+        """Get rid of the worker of a job that was given up, and put another in its place."""
+
+    def close(self, *, cancel: bool) -> None:
+        """End all workers; with `cancel` without waiting for what they serve."""
+
+
+class PoolPlan(NamedTuple):
+    """What a pool is made of; `shares_memory`: workers lay results down in shared memory."""
+
+    stage: Stage
+    setup: WorkerSetup
+    crew: Crew
+    shares_memory: bool
+
+
+def make_pool(plan: PoolPlan) -> Pool:
+    """Make a stage's pool; it starts no worker before it is opened."""
+    # Each is imported only where it is used: it is memory of the measured process.
+    if plan.stage.executor == "thread":
+        from stagebench.runner.thread_pool import ThreadPool  # noqa: PLC0415
+
+        return ThreadPool(plan)
+    if plan.stage.executor == "asyncio":
+        from stagebench.runner.coroutine_pool import CoroutinePool  # noqa: PLC0415
+
+        return CoroutinePool(plan)
+    from stagebench.runner.process_pool import ProcessPool  # noqa: PLC0415
+
+    return ProcessPool(plan)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.errors import WorkflowError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 EXECUTORS = ("thread", "process", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
@@ -76,28 +76,41 @@ def check_stage(stage: Stage) -> list[str]:
     return [f"stage {stage.name!r}: {problem}" for problem in problems]
 
 
-def check_call(stage: Stage, parameters: Iterable[str]) -> list[str]:
-    """Return what is wrong with the names of the arguments that a handler is to be given."""
-    signature = _signature(stage.handler)
-    if signature is None:
-        return []
-    given = set(parameters)
-    known = signature.parameters.values()
-    names = [p.name for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    problems = [f"parameter {UPSTREAM!r} is given by the runner"] if UPSTREAM in given else []
-    if not any(p.kind is p.VAR_KEYWORD for p in known):
-        problems += [
-            f"parameter {name!r} is unknown to {name_of(stage.handler)}; it takes"
-            f" {', '.join(names) or 'none'}{closest(name, names)}"
-            for name in sorted(given - set(names))
-        ]
-    missing = [p.name for p in known if p.name in names and p.default is p.empty]
-    problems += [
-        f"parameter {name!r} of {name_of(stage.handler)} is missing"
-        for name in missing
-        if name not in given and name != UPSTREAM
-    ]
+def check_names(stage: Stage, given: Iterable[str]) -> list[str]:
+    """Return what is wrong with the names of arguments that a handler is to be given."""
+    names, takes_any = _argument_names(stage.handler)
+    problems = []
+    for name in sorted(given):
+        if name == UPSTREAM:
+            problems.append(f"parameter {UPSTREAM!r} is given by the runner")
+        elif name not in names and not takes_any:
+            known = [other for other in names if other != UPSTREAM]
+            takes = f"{name_of(stage.handler)} takes {', '.join(known) or 'none'}"
+            problems.append(f"parameter {name!r} is unknown; {takes}{closest(name, known)}")
     return problems
+
+
+def check_missing(stage: Stage, given: Container[str]) -> list[str]:
+    """Return the arguments that a handler needs and is not to be given."""
+    signature = _signature(stage.handler)
+    return [
+        f"parameter {p.name!r} of {name_of(stage.handler)} is missing"
+        for p in (signature.parameters.values() if signature else ())
+        if p.kind in _NAMED and p.default is p.empty and p.name not in given and p.name != UPSTREAM
+    ]
+
+
+_NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _argument_names(handler: object) -> tuple[list[str], bool]:
+    """Give the names of a handler's arguments, and whether it takes any other."""
+    signature = _signature(handler)
+    if signature is None:
+        return [], True
+    known = signature.parameters.values()
+    names = [p.name for p in known if p.kind in _NAMED]
+    return names, any(p.kind is p.VAR_KEYWORD for p in known)
 
 
 def name_of(handler: object) -> str:
@@ -189,10 +202,11 @@ def find_pickle_error(value: object) -> str:
 def _check_parameters(stage: Stage) -> Iterator[str]:
     if not callable(stage.handler):
         return
-    if takes_upstream(stage.handler) and not stage.after:
-        signature = _signature(stage.handler)
-        if signature is not None and signature.parameters[UPSTREAM].default is inspect._empty:  # noqa: SLF001
-            yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows none"
+    signature = _signature(stage.handler)
+    upstream = signature.parameters.get(UPSTREAM) if signature else None
+    if upstream is not None and upstream.default is upstream.empty and not stage.after:
+        yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows none"
+    yield from check_names(stage, stage.parameters)
     if stage.executor == "process":
         yield from check_pickles(stage.parameters)
 

@@ -1,20 +1,16 @@
-"""What runs in a worker, be it a thread or a process: start it, serve one task."""
+"""What runs in a worker, be it a thread, a process or an event loop: start it, serve one task."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-# One worker is one thread: of the main process, or the main thread of a worker process.
-_this_worker = threading.local()
 
 
 class WorkerSetup(NamedTuple):
@@ -30,48 +26,53 @@ class WorkerSetup(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What a worker sends back for one task; a tuple, because it is pickled for every task."""
+    """What came of one attempt; a tuple, because it is pickled for every task.
 
-    result: Any
-    error: str | None
+    `status` is one of TASK_STATUSES, `error` a text where it is not "ok". Times are those of the
+    worker, and None where no worker began to serve.
+    """
+
+    status: str
+    result: Any = None
+    error: str | None = None
+    started_ns: int | None = None
+    finished_ns: int | None = None
+    cpu_ns: int | None = None
+
+
+class Start(NamedTuple):
+    """When a worker began and when it was ready, and who it is."""
+
     started_ns: int
-    finished_ns: int
-    cpu_ns: int
+    ready_ns: int
     pid: int
     thread_id: int
-    worker_started_ns: int
-    worker_ready_ns: int
 
 
-def start_worker(modules: tuple[str, ...], switch_interval_s: float | None) -> None:
-    """Import what the handler needs before the worker takes its first task, and note the times."""
-    _this_worker.started_ns = time.monotonic_ns()
-    if switch_interval_s is not None:
-        sys.setswitchinterval(switch_interval_s)
-    for module in modules:
-        importlib.import_module(module)
-    _this_worker.ready_ns = time.monotonic_ns()
+def start_worker(setup: WorkerSetup, module: str) -> tuple[int, int]:
+    """Import what the handler needs before the worker's first task; gives begin and end of that."""
+    started_ns = time.monotonic_ns()
+    if setup.switch_interval_s is not None:
+        sys.setswitchinterval(setup.switch_interval_s)
+    for name in (*setup.preload, module):
+        importlib.import_module(name)
+    return started_ns, time.monotonic_ns()
 
 
-def serve(handler: Callable[..., Any], parameters: Mapping[str, Any]) -> Served:
+def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
     """Run a handler on one task; whatever it raises becomes text, so that it can always travel."""
+    pid = os.getpid()
+    result, error = None, None
     started_ns = time.monotonic_ns()
     cpu_started_ns = time.thread_time_ns()
-    result, error = None, None
     try:
-        result = handler(**parameters)
+        result = handler(**arguments)
     except BaseException:  # noqa: BLE001 - a handler's exit must not take its worker or the run along
         error = traceback.format_exc()
     cpu_ns = time.thread_time_ns() - cpu_started_ns
     finished_ns = time.monotonic_ns()
-    return Served(
-        result,
-        error,
-        started_ns,
-        finished_ns,
-        cpu_ns,
-        os.getpid(),
-        threading.get_native_id(),
-        _this_worker.started_ns,
-        _this_worker.ready_ns,
-    )
+    if os.getpid() != pid:
+        # A child that the handler forked came back from it: it must not send or record anything.
+        os._exit(0)
+    status = "ok" if error is None else "failed"
+    return Served(status, result, error, started_ns, finished_ns, cpu_ns)

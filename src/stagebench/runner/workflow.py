@@ -1,20 +1,28 @@
 """The workflow runner: passes tasks through a graph of stages and records each passage.
 
-    tasks, all at once
+    tasks, as they arrive
+      |  feed: unless too many are in flight, or the first queue is full
+      v
+    StageQueue "download" --> pool of threads -------------------> finish --> Sink
+      |  waiting: at most queue_size                                 |
+      |                                                              |  route: to every stage that
+      v                                                              v  follows, with the result if
+    StageQueue "cpu_bound" <-----------------------------------------+  its handler takes it
       |
-      v   submit              serve                       receive
-    TaskQueue "download" --> pool of threads -----------> done callback --> Sink
-      |                                                        |
-      |     the callback makes the TaskRecord, streams it and  |
-      v     hands the task on to every downstream stage        v
-    TaskQueue "cpu_bound" <------------------------------------+
-      |   submit
-      +----> pickle --> pool of processes --> pickle --> done callback --> Sink, TaskQueue "upload"
+      +--> job --> pipe --> worker process --> pipe --> manager thread --> finish --> Sink, route
+                              |                  |
+                              +-- large result --+--> shared memory or file, and its name alone
+                                                      goes through main
 
 There is no dispatching thread: a task is handed on by the thread that completes it, a worker of a
-thread pool or the manager thread of a process pool. A stage with several upstream stages takes a
-task when all of them have delivered it. What fails is recorded and its downstream stages are
-skipped; a pool that loses a worker ends the run.
+thread pool, the event loop, or the thread that listens to a pool of processes. Where the next queue
+is full, the worker keeps its task and serves no other until there is a place. What fails is tried
+again as often as its stage says, then recorded, and what follows it is skipped; a worker that is
+lost or has to be killed is replaced.
+
+From the top down: this module checks and feeds; engine.py carries out; routing.py decides where
+tasks go and who may begin, over queues.py and jobs.py; executors.py names the pools, one module
+each; worker.py and process_worker.py run inside workers; transport.py and parcels.py carry results.
 
 `run` returns when every task has ended in every stage, with all pools still open: how memory looks
 before and after they are closed is one of the things that are measured.
@@ -22,78 +30,98 @@ before and after they are closed is one of the things that are measured.
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, Self
 
-from stagebench.errors import WorkerLostError, WorkflowError, closest
-from stagebench.records import EventRecord
-from stagebench.runner.queues import TaskQueue, record_unserved
-from stagebench.runner.stage import Stage, check_stage, order_stages
+from stagebench.errors import WorkflowError, closest
+from stagebench.runner.arrival import Arrival
+from stagebench.runner.engine import Engine
+from stagebench.runner.interrupts import Interrupts
+from stagebench.runner.stage import (
+    Stage,
+    check_missing,
+    check_names,
+    check_pickles,
+    check_stage,
+    order_stages,
+)
 from stagebench.runner.worker import WorkerSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from stagebench.records import TaskRecord
     from stagebench.runner.sink import Sink
 
     Overrides = Mapping[str, Mapping[str, Any]]
 
+NS_PER_S = 1_000_000_000
 _NO_SETUP = WorkerSetup()
+_AT_ONCE = Arrival()
+_NONE: Overrides = {}
+_NO_PARAMETERS: Mapping[str, Any] = {}
 
 
 class Workflow:
     """Stages in an acyclic graph, each with its own queue and pool.
 
-    Raises WorkflowError, with every problem, before anything is started. Use as a context manager,
-    or call `close` when done.
+    `sink` takes the records; `in_flight` bounds the tasks that have begun and not ended in all
+    stages, None does not. Raises WorkflowError, with every problem, before anything is started. Use
+    as a context manager, or call `close` when done.
     """
 
-    def __init__(self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup = _NO_SETUP) -> None:
-        ordered = check_workflow(list(stages))
-        self._sink = sink
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        sink: Sink,
+        setup: WorkerSetup = _NO_SETUP,
+        *,
+        in_flight: int | None = None,
+    ) -> None:
+        ordered = check_workflow(list(stages), in_flight)
         self._stages = {stage.name: stage for stage in ordered}
-        self._downstream = {
-            name: [other for other in ordered if name in other.after] for name in self._stages
-        }
-        self._queues = {
-            stage.name: TaskQueue(stage, setup, self._finish, sink.worker) for stage in ordered
-        }
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._failure: BaseException | None = None
+        self._engine = Engine(ordered, sink, setup, in_flight)
 
-    def run(self, tasks: Sequence[Overrides]) -> None:
+    def run(self, tasks: int | Iterable[Overrides], arrival: Arrival = _AT_ONCE) -> None:
         """Pass all tasks through all stages; returns when each has ended in each stage.
 
-        A task is a mapping of stage name to parameters that override the stage's own. Raises
-        WorkerLostError when a pool lost a worker: what had not ended is then recorded as cancelled.
+        `tasks` is a number, or a mapping for each task of stage names to parameters that override
+        the stage's own; an iterator is read as tasks begin, so that it may be long. Raises
+        WorkflowError for tasks that cannot be run, before the first one starts if their number is
+        known; WorkerLostError where a stage can have no workers; and whatever the sink raises. What
+        had not ended is then recorded as cancelled, as it is on Ctrl-C.
         """
-        self._prepare(tasks)
-        self._event("workflow_started")
+        if self._engine.failure is not None:
+            raise WorkflowError("this workflow has failed before; make a new one")
+        listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
+        is_sized = isinstance(listed, Sized)
+        if is_sized:
+            self._check_tasks(enumerate(listed))
+        self._engine.begin()
         try:
-            for task in range(len(tasks)):
-                for stage in self._stages.values():
-                    if not stage.after:
-                        self._submit(task, stage)
-            self._ended.wait()
-        except BaseException as error:
-            self._fail(error)
-            raise
-        finally:
-            if self._failure is not None:
-                self._cancel_rest()
-        self._event("workflow_finished")
-        if self._failure is not None:
-            raise self._failure
+            with Interrupts() as interrupts:
+                self._feed(enumerate(listed), arrival, interrupts, is_checked=is_sized)
+                while not self._engine.has_ended():
+                    self._wait(interrupts)
+        except BaseException as error:  # noqa: BLE001 - raised below, after the rest was cancelled
+            self._engine.fail(error)
+        self._engine.end(len(listed) if isinstance(listed, Sized) else 0)
+        if self._engine.failure is not None:
+            raise self._engine.failure
+
+    def results(self, stage: str) -> dict[int, Any]:
+        """Give the results of a stage that retains them, by task, until the stage is closed."""
+        if stage not in self._stages:
+            hint = closest(stage, list(self._stages))
+            raise WorkflowError(f"unknown stage {stage!r}{hint}")
+        if not self._stages[stage].retain:
+            raise WorkflowError(f"stage {stage!r} retains no results; give it retain=True")
+        return self._engine.results(stage)
 
     def close(self, *, keep_retained: bool = False) -> None:
         """End the pools; with `keep_retained` only those of stages that do not retain results."""
-        for queue in self._queues.values():
-            if not (keep_retained and queue.stage.retain):
-                queue.close(cancel=self._failure is not None)
+        self._engine.close(keep_retained=keep_retained)
 
     def __enter__(self) -> Self:
         return self
@@ -106,93 +134,64 @@ class Workflow:
     ) -> None:
         self.close()
 
-    def _prepare(self, tasks: Sequence[Overrides]) -> None:
-        _check_tasks(tasks, self._stages)
-        self._tasks = tasks
-        self._ended.clear()
-        self._open = len(tasks) * len(self._stages)
-        self._recorded = {name: bytearray(len(tasks)) for name in self._stages}
-        # Only stages with several upstream ones count arrivals: (task, stage) -> [missing, whole].
-        self._arrivals: dict[tuple[int, str], list[int]] = {}
-        if not self._open:
-            self._ended.set()
+    def _feed(
+        self,
+        feed: Iterator[tuple[int, Overrides]],
+        arrival: Arrival,
+        interrupts: Interrupts,
+        *,
+        is_checked: bool,
+    ) -> None:
+        """Let one task after the other begin, when it is due and there is room for it."""
+        begun_ns = time.monotonic_ns()
+        for (task, overrides), offset_s in zip(feed, arrival.offsets_s(), strict=False):
+            if not is_checked:
+                self._check_tasks([(task, overrides)])
+            due_ns = begun_ns + int(offset_s * NS_PER_S)
+            self._sleep_until(due_ns, interrupts)
+            while not self._engine.feed(task, overrides, due_ns):
+                self._wait(interrupts)
+            if self._engine.failure is not None:
+                return
 
-    def _submit(self, task: int, stage: Stage) -> None:
-        overrides = self._tasks[task].get(stage.name)
-        parameters = {**stage.parameters, **overrides} if overrides else stage.parameters
-        self._queues[stage.name].submit(task, parameters)
+    def _sleep_until(self, due_ns: int, interrupts: Interrupts) -> None:
+        interrupts.check()
+        left_ns = due_ns - time.monotonic_ns()
+        if left_ns > 0:
+            with interrupts.allowed():
+                self._engine.sleep(left_ns / NS_PER_S)
 
-    def _finish(self, record: TaskRecord) -> None:
-        """Record a task and hand it on; runs in the thread that completed it."""
-        try:
-            if self._record(record) and self._failure is None:
-                if record.status == "lost":
-                    self._fail(WorkerLostError(f"stage {record.stage!r}: {record.error}"))
-                else:
-                    self._hand_on(record.task, record.stage, delivered=record.status == "ok")
-        except BaseException as error:  # noqa: BLE001 - raised again by run(), in the caller's thread
-            self._fail(error)
+    def _wait(self, interrupts: Interrupts) -> None:
+        with interrupts.allowed():
+            self._engine.wait()
+        if self._engine.failure is not None:
+            raise self._engine.failure
 
-    def _record(self, record: TaskRecord) -> bool:
-        """Stream a record once; False when this task already ended in this stage."""
-        with self._lock:
-            if self._recorded[record.stage][record.task]:
-                return False
-            self._recorded[record.stage][record.task] = 1
-        self._sink.task(record)
-        return True
-
-    def _hand_on(self, task: int, stage: str, *, delivered: bool) -> None:
-        for downstream in self._downstream[stage]:
-            arrived = self._arrive(task, downstream, delivered=delivered)
-            if arrived is None:
-                continue
-            if arrived:
-                self._submit(task, downstream)
-            else:
-                self._finish(record_unserved(task, downstream.name, "skipped"))
-        # Counted down last: run() must not return while a task is still being handed on.
-        with self._lock:
-            self._open -= 1
-            if not self._open:
-                self._ended.set()
-
-    def _arrive(self, task: int, stage: Stage, *, delivered: bool) -> bool | None:
-        """Count one upstream stage in; tells whether all delivered, or None while some miss."""
-        if len(stage.after) == 1:
-            return delivered
-        key = (task, stage.name)
-        with self._lock:
-            state = self._arrivals.setdefault(key, [len(stage.after), 1])
-            state[0] -= 1
-            state[1] &= delivered
-            if state[0]:
-                return None
-            del self._arrivals[key]
-        return bool(state[1])
-
-    def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            if self._failure is None:
-                self._failure = error
-        self._ended.set()
-
-    def _cancel_rest(self) -> None:
-        """Give every task that has not ended its record, and take no further one."""
-        for queue in self._queues.values():
-            queue.close(cancel=True)
-        for name in self._stages:
-            for task in range(len(self._tasks)):
-                self._record(record_unserved(task, name, "cancelled"))
-
-    def _event(self, event: str) -> None:
-        self._sink.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
+    def _check_tasks(self, tasks: Iterable[tuple[int, Overrides]]) -> None:
+        """Refuse parameters that a handler does not take, that it lacks, or that cannot be sent."""
+        checked: set[tuple[str, frozenset[str]]] = set()
+        problems = []
+        for number, overrides in tasks:
+            for name in overrides:
+                if name not in self._stages:
+                    hint = closest(name, list(self._stages))
+                    problems.append(f"task {number}: unknown stage {name!r}{hint}")
+            for stage in self._stages.values():
+                own = overrides.get(stage.name, _NO_PARAMETERS)
+                key = (stage.name, frozenset(own))
+                if key not in checked or (own and stage.executor == "process"):
+                    checked.add(key)
+                    problems += _tell_task_problems(number, stage, own)
+        if problems:
+            raise WorkflowError("\n".join(problems))
 
 
-def check_workflow(stages: list[Stage]) -> list[Stage]:
+def check_workflow(stages: list[Stage], in_flight: int | None = None) -> list[Stage]:
     """Return the stages in an order of execution; raises WorkflowError with every problem."""
     names = [stage.name for stage in stages]
     problems = [] if stages else ["a workflow needs at least one stage"]
+    if in_flight is not None and (type(in_flight) is not int or in_flight < 1):
+        problems.append(f"in_flight is {in_flight!r}; allowed: a whole number >= 1, or None")
     problems += [
         f"stage {name!r}: defined {names.count(name)} times; names are unique"
         for name in sorted({name for name in names if names.count(name) > 1})
@@ -202,7 +201,7 @@ def check_workflow(stages: list[Stage]) -> list[Stage]:
         problems += [
             f"stage {stage.name!r}: follows unknown stage {name!r}; stages are"
             f" {', '.join(names)}{closest(name, names)}"
-            for name in stage.after
+            for name in (stage.after if isinstance(stage.after, tuple) else ())
             if name not in names
         ]
     if problems:
@@ -210,9 +209,12 @@ def check_workflow(stages: list[Stage]) -> list[Stage]:
     return order_stages(stages)
 
 
-def _check_tasks(tasks: Sequence[Overrides], stages: Mapping[str, Stage]) -> None:
-    for number, overrides in enumerate(tasks):
-        for name in overrides:
-            if name not in stages:
-                hint = closest(name, list(stages))
-                raise WorkflowError(f"task {number}: unknown stage {name!r}{hint}")
+def _tell_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> Iterator[str]:
+    place = f"task {number}, stage {stage.name!r}"
+    for problem in check_names(stage, own):
+        yield f"{place}: {problem}"
+    for problem in check_missing(stage, {**stage.parameters, **own}):
+        yield f"{place}: {problem}"
+    if stage.executor == "process":
+        for problem in check_pickles(own):
+            yield f"{place}: {problem}"

@@ -1,0 +1,120 @@
+"""Workers that are coroutines, some at a time, on one event loop in one thread.
+
+CPU time is not known of a single one: they share the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from stagebench.errors import WorkerLostError
+from stagebench.runner.worker import Served, Start, start_worker
+
+if TYPE_CHECKING:
+    from stagebench.runner.executors import PoolPlan
+    from stagebench.runner.jobs import Job
+
+PATIENCE_S = 1.0
+"""At a cancelled end, coroutines that do not stop are left to themselves after this."""
+
+
+class CoroutinePool:
+    """A stage's event loop; see executors.Pool."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._stage = plan.stage
+        self._setup = plan.setup._replace(switch_interval_s=None)
+        self._crew = plan.crew
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._has_loop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self, requested_ns: int) -> None:
+        """Start the thread and wait for its event loop."""
+        name = f"{self._stage.name}_loop"
+        self._thread = threading.Thread(
+            target=self._run, args=(requested_ns,), name=name, daemon=True
+        )
+        self._thread.start()
+        self._has_loop.wait()
+
+    def dispatch(self, job: Job) -> None:
+        """Begin a coroutine for a job; from any thread."""
+        self._call(self._begin, job)
+
+    def abandon(self, job: Job) -> None:
+        """Cancel the coroutine of a job at what it awaits; what it does then is its own affair."""
+        self._call(self._cancel, job)
+
+    def close(self, *, cancel: bool) -> None:
+        """End the loop; with `cancel` without waiting long for what goes on in it."""
+        if self._closing is not None:
+            self._call(self._closing.set)
+        if self._thread is not None:
+            self._thread.join(PATIENCE_S if cancel else None)
+
+    def _call(self, function: object, *arguments: object) -> None:
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
+        except RuntimeError:
+            pass  # the loop has ended, and what it did with it
+
+    def _run(self, requested_ns: int) -> None:
+        try:
+            asyncio.run(self._live(requested_ns))
+        finally:
+            self._has_loop.set()
+
+    async def _live(self, requested_ns: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._has_loop.set()
+        try:
+            started_ns, ready_ns = start_worker(self._setup, self._stage.handler.__module__)
+        except BaseException:  # noqa: BLE001 - an import may raise anything
+            reason = f"an event loop could not start:\n{traceback.format_exc()}"
+            self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
+            return
+        self._start = Start(started_ns, ready_ns, os.getpid(), threading.get_native_id())
+        self._crew.ready(self._stage, self._start, requested_ns)
+        await self._closing.wait()
+
+    def _begin(self, job: Job) -> None:
+        self._tasks[job] = asyncio.ensure_future(self._work(job))
+
+    def _cancel(self, job: Job) -> None:
+        task = self._tasks.get(job)
+        if task is not None:
+            task.cancel()
+
+    async def _work(self, first: Job) -> None:
+        """Serve a job and those that follow it, as one of the stage's workers."""
+        job: Job | None = first
+        task = self._tasks[first]
+        while job is not None:
+            self._tasks[job] = task
+            served = await self._serve(job)
+            del self._tasks[job]
+            following = self._crew.finish(job, served, self._start)
+            del served
+            job = None if job.abandoned else following
+
+    async def _serve(self, job: Job) -> Served:
+        result, error = None, None
+        started_ns = job.since_ns = time.monotonic_ns()
+        try:
+            arguments = job.arguments(job.take_inputs())
+            result = await self._stage.handler(**arguments)
+        except BaseException:  # noqa: BLE001 - a handler's exit must not take the loop along
+            error = traceback.format_exc()
+        finished_ns = time.monotonic_ns()
+        status = "ok" if error is None else "failed"
+        return Served(status, result, error, started_ns, finished_ns, None)

@@ -1,0 +1,342 @@
+"""What a workflow does with the jobs that its router lets begin and its pools have served.
+
+A worker, or the thread that listens to it, calls `finish` with what came of its job:
+
+    claim               with the lock: whoever ends a job first records it
+    record --> Sink     without it: a slow sink holds up its own worker alone
+    retry or deliver    with the lock: bookkeeping (routing.py)
+    dispatch --> Pool   without it; the worker's own next job is returned to it
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.runner.executors import PoolPlan, make_pool
+from stagebench.runner.parcels import Delivery, Parcels
+from stagebench.runner.queues import StageQueue
+from stagebench.runner.routing import NOTHING, Router
+from stagebench.runner.transport import Packed, pack
+from stagebench.runner.watchdog import Watchdog
+from stagebench.runner.worker import Served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from stagebench.runner.executors import Pool
+    from stagebench.runner.jobs import Job
+    from stagebench.runner.sink import Sink
+    from stagebench.runner.stage import Stage
+    from stagebench.runner.worker import Start, WorkerSetup
+
+_SETTLING_S = 1.0
+"""How long a cancelled run waits for records that are being made."""
+
+
+class Engine:
+    """Queues, pools and records of one workflow; the Crew of its pools (executors.py)."""
+
+    def __init__(
+        self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
+    ) -> None:
+        self.queues = {stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)}
+        for queue in self.queues.values():
+            queue.connect([q for q in self.queues.values() if queue.stage.name in q.stage.after])
+        self.failure: BaseException | None = None
+        self._parcels = Parcels()
+        self._router = Router(list(self.queues.values()), in_flight, self._parcels)
+        self._watchdog = Watchdog(list(self.queues.values()), self._expire)
+        self._sink = sink
+        self._setup = setup
+        self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._wake = threading.Event()
+        self._failed = threading.Event()
+        self._fed = 0
+        self._is_awaited = False
+
+    # What the workflow asks for, in its caller's thread.
+
+    def begin(self) -> None:
+        """Begin a run: its tasks are numbered from 0."""
+        self._fed = 0
+        self._note("workflow_started")
+        self._watchdog.start()
+
+    def feed(self, task: int, overrides: Mapping[str, Mapping[str, Any]], due_ns: int) -> bool:
+        """Let a task begin if there is room for it; else `wait` for that."""
+        with self._lock:
+            if not self._router.may_feed():
+                self._await()
+                return False
+            self._router.feed(task, overrides, due_ns, time.monotonic_ns())
+            self._fed += 1
+            starts = self._take_starts()
+        for job in starts:
+            self._dispatch(job)
+        return True
+
+    def has_ended(self) -> bool:
+        """Tell whether every task that was fed has ended in every stage; else `wait` for that."""
+        with self._lock:
+            if self._router.tasks:
+                self._await()
+                return False
+            return True
+
+    def wait(self) -> None:
+        """Wait until there may be room, or the end, or a failure."""
+        self._wake.wait()
+
+    def sleep(self, duration_s: float) -> None:
+        """Wait for a time, or a failure."""
+        self._failed.wait(duration_s)
+
+    def end(self, tasks: int) -> None:
+        """End a run of so many tasks; after a failure all that had not ended is cancelled."""
+        self._watchdog.stop()
+        if self.failure is not None:
+            self._cancel(range(self._fed, tasks))
+        self._note("workflow_finished")
+
+    def fail(self, error: BaseException) -> None:
+        """End the run by an error, which `run` raises."""
+        with self._lock:
+            if self.failure is None:
+                self.failure = error
+        self._failed.set()
+        self._wake.set()
+
+    def results(self, stage: str) -> dict[int, Any]:
+        """Give the retained results of a stage by task."""
+        return {task: one.take() for task, one in sorted(self.queues[stage].deliveries.items())}
+
+    def close(self, *, keep_retained: bool) -> None:
+        """End the pools and drop retained results, or only those of stages that retain none."""
+        with self._opening:
+            for queue in self.queues.values():
+                if keep_retained and queue.stage.retain:
+                    continue
+                pool, queue.pool = queue.pool, None
+                if pool is not None:
+                    pool.close(cancel=self._router.closed)
+                deliveries, queue.deliveries = queue.deliveries, {}
+                for delivery in deliveries.values():
+                    self._parcels.release(delivery)
+            if not keep_retained:
+                self._parcels.close()
+
+    # What pools tell, in their own threads.
+
+    def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
+        """Record that a worker can serve."""
+        record = WorkerRecord(
+            stage=stage.name,
+            pid=start.pid,
+            thread_id=start.thread_id,
+            requested_ns=requested_ns,
+            started_ns=start.started_ns,
+            ready_ns=start.ready_ns,
+        )
+        self._emit(self._sink.worker, record)
+
+    def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
+        """Record what came of a job and hand the task on; gives the next job for the worker."""
+        own = None
+        for following in self._end(job, served, start):
+            if own is None and following.queue is job.queue:
+                own = following
+            else:
+                self._dispatch(following)
+        return own
+
+    def issue_parcel(self, transport: str) -> str:
+        """Give a name to lay a result down under."""
+        return self._parcels.issue(transport)
+
+    def _cancel(self, unfed: Iterable[int]) -> None:
+        """Let nothing follow, give every task that has not ended its record, and end the pools."""
+        with self._lock:
+            left = self._router.close()
+        self._let_records_settle()
+        for task, queue in left:
+            self._record_unserved(task, queue, "cancelled")
+        for task in unfed:
+            for queue in self.queues.values():
+                self._record_unserved(task, queue, "cancelled")
+        self.close(keep_retained=False)
+
+    def _note(self, event: str, stage: str = "") -> None:
+        record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())
+        self._emit(self._sink.event, record)
+
+    def _expire(self, job: Job) -> None:
+        """Give up a job that is served for too long."""
+        error = f"still served after {job.queue.stage.timeout_s:g} s"
+        for following in self._end(job, Served("timed_out", error=error), None, abandon=True):
+            self._dispatch(following)
+
+    def _end(
+        self, job: Job, served: Served, start: Start | None, *, abandon: bool = False
+    ) -> list[Job]:
+        """Record an attempt and hand the task on; gives the jobs that may begin then."""
+        received_ns = time.monotonic_ns()
+        served, delivery = self._wrap(job, served)
+        stage = job.queue.stage
+        is_retried = served.status in stage.retry_on and job.attempt <= stage.retries
+        with self._lock:
+            is_ours = self._router.claim(job, final=not is_retried)
+            job.abandoned |= is_ours and abandon
+        if not is_ours:
+            if delivery is not None:
+                self._parcels.remove(delivery)
+            return []
+        if delivery is not None and stage.retain:
+            job.queue.deliveries[job.task] = delivery
+        record = _make_record(job, served, received_ns, start)
+        self._emit(self._sink.attempt if is_retried else self._sink.task, record)
+        if abandon and job.queue.pool is not None:
+            job.queue.pool.abandon(job)
+        with self._lock:
+            if is_retried:
+                self._router.retry(job, received_ns)
+            else:
+                self._router.deliver(job, delivery, received_ns)
+            starts, skipped = self._take_starts(), self._take_skipped()
+            overflows, self._router.overflows = self._router.overflows, []
+            self._wake_if_awaited()
+        for queue in overflows:
+            self._note("queue_overflow", queue.stage.name)
+        if skipped:
+            self._skip(job.task, skipped)
+        return starts
+
+    def _wrap(self, job: Job, served: Served) -> tuple[Served, Delivery | None]:
+        """Make a delivery of a result; of one that cannot be packed, a failure."""
+        queue, result = job.queue, served.result
+        packed = result if isinstance(result, Packed) else None
+        if job.parcel is not None and packed is None and served.status in ("ok", "failed"):
+            self._parcels.forget(job.parcel)
+        if served.status != "ok":
+            return served, None
+        if queue.packs:
+            try:
+                packed = self._pack(result, queue.stage.transport)
+            except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
+                text = f"the result cannot be laid down: {type(error).__name__}: {error}"
+                return served._replace(status="failed", result=None, error=text), None
+        if queue.takers:
+            return served, Delivery(result, packed, queue.takers)
+        if packed is not None:
+            self._parcels.remove(Delivery(None, packed, 0))
+        return served, NOTHING
+
+    def _pack(self, result: object, transport: str) -> Packed | None:
+        name = self._parcels.issue(transport)
+        try:
+            packed = pack(result, transport, name)
+        except BaseException:
+            self._parcels.forget(name)
+            raise
+        if isinstance(packed, Packed):
+            return packed
+        self._parcels.forget(name)
+        return None
+
+    def _dispatch(self, job: Job) -> None:
+        pool = job.queue.pool or self._open(job)
+        if pool is not None:
+            pool.dispatch(job)
+
+    def _open(self, job: Job) -> Pool | None:
+        """Open a stage's pool for its first job: all of its start-up is inside the makespan."""
+        queue = job.queue
+        with self._opening:
+            if queue.pool is None and not self._router.closed:
+                pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
+                try:
+                    pool.open(job.submitted_ns or 0)
+                except (OSError, RuntimeError) as error:
+                    self.fail(error)
+                queue.pool = pool
+            return queue.pool
+
+    def _skip(self, task: int, skipped: list[StageQueue]) -> None:
+        for queue in skipped:
+            self._record_unserved(task, queue, "skipped")
+        with self._lock:
+            self._router.count_skipped(task, len(skipped))
+            self._wake_if_awaited()
+
+    def _record_unserved(self, task: int, queue: StageQueue, status: str) -> None:
+        self._emit(self._sink.task, _make_unserved(task, queue.stage.name, status))
+
+    def _emit(self, take: Callable[[Any], None], record: object) -> None:
+        try:
+            take(record)
+        except BaseException as error:  # noqa: BLE001 - raised again by run(), in the caller's thread
+            self.fail(error)
+
+    def _take_starts(self) -> list[Job]:
+        starts, self._router.starts = self._router.starts, []
+        return starts
+
+    def _take_skipped(self) -> list[StageQueue]:
+        skipped, self._router.skipped = self._router.skipped, []
+        return skipped
+
+    def _await(self) -> None:
+        self._is_awaited = True
+        if self.failure is None:
+            self._wake.clear()
+
+    def _wake_if_awaited(self) -> None:
+        if self._is_awaited and (self._router.may_feed() or not self._router.tasks):
+            self._is_awaited = False
+            self._wake.set()
+
+    def _let_records_settle(self) -> None:
+        end = time.monotonic() + _SETTLING_S
+        while self._router.handling and time.monotonic() < end:
+            time.sleep(0.001)
+
+
+def _make_record(job: Job, served: Served, received_ns: int, start: Start | None) -> TaskRecord:
+    return TaskRecord(
+        task=job.task,
+        stage=job.queue.stage.name,
+        attempt=job.attempt,
+        status=served.status,
+        due_ns=job.due_ns,
+        submitted_ns=job.submitted_ns,
+        # Of a worker that was lost or given up, main's own view of when it began.
+        started_ns=served.started_ns or job.since_ns,
+        finished_ns=served.finished_ns,
+        received_ns=received_ns,
+        cpu_ns=served.cpu_ns,
+        pid=None if start is None else start.pid,
+        thread_id=None if start is None else start.thread_id,
+        error=served.error,
+    )
+
+
+def _make_unserved(task: int, stage: str, status: str) -> TaskRecord:
+    return TaskRecord(
+        task=task,
+        stage=stage,
+        attempt=1,
+        status=status,
+        due_ns=None,
+        submitted_ns=None,
+        started_ns=None,
+        finished_ns=None,
+        received_ns=None,
+        cpu_ns=None,
+        pid=None,
+        thread_id=None,
+        error=None,
+    )

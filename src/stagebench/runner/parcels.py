@@ -1,0 +1,92 @@
+"""Results on their way: who still takes them, and the names that large ones lie under."""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import count
+from typing import Any
+
+from stagebench.runner.transport import Packed, discard, unpack
+
+_PREFIX = "stagebench"
+
+
+class Delivery:
+    """One result until all stages that take it are done with it.
+
+    A result that a process made and packed stays packed in main; one that a thread made may be
+    there both ways, for threads and for processes.
+    """
+
+    __slots__ = ("packed", "takers", "value")
+
+    def __init__(self, value: object, packed: Packed | None, takers: int) -> None:
+        self.value = value
+        self.packed = packed
+        self.takers = takers
+
+    def for_process(self) -> object:
+        """Give what is sent to a process."""
+        return self.value if self.packed is None else self.packed
+
+    def take(self) -> Any:  # noqa: ANN401 - a handler's result
+        """Give the value itself, for a thread."""
+        return unpack(self.value)
+
+
+class Parcels:
+    """Names for packed results, and what was laid down under them and not yet removed."""
+
+    _numbers = count()
+
+    def __init__(self) -> None:
+        self._live: dict[str, str] = {}
+        self._folder: str | None = None
+        self._lock = threading.Lock()
+
+    def issue(self, transport: str) -> str:
+        """Give a new name to lay a result down under: of a segment, or of a file."""
+        with self._lock:
+            number = next(self._numbers)
+            if transport == "path":
+                name = os.path.join(self._open_folder(), str(number))  # noqa: PTH118 - as in transport
+            else:
+                name = f"{_PREFIX}_{os.getpid()}_{number}"
+            self._live[name] = transport
+        return name
+
+    def forget(self, name: str) -> None:
+        """Give a name back that nothing was laid down under."""
+        self._live.pop(name, None)
+
+    def release(self, delivery: Delivery) -> None:
+        """Count one taker of a result as done, and remove it after the last."""
+        delivery.takers -= 1
+        if delivery.takers <= 0:
+            self.remove(delivery)
+
+    def remove(self, delivery: Delivery) -> None:
+        """Drop a result that nobody takes any more."""
+        packed, delivery.value, delivery.packed = delivery.packed, None, None
+        if packed is not None and packed.name in self._live:
+            del self._live[packed.name]
+            discard(packed.transport, packed.name)
+
+    def close(self) -> None:
+        """Remove all that is left, such as what killed workers had laid down."""
+        with self._lock:
+            live, self._live = self._live, {}
+            for name, transport in live.items():
+                discard(transport, name)
+            if self._folder is not None:
+                os.rmdir(self._folder)  # noqa: PTH106 - as in transport
+                self._folder = None
+
+    def _open_folder(self) -> str:
+        if self._folder is None:
+            # Imported where it is asked for: it is memory of the measured process.
+            import tempfile  # noqa: PLC0415
+
+            self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-")
+        return self._folder

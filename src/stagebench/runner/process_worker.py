@@ -1,0 +1,117 @@
+"""What runs in a worker process: take a job from a pipe, serve it, send back what came of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any
+
+from stagebench.runner.transport import pack, unpack
+from stagebench.runner.worker import Served, Start, serve, start_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from stagebench.runner.worker import WorkerSetup
+
+MAIN_ENDS: set[Connection[Any, Any]] = set()
+"""Main's ends of the pipes of all its workers. A forked worker has copies of them, and closes them:
+while somebody holds one, the worker at its other end cannot see that main is gone."""
+
+
+def run_worker(
+    connection: Connection[Any, Any],
+    handler: Callable[..., Any],
+    setup: WorkerSetup,
+    transport: str,
+) -> None:
+    """Serve jobs until main closes the pipe, sends an empty message, or is gone."""
+    for end in MAIN_ENDS:
+        end.close()
+    MAIN_ENDS.clear()
+    # Ctrl-C in a terminal reaches workers, too: main decides what becomes of them. A function
+    # instead of SIG_IGN, which programs that a handler starts would inherit.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        started_ns, ready_ns = start_worker(setup, handler.__module__)
+    except BaseException:  # noqa: BLE001 - an import may raise anything
+        connection.send(traceback.format_exc())
+        return
+    connection.send(Start(started_ns, ready_ns, os.getpid(), threading.get_native_id()))
+    while _serve_next(connection, handler, transport):
+        pass
+
+
+def _serve_next(
+    connection: Connection[Any, Any], handler: Callable[..., Any], transport: str
+) -> bool:
+    """Serve one job; False at the end. A function of its own: nothing of a job outlives it."""
+    try:
+        message = connection.recv_bytes()
+    except (EOFError, OSError):
+        return False
+    if not message:
+        return False
+    try:
+        arguments, parcel = read_job(message)
+    except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
+        error = f"parameters or upstream results cannot be received:\n{traceback.format_exc()}"
+        served = Served("failed", error=error)
+    else:
+        del message
+        served = serve(handler, arguments)
+        # What was taken from upstream is not kept while the result is on its way.
+        del arguments
+        served = _lay_down(served, handler, transport, parcel)
+    connection.send_bytes(_encode(served, handler))
+    return True
+
+
+def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | None) -> Any:  # noqa: ANN401 - a buffer
+    """Give the message for a job; `upstream` holds what its handler takes, `parcel` is a name."""
+    return ForkingPickler.dumps((parameters, upstream, parcel))
+
+
+def read_job(message: bytes) -> tuple[dict[str, Any], str | None]:
+    """Give the handler's arguments, and the name that its result may be laid down under."""
+    parameters, upstream, parcel = pickle.loads(message)  # noqa: S301 - written by main
+    if upstream is None:
+        return parameters, parcel
+    (given,) = upstream
+    taken = {k: unpack(v) for k, v in given.items()} if type(given) is Inputs else unpack(given)
+    return {**parameters, "upstream": taken}, parcel
+
+
+class Inputs(dict[str, object]):
+    """What several upstream stages have made, by their names."""
+
+
+def _lay_down(
+    served: Served, handler: Callable[..., Any], transport: str, parcel: str | None
+) -> Served:
+    if parcel is None or served.status != "ok":
+        return served
+    try:
+        return served._replace(result=pack(served.result, transport, parcel))
+    except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
+        return _fail(served, handler, f"cannot be laid down by {transport}", error)
+
+
+def _encode(served: Served, handler: Callable[..., Any]) -> Any:  # noqa: ANN401 - a buffer
+    try:
+        return ForkingPickler.dumps(served)
+    except Exception as error:  # noqa: BLE001 - recorded: a value's own pickling may raise anything
+        return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
+
+
+def _fail(served: Served, handler: Callable[..., Any], what: str, error: Exception) -> Served:
+    """Say which result it was: of which handler, and of which type."""
+    name = getattr(handler, "__qualname__", repr(handler))
+    kind = type(served.result).__qualname__
+    text = f"the result of {name}, a {kind}, {what}: {type(error).__name__}: {error}"
+    return served._replace(status="failed", result=None, error=text)

@@ -1,0 +1,93 @@
+"""Workers that are threads of this process.
+
+Daemon threads: a handler that never returns can be left to itself, and does not keep the process
+from ending.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from itertools import count
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from stagebench.errors import WorkerLostError
+from stagebench.runner.worker import Served, Start, serve, start_worker
+
+if TYPE_CHECKING:
+    from stagebench.runner.executors import PoolPlan
+    from stagebench.runner.jobs import Job
+
+
+class ThreadPool:
+    """A stage's threads, which take jobs from one inbox; see executors.Pool."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._stage = plan.stage
+        # Threads share the switch interval with main, which has set it.
+        self._setup = plan.setup._replace(switch_interval_s=None)
+        self._crew = plan.crew
+        self._inbox: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._numbers = count()
+
+    def open(self, requested_ns: int) -> None:
+        """Start all threads."""
+        for _ in range(self._stage.workers):
+            self._add(requested_ns)
+
+    def dispatch(self, job: Job) -> None:
+        """Let a free thread serve a job."""
+        self._inbox.put(job)
+
+    def abandon(self, job: Job) -> None:  # noqa: ARG002 - the job says itself that it is abandoned
+        """Put a thread in the place of the one that still serves a job: it ends when it returns."""
+        self._add(time.monotonic_ns())
+
+    def close(self, *, cancel: bool) -> None:
+        """End the threads; with `cancel` without waiting for what they serve."""
+        threads = list(self._threads)
+        for _ in threads:
+            self._inbox.put(None)
+        if not cancel:
+            for thread in threads:
+                thread.join()
+
+    def _add(self, requested_ns: int) -> None:
+        name = f"{self._stage.name}_{next(self._numbers)}"
+        thread = threading.Thread(target=self._work, args=(requested_ns,), name=name, daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self, requested_ns: int) -> None:
+        try:
+            started_ns, ready_ns = start_worker(self._setup, self._stage.handler.__module__)
+        except BaseException:  # noqa: BLE001 - an import may raise anything
+            reason = f"a thread could not start:\n{traceback.format_exc()}"
+            self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
+            return
+        start = Start(started_ns, ready_ns, os.getpid(), threading.get_native_id())
+        self._crew.ready(self._stage, start, requested_ns)
+        job = self._inbox.get()
+        while job is not None:
+            following = self._serve(job, start)
+            if job.abandoned:
+                self._threads.discard(threading.current_thread())
+                return
+            # Of the last job, nothing is kept while the next is waited for.
+            job = following
+            del following
+            if job is None:
+                job = self._inbox.get()
+
+    def _serve(self, job: Job, start: Start) -> Job | None:
+        try:
+            arguments = job.arguments(job.take_inputs())
+        except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
+            error = f"an upstream result could not be taken:\n{traceback.format_exc()}"
+            return self._crew.finish(job, Served("failed", error=error), start)
+        job.since_ns = time.monotonic_ns()
+        return self._crew.finish(job, serve(self._stage.handler, arguments), start)

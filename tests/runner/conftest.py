@@ -1,0 +1,45 @@
+"""Kinds of workers, and short ways to make stages and run them."""
+
+import pytest
+
+from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Stage
+from stagebench.runner.workflow import Workflow
+
+KINDS = {
+    "thread": {"executor": "thread"},
+    "fork": {"executor": "process", "start_method": "fork"},
+    "forkserver": {"executor": "process", "start_method": "forkserver"},
+    "spawn": {"executor": "process", "start_method": "spawn"},
+}
+THREAD, FORK, SPAWN = KINDS["thread"], KINDS["fork"], KINDS["spawn"]
+LOOP = {"executor": "asyncio"}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def stage(name, handler, kind, *, workers=2, **others):
+    return Stage(name=name, handler=handler, workers=workers, **kind, **others)
+
+
+def run(stages, tasks, sink=None, **settings):
+    sink = sink or ListSink()
+    arrival = settings.pop("arrival", None)
+    with Workflow(stages, sink, **settings) as workflow:
+        workflow.run(tasks, *([arrival] if arrival else []))
+    return sink
+
+
+def statuses(sink, name):
+    """How each task ended in a stage, in the order of tasks."""
+    own = sorted((r.task, r.status) for r in sink.tasks if r.stage == name)
+    return [status for _, status in own]
+
+
+def errors(sink, name):
+    """The last line of each task's error in a stage, in the order of tasks."""
+    own = sorted((r.task, r.error) for r in sink.tasks if r.stage == name)
+    return [(error or "").strip().rpartition("\n")[2] for _, error in own]

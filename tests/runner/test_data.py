@@ -1,0 +1,178 @@
+"""What handlers take from the stages before theirs, and how it travels."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from tests.runner import workloads
+from tests.runner.conftest import FORK, LOOP, SPAWN, THREAD, errors, run, stage, statuses
+
+from stagebench.errors import WorkflowError
+from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import TRANSPORTS
+from stagebench.runner.transport import LARGE_BYTES
+from stagebench.runner.workflow import Workflow
+
+
+def left_behind():
+    """Segments and folders of ours that exist."""
+    folders = Path(tempfile.gettempdir()).glob("stagebench-*")
+    return {*folders, *Path("/dev/shm").glob("stagebench_*")}  # noqa: S108
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    before = left_behind()
+    yield
+    assert left_behind() <= before
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("first", [THREAD, FORK], ids=["thread", "fork"])
+@pytest.mark.parametrize("second", [THREAD, FORK, SPAWN], ids=["thread", "fork", "spawn"])
+def test_a_handler_takes_the_result_of_the_stage_before(first, second, transport):
+    sizes = [3, LARGE_BYTES - 200, LARGE_BYTES, 3_000_000]
+    make = stage("make", workloads.bytes_of, first, transport=transport)
+    measure = stage("measure", workloads.length_of, second, after=("make",), retain=True)
+    with Workflow([make, measure], ListSink()) as workflow:
+        workflow.run([{"make": {"size": size}} for size in sizes])
+        assert workflow.results("measure") == dict(enumerate(sizes))
+
+
+def test_after_a_fan_in_a_handler_takes_results_by_the_names_of_their_stages(kind):
+    stages = [
+        stage("a", workloads.double, kind, parameters={"value": 1}),
+        stage("b", workloads.double, THREAD, parameters={"value": 2}),
+        stage("join", workloads.describe, kind, after=("b", "a")),
+    ]
+    (said,) = errors(run(stages, 1), "join")
+    assert said in ("ValueError: took {'a': 2, 'b': 4}", "ValueError: took {'b': 4, 'a': 2}")
+
+
+def test_after_a_fan_out_every_stage_takes_the_same_result(kind):
+    stages = [
+        stage("a", workloads.bytes_of, kind, transport="path", parameters={"size": 100_000}),
+        stage("b", workloads.length_of, kind, after=("a",)),
+        stage("c", workloads.length_of, THREAD, after=("a",)),
+        stage("d", workloads.describe, THREAD, after=("b", "c")),
+    ]
+    assert set(errors(run(stages, 2), "d")) <= {
+        "ValueError: took {'b': 100000, 'c': 100000}",
+        "ValueError: took {'c': 100000, 'b': 100000}",
+    }
+
+
+def test_a_coroutine_takes_and_gives_results():
+    stages = [
+        stage("a", workloads.double, FORK),
+        stage("b", workloads.take_async, LOOP, after=("a",)),
+        stage("c", workloads.describe, THREAD, after=("b",)),
+    ]
+    assert errors(run(stages, 2), "c") == ["ValueError: took 4"] * 2
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_arrays_keep_their_values_and_cannot_be_written_to_in_shared_memory(transport):
+    stages = [
+        stage("a", workloads.array_of, FORK, transport=transport, parameters={"size": 100_000}),
+        stage("b", workloads.sum_of, FORK, after=("a",)),
+    ]
+    writeable = transport == "pickle"
+    said = f"ValueError: sum 4999950000 writeable {writeable}"
+    assert errors(run(stages, 2), "b") == [said] * 2
+
+
+def test_a_handler_may_keep_what_lies_in_shared_memory():
+    stages = [
+        stage(
+            "a", workloads.array_of, FORK, transport="shared_memory", parameters={"size": 100_000}
+        ),
+        stage("b", workloads.keep, FORK, workers=1, after=("a",), retain=True),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(3)
+        assert sorted(workflow.results("b").values()) == [1, 2, 3]
+
+
+def test_handlers_that_take_nothing_are_sent_nothing():
+    stages = [
+        stage("lock", workloads.return_lock, THREAD),  # which could not be sent
+        stage("s", workloads.double, FORK, after=("lock",)),
+    ]
+    assert statuses(run(stages, 2), "s") == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "path"])
+@pytest.mark.parametrize("handler", [workloads.die, workloads.refuse])
+def test_nothing_is_left_of_results_when_those_that_take_them_fail(transport, handler):
+    stages = [
+        stage("a", workloads.bytes_of, FORK, transport=transport, parameters={"size": 200_000}),
+        stage("b", handler, FORK, after=("a",), transport=transport),
+        stage("c", workloads.keep, THREAD, after=("a", "b")),
+    ]
+    sink = run(stages, 3)
+    assert set(statuses(sink, "c")) == {"skipped"}
+
+
+def test_nothing_is_left_of_retained_results_or_of_a_failed_run():
+    class FullDisk(ListSink):
+        def task(self, record):
+            if record.task == 3:
+                raise OSError("no space left")
+
+    kept = stage(
+        "a",
+        workloads.bytes_of,
+        FORK,
+        transport="shared_memory",
+        retain=True,
+        parameters={"size": 200_000},
+    )
+    with pytest.raises(OSError, match="no space"), Workflow([kept], FullDisk()) as workflow:
+        workflow.run(6)
+
+
+def test_retained_results_are_given_by_task_until_the_stage_is_closed(kind):
+    kept = stage("s", workloads.double, kind, retain=True)
+    workflow = Workflow([kept], ListSink())
+    workflow.run([{"s": {"value": task}} for task in range(4)])
+    assert workflow.results("s") == {0: 0, 1: 2, 2: 4, 3: 6}
+    workflow.close()
+    assert workflow.results("s") == {}
+
+
+def test_results_that_are_not_there_are_refused():
+    workflow = Workflow([stage("s", workloads.double, THREAD)], ListSink())
+    with pytest.raises(WorkflowError, match="retains no results"):
+        workflow.results("s")
+    with pytest.raises(WorkflowError, match="unknown stage 'ss'; did you mean 's'"):
+        workflow.results("ss")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"handler": workloads.length_of}, "takes 'upstream', but the stage follows none"),
+        ({"parameters": {"valu": 1}}, "'valu' is unknown; double takes value; did you mean"),
+        ({"parameters": {"upstream": 1}}, "'upstream' is given by the runner"),
+        ({"handler": workloads.wait_async}, "'thread': a plain function"),
+        ({"executor": "asyncio"}, "'asyncio': a coroutine function"),
+        ({"transport": "shm"}, "transport is 'shm'; allowed: pickle, shared_memory, path"),
+        ({"queue_size": 0}, "queue_size is 0; allowed: a whole number >= 1"),
+        ({"timeout_s": 0}, "timeout_s is 0; allowed: seconds > 0"),
+        ({"timeout_s": float("inf")}, "timeout_s is inf"),
+        ({"retries": -1}, "retries is -1; allowed: a whole number >= 0"),
+        ({"retry_on": ("late",)}, "retry_on is 'late'; allowed: failed, timed_out, lost"),
+        ({"after": "a"}, "after is 'a'; allowed: a tuple"),
+    ],
+)
+def test_what_a_stage_cannot_be_is_refused(changes, words):
+    given = {"name": "s", "handler": workloads.double, "executor": "thread", "workers": 1}
+    with pytest.raises(WorkflowError) as caught:
+        run([stage(**{"kind": {}, **given, **changes})], 1)
+    assert words in str(caught.value)
+
+
+def test_a_missing_parameter_is_told_before_anything_starts():
+    with pytest.raises(WorkflowError, match="task 1, stage 's': parameter 'seconds' of take"):
+        run([stage("s", workloads.take, THREAD)], [{"s": {"seconds": 1}}, {}])

@@ -1,0 +1,210 @@
+"""Time-outs, retries, lost workers, and handlers that misbehave."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.runner import workloads
+from tests.runner.conftest import FORK, LOOP, THREAD, errors, run, stage, statuses
+
+from stagebench.errors import WorkflowError
+from stagebench.runner.sink import ListSink
+from stagebench.runner.workflow import Workflow
+
+
+def test_a_task_that_is_served_for_too_long_is_given_up_and_the_others_are_served(kind):
+    slow = stage("s", workloads.take, kind, workers=1, timeout_s=0.2, parameters={"seconds": 0})
+    tasks = [{"s": {"seconds": 2}}, {}, {}]
+    sink = run([slow, stage("next", workloads.double, THREAD, after=("s",))], tasks)
+    assert statuses(sink, "s") == ["timed_out", "ok", "ok"]
+    assert statuses(sink, "next") == ["skipped", "ok", "ok"]
+    (given_up,) = [record for record in sink.tasks if record.status == "timed_out"]
+    assert given_up.error == "still served after 0.2 s"
+    assert given_up.received_ns - given_up.started_ns >= 200_000_000
+    assert given_up.finished_ns is None
+    assert given_up.cpu_ns is None
+    first, second = [worker for worker in sink.workers if worker.stage == "s"]
+    assert {r.thread_id for r in sink.tasks if r.stage == "s" and r.status == "ok"} == {
+        second.thread_id
+    }
+    assert first.thread_id != second.thread_id
+
+
+def test_the_start_of_a_worker_does_not_count_towards_a_time_out():
+    spawn = {"executor": "process", "start_method": "spawn"}
+    quick = stage("s", workloads.double, spawn, workers=1, timeout_s=0.02)
+    assert statuses(run([quick], 1), "s") == ["ok"]
+
+
+def test_a_coroutine_is_cancelled_at_its_time_out():
+    slow = stage("s", workloads.wait_async, LOOP, timeout_s=0.1, parameters={"seconds": 30})
+    sink = run([slow], [{}, {"s": {"seconds": 0}}])
+    assert statuses(sink, "s") == ["timed_out", "ok"]
+
+
+def test_a_coroutine_that_ignores_its_cancellation_is_left_to_itself():
+    slow = stage("s", workloads.ignore_cancellation, LOOP, workers=1, timeout_s=0.1)
+    sink = run([slow], [{"s": {"seconds": 1.0}}, {"s": {"seconds": 0}}])
+    assert statuses(sink, "s") == ["timed_out", "ok"]
+
+
+@pytest.mark.parametrize(("retries", "status"), [(1, "failed"), (2, "ok"), (5, "ok")])
+def test_a_task_that_fails_is_tried_again_and_every_attempt_is_recorded(
+    kind, tmp_path, retries, status
+):
+    given = {"path": str(tmp_path / "marks"), "attempts": 3}
+    sink = run([stage("s", workloads.fail_until, kind, retries=retries, parameters=given)], 1)
+    (last,) = sink.tasks
+    assert last.status == status
+    assert last.attempt == min(3, retries + 1)
+    assert [(r.attempt, r.status) for r in sink.attempts] == [
+        (attempt, "failed") for attempt in range(1, last.attempt)
+    ]
+    moments = [m for r in (*sink.attempts, last) for m in (r.submitted_ns, r.received_ns)]
+    assert moments == sorted(moments)
+
+
+def test_only_what_is_named_is_tried_again(tmp_path):
+    given = {"path": str(tmp_path / "marks"), "attempts": 3}
+    fails = stage("s", workloads.fail_until, FORK, retries=4, retry_on=("lost",), parameters=given)
+    sink = run([fails], 1)
+    assert statuses(sink, "s") == ["failed"]
+    assert not sink.attempts
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_a_task_whose_worker_was_killed_is_tried_again_by_another(start_method, tmp_path):
+    kind = {"executor": "process", "start_method": start_method}
+    given = {"path": str(tmp_path / "marks"), "attempts": 3}
+    sink = run([stage("s", workloads.die_until, kind, workers=1, retries=2, parameters=given)], 1)
+    assert statuses(sink, "s") == ["ok"]
+    assert [record.status for record in sink.attempts] == ["lost", "lost"]
+    assert len({record.pid for record in (*sink.attempts, *sink.tasks)}) == 3
+    assert len(sink.workers) == 3
+
+
+def test_a_task_that_was_given_up_is_tried_again():
+    slow = stage("s", workloads.take, FORK, workers=1, timeout_s=0.1, retries=1)
+    sink = run([slow], [{"s": {"seconds": 5}}])
+    assert [r.status for r in (*sink.attempts, *sink.tasks)] == ["timed_out", "timed_out"]
+
+
+def test_a_child_that_a_handler_forks_sends_and_records_nothing(kind):
+    bears = stage("s", workloads.bear_a_child_that_returns, kind, retain=True)
+    sink = ListSink()
+    with Workflow([bears], sink) as workflow:
+        workflow.run(4)
+        results = workflow.results("s")
+    assert sorted(record.task for record in sink.tasks) == [0, 1, 2, 3]
+    assert set(results.values()) <= {record.pid for record in sink.tasks}
+
+
+def test_a_handler_that_prints_does_not_disturb_its_records(kind, capfd):
+    assert statuses(run([stage("s", workloads.print_much, kind)], 3), "s") == ["ok"] * 3
+    if kind.get("start_method") != "forkserver":  # its server was started with other files
+        assert "x" * 1000 in capfd.readouterr().out
+
+
+def test_what_cannot_be_sent_back_is_named():
+    sink = run([stage("s", workloads.return_lock, FORK)], 1)
+    (said,) = errors(sink, "s")
+    assert said.startswith("the result of return_lock, a lock, cannot be sent to main: TypeError")
+
+
+def test_an_upstream_result_that_cannot_be_sent_fails_the_task_that_takes_it():
+    stages = [
+        stage("lock", workloads.return_lock, THREAD),
+        stage("s", workloads.length_of, FORK, after=("lock",)),
+    ]
+    (said,) = errors(run(stages, 1), "s")
+    assert said.startswith("upstream results cannot be sent to a process: TypeError")
+
+
+def test_many_tasks_that_cannot_be_sent_do_not_exhaust_the_stack():
+    stages = [
+        stage("lock", workloads.return_lock, THREAD),
+        stage("s", workloads.length_of, FORK, after=("lock",), workers=1),
+    ]
+    assert statuses(run(stages, 3000), "s") == ["failed"] * 3000
+
+
+def test_a_workflow_that_has_failed_is_not_run_again():
+    class FullDisk(ListSink):
+        def task(self, record):
+            raise OSError(f"no space left for {record.task}")
+
+    workflow = Workflow([stage("s", workloads.double, THREAD)], FullDisk())
+    with pytest.raises(OSError, match="no space left"):
+        workflow.run(2)
+    with pytest.raises(WorkflowError, match="has failed before"):
+        workflow.run(2)
+
+
+PROGRAM = """\
+import sys
+from tests.runner import workloads
+from stagebench import ListSink, Stage, Workflow
+
+if __name__ == "__main__":
+    sink = ListSink()
+    kind = {kind}
+    stages = [
+        Stage(name="s", handler=workloads.take, workers=2, parameters={{"seconds": 30}}, **kind),
+        Stage(name="t", handler=workloads.double, workers=1, executor="thread", after=("s",)),
+    ]
+    print("running", flush=True)
+    try:
+        with Workflow(stages, sink) as workflow:
+            workflow.run(5)
+    except KeyboardInterrupt:
+        seen = sorted((r.task, r.stage, r.status) for r in sink.tasks)
+        assert seen == [(t, s, "cancelled") for t in range(5) for s in "st"], seen
+        print("ended", flush=True)
+        sys.exit(130)
+"""
+
+
+def wait_for_the_end_of(group):
+    """Wait until the last process of a group is gone: a tracker ends after those that it serves."""
+    for _ in range(1000):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    pytest.fail("a process of the group is left")
+
+
+def test_ctrl_c_ends_a_run_at_once_with_every_task_recorded(kind, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(PROGRAM).format(kind=kind))
+    root = Path(__file__).parents[2]
+    program = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"},
+        start_new_session=True,
+    )
+    assert program.stdout.readline() == "running\n"
+    time.sleep(0.7)  # until the workers serve; nothing hangs on it
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
+    said, _ = program.communicate(timeout=20)  # the handlers would take 30 s
+    assert said == "ended\n"
+    assert program.returncode == 130
+    wait_for_the_end_of(program.pid)
+
+
+def test_nothing_of_a_workflow_is_left_when_it_is_closed(kind):
+    threads = set(threading.enumerate())
+    descriptors = set(Path("/proc/self/fd").iterdir())
+    run([stage("s", workloads.double, kind, workers=3)], 6)
+    assert set(threading.enumerate()) <= threads
+    if kind.get("start_method") in (None, "fork"):  # the others keep a server or a tracker
+        assert set(Path("/proc/self/fd").iterdir()) <= descriptors
