@@ -38,6 +38,7 @@ PERIOD_S = 3600.0
 
 RECORD_TYPES = {
     store.TASKS_FILE: records.TaskRecord,
+    store.ATTEMPTS_FILE: records.TaskRecord,
     store.WORKERS_FILE: records.WorkerRecord,
     store.EVENTS_FILE: records.EventRecord,
     store.PROCESSES_FILE: records.ProcessRecord,
