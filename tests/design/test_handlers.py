@@ -137,7 +137,7 @@ def test_a_name_that_cannot_be_one_is_told_with_its_form(find_problems, steps, n
 
 
 SOURCES = {
-    "import no_such_module_at_all": "importing bad raises ModuleNotFoundError: No module named 'no_",
+    "import no_such_module": "importing bad raises ModuleNotFoundError: No module named 'no_such_",
     "1 / 0": "importing bad raises ZeroDivisionError: division by zero",
     "raise SystemExit(3)": "importing bad raises SystemExit: 3",
     "def f(:": "importing bad raises SyntaxError: ",
