@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "store": GROUND,
     "arguments": set(),
     "problems": {"errors"},
+    "task_list": {"errors"},
     "structure": {"errors", "problems", "yaml", "jsonschema"},
     "quantities": set(),
     "columns": {"quantities"},
@@ -32,9 +33,10 @@ MAY_IMPORT = {
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
-    "design": {*GROUND, "store", "handlers", "problems", "structure", "design"}
+    "design": {*GROUND, "store", "handlers", "problems", "structure", "task_list", "design"}
     | {"yaml", "jsonschema"},
-    "measure.main": {*GROUND, "runner", "handlers", "store", "measure"},  # of it, emulation alone
+    # Of measure, emulation alone.
+    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list", "measure"},
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
@@ -89,7 +91,7 @@ MEASURED = {
     *GROUND - {"units"},
     *{"store", "measure", "measure.main", "handlers", "handlers.registry", "handlers.bounds"},
     *{"handlers.payload", "runner", "runner.workflow", "runner.stage", "runner.queues"},
-    *{"runner.executors", "runner.worker"},
+    *{"runner.executors", "runner.worker", "runner.arrival"},
 } - {"measure.main"}  # it is __main__
 EMULATING = {"measure.emulation", "sampler", "sampler.procfs"}
 SAMPLER = {"interval_s": 0.01, "cpu_budget": 1.0, "census": "auto"}

@@ -108,9 +108,7 @@ def _add_design(commands: Any) -> None:  # noqa: ANN401
 def _add_measure(commands: Any) -> None:  # noqa: ANN401
     parser = _add(commands, "measure", _measure, "Make one run (rule measure).")
     parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument(
-        "--specification", type=json.loads, required=True, help="the treatment's, as JSON"
-    )
+    parser.add_argument("--specification", type=json.loads, required=True, help="as JSON")
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
     parser.add_argument("--warm-up", action="store_true", help="comes before the first block")

@@ -119,5 +119,7 @@ def test_a_source_that_was_edited_after_the_study_was_called_is_refused(beside):
     stage = {"name": "s", "handler": "mine:f", "source": source_hash("mine:f", beside)}
     check_sources([stage], beside)
     (beside / "mine_late.py").write_text("x = 2\n")
-    with pytest.raises(WorkflowError, match=r"stage 's': the source of handler 'mine:f' was edited"):
+    with pytest.raises(
+        WorkflowError, match=r"stage 's': the source of handler 'mine:f' was edited"
+    ):
         check_sources([stage], beside)
