@@ -54,7 +54,7 @@ def specify(tmp_path):
     return make
 
 
-def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0):
+def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0, beside=None):
     return RunRequest(
         study="tests",
         specification=specification,
@@ -67,6 +67,7 @@ def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0):
         time_limit_s=time_limit_s,
         quiet_wait_s=quiet_wait_s,
         campaign="2026-11-23T07:00:00+00:00",
+        beside=beside,
     )
 
 
