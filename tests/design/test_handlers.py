@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -273,3 +274,12 @@ def test_what_can_be_wrong_is_an_error_of_its_own_kind(beside):
 
     with pytest.raises(WorkflowError, match="memory_need raises OSError"):
         memory_need(handler, {})
+
+
+def test_the_own_handlers_of_the_documentation_are_what_it_says(beside):
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+    example = text.partition("```python\n# steps.py")[2].partition("```")[0]
+    folder = beside(shown_py="# steps.py" + example)
+
+    assert find_handler("shown:resize", folder).upstream == "required"
+    assert find_handler("shown:ask", folder).is_coroutine
