@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,14 +37,22 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.task = RecordWriter(folder / TASKS_FILE, TaskRecord, in_bursts=True).write
-        self.attempt = RecordWriter(folder / ATTEMPTS_FILE, TaskRecord, in_bursts=True).write
-        self.worker = RecordWriter(folder / WORKERS_FILE, WorkerRecord).write
-        self.event = RecordWriter(folder / EVENTS_FILE, EventRecord).write
+        tasks = RecordWriter(folder / TASKS_FILE, TaskRecord, in_bursts=True)
+        attempts = RecordWriter(folder / ATTEMPTS_FILE, TaskRecord, in_bursts=True)
+        workers = RecordWriter(folder / WORKERS_FILE, WorkerRecord)
+        events = RecordWriter(folder / EVENTS_FILE, EventRecord)
+        self.task, self.attempt = tasks.write, attempts.write
+        self.worker, self.event = workers.write, events.write
+        self._writers = (tasks, attempts, workers, events)
 
     def note(self, event: str) -> None:
         """Record a moment of the measured process."""
         self.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
+
+    def close(self) -> None:
+        """Bring all records to disk."""
+        for writer in self._writers:
+            writer.close()
 
 
 def run_specification(
@@ -134,19 +143,24 @@ def list_tasks(
 
 
 def main() -> None:
-    """Read the specification and run it; what cannot go on ends the process at once."""
+    """Read the specification and run it; an error ends the process at once, and nothing waits."""
     specification = json.load(sys.stdin)
     folder, *others = map(Path, sys.argv[1:])
+    sink = FileSink(folder)
     try:
-        run_specification(specification, FileSink(folder), *others)
+        run_specification(specification, sink, *others)
     except (WorkflowError, WorkerLostError) as error:
-        leave(f"{type(error).__name__}: {error}", 1)
+        leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
-        leave("KeyboardInterrupt: the run was cancelled", 130)
+        leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
+    except Exception:  # noqa: BLE001 - nothing is swallowed: it is told as the interpreter would
+        leave(sink, traceback.format_exc(), 1)
+    sink.close()
 
 
-def leave(text: str, exit_code: int) -> NoReturn:
+def leave(sink: FileSink, text: str, exit_code: int) -> NoReturn:
     """End this process; sys.exit would wait for tasks whose records are written already."""
+    sink.close()
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
     os._exit(exit_code)
 
