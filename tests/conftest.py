@@ -6,6 +6,7 @@ import os
 import pytest
 
 from stagebench import store
+from stagebench.handlers.source import source_hash
 from stagebench.measure.run import RunRequest, measure_run
 
 SPECIFICATION = {
@@ -17,7 +18,7 @@ SPECIFICATION = {
         {
             "name": "work",
             "handler": "payload",
-            "source": "",
+            "source": source_hash("payload"),
             "executor": "thread",
             "workers": 1,
             "retain": False,
