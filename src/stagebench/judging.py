@@ -114,7 +114,7 @@ def _configs(mapping: Json) -> dict[str, str]:
 
 def _load_plan(path: Path) -> Json | ConfigError:
     try:
-        return make_plan(check_config(load_config(path)))
+        return make_plan(check_config(load_config(path), path.parent))
     except ConfigError as error:
         return error
 

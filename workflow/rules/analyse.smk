@@ -1,7 +1,7 @@
 include: "claims.smk"
 
 
-REFERENCE = [str(ROOT / "config" / STUDY.reference)] if STUDY.reference else []
+REFERENCE = [str(BESIDE / STUDY.reference)] if STUDY.reference else []
 
 
 rule analyse:
@@ -40,7 +40,7 @@ if CLAIMS:
         input:
             plan=rules.design.output[0],
             tables=rules.analyse.output[0],
-            claims=str(ROOT / "config" / STUDY.claims),
+            claims=str(BESIDE / STUDY.claims),
             reference=REFERENCE,
             index=[str(CLAIMS.index)] if CLAIMS.index else [],
             others=claims_evidence(),
