@@ -1,6 +1,12 @@
-"""Kinds of workers, and short ways to make stages and run them."""
+"""Kinds of workers, short ways to make stages and run them, and how many random workflows are run:
+
+the same few in every run of the suite, or a thousand others with
+
+    pytest tests/runner/test_graphs.py --hypothesis-profile=thousand
+"""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Stage
@@ -14,6 +20,12 @@ KINDS = {
 }
 THREAD, FORK, SPAWN = KINDS["thread"], KINDS["fork"], KINDS["spawn"]
 LOOP = {"executor": "asyncio"}
+
+# A workflow takes as long as its handlers do; what hangs is found by the test itself.
+PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("suite", max_examples=60, derandomize=True, database=None, **PATIENT)
+settings.register_profile("thousand", max_examples=1000, print_blob=True, **PATIENT)
+settings.load_profile("suite")
 
 
 @pytest.fixture(params=KINDS)

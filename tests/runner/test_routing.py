@@ -169,7 +169,7 @@ def test_nothing_follows_after_the_router_was_closed(is_final):
     simulation.feed(0, 1)
     (job,) = simulation.queues["a"].in_service
     simulation.router.claim(job, final=is_final)
-    left = [(task, queue.stage.name) for task, queue in simulation.router.close()]
+    left = [(task, queue.stage.name) for task, queue, _ in simulation.router.close()]
     assert left == [*([] if is_final else [(0, "a")]), (0, "b"), (1, "a"), (1, "b")]
     simulation.router.starts.clear()
     simulation.router.deliver(job, NOTHING, 9)

@@ -108,6 +108,7 @@ class CoroutinePool:
             job = None if job.abandoned else following
 
     async def _serve(self, job: Job) -> Served:
+        pid = os.getpid()
         result, error = None, None
         started_ns = job.since_ns = time.monotonic_ns()
         try:
@@ -116,5 +117,8 @@ class CoroutinePool:
         except BaseException:  # noqa: BLE001 - a handler's exit must not take the loop along
             error = traceback.format_exc()
         finished_ns = time.monotonic_ns()
+        if os.getpid() != pid:
+            # As in `serve`: a child that the handler forked must not go on with the loop.
+            os._exit(0)
         status = "ok" if error is None else "failed"
         return Served(status, result, error, started_ns, finished_ns, None)

@@ -64,6 +64,7 @@ class Engine:
     def begin(self) -> None:
         """Begin a run: its tasks are numbered from 0."""
         self._fed = 0
+        self._parcels.open()
         self._note("workflow_started")
         self._watchdog.start()
 
@@ -163,8 +164,8 @@ class Engine:
         with self._lock:
             left = self._router.close()
         self._let_records_settle()
-        for task, queue in left:
-            self._record_unserved(task, queue, "cancelled")
+        for task, queue, attempt in left:
+            self._record_unserved(task, queue, "cancelled", attempt)
         for task in unfed:
             for queue in self.queues.values():
                 self._record_unserved(task, queue, "cancelled")
@@ -272,8 +273,10 @@ class Engine:
             self._router.count_skipped(task, len(skipped))
             self._wake_if_awaited()
 
-    def _record_unserved(self, task: int, queue: StageQueue, status: str) -> None:
-        self._emit(self._sink.task, _make_unserved(task, queue.stage.name, status))
+    def _record_unserved(
+        self, task: int, queue: StageQueue, status: str, attempt: int = 1
+    ) -> None:
+        self._emit(self._sink.task, _make_unserved(task, queue.stage.name, status, attempt))
 
     def _emit(self, take: Callable[[Any], None], record: object) -> None:
         try:
@@ -324,11 +327,11 @@ def _make_record(job: Job, served: Served, received_ns: int, start: Start | None
     )
 
 
-def _make_unserved(task: int, stage: str, status: str) -> TaskRecord:
+def _make_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRecord:
     return TaskRecord(
         task=task,
         stage=stage,
-        attempt=1,
+        attempt=attempt,
         status=status,
         due_ns=None,
         submitted_ns=None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from stagebench.errors import StagebenchError
     from stagebench.runner.jobs import Job
     from stagebench.runner.stage import Stage
     from stagebench.runner.worker import Served, Start, WorkerSetup
@@ -27,7 +26,7 @@ class Crew(Protocol):
         Of a job that was abandoned meanwhile, nothing is taken.
         """
 
-    def fail(self, error: StagebenchError | OSError) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the run: the stage can have no workers."""
 
     def issue_parcel(self, transport: str) -> str:

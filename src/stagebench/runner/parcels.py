@@ -43,11 +43,21 @@ class Parcels:
     def __init__(self) -> None:
         self._live: dict[str, str] = {}
         self._folder: str | None = None
+        self._is_open = False
         self._lock = threading.Lock()
 
+    def open(self) -> None:
+        """Let names be issued until `close`."""
+        self._is_open = True
+
     def issue(self, transport: str) -> str:
-        """Give a new name to lay a result down under: of a segment, or of a file."""
+        """Give a new name to lay a result down under: of a segment, or of a file.
+
+        Raises OSError after the end: a thread that was given up may come so late.
+        """
         with self._lock:
+            if not self._is_open:
+                raise OSError("the workflow has ended")
             number = next(self._numbers)
             if transport == "path":
                 name = os.path.join(self._open_folder(), str(number))  # noqa: PTH118 - as in transport
@@ -69,18 +79,20 @@ class Parcels:
     def remove(self, delivery: Delivery) -> None:
         """Drop a result that nobody takes any more."""
         packed, delivery.value, delivery.packed = delivery.packed, None, None
-        if packed is not None and packed.name in self._live:
-            del self._live[packed.name]
+        if packed is not None:
+            self._live.pop(packed.name, None)
             discard(packed.transport, packed.name)
 
     def close(self) -> None:
         """Remove all that is left, such as what killed workers had laid down."""
         with self._lock:
+            self._is_open = False
             live, self._live = self._live, {}
             for name, transport in live.items():
                 discard(transport, name)
             if self._folder is not None:
-                os.rmdir(self._folder)  # noqa: PTH106 - as in transport
+                # With what a thread lays down at this very moment, which nobody takes any more.
+                _remove_folder(self._folder)
                 self._folder = None
 
     def _open_folder(self) -> str:
@@ -90,3 +102,10 @@ class Parcels:
 
             self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-")
         return self._folder
+
+
+def _remove_folder(folder: str) -> None:
+    # Imported where it is asked for: tempfile has it, too.
+    import shutil  # noqa: PLC0415
+
+    shutil.rmtree(folder, ignore_errors=True)

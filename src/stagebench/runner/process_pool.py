@@ -175,6 +175,9 @@ class ProcessPool:
         worker = _Worker(process, ours, requested_ns)
         with self._lock:
             self._workers.add(worker)
+            is_late = self._closing
+        if is_late:
+            _end(worker, by_force=True)
         self._selector.register(ours, selectors.EVENT_READ, (worker, self._receive))
         self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
         return worker
@@ -188,8 +191,10 @@ class ProcessPool:
                         os.read(self._wake_receiver, 1)
                     else:
                         worker, react = key.data
-                        react(worker)
-        except OSError as error:
+                        # Not of one that another event of the same batch has buried.
+                        if worker in self._workers:
+                            react(worker)
+        except BaseException as error:  # noqa: BLE001 - a run whose pool nobody listens to must end
             self._crew.fail(error)
 
     def _receive(self, worker: _Worker) -> None:

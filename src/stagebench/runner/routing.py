@@ -32,15 +32,19 @@ NOTHING = Delivery(None, None, 0)
 
 
 class TaskState:
-    """A task in flight: how many stages it has not ended in, which it has, and what is joined."""
+    """A task in flight: how many stages it has not ended in, which it has, and what is joined.
 
-    __slots__ = ("ended", "joins", "open", "overrides")
+    `attempts` counts those that were recorded and after which it is tried again.
+    """
+
+    __slots__ = ("attempts", "ended", "joins", "open", "overrides")
 
     def __init__(self, overrides: Overrides, stages: int) -> None:
         self.overrides = overrides
         self.open = stages
         self.ended = 0
         self.joins: dict[StageQueue, Job] = {}
+        self.attempts: dict[StageQueue, int] = {}
 
 
 class Router:
@@ -71,7 +75,7 @@ class Router:
 
     def feed(self, task: int, overrides: Overrides, due_ns: int, now_ns: int) -> None:
         """Let a task begin in every stage that follows no other."""
-        self._now_ns = now_ns
+        self._advance(now_ns)
         self.tasks[task] = TaskState(overrides, len(self.queues))
         self._feed_hold = Hold(None)
         for queue in self.queues:
@@ -87,6 +91,8 @@ class Router:
         del job.queue.in_service[job]
         if final:
             self.tasks[job.task].ended |= job.queue.bit
+        else:
+            self.tasks[job.task].attempts[job.queue] = job.attempt
         self.handling += 1
         return True
 
@@ -94,9 +100,9 @@ class Router:
         """Let a task be tried again by the worker that it had, or the one in its place."""
         self.handling -= 1
         if not self.closed:
-            self._now_ns = now_ns
+            self._advance(now_ns)
             self._serving -= 1
-            self._start(job.again(now_ns))
+            self._start(job.again(self._now_ns))
 
     def deliver(self, job: Job, delivery: Delivery | None, now_ns: int) -> None:
         """Hand a task on that has ended in a stage, and free its worker; None: it has failed.
@@ -106,7 +112,7 @@ class Router:
         self.handling -= 1
         if self.closed:
             return
-        self._now_ns = now_ns
+        self._advance(now_ns)
         self._drop_inputs(job)
         hold = Hold(job.queue)
         hold.remaining = 1
@@ -123,11 +129,11 @@ class Router:
         if not self.closed:
             self._count_down(task, stages)
 
-    def close(self) -> list[tuple[int, StageQueue]]:
-        """Let nothing follow any more; gives what had not ended."""
+    def close(self) -> list[tuple[int, StageQueue, int]]:
+        """Let nothing follow any more; gives what had not ended, and at which attempt it was."""
         self.closed = True
         left = [
-            (task, queue)
+            (task, queue, state.attempts.get(queue, 0) + 1)
             for task, state in self.tasks.items()
             for queue in self.queues
             if not state.ended & queue.bit
@@ -139,6 +145,11 @@ class Router:
         self.tasks.clear()
         self.starts.clear()
         return left
+
+    def _advance(self, now_ns: int) -> None:
+        """Take a moment as now, unless a later one has been: a slow sink lets others overtake."""
+        if now_ns > self._now_ns:  # noqa: PLR1730 - twice as fast as max, once a task and stage
+            self._now_ns = now_ns
 
     def _make_job(self, task: int, queue: StageQueue) -> Job:
         stage, state = queue.stage, self.tasks[task]

@@ -31,7 +31,8 @@ class ThreadPool:
         self._setup = plan.setup._replace(switch_interval_s=None)
         self._crew = plan.crew
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
-        self._threads: set[threading.Thread] = set()
+        # What each serves; those whose job was given up are no longer among them.
+        self._serving: dict[threading.Thread, Job | None] = {}
         self._numbers = count()
 
     def open(self, requested_ns: int) -> None:
@@ -43,13 +44,16 @@ class ThreadPool:
         """Let a free thread serve a job."""
         self._inbox.put(job)
 
-    def abandon(self, job: Job) -> None:  # noqa: ARG002 - the job says itself that it is abandoned
+    def abandon(self, job: Job) -> None:
         """Put a thread in the place of the one that still serves a job: it ends when it returns."""
+        for thread, serving in list(self._serving.items()):
+            if serving is job:
+                del self._serving[thread]
         self._add(time.monotonic_ns())
 
     def close(self, *, cancel: bool) -> None:
         """End the threads; with `cancel` without waiting for what they serve."""
-        threads = list(self._threads)
+        threads = list(self._serving)
         for _ in threads:
             self._inbox.put(None)
         if not cancel:
@@ -59,7 +63,7 @@ class ThreadPool:
     def _add(self, requested_ns: int) -> None:
         name = f"{self._stage.name}_{next(self._numbers)}"
         thread = threading.Thread(target=self._work, args=(requested_ns,), name=name, daemon=True)
-        self._threads.add(thread)
+        self._serving[thread] = None
         thread.start()
 
     def _work(self, requested_ns: int) -> None:
@@ -71,16 +75,18 @@ class ThreadPool:
             return
         start = Start(started_ns, ready_ns, os.getpid(), threading.get_native_id())
         self._crew.ready(self._stage, start, requested_ns)
+        thread = threading.current_thread()
         job = self._inbox.get()
         while job is not None:
+            self._serving[thread] = job
             following = self._serve(job, start)
             if job.abandoned:
-                self._threads.discard(threading.current_thread())
                 return
             # Of the last job, nothing is kept while the next is waited for.
             job = following
             del following
             if job is None:
+                self._serving[thread] = None
                 job = self._inbox.get()
 
     def _serve(self, job: Job, start: Start) -> Job | None:

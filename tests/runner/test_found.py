@@ -1,0 +1,135 @@
+"""What random workflows (test_graphs.py) have found in the runner, each by itself."""
+
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.runner import workloads
+from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
+
+from stagebench.runner.sink import ListSink
+from stagebench.runner.workflow import Workflow
+
+
+def test_closing_does_not_wait_for_a_thread_that_was_given_up():
+    released = threading.Event()
+
+    def linger():
+        released.wait(20)
+
+    sink = run([stage("s", linger, THREAD, timeout_s=0.05)], 1)
+    assert statuses(sink, "s") == ["timed_out"]
+    assert not released.is_set()
+    assert any(thread.name.startswith("s_") for thread in threading.enumerate())
+    released.set()
+
+
+def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch):
+    from stagebench.runner.process_pool import ProcessPool
+
+    add, replacing, closing = ProcessPool._add, threading.Event(), threading.Event()
+
+    def add_late(pool, requested_ns):
+        if threading.current_thread() is not threading.main_thread():
+            replacing.set()
+            closing.wait(10)
+            time.sleep(0.05)
+        return add(pool, requested_ns)
+
+    monkeypatch.setattr(ProcessPool, "_add", add_late)
+    workflow = Workflow([stage("s", workloads.take, FORK, workers=1, timeout_s=0.1)], ListSink())
+    workflow.run([{"s": {"seconds": 60}}])
+    assert replacing.wait(10)
+    closer = threading.Thread(target=workflow.close, daemon=True)
+    closer.start()
+    closing.set()
+    closer.join(20)
+    assert not closer.is_alive()
+
+
+def test_a_child_that_a_coroutine_forks_serves_nothing(tmp_path):
+    marks = tmp_path / "marks"
+
+    async def bear_a_child_that_returns():
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+
+    class Marking(ListSink):
+        def task(self, record):
+            super().task(record)
+            with marks.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+
+    sink = run([stage("s", bear_a_child_that_returns, LOOP)], 3, Marking())
+    assert statuses(sink, "s") == ["ok"] * 3
+    assert set(marks.read_text().split()) == {str(os.getpid())}
+
+
+def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
+    class Full(ListSink):
+        def attempt(self, record):
+            super().attempt(record)
+            raise OSError("no space left")
+
+    sink = Full()
+    with (
+        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
+        pytest.raises(OSError, match="no space left"),
+    ):
+        workflow.run(1)
+    assert [r.attempt for r in sink.attempts] == list(range(1, len(sink.attempts) + 1))
+    (final,) = sink.tasks
+    assert (final.status, final.attempt) == ("cancelled", len(sink.attempts) + 1)
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "path"])
+def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
+    released, ended = threading.Event(), threading.Event()
+
+    def linger():
+        released.wait(20)
+        ended.set()
+        return bytes(100_000)
+
+    folders = set(Path(tempfile.gettempdir()).glob("stagebench-*"))
+    stages = [
+        stage("s", linger, THREAD, timeout_s=0.05, transport=transport),
+        stage("t", workloads.length_of, FORK, after=("s",)),
+    ]
+    run(stages, 1)
+    threads = [t for t in threading.enumerate() if t.name.startswith("s_")]
+    released.set()
+    for thread in threads:
+        thread.join(10)
+    assert ended.is_set()
+    assert set(Path(tempfile.gettempdir()).glob("stagebench-*")) == folders
+    assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))  # noqa: S108
+
+
+def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
+    arrived = threading.Event()
+
+    class Slow(ListSink):
+        """Is slow to take the record of whichever stage comes first."""
+
+        def task(self, record):
+            super().task(record)
+            if record.stage == "first":
+                arrived.wait(10)
+            elif record.stage == "second":
+                threading.Timer(0.05, arrived.set).start()
+
+    stages = [
+        stage("first", workloads.double, THREAD),
+        stage("second", workloads.take, THREAD, parameters={"seconds": 0.1}),
+        stage("join", workloads.double, THREAD, after=("first", "second")),
+    ]
+    sink = run(stages, 1, Slow())
+    received = {r.stage: r.received_ns for r in sink.tasks}
+    (join,) = [r for r in sink.tasks if r.stage == "join"]
+    assert join.due_ns >= max(received["first"], received["second"])
+    assert join.submitted_ns >= join.due_ns
