@@ -116,7 +116,7 @@ def main() -> None:
     path = options.folder / "counts.csv"
     save_counts(counts, path)
     frequent = ", ".join(f"{word} {count}" for word, count in counts.most_common(TOP))
-    print(f"\n{counts.total()} words, most often {frequent}; all in {path}")
+    print(f"\n{counts.total()} words: {frequent} …\nall in {path}")
 
 
 if __name__ == "__main__":
