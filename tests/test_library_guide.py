@@ -9,7 +9,8 @@ import pytest
 
 import stagebench
 
-GUIDE = Path(__file__).parents[1] / "docs/library.md"
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs/library.md"
 
 
 @pytest.fixture
@@ -27,6 +28,13 @@ def test_what_the_guide_shows_is_so():
     failed, tried = doctest.testfile(str(GUIDE), module_relative=False)
     assert tried > 50
     assert failed == 0
+
+
+def test_the_lines_of_the_readme_run_and_give_a_record_for_each_task_and_stage():
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    namespace = {"__name__": "__main__"}
+    exec(lines, namespace)  # noqa: S102 - what a reader would do
+    assert [record.status for record in namespace["sink"].tasks] == ["ok"] * 10
 
 
 def test_the_guide_says_of_each_public_name_why_it_is_public():
