@@ -162,6 +162,14 @@ def test_a_module_that_cannot_be_used_is_told_without_a_traceback(
     assert capfd.readouterr() == ("", "")
 
 
+def test_every_parameter_that_cannot_be_checked_is_named(find_problems, beside):
+    folder = beside(odd_py="def f(a: bytes, b: int, c: 'Nowhere', d: set): pass\n")
+
+    (problem,) = find_problems({f"{STAGE}.handler": "odd:f"}, folder)
+
+    assert [name for name in "abcd" if f"parameter '{name}'" in problem] == ["a", "c", "d"]
+
+
 def test_a_module_that_is_found_twice_is_told(find_problems, beside):
     (problem,) = find_problems({f"{STAGE}.handler": "json:loads"}, beside(json_py="loads = 1"))
 

@@ -66,8 +66,16 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     """
     named = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    given = [p for p in named if p.kind not in kinds and p.name != UPSTREAM]
-    return {p.name: _read_parameter(p, function) for p in given}
+    known, problems = {}, []
+    for parameter in named:
+        if parameter.kind not in kinds and parameter.name != UPSTREAM:
+            try:
+                known[parameter.name] = _read_parameter(parameter, function)
+            except WorkflowError as error:
+                problems.append(str(error))
+    if problems:
+        raise WorkflowError("; ".join(problems))
+    return known
 
 
 def find_parameter_problems(given: Parameters, known: Known, path: Path) -> list[Problem]:
