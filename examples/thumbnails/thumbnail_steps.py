@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from PIL import Image
+
+from stagebench import Bounds, MemoryNeed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +25,9 @@ SHAPES = ((4, 3), (3, 4), (16, 9))
 """Width to height of the pictures, in turn."""
 
 
-def read(*, number: int, folder: str, width: int = 1600) -> Pixels:
+def read(
+    *, number: int, folder: str, width: Annotated[int, Bounds(at_least=1, at_most=65_000)] = 1600
+) -> Pixels:
     """Give the pixels of a picture; one that is not in the folder yet is made first.
 
     A picture lies under a name that holds all that it was made from, so that a file which is there
@@ -36,14 +40,26 @@ def read(*, number: int, folder: str, width: int = 1600) -> Pixels:
         return np.asarray(picture)
 
 
-def resize(*, upstream: Pixels, size: int = 200) -> Pixels:
+def memory_need_read(*, width: int = 1600, **_others: object) -> MemoryNeed:
+    """Tell a study how large decoded pictures are; the largest are 4:3."""
+    pixels_bytes = 3 * width * width * 3 // 4
+    return MemoryNeed(working_bytes=2 * pixels_bytes, result_bytes=pixels_bytes)
+
+
+def resize(*, upstream: Pixels, size: Annotated[int, Bounds(at_least=1)] = 200) -> Pixels:
     """Give the picture at a size at which it just fits into a square of `size` pixels."""
     height, width, _ = upstream.shape
     picture = Image.fromarray(upstream)
     return np.asarray(picture.resize(fit(width, height, size), Image.Resampling.LANCZOS))
 
 
-def write(*, upstream: Pixels, number: int, folder: str, quality: int = 80) -> str:
+def write(
+    *,
+    upstream: Pixels,
+    number: int,
+    folder: str,
+    quality: Annotated[int, Bounds(at_least=1, at_most=95)] = 80,
+) -> str:
     """Write a thumbnail as JPEG; gives its path."""
     path = Path(folder) / f"{number:03d}.jpg"
     save(upstream, path, quality)

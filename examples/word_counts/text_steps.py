@@ -16,7 +16,9 @@ from collections import Counter
 from functools import cache
 from itertools import accumulate, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from stagebench import Bounds, MemoryNeed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,11 @@ SENTENCE_WORDS = 12
 
 
 def decompress(
-    *, day: int, office: Literal["north", "south"], folder: str, words: int = 120_000
+    *,
+    day: int,
+    office: Literal["north", "south"],
+    folder: str,
+    words: Annotated[int, Bounds(at_least=1)] = 120_000,
 ) -> str:
     """Give a text; one that is not in the folder yet is made first.
 
@@ -42,6 +48,11 @@ def decompress(
         save(pack.compress(make_text(day, office, words).encode()), path)
     text: bytes = pack.decompress(path.read_bytes())
     return text.decode()
+
+
+def memory_need_decompress(*, words: int = 120_000, **_others: object) -> MemoryNeed:
+    """Tell a study how large unpacked texts are: four letters a word, and what is between two."""
+    return MemoryNeed(working_bytes=10 * words, result_bytes=5 * words)
 
 
 def tokenise(*, upstream: str) -> Counter[str]:
