@@ -1,16 +1,20 @@
 """What random workflows (test_graphs.py) have found in the runner, each by itself."""
 
 import os
+import signal
 import tempfile
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
+from stagebench.runner.process_pool import ProcessPool
 from stagebench.runner.sink import ListSink
+from stagebench.runner.transport import discard, pack
 from stagebench.runner.workflow import Workflow
 
 
@@ -28,9 +32,8 @@ def test_closing_does_not_wait_for_a_thread_that_was_given_up():
 
 
 def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch):
-    from stagebench.runner.process_pool import ProcessPool
-
-    add, replacing, closing = ProcessPool._add, threading.Event(), threading.Event()
+    add = ProcessPool._add  # noqa: SLF001 - held up for the window to be open
+    replacing, closing = threading.Event(), threading.Event()
 
     def add_late(pool, requested_ns):
         if threading.current_thread() is not threading.main_thread():
@@ -56,7 +59,7 @@ def test_a_child_that_a_coroutine_forks_serves_nothing(tmp_path):
     async def bear_a_child_that_returns():
         child = os.fork()
         if child:
-            os.waitpid(child, 0)
+            os.waitpid(child, 0)  # noqa: ASYNC222 - the child must not outlive the test
 
     class Marking(ListSink):
         def task(self, record):
@@ -108,6 +111,44 @@ def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
     assert ended.is_set()
     assert set(Path(tempfile.gettempdir()).glob("stagebench-*")) == folders
     assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))  # noqa: S108
+
+
+def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypatch):
+    tracker, telling = resource_tracker._resource_tracker, threading.Event()  # noqa: SLF001
+    check = tracker._check_alive  # noqa: SLF001 - called with the tracker's lock held
+
+    def check_slowly():
+        telling.set()
+        time.sleep(0.1)
+        return check()
+
+    tracker.ensure_running()
+    monkeypatch.setattr(tracker, "_check_alive", check_slowly)
+    names = [f"stagebench_{os.getpid()}_{who}" for who in ("thread", "child")]
+    thread = threading.Thread(target=pack, args=(bytes(70_000), "shared_memory", names[0]))
+    thread.start()
+    assert telling.wait(10)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        pack(bytes(70_000), "shared_memory", names[1])
+        os._exit(0)
+    thread.join()
+    _, status = os.waitpid(child, 0)
+    for name in names:
+        discard("shared_memory", name)
+    assert status == 0
+
+
+@pytest.mark.parametrize("size", [0, 70_000])
+def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd):
+    name = f"stagebench_{os.getpid()}_begun"
+    path = Path("/dev/shm", name)  # noqa: S108 - where segments are
+    path.write_bytes(bytes(size))
+    discard("shared_memory", name)
+    assert not path.exists()
+    discard("shared_memory", name)
+    assert capfd.readouterr().err == ""
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():

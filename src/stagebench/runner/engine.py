@@ -273,9 +273,7 @@ class Engine:
             self._router.count_skipped(task, len(skipped))
             self._wake_if_awaited()
 
-    def _record_unserved(
-        self, task: int, queue: StageQueue, status: str, attempt: int = 1
-    ) -> None:
+    def _record_unserved(self, task: int, queue: StageQueue, status: str, attempt: int = 1) -> None:
         self._emit(self._sink.task, _make_unserved(task, queue.stage.name, status, attempt))
 
     def _emit(self, take: Callable[[Any], None], record: object) -> None:

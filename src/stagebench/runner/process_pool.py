@@ -112,7 +112,11 @@ class ProcessPool:
             # remove, at the worker's end, what others still read.
             from multiprocessing import resource_tracker  # noqa: PLC0415
 
-            resource_tracker.ensure_running()
+            # And main must not be importing this while it forks: see segment.py.
+            import stagebench.runner.segment  # noqa: F401, PLC0415
+
+            with _forking:
+                resource_tracker.ensure_running()
         for _ in range(self._stage.workers):
             self._idle.append(self._add(requested_ns))
         self._manager.start()

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
+from _posixshmem import shm_unlink  # type: ignore[import-not-found]
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
+
+_tracking = threading.Lock()
+"""Held where the library's tracker is told of a segment, and by whoever forks: the tracker has a
+lock of its own, which a process that is forked meanwhile would find taken for ever."""
+
+os.register_at_fork(
+    before=_tracking.acquire,
+    after_in_parent=_tracking.release,
+    after_in_child=_tracking.release,
+)
 
 
 class Segment(SharedMemory):
@@ -17,6 +30,10 @@ class Segment(SharedMemory):
     _mmap: object
     _fd: int
 
+    def __init__(self, name: str, *, create: bool = False, size: int = 0) -> None:
+        with _tracking:
+            super().__init__(name, create=create, size=size)
+
     def close(self) -> None:
         """Let go of the mapping, or leave that to the end of the values built on it."""
         try:
@@ -27,3 +44,18 @@ class Segment(SharedMemory):
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def remove_segment(name: str) -> None:
+    """Remove a segment, which those that have it open keep; FileNotFoundError where there is none.
+
+    It is not opened for that, as the library would: one that a killed worker has only just made is
+    still empty, and cannot be.
+    """
+    with _tracking:
+        # That worker may not have told the tracker either, who does not forget what it never knew.
+        resource_tracker.register(f"/{name}", "shared_memory")
+        try:
+            shm_unlink(f"/{name}")
+        finally:
+            resource_tracker.unregister(f"/{name}", "shared_memory")

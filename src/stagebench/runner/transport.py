@@ -77,10 +77,11 @@ def discard(transport: str, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)  # noqa: PTH108 - pathlib is not imported by measured processes
         return
+    # Imported only where it is used: it is memory of the measured process.
+    from stagebench.runner.segment import remove_segment  # noqa: PLC0415
+
     with contextlib.suppress(FileNotFoundError):
-        segment = _open_segment(name)
-        segment.close()
-        segment.unlink()
+        remove_segment(name)
 
 
 def _slices(whole: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
@@ -92,7 +93,7 @@ def _slices(whole: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 def _read(packed: Packed) -> memoryview:
     if packed.transport == "shared_memory":
-        segment = _open_segment(packed.name)
+        segment = _segment_type()(packed.name)
         # A view of its own, which outlives the segment's.
         return memoryview(segment.buf or b"").toreadonly()
     with open(packed.name, "rb", buffering=0) as file:  # noqa: PTH123 - as above
@@ -118,7 +119,7 @@ def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
         os.posix_fallocate(segment._fd, 0, size)  # type: ignore[attr-defined] # noqa: SLF001
     except OSError:
         segment.close()
-        segment.unlink()
+        discard("shared_memory", name)
         raise
     start, whole = 0, memoryview(segment.buf or b"")
     for part in parts:
@@ -128,12 +129,8 @@ def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
     segment.close()
 
 
-def _open_segment(name: str) -> SharedMemory:
-    return _segment_type()(name)
-
-
 def _segment_type() -> type[SharedMemory]:
-    # Imported only where it is used: it is memory of the measured process.
+    # Imported only where it is used, as above.
     from stagebench.runner.segment import Segment  # noqa: PLC0415
 
     return Segment
