@@ -38,6 +38,7 @@ PERIOD_S = 3600.0
 
 RECORD_TYPES = {
     store.TASKS_FILE: records.TaskRecord,
+    store.ATTEMPTS_FILE: records.TaskRecord,
     store.WORKERS_FILE: records.WorkerRecord,
     store.EVENTS_FILE: records.EventRecord,
     store.PROCESSES_FILE: records.ProcessRecord,
@@ -143,6 +144,7 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
             "experiment": source.experiment,
             "treatment": original.parent.name,
             "replicate": block + 1,
+            "warm_up": False,
             "block": block + 1,
             "position": position,
             "rank": rank,
@@ -151,7 +153,12 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
         sweeps += copy_run(original, copy, place, stretch)
         planned.append(place)
     experiments = [e for e in source.plan["experiments"] if e["name"] == source.experiment]
-    changed = {"runs": planned, "experiments": experiments, "replicates": block + 1}
+    changed = {
+        "runs": planned,
+        "warm_up_runs": [],
+        "experiments": experiments,
+        "replicates": block + 1,
+    }
     store.write_json(folder / "plan.json", source.plan | changed)
     return sweeps
 

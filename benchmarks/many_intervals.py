@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from stagebench.analyse.intervals import ALPHA
+from stagebench.confidence import ALPHA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

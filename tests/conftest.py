@@ -6,6 +6,7 @@ import os
 import pytest
 
 from stagebench import store
+from stagebench.handlers.source import source_hash
 from stagebench.measure.run import RunRequest, measure_run
 
 SPECIFICATION = {
@@ -17,7 +18,7 @@ SPECIFICATION = {
         {
             "name": "work",
             "handler": "payload",
-            "source": "",
+            "source": source_hash("payload"),
             "executor": "thread",
             "workers": 1,
             "retain": False,
@@ -54,7 +55,7 @@ def specify(tmp_path):
     return make
 
 
-def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0):
+def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0, beside=None):
     return RunRequest(
         study="tests",
         specification=specification,
@@ -67,6 +68,7 @@ def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0):
         time_limit_s=time_limit_s,
         quiet_wait_s=quiet_wait_s,
         campaign="2026-11-23T07:00:00+00:00",
+        beside=beside,
     )
 
 

@@ -2,12 +2,10 @@
 
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from tests.study import ROOT, checkout, snakemake
 
 from stagebench import store
 from stagebench.cli import main
@@ -15,7 +13,6 @@ from stagebench.errors import ConfigError, StoreError
 from stagebench.judging import judge_study, load_claims, show_claims
 from stagebench.tables import make_table, read_table, write_tables
 
-ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
 EXAMPLE = re.search(r"```yaml\n(.*?)```", (ROOT / "docs/claims.md").read_text(), re.DOTALL)[1]
 HEADER = "experiment,treatment,stage,quantity,unit,stated,logged,place\n"
@@ -183,31 +180,26 @@ def test_a_folder_without_claims_is_told_what_to_give(tmp_path):
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    """A copy of the rules with a study that has claims."""
-    shutil.copy(ROOT / "Snakefile", tmp_path)
-    for name in ("workflow", "config", "src"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+def claiming(tmp_path):
+    """A checkout with a study that has claims."""
+    folder = checkout(tmp_path / "checkout")
     study = yaml.safe_load((CONFIG / "smoke.yaml").read_text()) | {"claims": "mine_claims.yaml"}
-    (tmp_path / "config/mine.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    (tmp_path / "config/mine_claims.yaml").write_text(CLAIMS)
-    return tmp_path
+    (folder / "config/mine.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    (folder / "config/mine_claims.yaml").write_text(CLAIMS)
+    return folder
 
 
-def test_claims_are_judged_when_the_tables_are_there(checkout):
-    command = [Path(sys.executable).with_name("snakemake"), "-n", "--cores", "1"]
-    command += ["--configfile", "config/mine.yaml"]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+def test_claims_are_judged_when_the_tables_are_there(claiming):
+    done = snakemake(claiming, "--dry-run", config="config/mine.yaml")
     assert done.returncode == 0, done.stderr
     rule = (done.stdout + done.stderr).partition("rule judge:")[2].partition("rule ")[0]
     assert "results/smoke/tables" in rule
     assert "output: results/smoke/claims" in rule
 
 
-def test_a_plan_is_shown_only_if_its_claims_are_sound(checkout, capsys):
-    path = checkout / "config/mine_claims.yaml"
+def test_a_plan_is_shown_only_if_its_claims_are_sound(claiming, capsys):
+    path = claiming / "config/mine_claims.yaml"
     path.write_text(CLAIMS.replace("p2-fork", "p2-frk"))
     with pytest.raises(SystemExit):
-        main(["plan", str(checkout / "config/mine.yaml")])
+        main(["plan", str(claiming / "config/mine.yaml")])
     assert "did you mean 'p2-fork'?" in capsys.readouterr().err

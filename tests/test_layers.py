@@ -14,15 +14,17 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records"}
 MAY_IMPORT = {
-    "__init__": set(),
+    "__init__": {"errors", "records", "handlers", "runner"},  # public names, imported when they are used
     "errors": set(),
     "units": set(),
     "records": set(),
     "store": GROUND,
     "arguments": set(),
     "problems": {"errors"},
+    "task_list": {"errors"},
     "structure": {"errors", "problems", "yaml", "jsonschema"},
     "quantities": set(),
+    "confidence": set(),
     "columns": {"quantities"},
     "timeline": GROUND,
     "tables": {*GROUND, "store", "columns", "quantities", "pandas"},
@@ -32,15 +34,17 @@ MAY_IMPORT = {
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
-    "design": {*GROUND, "store", "handlers", "problems", "structure", "design"}
+    "design": {*GROUND, "store", "handlers", "problems", "structure", "task_list", "design"}
     | {"yaml", "jsonschema"},
-    "measure.main": {*GROUND, "runner", "handlers", "store", "measure"},  # of it, emulation alone
+    # Of measure, emulation alone.
+    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list", "measure"},
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
-    | {"problems", "structure", "pandas", "numpy", "scipy"},
+    | {"confidence", "problems", "structure", "pandas", "numpy", "scipy"},
     "present": {
-        *{"errors", "units", "store", "columns", "quantities", "tables", "timeline", "present"},
+        *{"errors", "units", "store", "columns", "quantities", "confidence", "tables", "timeline"},
+        "present",
         *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
     },
 }
@@ -85,33 +89,49 @@ def test_a_module_imports_from_the_rows_above_it_only(path):
     assert set(imported_by(path)) <= allowed
 
 
+RUNNER = {
+    *("arrival", "engine", "executors", "interrupts", "jobs", "parcels", "queues", "routing"),
+    *("stage", "transport", "watchdog", "worker", "workflow"),
+}
 MEASURED = {
-    *GROUND - {"units"},
-    *{"store", "measure", "measure.main", "handlers", "handlers.registry", "handlers.bounds"},
-    *{"handlers.payload", "runner", "runner.workflow", "runner.stage", "runner.queues"},
-    *{"runner.executors", "runner.worker"},
-} - {"measure.main"}  # it is __main__
+    *(GROUND - {"units"}),
+    *{"store", "measure", "handlers", "handlers.registry", "handlers.bounds", "runner"},
+    *(f"runner.{name}" for name in RUNNER),
+}
+PAYLOAD = MEASURED | {"handlers.payload"}
+THREADS = PAYLOAD | {"runner.thread_pool"}
+PROCESSES = PAYLOAD | {"runner.process_pool", "runner.process_worker"}
+COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
+FORK = {"executor": "process", "start_method": "fork"}
+ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}
 EMULATING = {"measure.emulation", "sampler", "sampler.procfs"}
-SAMPLER = {"interval_s": 0.01, "cpu_budget": 1.0, "census": "auto"}
+EMULATED = {
+    "interval_s": 0.01,
+    "cpu_budget": 1.0,
+    "census": "auto",
+    "emulate": {"interval_s": 0.1, "discovery_s": 1.0},
+}
 
 
 @pytest.mark.parametrize(
-    ("sampler", "expected"),
+    ("changes", "expected"),
     [
-        (SAMPLER, MEASURED),
-        ({**SAMPLER, "emulate": {"interval_s": 0.1, "discovery_s": 1.0}}, MEASURED | EMULATING),
+        ({"stage": {}}, THREADS),
+        ({"stage": FORK}, PROCESSES),
+        ({"stage": ASYNCIO}, COROUTINES),
+        ({"stage": {}, "sampler": EMULATED}, THREADS | EMULATING),
     ],
-    ids=["plain", "emulating"],
+    ids=["threads", "processes", "coroutines", "emulating"],
 )
 def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
-    specify, measure, tmp_path, sampler, expected
+    specify, measure, tmp_path, changes, expected
 ):
     listing = tmp_path / "modules.txt"
     program = (
         "import atexit, sys\n"
         f"atexit.register(lambda: open({str(listing)!r}, 'w').write('\\n'.join(sys.modules)))\n"
     )
-    folder = measure(specify(program=program, sampler=sampler))
+    folder = measure(specify(program=program, **changes))
     assert store.read_run(folder)["status"] == "ok"
     modules = set(listing.read_text().split())
     ours = {name.removeprefix("stagebench.") for name in modules if name.startswith("stagebench.")}
@@ -119,4 +139,5 @@ def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
     # The interpreter's own start-up may bring editable-install finders of other packages.
     assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "yaml", "jsonschema", "scipy"}
+    assert ("asyncio" in modules) == (changes["stage"] == ASYNCIO)
     assert "concurrent.futures.process" not in modules

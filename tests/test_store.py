@@ -1,4 +1,5 @@
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,9 @@ from stagebench.records import EventRecord, TaskRecord
 TASK = TaskRecord(
     task=3,
     stage="work",
+    attempt=2,
     status="failed",
+    due_ns=0,
     submitted_ns=1,
     started_ns=2,
     finished_ns=3,
@@ -35,6 +38,26 @@ def test_every_record_is_one_line_and_on_disk_when_written(tmp_path):
         writer.write(TASK)
         assert path.read_text().count("\n") == 2
         assert store.read_records(path, TaskRecord) == [TASK]
+
+
+def test_a_burst_of_records_is_on_disk_soon_without_another_one(tmp_path):
+    path = tmp_path / "tasks.csv"
+    with store.RecordWriter(path, TaskRecord, in_bursts=True) as writer:
+        for _ in range(50):
+            writer.write(TASK)
+        for _ in range(1000):
+            if len(store.read_records(path, TaskRecord)) == 50:
+                return
+            time.sleep(0.01)
+        pytest.fail("records of a burst were not written through")
+
+
+def test_records_of_a_burst_are_whole_when_the_file_is_closed(tmp_path):
+    path = tmp_path / "tasks.csv"
+    with store.RecordWriter(path, TaskRecord, in_bursts=True) as writer:
+        for _ in range(50):
+            writer.write(TASK)
+    assert store.read_records(path, TaskRecord) == [TASK] * 50
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])

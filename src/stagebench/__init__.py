@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stagebench.errors import StagebenchError, WorkerLostError, WorkflowError
+    from stagebench.handlers.bounds import Bounds, MemoryNeed
     from stagebench.records import TaskRecord
     from stagebench.runner.arrival import Arrival
     from stagebench.runner.sink import ListSink, Sink
@@ -20,7 +21,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Arrival",
+    "Bounds",
     "ListSink",
+    "MemoryNeed",
     "Sink",
     "Stage",
     "StagebenchError",
@@ -32,7 +35,9 @@ __all__ = [
 
 _MODULES = {
     "Arrival": "runner.arrival",
+    "Bounds": "handlers.bounds",
     "ListSink": "runner.sink",
+    "MemoryNeed": "handlers.bounds",
     "Sink": "runner.sink",
     "Stage": "runner.stage",
     "StagebenchError": "errors",

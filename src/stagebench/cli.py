@@ -101,15 +101,14 @@ def _add_plan(commands: Any) -> None:  # noqa: ANN401
 def _add_design(commands: Any) -> None:  # noqa: ANN401
     parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
     parser.add_argument("--config", type=json.loads, required=True, help="the config as JSON")
+    parser.add_argument("--beside", type=Path, help="folder of the config")
     parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
 
 
 def _add_measure(commands: Any) -> None:  # noqa: ANN401
     parser = _add(commands, "measure", _measure, "Make one run (rule measure).")
     parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument(
-        "--specification", type=json.loads, required=True, help="the treatment's, as JSON"
-    )
+    parser.add_argument("--specification", type=json.loads, required=True, help="as JSON")
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
     parser.add_argument("--warm-up", action="store_true", help="comes before the first block")
@@ -118,6 +117,7 @@ def _add_measure(commands: Any) -> None:  # noqa: ANN401
         "--quiet-wait", type=float, default=2.0, help="seconds to wait for a quiet machine, at most"
     )
     parser.add_argument("--campaign", default="", help="when the study was called (default: now)")
+    parser.add_argument("--beside", type=Path, help="folder of own handlers and files of tasks")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
 
@@ -211,7 +211,7 @@ def _plan(options: argparse.Namespace) -> None:
     from stagebench.design.plan import format_plan, make_plan  # noqa: PLC0415
     from stagebench.judging import load_study_claims  # noqa: PLC0415
 
-    study = check_config(load_config(options.config))
+    study = check_config(load_config(options.config), options.config.parent)
     allow = study.allow_insufficient_memory
     check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
     load_study_claims(study, options.config.parent)
@@ -223,12 +223,14 @@ def _design(options: argparse.Namespace) -> None:
     from stagebench.design.plan import make_plan  # noqa: PLC0415
     from stagebench.store import write_json  # noqa: PLC0415
 
-    write_json(options.out, make_plan(check_config(options.config)))
+    write_json(options.out, make_plan(check_config(options.config, options.beside)))
 
 
 def _measure(options: argparse.Namespace) -> None:
+    from stagebench.handlers.source import check_sources  # noqa: PLC0415
     from stagebench.measure.run import RunRequest, measure_run, name_campaign  # noqa: PLC0415
 
+    check_sources(options.specification["stages"], options.beside)
     request = RunRequest(
         study=options.study,
         specification=options.specification,
@@ -241,6 +243,7 @@ def _measure(options: argparse.Namespace) -> None:
         time_limit_s=options.time_limit,
         quiet_wait_s=options.quiet_wait,
         campaign=options.campaign or name_campaign(),
+        beside=options.beside,
     )
     measure_run(request, options.out)
 

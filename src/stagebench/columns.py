@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagebench.quantities import RUN_QUANTITIES, SAMPLE_PARTS, STAGE_QUANTITIES
+from stagebench.quantities import (
+    MEMORY_PARTS,
+    RUN_QUANTITIES,
+    SAMPLE_PARTS,
+    STAGE_QUANTITIES,
+    STAGE_TIMES,
+    TASK_MOMENTS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,18 +47,31 @@ _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT
 _RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
-_OUTCOMES = ("ok", "failed", "lost", "skipped", "cancelled", "missing")
+_OUTCOMES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled", "missing")
+_REPEATED = {f"repeated_{status}": COUNT for status in ("failed", "timed_out", "lost")}
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
     *("emulated_most_children", "emulated_discoveries", "emulated_children_sums"),
-    *("deepest_queue", "throttled"),
+    *("deepest_queue", "attempts_repeated", "queue_overflows", "throttled"),
     *("machine_context_switches", "context_switches_voluntary", "context_switches_involuntary"),
 )
 _MEDIAN_BYTES = ("worker_ready_pss_bytes", "worker_ready_uss_bytes")
 _WHOLE_BYTES = tuple(
     name for name in RUN_QUANTITIES if name.endswith("_bytes") and name not in _MEDIAN_BYTES
 )
+_TASK = {
+    **_RUN_KEY,
+    "task": COUNT,
+    "stage": TEXT,
+    "attempt": COUNT,
+    "status": TEXT,
+    "worker": COUNT,
+    **{f"{moment}_s": NUMBER for moment in TASK_MOMENTS},
+    **{f"{time}_s": NUMBER for time in STAGE_TIMES},
+    "cpu_s": NUMBER,
+    "error": TEXT,
+}
 
 
 def _kinds(quantities: Iterable[str]) -> dict[str, str]:
@@ -65,9 +85,9 @@ TABLES: dict[str, dict[str, str]] = {
         "baseline": FLAG,
         "factors": TEXT,
         "preload": TEXT,
-        "block": COUNT,
-        "position": COUNT,
-        "rank": COUNT,
+        "arrival": TEXT,
+        "in_flight": COUNT,
+        **dict.fromkeys(("block", "position", "rank"), COUNT),
         "campaign": TEXT,
         "started_rank": COUNT,
         "overlaps": COUNT,
@@ -83,15 +103,10 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
         "sampler_cpu_budget": NUMBER,
-        "sweeps_held": COUNT,
-        "rss_sweeps": COUNT,
-        "sweeps_left_out": COUNT,
-        "sweeps_torn": COUNT,
+        **dict.fromkeys(("sweeps_held", "rss_sweeps", "sweeps_left_out", "sweeps_torn"), COUNT),
         "census": TEXT,
         "memory_metric": TEXT,
-        "cgroup_peak_bytes": COUNT,
-        "cgroup_kernel_peak_bytes": COUNT,
-        "cgroup_cache_bytes": COUNT,
+        **{f"cgroup_{name}_bytes": COUNT for name in ("peak", "kernel_peak", "cache")},
         "vanished": COUNT,
         "emulated_interval_s": NUMBER,
         "emulated_discovery_s": NUMBER,
@@ -108,72 +123,46 @@ TABLES: dict[str, dict[str, str]] = {
     "stages": {
         **_RUN_KEY,
         "stage": TEXT,
-        "handler": TEXT,
-        "parameters": TEXT,
-        "executor": TEXT,
-        "start_method": TEXT,
+        **dict.fromkeys(("handler", "parameters", "executor", "start_method"), TEXT),
         "workers": COUNT,
         "retain": FLAG,
+        "queue_size": COUNT,
+        "transport": TEXT,
+        "timeout_s": NUMBER,
+        "retries": COUNT,
+        "retry_on": TEXT,
         "result_bytes": COUNT,
         **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
+        **_REPEATED,
         **_kinds(STAGE_QUANTITIES),
     },
-    "tasks": {
-        **_RUN_KEY,
-        "task": COUNT,
-        "stage": TEXT,
-        "status": TEXT,
-        "worker": COUNT,
-        "submitted_s": NUMBER,
-        "started_s": NUMBER,
-        "finished_s": NUMBER,
-        "received_s": NUMBER,
-        "waiting_s": NUMBER,
-        "service_s": NUMBER,
-        "return_s": NUMBER,
-        "response_s": NUMBER,
-        "cpu_s": NUMBER,
-        "error": TEXT,
-    },
+    "tasks": _TASK,
+    "attempts": _TASK,
     "treatments": {"experiment": TEXT, "treatment": TEXT, **_SUMMARY},
     "treatment_stages": {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, **_SUMMARY},
     "memory": {
         **_RUN_KEY,
         "sweep": COUNT,
         "time_s": NUMBER,
-        "main_pss_bytes": COUNT,
-        "children_pss_bytes": COUNT,
-        "tree_pss_bytes": COUNT,
-        "tree_uss_bytes": COUNT,
-        "tree_anon_bytes": COUNT,
-        "tree_rss_bytes": COUNT,
-        "main_uss_bytes": COUNT,
-        "main_anon_bytes": COUNT,
-        "main_rss_bytes": COUNT,
-        "processes": COUNT,
-        "vanished": COUNT,
-        "torn": COUNT,
+        **{f"{part}_pss_bytes": COUNT for part in MEMORY_PARTS},
+        **{f"tree_{name}_bytes": COUNT for name in ("uss", "anon", "rss")},
+        **{f"main_{name}_bytes": COUNT for name in ("uss", "anon", "rss")},
+        **dict.fromkeys(("processes", "vanished", "torn"), COUNT),
     },
     "phases": {
         **_RUN_KEY,
         "phase": TEXT,
         "sweep": COUNT,
         "time_s": NUMBER,
-        "main_pss_bytes": COUNT,
-        "main_anon_bytes": COUNT,
-        "main_uss_bytes": COUNT,
-        "main_rss_bytes": COUNT,
+        **{f"main_{name}_bytes": COUNT for name in ("pss", "anon", "uss", "rss")},
         "workers": COUNT,
         "pools_closed": FLAG,
     },
     "roles": {
         **_RUN_KEY,
         "role": TEXT,
-        "created": COUNT,
-        "sampled": COUNT,
-        "bounded_only": COUNT,
-        "at_peak_processes": COUNT,
-        "at_peak_pss_bytes": COUNT,
+        **dict.fromkeys(("created", "sampled", "bounded_only"), COUNT),
+        **dict.fromkeys(("at_peak_processes", "at_peak_pss_bytes"), COUNT),
         **{f"largest_{name}_bytes": COUNT for name in SAMPLE_PARTS},
         **{f"ready_{name}_bytes": NUMBER for name in SAMPLE_PARTS},
         "high_water_bytes": COUNT,
@@ -181,9 +170,7 @@ TABLES: dict[str, dict[str, str]] = {
     "emulated": {
         **_RUN_KEY,
         "time_s": NUMBER,
-        "main_pss_bytes": COUNT,
-        "children_pss_bytes": COUNT,
-        "total_pss_bytes": COUNT,
+        **{f"{part}_pss_bytes": COUNT for part in ("main", "children", "total")},
         "children": COUNT,
         "discovered_s": NUMBER,
     },
@@ -191,8 +178,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_RUN_KEY,
         "stage": TEXT,
         "time_s": NUMBER,
-        "waiting": COUNT,
-        "in_service": COUNT,
+        **dict.fromkeys(("waiting", "in_service"), COUNT),
     },
     "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
     "warm_ups": {
@@ -222,6 +208,24 @@ TABLES: dict[str, dict[str, str]] = {
         "note": TEXT,
     },
     "ratios": {**_PLACE, "block": COUNT, "pairing": TEXT, "ratio": NUMBER},
+    "winners": {
+        "experiment": TEXT,
+        "work": COUNT,
+        **dict.fromkeys(("quantity", "unit", "treatment", "winner"), TEXT),
+        "median": NUMBER,
+        **_RATIO,
+        "n": COUNT,
+        "pairing": TEXT,
+        "alike": FLAG,
+    },
+    "contrasts": {
+        **dict.fromkeys(("experiment", "setting", "treatment", "level", "to", "to_level"), TEXT),
+        **dict.fromkeys(("quantity", "unit"), TEXT),
+        **dict.fromkeys(("median", "to_median"), NUMBER),
+        **_RATIO,
+        "n": COUNT,
+        "pairing": TEXT,
+    },
     "drift": {
         **dict.fromkeys(("experiment", "quantity", "effect"), TEXT),
         **_RATIO,

@@ -17,7 +17,7 @@ from stagebench.errors import ConfigError, StoreError
 from stagebench.present.claims_text import format_claims
 from stagebench.problems import Problem, problem, unknown
 from stagebench.store import atomic_folder, read_json
-from stagebench.tables import read_reference, read_table, write_tables
+from stagebench.tables import read_claims, read_reference, read_table, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
 
 def show_claims(folders: list[Path]) -> str:
     """Give the stored verdicts of studies as text for a terminal; nothing is judged anew."""
-    return "\n".join(format_claims(str(folder), _read_claims(folder)) for folder in folders)
+    return "\n".join(format_claims(str(folder), *_read_claims(folder)) for folder in folders)
 
 
 def _configs(mapping: Json) -> dict[str, str]:
@@ -114,7 +114,7 @@ def _configs(mapping: Json) -> dict[str, str]:
 
 def _load_plan(path: Path) -> Json | ConfigError:
     try:
-        return make_plan(check_config(load_config(path)))
+        return make_plan(check_config(load_config(path), path.parent))
     except ConfigError as error:
         return error
 
@@ -177,11 +177,11 @@ def _gather_other(
         return {}
 
 
-def _read_claims(folder: Path) -> pd.DataFrame:
+def _read_claims(folder: Path) -> list[pd.DataFrame]:
     path = folder / "claims" / "claims.csv"
     if not path.is_file():
         raise StoreError(
             f"{folder}: no judged claims ({path} is missing); give the folder of a study that was"
             " run and whose config names claims, such as results/published"
         )
-    return read_table(path)
+    return list(read_claims(path.parent).values())

@@ -6,6 +6,9 @@ docs/glossary.md defines every quantity.
 
 from __future__ import annotations
 
+PARAMETER = "parameter."
+"""Prefix of a published quantity that tells the scale of the study, and is no result."""
+
 MEMORY_PARTS = ("main", "children", "tree")
 """Whose PSS is told: the measured process, all its descendants, both together."""
 
@@ -15,13 +18,21 @@ SAMPLE_PARTS = ("pss", "anon", "file", "uss")
 PHASES = ("base", "trough", "peak", "end")
 """Sweeps of a run that tell where main's memory goes."""
 
-STAGE_TIMES = ("service", "waiting", "return", "response")
+TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
+"""Moments of a task in a stage, in their order; times lie between two of them."""
+
+STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
 RUN_QUANTITIES = (
     "makespan_s",
     "makespan_ratio",
     "throughput_per_s",
+    "turnaround_mean_s",
+    "turnaround_p95_s",
+    "blocked_s",
+    "attempts_repeated",
+    "queue_overflows",
     "own_time_s",
     "start_up_s",
     "supervisor_overhead_s",
@@ -106,6 +117,8 @@ STAGE_QUANTITIES = (
     "workers_served",
     "cpu_mean_s",
     "deepest_queue",
+    "attempts_repeated",
+    "queue_overflows",
 )
 """Numeric quantities of a stage in a run that are summarised over the replicates."""
 

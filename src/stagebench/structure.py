@@ -78,7 +78,8 @@ def _problems(error: ValidationError, definitions: dict[str, Any], base: Path) -
     elif "propertyNames" in error.absolute_schema_path:
         yield problem((*path, value), f"not allowed as a name; allowed: {rule['description']}")
     else:
-        near = closest(value, rule["enum"]) if "enum" in rule and isinstance(value, str) else ""
+        words = [word for word in rule.get("enum", ()) if isinstance(word, str)]
+        near = closest(value, words) if isinstance(value, str) else ""
         text = f"{show(value)} is not allowed; allowed: {rule['description']}{near}"
         yield problem(path, text)
 

@@ -35,18 +35,30 @@ STAGES = tuple(FACTS["stages"])
 
 
 def task(  # noqa: PLR0913 - the fields of a record
-    number, stage, moments, *, cpu=None, worker=(CHILD, 1), status="ok", error=None
+    number,
+    stage,
+    moments,
+    *,
+    cpu=None,
+    worker=(CHILD, 1),
+    status="ok",
+    error=None,
+    attempt=1,
+    due=None,
 ):
     """Make a task record; `moments` are seconds of submitted, started, finished, received.
 
-    `worker` is its pid and its thread.
+    `worker` is its pid and its thread. A task is due when it was submitted, unless `due` says when.
     """
     moments_ns = [None if moment is None else round(moment * S) for moment in moments]
+    due_ns = moments_ns[0] if due is None else round(due * S)
     names = ("submitted_ns", "started_ns", "finished_ns", "received_ns")
     return TaskRecord(
         task=number,
         stage=stage,
+        attempt=attempt,
         status=status,
+        due_ns=due_ns,
         **dict(zip(names, moments_ns, strict=True)),
         cpu_ns=None if cpu is None else round(cpu * S),
         pid=worker[0],
@@ -148,6 +160,8 @@ class KnownRun:
     """One run of a study; times in seconds of the monotonic clock.
 
     `lives` gives a process's birth and end; those that it does not name outlive the run.
+    `overflows` names a stage for each time that its queue took more than its bound; `specified` is
+    added to the specification.
     """
 
     experiment: str = "pipe"
@@ -162,18 +176,21 @@ class KnownRun:
     stages: tuple = STAGES
     tasks_planned: int = 2
     tasks: tuple = TASKS
+    attempts: tuple = ()
     workers: tuple = WORKERS
     events: dict = field(default_factory=lambda: dict(EVENTS))
+    overflows: tuple = ()
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
     lives: dict = field(default_factory=dict)
     emulate: dict | None = None
     emulated: tuple = ()
+    specified: dict = field(default_factory=dict)
 
     def stretched(self, factor):
         """Give the run with every moment of its tasks `factor` times as far from second 10."""
-        moments = ("submitted_ns", "started_ns", "finished_ns", "received_ns")
+        moments = ("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns")
         tasks = tuple(
             replace(
                 record,
@@ -199,7 +216,7 @@ def specification(known):
         "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"} | emulate,
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
-    }
+    } | known.specified
 
 
 def run_record(known, planned):
@@ -227,8 +244,13 @@ def write_run(raw, known, planned):
         EventRecord(event=name, stage="", time_ns=round(time * S))
         for name, time in known.events.items()
     ]
+    events += [
+        EventRecord(event="queue_overflow", stage=stage, time_ns=12 * S)
+        for stage in known.overflows
+    ]
     records = [
         (store.TASKS_FILE, TaskRecord, known.tasks),
+        (store.ATTEMPTS_FILE, TaskRecord, known.attempts),
         (store.WORKERS_FILE, WorkerRecord, known.workers),
         (store.EVENTS_FILE, EventRecord, events),
         (store.PROCESSES_FILE, ProcessRecord, _processes(known)),

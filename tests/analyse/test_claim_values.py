@@ -58,6 +58,13 @@ def test_unpaired_runs_of_the_same_campaign_come_before_those_of_another():
     assert measured.low < -6 < measured.high < 0
 
 
+def test_runs_of_a_campaign_that_the_other_treatment_lacks_are_left_out_of_an_unpaired_comparison():
+    a = [*runs_of(1, 2, 3, campaign="later"), *runs_of(100, 200, campaign="first")]
+    b = [run(n, "later", makespan_s=n) for n in (7, 8, 9)]
+    measured = measure_test(one_test(to="b", by="difference"), {"a": a, "b": b})
+    assert (measured.pairing, measured.estimate) == ("unpaired", -6)
+
+
 def test_a_quantity_can_be_taken_less_another_of_its_run():
     runs = [run(n, main_end_bytes=10 + n, main_base_bytes=5) for n in (1, 2, 3)]
     measured = measure_test(one_test("main_end_bytes", minus="main_base_bytes"), {"a": runs})

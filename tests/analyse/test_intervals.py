@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from stagebench.analyse.intervals import (
-    ALPHA,
     effect_interval,
     half_width,
     holm,
@@ -20,6 +19,7 @@ from stagebench.analyse.intervals import (
     unpaired_effect,
     unpaired_ratio_interval,
 )
+from stagebench.confidence import ALPHA
 
 RATIOS = [1.21, 1.08, 1.3, 1.17, 1.12]
 OF, TO = [2.1, 2.6, 2.2, 2.4], [1.9, 1.2, 1.6]

@@ -29,3 +29,10 @@ def test_tasks_that_keep_the_size_change_nothing():
 )
 def test_results_of_several_sizes_or_of_an_unknown_one_have_none(tasks, told):
     assert result_bytes({"tasks": tasks}, told) is None
+
+
+def test_a_file_of_tasks_may_give_each_its_size():
+    named = {"file": "tasks.csv", "columns": {"work.size_mib": ["float"]}}
+    assert result_bytes({"tasks": named}, stage(size_mib=2)) is None
+    named["columns"] = {"other.size_mib": ["float"]}
+    assert result_bytes({"tasks": named}, stage(size_mib=2)) == 2 * MIB

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagebench.analyse.stages import count_tasks, makespan_s, summarise_stages, summarise_tasks
+from stagebench.analyse.stages import makespan_s, summarise_stages
 
 
 @pytest.fixture
@@ -111,49 +111,6 @@ def test_a_stage_that_served_nothing_has_no_times(trace, known_run):
     assert work["tasks_missing"] == 2
 
 
-def test_task_rows_are_relative_to_the_workflows_start(trace):
-    row = summarise_tasks(trace())[1]
-    assert (row["task"], row["stage"]) == (0, "save")
-    moments = [row[f"{name}_s"] for name in ("submitted", "started", "finished", "received")]
-    assert moments == [3.5, 3.5, 4, 4]
-
-
-def test_task_rows_derive_every_time(trace):
-    row = summarise_tasks(trace())[2]
-    assert (row["task"], row["stage"]) == (1, "work")
-    times = [row[f"{name}_s"] for name in ("waiting", "service", "return", "response", "cpu")]
-    assert times == [3, 1, 0.5, 4.5, 0.5]
-
-
-def test_task_rows_fall_back_on_the_first_submission_when_the_start_is_unknown(trace, known_run):
-    run = known_run(events={}, status="crashed").stretched(2)
-    assert summarise_tasks(trace(run))[0]["submitted_s"] == 0
-
-
-def test_workers_are_numbered_by_stage_in_the_order_in_which_they_first_served(trace):
-    rows = summarise_tasks(trace())
-    assert [(row["stage"], row["worker"]) for row in rows] == [
-        ("work", 0),
-        ("save", 0),
-        ("work", 0),
-        ("save", 1),
-    ]
-
-
-def test_a_task_that_never_started_has_no_worker_and_no_times(trace, known_run, make_task):
-    lost = make_task(0, "work", (10, None, None, None), status="cancelled", worker=(None, None))
-    row = summarise_tasks(trace(known_run(tasks=(lost,), status="timed_out")))[0]
-    assert row["worker"] is None
-    assert [row[f"{name}_s"] for name in ("waiting", "service", "response", "cpu")] == [None] * 4
-
-
-def test_an_error_is_told_by_the_last_line_of_its_traceback(trace, known_run, make_task):
-    text = 'Traceback (most recent call last):\n  File "x"\nValueError: no | such\n'
-    failed = make_task(0, "work", (10, 11, 12, 13), status="failed", error=text)
-    row = summarise_tasks(trace(known_run(tasks=(failed,), status="tasks_failed")))[0]
-    assert row["error"] == "ValueError: no | such"
-
-
 def test_makespan_is_first_submission_to_last_receipt(trace):
     assert makespan_s(trace()) == 6
 
@@ -163,30 +120,57 @@ def test_a_run_that_did_not_end_has_no_makespan(trace, known_run, status):
     assert makespan_s(trace(known_run(status=status))) is None
 
 
-def test_a_task_counts_by_its_worst_stage_and_unheard_tasks_are_missing(
-    trace, known_run, make_task
-):
+def test_a_stage_tells_how_long_tasks_were_held_back_in_front_of_it(trace, known_run, make_task):
     tasks = (
-        make_task(0, "work", (10, 11, 12, 13)),
-        make_task(0, "save", (13, 13, 14, 14)),
-        make_task(1, "work", (10, 12, 13, 14), status="failed", error="E"),
-        make_task(1, "save", (None,) * 4, status="skipped"),
-        make_task(2, "work", (10, 13, None, 14), status="lost"),
-        make_task(2, "save", (None,) * 4, status="skipped"),
-        make_task(3, "work", (10, None, None, None), status="cancelled"),
+        make_task(0, "work", (10, 11, 13, 13)),
+        make_task(1, "work", (13, 13, 14, 14), due=10),
     )
-    counts = count_tasks(trace(known_run(tasks=tasks, tasks_planned=6, status="worker_lost")))
-    assert counts == {
-        "tasks": 6,
-        "tasks_ok": 1,
-        "tasks_failed": 1,
-        "tasks_lost": 1,
-        "tasks_cancelled": 1,
-        "tasks_skipped": 0,
-        "tasks_missing": 2,
-    }
+    work = summarise_stages(trace(known_run(tasks=tasks)))[0]
+    assert (work["blocked_mean_s"], work["blocked_min_s"], work["blocked_max_s"]) == (1.5, 0, 3)
+    assert work["waiting_mean_s"] == 0.5
 
 
-def test_a_list_of_tasks_counts_its_entries(trace, known_run):
-    run = known_run(tasks_planned=[{}, {"work": {"size_mib": 1.0}}])
-    assert count_tasks(trace(run))["tasks"] == 2
+def test_a_stage_is_told_with_its_limits(trace, known_run):
+    work, save = known_run().stages
+    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    work |= limits | {"retry_on": ["lost", "timed_out"]}
+    rows = summarise_stages(trace(known_run(stages=(work, save))))
+    names = (*limits, "retry_on")
+    assert [rows[0][name] for name in names] == [4, 0.5, "path", 2, "lost, timed_out"]
+    assert [rows[1][name] for name in names] == [None] * 5
+
+
+def test_coroutines_have_no_cpu_time_and_no_number_of_workers(trace, known_run):
+    run = known_run()
+    work = run.stages[0] | {"executor": "asyncio", "workers": 3}
+    tasks = tuple(replace(task, cpu_ns=None) for task in run.tasks)
+    row = summarise_stages(trace(replace(run, stages=(work, run.stages[1]), tasks=tasks)))[0]
+    missing = ("on_cpu_share", "service_cpu_share", "cpu_mean_s", "workers_served")
+    assert [row[name] for name in missing] == [None] * 4
+    assert row["utilisation"] == pytest.approx(3 / (3 * 6))
+
+
+def test_a_worker_that_replaces_a_lost_one_is_no_part_of_the_pools_start(trace, known_run):
+    run = known_run()
+    later = replace(run.workers[0], requested_ns=12 * 10**9, ready_ns=13 * 10**9)
+    work = summarise_stages(trace(replace(run, workers=(*run.workers, later))))[0]
+    assert (work["pool_first_ready_s"], work["pool_last_ready_s"]) == (0.75, 0.75)
+
+
+def test_times_of_a_stage_are_of_the_last_attempt(trace, known_run, make_task):
+    slow = make_task(0, "work", (10, 10, 19, 19), status="failed")
+    work = summarise_stages(trace(known_run(attempts=(slow,))))[0]
+    assert (work["service_max_s"], work["attempts_repeated"]) == (2, 1)
+
+
+def test_a_makespan_begins_with_the_first_attempt(trace, known_run, make_task):
+    first = make_task(0, "work", (9, 9, 9.5, 10), status="failed")
+    assert makespan_s(trace(known_run(attempts=(first,)))) == 7
+
+
+def test_a_task_was_held_back_in_front_of_all_its_attempts(trace, known_run, make_task):
+    first = make_task(0, "work", (12, 12, 13, 13), due=10, status="failed")
+    last = make_task(0, "work", (13, 13, 14, 14), attempt=2)
+    other = make_task(1, "work", (10, 10, 11, 11))
+    work = summarise_stages(trace(known_run(attempts=(first,), tasks=(last, other))))[0]
+    assert (work["blocked_max_s"], work["blocked_mean_s"]) == (2, 1)

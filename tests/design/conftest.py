@@ -81,18 +81,32 @@ def make_config():
 
 
 @pytest.fixture
+def beside(tmp_path):
+    """Give a function that writes files beside a config; gives their folder."""
+
+    def write(**files):
+        folder = tmp_path / "beside"
+        folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (folder / name.replace("_csv", ".csv").replace("_py", ".py")).write_text(text)
+        return folder
+
+    return write
+
+
+@pytest.fixture
 def make_study(make_config):
     """Give the study of the small config with changes."""
-    return lambda changes=None: check_config(make_config(changes))
+    return lambda changes=None, beside=None: check_config(make_config(changes), beside)
 
 
 @pytest.fixture
 def find_problems(make_config):
     """Give the problems of the small config with changes; it must have some."""
 
-    def find(changes):
+    def find(changes, beside=None):
         with pytest.raises(ConfigError) as caught:
-            check_config(make_config(changes))
+            check_config(make_config(changes), beside)
         return caught.value.problems
 
     return find

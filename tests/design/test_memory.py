@@ -16,6 +16,7 @@ def stage(**changes):
         "workers": 2,
         "retain": False,
         "parameters": {"size_mib": 10.0},
+        "after": [],
     } | changes
 
 

@@ -9,7 +9,9 @@ from stagebench.design.plan import format_plan, make_plan
 CONFIGS = Path(__file__).parents[2] / "config"
 
 
-@pytest.fixture(params=["config.yaml", "published.yaml", "causes.yaml", "smoke.yaml"])
+@pytest.fixture(
+    params=["config.yaml", "published.yaml", "causes.yaml", "smoke.yaml", "runner.yaml"]
+)
 def shipped_plan(request):
     return make_plan(check_config(load_config(CONFIGS / request.param)))
 
@@ -79,3 +81,13 @@ def test_a_plan_for_people_fits_80_columns_and_names_the_most_demanding(shipped_
     needs = {k: t["estimated_memory_bytes"] for k, t in shipped_plan["treatments"].items()}
     assert f"({max(needs, key=needs.get)})" in text
     assert f"{len(shipped_plan['runs'])} runs of {len(needs)} treatments" in text
+
+
+def test_a_plan_for_people_says_how_tasks_come_in_and_what_stages_are_limited_to():
+    text = format_plan(make_plan(check_config(load_config(CONFIGS / "runner.yaml"))))
+
+    assert "  tasks: 40, at once or at 20/s or Poisson at 20/s\n" in text
+    assert "  tasks: 24, at once, any number or 4 in flight at most\n" in text
+    assert "  stage make: payload on process, by pickle or shared_memory or path\n" in text
+    assert "  stage take: checksum on thread, queue of any size or 8 or 2\n" in text
+    assert "time-out 250 ms, 0 or 3 retries, tried\n    again after any fault or failed\n" in text

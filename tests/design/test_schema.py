@@ -122,8 +122,8 @@ BAD = {
     "an unknown executor": (
         {"workflows.0.stages.0.executor": "threads"},
         (
-            'workflows[0].stages[0].executor: "threads" is not allowed; allowed: thread, process;'
-            " did you mean 'thread'?"
+            'workflows[0].stages[0].executor: "threads" is not allowed; allowed: thread, process,'
+            " asyncio; did you mean 'thread'?"
         ),
     ),
     "no workers": (

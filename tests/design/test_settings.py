@@ -26,8 +26,8 @@ BAD = {
         {f"{RUNTIME}.factors.start_method.levels": ["fork", "spwan"]},
         (
             'workflows[0].stages[1].start_method: "spwan" is not allowed; allowed: fork,'
-            " forkserver,"
-            " spawn (and no such key for threads); did you mean 'spawn'? (in p1-spwan,"
+            " forkserver, spawn (and no such key for other stages); did you mean 'spawn'? (in"
+            " p1-spwan,"
         ),
     ),
     "an unknown executor": (
@@ -36,18 +36,16 @@ BAD = {
             f"{RUNTIME}.factors.start_method.when": {"executor": "proces"},
         },
         (
-            'workflows[0].stages[1].executor: "proces" is not allowed; allowed: thread, process;'
-            " did you"
-            " mean 'process'? (in "
+            'workflows[0].stages[1].executor: "proces" is not allowed; allowed: thread, process,'
+            " asyncio; did you mean 'process'? (in "
         ),
     ),
     "an unknown handler": (
         {f"{RUNTIME}.factors.logic": ["native", "numpi"]},
         (
             "workflows[0].stages[1].handler: unknown handler 'sum_squares_numpi'; did you mean"
-            " 'sum_squares_numpy'?; allowed: download, matrix_product, payload,"
-            " sum_squares_native, sum_squares_numpy"
-            " (in "
+            " 'sum_squares_numpy'?; allowed: checksum, download, flaky, matrix_product, payload,"
+            " sum_squares_native, sum_squares_numpy, wait, wait_async, or module:function (in "
         ),
     ),
     "a start method for threads": (

@@ -1,7 +1,7 @@
 import pytest
 
 from stagebench.design.grid import expand_treatments
-from stagebench.handlers.registry import source_hash
+from stagebench.handlers.source import source_hash
 from stagebench.store import PROTOCOL, canonical_json
 
 RUNTIME = "experiments.0"

@@ -9,8 +9,8 @@ BAD = {
         {"workflows.0.stages.0.handler": "downlaod"},
         (
             "workflows[0].stages[0].handler: unknown handler 'downlaod'; did you mean 'download'?;"
-            " allowed: download, matrix_product, payload, sum_squares_native,"
-            " sum_squares_numpy"
+            " allowed: checksum, download, flaky, matrix_product, payload, sum_squares_native,"
+            " sum_squares_numpy, wait, wait_async, or module:function"
         ),
     ),
     "an unknown parameter": (

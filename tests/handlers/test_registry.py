@@ -5,7 +5,7 @@ import pytest
 
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import Bounds
-from stagebench.handlers.registry import HANDLERS, load_handler, memory_need, source_hash
+from stagebench.handlers.registry import HANDLERS, handler_target, load_handler
 
 
 @pytest.mark.parametrize("name", HANDLERS)
@@ -19,19 +19,13 @@ def test_every_handler_can_travel_is_documented_and_takes_named_typed_parameters
         assert parameter.name in handler.__doc__ or parameter.name == "elements"
 
 
+def test_a_name_with_a_colon_is_its_own_target():
+    assert handler_target("steps.read:fetch") == "steps.read:fetch"
+
+
 def test_an_unknown_handler_is_named_with_the_closest_one():
     with pytest.raises(WorkflowError, match=r"'downlaod'.*did you mean 'download'"):
         load_handler("downlaod")
-
-
-def test_the_hash_is_of_the_handlers_own_source():
-    hashes = {source_hash(name) for name in HANDLERS}
-    assert len(hashes) == len(HANDLERS)
-    assert all(len(text) == 12 and int(text, 16) >= 0 for text in hashes)
-
-
-def test_the_need_of_memory_follows_the_parameters():
-    assert memory_need("sum_squares_native", {"elements": 50_000_000}).working_bytes == 1.6e9
 
 
 @pytest.mark.parametrize(

@@ -167,14 +167,26 @@ def test_a_run_over_its_time_limit_is_a_result_and_leaves_no_process(specify, me
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_a_killed_worker_fails_the_run_and_does_not_hang_it(specify, measure, method):
+def test_a_killed_worker_fails_the_run_and_does_not_hang_it(specify, measure, tmp_path, method):
+    (tmp_path / "mine_killed.py").write_text(
+        "import os\n\ndef leave():\n    os.kill(os.getpid(), 9)\n"
+    )
+    stage = {**KINDS[method], "handler": "mine_killed:leave", "parameters": {}}
+    run = store.read_run(measure(specify(stage=stage), beside=tmp_path))
+    assert run["status"] == "worker_lost"
+    assert "stage 'work'" in run["detail"]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_worker_killed_while_it_starts_ends_the_run(specify, measure, method):
     program = KILL_FIRST_CHILD
     if method == "forkserver":
         # Workers are the forkserver's children, known to main only by its pool.
         program = KILL_FIRST_CHILD.replace("[0].pid", "[-1].pid")
-    specification = specify(stage={**KINDS[method], "parameters": {"delay_s": 30}}, program=program)
-    run = store.read_run(measure(specification))
-    assert run["status"] == "worker_lost"
+    stage = {**KINDS[method], "parameters": {"delay_s": 30}}
+    run = store.read_run(measure(specify(stage=stage, program=program, tasks=1)))
+    # Killed before it was ready, or with its first task.
+    assert run["status"] in ("crashed", "worker_lost")
     assert "stage 'work'" in run["detail"]
 
 

@@ -85,3 +85,10 @@ def test_factors_that_are_not_of_the_pool_are_told_apart(pools, one_stage):
 
 def test_a_run_that_sampled_itself_is_none_for_its_threads_are_part_of_main(pools, one_stage):
     assert pools(one_stage(emulate={"interval_s": 0.1, "discovery_s": 1.0})) == []
+
+
+def test_coroutines_are_left_out(present, known_run):
+    work, _ = known_run().stages
+    alone = work | {"executor": "asyncio", "start_method": None, "after": []}
+    tasks = tuple(task for task in known_run().tasks if task.stage == "work")
+    assert list_pools(present(known_run(stages=(alone,), tasks=tasks))) == []

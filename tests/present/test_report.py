@@ -173,3 +173,26 @@ def test_a_baseline_that_failed_in_every_block_is_named_first(analyse, known_run
     failed = known_run(status="crashed", detail="exit code 1")
     text = render(analyse(failed, known_run(treatment="t2", baseline=False, start=20)))[0]
     assert "**The baseline p1-fork failed in every block (crashed × 1)" in text[:500]
+
+
+def test_who_wins_is_told_before_the_tables_of_an_experiment(report):
+    place = report[0].index("**`p2-fork` wins**:")
+    assert report[0].index("## Experiment `pipe`") < place
+    assert place < report[0].index("### Treatments of `pipe`")
+
+
+def test_back_pressure_and_attempts_are_told_where_there_are_some(
+    analyse, known_run, make_task, render
+):
+    work, save = known_run().stages
+    lost = make_task(0, "work", (10, 10, None, 11), status="lost", error="worker 7 | ended")
+    run = known_run(stages=(work | {"queue_size": 1}, save), attempts=(lost,))
+    text = render(analyse(run))[0]
+    assert "### Back-pressure in `pipe`" in text
+    assert "Tasks were tried again after 1 attempt (1 lost its worker)." in text
+    assert "- 1 × `worker 7 | ended`" in text
+
+
+def test_back_pressure_and_attempts_are_not_told_where_there_are_none(report):
+    for words in ("Back-pressure", "Transport of results", "tried again", "Tasks arrive"):
+        assert words not in report[0]

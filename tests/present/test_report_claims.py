@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from stagebench.columns import VERDICTS
 from stagebench.present.claims_text import WIDTH, format_claims
 from stagebench.present.report import render_report
 from stagebench.present.report_claims import chance_text, describe_claims
 from stagebench.tables import make_table, write_tables
 
 LONG = "runtime.p2-fork-numpy.cpu_bound.share_of_total_time"
+SECONDS = "runtime.t1.makespan_s"
 
 
 def claim(name, verdict, kind="comparison", **more):
@@ -30,17 +32,28 @@ CLAIMS = [
     claim("bad", "refuted", stated="50 s", logged="46 s"),
     claim("far", "not testable here", reason="needs 5 cores, has 2"),
     claim(LONG, "refuted", "figure", stated="80 %", otherwise=""),
-    claim("seconds", "shown", "figure", measured=None, low=None, high=None),
+    claim(SECONDS, "shown", "figure", measured=None, low=None, high=None),
 ]
+FIGURES = {
+    LONG: {
+        "treatment": "p2-fork-numpy",
+        "stage": "cpu_bound",
+        "quantity": "share_of_total_time",
+        "expected": "80 % ± 5 points",
+    },
+    SECONDS: {"treatment": "t1"},
+}
 
 
 @pytest.fixture
 def judged():
-    tests = [
-        {"claim": row["id"], "test": 1, "treatment": "t2", "stage": "", "quantity": "makespan_s"}
-        for row in CLAIMS
-    ]
-    return {"claims": make_table("claims", CLAIMS), "claim_tests": make_table("claim_tests", tests)}
+    known = {"test": 1, "experiment": "runtime", "treatment": "t2", "quantity": "makespan_s"}
+    tests = [{"claim": row["id"]} | known | FIGURES.get(row["id"], {}) for row in CLAIMS]
+    return {
+        "claims": make_table("claims", CLAIMS),
+        "claim_tests": make_table("claim_tests", tests),
+        "published": make_table("published", []),
+    }
 
 
 def test_counts_come_first_and_what_fell_comes_before_the_rest(judged):
@@ -56,14 +69,21 @@ def test_what_falls_with_a_claim_is_told_of_refuted_ones_only(judged):
 
 
 def test_figures_of_one_quantity_stand_together(judged):
-    (figures,) = describe_claims(judged)["figures"]
-    assert (figures.title, figures.counts) == ("runtime: makespan", "1 refuted, 1 shown")
-    header, _, first, second = [
-        [cell.strip() for cell in line[1:-1].split("|")] for line in figures.table.splitlines()
+    shares, makespans = describe_claims(judged)["figures"]
+    assert (shares.title, shares.counts) == ("runtime: share of total time", "1 refuted")
+    assert (makespans.title, makespans.counts) == ("runtime: makespan", "1 shown")
+    header, _, first = [
+        [cell.strip() for cell in line[1:-1].split("|")] for line in shares.table.splitlines()
     ]
-    assert header == ["verdict", "treatment", "measured", "published", "in words"]
-    assert first[:4] == ["refuted", "t2", "1.02 [0.98, 1.06] ×", "80 %"]
-    assert second[2:4] == ["–", "–"]
+    assert header == ["verdict", "treatment", "stage", "measured", "published", "in words"]
+    assert first[:5] == ["refuted", "p2-fork-numpy", "cpu_bound", "1.02 [0.98, 1.06] ×", "80 %"]
+    (_, _, second) = makespans.table.splitlines()
+    assert [cell.strip() for cell in second.split("|")][3:5] == ["–", "–"]
+
+
+def test_what_fell_is_counted_by_kind_among_what_was_judged(judged):
+    told = describe_claims(judged)["kinds"]
+    assert told == "Of those judged, refuted: 1 of 2 comparisons, 1 of 1 figure."
 
 
 @pytest.mark.parametrize(
@@ -80,31 +100,57 @@ def test_the_report_has_the_claims_of_a_study_that_has_some(study, judged, tmp_p
     text = (tmp_path / "report.md").read_text()
     assert "5 claims: 2 refuted" in text
     assert "[claims](#claims)" in text
-    assert "<summary>runtime: makespan: 1 refuted, 1 shown</summary>" in text
+    assert "<summary>runtime: makespan: 1 shown</summary>" in text
     rules = sum(line.startswith("| -") for line in text.splitlines())
     assert (tmp_path / "report.html").read_text().count("<table>") == rules
 
 
+def shown(judged, title="mine"):
+    return format_claims(title, judged["claims"], judged["claim_tests"]).splitlines()
+
+
 def test_a_terminal_of_80_columns_is_enough(judged):
-    text = format_claims("results/" + "long/" * 20, judged["claims"])
-    assert max(map(len, text.splitlines())) <= WIDTH == 80
-    assert "runtime.p2-fork-n" in text
+    rows = [*CLAIMS, *(claim(f"{verdict}-one", verdict) for verdict in VERDICTS)]
+    judged = judged | {"claims": make_table("claims", rows)}
+    assert max(map(len, shown(judged, "results/" + "long/" * 20))) <= WIDTH == 80
 
 
 def test_a_terminal_shows_what_fell_first_with_its_sentence(judged):
-    lines = format_claims("mine", judged["claims"]).splitlines()
+    lines = shown(judged)
     heads = [line.split(" (")[0] for line in lines if line.isupper() or " (" in line]
     assert heads[-4:] == ["REFUTED", "NOT TESTABLE HERE", "REPRODUCED", "SHOWN"]
     bad = next(n for n, line in enumerate(lines) if line.startswith("bad "))
-    assert lines[bad].endswith("1.02 [0.98, 1.06] ×            50 s")
+    assert lines[bad].endswith("1.02 [0.98, 1.06] ×                  50 s")
     assert lines[bad + 1 : bad + 3] == ["    Makespan of t2: 1.02.", "    It falls."]
 
 
-def test_a_reason_that_several_claims_share_is_told_once():
+def test_a_terminal_shows_figures_by_quantity_and_treatment_beside_what_is_expected(judged):
+    lines = shown(judged)
+    title = next(n for n, line in enumerate(lines) if "share of total time" in line)
+    assert lines[title].split("  ")[1] == "runtime, cpu_bound: share of total time"
+    assert lines[title].endswith("  expected")
+    assert " ".join(lines[title + 1].split()) == "p2-fork-numpy 1.02 [0.98, 1.06] × 80 % ± 5 points"
+    assert lines[-2].endswith("  published")
+    assert lines[-1].split() == ["t1", "–", "–"]
+
+
+def test_a_figure_of_every_treatment_is_not_told_as_that_of_the_first():
+    row = claim("runtime.tasks", "reproduced", "figure")
+    test = {"claim": "runtime.tasks", "test": 1, "experiment": "runtime", "treatment": "t1"}
+    tests = make_table("claim_tests", [test | {"quantity": "tasks", "expected": "20"}])
+    lines = format_claims("mine", make_table("claims", [row]), tests).splitlines()
+    assert lines[-1].startswith("    every treatment ")
+
+
+def test_a_statement_with_a_long_name_has_a_line_for_it(judged):
+    name = "one-thread-is-slowest-and-least-efficient"
+    rows = make_table("claims", [claim(name, "reproduced")])
+    lines = format_claims("mine", rows, judged["claim_tests"]).splitlines()
+    assert lines[-2] == name
+    assert " ".join(lines[-1].split()) == "1.02 [0.98, 1.06] × –"
+
+
+def test_a_reason_that_several_claims_share_is_told_once(judged):
     further = claim("further", "not testable here", reason="needs 5 cores, has 2")
-    assert (
-        format_claims("mine", make_table("claims", [*CLAIMS, further])).count(
-            "needs 5 cores, has 2"
-        )
-        == 1
-    )
+    claims = make_table("claims", [*CLAIMS, further])
+    assert "\n".join(shown(judged | {"claims": claims})).count("needs 5 cores, has 2") == 1

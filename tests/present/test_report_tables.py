@@ -120,3 +120,25 @@ def test_factors_are_listed_with_the_levels_that_were_run(analyse, known_run):
 
 def test_an_experiment_without_factors_lists_none(alone):
     assert report_tables.factors_text(alone) == ""
+
+
+def test_limits_of_a_stage_are_told_where_one_is_set(analyse, known_run):
+    work, save = known_run().stages
+    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    bounded = work | limits | {"retry_on": ["lost"]}
+    folder = analyse(
+        known_run(stages=(work, save)),
+        known_run(treatment="b", baseline=False, stages=(bounded, save)),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    table = report_tables.workflow_table(experiment)
+    assert column(table, "queue size") == ["unbounded, 4", "unbounded"]
+    assert column(table, "transport") == ["pickle, path", "pickle"]
+    assert column(table, "time-out s") == ["none, 0.5", "none"]
+    assert column(table, "retries") == ["none, 2", "none"]
+    assert column(table, "tried again if") == ["any fault, lost", "any fault"]
+
+
+def test_limits_that_no_stage_has_are_not_told(pipe):
+    header = rows(report_tables.workflow_table(pipe))[0]
+    assert header == ["stage", "handler", "executor", "workers", "results retained"]

@@ -253,6 +253,15 @@ def test_a_run_can_be_followed_by_another():
     assert len(sink.tasks) == 5
 
 
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_handler_may_run_a_workflow_of_its_own(kind, start_method):
+    given = {"start_method": start_method}
+    outer = stage("s", workloads.run_a_workflow_within, kind, retain=True, parameters=given)
+    with Workflow([outer], ListSink()) as workflow:
+        workflow.run(2)
+        assert workflow.results("s") == {0: {0: 2, 1: 2}, 1: {0: 2, 1: 2}}
+
+
 @pytest.mark.parametrize(
     ("stages", "words"),
     [

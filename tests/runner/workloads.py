@@ -116,6 +116,23 @@ async def ignore_cancellation(*, seconds):
             await asyncio.sleep(end - time.monotonic())
 
 
+def run_a_workflow_within(*, start_method):
+    """Run a workflow of processes inside a worker; gives the results of its only stage."""
+    from stagebench import ListSink, Stage, Workflow  # noqa: PLC0415
+
+    inner = Stage(
+        name="inner",
+        handler=double,
+        executor="process",
+        start_method=start_method,
+        workers=1,
+        retain=True,
+    )
+    with Workflow([inner], ListSink()) as workflow:
+        workflow.run(2)
+        return workflow.results("inner")
+
+
 def return_lock():
     return threading.Lock()
 

@@ -1,7 +1,7 @@
 include: "claims.smk"
 
 
-REFERENCE = [str(ROOT / "config" / STUDY.reference)] if STUDY.reference else []
+REFERENCE = [str(BESIDE / STUDY.reference)] if STUDY.reference else []
 
 
 rule analyse:
@@ -10,7 +10,12 @@ rule analyse:
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
         reference=REFERENCE,
         sources=sources(
-            "analyse", "columns.py", "quantities.py", "store.py", "tables.py"
+            "analyse",
+            "confidence.py",
+            "columns.py",
+            "quantities.py",
+            "store.py",
+            "tables.py",
         ),
     output:
         directory(f"{RESULTS}/tables"),
@@ -35,13 +40,14 @@ if CLAIMS:
         input:
             plan=rules.design.output[0],
             tables=rules.analyse.output[0],
-            claims=str(ROOT / "config" / STUDY.claims),
+            claims=str(BESIDE / STUDY.claims),
             reference=REFERENCE,
             index=[str(CLAIMS.index)] if CLAIMS.index else [],
             others=claims_evidence(),
             sources=sources(
                 "analyse",
                 "judging.py",
+                "confidence.py",
                 "columns.py",
                 "quantities.py",
                 "store.py",

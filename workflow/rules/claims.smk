@@ -10,7 +10,7 @@ def checked_claims():
     from stagebench.judging import load_study_claims
 
     try:
-        return load_study_claims(STUDY, ROOT / "config")
+        return load_study_claims(STUDY, BESIDE)
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None
 

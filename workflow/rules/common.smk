@@ -1,4 +1,5 @@
 # The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
+import hashlib
 import json
 import os
 import shlex
@@ -15,6 +16,10 @@ from stagebench.design.plan import make_plan
 from stagebench.errors import StagebenchError
 from stagebench.store import canonical_json
 
+ROOT = Path(workflow.basedir)
+SOURCE = ROOT / "src" / "stagebench"
+DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
+
 # All runs that one call of Snakemake makes are of one campaign, which is named by the moment of that
 # call. Jobs and other nodes inherit the variable, and so do not name one of their own.
 os.environ.setdefault(
@@ -22,15 +27,19 @@ os.environ.setdefault(
 )
 
 
+# The folder of the config: own handlers and files of tasks lie there. Not in the text of a rule,
+# which Snakemake compares: a checkout may move.
+CONFIG = Path([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
+BESIDE = Path(os.environ.setdefault("STAGEBENCH_BESIDE", str(CONFIG.resolve().parent)))
+
+# Where Snakemake is called from decides about no import.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
 envvars:
     "STAGEBENCH_CAMPAIGN",
-
-
-ROOT = Path(workflow.basedir)
-SOURCE = ROOT / "src" / "stagebench"
-
-
-DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
+    "STAGEBENCH_BESIDE",
+    "PYTHONSAFEPATH",
 
 
 def checked_study():
@@ -44,7 +53,7 @@ def checked_study():
             load_config(Path(file))
         if not workflow.overwrite_configfiles:
             config.update({**load_config(DEFAULT_CONFIG), **config})
-        study = check_config(config)
+        study = check_config(config, BESIDE)
         check_memory(
             expand_treatments(study),
             machine_memory_bytes(),
@@ -85,6 +94,11 @@ def specification(wildcards):
     """A treatment's specification as one text: the only thing that decides about a new run."""
     treatment = PLAN["treatments"][f"{wildcards.experiment}/{wildcards.treatment}"]
     return canonical_json(treatment["specification"])
+
+
+def fingerprint(value):
+    """A short text that differs where the value does."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def from_plan(key):

@@ -6,6 +6,9 @@ rule design:
     params:
         # In the order of the file: that of the factors is a part of the treatments' ids.
         config=lambda wildcards: json.dumps(config),
+        # What is beside the config, too, decides about the plan.
+        treatments=lambda wildcards: fingerprint(PLAN["treatments"]),
     shell:
-        "python -m stagebench design --config {params.config:q} --out {output:q}"
+        "python -m stagebench design --config {params.config:q}"
+        ' --beside "$STAGEBENCH_BESIDE" --out {output:q}'
         f"{LOGGED}"

@@ -29,6 +29,6 @@ rule measure:
         " --rank {resources.rank}"
         " --time-limit {resources.time_limit_ms}e-3"
         " --quiet-wait {resources.quiet_wait_ms}e-3"
-        ' --campaign "$STAGEBENCH_CAMPAIGN"'
+        ' --campaign "$STAGEBENCH_CAMPAIGN" --beside "$STAGEBENCH_BESIDE"'
         " --out {output:q}"
         f"{LOGGED}"

@@ -23,7 +23,9 @@ rule report:
         tables=rules.analyse.output[0],
         figures=expand(rules.figures.output[0], experiment=EXPERIMENTS),
         claims=rules.judge.output if STUDY.claims else [],
-        sources=sources("present", "columns.py", "quantities.py", "tables.py"),
+        sources=sources(
+            "present", "confidence.py", "columns.py", "quantities.py", "tables.py"
+        ),
     output:
         f"{RESULTS}/report.md",
         report(

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stagebench.analyse.claim_figures import PARAMETER
 from stagebench.analyse.claim_values import Run
 from stagebench.analyse.claim_words import tell_number
+from stagebench.quantities import PARAMETER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

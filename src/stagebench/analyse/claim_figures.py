@@ -31,7 +31,7 @@ from stagebench.analyse.claim import (
     read_needs,
 )
 from stagebench.problems import Path, Problem, problem, some, unknown
-from stagebench.quantities import words_of
+from stagebench.quantities import PARAMETER, words_of
 from stagebench.units import MIB, format_estimate
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from stagebench.analyse.claim import Grid
 
 Json = dict[str, Any]
-
-PARAMETER = "parameter."
-"""Prefix of a published quantity that tells the scale of the study, and is no claim."""
 
 VALUE, ABOVE_BASE, SHOWN = "value", "above_base", "shown"
 _BASED = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")

@@ -14,25 +14,26 @@ from scipy import stats
 
 from stagebench.analyse.claim import RATIO
 from stagebench.analyse.intervals import (
-    CONFIDENCE,
     LEAST_BLOCKS,
     Interval,
     mean_interval,
     ratio_interval,
     unpaired_ratio_interval,
 )
-from stagebench.columns import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
+from stagebench.analyse.pairs import choose
+from stagebench.columns import IN_BLOCKS
+from stagebench.confidence import CONFIDENCE
 from stagebench.quantities import RUN_QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from stagebench.analyse.claim import ClaimTest, Measure
+    from stagebench.analyse.pairs import Chosen, Place
 
 _PEAK = "_peak_bytes"
 
 Bounds: TypeAlias = "tuple[float, float]"
-Pairs: TypeAlias = "list[tuple[Bounds, Bounds]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured
     return _compare(of, to, test.by)
 
 
-_Values: TypeAlias = "dict[tuple[int, str], Bounds]"
+_Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
@@ -122,16 +123,12 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
 
 def _compare(of: _Values, to: _Values, by: str) -> Measured:
     """Compare run by run where two share block and campaign, else without pairs, and say so."""
-    pairs = [(value, to[key]) for key, value in of.items() if key in to]
-    if pairs:
-        both = _divide if by == RATIO else _subtract
-        values = [both(first, second) for first, second in pairs]
-        return _estimate(values, ratio_interval if by == RATIO else mean_interval, IN_BLOCKS)
-    campaigns = {campaign for _, campaign in of}
-    near = [value for (_, campaign), value in to.items() if campaign in campaigns]
-    others = near or list(to.values())
-    pairing = UNPAIRED if near else OTHER_CAMPAIGN
-    return _compare_unpaired(list(of.values()), others, by, pairing)
+    chosen = choose(of, to)
+    if chosen.pairing != IN_BLOCKS:
+        return _compare_unpaired(chosen, by)
+    both = _divide if by == RATIO else _subtract
+    values = [both(first, second) for first, second in zip(chosen.of, chosen.to, strict=True)]
+    return _estimate(values, ratio_interval if by == RATIO else mean_interval, IN_BLOCKS)
 
 
 def _subtract(value: Bounds, less: Bounds) -> Bounds:
@@ -153,11 +150,12 @@ def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Inter
     return method(values)
 
 
-def _compare_unpaired(of: list[Bounds], to: list[Bounds], by: str, pairing: str) -> Measured:
+def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
     method = unpaired_ratio_interval if by == RATIO else _unpaired_difference
+    of, to = chosen.of, chosen.to
     lower = method([low for low, _ in of], [high for _, high in to])
     upper = method([high for _, high in of], [low for low, _ in to])
-    return _join(lower, upper, pairing)
+    return _join(lower, upper, chosen.pairing)
 
 
 def _unpaired_difference(of: Sequence[float], to: Sequence[float]) -> Interval:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from stagebench.analyse.intervals import (
-    ALPHA,
     LEAST_BLOCKS,
     effect_interval,
     half_width,
@@ -17,7 +15,9 @@ from stagebench.analyse.intervals import (
     p_difference,
     p_equivalence,
 )
+from stagebench.analyse.measured import find_median
 from stagebench.analyse.pairs import Measured, describe_gaps, match
+from stagebench.confidence import ALPHA
 from stagebench.quantities import unit_of
 from stagebench.tables import make_table
 
@@ -29,6 +29,7 @@ Row = dict[str, Any]
 RUN_QUANTITIES = (
     "makespan_s",
     "throughput_per_s",
+    "turnaround_p95_s",
     "tree_peak_bytes",
     "tree_peak_upper_bytes",
     "tree_memory_time_byte_s",
@@ -135,7 +136,7 @@ def _add(
 
 def _compare(own: Sequence[Measured], base: Sequence[Measured], told: Row) -> Row:
     matched, notes = match(own, base), describe_gaps(own, base)
-    row: Row = {"median": _median(own), "baseline_median": _median(base), "n": 0}
+    row: Row = {"median": find_median(own), "baseline_median": find_median(base), "n": 0}
     if matched.pairing:
         effect = matched.effect()
         interval = effect_interval(effect)
@@ -175,11 +176,6 @@ def _word(row: Row, differs: float | None, equals: float | None) -> str:
     if differs < ALPHA:
         return _WORDS.get(row["quantity"], _OTHER_WORDS)[row["ratio"] > 1]
     return INCONCLUSIVE
-
-
-def _median(values: Sequence[Measured]) -> float | None:
-    known = [one.value for one in values if one.status == "ok" and one.value is not None]
-    return median(known) if known else None
 
 
 def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:

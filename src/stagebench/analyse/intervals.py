@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scipy import special
 
+from stagebench.confidence import ALPHA
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CONFIDENCE = 0.95
-ALPHA = 1 - CONFIDENCE
 
 LEAST_BLOCKS = 3
 """Below it there is no interval: with two blocks t has one degree of freedom, and says nothing."""

@@ -5,15 +5,42 @@ from __future__ import annotations
 import math
 from collections import Counter
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stagebench.analyse.intervals import paired_effect, unpaired_effect
 from stagebench.columns import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from stagebench.analyse.intervals import Effect
+
+T = TypeVar("T")
+
+Place: TypeAlias = "tuple[int, str]"
+"""Block and campaign of a run: a treatment has one run there."""
+
+
+class Chosen(NamedTuple, Generic[T]):
+    """What is compared: in pairs if `pairing` is IN_BLOCKS; nothing where it is empty."""
+
+    pairing: str
+    of: Sequence[T]
+    to: Sequence[T]
+
+
+def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
+    """Choose what is compared of a treatment and another: pairs wherever there is one."""
+    pairs = [(one, base[place]) for place, one in own.items() if place in base]
+    if pairs:
+        return Chosen(IN_BLOCKS, [one for one, _ in pairs], [other for _, other in pairs])
+    if not own or not base:
+        return Chosen("", (), ())
+    shared = {campaign for _, campaign in own} & {campaign for _, campaign in base}
+    if not shared:
+        return Chosen(OTHER_CAMPAIGN, [*own.values()], [*base.values()])
+    of, to = ([one for (_, name), one in some.items() if name in shared] for some in (own, base))
+    return Chosen(UNPAIRED, of, to)
 
 
 class Measured(NamedTuple):
@@ -30,12 +57,10 @@ class Measured(NamedTuple):
         return self.status == "ok" and self.value is not None and self.value > 0
 
 
-class Matched(NamedTuple):
-    """Values that are compared: in pairs if `pairing` is IN_BLOCKS; none where it is empty."""
+class Matched(Chosen[Measured]):
+    """What is compared of a treatment and its baseline, as ratios."""
 
-    pairing: str
-    of: Sequence[Measured]
-    to: Sequence[Measured]
+    __slots__ = ()
 
     def effect(self) -> Effect:
         """Estimate the ratio."""
@@ -53,20 +78,8 @@ class Matched(NamedTuple):
 
 
 def match(own: Sequence[Measured], base: Sequence[Measured]) -> Matched:
-    """Choose what is compared of a treatment and its baseline: pairs wherever there is one."""
-    usable = [one for one in own if one.is_usable]
-    bases = [one for one in base if one.is_usable]
-    by_place = {(one.block, one.campaign): one for one in bases}
-    pairs = [(o, by_place[o.block, o.campaign]) for o in usable if _place(o) in by_place]
-    if pairs:
-        return Matched(IN_BLOCKS, [one for one, _ in pairs], [base for _, base in pairs])
-    if not usable or not bases:
-        return Matched("", (), ())
-    shared = {one.campaign for one in usable} & {one.campaign for one in bases}
-    if not shared:
-        return Matched(OTHER_CAMPAIGN, usable, bases)
-    of, to = ([one for one in some if one.campaign in shared] for some in (usable, bases))
-    return Matched(UNPAIRED, of, to)
+    """Choose what is compared of a treatment and its baseline, of runs that can be in a ratio."""
+    return Matched(*choose(_usable(own), _usable(base)))
 
 
 def describe_gaps(own: Sequence[Measured], base: Sequence[Measured]) -> list[str]:
@@ -112,8 +125,8 @@ def _unusable(one: Measured) -> str:
     return "" if one.value > 0 else f"{one.value:g}, which has no ratio"
 
 
-def _place(one: Measured) -> tuple[int, str]:
-    return one.block, one.campaign
+def _usable(runs: Sequence[Measured]) -> dict[Place, Measured]:
+    return {(one.block, one.campaign): one for one in runs if one.is_usable}
 
 
 def _values(some: Sequence[Measured]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from stagebench.errors import StoreError
-from stagebench.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
+from stagebench.quantities import PARAMETER, RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables import make_table, numbers
 from stagebench.units import MIB
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     Numbers: TypeAlias = pd.Series[float]
 
 Row = dict[str, Any]
-
-PARAMETER = "parameter."
-"""Prefix of a quantity that is a handler's parameter: it tells the scale of a study."""
 
 _UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
 _PEAK_LIKE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")

@@ -30,7 +30,7 @@ def deepest_queue(trace: Trace, stage: str) -> int:
 
 def _steps(trace: Trace, stage: str) -> list[Row]:
     changes: dict[Nanoseconds, tuple[int, int]] = {}
-    for record in trace.tasks:
+    for record in (*trace.attempts, *trace.tasks):
         if record.stage == stage:
             _add_changes(changes, record)
     waiting = in_service = 0
@@ -44,8 +44,20 @@ def _steps(trace: Trace, stage: str) -> list[Row]:
 
 
 def _add_changes(changes: dict[Nanoseconds, tuple[int, int]], record: TaskRecord) -> None:
-    moments = (record.submitted_ns, record.started_ns, record.finished_ns)
-    for time_ns, (waiting, in_service) in zip(moments, ((1, 0), (-1, 1), (0, -1)), strict=True):
-        if time_ns is not None:
-            before = changes.get(time_ns, (0, 0))
-            changes[time_ns] = (before[0] + waiting, before[1] + in_service)
+    """Note when one attempt came into the queue, into service, and left.
+
+    What never finished, since it took too long or its worker was lost, left when the runner gave it
+    up.
+    """
+    if record.submitted_ns is None:
+        return
+    left = record.received_ns if record.finished_ns is None else record.finished_ns
+    steps = [(record.submitted_ns, 1, 0)]
+    if record.started_ns is None:
+        steps += [] if left is None else [(left, -1, 0)]
+    else:
+        steps += [(record.started_ns, -1, 1)]
+        steps += [] if left is None else [(left, 0, -1)]
+    for time_ns, waiting, in_service in steps:
+        before = changes.get(time_ns, (0, 0))
+        changes[time_ns] = (before[0] + waiting, before[1] + in_service)

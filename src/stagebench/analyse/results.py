@@ -14,8 +14,15 @@ def result_bytes(specification: dict[str, Any], stage: dict[str, Any]) -> Bytes 
     """Give the size of each result of a stage; missing if unknown or not of one size."""
     if stage["handler"] != "payload" or "size_mib" not in stage["parameters"]:
         return None
-    tasks = specification["tasks"]
-    overrides = [] if isinstance(tasks, int) else [task.get(stage["name"], {}) for task in tasks]
-    if any("size_mib" in override for override in overrides):
+    if _is_overridden(specification["tasks"], stage["name"]):
         return None
     return int(stage["parameters"]["size_mib"] * MIB)
+
+
+def _is_overridden(tasks: int | list[Any] | dict[str, Any], stage: str) -> bool:
+    """Tell whether a task may have a size of its own: by a list of tasks, or a file's column."""
+    if isinstance(tasks, int):
+        return False
+    if isinstance(tasks, dict):
+        return f"{stage}.size_mib" in tasks["columns"]
+    return any("size_mib" in task.get(stage, {}) for task in tasks)

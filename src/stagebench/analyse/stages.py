@@ -1,57 +1,48 @@
-"""Times of tasks and stages: one row per task and stage, one per stage of a run."""
+"""Stages of a run: one row per stage, with the times of its tasks."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stagebench.analyse.outcomes import count_outcomes
 from stagebench.analyse.queue_depth import deepest_queue
 from stagebench.analyse.results import result_bytes
+from stagebench.analyse.tasks import task_times
 from stagebench.analyse.traces import span_s
 from stagebench.quantities import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.store import canonical_json
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from stagebench.analyse.traces import Trace
     from stagebench.records import TaskRecord
     from stagebench.units import Seconds
 
 Row = dict[str, Any]
-
-
-def summarise_tasks(trace: Trace) -> list[Row]:
-    """Give one row per task and stage, in the order of tasks and of stages."""
-    stages = [stage["name"] for stage in trace.specification["stages"]]
-    numbers = {stage: _worker_numbers(_of_stage(trace, stage)) for stage in stages}
-    records = sorted(trace.tasks, key=lambda record: (record.task, stages.index(record.stage)))
-    return [
-        trace.key
-        | _task_row(trace, record)
-        | {"worker": numbers[record.stage].get((record.pid, record.thread_id))}
-        for record in records
-    ]
+Spans = dict[str, list[float]]
 
 
 def summarise_stages(trace: Trace) -> list[Row]:
     """Give one row per stage, in the order of the workflow; times are of tasks that succeeded."""
     stages = trace.specification["stages"]
-    responses = {stage["name"]: _busy_s(_of_stage(trace, stage["name"])) for stage in stages}
-    total = sum(responses.values())
+    served = {stage["name"]: _served(trace, stage["name"]) for stage in stages}
+    spans = {name: _spans(records, _held_before(trace, name)) for name, records in served.items()}
+    total = sum(_busy_s(found) for found in spans.values())
+    makespan = makespan_s(trace)
     return [
         trace.key
-        | _stage_facts(stage)
+        | describe_stage(stage)
         | {"result_bytes": result_bytes(trace.specification, stage)}
-        | _outcomes(trace, stage["name"])
-        | _stage_times(_served(_of_stage(trace, stage["name"])))
+        | count_outcomes(trace, stage["name"])
+        | _stage_times(spans[stage["name"]], _cpu_s(served[stage["name"]]))
         | _pool_start_up(trace, stage["name"])
         | {
-            "share_of_total_time": _ratio(responses[stage["name"]], total),
-            "utilisation": _utilisation(trace, stage),
+            "workers_served": _count_workers(stage, served[stage["name"]]),
+            "cpu_mean_s": _mean_cpu_s(served[stage["name"]]),
+            "share_of_total_time": _ratio(_busy_s(spans[stage["name"]]), total),
+            "utilisation": _utilisation(stage, spans[stage["name"]], makespan),
             "deepest_queue": deepest_queue(trace, stage["name"]),
         }
         for stage in stages
@@ -62,109 +53,56 @@ def makespan_s(trace: Trace) -> Seconds | None:
     """Give first submission → last receipt; missing unless all tasks of the run have ended."""
     if trace.run["status"] not in ("ok", "tasks_failed"):
         return None
-    submitted = [record.submitted_ns for record in trace.tasks if record.submitted_ns is not None]
     received = [record.received_ns for record in trace.tasks if record.received_ns is not None]
-    return span_s(min(submitted, default=None), max(received, default=None))
+    return span_s(trace.submitted_ns, max(received, default=None))
 
 
-def count_tasks(trace: Trace) -> Row:
-    """Count the tasks by how they ended: a task is ok when all its stages were."""
-    planned = trace.specification["tasks"]
-    tasks = planned if isinstance(planned, int) else len(planned)
-    by_task = _by_task(trace).values()
-    ended = Counter(_task_outcome([record.status for record in records]) for records in by_task)
-    counts = {f"tasks_{status}": ended[status] for status in _SEVERITY}
-    return {"tasks": tasks, **counts, "tasks_missing": tasks - ended.total()}
-
-
-_SEVERITY = ("lost", "failed", "cancelled", "skipped", "ok")
-
-
-def _task_outcome(statuses: Sequence[str]) -> str:
-    # A failure names the cause; the stages skipped after it follow from it.
-    return next(status for status in _SEVERITY if status in statuses)
-
-
-def _by_task(trace: Trace) -> dict[int, list[TaskRecord]]:
-    tasks: dict[int, list[TaskRecord]] = {}
-    for record in trace.tasks:
-        tasks.setdefault(record.task, []).append(record)
-    return tasks
-
-
-def _of_stage(trace: Trace, stage: str) -> list[TaskRecord]:
-    return [record for record in trace.tasks if record.stage == stage]
-
-
-def _served(records: Iterable[TaskRecord]) -> list[TaskRecord]:
-    return [record for record in records if record.status == "ok"]
-
-
-def _worker_numbers(records: list[TaskRecord]) -> dict[tuple[int | None, int | None], int]:
-    """Give a stage's workers numbers from 0 in the order in which they first served."""
-    started = [record for record in records if record.started_ns is not None]
-    numbers: dict[tuple[int | None, int | None], int] = {}
-    for record in sorted(started, key=lambda record: record.started_ns or 0):
-        numbers.setdefault((record.pid, record.thread_id), len(numbers))
-    return numbers
-
-
-def _task_row(trace: Trace, record: TaskRecord) -> Row:
-    origin = trace.origin_ns
+def describe_stage(stage: Row) -> Row:
+    """Give the columns that say how a stage was specified; a setting that it lacks is missing."""
+    names = ("handler", "executor", "start_method", "workers", "retain")
+    limits = ("queue_size", "timeout_s", "retries")
+    retries = stage.get("retries")
     return {
-        "task": record.task,
-        "stage": record.stage,
-        "status": record.status,
-        "submitted_s": span_s(origin, record.submitted_ns),
-        "started_s": span_s(origin, record.started_ns),
-        "finished_s": span_s(origin, record.finished_ns),
-        "received_s": span_s(origin, record.received_ns),
-        "waiting_s": span_s(record.submitted_ns, record.started_ns),
-        "service_s": span_s(record.started_ns, record.finished_ns),
-        "return_s": span_s(record.finished_ns, record.received_ns),
-        "response_s": span_s(record.submitted_ns, record.received_ns),
-        "cpu_s": None if record.cpu_ns is None else to_seconds(record.cpu_ns),
-        # The last line of a traceback says what was raised.
-        "error": (record.error or "").strip().rpartition("\n")[2],
+        "stage": stage["name"],
+        "parameters": canonical_json(stage["parameters"]),
+        **{name: stage.get(name) for name in (*names, *limits)},
+        "transport": stage.get("transport"),
+        "retry_on": ", ".join(stage.get("retry_on", ())) if retries else None,
     }
 
 
-def _stage_facts(stage: Row) -> Row:
-    names = ("handler", "executor", "start_method", "workers", "retain")
-    facts = {name: stage.get(name) for name in names}
-    return {"stage": stage["name"], "parameters": canonical_json(stage["parameters"]), **facts}
+def _served(trace: Trace, stage: str) -> list[TaskRecord]:
+    return [record for record in trace.tasks if record.stage == stage and record.status == "ok"]
 
 
-def _outcomes(trace: Trace, stage: str) -> Row:
-    ended = Counter(record.status for record in _of_stage(trace, stage))
-    counts = {f"tasks_{status}": ended[status] for status in _SEVERITY}
-    return {**counts, "tasks_missing": count_tasks(trace)["tasks"] - ended.total()}
+def _held_before(trace: Trace, stage: str) -> dict[int, Seconds]:
+    """Give how long tasks were held back before attempts that were not their last."""
+    held: dict[int, Seconds] = {}
+    for record in trace.attempts:
+        if record.stage == stage:
+            blocked = task_times(record)["blocked"] or 0
+            held[record.task] = held.get(record.task, 0) + blocked
+    return held
 
 
-def _stage_times(served: list[TaskRecord]) -> Row:
-    spans = _spans(served)
+def _spans(served: list[TaskRecord], held_before: dict[int, Seconds]) -> Spans:
+    times = [task_times(record) for record in served]
+    for record, each in zip(served, times, strict=True):
+        if held_before and each["blocked"] is not None:
+            # A task that is tried again is in its queue at once: who held it back is known before.
+            each["blocked"] += held_before.get(record.task, 0)
+    found = {name: [each[name] for each in times] for name in STAGE_TIMES}
+    return {name: [span for span in all_ if span is not None] for name, all_ in found.items()}
+
+
+def _stage_times(spans: Spans, cpu_s: Seconds | None) -> Row:
     service, waiting = sum(spans["service"]), sum(spans["waiting"])
-    cpu = [record.cpu_ns for record in served if record.cpu_ns is not None]
-    cpu_s = to_seconds(sum(cpu)) if len(cpu) == len(served) else None
     return {
         **{key: value for name in STAGE_TIMES for key, value in _spread(name, spans[name]).items()},
         "stage_efficiency": _ratio(service, service + waiting),
         "on_cpu_share": _ratio(cpu_s, service + waiting),
         "service_cpu_share": _ratio(cpu_s, service),
-        "cpu_mean_s": _ratio(cpu_s, len(served)),
-        "workers_served": len({(record.pid, record.thread_id) for record in served}),
     }
-
-
-def _spans(served: list[TaskRecord]) -> dict[str, list[Seconds]]:
-    ends = {
-        "service": [(record.started_ns, record.finished_ns) for record in served],
-        "waiting": [(record.submitted_ns, record.started_ns) for record in served],
-        "return": [(record.finished_ns, record.received_ns) for record in served],
-        "response": [(record.submitted_ns, record.received_ns) for record in served],
-    }
-    spans = {name: [span_s(*pair) for pair in pairs] for name, pairs in ends.items()}
-    return {name: [span for span in found if span is not None] for name, found in spans.items()}
 
 
 def _spread(name: str, values: list[Seconds]) -> Row:
@@ -176,21 +114,37 @@ def _spread(name: str, values: list[Seconds]) -> Row:
     return {f"{name}_{statistic}_s": float(value) for statistic, value in named}
 
 
-def _busy_s(records: list[TaskRecord]) -> Seconds:
-    spans = _spans(_served(records))
+def _cpu_s(served: list[TaskRecord]) -> Seconds | None:
+    """Add up the CPU time; missing where that of a task is: coroutines share a thread's."""
+    cpu = [record.cpu_ns for record in served if record.cpu_ns is not None]
+    return to_seconds(sum(cpu)) if len(cpu) == len(served) else None
+
+
+def _mean_cpu_s(served: list[TaskRecord]) -> Seconds | None:
+    return _ratio(_cpu_s(served), len(served))
+
+
+def _count_workers(stage: Row, served: list[TaskRecord]) -> int | None:
+    """Count the workers that served; coroutines cannot be told apart."""
+    if stage["executor"] == "asyncio":
+        return None
+    return len({(record.pid, record.thread_id) for record in served})
+
+
+def _busy_s(spans: Spans) -> Seconds:
     return sum(spans["service"]) + sum(spans["waiting"])
 
 
-def _utilisation(trace: Trace, stage: Row) -> float | None:
-    makespan = makespan_s(trace)
-    service = sum(_spans(_served(_of_stage(trace, stage["name"])))["service"])
-    return None if makespan is None else _ratio(service, stage["workers"] * makespan)
+def _utilisation(stage: Row, spans: Spans, makespan: Seconds | None) -> float | None:
+    whole = None if makespan is None else stage["workers"] * makespan
+    return None if whole is None else _ratio(sum(spans["service"]), whole)
 
 
 def _pool_start_up(trace: Trace, stage: str) -> Row:
+    """Give when the first workers could serve; those that replace a lost one come later."""
     workers = [worker for worker in trace.workers if worker.stage == stage]
-    ready = [worker.ready_ns for worker in workers]
     asked = min((worker.requested_ns for worker in workers), default=None)
+    ready = [worker.ready_ns for worker in workers if worker.requested_ns == asked]
     return {
         "pool_first_ready_s": span_s(asked, min(ready, default=None)),
         "pool_last_ready_s": span_s(asked, max(ready, default=None)),

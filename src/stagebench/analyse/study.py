@@ -6,9 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from stagebench.analyse.comparisons import compare_treatments
+from stagebench.analyse.contrasts import contrast_treatments
 from stagebench.analyse.drift import find_drift
 from stagebench.analyse.published import compare_published
 from stagebench.analyse.summary import summarise_study
+from stagebench.analyse.winners import find_winners
 from stagebench.store import atomic_folder, read_json
 from stagebench.tables import read_reference, write_tables
 
@@ -33,6 +35,8 @@ def analyse_study(
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)))
     tables |= compare_treatments(tables, planned)
+    tables["winners"] = find_winners(tables["runs"], planned)
+    tables["contrasts"] = contrast_treatments(tables["runs"], planned)
     tables["drift"] = find_drift(tables["runs"])
     if reference is not None:
         tables["published"] = compare_published(tables, read_reference(reference))

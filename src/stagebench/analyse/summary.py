@@ -14,18 +14,16 @@ from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
 from stagebench.analyse.memory_causes import summarise_memory_causes
 from stagebench.analyse.noise import describe_conditions
+from stagebench.analyse.outcomes import count_repeated, count_tasks
 from stagebench.analyse.parts import map_parts
 from stagebench.analyse.phases import summarise_phases
 from stagebench.analyse.queue_depth import trace_queues
 from stagebench.analyse.quickest import quickest_task_efficiency
 from stagebench.analyse.roles import summarise_ready_workers, summarise_roles
-from stagebench.analyse.stages import (
-    count_tasks,
-    makespan_s,
-    summarise_stages,
-    summarise_tasks,
-)
+from stagebench.analyse.stages import makespan_s, summarise_stages
+from stagebench.analyse.tasks import summarise_attempts, summarise_tasks
 from stagebench.analyse.traces import Head, Request, Trace, list_requests, read_trace, span_s
+from stagebench.analyse.turnaround import summarise_turnaround
 from stagebench.analyse.warm_ups import summarise_warm_ups
 from stagebench.store import canonical_json
 from stagebench.tables import make_table
@@ -42,6 +40,7 @@ RUN_KEY = ["experiment", "treatment", "replicate"]
 TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "stages": summarise_stages,
     "tasks": summarise_tasks,
+    "attempts": summarise_attempts,
     "memory": summarise_sweeps,
     "phases": summarise_phases,
     "roles": summarise_roles,
@@ -99,10 +98,13 @@ def summarise_part(requests: Sequence[Request], raw: Path) -> Part:
 
 def summarise_run(trace: Trace) -> Row:
     """Give the row of a run, without what takes other runs to tell."""
+    tasks = count_tasks(trace)
     return (
         _run_facts(trace)
-        | count_tasks(trace)
-        | _run_times(trace)
+        | tasks
+        | count_repeated(trace)
+        | _run_times(trace, tasks["tasks_ok"])
+        | summarise_turnaround(trace)
         | summarise_memory(trace)
         | summarise_memory_causes(trace)
         | summarise_ready_workers(trace)
@@ -131,6 +133,7 @@ def compare_runs(heads: list[Head], rows: list[Row]) -> list[Row]:
 
 def _run_facts(trace: Trace) -> Row:
     planned = {name: trace.planned[name] for name in ("block", "position", "rank")}
+    arrival = trace.specification.get("arrival")
     names = ("campaign", "status", "detail", "exit_code", "time_limit_s", "started_at", "survivors")
     return {
         **trace.key,
@@ -139,18 +142,20 @@ def _run_facts(trace: Trace) -> Row:
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
         "preload": ", ".join(trace.specification["process"]["preload"]),
+        "arrival": None if arrival is None else canonical_json(arrival),
+        "in_flight": trace.specification.get("in_flight"),
         **{name: trace.run[name] for name in names},
     }
 
 
-def _run_times(trace: Trace) -> Row:
+def _run_times(trace: Trace, tasks_ok: int) -> Row:
     run = trace.run
     makespan = makespan_s(trace)
     own = span_s(run["exec_ns"], run["exited_ns"])
     user, system = run["cpu_user_s"], run["cpu_system_s"]
     return {
         "makespan_s": makespan,
-        "throughput_per_s": count_tasks(trace)["tasks_ok"] / makespan if makespan else None,
+        "throughput_per_s": tasks_ok / makespan if makespan else None,
         "own_time_s": own,
         "start_up_s": span_s(run["exec_ns"], trace.events.get("ready")),
         "supervisor_overhead_s": _overhead_s(run, own),

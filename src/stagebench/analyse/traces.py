@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from stagebench.units import Nanoseconds, Seconds
 
 Record = TypeVar("Record")
+
+OVERFLOW = "queue_overflow"
+"""The event that a bounded queue took one task more than its bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,12 +62,16 @@ class Head:
 class Trace(Head):
     """One run: its entry in the plan, `run.json` and all records.
 
-    `events` maps the name of a moment to its time; a run that ended early lacks some.
+    `tasks` has how each task ended in each stage, `attempts` those after which it was tried again.
+    `events` maps the name of a moment to its time; a run that ended early lacks some. `overflows`
+    counts by stage how often a queue took more than its bound, because nothing else could go on.
     """
 
     tasks: tuple[TaskRecord, ...]
+    attempts: tuple[TaskRecord, ...]
     workers: tuple[WorkerRecord, ...]
     events: dict[str, Nanoseconds]
+    overflows: dict[str, int]
     processes: tuple[ProcessRecord, ...]
     transitions: tuple[TransitionRecord, ...]
     sweeps: tuple[SweepRecord, ...]
@@ -76,14 +84,18 @@ class Trace(Head):
         return Head(planned=self.planned, baseline=self.baseline, run=self.run)
 
     @property
+    def submitted_ns(self) -> Nanoseconds | None:
+        """The first submission, be it of an attempt that was repeated."""
+        records = (*self.attempts, *self.tasks)
+        moments = [record.submitted_ns for record in records if record.submitted_ns is not None]
+        return min(moments, default=None)
+
+    @property
     def origin_ns(self) -> Nanoseconds | None:
         """Zero of the run's time axis: the workflow's start, or else the first submission."""
         if "workflow_started" in self.events:
             return self.events["workflow_started"]
-        submitted = [
-            record.submitted_ns for record in self.tasks if record.submitted_ns is not None
-        ]
-        return min(submitted, default=None)
+        return self.submitted_ns
 
 
 class Request(NamedTuple):
@@ -154,15 +166,18 @@ def _read_records(folder: Path, head: Head) -> Trace:
     run = head.run
     ended_early = run["status"] != "ok"
     tasks = _read(folder, store.TASKS_FILE, TaskRecord, ended_early=ended_early)
-    _check_stages(folder, run, tasks)
+    attempts = _read(folder, store.ATTEMPTS_FILE, TaskRecord, ended_early=ended_early)
+    _check_stages(folder, run, {store.TASKS_FILE: tasks, store.ATTEMPTS_FILE: attempts})
     events = _read(folder, store.EVENTS_FILE, EventRecord, ended_early=ended_early)
     return Trace(
         planned=head.planned,
         baseline=head.baseline,
         run=run,
         tasks=tasks,
+        attempts=attempts,
         workers=_read(folder, store.WORKERS_FILE, WorkerRecord, ended_early=ended_early),
-        events={event.event: event.time_ns for event in events},
+        events={event.event: event.time_ns for event in events if event.event != OVERFLOW},
+        overflows=Counter(event.stage for event in events if event.event == OVERFLOW),
         processes=_read(folder, store.PROCESSES_FILE, ProcessRecord, ended_early=ended_early),
         transitions=_read(
             folder, store.TRANSITIONS_FILE, TransitionRecord, ended_early=ended_early
@@ -201,11 +216,14 @@ def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[s
         raise StoreError(f"{folder}: was measured with another specification than the plan's")
 
 
-def _check_stages(folder: Path, run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> None:
+def _check_stages(
+    folder: Path, run: dict[str, Any], files: dict[str, tuple[TaskRecord, ...]]
+) -> None:
     stages = [stage["name"] for stage in run["specification"]["stages"]]
-    unknown = sorted({record.stage for record in tasks} - set(stages))
-    if unknown:
-        raise StoreError(f"{folder / store.TASKS_FILE}: stages {unknown}, the run has {stages}")
+    for name, records in files.items():
+        unknown = sorted({record.stage for record in records} - set(stages))
+        if unknown:
+            raise StoreError(f"{folder / name}: stages {unknown}, the run has {stages}")
 
 
 def _read(

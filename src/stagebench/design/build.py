@@ -10,6 +10,7 @@ from stagebench.design.study import Experiment, Factor, Study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from stagebench.design.study import Level
 
@@ -41,8 +42,8 @@ def build_study(config: Json, experiments: list[Experiment]) -> Study:
     )
 
 
-def build_experiment(experiment: Json, stages: list[Json]) -> Experiment:
-    """Make one experiment; `stages` are those of its workflow."""
+def build_experiment(experiment: Json, stages: list[Json], beside: Path | None) -> Experiment:
+    """Make one experiment; `stages` are those of its workflow, `beside` is the config's folder."""
     given = experiment.get("factors", {})
     include = experiment.get("include", [])
     listed = {name: _listed(factor) for name, factor in given.items()}
@@ -57,6 +58,7 @@ def build_experiment(experiment: Json, stages: list[Json]) -> Experiment:
         exclude=tuple(_resolve(entry, listed) for entry in experiment.get("exclude", [])),
         include=tuple(include),
         baseline=_resolve(experiment.get("baseline", {}), named),
+        beside=beside,
     )
 
 

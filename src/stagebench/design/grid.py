@@ -41,7 +41,7 @@ def build_treatment(experiment: Experiment, factors: Factors) -> Treatment:
         id=name,
         factors=factors,
         specification=specification,
-        estimated_memory_bytes=estimate_memory(specification),
+        estimated_memory_bytes=estimate_memory(specification, experiment.beside),
         baseline=matches(factors, experiment.baseline),
     )
 

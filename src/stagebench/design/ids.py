@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from stagebench.design.study import Factor, Factors, Level
 
-_LETTERS = {"thread": "t", "process": "p"}
-"""First letter of an id that gives the executor and the number of workers: t1, p5."""
+_LETTERS = {"thread": "t", "process": "p", "asyncio": "a"}
+"""First letter of an id that gives the executor and the number of workers: t1, p5, a9."""
 
 _FIRST = ("executor", "workers", "start_method")
 """Factors that are written first and without their names."""

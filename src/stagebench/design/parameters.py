@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import types
+import json
 import typing
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from stagebench.design.annotations import HANDLED, allows, cell_kinds, convert, describe, is_handled
 from stagebench.design.placeholders import is_open
-from stagebench.handlers.bounds import Bounds
-from stagebench.handlers.registry import load_handler
+from stagebench.errors import WorkflowError
 from stagebench.problems import Path, Problem, problem, show, unknown
+from stagebench.store import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from stagebench.design.annotations import Annotation
 
 Parameters: TypeAlias = "dict[str, Any]"
+Known: TypeAlias = "Mapping[str, Parameter]"
 
-_KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    types.NoneType: "null",
-}
+UPSTREAM = "upstream"
+"""The parameter by which a handler takes what the stages before it have made, from the runner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +31,7 @@ class Parameter:
     """One parameter of a handler; `default` is inspect's `empty` where there is none."""
 
     name: str
-    annotation: Any
-    bounds: Bounds | None
+    annotation: Annotation
     default: Any
 
     @property
@@ -45,88 +42,108 @@ class Parameter:
     @property
     def allowed(self) -> str:
         """Say what a config may give: "a number > 0"."""
-        return _describe(self.annotation) + (f" {self.bounds}" if self.bounds else "")
+        return describe(self.annotation)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Tell what the text of a CSV cell may stand for."""
+        return cell_kinds(self.annotation)
 
     def accepts(self, value: object) -> bool:
         """Tell whether a value has the type and lies inside the bounds."""
-        if not _is_of(value, self.annotation):
-            return False
-        if self.bounds is None or not isinstance(value, int | float):
-            return True
-        return self.bounds.allows(value)
+        return allows(self.annotation, value)
 
     def convert(self, value: Any) -> Any:  # noqa: ANN401 - a parameter's value
         """Give the one form of a value: a whole number for a float parameter becomes a float."""
-        return float(value) if self.annotation is float and value is not None else value
-
-
-@cache
-def handler_parameters(handler: str) -> dict[str, Parameter]:
-    """Read the parameters of a registered handler."""
-    return read_parameters(load_handler(handler))
+        return convert(self.annotation, value)
 
 
 def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
-    """Read the parameters of a function from its signature and annotations."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    """Read the parameters of a function that a config may give, from its signature.
+
+    Without an annotation any value may be given. Raises WorkflowError for a parameter that cannot
+    be given by its name, or whose annotation is none that values can be held against.
+    """
     named = inspect.signature(function).parameters.values()
-    return {p.name: _read_parameter(p, hints.get(p.name, Any)) for p in named}
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known, problems = {}, []
+    for parameter in named:
+        if parameter.kind not in kinds and parameter.name != UPSTREAM:
+            try:
+                known[parameter.name] = _read_parameter(parameter, function)
+            except WorkflowError as error:
+                problems.append(str(error))
+    if problems:
+        raise WorkflowError("; ".join(problems))
+    return known
 
 
-def find_parameter_problems(
-    given: Parameters, known: dict[str, Parameter], path: Path
-) -> list[Problem]:
+def find_parameter_problems(given: Parameters, known: Known, path: Path) -> list[Problem]:
     """Check names and values that a config gives a handler; what is missing is not looked for."""
-    problems = []
-    for name, value in given.items():
-        if name not in known:
-            problems.append(problem((*path, name), unknown("parameter", name, known)))
-        elif not is_open(value) and not known[name].accepts(value):
-            allowed = known[name].allowed
-            problems.append(
-                problem((*path, name), f"{show(value)} is not allowed; allowed: {allowed}")
-            )
-    return problems
+    found = [(name, _why_wrong(name, value, known)) for name, value in given.items()]
+    return [problem((*path, name), reason) for name, reason in found if reason]
 
 
-def missing_parameters(given: Parameters, known: dict[str, Parameter]) -> list[Parameter]:
+def missing_parameters(given: Parameters, known: Known) -> list[Parameter]:
     """List the parameters without a default that `given` lacks."""
     return [p for p in known.values() if p.required and p.name not in given]
 
 
-def convert_parameters(given: Parameters, known: dict[str, Parameter]) -> Parameters:
+def default_parameters(known: Known) -> Parameters:
+    """Give the defaults that a config could have given: others are a matter of the source alone."""
+    return {p.name: p.default for p in known.values() if _is_givable(p)}
+
+
+def convert_parameters(given: Parameters, known: Known) -> Parameters:
     """Give checked values in their one form."""
     return {name: known[name].convert(value) for name, value in given.items()}
 
 
-def _read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:  # noqa: ANN401 - an annotation
-    extras: tuple[Any, ...] = ()
-    if typing.get_origin(hint) is Annotated:
-        hint, *rest = typing.get_args(hint)
-        extras = tuple(rest)
-    bounds = next((extra for extra in extras if isinstance(extra, Bounds)), None)
-    return Parameter(name=parameter.name, annotation=hint, bounds=bounds, default=parameter.default)
+def _why_wrong(name: str, value: Any, known: Known) -> str:  # noqa: ANN401 - JSON
+    if name == UPSTREAM:
+        return f"the runner gives '{UPSTREAM}'; allowed: no such key"
+    if name not in known:
+        return unknown("parameter", name, known)
+    if is_open(value) or known[name].accepts(value):
+        return ""
+    return f"{show(value)} is not allowed; allowed: {known[name].allowed}"
 
 
-def _is_of(value: object, annotation: Any) -> bool:  # noqa: ANN401 - an annotation
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return any(_is_of(value, argument) for argument in arguments)
-    if origin is list:
-        return isinstance(value, list) and all(_is_of(item, arguments[0]) for item in value)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is annotation
+def _is_givable(parameter: Parameter) -> bool:
+    if parameter.required or not parameter.accepts(parameter.default):
+        return False
+    try:
+        # Any value is accepted where none is asked for: a tuple would come back as a list.
+        return bool(json.loads(canonical_json(parameter.default)) == parameter.default)
+    except (TypeError, ValueError):
+        return False
 
 
-def _describe(annotation: Any) -> str:  # noqa: ANN401 - an annotation
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return ", ".join(show(choice) for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(argument) for argument in arguments)
-    if origin is list:
-        return f"a list, each item {_describe(arguments[0])}"
-    return _KINDS[annotation]
+def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) -> Parameter:
+    annotation = _evaluate(parameter, function)
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        text = "it stands before a '/'; allowed: parameters that can be given by name"
+        raise WorkflowError(f"parameter '{parameter.name}': {text}")
+    if not is_handled(annotation):
+        text = inspect.formatannotation(annotation)
+        raise WorkflowError(
+            f"parameter '{parameter.name}': its annotation {text} cannot be checked; allowed:"
+            f" {HANDLED}, or none"
+        )
+    return Parameter(name=parameter.name, annotation=annotation, default=parameter.default)
+
+
+def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:
+    """Give what one annotation stands for: others may be for type checkers alone."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return Any
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+
+    def stand_in() -> None: ...
+
+    stand_in.__annotations__ = {parameter.name: parameter.annotation}
+    try:
+        return typing.get_type_hints(stand_in, names, include_extras=True)[parameter.name]
+    except Exception as error:  # it is evaluated, and may raise anything
+        text = f"its annotation {parameter.annotation} cannot be evaluated ({error})"
+        raise WorkflowError(f"parameter '{parameter.name}': {text}") from error

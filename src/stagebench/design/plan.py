@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.flow import format_stages, format_tasks
 from stagebench.design.grid import expand_treatments
 from stagebench.design.levels import holds, level_key
 from stagebench.design.order import order_runs, order_warm_ups
@@ -95,10 +96,17 @@ def _plan_treatment(treatment: Treatment) -> Json:
 
 def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
     name, ids = experiment["name"], experiment["treatments"]
-    needs = [treatments[f"{name}/{treatment}"]["estimated_memory_bytes"] for treatment in ids]
+    own = [treatments[f"{name}/{treatment}"] for treatment in ids]
+    needs = [treatment["estimated_memory_bytes"] for treatment in own]
     factors = [f"{factor} ({len(levels)})" for factor, levels in experiment["factors"].items()]
     return [
         f"{name}: {len(ids)} treatments of workflow {experiment['workflow']}",
+        *_wrap("tasks: ", format_tasks([treatment["specification"] for treatment in own])),
+        *(
+            line
+            for label, words in format_stages([treatment["specification"] for treatment in own])
+            for line in _wrap(f"stage {label}: ", words)
+        ),
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from stagebench.problems import Path, Problem
 
-SETTINGS = ("tasks", "sampler", "linger", "process")
+SETTINGS = ("tasks", "in_flight", "arrival", "sampler", "linger", "process")
 """Keys of an experiment that placeholders may stand in."""
 
 _SCHEMA = ("stagebench.design", "study.schema.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.arrival import find_arrival_problems
 from stagebench.design.emulation import find_emulation_problems
 from stagebench.design.grid import build_treatment, expand_grid
 from stagebench.design.ids import treatment_id
@@ -11,11 +12,14 @@ from stagebench.design.placeholders import substitute
 from stagebench.design.plain import repair
 from stagebench.design.schema import find_piece_problems
 from stagebench.design.specification import LONGEST
-from stagebench.design.stages import find_stages_problems, find_tasks_problems
+from stagebench.design.stages import find_stages_problems
+from stagebench.design.tasks import find_tasks_problems
+from stagebench.errors import WorkflowError
 from stagebench.problems import Path, Problem, problem, some
 from stagebench.store import canonical_json
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
     from stagebench.design.study import Experiment, Factors
@@ -29,14 +33,14 @@ def find_settings_problems(experiment: Experiment, path: Path, stages_path: Path
     """
     grid = expand_grid(experiment)
     found = list(_find_shared_problems(experiment, path, stages_path, grid))
-    return found or list(_find_long_specifications(experiment, path, grid))
+    return found or list(_find_whole_problems(experiment, path, grid))
 
 
 def _find_shared_problems(
     experiment: Experiment, path: Path, stages_path: Path, grid: list[Factors]
 ) -> Iterator[Problem]:
     shared: dict[Problem, list[str]] = {}
-    check = _SettingsCheck()
+    check = _SettingsCheck(experiment.beside)
     for factors in grid:
         for found in check.find_problems(experiment.template, factors):
             ids = shared.setdefault(found, [])
@@ -51,7 +55,8 @@ def _find_shared_problems(
 class _SettingsCheck:
     """Checks settings, each different piece of them once."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: pathlib.Path | None) -> None:
+        self._beside = beside
         self._known: dict[tuple[Path, str], list[Problem]] = {}
 
     def find_problems(self, template: Any, factors: Factors) -> list[Problem]:  # noqa: ANN401 - JSON
@@ -62,9 +67,10 @@ class _SettingsCheck:
         settings = repair(settings, [*found, *broken])
         stages, tasks = settings["stages"], settings["tasks"]
         meant = [
-            *find_stages_problems(stages, ("stages",)),
-            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",)),
+            *find_stages_problems(stages, ("stages",), self._beside),
+            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside),
             *find_emulation_problems(settings.get("sampler"), ("sampler",)),
+            *find_arrival_problems(settings.get("arrival"), ("arrival",)),
         ]
         return list(dict.fromkeys([*found, *broken, *meant]))
 
@@ -81,13 +87,20 @@ class _SettingsCheck:
         return self._known[key]
 
 
-def _find_long_specifications(
+def _find_whole_problems(
     experiment: Experiment, path: Path, grid: list[Factors]
 ) -> Iterator[Problem]:
-    sizes = {}
+    """Check what shows in a whole treatment alone: its estimate of memory, and its length."""
+    sizes, failed = {}, dict[str, str]()
     for factors in grid:
-        treatment = build_treatment(experiment, factors)
+        try:
+            treatment = build_treatment(experiment, factors)
+        except WorkflowError as error:
+            failed.setdefault(str(error), treatment_id(factors, experiment.factors))
+            continue
         sizes[treatment.id] = len(canonical_json(treatment.specification))
+    for text, name in failed.items():
+        yield problem(path, f"{text} (in {name})")
     long = [name for name, size in sizes.items() if size > LONGEST]
     if long:
         text = f"the specification has up to {max(sizes.values()):,} characters as JSON"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.arrival import complete_arrival
 from stagebench.design.emulation import complete_emulation
-from stagebench.design.parameters import convert_parameters, handler_parameters
-from stagebench.handlers.registry import source_hash
+from stagebench.design.handlers import sound_handler
+from stagebench.design.limits import complete_limits
+from stagebench.design.parameters import convert_parameters, default_parameters
+from stagebench.design.tasks import complete_tasks
 from stagebench.store import PROTOCOL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stagebench.design.study import Experiment, Factors
 
 Json = dict[str, Any]
@@ -28,56 +32,47 @@ def build_specification(
     experiment: Experiment, treatment: str, factors: Factors, settings: Json
 ) -> Json:
     """Complete the checked settings of one treatment, so that equal meaning gives equal text."""
-    handlers = {stage["name"]: stage["handler"] for stage in settings["stages"]}
+    beside, stages = experiment.beside, settings["stages"]
     return {
         "protocol": PROTOCOL,
         "experiment": experiment.name,
         "treatment": treatment,
         "factors": factors,
-        "stages": [_complete_stage(stage) for stage in settings["stages"]],
-        "tasks": _convert_tasks(settings["tasks"], handlers),
+        "stages": [_complete_stage(stage, beside) for stage in stages],
+        "tasks": complete_tasks(settings["tasks"], stages, beside),
+        **_complete_flow(settings),
         "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
         "process": _complete_process(settings.get("process", {})),
     }
 
 
-def _complete_stage(stage: Json) -> Json:
-    known = handler_parameters(stage["handler"])
-    defaults = {p.name: p.default for p in known.values() if not p.required}
-    given = defaults | stage.get("parameters", {})
+def _complete_stage(stage: Json, beside: Path | None) -> Json:
+    handler = sound_handler(stage["handler"], beside)
+    known = handler.parameters
+    given = default_parameters(known) | stage.get("parameters", {})
     complete = {
         "name": stage["name"],
         "handler": stage["handler"],
-        "source": _source(stage["handler"]),
+        "source": handler.source,
         "executor": stage["executor"],
         "start_method": stage.get("start_method"),
         "workers": stage["workers"],
         "retain": stage.get("retain", False),
         "parameters": convert_parameters(given, known),
         "after": sorted(stage.get("after", [])),
+        **complete_limits(stage),
     }
     if "start_method" not in stage:
         del complete["start_method"]
     return complete
 
 
-@cache
-def _source(handler: str) -> str:
-    # A handler that has been imported stays as it was; thousands of treatments share it.
-    return source_hash(handler)
-
-
-def _convert_tasks(tasks: int | list[Json], handlers: dict[str, str]) -> int | list[Json]:
-    if isinstance(tasks, int):
-        return tasks
-    return [
-        {
-            stage: convert_parameters(given, handler_parameters(handlers[stage]))
-            for stage, given in task.items()
-        }
-        for task in tasks
-    ]
+def _complete_flow(settings: Json) -> Json:
+    """Give how tasks come in; what is not set is absent."""
+    in_flight = settings.get("in_flight")
+    limit = {} if in_flight is None else {"in_flight": in_flight}
+    return limit | complete_arrival(settings.get("arrival"))
 
 
 def _convert_seconds(durations: dict[str, float]) -> dict[str, float]:

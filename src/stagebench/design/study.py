@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Level: TypeAlias = "str | int | float | bool | list[Any] | None"
 """One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
@@ -33,8 +34,9 @@ class Factor:
 class Experiment:
     """A named grid over one workflow.
 
-    `template` is the specification's variable part (stages, tasks, sampler, linger, process) with
+    `template` is the specification's variable part (stages and what `schema.SETTINGS` names) with
     the placeholders still in it; `exclude` gives, for each entry, the levels that it names.
+    `beside` is the config's folder, where own handlers and files of tasks lie, if it is known.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Experiment:
     exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
     include: tuple[Factors, ...]
     baseline: Mapping[str, tuple[Level, ...]]
+    beside: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Entry of the measured process: a workflow, its handlers, and a sink for its records.
 
-Started as `python -m stagebench.measure.main FOLDER` with the treatment's specification as JSON on
-standard input. Whatever is imported here is measured memory and start-up time, and is imported
-again by every spawned worker: tests/test_layers.py holds the list.
+Started as `python -m stagebench.measure.main FOLDER [BESIDE]`, with the treatment's specification
+as JSON on standard input; BESIDE is the folder of own handlers and files of tasks. Whatever is
+imported here is measured memory and start-up time, and is imported again by every spawned worker:
+tests/test_layers.py holds the list.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import json
 import os
 import sys
 import time
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from stagebench.errors import WorkerLostError
+from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
-from stagebench.runner.stage import Stage
+from stagebench.runner.arrival import Arrival
+from stagebench.runner.stage import RETRIABLE, Stage
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
@@ -34,27 +37,39 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.task = RecordWriter(folder / TASKS_FILE, TaskRecord, in_bursts=True).write
-        self.attempt = RecordWriter(folder / ATTEMPTS_FILE, TaskRecord, in_bursts=True).write
-        self.worker = RecordWriter(folder / WORKERS_FILE, WorkerRecord).write
-        self.event = RecordWriter(folder / EVENTS_FILE, EventRecord).write
+        tasks = RecordWriter(folder / TASKS_FILE, TaskRecord, in_bursts=True)
+        attempts = RecordWriter(folder / ATTEMPTS_FILE, TaskRecord, in_bursts=True)
+        workers = RecordWriter(folder / WORKERS_FILE, WorkerRecord)
+        events = RecordWriter(folder / EVENTS_FILE, EventRecord)
+        self.task, self.attempt = tasks.write, attempts.write
+        self.worker, self.event = workers.write, events.write
+        self._writers = (tasks, attempts, workers, events)
 
     def note(self, event: str) -> None:
         """Record a moment of the measured process."""
         self.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
 
+    def close(self) -> None:
+        """Bring all records to disk."""
+        for writer in self._writers:
+            writer.close()
 
-def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
+
+def run_specification(
+    specification: Mapping[str, Any], sink: FileSink, beside: Path | None = None
+) -> None:
     """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed."""
     linger = specification["linger"]
-    setup = prepare_process(specification["process"])
+    setup = prepare_process(specification["process"], beside)
     stages = [make_stage(stage) for stage in specification["stages"]]
-    workflow = Workflow(stages, sink, setup)
+    tasks = list_tasks(specification["tasks"], beside)
+    arrival = Arrival(**specification.get("arrival", {}))
+    workflow = Workflow(stages, sink, setup, in_flight=specification.get("in_flight"))
     emulation = prepare_emulation(specification["sampler"].get("emulate"), sink.folder)
     sink.note("ready")
     time.sleep(linger["before_start_s"])
     with emulation:
-        workflow.run(list_tasks(specification["tasks"]))
+        workflow.run(tasks, arrival)
         time.sleep(linger["before_close_s"])
         sink.note("pools_closing")
         workflow.close(keep_retained=True)
@@ -64,8 +79,14 @@ def run_specification(specification: Mapping[str, Any], sink: FileSink) -> None:
     workflow.close()
 
 
-def prepare_process(settings: Mapping[str, Any]) -> WorkerSetup:
-    """Make this process as the specification asks; gives what its workers are to do for that."""
+def prepare_process(settings: Mapping[str, Any], beside: Path | None = None) -> WorkerSetup:
+    """Make this process as the specification asks; gives what its workers are to do for that.
+
+    Own handlers are looked for last: no module beside the config comes before one of the
+    environment. Worker processes have the path of imports that main has.
+    """
+    if beside is not None:
+        sys.path.append(str(beside))
     if settings["cpus"] is not None:
         os.sched_setaffinity(0, settings["cpus"])
     switch_interval_s = settings.get("switch_interval_s")
@@ -99,23 +120,49 @@ def make_stage(stage: Mapping[str, Any]) -> Stage:
         parameters=stage["parameters"],
         after=tuple(stage["after"]),
         retain=stage["retain"],
+        transport=stage.get("transport", "pickle"),
+        queue_size=stage.get("queue_size"),
+        timeout_s=stage.get("timeout_s"),
+        retries=stage.get("retries", 0),
+        retry_on=tuple(stage.get("retry_on", RETRIABLE)),
     )
 
 
-def list_tasks(tasks: int | Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Give one mapping of overrides a task; a bare number means that many tasks without any."""
-    return [{}] * tasks if isinstance(tasks, int) else tasks
+def list_tasks(
+    tasks: int | list[dict[str, Any]] | dict[str, Any], beside: Path | None = None
+) -> int | Sequence[Mapping[str, Any]]:
+    """Give the number of equal tasks, or one mapping of overrides a task."""
+    if not isinstance(tasks, dict):
+        return tasks
+    if beside is None:
+        raise WorkflowError(f"{tasks['file']}: beside the config, whose folder was not given")
+    # Not imported where tasks are in the specification: it is measured memory.
+    from stagebench.task_list import open_tasks  # noqa: PLC0415
+
+    return open_tasks(tasks, beside)
 
 
 def main() -> None:
-    """Read the specification and run it; a lost worker ends the process at once with code 1."""
+    """Read the specification and run it; an error ends the process at once, and nothing waits."""
     specification = json.load(sys.stdin)
+    folder, *others = map(Path, sys.argv[1:])
+    sink = FileSink(folder)
     try:
-        run_specification(specification, FileSink(Path(sys.argv[1])))
-    except WorkerLostError as error:
-        print(error, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
-        # Not sys.exit: that waits for tasks still being served, whose records are written already.
-        os._exit(1)
+        run_specification(specification, sink, *others)
+    except (WorkflowError, WorkerLostError) as error:
+        leave(sink, f"{type(error).__name__}: {error}", 1)
+    except KeyboardInterrupt:
+        leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
+    except Exception:  # noqa: BLE001 - nothing is swallowed: it is told as the interpreter would
+        leave(sink, traceback.format_exc(), 1)
+    sink.close()
+
+
+def leave(sink: FileSink, text: str, exit_code: int) -> NoReturn:
+    """End this process; sys.exit would wait for tasks whose records are written already."""
+    sink.close()
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """One run to be made: a treatment's specification and its place in the study."""
+    """One run to be made: a treatment's specification and its place in the study.
+
+    `beside` is the folder of own handlers and files of tasks. It is no part of the specification: a
+    checkout may move.
+    """
 
     study: str
     specification: Mapping[str, Any]
@@ -59,6 +63,7 @@ class RunRequest:
     time_limit_s: Seconds
     quiet_wait_s: Seconds
     campaign: str
+    beside: Path | None = None
 
 
 class Exit(NamedTuple):
@@ -237,7 +242,10 @@ def start_measured(request: RunRequest, folder: Path) -> process.Started:
     environment = process.measured_environment(
         settings["environment"], settings["blas_threads"], os.environ
     )
-    command = [sys.executable, "-m", "stagebench.measure.main", str(folder)]
+    # -P: where the caller happens to be decides about no import.
+    command = [sys.executable, "-P", "-m", "stagebench.measure.main", str(folder)]
+    if request.beside is not None:
+        command.append(str(request.beside.absolute()))
     with tempfile.TemporaryFile() as given, (folder / store.OUTPUT_FILE).open("wb") as said:
         given.write(store.canonical_json(request.specification).encode())
         given.seek(0)

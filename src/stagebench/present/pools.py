@@ -78,7 +78,8 @@ class Pool:
 def list_pools(experiment: Experiment) -> list[Pool]:
     """Give the treatments of one stage that have an ok run whose base is known.
 
-    Runs that sampled themselves the published way are left out: its threads are part of main.
+    Runs that sampled themselves the published way are left out: its threads are part of main. So
+    are coroutines: nothing is explained of them.
     """
     tables = experiment.tables
     runs = tables["runs"][tables["runs"]["status"] == "ok"]
@@ -91,7 +92,7 @@ def list_pools(experiment: Experiment) -> list[Pool]:
         if len(set(own["stage"])) == 1 and "base" in medians:
             by_role = _medians(roles[roles["treatment"] == treatment], "role")
             found.append(_pool(str(treatment), own.iloc[0], medians, by_role))
-    return found
+    return [pool for pool in found if pool.kind in KINDS]
 
 
 def group_by_workers(pools: list[Pool]) -> list[list[Pool]]:

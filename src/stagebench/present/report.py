@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from stagebench.present import (
     findings,
+    report_attempts,
     report_census,
     report_checks,
     report_claims,
@@ -20,10 +21,12 @@ from stagebench.present import (
     report_conditions,
     report_drift,
     report_emulation,
+    report_flow,
     report_machine,
     report_precision,
     report_published,
     report_tables,
+    report_winners,
 )
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.explanations import explain_experiments
@@ -113,6 +116,13 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "treatments": experiment.treatments,
         "factors": report_tables.factors_text(experiment),
         "findings": findings.experiment_findings(experiment),
+        "winners": report_winners.describe_winners(experiment),
+        "arrival": report_flow.arrival_text(experiment),
+        "pressure": report_flow.pressure_sentences(experiment),
+        "pressure_table": report_flow.pressure_table(experiment),
+        "pressure_contrasts": report_flow.contrasts_table(experiment, report_flow.BOUNDS),
+        "transport": report_flow.transport_sentence(experiment),
+        "transport_table": report_flow.contrasts_table(experiment, report_flow.TRANSPORT),
         "workflow": report_tables.workflow_table(experiment),
         "parameters": report_tables.parameters_text(experiment),
         "table": report_tables.treatments_table(experiment),
@@ -136,7 +146,10 @@ def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     return {
         "failures": report_checks.failures_table(runs),
         "failed_warm_ups": report_conditions.failed_warm_ups_table(tables["warm_ups"]),
+        "attempts": report_attempts.attempts_text(tables["stages"]),
+        "outcomes": report_attempts.outcomes_table(tables["stages"]),
         "errors": report_checks.task_errors(tables["tasks"]),
+        "repeated_errors": report_checks.task_errors(tables["attempts"]),
         "order": report_checks.order_text(runs),
         "overlap": report_checks.overlap_text(runs),
         "survivors": report_checks.survivors_text(runs),

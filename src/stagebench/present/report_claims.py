@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from stagebench.columns import VERDICTS
+from stagebench.confidence import ALPHA
 from stagebench.present.markdown import MISSING, count_noun, format_table
+from stagebench.present.report_speed import speed_sentences
 from stagebench.quantities import words_of
 from stagebench.units import format_estimate
 
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-REFUTED, _, _, _, REPRODUCED, _ = VERDICTS
-CHANCE = 0.05
-"""How often a 95 % interval misses what it estimates."""
+REFUTED, _, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
+FIGURE = "figure"
+"""The kind of claims that are a published value each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +47,32 @@ class Figures:
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Give what the report's section on claims is made of."""
     claims = rows_of(tables["claims"])
-    tests = {row["claim"]: row for row in reversed(rows_of(tables["claim_tests"]))}
-    statements = [row for row in claims if row["kind"] != "figure"]
+    tests = first_tests(rows_of(tables["claim_tests"]))
+    statements = [row for row in claims if row["kind"] != FIGURE]
     return {
         "counts": count_verdicts(claims),
         "total": count_noun(len(claims), "claim"),
         "chance": chance_text(claims),
+        "kinds": kinds_text(claims),
+        "speed": speed_sentences(tables),
         "statements": [
             _statements(verdict, own)
             for verdict in VERDICTS
             if (own := [row for row in statements if row["verdict"] == verdict])
         ],
-        "figures": _all_figures([row for row in claims if row["kind"] == "figure"], tests),
+        "figures": _all_figures([row for row in claims if row["kind"] == FIGURE], tests),
     }
+
+
+def first_tests(tests: list[Row]) -> dict[str, Row]:
+    """Give the first test of each claim; a figure has only one, or one a treatment."""
+    return {row["claim"]: row for row in reversed(tests)}
+
+
+def whose(figure: Row, test: Row) -> str:
+    """Name the treatment of a published value; a value of no treatment is tested on each."""
+    is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
+    return "every treatment" if is_every else str(test["treatment"])
 
 
 def count_verdicts(claims: list[Row]) -> str:
@@ -65,16 +81,25 @@ def count_verdicts(claims: list[Row]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
+def kinds_text(claims: list[Row]) -> str:
+    """Say how many claims of each kind were refuted, of those that were judged."""
+    kinds = dict.fromkeys(row["kind"] for row in claims)
+    fallen = Counter(row["kind"] for row in claims if row["verdict"] == REFUTED)
+    judged = Counter(row["kind"] for row in claims if row["verdict"] not in (NOT_TESTABLE, SHOWN))
+    told = [f"{fallen[kind]} of {count_noun(judged[kind], kind)}" for kind in kinds if judged[kind]]
+    return f"Of those judged, refuted: {', '.join(told)}." if told else "None could be judged."
+
+
 def chance_text(claims: list[Row]) -> str:
     """Say how many of the verdicts that follow from an interval chance alone may have made."""
     decided = sum(row["verdict"] in (REFUTED, REPRODUCED) for row in claims)
     if not decided:
         return "No verdict follows from an interval here."
-    expected = decided * CHANCE
+    expected = decided * ALPHA
     many = "fewer than one" if expected < 1 else f"about {expected:.0f}"
     return (
         f"Refuted or reproduced by an interval: {decided}. Such an interval misses the true value"
-        f" once in 20 times, so that {many} of them may be chance."
+        f" once in {1 / ALPHA:.0f} times, so that {many} of them may be chance."
     )
 
 
@@ -106,7 +131,12 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
 
 def _statements(verdict: str, claims: list[Row]) -> Statements:
     cells = [
-        [f"{row['says']} ({row['kind']})", measured_text(row), published_text(row), row["sentence"]]
+        [
+            f"`{row['id']}`, {row['kind']}: {row['says']}",
+            measured_text(row),
+            published_text(row),
+            row["sentence"],
+        ]
         for row in claims
     ]
     told = [row for row in claims if verdict == REFUTED and row["otherwise"]]
@@ -137,7 +167,7 @@ def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures
     cells = [
         [
             row["verdict"],
-            tests[row["id"]]["treatment"],
+            whose(row, tests[row["id"]]),
             *([tests[row["id"]]["stage"]] if with_stage else []),
             measured_text(row),
             published_text(row),

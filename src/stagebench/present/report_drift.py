@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from stagebench.confidence import ALPHA
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
@@ -16,8 +17,6 @@ from stagebench.present.markdown import (
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
-
-_SIGNIFICANT = 0.05
 
 _WHO = {
     "position": ("the last run of a block", "than the first"),
@@ -32,7 +31,7 @@ _OTHER_VERBS = ("has a {} lower peak", "has a {} higher peak")
 
 def drift_findings(drift: pd.DataFrame) -> list[str]:
     """Say what each effect that was found means."""
-    found = drift[drift["p_adjusted"] < _SIGNIFICANT]
+    found = drift[drift["p_adjusted"] < ALPHA]
     return [_sentence(row) for row in found.to_dict("records")]
 
 
@@ -41,7 +40,7 @@ def drift_text(drift: pd.DataFrame) -> str:
     known = drift.dropna(subset=["p"])
     if known.empty:
         return "There are too few runs to look for drift."
-    found = int((known["p_adjusted"] < _SIGNIFICANT).sum())
+    found = int((known["p_adjusted"] < ALPHA).sum())
     tests = count_noun(len(known), "test")
     silent = len(drift) - len(known)
     rest = f" For {silent} more there were too few runs." if silent else ""

@@ -14,11 +14,10 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
+from stagebench.quantities import PARAMETER
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-
-PARAMETER = "parameter."
 
 HEADLINES = (
     "makespan_s",

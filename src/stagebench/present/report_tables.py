@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from stagebench.present.markdown import (
     MISSING,
     format_number,
@@ -35,6 +37,14 @@ _MEMORY_COLUMNS = {
     "anon. peak": "tree_anon_peak_bytes",
     "USS peak": "tree_uss_peak_bytes",
 }
+_LIMITS = {
+    "queue_size": ("queue size", "unbounded"),
+    "transport": ("transport", "pickle"),
+    "timeout_s": ("time-out s", "none"),
+    "retries": ("retries", "none"),
+    "retry_on": ("tried again if", "any fault"),
+}
+"""Settings of a stage → what they are called, and the word for one that is not set."""
 _STAGE_SHARES = {
     "efficiency": "stage_efficiency",
     "share": "share_of_total_time",
@@ -63,6 +73,7 @@ def bottleneck(experiment: Experiment, treatment: str) -> str:
 
 def workflow_table(experiment: Experiment) -> str:
     """Describe the stages but for their parameters; what differs between treatments is listed."""
+    limits = _used_limits(experiment.tables["stages"])
     rows = []
     for stage in experiment.stages:
         own = experiment.tables["stages"]
@@ -71,11 +82,25 @@ def workflow_table(experiment: Experiment) -> str:
             f"{executor} ({start})" if start else executor
             for executor, start in zip(own["executor"], own["start_method"], strict=True)
         ]
-        own = own[["handler", "workers", "retain"]].astype("object")
+        own = own.astype("object")
         cells = [own["handler"], executor, own["workers"], own["retain"]]
+        cells += [_replace_missing(own[column], unset) for column, (_, unset) in limits.items()]
         rows.append([stage, *(_join_distinct(cell) for cell in cells)])
     columns = ["stage", "handler", "executor", "workers", "results retained"]
+    columns += [title for title, _ in limits.values()]
     return format_table(columns, rows, texts=len(columns))
+
+
+def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Give the settings that some stage has and most studies do not."""
+    used = {
+        "queue_size": stages["queue_size"].notna(),
+        "transport": ~stages["transport"].isin(["", "pickle"]),
+        "timeout_s": stages["timeout_s"].notna(),
+        "retries": stages["retries"].fillna(0) > 0,
+        "retry_on": (stages["retries"].fillna(0) > 0) & (stages["retry_on"] != ""),
+    }
+    return {name: _LIMITS[name] for name, rows in used.items() if rows.any()}
 
 
 def parameters_text(experiment: Experiment) -> list[str]:
@@ -96,7 +121,7 @@ def factors_text(experiment: Experiment) -> str:
     levels: dict[str, dict[str, None]] = {}
     for text in experiment.tables["runs"]["factors"]:
         for factor, level in json.loads(text).items():
-            levels.setdefault(factor, {})[_format_level(level)] = None
+            levels.setdefault(factor, {})[format_level(level)] = None
     return "; ".join(f"{factor}: {', '.join(found)}" for factor, found in levels.items())
 
 
@@ -196,16 +221,21 @@ def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str
     return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
 
 
+def _replace_missing(values: Any, unset: str) -> list[Any]:  # noqa: ANN401 - a column of any type
+    return [unset if pd.isna(value) or value == "" else value for value in values]
+
+
 def _join_distinct(values: Any) -> str:  # noqa: ANN401 - a column of any type
-    return ", ".join(dict.fromkeys(_format_level(value) for value in values))
+    return ", ".join(dict.fromkeys(format_level(value) for value in values))
 
 
 def _format_parameters(parameters: dict[str, Any]) -> str:
-    named = (f"{name} {_format_level(value)}" for name, value in parameters.items())
+    named = (f"{name} {format_level(value)}" for name, value in parameters.items())
     return ", ".join(named) or "defaults"
 
 
-def _format_level(value: Any) -> str:  # noqa: ANN401 - any level
+def format_level(value: Any) -> str:  # noqa: ANN401 - any level
+    """Write a level of a factor or a setting for people."""
     if value is None:
         return "unset"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -262,7 +262,7 @@ class Engine:
                 pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
                 try:
                     pool.open(job.submitted_ns or 0)
-                except (OSError, RuntimeError) as error:
+                except Exception as error:  # noqa: BLE001 - raised again by run()
                     self.fail(error)
                 queue.pool = pool
             return queue.pool

@@ -46,6 +46,16 @@ _forking = threading.Lock()
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 
+def _forget_parent() -> None:
+    """In a forked process: forget the lock that was held when it was forked, and other pools."""
+    global _forking  # noqa: PLW0603 - the one thing a fork cannot pass on in working order
+    _forking = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
 class _Worker:
     """One worker process as main knows it."""
 

@@ -1,0 +1,293 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from stagebench.design.grid import expand_treatments
+from stagebench.design.handlers import Handler, find_handler, memory_need
+from stagebench.errors import WorkflowError
+
+STAGE = "workflows.0.stages.0"
+
+SOUND = """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from stagebench.handlers.bounds import Bounds, MemoryNeed
+
+if TYPE_CHECKING:
+    from somewhere import Image
+
+
+def fetch(
+    path: str, *rest, size: Annotated[int, Bounds(above=0)] = 4, hint=None, **others
+) -> Image:
+    return path
+
+
+def join(upstream: Image, sep: str = ","):
+    return upstream
+
+
+def peek(upstream=None, odd: float = None, pair=(1, 2)):
+    return upstream
+
+
+async def ask(delay_s: float):
+    return delay_s
+
+
+def memory_need_fetch(size, **others):
+    return MemoryNeed(working_bytes=size, result_bytes=1)
+"""
+
+
+@pytest.fixture
+def steps(beside):
+    return beside(steps_py=SOUND)
+
+
+def test_an_own_handler_is_read_with_all_that_its_signature_says(steps):
+    fetch = find_handler("steps:fetch", steps)
+
+    assert {p.name: p.allowed for p in fetch.parameters.values()} == {
+        "path": "a text",
+        "size": "a whole number > 0",
+        "hint": "any value",
+    }
+    assert (fetch.is_coroutine, fetch.upstream, fetch.untravelled) == (False, "no", "")
+    assert memory_need(fetch, {"size": 7}).working_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "upstream", "is_coroutine"),
+    [("join", "required", False), ("peek", "optional", False), ("ask", "no", True)],
+)
+def test_what_the_runner_gives_is_no_parameter_of_a_config(steps, name, upstream, is_coroutine):
+    handler = find_handler(f"steps:{name}", steps)
+
+    assert "upstream" not in handler.parameters
+    assert (handler.upstream, handler.is_coroutine) == (upstream, is_coroutine)
+
+
+def test_importing_a_handler_leaves_no_trace_in_this_process(steps):
+    path = list(sys.path)
+
+    assert isinstance(find_handler("steps:fetch", steps), Handler)
+
+    assert sys.path == path
+    assert "steps" not in sys.modules
+
+
+def test_the_same_name_beside_another_config_is_another_handler(tmp_path):
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "steps.py").write_text(f"def fetch({name}): pass\n")
+        found.append(list(find_handler("steps:fetch", folder).parameters))
+
+    assert found == [["one"], ["two"]]
+
+
+def test_a_handler_of_the_environment_needs_no_folder(steps, monkeypatch):
+    monkeypatch.syspath_prepend(steps)
+
+    assert find_handler("steps:fetch", None).upstream == "no"
+    sys.modules.pop("steps")
+
+
+def test_defaults_that_a_config_could_not_give_are_in_no_specification(make_study, steps):
+    changes = {
+        f"{STAGE}.handler": "steps:peek",
+        f"{STAGE}.parameters": {},
+    }
+    treatment = expand_treatments(make_study(changes, steps))[0]
+
+    stage = treatment.specification["stages"][0]
+    assert stage["parameters"] == {}
+    assert stage["handler"] == "steps:peek"
+    assert str(steps) not in str(treatment.specification)
+
+
+BROKEN = {
+    "no_such_module:f": "no module no_such_module in the environment or beside the config",
+    "steps:fetsch": "unknown function 'fetsch'; did you mean 'fetch'?; allowed: fetch, join, peek,",
+    "steps:MemoryNeed": "MemoryNeed is a type; allowed: a function written in Python",
+    "steps:TYPE_CHECKING": "TYPE_CHECKING is a bool; allowed: a function written in Python",
+    "math:sqrt": "sqrt is a builtin_function_or_method; allowed: a function written in Python",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), BROKEN.items(), ids=BROKEN)
+def test_a_handler_that_is_not_there_is_told_at_its_stage(find_problems, steps, name, text):
+    (problem,) = find_problems({f"{STAGE}.handler": name}, steps)
+
+    assert problem.startswith(f"workflows[0].stages[0].handler: handler '{name}': {text}")
+
+
+@pytest.mark.parametrize("name", ["steps:", ":f", "steps:a.b", "ste ps:f", "a/b:f", "steps.py:f:g"])
+def test_a_name_that_cannot_be_one_is_told_with_its_form(find_problems, steps, name):
+    (problem,) = find_problems({f"{STAGE}.handler": name}, steps)
+
+    assert problem == (
+        f'workflows[0].stages[0].handler: "{name}" is not allowed; allowed: a handler\'s name, or'
+        " module:function"
+    )
+
+
+SOURCES = {
+    "import no_such_module": "importing bad raises ModuleNotFoundError: No module named 'no_such_",
+    "1 / 0": "importing bad raises ZeroDivisionError: division by zero",
+    "raise SystemExit(3)": "importing bad raises SystemExit: 3",
+    "def f(:": "importing bad raises SyntaxError: ",
+    "print('hello')": 'importing bad prints "hello\\n"; allowed: a module that prints nothing when',
+    "import json as f": "f is a module; allowed: a function written in Python",
+    "def f(a: bytes): pass": (
+        "parameter 'a': its annotation bytes cannot be checked; allowed: bool, int, float, str,"
+    ),
+    "def f(a: 'Nowhere'): pass": "parameter 'a': its annotation Nowhere cannot be evaluated (name ",
+    "def f(a, /): pass": "parameter 'a': it stands before a '/'; allowed: parameters that can be",
+}
+
+
+@pytest.mark.parametrize(("source", "text"), SOURCES.items(), ids=SOURCES)
+def test_a_module_that_cannot_be_used_is_told_without_a_traceback(
+    find_problems, beside, capfd, source, text
+):
+    (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(bad_py=source))
+
+    assert problem.startswith(f"workflows[0].stages[0].handler: handler 'bad:f': {text}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_parameter_that_cannot_be_checked_is_named(find_problems, beside):
+    folder = beside(odd_py="def f(a: bytes, b: int, c: 'Nowhere', d: set): pass\n")
+
+    (problem,) = find_problems({f"{STAGE}.handler": "odd:f"}, folder)
+
+    assert [name for name in "abcd" if f"parameter '{name}'" in problem] == ["a", "c", "d"]
+
+
+def test_a_module_that_is_found_twice_is_told(find_problems, beside):
+    (problem,) = find_problems({f"{STAGE}.handler": "json:loads"}, beside(json_py="loads = 1"))
+
+    assert "module json is found twice, beside the config and in the environment" in problem
+
+
+def test_a_problem_of_every_kind_is_told_at_once(find_problems, steps):
+    problems = find_problems(
+        {
+            STAGE: {
+                "name": "download",
+                "handler": "steps:join",
+                "executor": "asyncio",
+                "start_method": "fork",
+                "workers": 1,
+                "parameters": {"sep": 3, "upstream": 1, "spe": ""},
+            },
+            "experiments.0.tasks": [{"download": {"upstream": 1}}],
+        },
+        steps,
+    )
+
+    join = "handler 'steps:join'"
+    places = [problem.partition(": ")[0].rpartition("]")[2] for problem in problems]
+    assert places == [
+        *(".executor", ".start_method", ".parameters.sep", ".parameters.upstream"),
+        *(".parameters.spe", ".after", ".download.upstream"),
+    ]
+    assert f'"asyncio" is not allowed for {join}, which is no coroutine; allowed:' in problems[0]
+    assert '"fork" is not allowed on an asyncio stage; allowed: no such key' in problems[1]
+    assert "the runner gives 'upstream'; allowed: no such key" in problems[3]
+    assert f"missing, and {join} takes 'upstream', what the stages before it have" in problems[5]
+
+
+def test_a_coroutine_is_for_asyncio_alone(find_problems, make_study, steps):
+    changes = {f"{STAGE}.handler": "steps:ask", f"{STAGE}.parameters": {"delay_s": 1}}
+    (problem,) = find_problems(changes, steps)
+
+    assert problem == (
+        "workflows[0].stages[0].executor: \"thread\" is not allowed for handler 'steps:ask',"
+        " which is a coroutine; allowed: asyncio"
+    )
+    assert make_study({**changes, f"{STAGE}.executor": "asyncio"}, steps)
+
+
+def test_a_function_that_cannot_be_sent_is_refused_on_process_stages_alone(
+    find_problems, make_study, beside
+):
+    folder = beside(lone_py="f = lambda: 0\n")
+    changes = {f"{STAGE}.handler": "lone:f", f"{STAGE}.parameters": {}}
+    process = {f"{STAGE}.executor": "process", f"{STAGE}.start_method": "fork"}
+
+    assert make_study(changes, folder)
+    (problem,) = find_problems(changes | process, folder)
+    assert problem.startswith(
+        "workflows[0].stages[0].handler: handler 'lone:f' cannot be sent to a process ("
+    )
+
+
+def test_an_own_handler_may_be_a_factor(make_study, find_problems, steps):
+    changes = {
+        "workflows.0.stages.1.handler": "steps:{logic}",
+        "workflows.0.stages.1.parameters": {"path": "x"},
+        "experiments.0.factors.logic": ["fetch"],
+        "experiments.0.baseline.logic": "fetch",
+    }
+
+    treatment = expand_treatments(make_study(changes, steps))[0]
+    given = treatment.specification["stages"][1]["parameters"]
+    assert given == {"path": "x", "size": 4, "hint": None}
+
+    changes["experiments.0.factors.logic"] = ["fetch", "gone"]
+    (problem,) = find_problems(changes, steps)
+    assert problem.endswith(
+        " (in t1-logic-gone, p1-fork-logic-gone, p1-spawn-logic-gone and 3 more)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("return 1 // size", "memory_need raises ZeroDivisionError: "),
+        ("return size", "memory_need gives 0; allowed: a MemoryNeed"),
+    ],
+)
+def test_an_estimate_of_memory_that_fails_is_told(find_problems, beside, body, text):
+    source = f"def f(size: int): pass\ndef memory_need(size):\n    {body}\n"
+    changes = {f"{STAGE}.handler": "mean:f", f"{STAGE}.parameters": {"size": 0}}
+
+    (problem,) = find_problems(changes, beside(mean_py=source))
+
+    assert problem.startswith(f"experiments[0]: handler 'mean:f': {text}")
+
+
+def test_a_handler_that_tells_no_need_of_memory_is_taken_to_need_none(beside):
+    handler = find_handler("silent:f", beside(silent_py="def f(): pass\n"))
+
+    assert memory_need(handler, {}).working_bytes == 0
+
+
+def test_without_a_folder_an_own_handler_beside_no_config_is_not_found(find_problems):
+    (problem,) = find_problems({f"{STAGE}.handler": "nowhere:fetch"})
+
+    assert problem.endswith("handler 'nowhere:fetch': no module nowhere in the environment")
+
+
+def test_what_can_be_wrong_is_an_error_of_its_own_kind(beside):
+    source = "def f(): pass\ndef memory_need(**others): raise OSError\n"
+    handler = find_handler("unsure:f", beside(unsure_py=source))
+
+    with pytest.raises(WorkflowError, match="memory_need raises OSError"):
+        memory_need(handler, {})
+
+
+def test_the_own_handlers_of_the_documentation_are_what_it_says(beside):
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+    example = text.partition("```python\n# steps.py")[2].partition("```")[0]
+    folder = beside(shown_py="# steps.py" + example)
+
+    assert find_handler("shown:resize", folder).upstream == "required"
+    assert find_handler("shown:ask", folder).is_coroutine

@@ -1,0 +1,32 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+POOLS = {
+    "threads": ("--executor", "thread"),
+    "processes": ("--executor", "process", "--start-method", "spawn"),
+}
+
+
+def run_script(path, *options):
+    """Run a script as its reader would; gives what it has printed."""
+    command = [sys.executable, EXAMPLES / path, "--workers", "2", *options]
+    # The tests' own path of imports is not the reader's.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fits_a_terminal(text):
+    return max(len(line) for line in text.splitlines()) <= 80
+
+
+@pytest.fixture(scope="module", params=POOLS.values(), ids=POOLS)
+def pool(request):
+    return request.param

@@ -1,0 +1,165 @@
+"""The measured process: what it makes of a specification, and how it ends."""
+
+import csv
+
+import pytest
+
+from stagebench import store
+from stagebench.errors import WorkflowError
+from stagebench.handlers.wait import wait
+from stagebench.measure.main import list_tasks, make_stage
+from stagebench.records import TaskRecord
+from stagebench.runner.stage import RETRIABLE
+from stagebench.task_list import hash_bytes
+
+STAGE = {
+    "name": "s",
+    "handler": "wait",
+    "executor": "thread",
+    "workers": 1,
+    "retain": False,
+    "parameters": {"delay_s": 0.0},
+    "after": [],
+}
+POOLS = {
+    "thread": {"executor": "thread"},
+    "fork": {"executor": "process", "start_method": "fork"},
+    "forkserver": {"executor": "process", "start_method": "forkserver"},
+    "spawn": {"executor": "process", "start_method": "spawn"},
+}
+
+
+def rows(folder, name):
+    with (folder / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_specification_does_not_set_the_runner_does_not_either():
+    stage = make_stage(STAGE)
+
+    assert (stage.handler, stage.transport, stage.queue_size) == (wait, "pickle", None)
+    assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE)
+
+
+def test_what_a_specification_sets_is_what_the_runner_is_given():
+    limits = {
+        "transport": "path",
+        "queue_size": 2,
+        "timeout_s": 1.5,
+        "retries": 3,
+        "retry_on": ["lost"],
+    }
+
+    stage = make_stage(STAGE | limits)
+
+    assert (stage.transport, stage.queue_size, stage.timeout_s) == ("path", 2, 1.5)
+    assert (stage.retries, stage.retry_on) == (3, ("lost",))
+
+
+def test_a_number_of_tasks_is_not_spelt_out():
+    assert list_tasks(100_000) == 100_000
+
+
+def test_tasks_of_a_file_need_the_folder_that_it_lies_in():
+    with pytest.raises(
+        WorkflowError, match=r"x\.csv: beside the config, whose folder was not given"
+    ):
+        list_tasks({"file": "x.csv"})
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_an_own_handler_and_its_helper_are_found_in_every_kind_of_worker(
+    specify, measure, tmp_path, pool
+):
+    (tmp_path / "mine_main.py").write_text(
+        "from mine_main_part import add\n\ndef add_one(number: int):\n    return add(number)\n"
+    )
+    (tmp_path / "mine_main_part.py").write_text("def add(number):\n    return number + 1\n")
+    stage = {"handler": "mine_main:add_one", "parameters": {"number": 1}, **pool}
+
+    folder = measure(specify(stage=stage), beside=tmp_path)
+
+    assert store.read_run(folder)["status"] == "ok"
+    assert len(store.read_records(folder / store.TASKS_FILE, TaskRecord)) == 2
+
+
+def test_where_the_caller_is_decides_about_no_import(specify, measure, tmp_path, monkeypatch):
+    (tmp_path / "mine_cwd.py").write_text("def f():\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+
+    run = store.read_run(measure(specify(stage={"handler": "mine_cwd:f", "parameters": {}})))
+
+    assert run["status"] == "crashed"
+    assert "No module named 'mine_cwd'" in run["detail"]
+
+
+def specify_file(specify, tmp_path, text):
+    data = text.encode()
+    (tmp_path / "tasks.csv").write_bytes(data)
+    tasks = {
+        "file": "tasks.csv",
+        "sha256": hash_bytes(data),
+        "number": 2,
+        "columns": {"work.size_mib": ["float"]},
+    }
+    return specify(tasks=tasks)
+
+
+def test_tasks_of_a_file_are_run_with_their_own_parameters(specify, measure, tmp_path):
+    specification = specify_file(specify, tmp_path, "work.size_mib\n0.5\n-1\n")
+
+    folder = measure(specification, beside=tmp_path)
+
+    statuses = {row["task"]: row["status"] for row in rows(folder, store.TASKS_FILE)}
+    assert statuses == {"0": "ok", "1": "failed"}  # no bytes of a negative number
+
+
+def test_a_file_that_was_edited_since_is_refused_before_the_first_task(specify, measure, tmp_path):
+    specification = specify_file(specify, tmp_path, "work.size_mib\n0.5\n1\n")
+    (tmp_path / "tasks.csv").write_text("work.size_mib\n2\n1\n")
+
+    folder = measure(specification, beside=tmp_path)
+
+    run = store.read_run(folder)
+    assert run["status"] == "crashed"
+    assert "tasks.csv: edited after the study was called; call it again" in run["detail"]
+    assert rows(folder, store.TASKS_FILE) == []
+
+
+def test_every_attempt_is_in_the_trace(specify, measure):
+    stage = {"handler": "flaky", "parameters": {"fail_every": 2}, "retries": 1}
+
+    folder = measure(specify(stage=stage, tasks=4))
+
+    assert store.read_run(folder)["status"] == "ok"
+    attempts = store.read_records(folder / store.ATTEMPTS_FILE, TaskRecord)
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    assert {(record.status, record.attempt) for record in attempts} == {("failed", 1)}
+    assert {record.attempt for record in tasks} == {1, 2}
+    assert [record.attempt for record in tasks].count(2) == len(attempts)
+
+
+def test_tasks_arrive_as_the_specification_says(specify, measure):
+    stage = {"handler": "wait", "parameters": {"delay_s": 0.0}}
+    arrival = {"kind": "fixed_rate", "rate_per_s": 50.0}
+
+    folder = measure(specify(stage=stage, tasks=3, arrival=arrival, in_flight=1))
+
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    due = sorted(record.due_ns for record in tasks)
+    assert due[2] - due[0] >= 39_000_000
+
+
+def test_an_interrupt_ends_the_run_with_a_record_of_every_task(specify, measure):
+    program = (
+        "import os, signal, threading\n"
+        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+    )
+    stage = {"handler": "wait", "parameters": {"delay_s": 30.0}}
+
+    folder = measure(specify(stage=stage, program=program, tasks=3))
+
+    run = store.read_run(folder)
+    assert (run["status"], run["exit_code"]) == ("crashed", 130)
+    assert "KeyboardInterrupt: the run was cancelled" in run["detail"]
+    assert [row["status"] for row in rows(folder, store.TASKS_FILE)] == ["cancelled"] * 3

@@ -1,0 +1,151 @@
+"""A study of own handlers and a file of tasks, by the real Snakemake: what is measured anew."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stagebench import store
+
+ROOT = Path(__file__).parents[1]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+STAGEBENCH = Path(sys.executable).with_name("stagebench")
+
+CONFIG = """
+study: own
+seed: 1
+replicates: 1
+time_limit_s: 20
+quiet_wait_s: 0
+workflows:
+  - name: mine
+    stages:
+      - {name: make, handler: "steps_mine:make", executor: thread, workers: 1}
+      - name: take
+        after: [make]
+        handler: "steps_mine:{kind}"
+        executor: process
+        start_method: spawn
+        workers: 1
+  - name: other
+    stages:
+      - {name: ask, handler: "steps_other:ask", executor: asyncio, workers: 2}
+experiments:
+  - name: mine
+    workflow: mine
+    tasks: {file: sizes.csv}
+    factors: {kind: [measure]}
+  - {name: other, workflow: other, tasks: 2}
+"""
+FILES = {
+    "config.yaml": CONFIG,
+    "steps_mine.py": (
+        "from steps_parts import longest\n\n"
+        "def make(size: int = 1):\n    return 'x' * size\n\n"
+        "def measure(upstream: str):\n    return longest(upstream)\n"
+    ),
+    "steps_parts.py": "def longest(text):\n    return len(text)\n",
+    "steps_other.py": "async def ask():\n    return 1\n",
+    "sizes.csv": 'make.size\n1\n20\n""\n',
+}
+
+
+def call(folder, *arguments):
+    """Run all measurements of the study that stands in a folder beside the checkout."""
+    command = [SNAKEMAKE, "--cores", "1", "--configfile", "../mine/config.yaml", *arguments]
+    return subprocess.run(
+        command, cwd=folder / "checkout", capture_output=True, text=True, check=False
+    )
+
+
+def measured_anew(folder):
+    """Measure what is to be measured; gives the experiments of the runs that were made."""
+    raw = folder / "checkout/results/own/raw"
+    before = {path: path.stat().st_mtime_ns for path in raw.rglob("run.json")}
+    done = call(folder, "--until", "measure")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = {path: path.stat().st_mtime_ns for path in raw.rglob("run.json")}
+    for path in after:
+        assert store.read_run(path.parent)["status"] == "ok", path.with_name(
+            "output.txt"
+        ).read_text()
+    return {p.relative_to(raw).parts[0] for p in after if after[p] != before.get(p)}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The study, measured once; a test that edits something works on a copy."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "checkout").mkdir()
+    shutil.copy(ROOT / "Snakefile", folder / "checkout")
+    for name in ("workflow", "src", "config"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / "checkout" / name, ignore=ignored)
+    (folder / "mine").mkdir()
+    for name, text in FILES.items():
+        (folder / "mine" / name).write_text(text)
+    assert measured_anew(folder) == {"mine", "other"}
+    return folder
+
+
+@pytest.fixture
+def copy(measured, tmp_path):
+    return shutil.copytree(measured, tmp_path / "moved")
+
+
+def test_every_task_of_the_file_passed_every_stage(measured):
+    (folder,) = (measured / "checkout/results/own/raw/mine").rglob("r1")
+    assert len((folder / store.TASKS_FILE).read_text().splitlines()) == 1 + 3 * 2
+
+
+def test_a_checkout_that_moves_is_not_measured_anew(copy):
+    assert measured_anew(copy) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "edited"),
+    [
+        ("steps_mine.py", {"mine"}),
+        ("steps_parts.py", {"mine"}),
+        ("steps_other.py", {"other"}),
+    ],
+)
+def test_an_edited_own_handler_or_helper_measures_its_treatments_anew_and_no_others(
+    copy, name, edited
+):
+    with (copy / "mine" / name).open("a") as file:
+        file.write("\n# edited\n")
+    assert measured_anew(copy) == edited
+
+
+def test_an_edited_file_of_tasks_measures_its_treatments_anew(copy):
+    with (copy / "mine/sizes.csv").open("a") as file:
+        file.write("3\n")
+    assert measured_anew(copy) == {"mine"}
+    assert call(copy, "--until", "design").returncode == 0
+    plan = store.read_json(copy / "checkout/results/own/plan.json")
+    assert plan["treatments"]["mine/kind-measure"]["specification"]["tasks"]["number"] == 4
+
+
+def test_every_error_of_own_handlers_is_told_at_once_before_anything_is_measured(copy):
+    (copy / "mine/steps_mine.py").write_text("print('hello')\n")
+    (copy / "mine/steps_other.py").write_text("import no_such_module\n")
+    (copy / "mine/sizes.csv").write_text("make.size\nx\n")
+    shutil.rmtree(copy / "checkout/results")
+
+    done = call(copy)
+
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert "workflows[0].stages[0].handler: handler 'steps_mine:make': importing" in said
+    assert "workflows[1].stages[0].handler: handler 'steps_other:ask': importing" in said
+    assert not (copy / "checkout/results").exists()
+    planned = subprocess.run(
+        [STAGEBENCH, "plan", copy / "mine/config.yaml"], capture_output=True, text=True, check=False
+    )
+    assert planned.returncode == 1
+    assert re.findall(r"workflows\[.*", planned.stderr) == re.findall(r"workflows\[.*", said)

@@ -1,0 +1,153 @@
+"""A study that changes, by the real Snakemake: only what is new is measured."""
+
+import re
+import shutil
+
+import pytest
+from tests.study import (
+    MEASURED,
+    checkout,
+    edit_config,
+    experiment,
+    read_runs,
+    shrink,
+    snakemake,
+)
+
+from stagebench import store
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The shrunk study, measured once and not analysed; tests change a copy of it."""
+    folder = checkout(tmp_path_factory.mktemp("small"))
+    done = snakemake(folder, *MEASURED, config=edit_config(folder, shrink))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(small, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(small, folder)
+    return folder
+
+
+def measured_anew(folder, config, *arguments):
+    """Run the study again; gives the treatments and replicates that were measured this time."""
+    raw = folder / "results/smoke/raw"
+    before = {path: path.stat().st_mtime_ns for path in raw.rglob("run.json")}
+    done = snakemake(folder, *arguments, config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = {path: path.stat().st_mtime_ns for path in raw.rglob("run.json")}
+    return {str(p.parent.relative_to(raw)) for p in after if after[p] != before.get(p)}
+
+
+def grow(config):
+    """Add a level and a warm-up, and break an experiment."""
+    config["warm_ups"] = 1
+    experiment(config, "memory")["factors"]["start_method"]["levels"].append("spawn")
+    experiment(config, "runtime")["process"] = {"preload": ["no_such_module_at_all"]}
+
+
+@pytest.fixture(scope="module")
+def grown(small, tmp_path_factory):
+    """The small study after it grew, as far as its report; what was measured anew; its plan."""
+    folder = tmp_path_factory.mktemp("grown") / "copy"
+    shutil.copytree(small, folder)
+    new = measured_anew(folder, edit_config(folder, shrink, grow))
+    return folder, new, read_runs(folder)[0]
+
+
+def test_an_added_level_and_a_changed_experiment_run_only_their_own_runs(grown):
+    _, new, plan = grown
+    assert len(plan["treatments"]) == 5
+    broken = {f"{name}/r{n}" for name in plan["treatments"] for n in (1, 2) if "runtime" in name}
+    assert len(broken) == 2
+    blocks = {path for path in new if path.rpartition("/")[2].startswith("r")}
+    assert blocks == {"memory/process-spawn/r1", "memory/process-spawn/r2"} | broken
+
+
+def test_an_added_level_is_in_plan_and_report(grown):
+    folder, _, plan = grown
+    assert len(read_runs(folder)[1]) == 10
+    assert "memory/process-spawn" in plan["treatments"]
+    assert "process-spawn" in (folder / "results/smoke/report.md").read_text()
+
+
+def test_warm_ups_are_measured_first_and_never_again_when_replicates_are_added(grown):
+    folder, new, plan = grown
+    warm_ups = {path for path in new if path.endswith("/w1")}
+    assert warm_ups == {f"{name}/w1" for name in plan["treatments"]}
+    report = (folder / "results/smoke/report.md").read_text()
+    assert "5 runs to warm up came before the first block" in report
+    more = edit_config(folder, shrink, grow, lambda config: config.update(replicates=3))
+    said = snakemake(folder, "--dry-run", config=more).stdout
+    planned = re.findall(r"output: results/smoke/raw/(\S+)", said)
+    assert sorted(planned) == sorted(f"{name}/r3" for name in plan["treatments"])
+
+
+def test_a_treatment_that_fails_is_reported_and_does_not_stop_the_study(grown):
+    folder, _, _ = grown
+    ended = {(run["experiment"], run["status"]) for run in read_runs(folder)[1]}
+    assert ended == {("runtime", "crashed"), ("memory", "ok"), ("published_sampling", "ok")}
+    report = (folder / "results/smoke/report.md").read_text()
+    assert "crashed" in report
+    assert "no_such_module_at_all" in report
+
+
+def test_a_study_never_touches_the_results_of_another(grown):
+    folder, _, _ = grown
+    before = {p: p.stat().st_mtime_ns for p in (folder / "results/smoke").rglob("*") if p.is_file()}
+    assert any(path.name == "report.md" for path in before)
+
+    def change(config):
+        config.update(study="other", replicates=1, experiments=config["experiments"][2:])
+
+    assert snakemake(folder, config=edit_config(folder, shrink, change)).returncode == 0
+    assert (folder / "results/other/report.md").exists()
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_one_more_replicate_runs_only_its_block(copy):
+    config = edit_config(copy, shrink, lambda config: config.update(replicates=3))
+    new = measured_anew(copy, config, *MEASURED)
+    assert {path.rpartition("/")[2] for path in new} == {"r3"}
+    assert len(new) == 4
+    campaigns = {run["replicate"]: set() for run in read_runs(copy)[1]}
+    for run in read_runs(copy)[1]:
+        campaigns[run["replicate"]].add(run["campaign"])
+    (first,), (second,), (third,) = campaigns.values()
+    assert first == second < third
+
+
+def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
+    def change(config):
+        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1)
+        config["experiments"].reverse()
+
+    assert measured_anew(copy, edit_config(copy, shrink, change), *MEASURED) == set()
+    assert read_runs(copy)[0]["seed"] == 99
+
+
+def test_an_edited_parameter_measures_its_treatments_again_and_no_others(copy):
+    def change(config):
+        config["workflows"][1]["stages"][0]["parameters"]["size_mib"] = 2
+
+    new = measured_anew(copy, edit_config(copy, shrink, change), *MEASURED)
+    assert len(new) == 6
+    assert {path.partition("/")[0] for path in new} == {"memory", "published_sampling"}
+
+
+def test_emulating_the_published_way_measures_its_experiment_again_and_no_other(copy):
+    def emulate(config):
+        experiment(config, "memory")["sampler"]["emulate"] = {}
+        # The default, written out:
+        experiment(config, "published_sampling")["sampler"]["census"] = "auto"
+
+    new = measured_anew(copy, edit_config(copy, shrink, emulate), *MEASURED)
+    assert len(new) == 4
+    assert all(path.startswith("memory/") for path in new)
+    raw = copy / "results/smoke/raw"
+    emulating = {path.parts[-4] for path in raw.rglob(store.EMULATED_FILE)}
+    assert emulating == {"memory", "published_sampling"}
