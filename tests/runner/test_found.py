@@ -12,6 +12,7 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
+from stagebench.runner.arrival import Arrival
 from stagebench.runner.engine import Engine
 from stagebench.runner.process_pool import ProcessPool
 from stagebench.runner.sink import ListSink
@@ -180,6 +181,25 @@ def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatc
     runner.join(20)
     assert not runner.is_alive()
     assert statuses(sink, "next") == ["cancelled"]
+
+
+def test_a_task_that_is_not_due_when_the_run_fails_does_not_begin(monkeypatch):
+    feed, fed = Engine.feed, []
+
+    def tell_and_feed(engine, task, overrides, due_ns):
+        fed.append(task)
+        return feed(engine, task, overrides, due_ns)
+
+    class Full(ListSink):
+        def task(self, record):
+            super().task(record)
+            raise OSError("no space left")
+
+    monkeypatch.setattr(Engine, "feed", tell_and_feed)
+    workflow = Workflow([stage("s", workloads.double, THREAD)], Full())
+    with pytest.raises(OSError, match="no space left"), workflow:
+        workflow.run(3, Arrival(kind="fixed_rate", rate_per_s=1.0))
+    assert fed == [0]
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
