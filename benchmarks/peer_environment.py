@@ -25,13 +25,13 @@ def read_versions(text: str) -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-def make_environment(folder: Path) -> PeerEnvironment:
+def make_environment(folder: Path, requirements: Path = REQUIREMENTS) -> PeerEnvironment:
     """Make the environment in `folder`, or complete the one that is there."""
     programs = folder.resolve() / "bin"
     if not (programs / "python").exists():
         command = [sys.executable, "-m", "venv", str(folder)]
         subprocess.run(command, check=True, timeout=TIME_LIMIT_S)
-    versions = read_versions(REQUIREMENTS.read_text(encoding="utf-8"))
+    versions = read_versions(requirements.read_text(encoding="utf-8"))
     missing = {}
     for package, version in versions.items():
         code = _install(programs / "python", f"{package}=={version}")

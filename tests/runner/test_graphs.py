@@ -71,10 +71,13 @@ class FaultySink(ListSink):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _helpers():
-    """Start what multiprocessing keeps for the whole life of a process."""
+def _surroundings(tmp_path_factory):
+    """Start what multiprocessing keeps for good, and have a folder for temporary files alone."""
     resource_tracker.ensure_running()
     forkserver.ensure_running()
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before
 
 
 @given(st.data())

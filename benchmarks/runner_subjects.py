@@ -1,0 +1,159 @@
+"""What runner.py measures, each in a fresh process that prints what it was as JSON.
+
+    python -m benchmarks.runner_subjects NAME JSON
+
+NAME is one of `SUBJECTS`, JSON its parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagebench.measure.main import FileSink
+from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Stage
+from stagebench.runner.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stagebench.records import TaskRecord
+
+WARM_UP = 10
+WORKERS = 2
+KINDS: dict[str, dict[str, str]] = {
+    "thread": {"executor": "thread"},
+    "process": {"executor": "process", "start_method": "fork"},
+}
+PAGE = 4096
+
+
+class NullSink:
+    """Keeps nothing."""
+
+    def task(self, record: object) -> None:
+        """Let it go."""
+
+    attempt = worker = event = task
+
+
+def do_nothing() -> None:
+    """Be a task."""
+
+
+def make(*, size: int, form: str) -> Any:  # noqa: ANN401 - bytes or an array
+    """Make a result of a given size, of which every page is there."""
+    if form == "bytes":
+        return b"x" * size
+    import numpy as np  # noqa: PLC0415 - only where one is asked for
+
+    return np.ones(size, dtype=np.uint8)
+
+
+def take(*, upstream: Any) -> int:  # noqa: ANN401 - as made
+    """Read every page of what came."""
+    return sum(memoryview(upstream)[::PAGE])
+
+
+def time_bare(*, kind: str, tasks: int) -> dict[str, float]:
+    """Time tasks that do nothing on the standard library's own pool."""
+    fork = multiprocessing.get_context("fork")
+    pool = ThreadPoolExecutor(WORKERS)
+    with pool if kind == "thread" else ProcessPoolExecutor(WORKERS, mp_context=fork) as pool:
+        for count in (WARM_UP, tasks):
+            begun = time.perf_counter()
+            wait([pool.submit(do_nothing) for _ in range(count)])
+            took = time.perf_counter() - begun
+    return {"s_per_task": took / tasks}
+
+
+def time_stage(*, kind: str, tasks: int) -> dict[str, float]:
+    """Time the same tasks through a stage of a workflow whose records are written."""
+    stage = Stage(name="noop", handler=do_nothing, workers=WORKERS, **KINDS[kind])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Workflow([stage], FileSink(Path(folder))) as workflow,
+    ):
+        for count in (WARM_UP, tasks):
+            begun = time.perf_counter()
+            workflow.run(count)
+            took = time.perf_counter() - begun
+    return {"s_per_task": took / tasks}
+
+
+def run_three_stages(*, tasks: int, sink: str, queue_size: int | None = None) -> dict[str, float]:
+    """Run tasks that do nothing through three stages of threads; tells time and the largest RSS."""
+    names = ("first", "second", "third")
+    stages = [
+        Stage(
+            name=name,
+            handler=do_nothing,
+            workers=WORKERS,
+            after=names[number - 1 : number] if number else (),
+            queue_size=queue_size,
+            executor="thread",
+        )
+        for number, name in enumerate(names)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        to = FileSink(Path(folder)) if sink == "file" else NullSink()
+        with Workflow(stages, to) as workflow:
+            begun = time.perf_counter()
+            workflow.run(tasks if queue_size is None else _iterate(tasks))
+            took = time.perf_counter() - begun
+    return {"s_per_task": took / tasks, "peak_bytes": read_high_water()}
+
+
+def _iterate(tasks: int) -> Iterator[dict[str, Any]]:
+    return ({} for _ in range(tasks))
+
+
+def pass_results(*, transport: str, form: str, size: int, tasks: int) -> dict[str, float]:
+    """Time a result's way from the end of the handler that made it to that of one that read it."""
+    kind = {"workers": 1, **KINDS["process"]}
+    given = {"size": size, "form": form}
+    stages = [
+        Stage(name="make", handler=make, parameters=given, transport=transport, **kind),
+        Stage(name="take", handler=take, after=("make",), **kind),
+    ]
+    sink = ListSink()
+    with Workflow(stages, sink, in_flight=1) as workflow:
+        workflow.run(1 + tasks)
+    return {"s_per_result": statistics.median(passages(sink.tasks))}
+
+
+def passages(records: list[TaskRecord]) -> list[float]:
+    """Give the seconds from the end of `make` to that of `take`, without the first task's."""
+    ends = {(record.task, record.stage): record.finished_ns for record in records}
+    if any(record.status != "ok" for record in records):
+        raise SystemExit("\n".join(record.error or "" for record in records))
+    tasks = sorted({task for task, _ in ends})
+    return [((ends[task, "take"] or 0) - (ends[task, "make"] or 0)) / 1e9 for task in tasks[1:]]
+
+
+def read_high_water() -> int:
+    """Give this process's largest RSS since it was started."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kib) * 1024
+
+
+SUBJECTS: dict[str, Callable[..., dict[str, float]]] = {
+    "bare": time_bare,
+    "stage": time_stage,
+    "three_stages": run_three_stages,
+    "results": pass_results,
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(SUBJECTS[sys.argv[1]](**json.loads(sys.argv[2]))))
