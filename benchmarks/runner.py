@@ -137,38 +137,25 @@ def plan_cost(kind: str, tasks: int, rounds: int, limits: tuple[float, float]) -
 def plan_growth(most: int, rounds: int) -> Table:
     """Compare few and many tasks through three stages, with and without a file to write to."""
     few = most // 10
-    given = {"sink": "file", "tasks": most, "queue_size": None}
-    programs = {
-        f"{few} tasks": Program("three_stages", {**given, "tasks": few}),
-        f"{most} tasks": Program("three_stages", given),
-        f"{most} tasks, no file": Program("three_stages", {**given, "sink": "null"}),
-        f"{few} tasks, bounded": Program(
-            "three_stages", {**given, "tasks": few, "queue_size": 100}
-        ),
-        f"{most} tasks, bounded": Program("three_stages", {**given, "queue_size": 100}),
-        f"{most} tasks, bounded, no file": Program(
-            "three_stages", {**given, "sink": "null", "queue_size": 100}
-        ),
+    given: dict[str, dict[str, Any]] = {
+        f"{few} tasks": {"tasks": few, "sink": "file"},
+        f"{most} tasks": {"tasks": most, "sink": "file"},
+        f"{most} tasks that all wait": {"tasks": most, "sink": "file", "all_wait": True},
+        "the same, no file": {"tasks": most, "sink": "null", "all_wait": True},
+        f"{few} tasks, 100 may wait": {"tasks": few, "sink": "file", "queue_size": 100},
+        f"{most} tasks, 100 may wait": {"tasks": most, "sink": "file", "queue_size": 100},
     }
-    small, large, unwritten, held_small, held_large, held_unwritten = programs
+    programs = {name: Program("three_stages", one) for name, one in given.items()}
+    small, large, waiting, unwritten, held_small, held_large = programs
+    time, memory = ("s_per_task", ratio), ("peak_bytes", excess_mib)
     bars = [
-        Bar("time per task, of that with a tenth", large, small, "s_per_task", ratio, 1.2),
-        Bar("MiB that the file takes", large, unwritten, "peak_bytes", excess_mib, 2.0, " MiB"),
+        Bar("time per task, of that of a tenth as many", large, small, *time, 1.2),
+        Bar("memory that the file takes", waiting, unwritten, *memory, 2.0, " MiB"),
         Bar(
-            "MiB that the file takes, bounded",
-            held_large,
-            held_unwritten,
-            "peak_bytes",
-            excess_mib,
-            2.0,
-            " MiB",
-        ),
-        Bar(
-            "MiB that ten times as many take, bounded",
+            "memory that ten times as many take, of which 100 may wait",
             held_large,
             held_small,
-            "peak_bytes",
-            excess_mib,
+            *memory,
             1.0,
             " MiB",
         ),

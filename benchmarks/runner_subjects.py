@@ -13,6 +13,7 @@ import re
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -48,6 +49,14 @@ class NullSink:
 
 def do_nothing() -> None:
     """Be a task."""
+
+
+_all_wait = threading.Event()
+
+
+def do_nothing_until_all_wait() -> None:
+    """Be a task that ends when the last one has come."""
+    _all_wait.wait()
 
 
 def make(*, size: int, form: str) -> Any:  # noqa: ANN401 - bytes or an array
@@ -90,13 +99,19 @@ def time_stage(*, kind: str, tasks: int) -> dict[str, float]:
     return {"s_per_task": took / tasks}
 
 
-def run_three_stages(*, tasks: int, sink: str, queue_size: int | None = None) -> dict[str, float]:
-    """Run tasks that do nothing through three stages of threads; tells time and the largest RSS."""
+def run_three_stages(
+    *, tasks: int, sink: str, queue_size: int | None = None, all_wait: bool = False
+) -> dict[str, float]:
+    """Run tasks that do nothing through three stages of threads; tells time and the largest RSS.
+
+    With `all_wait` the first tasks are held until all have come: otherwise it depends on the speed
+    of everything how many wait at a time, and with it the memory.
+    """
     names = ("first", "second", "third")
     stages = [
         Stage(
             name=name,
-            handler=do_nothing,
+            handler=do_nothing if number or not all_wait else do_nothing_until_all_wait,
             workers=WORKERS,
             after=names[number - 1 : number] if number else (),
             queue_size=queue_size,
@@ -108,13 +123,14 @@ def run_three_stages(*, tasks: int, sink: str, queue_size: int | None = None) ->
         to = FileSink(Path(folder)) if sink == "file" else NullSink()
         with Workflow(stages, to) as workflow:
             begun = time.perf_counter()
-            workflow.run(tasks if queue_size is None else _iterate(tasks))
+            workflow.run(_iterate(tasks))
             took = time.perf_counter() - begun
     return {"s_per_task": took / tasks, "peak_bytes": read_high_water()}
 
 
 def _iterate(tasks: int) -> Iterator[dict[str, Any]]:
-    return ({} for _ in range(tasks))
+    yield from ({} for _ in range(tasks))
+    _all_wait.set()
 
 
 def pass_results(*, transport: str, form: str, size: int, tasks: int) -> dict[str, float]:

@@ -86,6 +86,7 @@ def test_values_are_told_in_their_units(key, value, text):
         ("bare", {"kind": "process", "tasks": 20}),
         ("stage", {"kind": "process", "tasks": 20}),
         ("three_stages", {"sink": "file", "tasks": 20}),
+        ("three_stages", {"sink": "file", "tasks": 20, "all_wait": True}),
         ("three_stages", {"sink": "null", "tasks": 20, "queue_size": 2}),
         ("results", {"transport": "path", "form": "bytes", "size": 100_000, "tasks": 2}),
         ("results", {"transport": "shared_memory", "form": "array", "size": 100_000, "tasks": 2}),
