@@ -14,7 +14,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records"}
 MAY_IMPORT = {
-    "__init__": {"errors", "records", "handlers", "runner"},  # public names, imported when they are used
+    "__init__": {
+        "errors",
+        "records",
+        "handlers",
+        "runner",
+    },  # public names, imported when they are used
     "errors": set(),
     "units": set(),
     "records": set(),

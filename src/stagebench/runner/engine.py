@@ -65,6 +65,10 @@ class Engine:
         """Begin a run: its tasks are numbered from 0."""
         self._fed = 0
         self._parcels.open()
+        for queue in self.queues.values():
+            # Results are those of the last run.
+            self._drop_results(queue)
+            queue.is_closed = False
         self._note("workflow_started")
         self._watchdog.start()
 
@@ -116,6 +120,10 @@ class Engine:
         """Give the retained results of a stage by task."""
         return {task: one.take() for task, one in sorted(self.queues[stage].deliveries.items())}
 
+    def is_closed(self, stage: str) -> bool:
+        """Tell whether a stage was closed since its last run."""
+        return self.queues[stage].is_closed
+
     def close(self, *, keep_retained: bool) -> None:
         """End the pools and drop retained results, or only those of stages that retain none."""
         with self._opening:
@@ -125,11 +133,15 @@ class Engine:
                 pool, queue.pool = queue.pool, None
                 if pool is not None:
                     pool.close(cancel=self._router.closed)
-                deliveries, queue.deliveries = queue.deliveries, {}
-                for delivery in deliveries.values():
-                    self._parcels.release(delivery)
+                self._drop_results(queue)
+                queue.is_closed = True
             if not keep_retained:
                 self._parcels.close()
+
+    def _drop_results(self, queue: StageQueue) -> None:
+        deliveries, queue.deliveries = queue.deliveries, {}
+        for delivery in deliveries.values():
+            self._parcels.release(delivery)
 
     # What pools tell, in their own threads.
 

@@ -100,7 +100,7 @@ class Parcels:
             # Imported where it is asked for: it is memory of the measured process.
             import tempfile  # noqa: PLC0415
 
-            self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-")
+            self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-")
         return self._folder
 
 

@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import pickle
 import selectors
 import signal
 import threading
@@ -88,6 +89,7 @@ class ProcessPool:
 
     def __init__(self, plan: PoolPlan) -> None:
         self._stage = plan.stage
+        self._handler = pickle.dumps(plan.stage.handler)
         self._setup = plan.setup
         self._crew = plan.crew
         self._shares_memory = plan.shares_memory
@@ -171,7 +173,7 @@ class ProcessPool:
         with _forking:
             ours, theirs = self._context.Pipe()
             MAIN_ENDS.add(ours)
-            arguments = (theirs, self._stage.handler, self._setup, self._stage.transport)
+            arguments = (theirs, self._handler, self._setup, self._stage.transport)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             process.start()
