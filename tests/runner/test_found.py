@@ -12,6 +12,8 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
+from stagebench.runner.arrival import Arrival
+from stagebench.runner.engine import Engine
 from stagebench.runner.process_pool import ProcessPool
 from stagebench.runner.sink import ListSink
 from stagebench.runner.transport import discard, pack
@@ -79,8 +81,10 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
             raise OSError("no space left")
 
     sink = Full()
+    # More attempts than there is time for until the run is cancelled.
+    fails = stage("s", workloads.refuse, THREAD, workers=1, retries=1_000_000)
     with (
-        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
+        Workflow([fails], sink) as workflow,
         pytest.raises(OSError, match="no space left"),
     ):
         workflow.run(1)
@@ -149,6 +153,55 @@ def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd)
     assert not path.exists()
     discard("shared_memory", name)
     assert capfd.readouterr().err == ""
+
+
+def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatch):
+    dispatch, close, closing = Engine._dispatch, ProcessPool.close, threading.Event()  # noqa: SLF001
+
+    def fail_and_dispatch(engine, job):
+        if job.queue.stage.name == "next":
+            engine.fail(OSError("stop here"))
+            closing.wait(10)
+        dispatch(engine, job)
+
+    def tell_and_close(pool, *, cancel):
+        closing.set()
+        close(pool, cancel=cancel)
+
+    monkeypatch.setattr(Engine, "_dispatch", fail_and_dispatch)
+    monkeypatch.setattr(ProcessPool, "close", tell_and_close)
+    sink = ListSink()
+    following = stage("next", workloads.double, THREAD, after=("s",))
+    workflow = Workflow([stage("s", workloads.double, FORK), following], sink)
+
+    def run_into_it():
+        with pytest.raises(OSError, match="stop here"):
+            workflow.run(1)
+
+    runner = threading.Thread(target=run_into_it, daemon=True)
+    runner.start()
+    runner.join(20)
+    assert not runner.is_alive()
+    assert statuses(sink, "next") == ["cancelled"]
+
+
+def test_a_task_that_is_not_due_when_the_run_fails_does_not_begin(monkeypatch):
+    feed, fed = Engine.feed, []
+
+    def tell_and_feed(engine, task, overrides, due_ns):
+        fed.append(task)
+        return feed(engine, task, overrides, due_ns)
+
+    class Full(ListSink):
+        def task(self, record):
+            super().task(record)
+            raise OSError("no space left")
+
+    monkeypatch.setattr(Engine, "feed", tell_and_feed)
+    workflow = Workflow([stage("s", workloads.double, THREAD)], Full())
+    with pytest.raises(OSError, match="no space left"), workflow:
+        workflow.run(3, Arrival(kind="fixed_rate", rate_per_s=1.0))
+    assert fed == [0]
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():

@@ -159,10 +159,10 @@ class Workflow:
                 self._check_tasks([(task, overrides)])
             due_ns = begun_ns + int(offset_s * NS_PER_S)
             self._sleep_until(due_ns, interrupts)
-            while not self._engine.feed(task, overrides, due_ns):
-                self._wait(interrupts)
             if self._engine.failure is not None:
                 return
+            while not self._engine.feed(task, overrides, due_ns):
+                self._wait(interrupts)
 
     def _sleep_until(self, due_ns: int, interrupts: Interrupts) -> None:
         interrupts.check()
