@@ -14,7 +14,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records"}
 MAY_IMPORT = {
-    "__init__": {"errors", "records", "handlers", "runner"},  # public names, imported when they are used
+    "__init__": {
+        "errors",
+        "records",
+        "handlers",
+        "runner",
+    },  # public names, imported when they are used
     "errors": set(),
     "units": set(),
     "records": set(),
@@ -90,7 +95,17 @@ def test_a_module_imports_from_the_rows_above_it_only(path):
 
 
 RUNNER = {
-    *("arrival", "engine", "executors", "interrupts", "jobs", "parcels", "queues", "routing"),
+    *(
+        "arrival",
+        "engine",
+        "executors",
+        "interrupts",
+        "jobs",
+        "parcels",
+        "queues",
+        "recording",
+        "routing",
+    ),
     *("stage", "transport", "watchdog", "worker", "workflow"),
 }
 MEASURED = {
@@ -100,7 +115,9 @@ MEASURED = {
 }
 PAYLOAD = MEASURED | {"handlers.payload"}
 THREADS = PAYLOAD | {"runner.thread_pool"}
-PROCESSES = PAYLOAD | {"runner.process_pool", "runner.process_worker"}
+PROCESSES = PAYLOAD | {
+    f"runner.{name}" for name in ("process_pool", "process_worker", "worker_process")
+}
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stagebench.errors import StagebenchError, WorkerLostError, WorkflowError
     from stagebench.handlers.bounds import Bounds, MemoryNeed
-    from stagebench.records import TaskRecord
+    from stagebench.records import EventRecord, TaskRecord, WorkerRecord
     from stagebench.runner.arrival import Arrival
     from stagebench.runner.sink import ListSink, Sink
     from stagebench.runner.stage import Stage
+    from stagebench.runner.worker import WorkerSetup
     from stagebench.runner.workflow import Workflow
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Arrival",
     "Bounds",
+    "EventRecord",
     "ListSink",
     "MemoryNeed",
     "Sink",
@@ -29,6 +31,8 @@ __all__ = [
     "StagebenchError",
     "TaskRecord",
     "WorkerLostError",
+    "WorkerRecord",
+    "WorkerSetup",
     "Workflow",
     "WorkflowError",
 ]
@@ -36,6 +40,7 @@ __all__ = [
 _MODULES = {
     "Arrival": "runner.arrival",
     "Bounds": "handlers.bounds",
+    "EventRecord": "records",
     "ListSink": "runner.sink",
     "MemoryNeed": "handlers.bounds",
     "Sink": "runner.sink",
@@ -43,6 +48,8 @@ _MODULES = {
     "StagebenchError": "errors",
     "TaskRecord": "records",
     "WorkerLostError": "errors",
+    "WorkerRecord": "records",
+    "WorkerSetup": "runner.worker",
     "Workflow": "runner.workflow",
     "WorkflowError": "errors",
 }

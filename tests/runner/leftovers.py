@@ -46,7 +46,9 @@ def look():
             if "/dev/shm/" in line  # noqa: S108 - as above
         ),
         frozenset(path.name for path in shared.glob(f"stagebench_{os.getpid()}_*")),
-        frozenset(str(path) for path in Path(tempfile.gettempdir()).glob("stagebench-*")),
+        frozenset(
+            str(path) for path in Path(tempfile.gettempdir()).glob(f"stagebench-{os.getpid()}-*")
+        ),
     )
 
 

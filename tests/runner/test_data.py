@@ -1,5 +1,6 @@
 """What handlers take from the stages before theirs, and how it travels."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from stagebench.runner.workflow import Workflow
 
 def left_behind():
     """Segments and folders of ours that exist."""
-    folders = Path(tempfile.gettempdir()).glob("stagebench-*")
-    return {*folders, *Path("/dev/shm").glob("stagebench_*")}  # noqa: S108
+    folders = Path(tempfile.gettempdir()).glob(f"stagebench-{os.getpid()}-*")
+    return {*folders, *Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*")}  # noqa: S108
 
 
 @pytest.fixture(autouse=True)
@@ -137,15 +138,18 @@ def test_retained_results_are_given_by_task_until_the_stage_is_closed(kind):
     workflow = Workflow([kept], ListSink())
     workflow.run([{"s": {"value": task}} for task in range(4)])
     assert workflow.results("s") == {0: 0, 1: 2, 2: 4, 3: 6}
+    workflow.run(1)
+    assert workflow.results("s") == {0: 2}
     workflow.close()
-    assert workflow.results("s") == {}
+    with pytest.raises(WorkflowError, match="stage 's' is closed, its results are gone"):
+        workflow.results("s")
 
 
 def test_results_that_are_not_there_are_refused():
     workflow = Workflow([stage("s", workloads.double, THREAD)], ListSink())
     with pytest.raises(WorkflowError, match="retains no results"):
         workflow.results("s")
-    with pytest.raises(WorkflowError, match="unknown stage 'ss'; did you mean 's'"):
+    with pytest.raises(WorkflowError, match="unknown stage 'ss'; stages are s"):
         workflow.results("ss")
 
 
@@ -163,7 +167,14 @@ def test_results_that_are_not_there_are_refused():
         ({"timeout_s": float("inf")}, "timeout_s is inf"),
         ({"retries": -1}, "retries is -1; allowed: a whole number >= 0"),
         ({"retry_on": ("late",)}, "retry_on is 'late'; allowed: failed, timed_out, lost"),
-        ({"after": "a"}, "after is 'a'; allowed: a tuple"),
+        ({"after": "a"}, "after is 'a'; allowed: a tuple of names, such as ('a',)"),
+        ({"after": ("a", "a")}, "after is ('a', 'a'); allowed: each name once"),
+        ({"name": ""}, "name is ''; allowed: a text that is not empty"),
+        ({"parameters": [1]}, "parameters is [1]; allowed: a mapping of names to values"),
+        (
+            {"handler": workloads.by_position},
+            "parameter 'value' of by_position is taken by position",
+        ),
     ],
 )
 def test_what_a_stage_cannot_be_is_refused(changes, words):

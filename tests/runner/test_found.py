@@ -81,8 +81,10 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
             raise OSError("no space left")
 
     sink = Full()
+    # More attempts than there is time for until the run is cancelled.
+    fails = stage("s", workloads.refuse, THREAD, workers=1, retries=1_000_000)
     with (
-        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
+        Workflow([fails], sink) as workflow,
         pytest.raises(OSError, match="no space left"),
     ):
         workflow.run(1)

@@ -157,7 +157,7 @@ def test_workers_that_end_before_they_are_ready_end_the_run(start_method):
     ]
     sink = ListSink()
     with (
-        Workflow(stages, sink, setup) as workflow,
+        Workflow(stages, sink, setup=setup) as workflow,
         pytest.raises(WorkerLostError, match=r"stage 's': .*(ended|could not start)"),
     ):
         workflow.run(3)
@@ -300,6 +300,50 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(stages, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (-2, "tasks is -2; allowed: a whole number >= 0"),
+        (True, "tasks is True"),
+        (2.0, "tasks is 2.0"),
+        (None, "tasks is None"),
+        ({"s": {}}, "tasks is {'s': {}}"),
+        ([1, 2], "task 1 is 2; allowed: a mapping of stage names to mappings of parameters"),
+        ([{"s": 1}], "task 0 is {'s': 1}; allowed: a mapping"),
+    ],
+)
+def test_what_is_no_task_is_refused(tasks, words):
+    sink = ListSink()
+    with (
+        Workflow([stage("s", workloads.double, KINDS["thread"])], sink) as workflow,
+        pytest.raises(WorkflowError) as caught,
+    ):
+        workflow.run(tasks)
+    assert words in str(caught.value)
+    assert sink.tasks == []
+
+
+def test_what_is_no_workflow_is_refused():
+    one = stage("s", workloads.double, KINDS["thread"])
+    for stages in (one, [one, "s"], {"s": one}):
+        with pytest.raises(WorkflowError, match=r"stages is .*; allowed: a list of Stage"):
+            Workflow(stages, ListSink())
+    with pytest.raises(WorkflowError, match="is a class; allowed: an object with task, attempt"):
+        Workflow([one], ListSink)
+    with pytest.raises(WorkflowError, match="has no attempt, worker, event"):
+        Workflow([one], type("Sink", (), {"task": print})())
+    with pytest.raises(WorkflowError, match="arrival is 'poisson'; allowed: an Arrival"):
+        Workflow([one], ListSink()).run(1, "poisson")
+
+
+@pytest.mark.parametrize("method", ["thread", "fork"])
+def test_a_handler_needs_no_module_of_its_own(method):
+    upper = stage("s", "x".upper, KINDS[method], retain=True)
+    with Workflow([upper], ListSink()) as workflow:
+        workflow.run(1)
+        assert workflow.results("s") == {0: "X"}
+
+
 def test_all_problems_of_a_workflow_are_told_at_once():
     bad = {"handler": workloads.double, "executor": "thread", "workers": 0}
     with pytest.raises(WorkflowError) as caught:
@@ -330,6 +374,6 @@ def test_no_process_is_started_before_the_first_submission(start_method):
 def test_the_switch_interval_is_set_in_a_worker_process_however_it_was_started(start_method):
     stages = [stage("s", workloads.refuse_telling_the_switch_interval, KINDS[start_method])]
     sink = ListSink()
-    with Workflow(stages, sink, WorkerSetup(switch_interval_s=0.25)) as workflow:
+    with Workflow(stages, sink, setup=WorkerSetup(switch_interval_s=0.25)) as workflow:
         workflow.run([{}])
     assert "interval 0.25" in sink.tasks[0].error

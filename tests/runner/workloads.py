@@ -13,6 +13,10 @@ def double(*, value=1):
     return 2 * value
 
 
+def by_position(value, /):
+    return value
+
+
 def take(*, seconds):
     time.sleep(seconds)
 

@@ -64,7 +64,7 @@ def run_specification(
     stages = [make_stage(stage) for stage in specification["stages"]]
     tasks = list_tasks(specification["tasks"], beside)
     arrival = Arrival(**specification.get("arrival", {}))
-    workflow = Workflow(stages, sink, setup, in_flight=specification.get("in_flight"))
+    workflow = Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
     emulation = prepare_emulation(specification["sampler"].get("emulate"), sink.folder)
     sink.note("ready")
     time.sleep(linger["before_start_s"])

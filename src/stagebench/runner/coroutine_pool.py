@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.worker import Served, Start, start_worker
+from stagebench.runner.worker import Served, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
     from stagebench.runner.executors import PoolPlan
@@ -77,13 +77,14 @@ class CoroutinePool:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
         self._has_loop.set()
+        started_ns = time.monotonic_ns()
         try:
-            started_ns, ready_ns = start_worker(self._setup, self._stage.handler.__module__)
+            prepare_worker(self._setup)
         except BaseException:  # noqa: BLE001 - an import may raise anything
             reason = f"an event loop could not start:\n{traceback.format_exc()}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
-        self._start = Start(started_ns, ready_ns, os.getpid(), threading.get_native_id())
+        self._start = introduce_worker(started_ns)
         self._crew.ready(self._stage, self._start, requested_ns)
         await self._closing.wait()
 

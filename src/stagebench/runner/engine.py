@@ -14,12 +14,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.records import EventRecord, WorkerRecord
 from stagebench.runner.executors import PoolPlan, make_pool
-from stagebench.runner.parcels import Delivery, Parcels
+from stagebench.runner.parcels import Parcels
 from stagebench.runner.queues import StageQueue
-from stagebench.runner.routing import NOTHING, Router
-from stagebench.runner.transport import Packed, pack
+from stagebench.runner.recording import record_served, record_unserved
+from stagebench.runner.routing import Router
 from stagebench.runner.watchdog import Watchdog
 from stagebench.runner.worker import Served
 
@@ -65,6 +65,10 @@ class Engine:
         """Begin a run: its tasks are numbered from 0."""
         self._fed = 0
         self._parcels.open()
+        for queue in self.queues.values():
+            # Results are those of the last run.
+            self._drop_results(queue)
+            queue.is_closed = False
         self._note("workflow_started")
         self._watchdog.start()
 
@@ -116,6 +120,10 @@ class Engine:
         """Give the retained results of a stage by task."""
         return {task: one.take() for task, one in sorted(self.queues[stage].deliveries.items())}
 
+    def is_closed(self, stage: str) -> bool:
+        """Tell whether a stage was closed since its last run."""
+        return self.queues[stage].is_closed
+
     def close(self, *, keep_retained: bool) -> None:
         """End the pools and drop retained results, or only those of stages that retain none."""
         for queue in self.queues.values():
@@ -126,11 +134,15 @@ class Engine:
                 pool, queue.pool = queue.pool, None
             if pool is not None:
                 pool.close(cancel=self._router.closed)
-            deliveries, queue.deliveries = queue.deliveries, {}
-            for delivery in deliveries.values():
-                self._parcels.release(delivery)
+            self._drop_results(queue)
+            queue.is_closed = True
         if not keep_retained:
             self._parcels.close()
+
+    def _drop_results(self, queue: StageQueue) -> None:
+        deliveries, queue.deliveries = queue.deliveries, {}
+        for delivery in deliveries.values():
+            self._parcels.release(delivery)
 
     # What pools tell, in their own threads.
 
@@ -187,7 +199,7 @@ class Engine:
     ) -> list[Job]:
         """Record an attempt and hand the task on; gives the jobs that may begin then."""
         received_ns = time.monotonic_ns()
-        served, delivery = self._wrap(job, served)
+        served, delivery = self._parcels.wrap(job, served)
         stage = job.queue.stage
         is_retried = served.status in stage.retry_on and job.attempt <= stage.retries
         with self._lock:
@@ -199,7 +211,7 @@ class Engine:
             return []
         if delivery is not None and stage.retain:
             job.queue.deliveries[job.task] = delivery
-        record = _make_record(job, served, received_ns, start)
+        record = record_served(job, served, received_ns, start)
         self._emit(self._sink.attempt if is_retried else self._sink.task, record)
         if abandon and job.queue.pool is not None:
             job.queue.pool.abandon(job)
@@ -216,38 +228,6 @@ class Engine:
         if skipped:
             self._skip(job.task, skipped)
         return starts
-
-    def _wrap(self, job: Job, served: Served) -> tuple[Served, Delivery | None]:
-        """Make a delivery of a result; of one that cannot be packed, a failure."""
-        queue, result = job.queue, served.result
-        packed = result if isinstance(result, Packed) else None
-        if job.parcel is not None and packed is None and served.status in ("ok", "failed"):
-            self._parcels.forget(job.parcel)
-        if served.status != "ok":
-            return served, None
-        if queue.packs:
-            try:
-                packed = self._pack(result, queue.stage.transport)
-            except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
-                text = f"the result cannot be laid down: {type(error).__name__}: {error}"
-                return served._replace(status="failed", result=None, error=text), None
-        if queue.takers:
-            return served, Delivery(result, packed, queue.takers)
-        if packed is not None:
-            self._parcels.remove(Delivery(None, packed, 0))
-        return served, NOTHING
-
-    def _pack(self, result: object, transport: str) -> Packed | None:
-        name = self._parcels.issue(transport)
-        try:
-            packed = pack(result, transport, name)
-        except BaseException:
-            self._parcels.forget(name)
-            raise
-        if isinstance(packed, Packed):
-            return packed
-        self._parcels.forget(name)
-        return None
 
     def _dispatch(self, job: Job) -> None:
         pool = job.queue.pool or self._open(job)
@@ -275,7 +255,7 @@ class Engine:
             self._wake_if_awaited()
 
     def _record_unserved(self, task: int, queue: StageQueue, status: str, attempt: int = 1) -> None:
-        self._emit(self._sink.task, _make_unserved(task, queue.stage.name, status, attempt))
+        self._emit(self._sink.task, record_unserved(task, queue.stage.name, status, attempt))
 
     def _emit(self, take: Callable[[Any], None], record: object) -> None:
         try:
@@ -305,40 +285,3 @@ class Engine:
         end = time.monotonic() + _SETTLING_S
         while self._router.handling and time.monotonic() < end:
             time.sleep(0.001)
-
-
-def _make_record(job: Job, served: Served, received_ns: int, start: Start | None) -> TaskRecord:
-    return TaskRecord(
-        task=job.task,
-        stage=job.queue.stage.name,
-        attempt=job.attempt,
-        status=served.status,
-        due_ns=job.due_ns,
-        submitted_ns=job.submitted_ns,
-        # Of a worker that was lost or given up, main's own view of when it began.
-        started_ns=served.started_ns or job.since_ns,
-        finished_ns=served.finished_ns,
-        received_ns=received_ns,
-        cpu_ns=served.cpu_ns,
-        pid=None if start is None else start.pid,
-        thread_id=None if start is None else start.thread_id,
-        error=served.error,
-    )
-
-
-def _make_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRecord:
-    return TaskRecord(
-        task=task,
-        stage=stage,
-        attempt=attempt,
-        status=status,
-        due_ns=None,
-        submitted_ns=None,
-        started_ns=None,
-        finished_ns=None,
-        received_ns=None,
-        cpu_ns=None,
-        pid=None,
-        thread_id=None,
-        error=None,
-    )

@@ -10,6 +10,24 @@ if TYPE_CHECKING:
     from stagebench.runner.parcels import Delivery
     from stagebench.runner.queues import StageQueue
 
+    Overrides = Mapping[str, Mapping[str, Any]]
+
+
+class TaskState:
+    """A task in flight: how many stages it has not ended in, which it has, and what is joined.
+
+    `attempts` counts those that were recorded and after which it is tried again.
+    """
+
+    __slots__ = ("attempts", "ended", "joins", "open", "overrides")
+
+    def __init__(self, overrides: Overrides, stages: int) -> None:
+        self.overrides = overrides
+        self.open = stages
+        self.ended = 0
+        self.joins: dict[StageQueue, Job] = {}
+        self.attempts: dict[StageQueue, int] = {}
+
 
 class Hold:
     """What a full queue holds up: the worker of a finished task, or (queue None) the arrivals.

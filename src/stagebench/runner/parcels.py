@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stagebench.runner.transport import Packed, discard, unpack
+from stagebench.runner.transport import Packed, discard, pack, unpack
+
+if TYPE_CHECKING:
+    from stagebench.runner.jobs import Job
+    from stagebench.runner.worker import Served
 
 _PREFIX = "stagebench"
 
@@ -33,6 +37,10 @@ class Delivery:
     def take(self) -> Any:  # noqa: ANN401 - a handler's result
         """Give the value itself, for a thread."""
         return unpack(self.value)
+
+
+NOTHING = Delivery(None, None, 0)
+"""What a stage delivers that nobody takes: that it is done."""
 
 
 class Parcels:
@@ -66,8 +74,40 @@ class Parcels:
             self._live[name] = transport
         return name
 
-    def forget(self, name: str) -> None:
-        """Give a name back that nothing was laid down under."""
+    def wrap(self, job: Job, served: Served) -> tuple[Served, Delivery | None]:
+        """Make a delivery of a result; of one that cannot be packed, a failure."""
+        queue, result = job.queue, served.result
+        packed = result if isinstance(result, Packed) else None
+        if job.parcel is not None and packed is None and served.status in ("ok", "failed"):
+            self._forget(job.parcel)
+        if served.status != "ok":
+            return served, None
+        if queue.packs:
+            try:
+                packed = self._pack(result, queue.stage.transport)
+            except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
+                text = f"the result cannot be laid down: {type(error).__name__}: {error}"
+                return served._replace(status="failed", result=None, error=text), None
+        if queue.takers:
+            return served, Delivery(result, packed, queue.takers)
+        if packed is not None:
+            self.remove(Delivery(None, packed, 0))
+        return served, NOTHING
+
+    def _pack(self, result: object, transport: str) -> Packed | None:
+        name = self.issue(transport)
+        try:
+            packed = pack(result, transport, name)
+        except BaseException:
+            self._forget(name)
+            raise
+        if isinstance(packed, Packed):
+            return packed
+        self._forget(name)
+        return None
+
+    def _forget(self, name: str) -> None:
+        """Take a name back that nothing was laid down under."""
         self._live.pop(name, None)
 
     def release(self, delivery: Delivery) -> None:
@@ -100,7 +140,7 @@ class Parcels:
             # Imported where it is asked for: it is memory of the measured process.
             import tempfile  # noqa: PLC0415
 
-            self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-")
+            self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-")
         return self._folder
 
 

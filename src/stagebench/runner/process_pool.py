@@ -16,8 +16,8 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import pickle
 import selectors
-import signal
 import threading
 import time
 import traceback
@@ -29,11 +29,9 @@ from stagebench.errors import WorkerLostError
 from stagebench.runner.process_worker import MAIN_ENDS, Inputs, run_worker, write_job
 from stagebench.runner.stage import check_pickles
 from stagebench.runner.worker import Served, Start
+from stagebench.runner.worker_process import WorkerProcess, guard_hint
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
-
     from stagebench.runner.executors import PoolPlan
     from stagebench.runner.jobs import Job
 
@@ -56,45 +54,19 @@ def _forget_parent() -> None:
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-class _Worker:
-    """One worker process as main knows it."""
-
-    __slots__ = ("connection", "descriptor", "doomed", "job", "process", "requested_ns", "start")
-
-    def __init__(
-        self, process: BaseProcess, connection: Connection[Any, Any], requested_ns: int
-    ) -> None:
-        self.process = process
-        self.connection = connection
-        self.descriptor = _open_life(process)
-        self.requested_ns = requested_ns
-        self.start: Start | None = None
-        self.job: Job | None = None
-        self.doomed = False
-
-
-def _open_life(process: BaseProcess) -> int:
-    """Give a descriptor of our own that becomes readable when the process has ended."""
-    if hasattr(os, "pidfd_open"):
-        try:
-            return os.pidfd_open(process.pid or 0)
-        except ProcessLookupError:
-            pass  # ended and reaped already: its sentinel tells that at once
-    return os.dup(process.sentinel)
-
-
 class ProcessPool:
     """A stage's processes; see executors.Pool."""
 
     def __init__(self, plan: PoolPlan) -> None:
         self._stage = plan.stage
+        self._handler = pickle.dumps(plan.stage.handler)
         self._setup = plan.setup
         self._crew = plan.crew
         self._shares_memory = plan.shares_memory
         self._context = multiprocessing.get_context(plan.stage.start_method)
         self._lock = threading.Lock()
-        self._workers: set[_Worker] = set()
-        self._idle: list[_Worker] = []
+        self._workers: set[WorkerProcess] = set()
+        self._idle: list[WorkerProcess] = []
         # Jobs whose worker is being replaced.
         self._backlog: deque[Job] = deque()
         self._closing = False
@@ -148,7 +120,7 @@ class ProcessPool:
             workers = list(self._workers)
             self._backlog.clear()
         for worker in workers:
-            _end(worker, by_force=cancel)
+            worker.end(by_force=cancel)
         os.write(self._wake_sender, b"x")
         if self._manager.ident is None:
             # Not all could be started, and so it was not.
@@ -167,21 +139,21 @@ class ProcessPool:
         os.close(self._wake_sender)
         _pools.discard(self)
 
-    def _add(self, requested_ns: int) -> _Worker:
+    def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
             ours, theirs = self._context.Pipe()
             MAIN_ENDS.add(ours)
-            arguments = (theirs, self._stage.handler, self._setup, self._stage.transport)
+            arguments = (theirs, self._handler, self._setup, self._stage.transport)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             process.start()
             theirs.close()
-        worker = _Worker(process, ours, requested_ns)
+        worker = WorkerProcess(process, ours, requested_ns)
         with self._lock:
             self._workers.add(worker)
             is_late = self._closing
         if is_late:
-            _end(worker, by_force=True)
+            worker.end(by_force=True)
         self._selector.register(ours, selectors.EVENT_READ, (worker, self._receive))
         self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
         return worker
@@ -195,13 +167,13 @@ class ProcessPool:
                         os.read(self._wake_receiver, 1)
                     else:
                         worker, react = key.data
-                        # Not of one that another event of the same batch has buried.
+                        # Not if another event of the same batch has buried it.
                         if worker in self._workers:
                             react(worker)
         except BaseException as error:  # noqa: BLE001 - a run whose pool nobody listens to must end
             self._crew.fail(error)
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: WorkerProcess) -> None:
         """Take one message: that a worker is ready, that it cannot be, or what came of its job."""
         try:
             message: object = worker.connection.recv()
@@ -222,13 +194,13 @@ class ProcessPool:
         else:
             self._fail(f"a worker process could not start:\n{message}")
 
-    def _take(self, worker: _Worker, served: Served) -> None:
+    def _take(self, worker: WorkerProcess, served: Served) -> None:
         job, worker.job = worker.job, None
         following = None if job is None else self._crew.finish(job, served, worker.start)
         del served
         self._give(worker, following)
 
-    def _give(self, worker: _Worker, job: Job | None) -> None:
+    def _give(self, worker: WorkerProcess, job: Job | None) -> None:
         """Let a worker that has become free serve a job, or one that waits for any worker."""
         with self._lock:
             if job is not None and worker.doomed:
@@ -242,7 +214,7 @@ class ProcessPool:
             worker.job = job
         self._send(worker, job)
 
-    def _send(self, worker: _Worker, job: Job) -> None:
+    def _send(self, worker: WorkerProcess, job: Job) -> None:
         """Send a job; one that cannot be sent has failed, and the worker is given the next."""
         while True:
             try:
@@ -271,7 +243,7 @@ class ProcessPool:
             upstream = Inputs(upstream)
         return write_job(job.parameters, None if job.inputs is None else (upstream,), job.parcel)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: WorkerProcess) -> None:
         """Take leave of a worker that has ended, and put another in its place."""
         worker.doomed = True
         while worker.connection in self._selector.get_map() and worker.connection.poll():
@@ -289,10 +261,10 @@ class ProcessPool:
         if not self._closing:
             self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> None:
-        reason = f"worker process {worker.process.pid} ended ({_describe_end(worker.process)})"
+    def _replace(self, worker: WorkerProcess) -> None:
+        reason = f"worker process {worker.process.pid} ended ({worker.describe_end()})"
         if worker.start is None:
-            self._fail(f"{reason} before it was ready{_hint(self._stage.start_method)}")
+            self._fail(f"{reason} before it was ready{guard_hint(self._stage.start_method)}")
             return
         successor = self._add(time.monotonic_ns())
         following = None
@@ -309,39 +281,11 @@ class ProcessPool:
             self._selector.unregister(file)
 
 
-def _end(worker: _Worker, *, by_force: bool) -> None:
-    if by_force:
-        worker.process.kill()
-        return
-    # Where it has ended by itself, nothing is to be done.
-    with contextlib.suppress(OSError):
-        worker.connection.send_bytes(b"")
-
-
 def _describe(job: Job, error: Exception) -> str:
     """Name the parameters that cannot be sent, or else what else cannot."""
     return "\n".join(check_pickles(job.parameters)) or (
         f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
     )
-
-
-def _hint(start_method: str | None) -> str:
-    if start_method == "fork":
-        return ""
-    return (
-        f"; workers by {start_method} import the main script again: what it runs belongs under"
-        ' if __name__ == "__main__"'
-    )
-
-
-def _describe_end(process: BaseProcess) -> str:
-    code = process.exitcode
-    if code is not None and code < 0:
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
 
 
 @atexit.register

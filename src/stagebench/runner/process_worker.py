@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-import threading
+import time
 import traceback
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from stagebench.runner.transport import pack, unpack
-from stagebench.runner.worker import Served, Start, serve, start_worker
+from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +25,16 @@ while somebody holds one, the worker at its other end cannot see that main is go
 
 def run_worker(
     connection: Connection[Any, Any],
-    handler: Callable[..., Any],
+    pickled_handler: bytes,
     setup: WorkerSetup,
     transport: str,
 ) -> None:
-    """Serve jobs until main closes the pipe, sends an empty message, or is gone."""
+    """Serve jobs until main closes the pipe, sends an empty message, or is gone.
+
+    The handler comes as a pickle, so that its module is imported here: in its turn, and in the time
+    that the worker takes to be ready.
+    """
+    started_ns = time.monotonic_ns()
     for end in MAIN_ENDS:
         end.close()
     MAIN_ENDS.clear()
@@ -38,11 +42,12 @@ def run_worker(
     # instead of SIG_IGN, which programs that a handler starts would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        started_ns, ready_ns = start_worker(setup, handler.__module__)
+        prepare_worker(setup)
+        handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
     except BaseException:  # noqa: BLE001 - an import may raise anything
         connection.send(traceback.format_exc())
         return
-    connection.send(Start(started_ns, ready_ns, os.getpid(), threading.get_native_id()))
+    connection.send(introduce_worker(started_ns))
     while _serve_next(connection, handler, transport):
         pass
 

@@ -41,6 +41,7 @@ class StageQueue:
         self.in_service: dict[Job, None] = {}
         self.blocked: dict[Job, None] = {}
         self.deliveries: dict[int, Delivery] = {}
+        self.is_closed = False
 
     def connect(self, downstream: list[StageQueue]) -> None:
         """Name the queues that follow this one."""

@@ -14,37 +14,16 @@ the bound. So any acyclic graph comes to its end: each such step lets go of some
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stagebench.runner.jobs import Hold, Job
-from stagebench.runner.parcels import Delivery
+from stagebench.runner.jobs import Hold, Job, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from stagebench.runner.parcels import Parcels
+    from stagebench.runner.jobs import Overrides
+    from stagebench.runner.parcels import Delivery, Parcels
     from stagebench.runner.queues import StageQueue
-
-    Overrides = Mapping[str, Mapping[str, Any]]
-
-NOTHING = Delivery(None, None, 0)
-"""What a stage delivers that nobody takes: that it is done."""
-
-
-class TaskState:
-    """A task in flight: how many stages it has not ended in, which it has, and what is joined.
-
-    `attempts` counts those that were recorded and after which it is tried again.
-    """
-
-    __slots__ = ("attempts", "ended", "joins", "open", "overrides")
-
-    def __init__(self, overrides: Overrides, stages: int) -> None:
-        self.overrides = overrides
-        self.open = stages
-        self.ended = 0
-        self.joins: dict[StageQueue, Job] = {}
-        self.attempts: dict[StageQueue, int] = {}
 
 
 class Router:

@@ -6,13 +6,14 @@ import inspect
 import math
 import multiprocessing
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 EXECUTORS = ("thread", "process", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
@@ -68,6 +69,7 @@ def takes_upstream(handler: Callable[..., Any]) -> bool:
 def check_stage(stage: Stage) -> list[str]:
     """Return everything that is wrong with one stage by itself, a line each."""
     problems = [
+        *_check_shape(stage),
         *_check_pool(stage),
         *_check_limits(stage),
         *_check_handler(stage),
@@ -132,13 +134,26 @@ def _check_pool(stage: Stage) -> list[str]:
         problems.append(f"workers is {stage.workers!r}; allowed: a whole number >= 1")
     problems += _check_choice("executor", stage.executor, EXECUTORS)
     if stage.executor == "process":
-        allowed = tuple(multiprocessing.get_all_start_methods())
+        allowed = tuple(sorted(multiprocessing.get_all_start_methods()))
         # A start method is a factor and has no default: refuse what the platform lacks.
         problems += _check_choice("start_method", stage.start_method, allowed, " here")
     elif stage.executor in EXECUTORS and stage.start_method is not None:
         kind = {"thread": "threads", "asyncio": "coroutines"}[stage.executor]
         problems.append(f"start_method is {stage.start_method!r}; {kind} have none")
     return problems + _check_choice("transport", stage.transport, TRANSPORTS)
+
+
+def _check_shape(stage: Stage) -> Iterator[str]:
+    if not isinstance(stage.name, str) or not stage.name:
+        yield f"name is {stage.name!r}; allowed: a text that is not empty"
+    if not isinstance(stage.parameters, Mapping):
+        yield f"parameters is {stage.parameters!r}; allowed: a mapping of names to values"
+    for what, value in (("after", stage.after), ("retry_on", stage.retry_on)):
+        if not isinstance(value, tuple):
+            hint = f", such as ({value!r},)" if isinstance(value, str) else ""
+            yield f"{what} is {value!r}; allowed: a tuple of names{hint}"
+        elif len({*value}) < len(value):
+            yield f"{what} is {value!r}; allowed: each name once"
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...], where: str = "") -> list[str]:
@@ -155,9 +170,6 @@ def _check_limits(stage: Stage) -> Iterator[str]:
         yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, or None"
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
-    for what, value in (("after", stage.after), ("retry_on", stage.retry_on)):
-        if not isinstance(value, tuple):
-            yield f"{what} is {value!r}; allowed: a tuple of names"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
         yield from _check_choice("retry_on", status, RETRIABLE)
 
@@ -206,9 +218,16 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
     upstream = signature.parameters.get(UPSTREAM) if signature else None
     if upstream is not None and upstream.default is upstream.empty and not stage.after:
         yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows none"
-    yield from check_names(stage, stage.parameters)
-    if stage.executor == "process":
-        yield from check_pickles(stage.parameters)
+    for parameter in signature.parameters.values() if signature else ():
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
+            yield (
+                f"parameter {parameter.name!r} of {name_of(stage.handler)} is taken by position;"
+                " allowed: parameters that are taken by name"
+            )
+    if isinstance(stage.parameters, Mapping):
+        yield from check_names(stage, stage.parameters)
+        if stage.executor == "process":
+            yield from check_pickles(stage.parameters)
 
 
 def check_pickles(parameters: Mapping[str, Any]) -> Iterator[str]:

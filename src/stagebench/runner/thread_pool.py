@@ -6,7 +6,6 @@ from ending.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
@@ -15,11 +14,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.worker import Served, Start, serve, start_worker
+from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
 
 if TYPE_CHECKING:
     from stagebench.runner.executors import PoolPlan
     from stagebench.runner.jobs import Job
+    from stagebench.runner.worker import Start
 
 
 class ThreadPool:
@@ -67,13 +67,14 @@ class ThreadPool:
         thread.start()
 
     def _work(self, requested_ns: int) -> None:
+        started_ns = time.monotonic_ns()
         try:
-            started_ns, ready_ns = start_worker(self._setup, self._stage.handler.__module__)
+            prepare_worker(self._setup)
         except BaseException:  # noqa: BLE001 - an import may raise anything
             reason = f"a thread could not start:\n{traceback.format_exc()}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
-        start = Start(started_ns, ready_ns, os.getpid(), threading.get_native_id())
+        start = introduce_worker(started_ns)
         self._crew.ready(self._stage, start, requested_ns)
         thread = threading.current_thread()
         job = self._inbox.get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,14 +50,17 @@ class Start(NamedTuple):
     thread_id: int
 
 
-def start_worker(setup: WorkerSetup, module: str) -> tuple[int, int]:
-    """Import what the handler needs before the worker's first task; gives begin and end of that."""
-    started_ns = time.monotonic_ns()
+def prepare_worker(setup: WorkerSetup) -> None:
+    """Do what every worker does before its handler's module is imported."""
     if setup.switch_interval_s is not None:
         sys.setswitchinterval(setup.switch_interval_s)
-    for name in (*setup.preload, module):
+    for name in setup.preload:
         importlib.import_module(name)
-    return started_ns, time.monotonic_ns()
+
+
+def introduce_worker(started_ns: int) -> Start:
+    """Say of the worker that calls this that it is ready."""
+    return Start(started_ns, time.monotonic_ns(), os.getpid(), threading.get_native_id())
 
 
 def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:

@@ -31,7 +31,7 @@ before and after they are closed is one of the things that are measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
@@ -49,7 +49,7 @@ from stagebench.runner.stage import (
 from stagebench.runner.worker import WorkerSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from types import TracebackType
 
     from stagebench.runner.sink import Sink
@@ -61,25 +61,28 @@ _NO_SETUP = WorkerSetup()
 _AT_ONCE = Arrival()
 _NONE: Overrides = {}
 _NO_PARAMETERS: Mapping[str, Any] = {}
+_SINK = ("task", "attempt", "worker", "event")
+_TASK = "a mapping of stage names to mappings of parameters"
 
 
 class Workflow:
     """Stages in an acyclic graph, each with its own queue and pool.
 
-    `sink` takes the records; `in_flight` bounds the tasks that have begun and not ended in all
-    stages, None does not. Raises WorkflowError, with every problem, before anything is started. Use
-    as a context manager, or call `close` when done.
+    `sink` takes the records; `setup` says what workers do when they start; `in_flight` bounds the
+    tasks that have begun and not ended in all stages, None does not. Raises WorkflowError, with
+    every problem, before anything is started. Use as a context manager, or call `close` when done.
     """
 
     def __init__(
         self,
         stages: Sequence[Stage],
         sink: Sink,
-        setup: WorkerSetup = _NO_SETUP,
         *,
+        setup: WorkerSetup = _NO_SETUP,
         in_flight: int | None = None,
     ) -> None:
-        ordered = check_workflow(list(stages), in_flight)
+        ordered = check_workflow(stages, in_flight)
+        _check_sink(sink)
         self._stages = {stage.name: stage for stage in ordered}
         self._engine = Engine(ordered, sink, setup, in_flight)
 
@@ -94,6 +97,7 @@ class Workflow:
         """
         if self._engine.failure is not None:
             raise WorkflowError("this workflow has failed before; make a new one")
+        _check_kinds(tasks, arrival)
         listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
         is_sized = isinstance(listed, Sized)
         if is_sized:
@@ -111,12 +115,18 @@ class Workflow:
             raise self._engine.failure
 
     def results(self, stage: str) -> dict[int, Any]:
-        """Give the results of a stage that retains them, by task, until the stage is closed."""
+        """Give the last run's results of a stage that retains them, by task.
+
+        Raises WorkflowError for a stage that is unknown, retains none, or is closed.
+        """
         if stage not in self._stages:
-            hint = closest(stage, list(self._stages))
-            raise WorkflowError(f"unknown stage {stage!r}{hint}")
+            raise WorkflowError(_unknown_stage(stage, self._stages))
         if not self._stages[stage].retain:
             raise WorkflowError(f"stage {stage!r} retains no results; give it retain=True")
+        if self._engine.is_closed(stage):
+            raise WorkflowError(
+                f"stage {stage!r} is closed, its results are gone; read them before"
+            )
         return self._engine.results(stage)
 
     def close(self, *, keep_retained: bool = False) -> None:
@@ -172,10 +182,14 @@ class Workflow:
         checked: set[tuple[str, frozenset[str]]] = set()
         problems = []
         for number, overrides in tasks:
-            for name in overrides:
-                if name not in self._stages:
-                    hint = closest(name, list(self._stages))
-                    problems.append(f"task {number}: unknown stage {name!r}{hint}")
+            if not _is_task(overrides):
+                problems.append(f"task {number} is {overrides!r}; allowed: {_TASK}")
+                continue
+            problems += [
+                f"task {number}: {_unknown_stage(name, self._stages)}; a task is {_TASK}"
+                for name in overrides
+                if name not in self._stages
+            ]
             for stage in self._stages.values():
                 own = overrides.get(stage.name, _NO_PARAMETERS)
                 key = (stage.name, frozenset(own))
@@ -186,8 +200,10 @@ class Workflow:
             raise WorkflowError("\n".join(problems))
 
 
-def check_workflow(stages: list[Stage], in_flight: int | None = None) -> list[Stage]:
+def check_workflow(stages: Sequence[Stage], in_flight: int | None = None) -> list[Stage]:
     """Return the stages in an order of execution; raises WorkflowError with every problem."""
+    if not isinstance(stages, Sequence) or not all(isinstance(one, Stage) for one in stages):
+        raise WorkflowError(f"stages is {stages!r}; allowed: a list of Stage")
     names = [stage.name for stage in stages]
     problems = [] if stages else ["a workflow needs at least one stage"]
     if in_flight is not None and (type(in_flight) is not int or in_flight < 1):
@@ -206,7 +222,33 @@ def check_workflow(stages: list[Stage], in_flight: int | None = None) -> list[St
         ]
     if problems:
         raise WorkflowError("\n".join(problems))
-    return order_stages(stages)
+    return order_stages(list(stages))
+
+
+def _is_task(task: object) -> bool:
+    return isinstance(task, Mapping) and all(isinstance(own, Mapping) for own in task.values())
+
+
+def _unknown_stage(name: object, stages: Mapping[str, Stage]) -> str:
+    known = list(stages)
+    return f"unknown stage {name!r}; stages are {', '.join(known)}{closest(str(name), known)}"
+
+
+def _check_sink(sink: object) -> None:
+    missing = [name for name in _SINK if not callable(getattr(sink, name, None))]
+    if missing or isinstance(sink, type):
+        lacks = f"has no {', '.join(missing)}" if missing else "is a class"
+        raise WorkflowError(f"sink {sink!r} {lacks}; allowed: an object with {', '.join(_SINK)}")
+
+
+def _check_kinds(tasks: object, arrival: object) -> None:
+    is_number = type(tasks) is int and tasks >= 0
+    if not is_number and (
+        isinstance(tasks, int | str | Mapping) or not isinstance(tasks, Iterable)
+    ):
+        raise WorkflowError(f"tasks is {tasks!r}; allowed: a whole number >= 0, or tasks: {_TASK}")
+    if not isinstance(arrival, Arrival):
+        raise WorkflowError(f"arrival is {arrival!r}; allowed: an Arrival")
 
 
 def _tell_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> Iterator[str]:
