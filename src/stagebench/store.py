@@ -38,6 +38,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from stagebench.errors import StoreError
+from stagebench.locks import YieldingLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,7 +86,7 @@ class RecordWriter(Generic[Record]):
         self._texts = [i for i, field in enumerate(columns) if field.type in _TEXTS]
         self._file = path.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
-        self._lock = threading.Lock()
+        self._lock = YieldingLock()
         self._in_bursts = in_bursts
         self._flushed_s = 0.0
         self._is_late = threading.Event()

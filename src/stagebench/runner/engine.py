@@ -14,6 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from stagebench.locks import YieldingLock
 from stagebench.records import EventRecord, WorkerRecord
 from stagebench.runner.executors import PoolPlan, make_pool
 from stagebench.runner.parcels import Parcels
@@ -52,7 +53,7 @@ class Engine:
         self._sink = sink
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
-        self._lock = threading.Lock()
+        self._lock = YieldingLock()
         self._opening = threading.Lock()
         self._wake = threading.Event()
         self._failed = threading.Event()

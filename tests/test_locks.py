@@ -1,0 +1,86 @@
+"""A yielding lock is a lock, and forms no convoy."""
+
+import resource
+import sys
+import threading
+
+import pytest
+
+from stagebench.locks import TRIES, YieldingLock
+
+
+@pytest.fixture
+def hasty():
+    """Let threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(function, count=4):
+    threads = [threading.Thread(target=function) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_one_thread_holds_it_at_a_time():
+    lock, inside, most = YieldingLock(), [], []
+
+    def pass_through():
+        for _ in range(500):
+            with lock:
+                inside.append(None)
+                most.append(len(inside))
+                inside.pop()
+
+    in_threads(pass_through)
+    assert len(most) == 2000
+    assert set(most) == {1}
+
+
+def test_it_is_let_go_of_when_the_block_raises():
+    lock = YieldingLock()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="inside"), lock:
+            raise ValueError("inside")
+
+
+def test_whoever_waits_for_long_is_given_it_in_the_end():
+    lock, begun, taken = YieldingLock(), threading.Event(), []
+
+    def take():
+        begun.set()
+        with lock:
+            taken.append(True)
+
+    thread = threading.Thread(target=take)
+    with lock:
+        thread.start()
+        begun.wait()
+        for _ in range(2 * TRIES):
+            threading.Event().wait(0.0001)
+        assert not taken
+    thread.join(10)
+    assert taken
+
+
+def switches_of(lock):
+    """Context switches of two threads that pass through a lock ten thousand times each."""
+
+    def pass_through():
+        for _ in range(10_000):
+            with lock:
+                sum(range(50))
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    in_threads(pass_through, count=2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+
+
+def test_threads_that_pass_through_it_do_not_switch_at_every_passage():
+    # A usual lock comes to some tenths of a switch a passage, where it falls into a convoy.
+    assert min(switches_of(YieldingLock()) for _ in range(3)) < 2_000
