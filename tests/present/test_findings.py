@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stagebench.present.experiment import split_experiments
 from stagebench.present.findings import experiment_findings, study_findings
 from stagebench.tables import read_tables
@@ -50,6 +52,28 @@ def test_memory_tells_the_most_and_the_least(analyse, known_run, make_sweep):
         "Most memory: **p1-fork**, 36.0 MiB; least: **t1**, 10.0 MiB"
         " (median peak PSS of the whole process tree)."
     ) in found
+
+
+def test_a_treatment_whose_results_wait_unseen_is_not_called_the_least(
+    analyse, known_run, make_sweep
+):
+    work, save = known_run().stages
+    big = known_run(treatment="t1", baseline=False, sweeps=(make_sweep(0, 11, 99),))
+    hidden = known_run(
+        treatment="shm",
+        baseline=False,
+        sweeps=(make_sweep(0, 11, 5),),
+        stages=(work | {"transport": "shared_memory"}, save),
+    )
+    found = findings_of(analyse, known_run(), big, hidden)
+    assert (
+        "Most memory: **t1**, 99.0 MiB; least: **p1-fork**, 36.0 MiB (median peak PSS of the whole"
+        " process tree). Memory not judged: `shm` (results wait in shared memory, which no PSS"
+        " has)."
+    ) in found
+    assert (
+        "Memory not judged: `shm` (results wait in shared memory, which no PSS has)."
+    ) in findings_of(analyse, replace(hidden, baseline=True))
 
 
 def test_workers_that_no_sweep_saw_are_told(analyse, known_run, make_sweep):

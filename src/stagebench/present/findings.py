@@ -10,6 +10,7 @@ from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.report_comparisons import effects_finding
 from stagebench.present.report_emulation import emulation_finding
 from stagebench.present.report_tables import PER_MIB, bottleneck
+from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,9 +83,17 @@ def _busiest(experiment: Experiment) -> str:
 
 
 def _memory(experiment: Experiment) -> str:
+    unseen = list_unseen(experiment)
     peaks = _medians(experiment, "tree_peak_bytes")
-    if not peaks:
-        return ""
+    seen = {treatment: peak for treatment, peak in peaks.items() if treatment not in unseen}
+    told = _peaks(seen) if seen else ""
+    if not unseen or not peaks:
+        return told
+    where = f"results wait in {tell_places(experiment)}, which no PSS has"
+    return f"{told} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
+
+
+def _peaks(peaks: Mapping[str, float]) -> str:
     least, most = _extremes(peaks)
     sizes = {name: f"{format_number(peaks[name], scale=PER_MIB)} MiB" for name in (least, most)}
     if least == most:

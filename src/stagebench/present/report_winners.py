@@ -13,6 +13,7 @@ from stagebench.present.markdown import count_noun
 from stagebench.present.report_comparisons import ratio_cell
 from stagebench.present.report_flow import is_open
 from stagebench.present.report_tables import format_level
+from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,13 +210,28 @@ def _turnaround(contest: Contest | None) -> tuple[str, ...]:
 
 def _memory(time: Contest, memory: Contest | None) -> tuple[str, ...]:
     """Say who takes the least memory, and what the fastest costs beside it."""
+    unseen = _unseen(time)
     if memory is None:
-        return ()
-    return _lead(memory), _rivals(memory), _price(time, memory)
+        return (unseen,)
+    return _lead(memory), _rivals(memory), unseen, _price(time, memory)
+
+
+def _unseen(time: Contest) -> str:
+    """Name those that memory does not judge, and say why."""
+    hidden = [name for name in list_unseen(time.experiment) if name in time.names]
+    if not hidden:
+        return ""
+    places = tell_places(time.experiment)
+    return (
+        f"Not judged by memory: {name_treatments(hidden)}. Their results pass through {places},"
+        " where no process maps them while they wait: what they take there is in no peak."
+    )
 
 
 def _price(time: Contest, memory: Contest) -> str:
     fastest = time.winner
+    if fastest not in memory.names:
+        return "The fastest is one of these: what it costs in memory is not known."
     if fastest == memory.winner:
         return "So the fastest takes the least memory, too."
     if memory.rows[["ratio"]].isna().loc[fastest].any():
