@@ -32,7 +32,7 @@ def test_an_experiment_tells_its_extremes(pipe):
             "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an"
             " interval."
         ),
-        "Bottleneck, by share of the summed response time: `work` in 2 treatments.",
+        "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak PSS of the tree: 36.0 MiB in every treatment (median).",
         "The memory sampler saw worker processes in all 6 runs that had some.",
     ]
@@ -43,6 +43,19 @@ def test_a_single_stage_of_threads_tells_neither_bottleneck_nor_workers(alone):
         "Fastest: **t1**, 2.00 s (median makespan).",
         "Peak PSS of the tree: 40.0 MiB (median).",
     ]
+
+
+def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):
+    work, save = known_run().stages
+    tasks = known_run().tasks
+    twins = [replace(task, stage="save") for task in tasks if task.stage == "work"]
+    same = known_run(
+        stages=(work, save | {"workers": work["workers"]}),
+        tasks=(*(task for task in tasks if task.stage == "work"), *twins),
+    )
+    assert "Bottleneck, by utilisation of its workers: `work` with `save` in 1 treatment." in (
+        findings_of(analyse, same)
+    )
 
 
 def test_memory_tells_the_most_and_the_least(analyse, known_run, make_sweep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,11 +10,11 @@ import pandas as pd
 from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.report_comparisons import effects_finding
 from stagebench.present.report_emulation import emulation_finding
-from stagebench.present.report_tables import PER_MIB, bottleneck
+from stagebench.present.report_tables import PER_MIB, bottlenecks
 from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from stagebench.present.experiment import Experiment
 
@@ -76,10 +77,16 @@ def _seconds(experiment: Experiment, treatment: str) -> str:
 def _busiest(experiment: Experiment) -> str:
     if len(experiment.stages) < 2:  # noqa: PLR2004 - one stage has no rival
         return ""
-    stages = [bottleneck(experiment, treatment) for treatment in experiment.treatments]
-    counts = pd.Series([stage for stage in stages if stage]).value_counts()
-    told = ", ".join(f"`{stage}` in {count_noun(n, 'treatment')}" for stage, n in counts.items())
-    return f"Bottleneck, by share of the summed response time: {told}." if told else ""
+    found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
+    counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
+    told = ", ".join(
+        f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
+    )
+    return f"Bottleneck, by utilisation of its workers: {told}." if told else ""
+
+
+def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
+    return " with ".join(f"`{stage}`" for stage in experiment.stages if stage in stages)
 
 
 def _memory(experiment: Experiment) -> str:
