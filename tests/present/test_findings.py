@@ -25,8 +25,8 @@ def test_a_study_without_failures_says_so(analyse, known_run):
 def test_an_experiment_tells_its_extremes(pipe):
     assert experiment_findings(pipe) == [
         (
-            "Fastest: **p2-fork**, 6.00 s, 0.476 × p1-fork; slowest: **p1-fork**, 12.6 s"
-            " (median makespan)."
+            "**`p2-fork` wins**: 0.477 [0.423–0.536] × p1-fork (makespan 6.00 s; slowest: p1-fork,"
+            " 12.6 s)."
         ),
         (
             "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an"
@@ -35,6 +35,28 @@ def test_an_experiment_tells_its_extremes(pipe):
         "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak PSS of the tree: 36.0 MiB in every treatment (median).",
         "The memory sampler saw worker processes in all 6 runs that had some.",
+    ]
+
+
+def test_kinds_of_work_beyond_the_third_are_counted(analyse, known_run):
+    work, save = known_run().stages
+    runs = [
+        known_run(
+            treatment=f"{size}-{save_workers}",
+            baseline=(size, save_workers) == (1, 1),
+            factors={"size_mib": size, "save_workers": save_workers},
+            stages=(work | {"parameters": {"size_mib": size}}, save | {"workers": save_workers}),
+            start=40 * size + 20 * save_workers,
+        ).stretched(size / save_workers)
+        for size in range(1, 6)
+        for save_workers in (1, 2)
+    ]
+    found = findings_of(analyse, *runs)
+    assert [text.split(":")[0] for text in found[:4]] == [
+        "**`1-2` is ahead with size_mib 1**",
+        "**`2-2` is ahead with size_mib 2**",
+        "**`3-2` is ahead with size_mib 3**",
+        "2 more verdicts on other work",
     ]
 
 

@@ -125,6 +125,26 @@ def test_of_treatments_that_all_keep_results_in_processes_none_is_left_out(compe
     assert "Not judged" not in " ".join(compete(THREADS | PROCESSES)[0].reasons)
 
 
+def test_the_brief_has_who_wins_and_by_how_much(compete):
+    near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
+    assert compete(THREADS | PROCESSES)[0].brief == (
+        "p2 0.256 [0.241–0.272] × t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
+    )
+    assert "× t1; not told apart: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
+    # A headline that names the winner is not repeated.
+    assert compete(THREADS)[0].brief.startswith("0.504 [")
+    assert compete({"t2": THREADS["t2"], "t1": THREADS["t1"]})[0].brief == (
+        "the baseline (makespan 6.10 s; slowest: t1, 12.1 s)."
+    )
+    # Another kind is first, and it is the baseline.
+    assert compete(PROCESSES | THREADS)[0].brief.startswith("p2, the baseline (makespan 3.10 s; ")
+
+
+def test_the_brief_counts_those_that_are_alike_where_they_are_many(compete):
+    many = {f"t{n}": ("thread", n, (3, 3.1, 3.2), 9) for n in range(1, 8)}
+    assert "; not told apart: 6 others (makespan 3.10 s)." in compete(many)[0].brief
+
+
 def test_choosing_the_best_of_many_is_said_plainly(compete):
     assert compete(THREADS | PROCESSES)[0].caution.startswith("A winner is the best of 3 by the")
 

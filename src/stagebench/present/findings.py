@@ -11,12 +11,17 @@ from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.report_comparisons import effects_finding
 from stagebench.present.report_emulation import emulation_finding
 from stagebench.present.report_tables import PER_MIB, bottlenecks
+from stagebench.present.report_winners import describe_winners
 from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stagebench.present.experiment import Experiment
+
+
+_MOST_VERDICTS = 3
+"""On different work, that stand at the top of the report."""
 
 
 def study_findings(runs: pd.DataFrame) -> list[str]:
@@ -35,15 +40,26 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 
 def experiment_findings(experiment: Experiment) -> list[str]:
-    """Say the extremes of an experiment: time, bottleneck, memory, children."""
+    """Say who wins, and the extremes of an experiment: bottleneck, memory, children."""
     sentences = [
-        _time(experiment),
+        *_winners(experiment),
         effects_finding(experiment),
         _busiest(experiment),
         _memory(experiment),
     ]
     sentences += [_children(experiment), emulation_finding(experiment)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _winners(experiment: Experiment) -> list[str]:
+    """Begin with the verdicts on who wins; where nothing competes, with the extremes of time."""
+    verdicts = describe_winners(experiment)
+    if not verdicts:
+        return [_time(experiment)]
+    told = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
+    if more := len(verdicts) - len(told):
+        told.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
+    return told
 
 
 def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:

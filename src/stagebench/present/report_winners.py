@@ -32,9 +32,13 @@ _MOST_RATIOS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Who wins one kind of work, and a sentence or two on each of time, memory and its price."""
+    """Who wins one kind of work, and a sentence or two on each of time, memory and its price.
+
+    `brief` says in one line who is first, by how much, and what is not told apart from it.
+    """
 
     headline: str
+    brief: str
     reasons: Sequence[str]
     caution: str
 
@@ -64,6 +68,7 @@ def _judge(contests: dict[str, Contest], *, several: bool) -> Verdict | None:
     told = [" ".join(sentence for sentence in some if sentence) for some in reasons]
     return Verdict(
         headline=f"{_headline(time)}{f' with {given}' if given else ''}",
+        brief=_brief(time),
         reasons=[text for text in told if text],
         caution=_caution(time),
     )
@@ -112,12 +117,36 @@ def _to_baseline(contest: Contest) -> str:
     baseline = contest.experiment.baseline
     if contest.winner == baseline:
         return ", and is the baseline"
+    ratio = _baseline_ratio(contest)
+    return f", {ratio} × the baseline `{baseline}`" if ratio else ""
+
+
+def _baseline_ratio(contest: Contest) -> str:
+    """Give the winner's ratio to the baseline, or an empty text."""
     rows = contest.experiment.tables["comparisons"]
     rows = rows[(rows["treatment"] == contest.winner) & (rows["quantity"] == contest.quantity)]
     # Another kind of work has nothing to say about who does this one best.
-    if baseline not in contest.names or rows.empty or pd.isna(rows["ratio"].iloc[0]):
+    if contest.experiment.baseline not in contest.names or rows.empty:
         return ""
-    return f", {ratio_cell(rows.iloc[0])} × the baseline `{baseline}`"
+    return "" if pd.isna(rows["ratio"].iloc[0]) else ratio_cell(rows.iloc[0])
+
+
+def _brief(contest: Contest) -> str:
+    """Give "p2 0.26 [0.24–0.27] × t1; not told apart: p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
+
+    What the headline has named is not named again.
+    """
+    winner, slowest = contest.winner, max(contest.ranked, key=contest.median)
+    baseline, ratio = contest.experiment.baseline, _baseline_ratio(contest)
+    lead = f"{ratio} × {baseline}" if ratio else "the baseline" if winner == baseline else ""
+    name = "" if f"`{winner}`" in _headline(contest) and lead else winner
+    text = (", " if lead == "the baseline" else " ").join(part for part in (name, lead) if part)
+    if rivals := [name for name in contest.alike if name != winner]:
+        few = len(rivals) <= _MOST_RATIOS
+        text += f"; not told apart: {', '.join(rivals) if few else f'{len(rivals)} others'}"
+    if winner == slowest:
+        return f"{text} (makespan {contest.size(winner)})."
+    return f"{text} (makespan {contest.size(winner)}; slowest: {slowest}, {contest.size(slowest)})."
 
 
 def _rivals(contest: Contest) -> str:
