@@ -1,12 +1,14 @@
 """Real runs for the tests: a specification, and a module that the measured process preloads."""
 
 import copy
+import ctypes
 import os
 
 import pytest
 
 from stagebench import store
 from stagebench.handlers.source import source_hash
+from stagebench.measure.process import PR_SET_CHILD_SUBREAPER
 from stagebench.measure.run import RunRequest, measure_run
 
 SPECIFICATION = {
@@ -72,13 +74,21 @@ def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0, beside=None)
     )
 
 
+def release_orphans():
+    """Take back what measuring sets for its whole process: later tests' orphans are not ours."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 @pytest.fixture
 def measure(tmp_path):
     """Measure a specification here, in this process; gives the run folder."""
 
     def make(specification, **limits):
         folder = tmp_path / "raw" / "r1"
-        measure_run(request_for(specification, **limits), folder)
+        try:
+            measure_run(request_for(specification, **limits), folder)
+        finally:
+            release_orphans()
         return folder
 
     return make

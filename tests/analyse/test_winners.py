@@ -9,7 +9,13 @@ import pytest
 
 from stagebench.analyse.intervals import ratio_interval
 from stagebench.analyse.pairs import Measured
-from stagebench.analyse.winners import QUANTITIES, find_winners, group_by_work, rank
+from stagebench.analyse.winners import (
+    QUANTITIES,
+    find_winners,
+    group_by_work,
+    hides_results,
+    rank,
+)
 from stagebench.tables import make_table
 
 
@@ -21,8 +27,10 @@ def by_name(rows):
     return {row["treatment"]: row for row in rows}
 
 
-def specification(*, tasks=20, arrival=None, **parameters):
+def specification(*, tasks=20, arrival=None, transport=None, **parameters):
     stages = [{"name": "work", "handler": "h", "parameters": parameters, "workers": 1}]
+    if transport is not None:
+        stages[0]["transport"] = transport
     given = {} if arrival is None else {"arrival": arrival}
     return {"tasks": tasks, "stages": stages, **given}
 
@@ -147,6 +155,32 @@ def test_every_kind_of_work_has_its_own_winner_by_every_quantity():
 def test_a_treatment_without_a_rival_is_in_no_contest():
     planned = plan(t1=specification(n=1), t2=specification(n=2))
     assert find_winners(table(t1=[2.0], t2=[1.0]), planned).empty
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "path"])
+def test_what_passes_results_on_outside_of_processes_competes_by_time_and_not_by_memory(transport):
+    planned = plan(
+        a=specification(), b=specification(transport="pickle"), c=specification(transport=transport)
+    )
+    found = find_winners(table(a=[2.0], b=[1.0], c=[0.5]), planned)
+    # It is the fastest, and by what PSS sees it would take least.
+    least = find_winners(table(a=[2.0], b=[1.0], c=[9.0]), planned)
+    for rows, quickest in ((found, "c"), (least, "b")):
+        by_quantity = dict(list(rows.groupby("quantity")))
+        assert set(by_quantity["makespan_s"]["winner"]) == {quickest}
+        assert set(by_quantity["turnaround_p95_s"]["treatment"]) == {"a", "b", "c"}
+        assert list(by_quantity["tree_peak_bytes"]["treatment"]) == ["a", "b"]
+        assert set(by_quantity["tree_peak_bytes"]["winner"]) == {"a"}
+
+
+def test_one_stage_of_many_hides_results_and_the_last_that_is_seen_has_no_rival():
+    hidden = specification(transport="path")
+    hidden["stages"].append(specification()["stages"][0] | {"name": "after"})
+    seen = specification()
+    seen["stages"].append(seen["stages"][0] | {"name": "after"})
+    assert (hides_results(hidden), hides_results(seen)) == (True, False)
+    found = find_winners(table(a=[2.0], b=[1.0]), plan(a=hidden, b=seen))
+    assert set(found["quantity"]) == {"makespan_s", "turnaround_p95_s"}
 
 
 def test_the_winners_row_has_no_ratio_to_itself_and_what_is_not_known_is_missing():

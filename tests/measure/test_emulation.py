@@ -207,17 +207,12 @@ def test_without_the_setting_there_is_no_file(specify, measure):
     assert not (folder / store.EMULATED_FILE).exists()
 
 
-def test_a_run_that_loses_a_worker_ends_with_its_emulation(specify, measure):
-    program = (
-        "import multiprocessing, os, signal, threading, time\n"
-        "def kill():\n"
-        "    while not multiprocessing.active_children(): time.sleep(0.001)\n"
-        "    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)\n"
-        "if multiprocessing.parent_process() is None:\n"
-        "    threading.Thread(target=kill, daemon=True).start()\n"
+def test_a_run_that_loses_a_worker_ends_with_its_emulation(specify, measure, tmp_path):
+    (tmp_path / "mine_lost.py").write_text(
+        "import os, time\n\ndef leave():\n    time.sleep(0.3)\n    os.kill(os.getpid(), 9)\n"
     )
     sampler = {**SAMPLER, "emulate": {"interval_s": 0.02, "discovery_s": 0.1}}
-    stage = {**FORK, "parameters": {"delay_s": 30}}
-    folder = measure(specify(stage=stage, sampler=sampler, program=program))
+    stage = {**FORK, "handler": "mine_lost:leave", "parameters": {}}
+    folder = measure(specify(stage=stage, sampler=sampler), beside=tmp_path)
     assert store.read_run(folder)["status"] == "worker_lost"
     assert store.read_records(folder / store.EMULATED_FILE, EmulatedRecord)

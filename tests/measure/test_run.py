@@ -29,14 +29,13 @@ KINDS = {
 }
 FORK = KINDS["fork"]
 
-KILL_FIRST_CHILD = """
-import multiprocessing, os, signal, threading, time
-def kill():
-    while not multiprocessing.active_children():
-        time.sleep(0.001)
-    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-if multiprocessing.parent_process() is None:
-    threading.Thread(target=kill, daemon=True).start()
+DIE_AS_A_WORKER = """
+import multiprocessing, os, signal
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+if multiprocessing.parent_process() is not None:
+    die()
+os.register_at_fork(after_in_child=die)
 """
 
 
@@ -179,15 +178,11 @@ def test_a_killed_worker_fails_the_run_and_does_not_hang_it(specify, measure, tm
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_worker_killed_while_it_starts_ends_the_run(specify, measure, method):
-    program = KILL_FIRST_CHILD
-    if method == "forkserver":
-        # Workers are the forkserver's children, known to main only by its pool.
-        program = KILL_FIRST_CHILD.replace("[0].pid", "[-1].pid")
     stage = {**KINDS[method], "parameters": {"delay_s": 30}}
-    run = store.read_run(measure(specify(stage=stage, program=program, tasks=1)))
-    # Killed before it was ready, or with its first task.
-    assert run["status"] in ("crashed", "worker_lost")
-    assert "stage 'work'" in run["detail"]
+    run = store.read_run(measure(specify(stage=stage, program=DIE_AS_A_WORKER, tasks=1)))
+    assert run["status"] == "crashed"
+    assert "stage 'work': worker process" in run["detail"]
+    assert "ended (signal SIGKILL) before it was ready" in run["detail"]
 
 
 def test_a_crash_of_the_measured_process_is_a_result(specify, measure):

@@ -176,9 +176,10 @@ def test_a_baseline_that_failed_in_every_block_is_named_first(analyse, known_run
 
 
 def test_who_wins_is_told_before_the_tables_of_an_experiment(report):
-    place = report[0].index("**`p2-fork` wins**:")
-    assert report[0].index("## Experiment `pipe`") < place
-    assert place < report[0].index("### Treatments of `pipe`")
+    first, again = (match.start() for match in re.finditer(r"\*\*`p2-fork` wins\*\*:", report[0]))
+    assert first < report[0].index("Contents:")
+    assert report[0].index("## Experiment `pipe`") < again
+    assert again < report[0].index("### Treatments of `pipe`")
 
 
 def test_back_pressure_and_attempts_are_told_where_there_are_some(

@@ -95,9 +95,26 @@ def test_a_transport_is_held_against_the_pickle(present, known_run):
     experiment = present(base.stretched(2), other)
     assert report_flow.transport_sentence(experiment).startswith(
         "Least time took `shm` (transport: work shared_memory) against `p1-fork` (pickle):"
-        " makespan 0.500 ×,"
+        " makespan 0.500 ×."
     )
     assert "| shm " in report_flow.contrasts_table(experiment, report_flow.TRANSPORT)
+
+
+def test_a_bound_is_not_told_to_save_memory_where_results_wait_unseen(
+    present, known_run, make_sweep
+):
+    work, save = known_run().stages
+    work = work | {"transport": "path"}
+    free = known_run(stages=(work, save), sweeps=(make_sweep(0, 11, 80),))
+    tight = known_run(
+        treatment="tight",
+        baseline=False,
+        stages=(work | {"queue_size": 1}, save),
+        sweeps=(make_sweep(0, 11, 40),),
+    )
+    experiment = present(free, tight)
+    assert "| tight " in report_flow.contrasts_table(experiment, report_flow.BOUNDS)
+    assert not any("saved" in text for text in report_flow.pressure_sentences(experiment))
 
 
 def test_a_transport_that_does_not_vary_is_not_told(pipe):

@@ -5,6 +5,8 @@ from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.tables import read_tables
 from stagebench.units import MIB
 
+STAGES = ("work", "save")
+
 
 def rows(table):
     """Cells of a Markdown table: the header, then the rows without the rule."""
@@ -41,9 +43,49 @@ def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes(pipe):
     assert set(row[3:]) == {"–"}
 
 
-def test_the_bottleneck_is_the_stage_of_the_largest_share(pipe):
-    assert report_tables.bottleneck(pipe, "p2-fork") == "work"
-    assert report_tables.bottleneck(pipe, "p5-fork") == ""
+def served(make_task, work, save, *, savers=1):
+    """Make two tasks at once that wait for `work`; seconds of service of both, in two stages."""
+    first = 10 + work
+    second = first + work
+    late = second if savers > 1 else max(second, first + save)
+    return (
+        make_task(0, "work", (10, 10, first, first)),
+        make_task(1, "work", (10, first, second, second)),
+        make_task(0, "save", (first, first, first + save, first + save)),
+        make_task(1, "save", (second, late, late + save, late + save)),
+    )
+
+
+def test_the_bottleneck_is_the_stage_whose_workers_are_busiest(present, known_run, make_task):
+    one, two = ({**stage, "workers": 1} for stage in known_run().stages)
+    # In `work`, on which all tasks wait, most of the response time; `save` is served longer.
+    experiment = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.5)))
+    shares = {s: experiment.summary("p1-fork", "share_of_total_time", s)["median"] for s in STAGES}
+    assert shares["work"] > shares["save"]
+    assert report_tables.bottlenecks(experiment, "p1-fork") == ["save"]
+    assert column(report_tables.treatments_table(experiment), "efficiency") == ["91 %"]
+
+
+def test_workers_share_the_work_of_a_bottleneck(present, known_run, make_task):
+    one, two = known_run().stages
+    stages = (one | {"workers": 1}, two | {"workers": 2})
+    experiment = present(known_run(stages=stages, tasks=served(make_task, 2.0, 2.5, savers=2)))
+    assert report_tables.bottlenecks(experiment, "p1-fork") == ["work"]
+
+
+def test_stages_within_five_percent_are_all_bottlenecks_the_busiest_first(
+    present, known_run, make_task
+):
+    one, two = ({**stage, "workers": 1} for stage in known_run().stages)
+    near = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.09)))
+    assert report_tables.bottlenecks(near, "p1-fork") == ["save", "work"]
+    assert column(report_tables.treatments_table(near), "bottleneck") == ["save, work"]
+    far = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.12)))
+    assert report_tables.bottlenecks(far, "p1-fork") == ["save"]
+
+
+def test_without_a_run_that_succeeded_there_is_no_bottleneck(pipe):
+    assert report_tables.bottlenecks(pipe, "p5-fork") == []
 
 
 def test_stages_have_a_row_a_treatment(pipe):

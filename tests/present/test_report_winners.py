@@ -13,9 +13,10 @@ def compete(present, known_run, make_sweep):
 
     def make(treatments, **more):
         runs = []
-        for name, (executor, workers, makespans, size) in treatments.items():
+        for name, (executor, workers, makespans, size, *transport) in treatments.items():
             work, save = known_run().stages
             work = work | {"executor": executor, "workers": workers}
+            work |= {"transport": transport[0]} if transport else {}
             known = known_run(
                 treatment=name,
                 baseline=name == next(iter(treatments)),
@@ -100,6 +101,48 @@ def test_the_fastest_may_take_the_least_memory_too(compete):
         .reasons[1]
         .endswith("So the fastest takes the least memory, too.")
     )
+
+
+SHARED = {"p2-shm": ("process", 2, (3, 3.1, 3.2), 10, "shared_memory")}
+
+
+def test_what_hides_results_is_named_beside_the_least_memory_and_does_not_take_it(compete):
+    memory = compete(THREADS | SHARED)[0].reasons[1]
+    assert memory.startswith("`t1` takes the least memory at the tree's peak of 2 treatments, 30.0")
+    assert memory.endswith(
+        "Not judged by memory: `p2-shm`. Their results pass through shared memory, where no process"
+        " maps them while they wait: what they take there is in no peak. The fastest is one of"
+        " these: what it costs in memory is not known."
+    )
+
+
+def test_where_only_one_can_be_judged_by_memory_no_least_is_told(compete):
+    alone = {"t1": THREADS["t1"]} | SHARED
+    assert compete(alone)[0].reasons[1].startswith("Not judged by memory: `p2-shm`. Their results")
+
+
+def test_of_treatments_that_all_keep_results_in_processes_none_is_left_out(compete):
+    assert "Not judged" not in " ".join(compete(THREADS | PROCESSES)[0].reasons)
+
+
+def test_the_brief_has_who_wins_and_by_how_much(compete):
+    near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
+    assert compete(THREADS | PROCESSES)[0].brief == (
+        "p2 0.256 [0.241–0.272] × t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
+    )
+    assert "× t1; not told apart: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
+    # A headline that names the winner is not repeated.
+    assert compete(THREADS)[0].brief.startswith("0.504 [")
+    assert compete({"t2": THREADS["t2"], "t1": THREADS["t1"]})[0].brief == (
+        "the baseline (makespan 6.10 s; slowest: t1, 12.1 s)."
+    )
+    # Another kind is first, and it is the baseline.
+    assert compete(PROCESSES | THREADS)[0].brief.startswith("p2, the baseline (makespan 3.10 s; ")
+
+
+def test_the_brief_counts_those_that_are_alike_where_they_are_many(compete):
+    many = {f"t{n}": ("thread", n, (3, 3.1, 3.2), 9) for n in range(1, 8)}
+    assert "; not told apart: 6 others (makespan 3.10 s)." in compete(many)[0].brief
 
 
 def test_choosing_the_best_of_many_is_said_plainly(compete):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import release_orphans
 
 from stagebench.measure.process import ChildSignals, adopt_orphans, kill_tree, start_program
 from stagebench.sampler.census import open_census
@@ -51,6 +52,7 @@ def follow(transitions):
         return record_lives(census.lives, started.pid)
 
     yield make
+    release_orphans()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, handlers)
 

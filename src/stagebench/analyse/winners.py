@@ -1,7 +1,8 @@
 """Which treatment wins, and which cannot be told apart from it: by time and by memory.
 
 Treatments compete where they do the same work: the same tasks, arriving alike, with the same
-parameters, by whatever handlers and workers.
+parameters, by whatever handlers and workers. By memory only those compete whose results are where
+PSS sees them: one that waits in shared memory or in a file is mapped by no process.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ Row = dict[str, Any]
 QUANTITIES = ("makespan_s", "tree_peak_bytes", "turnaround_p95_s")
 """Of which the least wins; of a peak its lower end."""
 
+_OF_MEMORY = "tree_peak_bytes"
+_SEEN = (None, "pickle")
+"""Transports that leave a result in the memory of a process until it is taken."""
+
 
 def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     """Make the table `winners` of the table `runs`: a row for each treatment that has a rival."""
@@ -34,11 +39,16 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
         | row
         for experiment, works in group_by_work(plan).items()
         for number, treatments in enumerate(works, start=1)
-        if len(treatments) > 1
         for quantity in QUANTITIES
-        for row in rank(_choose(values[quantity].get(experiment, {}), treatments))
+        if len(competing := _admit(plan, experiment, treatments, quantity)) > 1
+        for row in rank(_choose(values[quantity].get(experiment, {}), competing))
     ]
     return make_table("winners", rows)
+
+
+def hides_results(specification: Mapping[str, Any]) -> bool:
+    """Tell whether results may wait outside of all processes, where no PSS has them."""
+    return any(stage.get("transport") not in _SEEN for stage in specification["stages"])
 
 
 def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
@@ -84,6 +94,16 @@ def _compare(own: Sequence[Measured], best: Sequence[Measured]) -> Row:
     row = estimate_ratio(own, best)
     low = row.get("low")
     return row | {"alike": None if low is None else low <= 1}
+
+
+def _admit(
+    plan: Mapping[str, Any], experiment: str, names: Sequence[str], quantity: str
+) -> list[str]:
+    """Give the treatments that can be judged by this quantity."""
+    if quantity != _OF_MEMORY:
+        return list(names)
+    known = {name: plan["treatments"][f"{experiment}/{name}"]["specification"] for name in names}
+    return [name for name in names if not hides_results(known[name])]
 
 
 def _choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,12 +10,18 @@ import pandas as pd
 from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.report_comparisons import effects_finding
 from stagebench.present.report_emulation import emulation_finding
-from stagebench.present.report_tables import PER_MIB, bottleneck
+from stagebench.present.report_tables import PER_MIB, bottlenecks
+from stagebench.present.report_winners import describe_winners
+from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from stagebench.present.experiment import Experiment
+
+
+_MOST_VERDICTS = 3
+"""On different work, that stand at the top of the report."""
 
 
 def study_findings(runs: pd.DataFrame) -> list[str]:
@@ -33,15 +40,26 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 
 def experiment_findings(experiment: Experiment) -> list[str]:
-    """Say the extremes of an experiment: time, bottleneck, memory, children."""
+    """Say who wins, and the extremes of an experiment: bottleneck, memory, children."""
     sentences = [
-        _time(experiment),
+        *_winners(experiment),
         effects_finding(experiment),
         _busiest(experiment),
         _memory(experiment),
     ]
     sentences += [_children(experiment), emulation_finding(experiment)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _winners(experiment: Experiment) -> list[str]:
+    """Begin with the verdicts on who wins; where nothing competes, with the extremes of time."""
+    verdicts = describe_winners(experiment)
+    if not verdicts:
+        return [_time(experiment)]
+    told = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
+    if more := len(verdicts) - len(told):
+        told.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
+    return told
 
 
 def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:
@@ -75,16 +93,30 @@ def _seconds(experiment: Experiment, treatment: str) -> str:
 def _busiest(experiment: Experiment) -> str:
     if len(experiment.stages) < 2:  # noqa: PLR2004 - one stage has no rival
         return ""
-    stages = [bottleneck(experiment, treatment) for treatment in experiment.treatments]
-    counts = pd.Series([stage for stage in stages if stage]).value_counts()
-    told = ", ".join(f"`{stage}` in {count_noun(n, 'treatment')}" for stage, n in counts.items())
-    return f"Bottleneck, by share of the summed response time: {told}." if told else ""
+    found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
+    counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
+    told = ", ".join(
+        f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
+    )
+    return f"Bottleneck, by utilisation of its workers: {told}." if told else ""
+
+
+def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
+    return " with ".join(f"`{stage}`" for stage in experiment.stages if stage in stages)
 
 
 def _memory(experiment: Experiment) -> str:
+    unseen = list_unseen(experiment)
     peaks = _medians(experiment, "tree_peak_bytes")
-    if not peaks:
-        return ""
+    seen = {treatment: peak for treatment, peak in peaks.items() if treatment not in unseen}
+    told = _peaks(seen) if seen else ""
+    if not unseen or not peaks:
+        return told
+    where = f"results wait in {tell_places(experiment)}, which no PSS has"
+    return f"{told} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
+
+
+def _peaks(peaks: Mapping[str, float]) -> str:
     least, most = _extremes(peaks)
     sizes = {name: f"{format_number(peaks[name], scale=PER_MIB)} MiB" for name in (least, most)}
     if least == most:

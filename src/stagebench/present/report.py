@@ -27,6 +27,7 @@ from stagebench.present import (
     report_published,
     report_tables,
     report_winners,
+    unseen,
 )
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.explanations import explain_experiments
@@ -126,6 +127,8 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "workflow": report_tables.workflow_table(experiment),
         "parameters": report_tables.parameters_text(experiment),
         "table": report_tables.treatments_table(experiment),
+        "unseen": unseen.unseen_note(experiment),
+        "unseen_reminder": unseen.unseen_reminder(experiment),
         "effects": report_comparisons.effects_table(experiment),
         "other_effects": report_comparisons.others_table(experiment),
         "gaps": report_comparisons.gap_notes(experiment),

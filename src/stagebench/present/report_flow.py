@@ -9,6 +9,7 @@ import pandas as pd
 
 from stagebench.present.markdown import MISSING, count_noun, format_number, format_table
 from stagebench.present.report_comparisons import ratio_cell
+from stagebench.present.unseen import list_unseen
 
 if TYPE_CHECKING:
     from stagebench.present.experiment import Experiment
@@ -17,7 +18,8 @@ BOUNDS = ("queue_size", "in_flight")
 TRANSPORT = ("transport",)
 
 _PAIR = ["setting", "treatment", "level", "to", "to_level"]
-_TOLD = ("makespan_s", "tree_peak_bytes")
+_MEMORY = "tree_peak_bytes"
+_TOLD = ("makespan_s", _MEMORY)
 _HAND_OVER_S = 0.001
 """What takes less from a task's being ready to its queue's taking it is no back-pressure."""
 
@@ -67,14 +69,13 @@ def pressure_sentences(experiment: Experiment) -> list[str]:
     """Say who was held back most, what that did to memory, and where a bound was not kept."""
     if not has_pressure(experiment):
         return []
-    rows = _contrasts(experiment, BOUNDS)
-    saved = _tell_least(rows, "tree_peak_bytes", "Most memory was saved by")
+    saved = _tell_least(_judged(experiment, BOUNDS), _MEMORY, "Most memory was saved by")
     return [text for text in (_most_held(experiment), saved, _overflows(experiment)) if text]
 
 
 def transport_sentence(experiment: Experiment) -> str:
     """Name the transport that saved most time against the pickle; empty where none was compared."""
-    return _tell_least(_contrasts(experiment, TRANSPORT), "makespan_s", "Least time took")
+    return _tell_least(_judged(experiment, TRANSPORT), "makespan_s", "Least time took")
 
 
 def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:
@@ -160,6 +161,13 @@ def _most_held(experiment: Experiment) -> str:
 def _contrasts(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
     rows = experiment.tables["contrasts"]
     return rows[rows["setting"].isin(settings) & rows["ratio"].notna()]
+
+
+def _judged(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
+    """Give the contrasts that tell what a setting does: no memory where results wait unseen."""
+    rows, unseen = _contrasts(experiment, settings), list_unseen(experiment)
+    hides = rows["treatment"].isin(unseen) | rows["to"].isin(unseen)
+    return rows[~(hides & (rows["quantity"] == _MEMORY))]
 
 
 def _contrast_cells(rows: pd.DataFrame) -> list[str]:

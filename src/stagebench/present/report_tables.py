@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stagebench.present.experiment import Experiment
 
 PER_MIB = 1 / MIB
+_AS_BUSY = 0.95
+"""Stages whose utilisation is this much of the highest are bottlenecks, too."""
 
 _MEMORY_COLUMNS = {
     "tree base": "tree_base_bytes",
@@ -60,15 +62,19 @@ _STAGE_TIMES = {
 }
 
 
-def bottleneck(experiment: Experiment, treatment: str) -> str:
-    """Give the stage of the largest median share of total time, or an empty text."""
+def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
+    """Give the stage of the highest median utilisation first, then those within 5 % of it.
+
+    Empty where no utilisation is known.
+    """
     shares = {
-        stage: experiment.summary(treatment, "share_of_total_time", stage)["median"]
+        stage: experiment.summary(treatment, "utilisation", stage)["median"]
         for stage in experiment.stages
         if experiment.has_stage(treatment, stage)
     }
     known = {stage: share for stage, share in shares.items() if not math.isnan(share)}
-    return max(known, key=lambda stage: known[stage], default="")
+    ranked = sorted(known, key=lambda stage: -known[stage])
+    return [stage for stage in ranked if known[stage] >= _AS_BUSY * known[ranked[0]]]
 
 
 def workflow_table(experiment: Experiment) -> str:
@@ -176,11 +182,12 @@ def memory_table(experiment: Experiment) -> str:
 
 
 def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
-    stage = bottleneck(experiment, treatment)
+    busiest = bottlenecks(experiment, treatment)
+    stage = busiest[0] if busiest else ""
     makespan = experiment.summary(treatment, "makespan_s")
     return [
         treatment,
-        stage or experiment.failure_note(treatment),
+        ", ".join(busiest) or experiment.failure_note(treatment),
         str(len(experiment.runs(treatment))),
         format_spread(makespan),
         *(

@@ -13,6 +13,7 @@ from stagebench.present.markdown import count_noun
 from stagebench.present.report_comparisons import ratio_cell
 from stagebench.present.report_flow import is_open
 from stagebench.present.report_tables import format_level
+from stagebench.present.unseen import list_unseen, name_treatments, tell_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,13 @@ _MOST_RATIOS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Who wins one kind of work, and a sentence or two on each of time, memory and its price."""
+    """Who wins one kind of work, and a sentence or two on each of time, memory and its price.
+
+    `brief` says in one line who is first, by how much, and what is not told apart from it.
+    """
 
     headline: str
+    brief: str
     reasons: Sequence[str]
     caution: str
 
@@ -63,6 +68,7 @@ def _judge(contests: dict[str, Contest], *, several: bool) -> Verdict | None:
     told = [" ".join(sentence for sentence in some if sentence) for some in reasons]
     return Verdict(
         headline=f"{_headline(time)}{f' with {given}' if given else ''}",
+        brief=_brief(time),
         reasons=[text for text in told if text],
         caution=_caution(time),
     )
@@ -111,12 +117,36 @@ def _to_baseline(contest: Contest) -> str:
     baseline = contest.experiment.baseline
     if contest.winner == baseline:
         return ", and is the baseline"
+    ratio = _baseline_ratio(contest)
+    return f", {ratio} × the baseline `{baseline}`" if ratio else ""
+
+
+def _baseline_ratio(contest: Contest) -> str:
+    """Give the winner's ratio to the baseline, or an empty text."""
     rows = contest.experiment.tables["comparisons"]
     rows = rows[(rows["treatment"] == contest.winner) & (rows["quantity"] == contest.quantity)]
     # Another kind of work has nothing to say about who does this one best.
-    if baseline not in contest.names or rows.empty or pd.isna(rows["ratio"].iloc[0]):
+    if contest.experiment.baseline not in contest.names or rows.empty:
         return ""
-    return f", {ratio_cell(rows.iloc[0])} × the baseline `{baseline}`"
+    return "" if pd.isna(rows["ratio"].iloc[0]) else ratio_cell(rows.iloc[0])
+
+
+def _brief(contest: Contest) -> str:
+    """Give "p2 0.26 [0.24–0.27] × t1; not told apart: p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
+
+    What the headline has named is not named again.
+    """
+    winner, slowest = contest.winner, max(contest.ranked, key=contest.median)
+    baseline, ratio = contest.experiment.baseline, _baseline_ratio(contest)
+    lead = f"{ratio} × {baseline}" if ratio else "the baseline" if winner == baseline else ""
+    name = "" if f"`{winner}`" in _headline(contest) and lead else winner
+    text = (", " if lead == "the baseline" else " ").join(part for part in (name, lead) if part)
+    if rivals := [name for name in contest.alike if name != winner]:
+        few = len(rivals) <= _MOST_RATIOS
+        text += f"; not told apart: {', '.join(rivals) if few else f'{len(rivals)} others'}"
+    if winner == slowest:
+        return f"{text} (makespan {contest.size(winner)})."
+    return f"{text} (makespan {contest.size(winner)}; slowest: {slowest}, {contest.size(slowest)})."
 
 
 def _rivals(contest: Contest) -> str:
@@ -209,13 +239,28 @@ def _turnaround(contest: Contest | None) -> tuple[str, ...]:
 
 def _memory(time: Contest, memory: Contest | None) -> tuple[str, ...]:
     """Say who takes the least memory, and what the fastest costs beside it."""
+    unseen = _unseen(time)
     if memory is None:
-        return ()
-    return _lead(memory), _rivals(memory), _price(time, memory)
+        return (unseen,)
+    return _lead(memory), _rivals(memory), unseen, _price(time, memory)
+
+
+def _unseen(time: Contest) -> str:
+    """Name those that memory does not judge, and say why."""
+    hidden = [name for name in list_unseen(time.experiment) if name in time.names]
+    if not hidden:
+        return ""
+    places = tell_places(time.experiment)
+    return (
+        f"Not judged by memory: {name_treatments(hidden)}. Their results pass through {places},"
+        " where no process maps them while they wait: what they take there is in no peak."
+    )
 
 
 def _price(time: Contest, memory: Contest) -> str:
     fastest = time.winner
+    if fastest not in memory.names:
+        return "The fastest is one of these: what it costs in memory is not known."
     if fastest == memory.winner:
         return "So the fastest takes the least memory, too."
     if memory.rows[["ratio"]].isna().loc[fastest].any():
