@@ -30,11 +30,8 @@ class YieldingLock:
         self._take, self._release = lock.acquire, lock.release
 
     def __enter__(self) -> None:
-        for _ in range(TRIES):
-            if self._take(False):  # noqa: FBT003 - by name it takes longer
-                return
-            time.sleep(0)
-        self._take()
+        if not self._take(False):  # noqa: FBT003 - by name it takes longer
+            self._wait()
 
     def __exit__(
         self,
@@ -43,3 +40,10 @@ class YieldingLock:
         trace: TracebackType | None,
     ) -> None:
         self._release()
+
+    def _wait(self) -> None:
+        for _ in range(TRIES):
+            time.sleep(0)
+            if self._take(blocking=False):
+                return
+        self._take()

@@ -98,7 +98,9 @@ class RecordWriter(Generic[Record]):
         """Append one record."""
         row = list(self._values(record))
         for place in self._texts:
-            row[place] = _encode(row[place])
+            text = row[place]
+            if text is not None and not text.isalnum():
+                row[place] = _encode(text)
         with self._lock:
             self._csv.writerow(row)
             if not self._in_bursts:
@@ -246,10 +248,8 @@ def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _encode(value: object) -> object:
-    if isinstance(value, str):
-        return value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    return "" if value is None else value
+def _encode(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _decode_text(text: str) -> str:

@@ -81,7 +81,7 @@ class Engine:
                 return False
             self._router.feed(task, overrides, due_ns, time.monotonic_ns())
             self._fed += 1
-            starts = self._take_starts()
+            starts, _, _ = self._router.take()
         for job in starts:
             self._dispatch(job)
         return True
@@ -221,8 +221,7 @@ class Engine:
                 self._router.retry(job, received_ns)
             else:
                 self._router.deliver(job, delivery, received_ns)
-            starts, skipped = self._take_starts(), self._take_skipped()
-            overflows, self._router.overflows = self._router.overflows, []
+            starts, skipped, overflows = self._router.take()
             self._wake_if_awaited()
         for queue in overflows:
             self._note("queue_overflow", queue.stage.name)
@@ -263,14 +262,6 @@ class Engine:
             take(record)
         except BaseException as error:  # noqa: BLE001 - raised again by run(), in the caller's thread
             self.fail(error)
-
-    def _take_starts(self) -> list[Job]:
-        starts, self._router.starts = self._router.starts, []
-        return starts
-
-    def _take_skipped(self) -> list[StageQueue]:
-        skipped, self._router.skipped = self._router.skipped, []
-        return skipped
 
     def _await(self) -> None:
         self._is_awaited = True

@@ -47,6 +47,12 @@ class Router:
         self._changed: deque[StageQueue] = deque()
         self._now_ns = 0
 
+    def take(self) -> tuple[list[Job], list[StageQueue], list[StageQueue]]:
+        """Give `starts`, `skipped` and `overflows` since the last time."""
+        taken = self.starts, self.skipped, self.overflows
+        self.starts, self.skipped, self.overflows = [], [], []
+        return taken
+
     def may_feed(self) -> bool:
         """Tell whether one more task may begin."""
         in_flight = self._in_flight
@@ -92,12 +98,16 @@ class Router:
         if self.closed:
             return
         self._advance(now_ns)
-        self._drop_inputs(job)
-        hold = Hold(job.queue)
-        hold.remaining = 1
-        self._hand_on(job, delivery, hold)
+        if job.inputs is not None:
+            self._drop_inputs(job)
+        if job.queue.downstream:
+            hold = Hold(job.queue)
+            hold.remaining = 1
+            self._hand_on(job, delivery, hold)
+            self._let_go(hold)
+        else:
+            self._release(job.queue)
         self._serving -= 1
-        self._let_go(hold)
         self._settle()
         self.handling += bool(self.skipped)
         self._count_down(job.task, 1)
