@@ -101,7 +101,8 @@ class Workflow:
         listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
         is_sized = isinstance(listed, Sized)
         if is_sized:
-            self._check_tasks(enumerate(listed))
+            # Of a number of them, all are alike.
+            self._check_tasks(enumerate([_NONE][:tasks] if isinstance(tasks, int) else listed))
         self._engine.begin()
         try:
             with Interrupts() as interrupts:
