@@ -23,7 +23,7 @@ LOOP = {"executor": "asyncio"}
 
 # A workflow takes as long as its handlers do; what hangs is found by the test itself.
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("suite", max_examples=60, derandomize=True, database=None, **PATIENT)
+settings.register_profile("suite", max_examples=100, derandomize=True, database=None, **PATIENT)
 settings.register_profile("thousand", max_examples=1000, print_blob=True, **PATIENT)
 settings.load_profile("suite")
 

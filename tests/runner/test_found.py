@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -81,10 +82,8 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
             raise OSError("no space left")
 
     sink = Full()
-    # More attempts than there is time for until the run is cancelled.
-    fails = stage("s", workloads.refuse, THREAD, workers=1, retries=1_000_000)
     with (
-        Workflow([fails], sink) as workflow,
+        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
         pytest.raises(OSError, match="no space left"),
     ):
         workflow.run(1)
@@ -202,6 +201,27 @@ def test_a_task_that_is_not_due_when_the_run_fails_does_not_begin(monkeypatch):
     with pytest.raises(OSError, match="no space left"), workflow:
         workflow.run(3, Arrival(kind="fixed_rate", rate_per_s=1.0))
     assert fed == [0]
+
+
+def test_a_worker_that_is_forked_while_a_thread_prints_can_print(monkeypatch):
+    ended = threading.Event()
+
+    def talk():
+        while not ended.is_set():
+            print("x" * 1000)  # noqa: T201 - that is the point
+
+    with open("/dev/null", "w", buffering=1, encoding="utf-8") as nowhere:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        talkers = [threading.Thread(target=talk) for _ in range(2)]
+        for talker in talkers:
+            talker.start()
+        try:
+            sink = run([stage("s", workloads.print_much, FORK, workers=20, timeout_s=5)], 20)
+        finally:
+            ended.set()
+            for talker in talkers:
+                talker.join()
+    assert statuses(sink, "s") == ["ok"] * 20
 
 
 def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():

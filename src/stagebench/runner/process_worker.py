@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+import sys
 import time
 import traceback
 from multiprocessing.reduction import ForkingPickler
@@ -38,6 +39,7 @@ def run_worker(
     for end in MAIN_ENDS:
         end.close()
     MAIN_ENDS.clear()
+    sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
     # Ctrl-C in a terminal reaches workers, too: main decides what becomes of them. A function
     # instead of SIG_IGN, which programs that a handler starts would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -50,6 +52,22 @@ def run_worker(
     connection.send(introduce_worker(started_ns))
     while _serve_next(connection, handler, transport):
         pass
+
+
+def _renew(stream: Any) -> Any:  # noqa: ANN401 - whatever takes the place of standard output
+    """Open a stream's file anew: a thread of main may have been printing when this was forked.
+
+    The stream's own lock would then be held for ever.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return stream  # None, or no file
+    renewed = open(  # noqa: SIM115 - of a descriptor, for as long as the process lives
+        descriptor, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
+    )
+    renewed.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
+    return renewed
 
 
 def _serve_next(
