@@ -4,7 +4,7 @@
 
 Every figure is made in a fresh process. In each round all programs of a table run once, in random
 order, and each ratio is of two of one round; told is the median over the rounds. tadween-core comes
-into a virtual environment of its own. The exit code is 1 where a bar is missed. About fifteen
+into a virtual environment of its own. The exit code is 1 where a bar is missed. About seven
 minutes on two cores; do nothing else meanwhile.
 """
 
