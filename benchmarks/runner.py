@@ -104,7 +104,7 @@ def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, three rounds")
-    parser.add_argument("--environment", type=Path, default=Path("runner-peers"))
+    parser.add_argument("--environment", type=Path, default=Path("results/runner-peers"))
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
