@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "measure.emulation": {*GROUND, "store", "sampler"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
-    | {"confidence", "problems", "structure", "pandas", "numpy", "scipy"},
+    | {"confidence", "problems", "structure", "task_list", "pandas", "numpy", "scipy"},
     "present": {
         *{"errors", "units", "store", "columns", "quantities", "confidence", "tables", "timeline"},
         "present",

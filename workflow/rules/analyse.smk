@@ -12,6 +12,7 @@ rule analyse:
         sources=sources(
             "analyse",
             "confidence.py",
+            "task_list.py",
             "columns.py",
             "quantities.py",
             "store.py",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from stagebench import task_list
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stagebench.analyse.traces import Head, Trace
+    from stagebench.analyse.traces import Trace
 
 Row = dict[str, Any]
 
@@ -17,21 +19,13 @@ _REPEATABLE = ("failed", "timed_out", "lost")
 """How an attempt may have ended after which the task is tried again."""
 
 
-def count_planned(head: Head) -> int:
-    """Give how many tasks the run was to have, of a number, a list of them, or a file."""
-    planned = head.specification["tasks"]
-    if isinstance(planned, dict):
-        return int(planned["number"])
-    return planned if isinstance(planned, int) else len(planned)
-
-
 def count_tasks(trace: Trace) -> Row:
     """Count the tasks by how they ended: a task is ok when all its stages were."""
     by_task: dict[int, list[str]] = {}
     for record in trace.tasks:
         by_task.setdefault(record.task, []).append(record.status)
     ended = Counter(_task_outcome(statuses) for statuses in by_task.values())
-    tasks = count_planned(trace)
+    tasks = task_list.count_tasks(trace.specification["tasks"])
     return {"tasks": tasks, **_counts(ended, tasks)}
 
 
@@ -40,7 +34,7 @@ def count_outcomes(trace: Trace, stage: str) -> Row:
     ended = Counter(record.status for record in trace.tasks if record.stage == stage)
     tried = Counter(record.status for record in trace.attempts if record.stage == stage)
     return {
-        **_counts(ended, count_planned(trace)),
+        **_counts(ended, task_list.count_tasks(trace.specification["tasks"])),
         **{f"repeated_{status}": tried[status] for status in _REPEATABLE},
         "attempts_repeated": tried.total(),
         "queue_overflows": trace.overflows.get(stage, 0),
