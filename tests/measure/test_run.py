@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=die)
 def alive(pid):
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone, or reaped while it was read
         return False
     return status != "Z"
 

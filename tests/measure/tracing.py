@@ -26,11 +26,15 @@ def wait_for(condition):
 
 
 def state_of(pid):
-    """State letter and tracer of a process; ("Z", 0) when it is no more."""
+    """State letter and tracer of a process; ("Z", 0) when it is no more.
+
+    A process that is reaped between the opening and the reading of its file is reported by the
+    reading, as ESRCH.
+    """
     try:
         with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
             fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "Z", 0
     return fields["State"][0], int(fields["TracerPid"])
 
