@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "structure": {"errors", "problems", "yaml", "jsonschema"},
     "quantities": set(),
     "confidence": set(),
-    "columns": {"quantities"},
+    "columns": {"quantities", "records"},
     "timeline": GROUND,
     "tables": {*GROUND, "store", "columns", "quantities", "pandas"},
     "handlers": {*GROUND, "handlers"},
@@ -117,7 +117,7 @@ MEASURED = {
 PAYLOAD = MEASURED | {"handlers.payload"}
 THREADS = PAYLOAD | {"runner.thread_pool"}
 PROCESSES = PAYLOAD | {
-    f"runner.{name}" for name in ("process_pool", "process_worker", "worker_process")
+    f"runner.{name}" for name in ("pipes", "process_pool", "process_worker", "worker_process")
 }
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
 FORK = {"executor": "process", "start_method": "fork"}

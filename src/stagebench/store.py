@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 5
 """Version of the files named above; a reader refuses another one."""
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of what a measurement means. It is part of every specification: raising it after a
 change of the sampler or the runner makes every run of every study be measured anew."""
 

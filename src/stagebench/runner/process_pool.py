@@ -1,4 +1,4 @@
-"""Workers that are processes of their own, each at the end of a pipe of its own.
+"""Workers that are processes of their own, each at the ends of two pipes of its own.
 
     dispatch --> pipe --> worker --> pipe --> manager thread --> crew.finish
                             |                      ^
@@ -26,7 +26,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.process_worker import MAIN_ENDS, Inputs, run_worker, write_job
+from stagebench.runner.pipes import close_main_ends, open_pipes
+from stagebench.runner.process_worker import Inputs, run_worker, write_job
 from stagebench.runner.stage import check_pickles
 from stagebench.runner.worker import Served, Start
 from stagebench.runner.worker_process import WorkerProcess, guard_hint
@@ -141,20 +142,24 @@ class ProcessPool:
 
     def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
-            ours, theirs = self._context.Pipe()
-            MAIN_ENDS.add(ours)
+            ours, theirs = open_pipes(self._context)
             arguments = (theirs, self._handler, self._setup, self._stage.transport)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
-            process.start()
-            theirs.close()
+            try:
+                process.start()
+            except BaseException:
+                close_main_ends(ours)
+                raise
+            finally:
+                theirs.close()
         worker = WorkerProcess(process, ours, requested_ns)
         with self._lock:
             self._workers.add(worker)
             is_late = self._closing
         if is_late:
             worker.end(by_force=True)
-        self._selector.register(ours, selectors.EVENT_READ, (worker, self._receive))
+        self._selector.register(ours.receiver, selectors.EVENT_READ, (worker, self._receive))
         self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
         return worker
 
@@ -176,10 +181,10 @@ class ProcessPool:
     def _receive(self, worker: WorkerProcess) -> None:
         """Take one message: that a worker is ready, that it cannot be, or what came of its job."""
         try:
-            message: object = worker.connection.recv()
+            message: object = worker.ends.receiver.recv()
         except (EOFError, OSError):
             # Its end is told by its descriptor.
-            self._unregister(worker.connection)
+            self._unregister(worker.ends.receiver)
             return
         except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
             error = f"the result cannot be received by main:\n{traceback.format_exc()}"
@@ -187,7 +192,7 @@ class ProcessPool:
         if isinstance(message, Start):
             worker.start = message
             if worker.job is not None:
-                worker.job.since_ns = time.monotonic_ns()
+                worker.job.begin(message)
             self._crew.ready(self._stage, message, worker.requested_ns)
         elif isinstance(message, Served):
             self._take(worker, message)
@@ -230,10 +235,10 @@ class ProcessPool:
                 return
             job = worker.job = following
         if worker.start is not None:
-            job.since_ns = time.monotonic_ns()
+            job.begin(worker.start)
         # Where it has ended, its descriptor tells, and its job is recorded as lost.
         with contextlib.suppress(OSError):
-            worker.connection.send_bytes(message)
+            worker.ends.sender.send_bytes(message)
 
     def _write(self, job: Job) -> Any:  # noqa: ANN401 - a buffer
         if self._stage.transport != "pickle":
@@ -246,13 +251,13 @@ class ProcessPool:
     def _bury(self, worker: WorkerProcess) -> None:
         """Take leave of a worker that has ended, and put another in its place."""
         worker.doomed = True
-        while worker.connection in self._selector.get_map() and worker.connection.poll():
+        receiver = worker.ends.receiver
+        while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
-        self._unregister(worker.connection)
+        self._unregister(receiver)
         self._unregister(worker.descriptor)
         os.close(worker.descriptor)
-        MAIN_ENDS.discard(worker.connection)
-        worker.connection.close()
+        close_main_ends(worker.ends)
         worker.process.join()
         with self._lock:
             self._workers.discard(worker)

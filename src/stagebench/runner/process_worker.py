@@ -10,22 +10,19 @@ import traceback
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
+from stagebench.runner.pipes import forget_main_ends
 from stagebench.runner.transport import pack, unpack
 from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
+    from stagebench.runner.pipes import Ends
     from stagebench.runner.worker import WorkerSetup
-
-MAIN_ENDS: set[Connection[Any, Any]] = set()
-"""Main's ends of the pipes of all its workers. A forked worker has copies of them, and closes them:
-while somebody holds one, the worker at its other end cannot see that main is gone."""
 
 
 def run_worker(
-    connection: Connection[Any, Any],
+    ends: Ends,
     pickled_handler: bytes,
     setup: WorkerSetup,
     transport: str,
@@ -36,9 +33,7 @@ def run_worker(
     that the worker takes to be ready.
     """
     started_ns = time.monotonic_ns()
-    for end in MAIN_ENDS:
-        end.close()
-    MAIN_ENDS.clear()
+    forget_main_ends()
     sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
     # Ctrl-C in a terminal reaches workers, too: main decides what becomes of them. A function
     # instead of SIG_IGN, which programs that a handler starts would inherit.
@@ -47,10 +42,10 @@ def run_worker(
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
     except BaseException:  # noqa: BLE001 - an import may raise anything
-        connection.send(traceback.format_exc())
+        ends.sender.send(traceback.format_exc())
         return
-    connection.send(introduce_worker(started_ns))
-    while _serve_next(connection, handler, transport):
+    ends.sender.send(introduce_worker(started_ns))
+    while _serve_next(ends, handler, transport):
         pass
 
 
@@ -70,12 +65,10 @@ def _renew(stream: Any) -> Any:  # noqa: ANN401 - whatever takes the place of st
     return renewed
 
 
-def _serve_next(
-    connection: Connection[Any, Any], handler: Callable[..., Any], transport: str
-) -> bool:
+def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool:
     """Serve one job; False at the end. A function of its own: nothing of a job outlives it."""
     try:
-        message = connection.recv_bytes()
+        message = ends.receiver.recv_bytes()
     except (EOFError, OSError):
         return False
     if not message:
@@ -91,7 +84,7 @@ def _serve_next(
         # What was taken from upstream is not kept while the result is on its way.
         del arguments
         served = _lay_down(served, handler, transport, parcel)
-    connection.send_bytes(_encode(served, handler))
+    ends.sender.send_bytes(_encode(served, handler))
     return True
 
 

@@ -1,17 +1,17 @@
-"""One worker process as main knows it: its pipe, its job, and the descriptor that tells its end."""
+"""One worker process as main knows it: pipes, job, and the descriptor that tells its end."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
     from stagebench.runner.jobs import Job
+    from stagebench.runner.pipes import Ends
     from stagebench.runner.worker import Start
 
 
@@ -22,13 +22,11 @@ class WorkerProcess:
     further job.
     """
 
-    __slots__ = ("connection", "descriptor", "doomed", "job", "process", "requested_ns", "start")
+    __slots__ = ("descriptor", "doomed", "ends", "job", "process", "requested_ns", "start")
 
-    def __init__(
-        self, process: BaseProcess, connection: Connection[Any, Any], requested_ns: int
-    ) -> None:
+    def __init__(self, process: BaseProcess, ends: Ends, requested_ns: int) -> None:
         self.process = process
-        self.connection = connection
+        self.ends = ends
         self.descriptor = _open_life(process)
         self.requested_ns = requested_ns
         self.start: Start | None = None
@@ -42,7 +40,7 @@ class WorkerProcess:
             return
         # Where it has ended by itself, nothing is to be done.
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(b"")
+            self.ends.sender.send_bytes(b"")
 
     def describe_end(self) -> str:
         """Say how it ended: by which signal, or with which exit code."""
