@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import os
+import signal
 
 import pytest
 
@@ -33,6 +34,13 @@ SPECIFICATION = {
     "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
     "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_are_answered():
+    """Where tests run in the background, these are ignored, and every program inherits that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from tests.measure.tracing import TRACE, default_signals
+from tests.measure.tracing import TRACE
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def trace(tmp_path):
     def make(*command, options=("--no-figure",), **settings):
         given = {"cwd": tmp_path, "text": True, "timeout": 120}
         given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        given |= {"preexec_fn": default_signals, "check": False}
+        given |= {"check": False}
         return subprocess.run([*TRACE, *options, "--", *command], **given | settings)  # noqa: PLW1510
 
     return make
@@ -27,7 +27,6 @@ def start(tmp_path):
     def make(*command, options=("--no-figure",), **settings):
         given = {"cwd": tmp_path, "text": True, "stdin": subprocess.PIPE}
         given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        given |= {"preexec_fn": default_signals}
         command = [*TRACE, "--out", "out", *options, "--", *command]
         process = subprocess.Popen(command, **given | settings)
         started.append(process)

@@ -279,8 +279,6 @@ def start_supervisor(specification, folder):
         [*command, "--time-limit", "60", "--quiet-wait", "0"],
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # Where tests run in the background, SIGINT may be ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )
 
 

@@ -9,12 +9,6 @@ TRACE = (sys.executable, "-m", "stagebench", "trace")
 PYTHON = (sys.executable, "-c")
 
 
-def default_signals():
-    """Where tests run in the background, SIGINT may be ignored, and that is inherited."""
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def wait_for(condition):
     """Wait until something holds; what never holds fails the test, however slow the machine."""
     deadline = time.monotonic() + 60
