@@ -105,3 +105,36 @@ def test_hundreds_of_tasks_fit_and_carry_no_labels(analyse, known_run, make_task
     assert texts(figure.axes[0]) == []
     assert "efficiency" not in figure.axes[0].get_title(loc="left")
     assert len(figure.axes[0].patches) == 600
+
+
+@pytest.fixture
+def repeated(analyse, known_run, make_task):
+    """A run whose first task was given up in its first stage a second after a worker began."""
+    given_up = make_task(0, "work", (10, 11, None, 12), status="timed_out")
+    tasks = (
+        make_task(0, "work", (12, 12, 13, 13), cpu=1, attempt=2),
+        make_task(1, "work", (10, 10, 11, 12.5), cpu=1),
+    )
+    stages = (known_run().stages[0],)
+    return drawn(
+        analyse, known_run(stages=stages, tasks=tasks, attempts=(given_up,), tasks_planned=2)
+    )
+
+
+def test_an_attempt_in_vain_is_hatched_until_it_was_given_up(repeated):
+    hatched = [bar for bar in repeated.axes[0].patches if bar.get_hatch()]
+    assert [(bar.get_x(), bar.get_width(), round(bar.get_y())) for bar in hatched] == [(1, 1, 1)]
+    assert (0, 1, 1) in bars(repeated.axes[0])  # that it waited for
+
+
+def test_a_task_lasts_from_its_first_attempt_on(repeated):
+    labels = [label.get_text() for label in repeated.axes[0].get_yticklabels()]
+    assert labels == ["1", "0"]  # from below: task 0 took longer
+
+
+def test_the_legend_names_attempts_in_vain_where_there_are_some(repeated, figure):
+    legends = [
+        {text.get_text() for text in one.axes[3].get_legend().get_texts()}
+        for one in (repeated, figure)
+    ]
+    assert ["in vain: hatched" in legend for legend in legends] == [True, False]

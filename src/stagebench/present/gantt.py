@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from matplotlib.patches import Patch
 
 from stagebench.present.markdown import count_noun, format_number
@@ -21,7 +22,6 @@ from stagebench.present.style import (
 from stagebench.tables import numbers
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -34,9 +34,13 @@ _LABELLED_ROW_INCHES = 0.11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The rows of the run that is drawn; `order` holds its tasks, the slowest first."""
+    """The rows of the run that is drawn; `order` holds its tasks, the slowest first.
+
+    `attempts` are those after which a task was tried again.
+    """
 
     tasks: pd.DataFrame
+    attempts: pd.DataFrame
     shares: pd.DataFrame
     queues: pd.DataFrame
     order: list[int]
@@ -48,11 +52,13 @@ def plot_tasks(experiment: Experiment, treatment: str) -> Figure:
     tasks = experiment.shown("tasks", treatment)
     if tasks.empty:
         return _plot_failure(experiment, treatment)
+    attempts = experiment.shown("attempts", treatment)
     run = _Run(
         tasks=tasks,
+        attempts=attempts,
         shares=experiment.shown("stages", treatment),
         queues=experiment.shown("queue_depth", treatment),
-        order=_by_duration(tasks),
+        order=_by_duration(pd.concat([attempts, tasks])),
         colours=_own_colours(experiment, tasks),
     )
     chart_inches = min(max(_ROW_INCHES * len(run.order), 1.6), 8.5)
@@ -126,22 +132,20 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
     rows = {task: row for row, task in enumerate(reversed(run.order))}
     lanes = _lanes(run)
     for stage, colour in run.colours.items():
-        own = run.tasks[run.tasks["stage"] == stage]
         low, thickness = lanes[stage]
-        places = [rows[task] + low for task in own["task"]]
-        for left, width, shade in (
-            ("submitted_s", "waiting_s", pale(colour)),
-            ("started_s", "service_s", colour),
+        for found, service in (
+            (run.tasks, {"color": colour, "linewidth": 0}),
+            (run.attempts, _in_vain(colour)),
         ):
-            axes.barh(
-                places,
-                own[width],
-                left=own[left],
-                height=thickness,
-                color=shade,
-                linewidth=0,
-                align="edge",
-            )
+            own = found[found["stage"] == stage]
+            places = [rows[task] + low for task in own["task"]]
+            # What was lost or given up has no end of its own, but one for the runner.
+            served = own["finished_s"].fillna(own["received_s"]) - own["started_s"]
+            for left, widths, look in (
+                ("submitted_s", own["waiting_s"], {"color": pale(colour), "linewidth": 0}),
+                ("started_s", served, service),
+            ):
+                axes.barh(places, widths, left=own[left], height=thickness, align="edge", **look)
     title = "Waiting (pale) and service (solid)"
     if row_inches < _LABELLED_ROW_INCHES:
         axes.set_yticks([])
@@ -154,6 +158,11 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
     axes.tick_params(labelbottom=False, labelsize=7)
     axes.grid(visible=False, axis="y")
     axes.set_ylabel("task, slowest on top")
+
+
+def _in_vain(colour: Colour) -> dict[str, Any]:
+    """Give the look of a service after which the task was tried again."""
+    return {"facecolor": "white", "edgecolor": colour, "hatch": "//////", "linewidth": 0.6}
 
 
 def _lanes(run: _Run) -> dict[str, tuple[float, float]]:
@@ -219,6 +228,8 @@ def _add_legend(axes: Axes, run: _Run) -> None:
     handles = [Patch(color=colour, label=stage) for stage, colour in run.colours.items()]
     handles.append(Patch(color=pale((0.4, 0.4, 0.4)), label="waiting: pale"))
     handles.append(Patch(color=MUTED, label="service: solid"))
+    if not run.attempts.empty:
+        handles.append(Patch(**_in_vain((0.4, 0.4, 0.4)), label="in vain: hatched"))
     axes.legend(
         handles=handles, loc="center", fontsize=8, frameon=False, ncols=1 + len(handles) // 6
     )
