@@ -17,11 +17,15 @@ from stagebench.quantities import (
     STAGE_TIMES,
     TASK_MOMENTS,
 )
+from stagebench.records import RETRIABLE_STATUSES, TASK_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TEXT, COUNT, NUMBER, FLAG = "text", "count", "number", "flag"
+
+OUTCOMES = (*TASK_STATUSES, "missing")
+"""How a task ended; missing: it has no record. In tables as `tasks_<outcome>`."""
 
 VERDICTS = (
     "refuted",
@@ -47,8 +51,6 @@ _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT
 _RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
-_OUTCOMES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled", "missing")
-_REPEATED = {f"repeated_{status}": COUNT for status in ("failed", "timed_out", "lost")}
 _COUNTED = (
     *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
     *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
@@ -99,7 +101,7 @@ TABLES: dict[str, dict[str, str]] = {
         "started_at": TEXT,
         "survivors": COUNT,
         "tasks": COUNT,
-        **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
+        **{f"tasks_{outcome}": COUNT for outcome in OUTCOMES},
         **_kinds(RUN_QUANTITIES),
         "sampler_interval_s": NUMBER,
         "sampler_cpu_budget": NUMBER,
@@ -132,8 +134,8 @@ TABLES: dict[str, dict[str, str]] = {
         "retries": COUNT,
         "retry_on": TEXT,
         "result_bytes": COUNT,
-        **{f"tasks_{outcome}": COUNT for outcome in _OUTCOMES},
-        **_REPEATED,
+        **{f"tasks_{outcome}": COUNT for outcome in OUTCOMES},
+        **{f"repeated_{status}": COUNT for status in RETRIABLE_STATUSES},
         **_kinds(STAGE_QUANTITIES),
     },
     "tasks": _TASK,

@@ -14,6 +14,9 @@ TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
 the task could not be sent; it took longer than the stage allows; its worker process ended under it;
 an upstream stage did not deliver; the run ended before it was done."""
 
+RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
+"""Those of an attempt after which a task may be tried again."""
+
 RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
 """A run ends in exactly one of these: every task ok; some failed; a task's last attempt went with
 its worker; the measured process ended with another exit code; the time limit was reached."""

@@ -1,7 +1,6 @@
 import pytest
 
 from stagebench.design.grid import expand_treatments
-from stagebench.design.limits import RETRY_ON
 from stagebench.design.parameters import UPSTREAM
 from stagebench.runner import stage as runner
 from stagebench.store import canonical_json
@@ -23,8 +22,7 @@ def limit(make_study):
     return make
 
 
-def test_the_words_are_those_of_the_runner():
-    assert set(RETRY_ON) == set(runner.RETRIABLE)
+def test_the_parameter_that_takes_results_is_named_as_in_the_runner():
     assert UPSTREAM == runner.UPSTREAM
 
 

@@ -8,8 +8,7 @@ from stagebench import store
 from stagebench.errors import WorkflowError
 from stagebench.handlers.wait import wait
 from stagebench.measure.main import list_tasks, make_stage
-from stagebench.records import TaskRecord
-from stagebench.runner.stage import RETRIABLE
+from stagebench.records import RETRIABLE_STATUSES, TaskRecord
 from stagebench.task_list import hash_bytes
 
 STAGE = {
@@ -38,7 +37,7 @@ def test_what_a_specification_does_not_set_the_runner_does_not_either():
     stage = make_stage(STAGE)
 
     assert (stage.handler, stage.transport, stage.queue_size) == (wait, "pickle", None)
-    assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE)
+    assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE_STATUSES)
 
 
 def test_what_a_specification_sets_is_what_the_runner_is_given():

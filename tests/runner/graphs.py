@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from tests.runner import acts
 
+from stagebench.records import RETRIABLE_STATUSES
 from stagebench.runner.arrival import Arrival
-from stagebench.runner.stage import RETRIABLE, TRANSPORTS, Stage
+from stagebench.runner.stage import TRANSPORTS, Stage
 
 ANYWHERE = (
     "return",
@@ -92,7 +93,7 @@ def _stages(draw, plan, kinds, before):
         queue_size=draw(st.sampled_from([None, 1, 2, 3])),
         timeout_s=timeout_s,
         retries=draw(st.sampled_from([0, 0, 1, 2])),
-        retry_on=tuple(draw(st.lists(st.sampled_from(RETRIABLE), unique=True))),
+        retry_on=tuple(draw(st.lists(st.sampled_from(RETRIABLE_STATUSES), unique=True))),
     )
 
 

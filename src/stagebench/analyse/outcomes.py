@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from stagebench import task_list
+from stagebench.records import RETRIABLE_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _SEVERITY = ("lost", "timed_out", "failed", "cancelled", "skipped", "ok")
-_REPEATABLE = ("failed", "timed_out", "lost")
-"""How an attempt may have ended after which the task is tried again."""
 
 
 def count_tasks(trace: Trace) -> Row:
@@ -35,7 +34,7 @@ def count_outcomes(trace: Trace, stage: str) -> Row:
     tried = Counter(record.status for record in trace.attempts if record.stage == stage)
     return {
         **_counts(ended, task_list.count_tasks(trace.specification["tasks"])),
-        **{f"repeated_{status}": tried[status] for status in _REPEATABLE},
+        **{f"repeated_{status}": tried[status] for status in RETRIABLE_STATUSES},
         "attempts_repeated": tried.total(),
         "queue_overflows": trace.overflows.get(stage, 0),
     }

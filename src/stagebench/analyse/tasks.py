@@ -60,7 +60,7 @@ def _number_workers(trace: Trace, stage: Mapping[str, Any]) -> dict[Worker, int]
     if stage["executor"] == "asyncio":
         return {}
     own = (record for record in (*trace.attempts, *trace.tasks) if record.stage == stage["name"])
-    # Of a worker that was lost or given up it is not known which one it was.
+    # What could not be sent to a worker has failed without one.
     started = [record for record in own if None not in (record.started_ns, record.pid)]
     numbers: dict[Worker, int] = {}
     for record in sorted(started, key=lambda record: record.started_ns or 0):

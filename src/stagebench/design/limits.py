@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.design.plain import mappings
 from stagebench.problems import Path, Problem, problem, show
+from stagebench.records import RETRIABLE_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Json = dict[str, Any]
-
-RETRY_ON = ("failed", "lost", "timed_out")
-"""All that a retry may follow, as a specification has them."""
 
 
 def find_idle_retries(stages: Any, path: Path) -> Iterator[Problem]:  # noqa: ANN401 - may be open
@@ -33,7 +31,7 @@ def complete_limits(stage: Json) -> Json:
     So a default that is written out gives the same text, and so does what has no effect.
     """
     retries = stage.get("retries") or None
-    retry_on = sorted(stage.get("retry_on") or RETRY_ON)
+    retry_on = sorted(stage.get("retry_on") or RETRIABLE_STATUSES)
     timeout_s = stage.get("timeout_s")
     transport = stage.get("transport")
     limits = {
@@ -41,6 +39,6 @@ def complete_limits(stage: Json) -> Json:
         "queue_size": stage.get("queue_size"),
         "timeout_s": None if timeout_s is None else float(timeout_s),
         "retries": retries,
-        "retry_on": retry_on if retries and retry_on != sorted(RETRY_ON) else None,
+        "retry_on": retry_on if retries and retry_on != sorted(RETRIABLE_STATUSES) else None,
     }
     return {name: value for name, value in limits.items() if value is not None}

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
-from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.records import RETRIABLE_STATUSES, EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.arrival import Arrival
-from stagebench.runner.stage import RETRIABLE, Stage
+from stagebench.runner.stage import Stage
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
@@ -124,7 +124,7 @@ def make_stage(stage: Mapping[str, Any]) -> Stage:
         queue_size=stage.get("queue_size"),
         timeout_s=stage.get("timeout_s"),
         retries=stage.get("retries", 0),
-        retry_on=tuple(stage.get("retry_on", RETRIABLE)),
+        retry_on=tuple(stage.get("retry_on", RETRIABLE_STATUSES)),
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stagebench.columns import OUTCOMES
 from stagebench.present.markdown import count_noun, format_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ENDED = {name: f"tasks_{name}" for name in ("failed", "timed_out", "lost", "skipped", "cancelled")}
-_REPEATED = {name: f"repeated_{name}" for name in ("failed", "timed_out", "lost")}
+_ENDED = {name: f"tasks_{name}" for name in OUTCOMES if name not in ("ok", "missing")}
 _WORDS = {"failed": "failed", "timed_out": "timed out", "lost": "lost its worker"}
+_REPEATED = {name: f"repeated_{name}" for name in _WORDS}
 
 
 def attempts_text(stages: pd.DataFrame) -> str:

@@ -111,7 +111,7 @@ class CoroutinePool:
     async def _serve(self, job: Job) -> Served:
         pid = os.getpid()
         result, error = None, None
-        started_ns = job.since_ns = time.monotonic_ns()
+        started_ns = job.begin(self._start)
         try:
             arguments = job.arguments(job.take_inputs())
             result = await self._stage.handler(**arguments)

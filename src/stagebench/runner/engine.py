@@ -192,7 +192,7 @@ class Engine:
     def _expire(self, job: Job) -> None:
         """Give up a job that is served for too long."""
         error = f"still served after {job.queue.stage.timeout_s:g} s"
-        for following in self._end(job, Served("timed_out", error=error), None, abandon=True):
+        for following in self._end(job, Served("timed_out", error=error), job.worker, abandon=True):
             self._dispatch(following)
 
     def _end(

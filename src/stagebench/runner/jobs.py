@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 
     from stagebench.runner.parcels import Delivery
     from stagebench.runner.queues import StageQueue
+    from stagebench.runner.worker import Start
 
     Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -47,7 +49,7 @@ class Job:
 
     `missing` counts upstream stages that have not delivered yet; `inputs` are the deliveries of the
     others, where the handler takes them. `since_ns` is when a worker began with it, as far as main
-    can tell; `abandoned` says that it was given up meanwhile.
+    can tell, and `worker` which one; `abandoned` says that it was given up meanwhile.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Job:
         "since_ns",
         "submitted_ns",
         "task",
+        "worker",
     )
 
     def __init__(self, task: int, queue: StageQueue, parameters: Mapping[str, Any]) -> None:
@@ -80,8 +83,16 @@ class Job:
         self.due_ns: int | None = None
         self.submitted_ns: int | None = None
         self.since_ns: int | None = None
+        self.worker: Start | None = None
         self.parcel: str | None = None
         self.abandoned = False
+
+    def begin(self, worker: Start) -> int:
+        """Note that a worker begins with it now; gives the moment."""
+        self.worker = worker
+        # Last: from now on the watchdog may give it up.
+        self.since_ns = time.monotonic_ns()
+        return self.since_ns
 
     def again(self, now_ns: int) -> Job:
         """Make the next attempt of the same."""

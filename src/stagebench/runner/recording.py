@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def record_served(job: Job, served: Served, received_ns: int, start: Start | None) -> TaskRecord:
-    """Make the record of an attempt; `start` is its worker, None of one that was given up."""
+    """Make the record of an attempt; `start` is its worker, None where none began."""
     return TaskRecord(
         task=job.task,
         stage=job.queue.stage.name,

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
+from stagebench.records import RETRIABLE_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
 EXECUTORS = ("thread", "process", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
-RETRIABLE = ("failed", "timed_out", "lost")
-"""Statuses of an attempt after which a task may be tried again."""
 
 UPSTREAM = "upstream"
 """The parameter by which a handler takes what the stages before it have made."""
@@ -57,7 +56,7 @@ class Stage:
     queue_size: int | None = None
     timeout_s: float | None = None
     retries: int = 0
-    retry_on: tuple[str, ...] = RETRIABLE
+    retry_on: tuple[str, ...] = RETRIABLE_STATUSES
 
 
 def takes_upstream(handler: Callable[..., Any]) -> bool:
@@ -171,7 +170,7 @@ def _check_limits(stage: Stage) -> Iterator[str]:
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
-        yield from _check_choice("retry_on", status, RETRIABLE)
+        yield from _check_choice("retry_on", status, RETRIABLE_STATUSES)
 
 
 def _is_whole(value: object, least: int) -> bool:

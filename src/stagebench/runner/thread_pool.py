@@ -96,5 +96,5 @@ class ThreadPool:
         except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
             error = f"an upstream result could not be taken:\n{traceback.format_exc()}"
             return self._crew.finish(job, Served("failed", error=error), start)
-        job.since_ns = time.monotonic_ns()
+        job.begin(start)
         return self._crew.finish(job, serve(self._stage.handler, arguments), start)
