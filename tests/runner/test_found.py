@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,15 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
             super().attempt(record)
             raise OSError("no space left")
 
+    def refuse_slowly():
+        time.sleep(0.001)
+        raise ValueError("no")
+
     sink = Full()
+    # So many that the run is cancelled before the last, however late main wakes up.
+    stages = [stage("s", refuse_slowly, THREAD, workers=1, retries=100_000)]
     with (
-        Workflow([stage("s", workloads.refuse, THREAD, workers=1, retries=3)], sink) as workflow,
+        Workflow(stages, sink) as workflow,
         pytest.raises(OSError, match="no space left"),
     ):
         workflow.run(1)
@@ -248,6 +255,35 @@ def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
     (join,) = [r for r in sink.tasks if r.stage == "join"]
     assert join.due_ns >= max(received["first"], received["second"])
     assert join.submitted_ns >= join.due_ns
+
+
+def bear_and_die_while_sending(note):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)  # with all that it was given
+        os._exit(0)
+    Path(note).write_text(str(child))
+
+    def send_in_part(connection, message):
+        os.write(connection.fileno(), bytes(message)[:1000])
+        if len(message) > 1000:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send = send_in_part  # noqa: SLF001 - after the header, and before the end
+    return bytes(100_000)
+
+
+def test_a_worker_that_dies_while_it_sends_is_not_waited_for_though_its_child_lives(tmp_path):
+    note, sink = tmp_path / "note", ListSink()
+    with Workflow([stage("s", bear_and_die_while_sending, FORK, workers=1)], sink) as workflow:
+        runner = threading.Thread(target=workflow.run, args=([{"s": {"note": str(note)}}],))
+        runner.start()
+        runner.join(20)
+        waits = runner.is_alive()
+        os.kill(int(note.read_text()), signal.SIGKILL)
+        runner.join(20)
+    assert not waits
+    assert statuses(sink, "s") == ["lost"]
 
 
 MAIN_THAT_DROPS_RESULTS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import sys
@@ -34,6 +35,9 @@ def run_worker(
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
+    # Nor may a child that the handler forks hold ours: if this worker is killed as it sends, main
+    # would wait for the rest until that child has ended, too.
+    os.register_at_fork(after_in_child=ends.close)
     sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
     # Ctrl-C in a terminal reaches workers, too: main decides what becomes of them. A function
     # instead of SIG_IGN, which programs that a handler starts would inherit.
