@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 
 import pytest
 
@@ -31,9 +31,10 @@ def end_child(child):
 
 
 @pytest.fixture(autouse=True)
-def no_resource_tracker():
-    """Pools by spawn in other tests leave this process a resource tracker: a child like others."""
-    resource_tracker._resource_tracker._stop()  # noqa: SLF001 - there is no public way
+def no_helpers():
+    """Pools in other tests leave this process a fork server and a resource tracker, as children."""
+    forkserver._forkserver._stop()  # noqa: SLF001 - there is no public way
+    resource_tracker._resource_tracker._stop()  # noqa: SLF001
 
 
 @pytest.fixture
