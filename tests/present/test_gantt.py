@@ -132,9 +132,11 @@ def test_a_task_lasts_from_its_first_attempt_on(repeated):
     assert labels == ["1", "0"]  # from below: task 0 took longer
 
 
-def test_the_legend_names_attempts_in_vain_where_there_are_some(repeated, figure):
+def test_legend_and_title_name_attempts_in_vain_where_there_are_some(repeated, figure):
     legends = [
         {text.get_text() for text in one.axes[3].get_legend().get_texts()}
         for one in (repeated, figure)
     ]
     assert ["in vain: hatched" in legend for legend in legends] == [True, False]
+    titles = [one.axes[0].get_title(loc="left") for one in (repeated, figure)]
+    assert ["efficiency of the last attempt" in title for title in titles] == [True, False]

@@ -146,12 +146,14 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
                 ("started_s", served, service),
             ):
                 axes.barh(places, widths, left=own[left], height=thickness, align="edge", **look)
-    title = "Waiting (pale) and service (solid)"
+    title, which = "Waiting (pale) and service (solid)", ""
+    if not run.attempts.empty:
+        title, which = "Waiting (pale), service (solid), in vain (hatched)", " of the last attempt"
     if row_inches < _LABELLED_ROW_INCHES:
         axes.set_yticks([])
     else:
         _label_tasks(axes, run, rows, size=min(7.0, row_inches * 45))
-        title += f"; right of it stage efficiency in %: {'  ·  '.join(run.colours)}"
+        title += f"; right of it stage efficiency{which} in %: {'  ·  '.join(run.colours)}"
     axes.set_title(title, size=8, weight="normal")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, run.tasks["received_s"].max() * 1.14)
