@@ -37,10 +37,11 @@ SPECIFICATION = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def keys_are_answered():
-    """Where tests run in the background, these are ignored, and every program inherits that."""
+def signals_are_answered():
+    """In the background, or under nohup, these are ignored, and every program inherits that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
