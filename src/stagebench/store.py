@@ -91,8 +91,14 @@ class RecordWriter(Generic[Record]):
         self._flushed_s = 0.0
         self._is_late = threading.Event()
         self._flusher: threading.Thread | None = None
-        self._csv.writerow(names)
-        self._file.flush()
+        try:
+            self._csv.writerow(names)
+            self._file.flush()
+        except OSError:
+            # Python 3.13 tells what fails when a file is dropped that was not closed.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
 
     def write(self, record: Record) -> None:
         """Append one record."""
