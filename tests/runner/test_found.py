@@ -109,7 +109,8 @@ def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
         ended.set()
         return bytes(100_000)
 
-    folders = set(Path(tempfile.gettempdir()).glob("stagebench-*"))
+    ours = f"stagebench-{os.getpid()}-*"  # another suite may run beside this one
+    folders = set(Path(tempfile.gettempdir()).glob(ours))
     stages = [
         stage("s", linger, THREAD, timeout_s=0.05, transport=transport),
         stage("t", workloads.length_of, FORK, after=("s",)),
@@ -120,7 +121,7 @@ def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
     for thread in threads:
         thread.join(10)
     assert ended.is_set()
-    assert set(Path(tempfile.gettempdir()).glob("stagebench-*")) == folders
+    assert set(Path(tempfile.gettempdir()).glob(ours)) == folders
     assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))  # noqa: S108
 
 
