@@ -1,8 +1,7 @@
 """The contract of `tables/*.csv`: names, columns and the kinds of their cells.
 
 Units stand in the column names (`_s`, `_bytes`, `_per_s`; shares and ratios have none). A cell
-that is empty was not observed or does not apply. docs/glossary.md explains
-every column.
+that is empty was not observed or does not apply. docs/glossary.md explains every column.
 """
 
 from __future__ import annotations

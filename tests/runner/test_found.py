@@ -1,4 +1,4 @@
-"""What random workflows (test_graphs.py) have found in the runner, each by itself."""
+"""What random workflows (test_graphs.py), studies and trials have found in the runner."""
 
 import os
 import signal
