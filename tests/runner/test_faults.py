@@ -1,5 +1,6 @@
 """Time-outs, retries, lost workers, and handlers that misbehave."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ def test_a_task_that_is_served_for_too_long_is_given_up_and_the_others_are_serve
         second.thread_id
     }
     assert first.thread_id != second.thread_id
+    assert (given_up.pid, given_up.thread_id) == (first.pid, first.thread_id)
 
 
 def test_the_start_of_a_worker_does_not_count_towards_a_time_out():
@@ -199,6 +201,39 @@ def test_ctrl_c_ends_a_run_at_once_with_every_task_recorded(kind, tmp_path):
     assert said == "ended\n"
     assert program.returncode == 130
     wait_for_the_end_of(program.pid)
+
+
+MAIN_THAT_IDLES = """
+import time
+from stagebench import ListSink, Stage, Workflow
+from stagebench.handlers.payload import payload
+stage = Stage(
+    name="s", handler=payload, parameters={{"size_mib": 0, "delay_s": 0.0}}, workers=3,
+    executor="process", start_method="{method}",
+)
+if __name__ == "__main__":
+    with Workflow([stage], ListSink()) as workflow:
+        workflow.run(6)
+        print("idle", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_a_main_that_is_killed(method, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(MAIN_THAT_IDLES.format(method=method))
+    command = [sys.executable, script]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert program.stdout.readline() == "idle\n"
+        program.kill()
+        program.wait()
+        wait_for_the_end_of(program.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.stdout.close()
 
 
 def test_nothing_of_a_workflow_is_left_when_it_is_closed(kind):
