@@ -1,13 +1,12 @@
 # make          set up, run the default study, name the report
 # make test     set up, run the tests
 # make lint     set up, run every linter
-# make reference  copy a study's report, figures and tables to docs/reference (STUDY=causes)
+# make reference  keep a study's report, twelve figures and compressed tables in docs/reference (STUDY=causes)
 # make lock     resolve requirements.lock anew (needs uv)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 CORES ?= all
 STUDY ?= published
-REFERENCE = docs/reference/$(STUDY)
 BIN := .venv/bin
 READY := .venv/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -39,12 +38,8 @@ lint: $(READY)
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python workflow/lint.py
 
-reference:
-	rm -rf $(REFERENCE)
-	mkdir -p $(REFERENCE)
-	cd results/$(STUDY) && cp -R report.md figures tables claims $(CURDIR)/$(REFERENCE)
-	find $(REFERENCE) -name .snakemake_timestamp -delete
-	cd $(REFERENCE)/tables && gzip --best --no-name tasks.csv memory.csv queue_depth.csv
+reference: $(READY)
+	$(BIN)/python workflow/reference.py results/$(STUDY) docs/reference/$(STUDY)
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
