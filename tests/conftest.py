@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from stagebench import store
+from stagebench.cli import measured_program
 from stagebench.handlers.source import source_hash
 from stagebench.measure.process import PR_SET_CHILD_SUBREAPER
 from stagebench.measure.run import RunRequest, measure_run
@@ -80,6 +81,7 @@ def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0, beside=None)
         quiet_wait_s=quiet_wait_s,
         campaign="2026-11-23T07:00:00+00:00",
         beside=beside,
+        program=measured_program(specification),
     )
 
 

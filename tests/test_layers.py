@@ -44,7 +44,7 @@ MAY_IMPORT = {
     | {"yaml", "jsonschema"},
     # Of measure, emulation alone.
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list", "measure"},
-    "measure.emulation": {*GROUND, "store", "sampler"},
+    "measure.emulation": {*GROUND, "store", "sampler", "measure"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
     "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
     | {"confidence", "problems", "structure", "task_list", "pandas", "numpy", "scipy"},
@@ -122,7 +122,7 @@ PROCESSES = PAYLOAD | {
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}
-EMULATING = {"measure.emulation", "sampler", "sampler.procfs"}
+EMULATING = {"measure.main", "sampler", "sampler.procfs"}
 EMULATED = {
     "interval_s": 0.01,
     "cpu_budget": 1.0,

@@ -17,7 +17,7 @@ from stagebench.arguments import number_from
 from stagebench.errors import StagebenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 EPILOG = """\
 Any command is traced by
@@ -244,15 +244,25 @@ def _measure(options: argparse.Namespace) -> None:
         quiet_wait_s=options.quiet_wait,
         campaign=options.campaign or name_campaign(),
         beside=options.beside,
+        program=measured_program(options.specification),
     )
     measure_run(request, options.out)
 
 
+def measured_program(specification: Mapping[str, Any]) -> str:
+    """Name the module to run as the measured process of a treatment."""
+    if "emulate" in specification["sampler"]:
+        return "stagebench.measure.emulation"
+    return "stagebench.measure.main"
+
+
 def _analyse(options: argparse.Namespace) -> None:
+    from stagebench.analyse.emulation import EMULATION  # noqa: PLC0415
+    from stagebench.analyse.published import published_table  # noqa: PLC0415
     from stagebench.analyse.study import analyse_study  # noqa: PLC0415
 
-    paths = options.plan, options.raw, options.reference, options.out
-    analyse_study(*paths, options.processes)
+    added = EMULATION._replace(whole=published_table(options.reference))
+    analyse_study(options.plan, options.raw, options.out, options.processes, added)
 
 
 def _judge(options: argparse.Namespace) -> None:
@@ -262,15 +272,31 @@ def _judge(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
+    from stagebench.present.emulation_figure import BOTH_WAYS  # noqa: PLC0415
     from stagebench.present.figures import draw_figures  # noqa: PLC0415
+    from stagebench.present.main_figure import MAIN_FIGURE  # noqa: PLC0415
 
-    draw_figures(options.tables, options.experiment, options.out)
+    added = (MAIN_FIGURE, BOTH_WAYS)
+    draw_figures(options.tables, options.experiment, options.out, added)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from stagebench.present.report import render_report  # noqa: PLC0415
+    from stagebench.present.explanations import EXPLANATIONS  # noqa: PLC0415
+    from stagebench.present.report import AddedText, render_report  # noqa: PLC0415
+    from stagebench.present.report_claims import CLAIMS  # noqa: PLC0415
+    from stagebench.present.report_emulation import (  # noqa: PLC0415
+        emulation_finding,
+        render_both_ways,
+    )
+    from stagebench.present.report_published import PUBLISHED  # noqa: PLC0415
 
-    render_report(options.tables, options.plan, options.figures, options.out, claims=options.claims)
+    added = AddedText(
+        sections=(EXPLANATIONS, CLAIMS, PUBLISHED),
+        findings=(emulation_finding,),
+        parts=(render_both_ways,),
+    )
+    paths = options.tables, options.plan, options.figures, options.out
+    render_report(*paths, claims=options.claims, added=added)
 
 
 def _trace(options: argparse.Namespace) -> None:

@@ -7,13 +7,17 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from stagebench.analyse.emulation import list_emulated, summarise_emulation
-from stagebench.analyse.summary import summarise_study
+from stagebench.analyse import summary
+from stagebench.analyse.emulation import EMULATION, list_emulated, summarise_emulation
 from stagebench.errors import StoreError
 from stagebench.store import EMULATED_FILE
 from stagebench.units import MIB
 
 EMULATE = {"interval_s": 0.5, "discovery_s": 5.0}
+
+
+def summarise_study(plan, raw):
+    return summary.summarise_study(plan, raw, added=EMULATION)
 
 
 LIVES = {200: (11, 14), 201: (13, 16)}

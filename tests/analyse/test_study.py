@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.commands import analyse_study
 
-from stagebench.analyse.study import analyse_study
 from stagebench.columns import CLAIM_TABLES, TABLES
 from stagebench.errors import StoreError
 from stagebench.tables import read_tables, write_tables

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from stagebench.analyse.emulation import EMULATION
 from stagebench.analyse.summary import summarise_study
 from stagebench.columns import CLAIM_TABLES, TABLES
 from stagebench.tables import read_table, write_table, write_tables
@@ -17,7 +18,7 @@ def tables(study, known_run):
         *runs,
         known_run(treatment="t2", baseline=False, start=60, status="timed_out", detail="limit"),
     )
-    return summarise_study(plan, raw)
+    return summarise_study(plan, raw, added=EMULATION)
 
 
 def quantity(table, treatment, name, stage=None):
@@ -106,7 +107,7 @@ def test_tables_do_not_depend_on_the_number_of_processes(study, known_run, tmp_p
     runs = [known_run(replicate=n + 1, start=20 * n).stretched(n + 1) for n in range(3)]
     plan, raw = study(*runs, known_run(treatment="t2", baseline=False, start=90))
     for processes in (1, 2):
-        write_tables(summarise_study(plan, raw, processes), tmp_path / str(processes))
+        write_tables(summarise_study(plan, raw, processes, EMULATION), tmp_path / str(processes))
     files = [sorted((tmp_path / name).iterdir()) for name in ("1", "2")]
     for one, other in zip(*files, strict=True):
         assert one.read_bytes() == other.read_bytes()

@@ -142,12 +142,15 @@ def test_steps_are_taken_after_each_pause_until_it_is_over():
     assert steps == [1, 2, 3]
 
 
+SETTINGS = {"interval_s": 0.1, "discovery_s": 1.0}
+
+
 def test_the_pauses_are_those_of_the_setting(tmp_path, monkeypatch):
     pauses = {}
     monkeypatch.setattr(
         emulation, "repeat", lambda step, pause_s, _wait: pauses.update({step.__name__: pause_s})
     )
-    with emulation.prepare({"interval_s": 0.1, "discovery_s": 1.0}, tmp_path):
+    with emulation.prepare({"sampler": {"emulate": SETTINGS}}, tmp_path):
         pass
     assert pauses == {"read": 0.1, "discover": 1.0}
 

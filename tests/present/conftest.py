@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.commands import analyse_study
 
-from stagebench.analyse.study import analyse_study
 from stagebench.present.experiment import split_experiments
 from stagebench.present.pools import Pool
 from stagebench.present.style import figure_style

@@ -3,11 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.commands import draw_figures, render_report
 
 from stagebench.present.experiment import split_experiments
 from stagebench.present.explanations import explain_experiments
-from stagebench.present.figures import draw_figures
-from stagebench.present.report import render_report
 from stagebench.tables import read_tables
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tests.commands import draw_figures
 
 from stagebench.errors import StoreError
-from stagebench.present.figures import draw_figures
 
 OVERVIEWS = {"makespan.png", "efficiency.png", "peaks.png", "memory.png"}
 

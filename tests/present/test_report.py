@@ -4,9 +4,7 @@ import re
 
 import pytest
 from markdown_it import MarkdownIt
-
-from stagebench.present.figures import draw_figures
-from stagebench.present.report import render_report
+from tests.commands import draw_figures, render_report
 
 
 def rendered(folder, out):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.commands import render_report
 
 from stagebench.columns import VERDICTS
 from stagebench.present.claims_text import WIDTH, format_claims
-from stagebench.present.report import render_report
 from stagebench.present.report_claims import chance_text, describe_claims
 from stagebench.tables import make_table, write_tables
 

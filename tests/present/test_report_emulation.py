@@ -3,9 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.commands import draw_figures, render_report
 
-from stagebench.present.figures import draw_figures
-from stagebench.present.report import render_report
 from stagebench.present.report_emulation import describe_both_ways, emulation_finding
 from stagebench.units import MIB
 

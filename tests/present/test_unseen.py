@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.commands import render_report
 
-from stagebench.present.report import render_report
 from stagebench.present.unseen import list_unseen, unseen_note, unseen_reminder
 
 

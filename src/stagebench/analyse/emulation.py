@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.memory import total_sweeps
+from stagebench.analyse.summary import AddedTables
 from stagebench.analyse.traces import span_s
 
 if TYPE_CHECKING:
@@ -99,3 +100,7 @@ def _read_tree(trace: Trace, time_ns: Nanoseconds) -> Bytes | None:
 
 def _total(record: EmulatedRecord) -> Bytes:
     return record.main_pss_bytes + record.children_pss_bytes
+
+
+EMULATION = AddedTables(columns=(summarise_emulation,), rows={"emulated": list_emulated})
+"""What the emulation adds to the tables of a study."""

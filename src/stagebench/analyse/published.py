@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from stagebench.errors import StoreError
 from stagebench.quantities import PARAMETER, RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
-from stagebench.tables import make_table, numbers
+from stagebench.tables import make_table, numbers, read_reference
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from stagebench.analyse.summary import Tables
 
     Numbers: TypeAlias = pd.Series[float]
 
@@ -40,7 +44,17 @@ class _Comparison:
     relative: Numbers
 
 
-def compare_published(tables: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> pd.DataFrame:
+def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFrame]]:
+    """Read a file of published values; returns how the study's table of them is made, by its name.
+
+    Without a file there is no such table. Raises StoreError where the file cannot be read.
+    """
+    if path is None:
+        return {}
+    return {"published": partial(compare_published, reference=read_reference(path))}
+
+
+def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
     """Give every published value of the study's treatments with its measured counterpart.
 
     Measured values are in the reference's unit, over ok runs. Where absolute values say little,
@@ -58,7 +72,7 @@ def compare_published(tables: Mapping[str, pd.DataFrame], reference: pd.DataFram
     return make_table("published", rows)
 
 
-def _compare(tables: Mapping[str, pd.DataFrame], reference: pd.DataFrame, row: Row) -> Row:
+def _compare(tables: Tables, reference: pd.DataFrame, row: Row) -> Row:
     if row["quantity"].startswith(PARAMETER):
         found = _compare_parameter(tables["stages"], row)
     elif row["stage"]:
@@ -134,7 +148,7 @@ def _compare_parameter(stages: pd.DataFrame, row: Row) -> _Comparison:
     )
 
 
-def _stage_values(tables: Mapping[str, pd.DataFrame], row: Row) -> Numbers:
+def _stage_values(tables: Tables, row: Row) -> Numbers:
     scale = _unit_size(row, STAGE_QUANTITIES)
     stages = tables["stages"]
     ok = _ok_runs(tables["runs"], row)["replicate"]

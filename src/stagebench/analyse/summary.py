@@ -9,7 +9,6 @@ import pandas as pd
 
 from stagebench.analyse import schedule
 from stagebench.analyse.aggregate import summarise_treatment_stages, summarise_treatments
-from stagebench.analyse.emulation import list_emulated, summarise_emulation
 from stagebench.analyse.environment import summarise_environment
 from stagebench.analyse.memory import summarise_memory, summarise_sweeps
 from stagebench.analyse.memory_causes import summarise_memory_causes
@@ -29,8 +28,10 @@ from stagebench.store import canonical_json
 from stagebench.tables import make_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    Tables = Mapping[str, pd.DataFrame]
 
 Row = dict[str, Any]
 
@@ -44,10 +45,24 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "memory": summarise_sweeps,
     "phases": summarise_phases,
     "roles": summarise_roles,
-    "emulated": list_emulated,
     "queue_depth": trace_queues,
 }
 """Tables that are a run's rows, then the next run's: those of many runs are made apart."""
+
+
+class AddedTables(NamedTuple):
+    """What other packages add to the tables of a study.
+
+    `columns` of the table of runs, and the `rows` of further tables, are made from one run's trace
+    each, by functions that can be pickled; `whole` tables are made of all the others.
+    """
+
+    columns: Sequence[Callable[[Trace], Row]] = ()
+    rows: Mapping[str, Callable[[Trace], list[Row]]] = {}
+    whole: Mapping[str, Callable[[Tables], pd.DataFrame]] = {}
+
+
+NOTHING_ADDED = AddedTables()
 
 
 class Part(NamedTuple):
@@ -58,19 +73,22 @@ class Part(NamedTuple):
     tables: dict[str, pd.DataFrame]
 
 
-def summarise_study(plan: dict[str, Any], raw: Path, processes: int = 1) -> dict[str, pd.DataFrame]:
-    """Make all tables of a study, except that of published values, from `raw` and its plan.
+def summarise_study(
+    plan: dict[str, Any], raw: Path, processes: int = 1, added: AddedTables = NOTHING_ADDED
+) -> dict[str, pd.DataFrame]:
+    """Make all tables of a study that follow from `raw` and its plan, and what is `added` to them.
 
     They do not depend on the number of `processes` that share the work.
     Raises StoreError naming the run folder that is missing or unreadable.
     """
-    parts = map_parts(partial(summarise_part, raw=raw), list_requests(plan), processes)
+    summarise = partial(summarise_part, raw=raw, added=added)
+    parts = map_parts(summarise, list_requests(plan), processes)
     heads = [head for part in parts for head in part.heads]
     rows = [row for part in parts for row in part.runs]
     runs = make_table("runs", compare_runs(heads, rows))
     tables = {
         name: pd.concat([part.tables[name] for part in parts], ignore_index=True)
-        for name in TABLES_OF_RUNS
+        for name in (*TABLES_OF_RUNS, *added.rows)
     }
     shown = runs.loc[runs["shown"], RUN_KEY]
     return tables | {
@@ -83,23 +101,24 @@ def summarise_study(plan: dict[str, Any], raw: Path, processes: int = 1) -> dict
     }
 
 
-def summarise_part(requests: Sequence[Request], raw: Path) -> Part:
+def summarise_part(requests: Sequence[Request], raw: Path, added: AddedTables) -> Part:
     """Read and summarise some runs, one after the other."""
     heads, runs = [], []
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES_OF_RUNS}
+    tables = {**TABLES_OF_RUNS, **added.rows}
+    rows: dict[str, list[Row]] = {name: [] for name in tables}
     for request in requests:
         trace = read_trace(request, raw)
         heads.append(trace.head)
-        runs.append(summarise_run(trace))
-        for name, summarise in TABLES_OF_RUNS.items():
+        runs.append(summarise_run(trace, added.columns))
+        for name, summarise in tables.items():
             rows[name] += summarise(trace)
     return Part(heads, runs, {name: make_table(name, own) for name, own in rows.items()})
 
 
-def summarise_run(trace: Trace) -> Row:
+def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) -> Row:
     """Give the row of a run, without what takes other runs to tell."""
     tasks = count_tasks(trace)
-    return (
+    row = (
         _run_facts(trace)
         | tasks
         | count_repeated(trace)
@@ -108,11 +127,13 @@ def summarise_run(trace: Trace) -> Row:
         | summarise_memory(trace)
         | summarise_memory_causes(trace)
         | summarise_ready_workers(trace)
-        | summarise_emulation(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
         | describe_conditions(trace.run)
     )
+    for make in columns:
+        row |= make(trace)
+    return row
 
 
 def compare_runs(heads: list[Head], rows: list[Row]) -> list[Row]:

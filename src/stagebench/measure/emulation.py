@@ -9,6 +9,8 @@
 What is wrong with it is the point and is kept: between two discoveries the children look constant,
 those that live between two are not seen, and a record adds main now to children of up to a second
 ago. The published study started it before its first task, when there were no children yet.
+
+Started as `measure.main` is, in its place, for a treatment that asks for it.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
+from stagebench.measure.main import main
 from stagebench.records import EmulatedRecord
 from stagebench.sampler.procfs import Vanished, parse_smaps_rollup, read_children
 from stagebench.store import EMULATED_FILE, RecordWriter
@@ -78,8 +81,9 @@ class Emulation:
         self._writer.close()
 
 
-def prepare(settings: Mapping[str, float], folder: Path) -> Emulation:
+def prepare(specification: Mapping[str, Any], folder: Path) -> Emulation:
     """Make the emulation that a specification asks for, with its file in the run folder."""
+    settings = specification["sampler"]["emulate"]
     writer = RecordWriter(folder / EMULATED_FILE, EmulatedRecord)
     return Emulation(settings["interval_s"], settings["discovery_s"], writer)
 
@@ -122,3 +126,7 @@ def _pss_or_none(pid: int) -> int | None:
         return read_pss(pid)
     except Vanished:
         return None
+
+
+if __name__ == "__main__":
+    main(meanwhile=prepare)

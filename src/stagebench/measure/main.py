@@ -28,8 +28,10 @@ from stagebench.runner.workflow import Workflow
 from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    Meanwhile = Callable[[Mapping[str, Any], Path], AbstractContextManager[object]]
 
 
 class FileSink:
@@ -56,19 +58,26 @@ class FileSink:
 
 
 def run_specification(
-    specification: Mapping[str, Any], sink: FileSink, beside: Path | None = None
+    specification: Mapping[str, Any],
+    sink: FileSink,
+    beside: Path | None = None,
+    *,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
-    """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed."""
+    """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed.
+
+    `meanwhile` makes a block around all this, from the workflow's start on.
+    """
     linger = specification["linger"]
     setup = prepare_process(specification["process"], beside)
     stages = [make_stage(stage) for stage in specification["stages"]]
     tasks = list_tasks(specification["tasks"], beside)
     arrival = Arrival(**specification.get("arrival", {}))
     workflow = Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
-    emulation = prepare_emulation(specification["sampler"].get("emulate"), sink.folder)
+    block = meanwhile(specification, sink.folder) if meanwhile else nullcontext()
     sink.note("ready")
     time.sleep(linger["before_start_s"])
-    with emulation:
+    with block:
         workflow.run(tasks, arrival)
         time.sleep(linger["before_close_s"])
         sink.note("pools_closing")
@@ -95,18 +104,6 @@ def prepare_process(settings: Mapping[str, Any], beside: Path | None = None) -> 
     for module in settings["preload"]:
         importlib.import_module(module)
     return WorkerSetup(tuple(settings["preload"]), switch_interval_s)
-
-
-def prepare_emulation(
-    settings: Mapping[str, float] | None, folder: Path
-) -> AbstractContextManager[object]:
-    """Give the block within which this process also samples itself as the published study did."""
-    if settings is None:
-        return nullcontext()
-    # Not imported where it is not asked for: it would be measured memory of every run.
-    from stagebench.measure.emulation import prepare  # noqa: PLC0415
-
-    return prepare(settings, folder)
 
 
 def make_stage(stage: Mapping[str, Any]) -> Stage:
@@ -142,13 +139,16 @@ def list_tasks(
     return open_tasks(tasks, beside)
 
 
-def main() -> None:
-    """Read the specification and run it; an error ends the process at once, and nothing waits."""
+def main(meanwhile: Meanwhile | None = None) -> None:
+    """Read the specification and run it; an error ends the process at once, and nothing waits.
+
+    `meanwhile` is handed to `run_specification`.
+    """
     specification = json.load(sys.stdin)
-    folder, *others = map(Path, sys.argv[1:])
+    folder, *beside = map(Path, sys.argv[1:])
     sink = FileSink(folder)
     try:
-        run_specification(specification, sink, *others)
+        run_specification(specification, sink, *beside, meanwhile=meanwhile)
     except (WorkflowError, WorkerLostError) as error:
         leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:

@@ -49,7 +49,7 @@ class RunRequest:
     """One run to be made: a treatment's specification and its place in the study.
 
     `beside` is the folder of own handlers and files of tasks. It is no part of the specification: a
-    checkout may move.
+    checkout may move. `program` is the module that is run as the measured process.
     """
 
     study: str
@@ -64,6 +64,7 @@ class RunRequest:
     quiet_wait_s: Seconds
     campaign: str
     beside: Path | None = None
+    program: str = "stagebench.measure.main"
 
 
 class Exit(NamedTuple):
@@ -243,7 +244,7 @@ def start_measured(request: RunRequest, folder: Path) -> process.Started:
         settings["environment"], settings["blas_threads"], os.environ
     )
     # -P: where the caller happens to be decides about no import.
-    command = [sys.executable, "-P", "-m", "stagebench.measure.main", str(folder)]
+    command = [sys.executable, "-P", "-m", request.program, str(folder)]
     if request.beside is not None:
         command.append(str(request.beside.absolute()))
     with tempfile.TemporaryFile() as given, (folder / store.OUTPUT_FILE).open("wb") as said:

@@ -15,6 +15,7 @@ from stagebench.present.emulation import (
     in_mib,
     there_were,
 )
+from stagebench.present.figures import AddedFigure
 from stagebench.present.markdown import format_number
 from stagebench.present.rows import add_legend, add_title, marker
 from stagebench.present.style import INK, PART_COLOURS, Colour, make_figure, say_nothing_to_draw
@@ -187,3 +188,7 @@ def _add_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
     false = marker("false peak: adds children that had ended", "o", 7, _FALSE, hollow=True)
     add_legend(figure, [*handles, discovery, false])
+
+
+BOTH_WAYS = AddedFigure("both-ways", emulated_treatments, plot_both_ways)
+"""Of experiments with runs that were also sampled the published way."""

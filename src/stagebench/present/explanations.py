@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagebench.present.explain_cost import explain_cost
 from stagebench.present.explain_remains import explain_remains
 from stagebench.present.explain_sharing import explain_sharing
 from stagebench.present.explain_transit import explain_transit
-from stagebench.present.figures import MAIN_FIGURE
-from stagebench.present.main_figure import choose_pools
+from stagebench.present.main_figure import MAIN_FIGURE, choose_pools
+from stagebench.present.markdown import render_template
 from stagebench.present.pools import list_pools
+from stagebench.present.report import Section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pandas as pd
 
     from stagebench.present.experiment import Experiment
     from stagebench.present.phrases import Explanation
+    from stagebench.present.report import Contents
+
+_TEMPLATE = Path(__file__).with_name("explanations.md.j2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,13 @@ class Explained:
     experiment: str
     figure: str
     explanations: Sequence[Explanation]
+
+
+def render_explanations(contents: Contents) -> str:
+    """Write the section that explains main's memory; "" where no experiment has one pool alone."""
+    environment = contents.tables["environment"]
+    explained = explain_experiments(contents.experiments, environment, contents.figures)
+    return render_template(_TEMPLATE, {"explained": explained}) if explained else ""
 
 
 def explain_experiments(
@@ -43,7 +54,7 @@ def explain_experiments(
 
 
 def _explain(experiment: Experiment, python: tuple[int, int] | None, figures: Path) -> Explained:
-    figure = figures / experiment.name / f"{MAIN_FIGURE}.png"
+    figure = figures / experiment.name / f"{MAIN_FIGURE.name}.png"
     pools = list_pools(experiment)
     found = (
         explain_sharing(pools),
@@ -69,3 +80,6 @@ def _python_version(environment: pd.DataFrame) -> tuple[int, int] | None:
         if (found := re.match(r"(\d+)\.(\d+)", text))
     }
     return versions.pop() if len(versions) == 1 else None
+
+
+EXPLANATIONS = Section("why", "why memory looks as it does", render_explanations)

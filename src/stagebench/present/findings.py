@@ -9,7 +9,6 @@ import pandas as pd
 
 from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.report_comparisons import effects_finding
-from stagebench.present.report_emulation import emulation_finding
 from stagebench.present.report_tables import PER_MIB, bottlenecks
 from stagebench.present.report_winners import describe_winners
 from stagebench.present.unseen import list_unseen, name_treatments, tell_places
@@ -46,8 +45,8 @@ def experiment_findings(experiment: Experiment) -> list[str]:
         effects_finding(experiment),
         _busiest(experiment),
         _memory(experiment),
+        _children(experiment),
     ]
-    sentences += [_children(experiment), emulation_finding(experiment)]
     return [sentence for sentence in sentences if sentence]
 
 

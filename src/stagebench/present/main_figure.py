@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from stagebench.present.figures import AddedFigure
 from stagebench.present.pools import KINDS, list_pools
 from stagebench.present.rows import add_legend, add_title
 from stagebench.present.style import MUTED, PART_COLOURS, Colour, make_figure, stage_colours
@@ -106,3 +107,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
         for label, colour in _colours().items()
     ]
     add_legend(figure, handles)
+
+
+MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
+"""Of experiments that fork workers from main alone."""

@@ -1,15 +1,17 @@
-"""Numbers and tables as Markdown that reads well raw, too."""
+"""Numbers, tables and templates as Markdown that reads well raw, too."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 MISSING = "–"
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
@@ -46,6 +48,19 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts
     rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [_line(cells[0], widths, texts), "|" + "|".join(f" {part} " for part in rule) + "|"]
     return "\n".join(lines + [_line(row, widths, texts) for row in cells[1:]])
+
+
+def render_template(file: Path, values: Mapping[str, Any]) -> str:
+    """Fill a template in; it may include others of its folder. Pages (html.j2) are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(file.parent),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(file.name).render(values)
 
 
 def count_noun(count: int, noun: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -16,69 +15,92 @@ from stagebench.present import (
     report_attempts,
     report_census,
     report_checks,
-    report_claims,
     report_comparisons,
     report_conditions,
     report_drift,
-    report_emulation,
     report_flow,
     report_machine,
     report_precision,
-    report_published,
     report_tables,
     report_winners,
     unseen,
 )
 from stagebench.present.experiment import Experiment, split_experiments
-from stagebench.present.explanations import explain_experiments
-from stagebench.present.figures import BOTH_WAYS, OVERVIEWS, RATIOS
-from stagebench.present.markdown import count_noun
+from stagebench.present.figures import OVERVIEWS, RATIOS
+from stagebench.present.markdown import count_noun, render_template
 from stagebench.store import read_json, write_text
 from stagebench.tables import read_claims, read_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     import pandas as pd
 
 _FOLDER = Path(__file__).parent
 
 
+class Contents(NamedTuple):
+    """What a report is made of: all tables, those of each experiment, the folder of figures."""
+
+    tables: Mapping[str, pd.DataFrame]
+    experiments: Sequence[Experiment]
+    figures: Path
+
+
+class Section(NamedTuple):
+    """A section that another package adds, with its name among the contents.
+
+    `render` returns Markdown, or "" where the study has nothing of the kind.
+    """
+
+    anchor: str
+    title: str
+    render: Callable[[Contents], str]
+
+
+class AddedText(NamedTuple):
+    """What other packages add: sections, and of an experiment a finding and a part each."""
+
+    sections: Sequence[Section] = ()
+    findings: Sequence[Callable[[Experiment], str]] = ()
+    parts: Sequence[Callable[[Experiment, Path], str]] = ()
+
+
+NOTHING_ADDED = AddedText()
+
+
 def render_report(
-    tables_folder: Path, plan: Path, figures: Path, out: Path, *, claims: Path | None = None
+    tables_folder: Path,
+    plan: Path,
+    figures: Path,
+    out: Path,
+    *,
+    claims: Path | None = None,
+    added: AddedText = NOTHING_ADDED,
 ) -> None:
     """Write `report.md` and `report.html` into `out`; images are named relative to it.
 
     `claims` is the folder of judged claims, where the study has some.
     """
     tables = read_tables(tables_folder) | read_claims(claims)
-    values = _report_values(tables, read_json(plan), Path(os.path.relpath(figures, out)))
-    templates = _templates()
-    text = templates.get_template("report.md.j2").render(values)
+    experiments = split_experiments(tables)
+    contents = Contents(tables, experiments, Path(os.path.relpath(figures, out)))
+    values = _report_values(contents, read_json(plan), added)
+    text = render_template(_FOLDER / "report.md.j2", values)
     body = MarkdownIt("commonmark").enable("table").render(text)
-    page = templates.get_template("report.html.j2").render(
-        title=f"Study {values['study']}",
-        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
-        body=Markup(body),  # noqa: S704 - cells are escaped where tables are made
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    # The style is our own, and cells are escaped where tables are made.
+    page = render_template(
+        _FOLDER / "report.html.j2",
+        {"title": f"Study {values['study']}", "style": Markup(style), "body": Markup(body)},
     )
     write_text(out / "report.md", text)
     write_text(out / "report.html", page)
 
 
-def _templates() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _report_values(
-    tables: dict[str, pd.DataFrame], plan: dict[str, Any], figures: Path
-) -> dict[str, Any]:
+def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText) -> dict[str, Any]:
+    tables = contents.tables
     runs = tables["runs"]
-    experiments = split_experiments(tables)
     return {
         "study": plan["study"],
         "seed": plan["seed"],
@@ -97,11 +119,14 @@ def _report_values(
             *report_machine.mixture_findings(tables["environment"]),
             *report_conditions.noise_findings(runs),
         ],
-        "experiments": [_experiment_values(one, figures) for one in experiments],
-        "explained": explain_experiments(experiments, tables["environment"], figures),
-        "claims": report_claims.describe_claims(tables),
-        "comparisons": report_published.compare_experiments(tables["published"]),
-        "coverage": report_published.coverage_text(tables["published"]),
+        "experiments": [
+            _experiment_values(one, contents.figures, added) for one in contents.experiments
+        ],
+        "sections": [
+            {"anchor": section.anchor, "title": section.title, "text": text}
+            for section in added.sections
+            if (text := section.render(contents))
+        ],
         "precision": _precision_values(tables["comparisons"], plan),
         "drift": _drift_values(tables["drift"]),
         "checks": _check_values(tables),
@@ -109,14 +134,16 @@ def _report_values(
     }
 
 
-def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
+def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) -> dict[str, Any]:
     folder = (figures / experiment.name).as_posix()
+    found = (find(experiment) for find in added.findings)
     return {
         "name": experiment.name,
         "baseline": experiment.baseline,
         "treatments": experiment.treatments,
         "factors": report_tables.factors_text(experiment),
-        "findings": findings.experiment_findings(experiment),
+        "findings": [*findings.experiment_findings(experiment), *filter(None, found)],
+        "parts": [part for make in added.parts if (part := make(experiment, figures))],
         "winners": report_winners.describe_winners(experiment),
         "arrival": report_flow.arrival_text(experiment),
         "pressure": report_flow.pressure_sentences(experiment),
@@ -137,14 +164,12 @@ def _experiment_values(experiment: Experiment, figures: Path) -> dict[str, Any]:
         "memory": report_tables.memory_table(experiment),
         "census": report_census.census_table(experiment),
         "is_polled": report_census.is_polled(experiment),
-        "both_ways": report_emulation.describe_both_ways(experiment),
-        "both_ways_figure": f"{folder}/{BOTH_WAYS}.png",
         "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
         "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
     }
 
 
-def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     runs = tables["runs"]
     return {
         "failures": report_checks.failures_table(runs),
@@ -170,7 +195,7 @@ def _check_values(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     }
 
 
-def _precision_values(comparisons: pd.DataFrame, plan: dict[str, Any]) -> dict[str, Any]:
+def _precision_values(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "margin": 100 * plan["margin"],
         "text": report_precision.precision_text(comparisons, plan),

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from stagebench.columns import VERDICTS
 from stagebench.confidence import ALPHA
-from stagebench.present.markdown import MISSING, count_noun, format_table
+from stagebench.present.markdown import MISSING, count_noun, format_table, render_template
+from stagebench.present.report import Section
 from stagebench.present.report_speed import speed_sentences
 from stagebench.quantities import words_of
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from stagebench.present.report import Contents
+
+_TEMPLATE = Path(__file__).with_name("claims.md.j2")
 
 Row = dict[str, Any]
 
@@ -42,6 +48,12 @@ class Figures:
     title: str
     counts: str
     table: str
+
+
+def render_claims(contents: Contents) -> str:
+    """Write the section on judged claims; "" where the study has none."""
+    claims = describe_claims(contents.tables)
+    return render_template(_TEMPLATE, {"claims": claims}) + "\n" if claims["counts"] else ""
 
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -181,3 +193,6 @@ def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures
         counts=count_verdicts(claims),
         table=format_table(columns, cells, texts=len(columns)),
     )
+
+
+CLAIMS = Section("claims", "claims", render_claims)

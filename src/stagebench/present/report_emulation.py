@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagebench.present.emulation import (
@@ -14,7 +15,13 @@ from stagebench.present.emulation import (
     find_both_ways,
     there_were,
 )
-from stagebench.present.markdown import format_number, format_spread, format_table
+from stagebench.present.emulation_figure import BOTH_WAYS
+from stagebench.present.markdown import (
+    format_number,
+    format_spread,
+    format_table,
+    render_template,
+)
 from stagebench.tables import numbers
 from stagebench.units import MIB
 
@@ -23,12 +30,13 @@ if TYPE_CHECKING:
 
     from stagebench.present.experiment import Experiment
 
+_TEMPLATE = Path(__file__).with_name("both_ways.md.j2")
 _MOST_LISTED = 6
 """Discoveries beyond this number are counted, not listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class BothWaysText:
     """What the template shows; `pauses` are the seconds between readings and discoveries."""
 
     pauses: str
@@ -36,12 +44,22 @@ class Section:
     runs: dict[str, list[str]]
 
 
-def describe_both_ways(experiment: Experiment) -> Section | None:
+def render_both_ways(experiment: Experiment, figures: Path) -> str:
+    """Write an experiment's part on both ways; "" where the published one was not emulated."""
+    both_ways = describe_both_ways(experiment)
+    if both_ways is None:
+        return ""
+    figure = (figures / experiment.name / f"{BOTH_WAYS.name}.png").as_posix()
+    values = {"experiment": experiment.name, "figure": figure, "both_ways": both_ways}
+    return render_template(_TEMPLATE, values)
+
+
+def describe_both_ways(experiment: Experiment) -> BothWaysText | None:
     """Compare the two ways in one experiment; None where the published one was not emulated."""
     treatments = emulated_treatments(experiment)
     if not treatments:
         return None
-    return Section(
+    return BothWaysText(
         pauses=_pauses(experiment),
         table=_table(experiment, treatments),
         runs={treatment: _describe(experiment, treatment) for treatment in treatments},

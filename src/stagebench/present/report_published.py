@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,11 +14,17 @@ from stagebench.present.markdown import (
     format_number,
     format_spread,
     format_table,
+    render_template,
 )
+from stagebench.present.report import Section
 from stagebench.quantities import PARAMETER
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from stagebench.present.report import Contents
+
+_TEMPLATE = Path(__file__).with_name("published.md.j2")
 
 HEADLINES = (
     "makespan_s",
@@ -37,6 +44,16 @@ class Comparison:
     scale: str
     headlines: dict[str, str]
     others: dict[str, str]
+
+
+def render_published(contents: Contents) -> str:
+    """Write the section that sets published values beside measured ones; "" without any."""
+    published = contents.tables["published"]
+    comparisons = compare_experiments(published)
+    if not comparisons:
+        return ""
+    values = {"comparisons": comparisons, "coverage": coverage_text(published)}
+    return render_template(_TEMPLATE, values)
 
 
 def compare_experiments(published: pd.DataFrame) -> list[Comparison]:
@@ -113,3 +130,6 @@ def coverage_text(published: pd.DataFrame) -> str:
     counts = named.groupby("experiment", sort=False)["treatment"].nunique()
     parts = [f"{count_noun(count, 'treatment')} of `{name}`" for name, count in counts.items()]
     return " and ".join(parts)
+
+
+PUBLISHED = Section("published", "published and measured", render_published)
