@@ -207,9 +207,10 @@ def _add_claims(commands: Any) -> None:  # noqa: ANN401
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.design.config import check_config, load_config  # noqa: PLC0415
     from stagebench.design.grid import expand_treatments  # noqa: PLC0415
-    from stagebench.design.memory import check_memory, machine_memory_bytes  # noqa: PLC0415
+    from stagebench.design.memory import check_memory  # noqa: PLC0415
     from stagebench.design.plan import format_plan, make_plan  # noqa: PLC0415
     from stagebench.judging import load_study_claims  # noqa: PLC0415
+    from stagebench.measure.limits import machine_memory_bytes  # noqa: PLC0415
 
     study = check_config(load_config(options.config), options.config.parent)
     allow = study.allow_insufficient_memory
