@@ -30,7 +30,7 @@ class YieldingLock:
         self._take, self._release = lock.acquire, lock.release
 
     def __enter__(self) -> None:
-        if not self._take(False):  # noqa: FBT003 - by name it takes longer
+        if not self._take(False):
             self._wait()
 
     def __exit__(

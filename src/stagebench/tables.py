@@ -84,7 +84,7 @@ def read_reference(path: Path) -> pd.DataFrame:
     return _read_csv(path, REFERENCE_COLUMNS)
 
 
-def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - any cell
+def _cell(value: Any, kind: str) -> Any:
     if kind == TEXT:
         return "" if value is None else str(value)
     return pd.NA if value is None and kind != NUMBER else value

@@ -36,10 +36,10 @@ def format_bytes(size: Bytes) -> str:
 
 def format_seconds(duration: Seconds) -> str:
     """Format a duration for reading: "1 h 05 min", "3 min 20 s", "4.2 s", "12 ms"."""
-    if duration >= 3600:  # noqa: PLR2004 - seconds an hour
+    if duration >= 3600:  # seconds an hour
         hours, minutes = divmod(round(duration / 60), 60)
         return f"{hours} h {minutes:02d} min"
-    if duration >= 100:  # noqa: PLR2004 - from here on minutes read better
+    if duration >= 100:  # from here on minutes read better
         minutes, seconds = divmod(round(duration), 60)
         return f"{minutes} min {seconds:02d} s"
     if duration >= 1:

@@ -34,7 +34,7 @@ FACTS = json.loads(Path(__file__).with_name("known_run.json").read_text(encoding
 STAGES = tuple(FACTS["stages"])
 
 
-def task(  # noqa: PLR0913 - the fields of a record
+def task(
     number,
     stage,
     moments,

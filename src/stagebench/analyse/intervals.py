@@ -134,7 +134,7 @@ def more_blocks(effect: Effect, wanted: float) -> int | None:
     def suffice(blocks: int) -> bool:
         return _quantile(blocks - 1) * spread / math.sqrt(blocks) <= math.log1p(wanted)
 
-    return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n  # noqa: FBT003 - what is looked for
+    return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

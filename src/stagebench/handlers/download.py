@@ -34,7 +34,7 @@ class Download(NamedTuple):
     sha256: str | None
 
 
-def download(  # noqa: PLR0913 - the published parameters
+def download(
     *,
     file_size_mb: Annotated[float, Bounds(above=0)] = 1.0,
     bandwidth_mbps: Annotated[float, Bounds(above=0)] = 10.0,

@@ -101,7 +101,7 @@ def discover(main: int) -> Discovery:
 
 def read_pss(pid: int) -> int:
     """Read a process's PSS in bytes; raises one of `procfs.Vanished` when it has ended."""
-    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123 - no Path is needed
+    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
         # A rollup always tells it; only what stands for one elsewhere may not.
         return cast("int", parse_smaps_rollup(file.read()).pss_bytes)
 

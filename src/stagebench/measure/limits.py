@@ -60,7 +60,7 @@ def _list_groups(controller: str, proc: Path) -> list[Path]:
     return [place.joinpath(*parts[:length]) for length in range(len(parts) + 1)]
 
 
-def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:  # noqa: ANN401 - a number of the reader's type, "max" or None
+def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:
     # A group without the file has no limit of its own: the outermost one never has.
     limits = [limit for limit in map(read, groups) if limit is not None]
     return min(limits) if limits else "max" if groups else None

@@ -55,7 +55,7 @@ class Deliveries:
     def observe(self, report: Report) -> None:
         """Take in a stop of any thread of the tree."""
         if report.event == 0 and report.signal in HANDED_ON:
-            if os.path.exists(f"/proc/{self._main}/task/{report.thread}"):  # noqa: PTH110 - one stat
+            if os.path.exists(f"/proc/{self._main}/task/{report.thread}"):  # one stat
                 self._sent_at[report.signal] = time.monotonic()
         elif report.event == ptrace.EVENT_STOP and report.thread == self._main:
             self._note_stop(report.signal if report.signal in ptrace.STOPPING else None)

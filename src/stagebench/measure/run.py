@@ -286,5 +286,5 @@ def started_at_ns() -> int:
 
 
 def _read_stat() -> str:
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - no Path needed
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
         return file.read()

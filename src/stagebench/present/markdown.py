@@ -26,7 +26,9 @@ def format_percent(share: float) -> str:
     """Format a share as whole percent: "43 %"; below ten percent with one place."""
     if pd.isna(share):
         return MISSING
-    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 or share == 0 else f"{100 * share:.1f} %"  # noqa: PLR2004 - rounds to 10 %
+    # From 9.95 % on one place would round to 10.0 %.
+    whole = abs(share) >= 0.0995 or share == 0
+    return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
 
 
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:

@@ -73,14 +73,14 @@ def _highest_mib(experiment: Experiment) -> float:
 
 def panel_columns(panels: int) -> int:
     """Give the number of columns, three to five, that leaves the fewest places empty."""
-    if panels <= 3:  # noqa: PLR2004 - a single row
+    if panels <= 3:
         return panels
     return min((3, 4, 5), key=lambda columns: -panels % columns)
 
 
 def _plot_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
     sweeps = experiment.shown("memory", treatment)
-    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # noqa: PLR2004 - fits the panel
+    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
     axes.tick_params(labelsize=7)
     if sweeps.empty:
         known = len(experiment.runs(treatment)) > 0

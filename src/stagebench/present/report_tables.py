@@ -228,11 +228,11 @@ def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str
     return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
 
 
-def _replace_missing(values: Any, unset: str) -> list[Any]:  # noqa: ANN401 - a column of any type
+def _replace_missing(values: Any, unset: str) -> list[Any]:
     return [unset if pd.isna(value) or value == "" else value for value in values]
 
 
-def _join_distinct(values: Any) -> str:  # noqa: ANN401 - a column of any type
+def _join_distinct(values: Any) -> str:
     return ", ".join(dict.fromkeys(format_level(value) for value in values))
 
 
@@ -241,7 +241,7 @@ def _format_parameters(parameters: dict[str, Any]) -> str:
     return ", ".join(named) or "defaults"
 
 
-def format_level(value: Any) -> str:  # noqa: ANN401 - any level
+def format_level(value: Any) -> str:
     """Write a level of a factor or a setting for people."""
     if value is None:
         return "unset"

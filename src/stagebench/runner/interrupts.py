@@ -54,7 +54,7 @@ class Interrupts:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         if self._is_allowed or self._came:
             raise KeyboardInterrupt
         self._came = True

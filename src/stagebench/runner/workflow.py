@@ -109,7 +109,7 @@ class Workflow:
                 self._feed(enumerate(listed), arrival, interrupts, is_checked=is_sized)
                 while not self._engine.has_ended():
                     self._wait(interrupts)
-        except BaseException as error:  # noqa: BLE001 - raised below, after the rest was cancelled
+        except BaseException as error:  # raised below, after the rest was cancelled
             self._engine.fail(error)
         self._engine.end(len(listed) if isinstance(listed, Sized) else 0)
         if self._engine.failure is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MEANS = ("auto", "ptrace", "poll")
 
 
-def open_census(  # noqa: PLR0913 - the tree, the means, and where it goes
+def open_census(
     means: str,
     main: int,
     supervisor: int,

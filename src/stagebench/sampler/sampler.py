@@ -81,7 +81,7 @@ class Sampler:
     not made up for. `advance_s` seconds of the budget may be spent before they have passed.
     """
 
-    def __init__(  # noqa: PLR0913 - the loop's surroundings are arguments, so that tests replace them
+    def __init__(
         self,
         census: Census,
         interval_ns: int,
