@@ -98,6 +98,10 @@ class Journal:
             path.unlink(missing_ok=True)  # a part of them would pass for all
 
     def _write_status(self) -> None:
+        """Put an end to the status "running"; what keeps it was cut off.
+
+        Truncated: the command went on to its end, but could not be recorded up to there.
+        """
         status = "complete" if self.failure is None else "truncated"
         self.run |= {"status": status, "detail": self.failure or ""}
         # Where not even this can be written, the file goes on to say that the trace was cut off.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from stagebench.sampler.lives import Census
     from stagebench.sampler.ptrace import Report
 
-MEANS = ("auto", "ptrace", "poll")
-
 
 def open_census(
     means: str,
