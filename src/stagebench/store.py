@@ -43,7 +43,6 @@ from stagebench.locks import YieldingLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
 SCHEMA_VERSION = 5
 """Version of the files named above; a reader refuses another one."""
@@ -149,12 +148,7 @@ class RecordWriter(Generic[Record]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -13,8 +13,6 @@ from stagebench.measure.process import forbid_core_file
 from stagebench.sampler import ptrace
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from stagebench.sampler.ptrace import Report
     from stagebench.units import Seconds
 
@@ -95,12 +93,7 @@ class Relay:
         self._given_mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._held | {signal.SIGCHLD})
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # What came meanwhile was the command's, and has been answered by it.
         while signal.sigtimedwait(self._held, 0) is not None:
             pass

@@ -50,7 +50,6 @@ from stagebench.runner.worker import WorkerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from stagebench.runner.sink import Sink
 
@@ -137,12 +136,7 @@ class Workflow:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _feed(
