@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.analyse.bracket import find_brackets
 from stagebench.quantities import MEMORY_PARTS
 from stagebench.timeline import Timeline
-from stagebench.units import to_seconds
+from stagebench.units import quantile_s, to_seconds
 
 if TYPE_CHECKING:
     from stagebench.analyse.bracket import Bracket
@@ -111,8 +111,8 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     achieved = {
         "sweeps": len(found),
         "torn": sum(sweep.torn for sweep in found),
-        "median_gap_s": _quantile_s(gaps, 0.5),
-        "p99_gap_s": _quantile_s(gaps, 0.99),
+        "median_gap_s": quantile_s(gaps, 0.5),
+        "p99_gap_s": quantile_s(gaps, 0.99),
     }
     return asked | achieved | cost
 
@@ -163,9 +163,3 @@ def _total_samples(recording: Recording) -> dict[int, dict[str, Bytes]]:
             totals[sample.sweep][part] += sample.pss_bytes
             totals[sample.sweep]["tree"] += sample.pss_bytes
     return dict(totals)
-
-
-def _quantile_s(ordered_ns: list[int], share: float) -> Seconds | None:
-    if not ordered_ns:
-        return None
-    return to_seconds(ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))])

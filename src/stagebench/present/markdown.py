@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from stagebench.units import count_places
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MISSING = "–"
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
-_DIGITS = 3
-_MOST_PLACES = 4
 
 
 def format_number(value: float, *, scale: float = 1) -> str:
     """Format with three digits, at most four places and no exponent; a missing value is a dash."""
-    return MISSING if pd.isna(value) else _with_places(value * scale, _places(value * scale))
+    return MISSING if pd.isna(value) else _with_places(value * scale, count_places(value * scale))
 
 
 def format_percent(share: float) -> str:
@@ -36,7 +36,7 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
     if pd.isna(summary["median"]):
         return MISSING
     values = [float(summary[name]) * scale for name in ("median", "min", "max")]
-    places = 0 if _are_whole(values) else _places(values[0])
+    places = 0 if _are_whole(values) else count_places(values[0])
     median, low, high = (_with_places(value, places) for value in values)
     return median if low == high else f"{median} [{low}–{high}]"
 
@@ -53,12 +53,6 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts
 def count_noun(count: int, noun: str) -> str:
     """Give "1 run", "3 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def _places(value: float) -> int:
-    if value == 0 or not math.isfinite(value):
-        return 0
-    return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
 
 
 def _are_whole(values: Sequence[float]) -> bool:

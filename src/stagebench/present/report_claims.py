@@ -13,6 +13,7 @@ from stagebench.confidence import ALPHA
 from stagebench.present.markdown import MISSING, count_noun, format_table
 from stagebench.present.report_speed import speed_sentences
 from stagebench.quantities import words_of
+from stagebench.tables import list_rows
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Figures:
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Give what the report's section on claims is made of."""
-    claims = rows_of(tables["claims"])
-    tests = first_tests(rows_of(tables["claim_tests"]))
+    claims = list_rows(tables["claims"])
+    tests = first_tests(list_rows(tables["claim_tests"]))
     statements = [row for row in claims if row["kind"] != FIGURE]
     return {
         "counts": count_verdicts(claims),
@@ -122,11 +123,6 @@ def published_text(row: Row) -> str:
 def sorted_by_verdict(claims: list[Row]) -> list[Row]:
     """Sort claims as they are told, those of one verdict in their own order."""
     return sorted(claims, key=lambda row: VERDICTS.index(row["verdict"]))
-
-
-def rows_of(table: pd.DataFrame) -> list[Row]:
-    """Give the rows of a table as column → value."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _statements(verdict: str, claims: list[Row]) -> Statements:

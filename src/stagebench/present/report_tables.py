@@ -15,7 +15,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
-from stagebench.quantities import RUN_QUANTITIES
+from stagebench.quantities import RUN_QUANTITIES, hides_results
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Give the settings that some stage has and most studies do not."""
     used = {
         "queue_size": stages["queue_size"].notna(),
-        "transport": ~stages["transport"].isin(["", "pickle"]),
+        "transport": stages["transport"].map(hides_results),
         "timeout_s": stages["timeout_s"].notna(),
         "retries": stages["retries"].fillna(0) > 0,
         "retry_on": (stages["retries"].fillna(0) > 0) & (stages["retry_on"] != ""),
