@@ -8,6 +8,10 @@ time is `started_ns - submitted_ns`, and so on (docs/glossary.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
 """A task in a stage ends in exactly one of these: its handler returned; it raised, or something of
@@ -188,3 +192,9 @@ class EmulatedRecord:
     children_pss_bytes: int
     children: int
     discovered_ns: int
+
+
+def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:
+    """Count the processes that were created, those that a sweep read, and the others."""
+    created, sampled = len(processes), sum(each.samples > 0 for each in processes)
+    return {"created": created, "sampled": sampled, "bounded_only": created - sampled}

@@ -7,8 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from stagebench import store
-from stagebench.measure.watch import describe_census
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TransitionRecord,
+    count_processes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +77,7 @@ class Journal:
             "exit_code": traced.exit_code,
             "instrument_cpu_s": traced.instrument_cpu_s,
             "sampler": traced.use._asdict(),
-            "census": describe_census(traced.means, traced.processes),
+            "census": {"means": traced.means} | count_processes(traced.processes),
             "stayed": [{"pid": life.pid, "command": life.command} for life in traced.stayed],
         }
         self._write_status()
