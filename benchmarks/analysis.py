@@ -185,7 +185,7 @@ class Clock(NamedTuple):
     stretch: int
     shift_ns: int
 
-    def repeat(self, record: Any) -> Iterator[Any]:  # noqa: ANN401 - one of the record types
+    def repeat(self, record: Any) -> Iterator[Any]:
         """Give a record once, but sweeps and samples `stretch` times, one after the other."""
         values = dataclasses.asdict(record)
         if "sweep" not in values:

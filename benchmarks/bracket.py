@@ -135,16 +135,16 @@ def parse_options() -> argparse.Namespace:
 
 def draw_runs(runs: int, seed: int) -> Iterator[tuple[str, int, bool]]:
     """Yield kind, seed and whether its sizes are large: blocks of all kinds in random order."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     order = list(KINDS)
     for number in range(runs):
         block, place = divmod(number, len(order))
         if place == 0:
             rng.shuffle(order)
-        yield order[place], seed * 1_000_000 + number, block % 4 == 3  # noqa: PLR2004 - the fourth
+        yield order[place], seed * 1_000_000 + number, block % 4 == 3  # the fourth
 
 
-def make_run(  # noqa: PLR0913 - a run's choice and its places
+def make_run(
     interpreter: Interpreter, kind: str, seed: int, *, large: bool, folder: Path, keep: Path
 ) -> Outcome:
     """Make one run and judge it; its folder is kept if it said what is not true, or too little."""

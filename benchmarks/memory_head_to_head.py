@@ -59,7 +59,7 @@ class Job(NamedTuple):
     tool: Tool | None
     setting: str
 
-    def result(self, **known: Any) -> Result:  # noqa: ANN401 - the fields of a result
+    def result(self, **known: Any) -> Result:
         """Give the result of this job."""
         name = self.tool.name if self.tool else ALONE
         return Result(tool=name, setting=self.setting, kind=self.kind, repeat=self.repeat, **known)
@@ -116,7 +116,7 @@ def describe(tool: Tool, peers: PeerEnvironment) -> str:
 
 def draw_jobs(kinds: Sequence[str], repeats: int, seed: int) -> Iterator[Job]:
     """Yield all jobs: in each repeat all kinds, of each the program alone and under every tool."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     for repeat in range(repeats):
         for kind in rng.sample(kinds, len(kinds)):
             block = [Job(kind, repeat, tool, setting) for tool in TOOLS for setting in SETTINGS]

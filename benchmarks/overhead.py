@@ -80,7 +80,7 @@ def print_pairs(options: argparse.Namespace) -> None:
         for treatment in expand_treatments(study)
         if treatment.experiment == "runtime" and treatment.id in options.treatments
     }
-    order = random.Random(options.seed)  # noqa: S311 - an order of runs is no secret
+    order = random.Random(options.seed)
     ratios: dict[str, list[float]] = {name: [] for name in options.treatments}
     for _ in range(options.pairs):
         for name in order.sample(options.treatments, len(options.treatments)):

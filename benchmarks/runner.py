@@ -89,7 +89,7 @@ def main() -> None:
     peers = make_environment(options.environment, PEERS / "runner-requirements.txt")
     if peers.missing:
         sys.exit("\n".join(peers.missing.values()))
-    order = random.Random(options.seed)  # noqa: S311 - an order of runs is no secret
+    order = random.Random(options.seed)
     missed = 0
     for table in plan_tables(quick=options.quick):
         with measurement_lock():

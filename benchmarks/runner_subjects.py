@@ -59,16 +59,16 @@ def do_nothing_until_all_wait() -> None:
     _all_wait.wait()
 
 
-def make(*, size: int, form: str) -> Any:  # noqa: ANN401 - bytes or an array
+def make(*, size: int, form: str) -> Any:
     """Make a result of a given size, of which every page is there."""
     if form == "bytes":
         return b"x" * size
-    import numpy as np  # noqa: PLC0415 - only where one is asked for
+    import numpy as np  # only where one is asked for
 
     return np.ones(size, dtype=np.uint8)
 
 
-def take(*, upstream: Any) -> int:  # noqa: ANN401 - as made
+def take(*, upstream: Any) -> int:
     """Read every page of what came."""
     return sum(memoryview(upstream)[::PAGE])
 

@@ -1,4 +1,4 @@
-"""Real runs for the tests: a specification, and a module that the measured process preloads."""
+"""Runs for the tests: real ones, of a specification, and those that are known by hand."""
 
 import copy
 import ctypes
@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from tests import known_runs
 
 from stagebench import store
 from stagebench.cli import measured_program
@@ -103,3 +104,23 @@ def measure(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def known_run():
+    return known_runs.KnownRun
+
+
+@pytest.fixture
+def make_task():
+    return known_runs.task
+
+
+@pytest.fixture
+def make_sweep():
+    return known_runs.sweep
+
+
+@pytest.fixture
+def make_reading():
+    return known_runs.reading

@@ -14,9 +14,7 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 def main() -> None:
     """Print what snakemake says if it has any other hint, or fails without one."""
-    done = subprocess.run(  # noqa: S603 - our own environment's snakemake
-        [SNAKEMAKE, "--lint"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([SNAKEMAKE, "--lint"], capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     hints = [line for line in said.splitlines() if line.startswith("    * ")]
     others = [line for line in hints if not line.startswith(ACCEPTED)]

@@ -28,7 +28,7 @@ TASKS_INDEX = re.compile(r"^(\S+: )(\[[^\n]*\]\(#tasks\.[^\n]*\))\n*", re.MULTIL
 
 def main() -> None:
     """Replace the second folder by what is kept of the study in the first."""
-    if len(sys.argv) != 3:  # noqa: PLR2004 - the script and two folders
+    if len(sys.argv) != 3:
         sys.exit("usage: reference.py STUDY_FOLDER REFERENCE_FOLDER")
     study, reference = map(Path, sys.argv[1:])
     reference.parent.mkdir(parents=True, exist_ok=True)

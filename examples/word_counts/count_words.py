@@ -66,7 +66,7 @@ def describe_branch(office: str, options: argparse.Namespace) -> list[Stage]:
 def print_summary(sink: ListSink) -> None:
     """Print the makespan, and how long tasks waited and were served in each stage."""
     # Imported here and not above: spawned workers import this file again, and need no pandas.
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     tasks = pd.DataFrame(sink.tasks).sort_values(["task", "received_ns"])
     tasks["waiting_ms"] = (tasks["started_ns"] - tasks["submitted_ns"]) / 1e6

@@ -55,10 +55,10 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the public names
+def __getattr__(name: str) -> Any:
     """Import a public name when it is used: workers and commands need few of them."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415
+    import importlib
 
     return getattr(importlib.import_module(f"stagebench.{_MODULES[name]}"), name)

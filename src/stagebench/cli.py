@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except StagebenchError as error:
-        print(f"stagebench: {error}", file=sys.stderr)  # noqa: T201
+        print(f"stagebench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit("stagebench: interrupted; nothing was written")
@@ -80,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: Any,  # noqa: ANN401 - argparse has no public type
+    commands: Any,
     name: str,
     run: Callable[[argparse.Namespace], None],
     text: str,
@@ -93,19 +93,19 @@ def _add(
     return parser
 
 
-def _add_plan(commands: Any) -> None:  # noqa: ANN401
+def _add_plan(commands: Any) -> None:
     parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
     parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
 
 
-def _add_design(commands: Any) -> None:  # noqa: ANN401
+def _add_design(commands: Any) -> None:
     parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
     parser.add_argument("--config", type=json.loads, required=True, help="the config as JSON")
     parser.add_argument("--beside", type=Path, help="folder of the config")
     parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
 
 
-def _add_measure(commands: Any) -> None:  # noqa: ANN401
+def _add_measure(commands: Any) -> None:
     parser = _add(commands, "measure", _measure, "Make one run (rule measure).")
     parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--specification", type=json.loads, required=True, help="as JSON")
@@ -121,7 +121,7 @@ def _add_measure(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
 
-def _add_analyse(commands: Any) -> None:  # noqa: ANN401
+def _add_analyse(commands: Any) -> None:
     parser = _add(commands, "analyse", _analyse, "Turn run folders into tables (rule analyse).")
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
     parser.add_argument("--raw", type=Path, required=True, help="folder of all run folders")
@@ -130,21 +130,21 @@ def _add_analyse(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--processes", type=int, help="at most so many (default: usable cores)")
 
 
-def _add_judge(commands: Any) -> None:  # noqa: ANN401
+def _add_judge(commands: Any) -> None:
     parser = _add(commands, "judge", _judge, "Judge a study's claims (rule judge).")
     parser.add_argument("--study", type=Path, required=True, help="folder of the study's results")
     parser.add_argument("--claims", type=Path, required=True, help="the claims as YAML")
     parser.add_argument("--reference", type=Path, help="CSV of published values")
 
 
-def _add_figures(commands: Any) -> None:  # noqa: ANN401
+def _add_figures(commands: Any) -> None:
     parser = _add(commands, "figures", _figures, "Draw one experiment's figures (rule figures).")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
     parser.add_argument("--experiment", required=True, help="name of the experiment")
     parser.add_argument("--out", type=Path, required=True, help="folder of figures to write")
 
 
-def _add_report(commands: Any) -> None:  # noqa: ANN401
+def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", _report, "Write report.md and report.html (rule report).")
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
@@ -153,7 +153,7 @@ def _add_report(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--out", type=Path, required=True, help="folder to write both files to")
 
 
-def _add_trace(commands: Any) -> None:  # noqa: ANN401
+def _add_trace(commands: Any) -> None:
     parser = _add(
         commands,
         "trace",
@@ -193,42 +193,43 @@ def _add_trace(commands: Any) -> None:  # noqa: ANN401
     parser.add_argument("--quiet", action="store_true", help="no live line, no summary")
 
 
-def _add_show(commands: Any) -> None:  # noqa: ANN401
+def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "Show the summary of a trace, or of a study's run.")
     parser.add_argument("folder", type=Path, help="what `stagebench trace` wrote, or a run's")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw the figure, too")
 
 
-def _add_claims(commands: Any) -> None:  # noqa: ANN401
+def _add_claims(commands: Any) -> None:
     parser = _add(commands, "claims", _claims, "Show what became of the claims of studies.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from stagebench.design.config import check_config, load_config  # noqa: PLC0415
-    from stagebench.design.grid import expand_treatments  # noqa: PLC0415
-    from stagebench.design.memory import check_memory, machine_memory_bytes  # noqa: PLC0415
-    from stagebench.design.plan import format_plan, make_plan  # noqa: PLC0415
-    from stagebench.judging import load_study_claims  # noqa: PLC0415
+    from stagebench.design.config import check_config, load_config
+    from stagebench.design.grid import expand_treatments
+    from stagebench.design.memory import check_memory
+    from stagebench.design.plan import format_plan, make_plan
+    from stagebench.judging import load_study_claims
+    from stagebench.measure.limits import machine_memory_bytes
 
     study = check_config(load_config(options.config), options.config.parent)
     allow = study.allow_insufficient_memory
     check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
     load_study_claims(study, options.config.parent)
-    print(format_plan(make_plan(study)))  # noqa: T201 - its output
+    print(format_plan(make_plan(study)))
 
 
 def _design(options: argparse.Namespace) -> None:
-    from stagebench.design.config import check_config  # noqa: PLC0415
-    from stagebench.design.plan import make_plan  # noqa: PLC0415
-    from stagebench.store import write_json  # noqa: PLC0415
+    from stagebench.design.config import check_config
+    from stagebench.design.plan import make_plan
+    from stagebench.store import write_json
 
     write_json(options.out, make_plan(check_config(options.config, options.beside)))
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.handlers.source import check_sources  # noqa: PLC0415
-    from stagebench.measure.run import RunRequest, measure_run, name_campaign  # noqa: PLC0415
+    from stagebench.handlers.source import check_sources
+    from stagebench.measure.run import RunRequest, measure_run, name_campaign
 
     check_sources(options.specification["stages"], options.beside)
     request = RunRequest(
@@ -257,38 +258,38 @@ def measured_program(specification: Mapping[str, Any]) -> str:
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    from stagebench.analyse.emulation import EMULATION  # noqa: PLC0415
-    from stagebench.analyse.published import published_table  # noqa: PLC0415
-    from stagebench.analyse.study import analyse_study  # noqa: PLC0415
+    from stagebench.analyse.emulation import EMULATION
+    from stagebench.analyse.published import published_table
+    from stagebench.analyse.study import analyse_study
 
     added = EMULATION._replace(whole=published_table(options.reference))
     analyse_study(options.plan, options.raw, options.out, options.processes, added)
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from stagebench.judging import judge_study  # noqa: PLC0415
+    from stagebench.judging import judge_study
 
     judge_study(options.study, options.claims, options.reference)
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from stagebench.present.emulation_figure import BOTH_WAYS  # noqa: PLC0415
-    from stagebench.present.figures import draw_figures  # noqa: PLC0415
-    from stagebench.present.main_figure import MAIN_FIGURE  # noqa: PLC0415
+    from stagebench.present.emulation_figure import BOTH_WAYS
+    from stagebench.present.figures import draw_figures
+    from stagebench.present.main_figure import MAIN_FIGURE
 
     added = (MAIN_FIGURE, BOTH_WAYS)
     draw_figures(options.tables, options.experiment, options.out, added)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from stagebench.present.explanations import EXPLANATIONS  # noqa: PLC0415
-    from stagebench.present.report import AddedText, render_report  # noqa: PLC0415
-    from stagebench.present.report_claims import CLAIMS  # noqa: PLC0415
-    from stagebench.present.report_emulation import (  # noqa: PLC0415
+    from stagebench.present.explanations import EXPLANATIONS
+    from stagebench.present.report import AddedText, render_report
+    from stagebench.present.report_claims import CLAIMS
+    from stagebench.present.report_emulation import (
         emulation_finding,
         render_both_ways,
     )
-    from stagebench.present.report_published import PUBLISHED  # noqa: PLC0415
+    from stagebench.present.report_published import PUBLISHED
 
     added = AddedText(
         sections=(EXPLANATIONS, CLAIMS, PUBLISHED),
@@ -302,9 +303,9 @@ def _report(options: argparse.Namespace) -> None:
 def _trace(options: argparse.Namespace) -> None:
     if options.unmarked or not options.command:
         options.fail("no command; write it after --: stagebench trace [options] -- COMMAND...")
-    from stagebench.measure.trace import TraceRequest  # noqa: PLC0415
-    from stagebench.measure.tracer import Settings  # noqa: PLC0415
-    from stagebench.tracing import run_trace  # noqa: PLC0415
+    from stagebench.measure.trace import TraceRequest
+    from stagebench.measure.tracer import Settings
+    from stagebench.tracing import run_trace
 
     settings = Settings(options.interval, options.cpu_budget, options.census)
     request = TraceRequest(
@@ -314,12 +315,12 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from stagebench.tracing import show_trace  # noqa: PLC0415
+    from stagebench.tracing import show_trace
 
-    print(show_trace(options.folder, options.figure), end="")  # noqa: T201 - its output
+    print(show_trace(options.folder, options.figure), end="")
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from stagebench.judging import show_claims  # noqa: PLC0415
+    from stagebench.judging import show_claims
 
-    print(show_claims(options.folders), end="")  # noqa: T201 - its output
+    print(show_claims(options.folders), end="")

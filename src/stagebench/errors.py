@@ -54,7 +54,7 @@ class CommandError(StagebenchError):
 def closest(value: str, allowed: list[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest allowed name, or an empty text."""
     # difflib is imported where an error is being written: measured processes import this module.
-    import difflib  # noqa: PLC0415
+    import difflib
 
     matches = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
     return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.claim import Grid
-from stagebench.analyse.claim_evidence import gather_evidence, read_rows
+from stagebench.analyse.claim_evidence import gather_evidence
 from stagebench.analyse.claim_file import check_claims
 from stagebench.analyse.claims import judge_claims
 from stagebench.design.config import check_config, load_config
@@ -17,7 +17,7 @@ from stagebench.errors import ConfigError, StoreError
 from stagebench.present.claims_text import format_claims
 from stagebench.problems import Problem, problem, unknown
 from stagebench.store import atomic_folder, read_json
-from stagebench.tables import read_claims, read_reference, read_table, write_tables
+from stagebench.tables import list_rows, read_claims, read_reference, read_table, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def load_claims(path: Path, reference: Path | None) -> ClaimsFile:
             problems.append(found)
     index = mapping.get("index")
     index = path.parent / index if isinstance(index, str) else None
-    rows = [] if reference is None else read_rows(read_reference(reference))
+    rows = [] if reference is None else list_rows(read_reference(reference))
     tags = None if index is None else _read_tags(index)
     claims, found_problems = check_claims(mapping, grids, rows, tags)
     if problems or found_problems:
@@ -87,7 +87,7 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
     What other studies that the claims file names have in the folders beside it counts, too.
     """
     file = load_claims(claims, reference)
-    rows = [] if reference is None else read_rows(read_reference(reference))
+    rows = [] if reference is None else list_rows(read_reference(reference))
     study = read_json(folder / "plan.json")["study"]
     evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows)
     missing: dict[str, str] = {}

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 TRIES = 100
 """Who has found the lock taken so often waits for it as for any other: its holder waits itself."""
@@ -30,15 +26,10 @@ class YieldingLock:
         self._take, self._release = lock.acquire, lock.release
 
     def __enter__(self) -> None:
-        if not self._take(False):  # noqa: FBT003 - by name it takes longer
+        if not self._take(False):
             self._wait()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._release()
 
     def _wait(self) -> None:

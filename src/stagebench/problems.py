@@ -46,7 +46,7 @@ def dotted(path: Path) -> str:
     return text.removeprefix(".") or "the config"
 
 
-def show(value: Any) -> str:  # noqa: ANN401 - any value of a config
+def show(value: Any) -> str:
     """Quote a value as JSON, shortened where it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

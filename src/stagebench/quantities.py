@@ -6,6 +6,8 @@ docs/glossary.md defines every quantity.
 
 from __future__ import annotations
 
+import re
+
 PARAMETER = "parameter."
 """Prefix of a published quantity that tells the scale of the study, and is no result."""
 
@@ -122,6 +124,7 @@ STAGE_QUANTITIES = (
 )
 """Numeric quantities of a stage in a run that are summarised over the replicates."""
 
+_ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 _UNITS = (("_per_s", "1/s"), ("_byte_s", "byte*s"), ("_s", "s"), ("_bytes", "bytes"))
 
 
@@ -134,3 +137,14 @@ def words_of(quantity: str) -> str:
     """Write a quantity for people, without its unit: "tree_peak_bytes" is "tree peak"."""
     ends = (suffix for suffix, _ in _UNITS if quantity.endswith(suffix))
     return quantity.removesuffix(next(ends, "")).replace("_", " ")
+
+
+def base_of(quantity: str) -> str | None:
+    """Return the base that memory of main or of the tree lies above; None for all else."""
+    match = _ABOVE_BASE.fullmatch(quantity)
+    return f"{match[1] or match[3]}_base_bytes" if match else None
+
+
+def hides_results(transport: str | None) -> bool:
+    """Return whether results wait outside of all processes, where no PSS has them."""
+    return transport not in {None, "", "pickle"}

@@ -8,6 +8,10 @@ time is `started_ns - submitted_ns`, and so on (docs/glossary.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
 """A task in a stage ends in exactly one of these: its handler returned; it raised, or something of
@@ -17,21 +21,6 @@ an upstream stage did not deliver; the run ended before it was done."""
 RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
 """Those of an attempt after which a task may be tried again."""
 
-RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
-"""A run ends in exactly one of these: every task ok; some failed; a task's last attempt went with
-its worker; the measured process ended with another exit code; the time limit was reached."""
-
-TRACE_STATUSES = ("running", "complete", "truncated")
-"""A trace is first written as running: one that stays so was cut off. Truncated: the command went
-on to its end, but could not be recorded up to there."""
-
-SWEEP_KINDS = ("pss", "held", "rss")
-"""What a sweep tells. "pss": all memory, which takes a walk of the page tables, and is dear.
-"held": the counters of every process are those of the last PSS sweep, so no page came or went
-since, and its values hold; it has no samples of its own. "rss": the counters alone, which are
-cheap and fill the time."""
-
-TRANSITIONS = ("birth", "exec", "exit")
 BIRTHS = ("fork", "vfork", "clone")
 
 
@@ -94,10 +83,15 @@ class EventRecord:
 class SweepRecord:
     """One reading of the whole process tree.
 
-    `kind` is one of `SWEEP_KINDS`. `vanished` counts processes that ended while they were read;
-    `torn` is 1 when a process came, went or changed its RSS meanwhile, so that the sum over the
-    sweep is of no one moment. `huge_faults` counts huge pages that the whole machine was given
-    since it was started; None where it was not read.
+    `kind` says what it tells. "pss": all memory, which takes a walk of the page tables, and is
+    dear. "held": the counters of every process are those of the last PSS sweep, so no page came or
+    went since, and its values hold; it has no samples of its own. "rss": the counters alone, which
+    are cheap and fill the time.
+
+    `vanished` counts processes that ended while they were read; `torn` is 1 when a process came,
+    went or changed its RSS meanwhile, so that the sum over the sweep is of no one moment.
+    `huge_faults` counts huge pages that the whole machine was given since it was started; None
+    where it was not read.
     """
 
     sweep: int
@@ -172,8 +166,8 @@ class ProcessRecord:
 class TransitionRecord:
     """A process's counters at its birth, at an exec (of the new program) or at its exit.
 
-    `kind` is one of `TRANSITIONS`. A process that several threads leave has several exits, of which
-    the last counts. The census was told of the moment while the process stood still there.
+    `kind` is "birth", "exec" or "exit". A process that several threads leave has several exits, of
+    which the last counts. The census was told of the moment while the process stood still there.
     """
 
     pid: int
@@ -198,3 +192,9 @@ class EmulatedRecord:
     children_pss_bytes: int
     children: int
     discovered_ns: int
+
+
+def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:
+    """Count the processes that were created, those that a sweep read, and the others."""
+    created, sampled = len(processes), sum(each.samples > 0 for each in processes)
+    return {"created": created, "sampled": sampled, "bounded_only": created - sampled}

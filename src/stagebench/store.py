@@ -43,7 +43,6 @@ from stagebench.locks import YieldingLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
 SCHEMA_VERSION = 5
 """Version of the files named above; a reader refuses another one."""
@@ -149,12 +148,7 @@ class RecordWriter(Generic[Record]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -187,12 +181,12 @@ def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     ]
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_json(path: Path, value: Any) -> None:
     """Write one JSON value, indented, keys in their order, atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(path: Path) -> Any:
     """Read one JSON value; raises StoreError when the file is missing or cut off."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -245,11 +239,11 @@ def _remove_abandoned(target: Path) -> None:
     """Remove what writers of `target` left that were killed: their process is no more."""
     for partial in target.parent.glob(f".{target.name}.*.partial"):
         writer = partial.name.split(".")[-2]
-        if not os.path.exists(f"/proc/{writer}") or writer == str(os.getpid()):  # noqa: PTH110 - one stat
+        if not os.path.exists(f"/proc/{writer}") or writer == str(os.getpid()):  # one stat
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def canonical_json(value: Any) -> str:
     """Give the one text that stands for a JSON value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

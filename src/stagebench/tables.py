@@ -43,6 +43,11 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
     return table[column].astype("float64")
 
 
+def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as column → value."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table to the CSV file of its name; raises StoreError for other columns."""
     expected = list(TABLES[path.stem])
@@ -84,7 +89,7 @@ def read_reference(path: Path) -> pd.DataFrame:
     return _read_csv(path, REFERENCE_COLUMNS)
 
 
-def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - any cell
+def _cell(value: Any, kind: str) -> Any:
     if kind == TEXT:
         return "" if value is None else str(value)
     return pd.NA if value is None and kind != NUMBER else value

@@ -49,7 +49,7 @@ class TaskRows(Sequence["Mapping[str, Mapping[str, Any]]"]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a task, or for a slice a list of them
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._make(row) for row in self._rows[index]]
         return self._make(self._rows[index])
@@ -103,7 +103,7 @@ def read_bytes(path: Path) -> bytes:
 
 def hash_bytes(data: bytes) -> str:
     """Hash the content of a file (SHA-256, in hexadecimal)."""
-    import hashlib  # noqa: PLC0415 - memory of the measured process, where no file is named
+    import hashlib  # memory of the measured process, where no file is named
 
     return hashlib.sha256(data).hexdigest()
 
@@ -133,7 +133,7 @@ def split_column(name: str) -> tuple[str, str]:
     return stage, parameter
 
 
-def read_cell(text: str, kinds: Kinds) -> Any:  # noqa: ANN401 - a parameter's value
+def read_cell(text: str, kinds: Kinds) -> Any:
     """Give what a cell stands for: the first of the kinds that its text fits, else UNREADABLE.
 
     `kinds` are of bool, null, int, float, json (a list or a mapping) and text.
@@ -144,7 +144,7 @@ def read_cell(text: str, kinds: Kinds) -> Any:  # noqa: ANN401 - a parameter's v
     return next((value for value in values if value is not UNREADABLE), UNREADABLE)
 
 
-def _read_as(kind: str, text: str) -> Any:  # noqa: ANN401 - a parameter's value
+def _read_as(kind: str, text: str) -> Any:
     if kind == "text":
         return text
     if kind in _FIXED:
@@ -154,14 +154,14 @@ def _read_as(kind: str, text: str) -> Any:  # noqa: ANN401 - a parameter's value
     return _read_number(kind, text)
 
 
-def _read_number(kind: str, text: str) -> Any:  # noqa: ANN401 - int, float or UNREADABLE
+def _read_number(kind: str, text: str) -> Any:
     if not (_WHOLE if kind == "int" else _NUMBER).fullmatch(text):
         return UNREADABLE
     value = int(text) if kind == "int" else float(text)
     return value if math.isfinite(value) and abs(value) <= LARGEST_NUMBER else UNREADABLE
 
 
-def _read_json(text: str) -> Any:  # noqa: ANN401 - a list, a mapping or UNREADABLE
+def _read_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -28,7 +28,7 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     ended = trace_command(request)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
-    except (Exception, KeyboardInterrupt):  # noqa: BLE001 - told, but the command's end is what counts
+    except (Exception, KeyboardInterrupt):  # told, but the command's end is what counts
         _say(traceback.format_exc())
     end_like(ended.exit_code)
 
@@ -63,7 +63,7 @@ def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
 
 def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> None:
     # Takes longer to import than to draw, and is not to compete with what is traced.
-    from stagebench.present.trace_figure import draw_trace  # noqa: PLC0415
+    from stagebench.present.trace_figure import draw_trace
 
     try:
         draw_trace(summary, draw_timeline(recording), path)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Seconds: TypeAlias = float
 Nanoseconds: TypeAlias = int
@@ -26,6 +29,13 @@ def to_nanoseconds(duration_s: Seconds) -> Nanoseconds:
     return round(duration_s * NS_PER_S)
 
 
+def quantile_s(ordered_ns: Sequence[Nanoseconds], share: float) -> Seconds | None:
+    """Return the value below which a share of an ordered list lies, in seconds."""
+    if not ordered_ns:
+        return None
+    return to_seconds(ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))])
+
+
 def format_bytes(size: Bytes) -> str:
     """Format a size with the largest binary unit below it, three digits: "1.49 GiB"."""
     for name, unit in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
@@ -36,10 +46,10 @@ def format_bytes(size: Bytes) -> str:
 
 def format_seconds(duration: Seconds) -> str:
     """Format a duration for reading: "1 h 05 min", "3 min 20 s", "4.2 s", "12 ms"."""
-    if duration >= 3600:  # noqa: PLR2004 - seconds an hour
+    if duration >= 3600:  # seconds an hour
         hours, minutes = divmod(round(duration / 60), 60)
         return f"{hours} h {minutes:02d} min"
-    if duration >= 100:  # noqa: PLR2004 - from here on minutes read better
+    if duration >= 100:  # from here on minutes read better
         minutes, seconds = divmod(round(duration), 60)
         return f"{minutes} min {seconds:02d} s"
     if duration >= 1:
@@ -64,7 +74,7 @@ def format_estimate(
     size, name = _SHOWN.get(unit, (1, "" if unit == "1" else unit))
     numbers = [value / size for value in (*values, *(limits or ()))]
     whole = all(number == math.floor(number) for number in numbers)
-    places = 0 if whole else _places(max(map(abs, numbers)))
+    places = 0 if whole else count_places(max(map(abs, numbers)))
     told = [_with_places(value / size, places) for value in values]
     text = " to ".join(dict.fromkeys(told))
     # What was the same in every block needs no interval.
@@ -73,10 +83,12 @@ def format_estimate(
     return f"{text} {name}".rstrip()
 
 
-def _places(size: float) -> int:
-    if size == 0 or not math.isfinite(size):
+def count_places(value: float) -> int:
+    """Return how many decimal places three digits of a value take, at most four."""
+    if value == 0 or not math.isfinite(value):
         return 0
-    return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(size))))
+    # What is just below a power of ten by its last bit is rounded up to it.
+    return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
 
 
 def _with_places(value: float, places: int) -> str:

@@ -49,9 +49,7 @@ class Course:
             )
         )
 
-    def moved(  # noqa: PLR0913 - the fields of a record
-        self, pid, kind, at, rss, *, mark=None, faults=0
-    ):
+    def moved(self, pid, kind, at, rss, *, mark=None, faults=0):
         self.transitions.append(
             TransitionRecord(
                 pid=pid,

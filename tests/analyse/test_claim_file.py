@@ -21,7 +21,7 @@ TEST = {"quantity": "makespan_s", "of": "t2", "to": "t1", "expect": {"below": 1}
 CLAIM = {"id": "one", "kind": "cause", "says": "It helps.", "experiment": "runtime"}
 
 
-def row(quantity, stated=math.nan, logged=math.nan, *, treatment="t2", stage="", unit="s"):  # noqa: PLR0913 - its columns
+def row(quantity, stated=math.nan, logged=math.nan, *, treatment="t2", stage="", unit="s"):
     return {
         "experiment": "runtime",
         "treatment": treatment,

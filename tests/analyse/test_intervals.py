@@ -17,6 +17,7 @@ from stagebench.analyse.intervals import (
     paired_effect,
     ratio_interval,
     unpaired_effect,
+    unpaired_mean_interval,
     unpaired_ratio_interval,
 )
 from stagebench.confidence import ALPHA
@@ -104,6 +105,14 @@ def test_plain_values_have_a_mean_with_students_interval():
     low, high = stats.ttest_1samp(OF, 0).confidence_interval(0.95)
     interval = mean_interval(OF)
     assert interval[:3] == pytest.approx((sum(OF) / 4, low, high))
+
+
+def test_plain_values_without_common_blocks_have_welchs_interval():
+    low, high = stats.ttest_ind(OF, TO, equal_var=False).confidence_interval(0.95)
+    interval = unpaired_mean_interval(OF, TO)
+    assert interval[:3] == pytest.approx((sum(OF) / 4 - sum(TO) / 3, low, high))
+    assert unpaired_mean_interval([2.0] * 3, [1.5] * 4) == (0.5, 0.5, 0.5, 3)
+    assert unpaired_mean_interval(OF, TO[:2])[1:] == (None, None, 2)
 
 
 def test_a_half_width_is_a_share_of_the_ratio():

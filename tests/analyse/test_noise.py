@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 
 import pytest
+from tests.known_runs import FACTS
 
 from stagebench.analyse.noise import describe_conditions
-
-FACTS = json.loads(Path(__file__).with_name("known_run.json").read_text(encoding="utf-8"))["run"]
 
 
 @pytest.fixture
@@ -16,7 +13,7 @@ def conditions():
     """Describe the known run, a calm one, with some values changed: a__b names the place."""
 
     def describe(**changes):
-        run = copy.deepcopy(FACTS)
+        run = copy.deepcopy(FACTS["run"])
         for place, value in changes.items():
             *outer, last = place.split("__")
             target = run
@@ -76,7 +73,7 @@ def test_all_reasons_are_named(conditions):
 
 @pytest.mark.parametrize("share", ["steal_share", "others_cpu_share"])
 def test_a_share_of_a_short_run_is_below_the_kernels_grain_and_no_flag(conditions, share):
-    short = FACTS["machine_before"]["time_ns"] + 250_000_000
+    short = FACTS["run"]["machine_before"]["time_ns"] + 250_000_000
     changes = {f"noise__{share}": 0.09, "machine_after__time_ns": short}
     assert conditions(**changes)["noisy"] == ""
 

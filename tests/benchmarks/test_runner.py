@@ -52,7 +52,7 @@ def test_every_program_runs_once_in_every_round_in_another_order():
         order.append(program.subject)
         return {"s_per_task": float(len(order))}
 
-    rounds = run_rounds(Table(3, programs, []), random.Random(1), run)  # noqa: S311 - an order is no secret
+    rounds = run_rounds(Table(3, programs, []), random.Random(1), run)
     assert [sorted(order[i : i + 6]) for i in (0, 6, 12)] == [list("abcdef")] * 3
     assert order[:6] != order[6:12]
     assert [list(made) for made in rounds] == [list("abcdef")] * 3

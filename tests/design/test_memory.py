@@ -1,10 +1,9 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from stagebench.design.grid import expand_treatments
-from stagebench.design.memory import check_memory, estimate_memory, machine_memory_bytes
+from stagebench.design.memory import check_memory, estimate_memory
 from stagebench.errors import ConfigError
 from stagebench.units import GIB, MIB
 
@@ -89,46 +88,3 @@ def test_what_just_fits_is_not_refused(treatments):
 
 def test_a_study_may_allow_it(treatments):
     check_memory(treatments, 1, allow=True)
-
-
-@pytest.fixture
-def cgroups(tmp_path):
-    """Make the files of a cgroup /a/b, with limits of a and of b."""
-
-    def make(limits, membership="0::/a/b\n"):
-        (tmp_path / "membership").write_text(membership)
-        for folder, text in limits.items():
-            (tmp_path / "tree" / folder).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "tree" / folder / "memory.max").write_text(text)
-        return tmp_path / "membership", tmp_path / "tree"
-
-    return make
-
-
-MACHINE = machine_memory_bytes(cgroups=Path("nowhere"))
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({"a/b": "1000\n"}, 1000),
-        ({"a": "2000\n", "a/b": "max\n"}, 2000),
-        ({"a": "500\n", "a/b": "1000\n"}, 500),
-        ({"a/b": "max\n"}, MACHINE),
-        ({"a/b": f"{2**62}\n"}, MACHINE),
-        ({}, MACHINE),
-    ],
-    ids=["own", "parent's", "the lower", "none", "above the machine", "no files"],
-)
-def test_the_lowest_limit_counts(cgroups, limits, expected):
-    assert machine_memory_bytes(*cgroups(limits)) == expected
-
-
-def test_limits_of_other_cgroup_versions_are_not_read(cgroups):
-    files = cgroups({"a/b": "1000\n"}, membership="4:memory:/a/b\n")
-
-    assert machine_memory_bytes(*files) == MACHINE
-
-
-def test_a_machine_without_cgroups_has_all_its_memory(tmp_path):
-    assert machine_memory_bytes(tmp_path / "none", tmp_path) == MACHINE

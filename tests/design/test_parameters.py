@@ -11,7 +11,7 @@ from stagebench.design.parameters import (
 from stagebench.handlers.bounds import Bounds
 
 
-def handler(  # noqa: PLR0913 - one of each kind
+def handler(
     *,
     count: Annotated[int, Bounds(at_least=1)],
     ratio: Annotated[float, Bounds(above=0, at_most=1)] = 0.5,

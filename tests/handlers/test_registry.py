@@ -11,7 +11,7 @@ from stagebench.handlers.registry import HANDLERS, handler_target, load_handler
 @pytest.mark.parametrize("name", HANDLERS)
 def test_every_handler_can_travel_is_documented_and_takes_named_typed_parameters(name):
     handler = load_handler(name)
-    assert pickle.loads(pickle.dumps(handler)) is handler  # noqa: S301 - our own pickle
+    assert pickle.loads(pickle.dumps(handler)) is handler
     assert handler.__name__ == name
     for parameter in inspect.signature(handler).parameters.values():
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY

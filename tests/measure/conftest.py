@@ -13,8 +13,8 @@ def trace(tmp_path):
     def make(*command, options=("--no-figure",), **settings):
         given = {"cwd": tmp_path, "text": True, "timeout": 120}
         given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        given |= {"check": False}
-        return subprocess.run([*TRACE, *options, "--", *command], **given | settings)  # noqa: PLW1510
+        command = [*TRACE, *options, "--", *command]
+        return subprocess.run(command, check=False, **given | settings)
 
     return make
 

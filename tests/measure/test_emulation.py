@@ -33,8 +33,8 @@ def end_child(child):
 @pytest.fixture(autouse=True)
 def no_helpers():
     """Pools in other tests leave this process a fork server and a resource tracker, as children."""
-    forkserver._forkserver._stop()  # noqa: SLF001 - there is no public way
-    resource_tracker._resource_tracker._stop()  # noqa: SLF001
+    forkserver._forkserver._stop()  # there is no public way
+    resource_tracker._resource_tracker._stop()
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_child_that_has_ended_is_no_child():
 
 
 def test_pss_is_what_the_kernel_says(child):
-    with open(f"/proc/{child.pid}/smaps_rollup") as file:  # noqa: PTH123
+    with open(f"/proc/{child.pid}/smaps_rollup") as file:
         told = next(line for line in file if line.startswith("Pss:"))
     # Shared library pages depend on who else runs at the moment.
     assert read_pss(child.pid) == pytest.approx(int(told.split()[1]) * 1024, rel=0.05)

@@ -1,8 +1,5 @@
 import os
 
-import pytest
-
-from stagebench.measure.limits import Limits, read_limits
 from stagebench.measure.machine import parse_choice, parse_pressure, parse_stat, read_machine
 
 PSI = """some avg10=1.50 avg60=0.00 avg300=0.00 total=2000
@@ -78,41 +75,3 @@ def test_a_stat_without_switches_leaves_them_unknown():
 
 def test_a_choice_without_brackets_is_unknown():
     assert parse_choice("madvise") is None
-
-
-def make_groups(tmp_path, kind, controllers, folder, files):
-    """Write what /proc says of one mount of groups, and files of the groups below it."""
-    write(tmp_path, {"cgroup": f"4:{controllers}:{folder}\n"})
-    options = f"rw,{controllers}" if controllers else "rw"
-    (tmp_path / "mounts").write_text(f"none {tmp_path}/groups {kind} {options} 0 0\n")
-    (tmp_path / "groups").mkdir()
-    write(tmp_path / "groups", files)
-    return tmp_path
-
-
-@pytest.mark.parametrize("outer", [True, False])
-def test_the_lowest_limit_of_a_group_and_those_around_it_counts(tmp_path, outer):
-    files = {
-        "a/cpu.max": "150000 100000" if outer else "max 100000",
-        "a/b/cpu.max": "200000 100000",
-        "a/memory.max": "max",
-        "a/b/memory.max": "1048576",
-        "a/b/cpu.stat": "usage_usec 5\nnr_periods 9\nnr_throttled 7\nthrottled_usec 10\n",
-    }
-    proc = make_groups(tmp_path, "cgroup2", "", "/a/b", files)
-    assert read_limits(proc) == Limits(1.5 if outer else 2.0, 1048576, 7)
-
-
-def test_groups_of_version_1_tell_their_limits(tmp_path):
-    files = {
-        "a/cpu.cfs_quota_us": "50000",
-        "a/cpu.cfs_period_us": "100000",
-        "a/memory.limit_in_bytes": "9223372036854771712",
-        "a/cpu.stat": "nr_periods 0\nnr_throttled 1\n",
-    }
-    proc = make_groups(tmp_path, "cgroup", "cpu,memory", "/a", files)
-    assert read_limits(proc) == Limits(0.5, "max", 1)
-
-
-def test_without_groups_limits_are_unknown(tmp_path):
-    assert read_limits(tmp_path) == Limits(None, None, None)

@@ -52,7 +52,7 @@ def test_we_leave_no_core_file_of_our_own(tmp_path):
         command,
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (most, most)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (most, most)),  # noqa: PLW1509 - no thread runs
     )
     _, status = os.waitpid(process.pid, 0)
     process.returncode = 0  # it was waited for
@@ -67,7 +67,7 @@ def test_input_and_output_are_the_commands_alone(trace):
 
 
 def test_a_command_is_given_what_it_would_be_given_without_us(trace, tmp_path):
-    os.set_inheritable(descriptor := os.open("/dev/null", os.O_RDONLY), True)  # noqa: FBT003
+    os.set_inheritable(descriptor := os.open("/dev/null", os.O_RDONLY), True)
     # In the C locale an interpreter adds LC_CTYPE to its environment.
     environment = {name: value for name, value in os.environ.items() if name[:2] != "LC"}
     environment |= {"LANG": "C", "EMPTY": "", "LINES_": "a\nb"}

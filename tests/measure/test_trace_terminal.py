@@ -51,7 +51,7 @@ class Terminal:
         self.shell, self._descriptor = pty.fork()
         if self.shell == 0:
             os.chdir(folder)
-            os.execv(sys.executable, [*PYTHON, SHELL, *command])  # noqa: S606
+            os.execv(sys.executable, [*PYTHON, SHELL, *command])
         termios.tcsetwinsize(self._descriptor, (24, 80))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -26,7 +26,7 @@ def state_of(pid):
     reading, as ESRCH.
     """
     try:
-        with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/status") as file:
             fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
     except (FileNotFoundError, ProcessLookupError):
         return "Z", 0

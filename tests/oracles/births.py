@@ -128,11 +128,11 @@ def fork_exec(scene: Scene) -> Known:
         allocate(PAGE).close()  # a rehearsal
         _kept, ballast = allocate(before), allocate(MIB)
         for inherited in (scene.family.life, scene.family.reporting):
-            os.set_inheritable(inherited, True)  # noqa: FBT003 - has no keyword
+            os.set_inheritable(inherited, True)
         scene.family.report()
         scene.family.await_permit()
         ballast.close()  # to make room for what the way to exec touches
-        os.execv(command[0], command)  # noqa: S606 - no shell is meant
+        os.execv(command[0], command)
 
     child = scene.family.fork(body)
     scene.family.wait_reports()

@@ -50,7 +50,7 @@ def make_interpreter(folder: Path) -> Interpreter:
 
     Raises RuntimeError where that is not possible: not on Linux, or without a shared C library.
     """
-    base = Path(sys._base_executable).resolve()  # noqa: SLF001 - the one name of a venv's own python
+    base = Path(sys._base_executable).resolve()  # the one name of a venv's own python
     for program in PROGRAMS:
         shutil.copy(HERE / f"{program}.py", folder)
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\n", encoding="utf-8")

@@ -92,7 +92,7 @@ def main() -> None:
     gc.disable()
     signal.alarm(TIME_LIMIT_S)
     scene = Scene(
-        random.Random(f"{options.kind} {options.seed}"),  # noqa: S311 - repeatable, not secret
+        random.Random(f"{options.kind} {options.seed}"),
         scale=options.scale,
         number=options.number,
         python=json.loads(options.python),

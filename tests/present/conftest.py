@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
+from tests import known_runs
 from tests.commands import analyse_study
 
 from stagebench.present.experiment import split_experiments
@@ -27,46 +25,13 @@ pipe,p1-fork,,tree_peak_bytes,MiB,80,,text
 """
 
 
-def _load_builder():
-    # The builder of run folders is the analysis tests' own.
-    path = Path(__file__).parents[1] / "analyse/conftest.py"
-    spec = importlib.util.spec_from_file_location("known_runs", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILDER = _load_builder()
-
-
-@pytest.fixture
-def known_run():
-    return BUILDER.KnownRun
-
-
-@pytest.fixture
-def make_task():
-    return BUILDER.task
-
-
-@pytest.fixture
-def make_sweep():
-    return BUILDER.sweep
-
-
-@pytest.fixture
-def make_reading():
-    return BUILDER.reading
-
-
 @pytest.fixture
 def emulated_run():
     """A run of two workers (born at 11 and 13 s, ended at 14 and 16 s) sampled both ways.
 
     The published way meets both at 13.25 s and adds them, 20 MiB, until the run ends.
     """
-    reading = BUILDER.reading
+    reading = known_runs.reading
     found = (
         reading(9.75, 20, discovered=9.75),
         reading(13.5, 16, 20, 2, 13.25),
@@ -82,17 +47,17 @@ def emulated_run():
             "lives": {200: (11, 14), 201: (13, 16)},
             "run": {"census": census},
         }
-        return BUILDER.KnownRun(**(settings | more))
+        return known_runs.KnownRun(**(settings | more))
 
     return make
 
 
 def default_runs():
     """Two experiments; in the first, one treatment twice as fast and one that never succeeded."""
-    known_run = BUILDER.KnownRun
-    single = (BUILDER.STAGES[1] | {"name": "alone", "after": []},)
-    tasks = [BUILDER.task(n, "alone", (10, 10 + n, 11 + n, 11 + n), cpu=0.5) for n in range(2)]
-    threads = (BUILDER.sweep(0, 9.5, 20), BUILDER.sweep(1, 11, 40))
+    known_run = known_runs.KnownRun
+    single = (known_runs.STAGES[1] | {"name": "alone", "after": []},)
+    tasks = [known_runs.task(n, "alone", (10, 10 + n, 11 + n, 11 + n), cpu=0.5) for n in range(2)]
+    threads = (known_runs.sweep(0, 9.5, 20), known_runs.sweep(1, 11, 40))
     return [
         *(known_run(replicate=n + 1, start=20 * n).stretched(2 + n / 10) for n in range(3)),
         *(
@@ -121,7 +86,7 @@ def default_runs():
 
 def write_analysed(folder, runs, reference=REFERENCE):
     """Write runs as a study with its plan and tables into `folder`."""
-    plan, raw = BUILDER.write_study(folder, runs)
+    plan, raw = known_runs.write_study(folder, runs)
     (folder / "plan.json").write_text(json.dumps(plan))
     path = None
     if reference is not None:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from tests.known_runs import FACTS
 
 from stagebench.present import report_checks
 from stagebench.tables import read_tables
-
-FACTS = json.loads((Path(__file__).parents[1] / "analyse" / "known_run.json").read_text())
 
 
 @pytest.fixture

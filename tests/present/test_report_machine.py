@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
+from tests.known_runs import FACTS
 
 from stagebench.present import report_machine
 from stagebench.tables import read_tables
-
-FACTS = json.loads((Path(__file__).parents[1] / "analyse" / "known_run.json").read_text())["run"]
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def test_runs_of_one_place_are_no_finding(environment_of, known_run):
 
 
 def test_mixed_places_are_a_finding_and_listed_by_where_they_were(environment_of, known_run):
-    other = FACTS["environment"] | {"kernel": "7.0", "packages": {"numpy": "3.0"}}
+    other = FACTS["run"]["environment"] | {"kernel": "7.0", "packages": {"numpy": "3.0"}}
     second = known_run(experiment="second", start=20, run={"environment": other})
     environment = environment_of(known_run(), second)
     (finding,) = report_machine.mixture_findings(environment)

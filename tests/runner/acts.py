@@ -43,7 +43,7 @@ class Odd(BaseException):
     """What no handler should raise."""
 
 
-class Unsendable(Exception):  # noqa: N818 - what it does, not what it is
+class Unsendable(Exception):
     def __reduce__(self):
         raise TypeError("cannot be pickled")
 
@@ -147,8 +147,8 @@ def pause():
 
 
 def speak():
-    print("a handler speaks")  # noqa: T201 - that is the point
-    print("and complains", file=sys.stderr)  # noqa: T201 - as above
+    print("a handler speaks")
+    print("and complains", file=sys.stderr)
 
 
 def forget(plan):

@@ -35,7 +35,7 @@ class Leftovers(NamedTuple):
 
 def look():
     """Look at all of it now."""
-    shared = Path("/dev/shm")  # noqa: S108 - where segments and semaphores of POSIX are
+    shared = Path("/dev/shm")
     return Leftovers(
         frozenset(_descriptors()),
         frozenset(read_children(os.getpid())),
@@ -43,7 +43,7 @@ def look():
         tuple(
             line.split()[0]
             for line in Path("/proc/self/maps").read_text().splitlines()
-            if "/dev/shm/" in line  # noqa: S108 - as above
+            if "/dev/shm/" in line
         ),
         frozenset(path.name for path in shared.glob(f"stagebench_{os.getpid()}_*")),
         frozenset(
@@ -53,9 +53,9 @@ def look():
 
 
 def _descriptors():
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names alone
+    for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the listing's own
-            yield f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}"  # noqa: PTH115 - one call
+            yield f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}"  # one call
 
 
 def wait_for_none(before):

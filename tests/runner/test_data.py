@@ -18,7 +18,7 @@ from stagebench.runner.workflow import Workflow
 def left_behind():
     """Segments and folders of ours that exist."""
     folders = Path(tempfile.gettempdir()).glob(f"stagebench-{os.getpid()}-*")
-    return {*folders, *Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*")}  # noqa: S108
+    return {*folders, *Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*")}
 
 
 @pytest.fixture(autouse=True)

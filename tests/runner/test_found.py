@@ -37,7 +37,7 @@ def test_closing_does_not_wait_for_a_thread_that_was_given_up():
 
 
 def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch):
-    add = ProcessPool._add  # noqa: SLF001 - held up for the window to be open
+    add = ProcessPool._add  # held up for the window to be open
     replacing, closing = threading.Event(), threading.Event()
 
     def add_late(pool, requested_ns):
@@ -122,12 +122,12 @@ def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
         thread.join(10)
     assert ended.is_set()
     assert set(Path(tempfile.gettempdir()).glob(ours)) == folders
-    assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))  # noqa: S108
+    assert not list(Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*"))
 
 
 def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypatch):
-    tracker, telling = resource_tracker._resource_tracker, threading.Event()  # noqa: SLF001
-    check = tracker._check_alive  # noqa: SLF001 - called with the tracker's lock held
+    tracker, telling = resource_tracker._resource_tracker, threading.Event()
+    check = tracker._check_alive  # called with the tracker's lock held
 
     def check_slowly():
         telling.set()
@@ -155,7 +155,7 @@ def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypat
 @pytest.mark.parametrize("size", [0, 70_000])
 def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd):
     name = f"stagebench_{os.getpid()}_begun"
-    path = Path("/dev/shm", name)  # noqa: S108 - where segments are
+    path = Path("/dev/shm", name)
     path.write_bytes(bytes(size))
     discard("shared_memory", name)
     assert not path.exists()
@@ -164,7 +164,7 @@ def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd)
 
 
 def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatch):
-    dispatch, close, closing = Engine._dispatch, ProcessPool.close, threading.Event()  # noqa: SLF001
+    dispatch, close, closing = Engine._dispatch, ProcessPool.close, threading.Event()
 
     def fail_and_dispatch(engine, job):
         if job.queue.stage.name == "next":
@@ -217,9 +217,9 @@ def test_a_worker_that_is_forked_while_a_thread_prints_can_print(monkeypatch):
 
     def talk():
         while not ended.is_set():
-            print("x" * 1000)  # noqa: T201 - that is the point
+            print("x" * 1000)
 
-    with open("/dev/null", "w", buffering=1, encoding="utf-8") as nowhere:  # noqa: PTH123
+    with open("/dev/null", "w", buffering=1, encoding="utf-8") as nowhere:
         monkeypatch.setattr(sys, "stdout", nowhere)
         talkers = [threading.Thread(target=talk) for _ in range(2)]
         for talker in talkers:
@@ -270,7 +270,7 @@ def bear_and_die_while_sending(note):
         if len(message) > 1000:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Connection._send = send_in_part  # noqa: SLF001 - after the header, and before the end
+    Connection._send = send_in_part  # after the header, and before the end
     return bytes(100_000)
 
 

@@ -54,16 +54,16 @@ def bear_a_child_that_returns():
 
 
 def print_much():
-    print("x" * 1000)  # noqa: T201
-    print("y" * 1000, file=sys.stderr)  # noqa: T201
+    print("x" * 1000)
+    print("y" * 1000, file=sys.stderr)
     return 1
 
 
 def fail_until(*, path, attempts):
     """Fail, leaving a mark, until there are so many attempts."""
-    with open(path, "a") as file:  # noqa: PTH123
+    with open(path, "a") as file:
         file.write("x")
-    if os.path.getsize(path) < attempts:  # noqa: PTH202
+    if os.path.getsize(path) < attempts:
         raise ValueError("not yet")
 
 
@@ -84,7 +84,7 @@ def describe(*, upstream):
 
 
 def array_of(*, size):
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     return {"data": np.arange(size), "text": "x"}
 
@@ -122,7 +122,7 @@ async def ignore_cancellation(*, seconds):
 
 def run_a_workflow_within(*, start_method):
     """Run a workflow of processes inside a worker; gives the results of its only stage."""
-    from stagebench import ListSink, Stage, Workflow  # noqa: PLC0415
+    from stagebench import ListSink, Stage, Workflow
 
     inner = Stage(
         name="inner",
@@ -145,7 +145,7 @@ def bytes_of(*, size):
     return bytes(size)
 
 
-class Unprintable(Exception):  # noqa: N818 - its text is what fails
+class Unprintable(Exception):  # its text is what fails
     def __reduce__(self):
         raise TypeError("cannot be pickled")
 

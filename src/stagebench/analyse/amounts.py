@@ -143,7 +143,7 @@ def rounding(number: Decimal) -> Decimal:
     """
     _, digits, exponent = number.normalize().as_tuple()
     step = Decimal(1).scaleb(int(exponent))
-    return step * 5 if digits[-1] == 5 else step  # noqa: PLR2004 - the digit
+    return step * 5 if digits[-1] == 5 else step
 
 
 def from_reference(value: float, word: str, unit: str) -> Amount | None:

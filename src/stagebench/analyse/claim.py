@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FIGURE, COMPARISON, CAUSE = "figure", "comparison", "cause"
-RATIO, DIFFERENCE = "ratio", "difference"
+FIGURE = "figure"
+RATIO = "ratio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.analyse.claim_values import Run
 from stagebench.analyse.claim_words import tell_number
 from stagebench.quantities import PARAMETER
+from stagebench.tables import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +39,8 @@ def gather_evidence(
     study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
 ) -> dict[str, Evidence]:
     """Give the evidence on each experiment of a study, from its runs, stages and environment."""
-    runs = read_rows(tables["runs"])
-    stages = _by_run(read_rows(tables["stages"]))
+    runs = list_rows(tables["runs"])
+    stages = _by_run(list_rows(tables["stages"]))
     cores = _cores(tables["environment"])
     planned: dict[str, dict[str, list[Run]]] = {}
     for row in runs:
@@ -57,11 +58,6 @@ def gather_evidence(
         )
         for experiment, treatments in planned.items()
     }
-
-
-def read_rows(table: pd.DataFrame) -> list[Json]:
-    """Give the rows of a table as column → value."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _key(row: Json) -> tuple[str, str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from stagebench.analyse.claim import (
     read_needs,
 )
 from stagebench.problems import Path, Problem, problem, some, unknown
-from stagebench.quantities import PARAMETER, words_of
+from stagebench.quantities import PARAMETER, base_of, words_of
 from stagebench.units import MIB, format_estimate
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 VALUE, ABOVE_BASE, SHOWN = "value", "above_base", "shown"
-_BASED = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 _SIZES = {("bytes", "MiB"): float(MIB), ("s", "s"): 1.0, ("1/s", "1/s"): 1.0}
 _KEY = ("experiment", "treatment", "stage", "quantity")
 
@@ -205,12 +203,12 @@ def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Publi
 
 
 def _base_of(quantity: str) -> str:
-    match = _BASED.fullmatch(quantity)
-    if match is None:
+    base = base_of(quantity)
+    if base is None:
         raise _NoFigureError(
             f"as: above_base of {quantity}; allowed: main and tree, no base itself"
         )
-    return f"{match[1] or match[3]}_base_bytes"
+    return base
 
 
 def _allowed(figure: _Figure, way: str, unit: str) -> Range:

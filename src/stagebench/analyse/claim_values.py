@@ -10,19 +10,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from scipy import stats
-
 from stagebench.analyse.claim import RATIO
 from stagebench.analyse.intervals import (
     LEAST_BLOCKS,
     Interval,
     mean_interval,
     ratio_interval,
+    unpaired_mean_interval,
     unpaired_ratio_interval,
 )
 from stagebench.analyse.pairs import choose
 from stagebench.columns import IN_BLOCKS
-from stagebench.confidence import CONFIDENCE
 from stagebench.quantities import RUN_QUANTITIES
 
 if TYPE_CHECKING:
@@ -151,23 +149,11 @@ def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Inter
 
 
 def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
-    method = unpaired_ratio_interval if by == RATIO else _unpaired_difference
+    method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
     of, to = chosen.of, chosen.to
     lower = method([low for low, _ in of], [high for _, high in to])
     upper = method([high for _, high in of], [low for low, _ in to])
     return _join(lower, upper, chosen.pairing)
-
-
-def _unpaired_difference(of: Sequence[float], to: Sequence[float]) -> Interval:
-    """Give the difference of means of two treatments without common blocks: Welch's interval."""
-    n = min(len(of), len(to))
-    difference = math.fsum(of) / len(of) - math.fsum(to) / len(to)
-    if n < LEAST_BLOCKS:
-        return Interval(difference, None, None, n)
-    if len({*of}) == len({*to}) == 1:
-        return Interval(difference, difference, difference, n)
-    low, high = stats.ttest_ind(of, to, equal_var=False).confidence_interval(CONFIDENCE)
-    return Interval(difference, float(low), float(high), n)
 
 
 def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:

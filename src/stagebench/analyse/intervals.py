@@ -65,6 +65,12 @@ def ratio_interval(ratios: Sequence[float]) -> Interval:
     return effect_interval(paired_effect(ratios))
 
 
+def unpaired_mean_interval(of: Sequence[float], to: Sequence[float]) -> Interval:
+    """Return the difference of means of two treatments without common blocks: Welch's interval."""
+    effect = _welch(of, to)
+    return Interval(effect.estimate, *_limits(effect), effect.n)
+
+
 def unpaired_ratio_interval(of: Sequence[float], to: Sequence[float]) -> Interval:
     """Give the ratio of two treatments without common blocks: Welch's interval on the logs.
 
@@ -80,12 +86,7 @@ def paired_effect(ratios: Sequence[float]) -> Effect:
 
 def unpaired_effect(of: Sequence[float], to: Sequence[float]) -> Effect:
     """Estimate from runs without common blocks (Welch), all above 0, at least one of each."""
-    first, second = [math.log(value) for value in of], [math.log(value) for value in to]
-    n = min(len(first), len(second))
-    difference = fmean(first) - fmean(second)
-    if n < LEAST_BLOCKS:
-        return Effect(difference, math.nan, math.nan, n)
-    return Effect(difference, *_welch(first, second), n)
+    return _welch([math.log(value) for value in of], [math.log(value) for value in to])
 
 
 def effect_interval(effect: Effect) -> Interval:
@@ -134,7 +135,7 @@ def more_blocks(effect: Effect, wanted: float) -> int | None:
     def suffice(blocks: int) -> bool:
         return _quantile(blocks - 1) * spread / math.sqrt(blocks) <= math.log1p(wanted)
 
-    return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n  # noqa: FBT003 - what is looked for
+    return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -165,11 +166,15 @@ def _quantile(freedom: float) -> float:
     return float(special.stdtrit(freedom, 1 - ALPHA / 2))
 
 
-def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Give the standard error of a difference of means, and its degrees of freedom."""
+def _welch(first: Sequence[float], second: Sequence[float]) -> Effect:
+    """Estimate a difference of means whose variances may differ."""
+    n = min(len(first), len(second))
+    difference = fmean(first) - fmean(second)
+    if n < LEAST_BLOCKS:
+        return Effect(difference, math.nan, math.nan, n)
     one, other = variance(first) / len(first), variance(second) / len(second)
     total = one + other
     if total == 0:
-        return 0.0, math.inf
+        return Effect(difference, 0.0, math.inf, n)
     parts = one**2 / (len(first) - 1) + other**2 / (len(second) - 1)
-    return math.sqrt(total), total**2 / parts
+    return Effect(difference, math.sqrt(total), total**2 / parts, n)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,8 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from stagebench.errors import StoreError
-from stagebench.quantities import PARAMETER, RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
-from stagebench.tables import make_table, numbers, read_reference
+from stagebench.quantities import (
+    PARAMETER,
+    RUN_QUANTITIES,
+    STAGE_QUANTITIES,
+    base_of,
+    unit_of,
+)
+from stagebench.tables import list_rows, make_table, numbers, read_reference
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
-_PEAK_LIKE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 
@@ -65,10 +69,10 @@ def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
     known = set(zip(tables["runs"]["experiment"], tables["runs"]["treatment"], strict=True))
     experiments = {experiment for experiment, _ in known}
     rows = []
-    for row in reference.to_dict("records"):
+    for row in list_rows(reference):
         place = row["experiment"], row["treatment"]
         if place in known or (row["treatment"] == "" and row["experiment"] in experiments):
-            rows.append(_compare(tables, reference, {str(k): v for k, v in row.items()}))
+            rows.append(_compare(tables, reference, row))
     return make_table("published", rows)
 
 
@@ -99,9 +103,8 @@ def _compare_run(runs: pd.DataFrame, reference: pd.DataFrame, row: Row) -> _Comp
     values = numbers(own, row["quantity"]) / scale
     if row["quantity"] == "makespan_s":
         return _as_ratio(runs, own, values, reference, row)
-    if match := _PEAK_LIKE.fullmatch(row["quantity"]):
-        part = match[1] or match[3]
-        return _above_base(own, values, reference, row, part)
+    if base := base_of(row["quantity"]):
+        return _above_base(own, values, reference, row, base)
     return _Comparison(measured=values, relative=_NOTHING)
 
 
@@ -121,11 +124,11 @@ def _as_ratio(
 
 
 def _above_base(
-    own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, part: str
+    own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, base: str
 ) -> _Comparison:
     # Before the workflow starts there is no child: the base of main is that of the tree.
-    bases = [f"{part}_base_bytes", "tree_base_bytes", "main_base_bytes"]
-    measured = numbers(own, f"{part}_base_bytes") / _unit_size(row, RUN_QUANTITIES)
+    bases = [base, "tree_base_bytes", "main_base_bytes"]
+    measured = numbers(own, base) / _unit_size(row, RUN_QUANTITIES)
     return _Comparison(
         measured=values,
         basis="above own base",

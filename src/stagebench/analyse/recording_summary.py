@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.bracket import find_brackets
 from stagebench.quantities import MEMORY_PARTS
+from stagebench.records import count_processes
 from stagebench.timeline import Timeline
-from stagebench.units import to_seconds
+from stagebench.units import quantile_s, to_seconds
 
 if TYPE_CHECKING:
     from stagebench.analyse.bracket import Bracket
@@ -37,7 +38,7 @@ def summarise_recording(recording: Recording) -> dict[str, Any]:
             part: describe_bracket(brackets[part], recording.origin_ns)
             for part in ("tree", "main", "children")
         },
-        "processes": count_processes(recording),
+        "processes": describe_census(recording),
         "roles": describe_roles(recording),
         "stayed": run.get("stayed", []),
         "sampler": describe_sampler(recording),
@@ -64,13 +65,13 @@ def describe_bracket(bracket: Bracket, origin_ns: Nanoseconds) -> dict[str, Any]
     }
 
 
-def count_processes(recording: Recording) -> dict[str, Any]:
+def describe_census(recording: Recording) -> dict[str, Any]:
     """Count processes; how many there were in all is not known of a trace that was cut off."""
     census = recording.run["census"]
     if "created" in census:
         return dict(census)
-    sampled = sum(process.samples > 0 for process in recording.memory.processes)
-    return {"means": census["means"], "created": None, "sampled": sampled, "bounded_only": None}
+    unknown = {"created": None, "bounded_only": None}
+    return {"means": census["means"]} | count_processes(recording.memory.processes) | unknown
 
 
 def recorded_s(recording: Recording) -> Seconds | None:
@@ -111,8 +112,8 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     achieved = {
         "sweeps": len(found),
         "torn": sum(sweep.torn for sweep in found),
-        "median_gap_s": _quantile_s(gaps, 0.5),
-        "p99_gap_s": _quantile_s(gaps, 0.99),
+        "median_gap_s": quantile_s(gaps, 0.5),
+        "p99_gap_s": quantile_s(gaps, 0.99),
     }
     return asked | achieved | cost
 
@@ -163,9 +164,3 @@ def _total_samples(recording: Recording) -> dict[int, dict[str, Bytes]]:
             totals[sample.sweep][part] += sample.pss_bytes
             totals[sample.sweep]["tree"] += sample.pss_bytes
     return dict(totals)
-
-
-def _quantile_s(ordered_ns: list[int], share: float) -> Seconds | None:
-    if not ordered_ns:
-        return None
-    return to_seconds(ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))])

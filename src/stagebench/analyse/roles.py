@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.memory import highest_sweep, split_sweeps, total_sweeps
 from stagebench.quantities import SAMPLE_PARTS
-from stagebench.records import ROLES
+from stagebench.records import ROLES, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ def summarise_roles(trace: Trace) -> list[Row]:
     ready = _ready_samples(trace, samples)
     return [
         trace.key
-        | {"role": role, **_count(processes)}
+        | {"role": role, **count_processes(processes)}
         | _at_peak(_of(processes, samples), peak)
         | _largest(_of(processes, samples))
         | _ready([ready[process.pid] for process in processes if process.pid in ready])
@@ -78,12 +78,6 @@ def _ready_samples(trace: Trace, samples: dict[int, list[MemorySample]]) -> dict
         if worker.pid not in main  # a thread is not a process of its own
     }
     return {pid: found[0] for pid, found in later.items() if found}
-
-
-def _count(processes: list[ProcessRecord]) -> Row:
-    sampled = sum(process.samples > 0 for process in processes)
-    created = len(processes)
-    return {"created": created, "sampled": sampled, "bounded_only": created - sampled}
 
 
 def _at_peak(samples: list[MemorySample], peak: int | None) -> Row:

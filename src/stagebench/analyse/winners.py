@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stagebench.analyse.measured import collect_measured, estimate_ratio, find_median
-from stagebench.quantities import unit_of
+from stagebench.quantities import hides_results, unit_of
 from stagebench.store import canonical_json
 from stagebench.tables import make_table
 
@@ -27,8 +27,6 @@ QUANTITIES = ("makespan_s", "tree_peak_bytes", "turnaround_p95_s")
 """Of which the least wins; of a peak its lower end."""
 
 _OF_MEMORY = "tree_peak_bytes"
-_SEEN = (None, "pickle")
-"""Transports that leave a result in the memory of a process until it is taken."""
 
 
 def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
@@ -44,11 +42,6 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
         for row in rank(_choose(values[quantity].get(experiment, {}), competing))
     ]
     return make_table("winners", rows)
-
-
-def hides_results(specification: Mapping[str, Any]) -> bool:
-    """Tell whether results may wait outside of all processes, where no PSS has them."""
-    return any(stage.get("transport") not in _SEEN for stage in specification["stages"])
 
 
 def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
@@ -102,8 +95,15 @@ def _admit(
     """Give the treatments that can be judged by this quantity."""
     if quantity != _OF_MEMORY:
         return list(names)
-    known = {name: plan["treatments"][f"{experiment}/{name}"]["specification"] for name in names}
-    return [name for name in names if not hides_results(known[name])]
+    stages = {
+        name: plan["treatments"][f"{experiment}/{name}"]["specification"]["stages"]
+        for name in names
+    }
+    return [
+        name
+        for name in names
+        if not any(hides_results(stage.get("transport")) for stage in stages[name])
+    ]
 
 
 def _choose(

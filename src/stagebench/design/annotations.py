@@ -100,7 +100,7 @@ def describe(annotation: Annotation) -> str:
     return _KINDS[annotation]
 
 
-def convert(annotation: Annotation, value: Any) -> Any:  # noqa: ANN401 - a parameter's value
+def convert(annotation: Annotation, value: Any) -> Any:
     """Give an allowed value its one form: a whole number is a float where no int is asked for."""
     origin, arguments = _split(annotation)
     if origin is Annotated:

@@ -18,7 +18,7 @@ _ALLOWED = {
 }
 
 
-def find_arrival_problems(arrival: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - may be open
+def find_arrival_problems(arrival: Any, path: Path) -> list[Problem]:
     """Check that a kind of arrival is given what it needs; `path` leads to the setting."""
     if not isinstance(arrival, dict) or is_open(arrival.get("kind")):
         return []
@@ -27,7 +27,7 @@ def find_arrival_problems(arrival: Any, path: Path) -> list[Problem]:  # noqa: A
     return [problem((*path, name), text) for name, text in texts.items()]
 
 
-def find_idle_arrival(arrival: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - may be open
+def find_idle_arrival(arrival: Any, path: Path) -> list[Problem]:
     """Tell what a kind that the config itself names has no use for.
 
     Where the kind is a factor, one mapping serves all of its levels: each treatment leaves out what

@@ -62,7 +62,7 @@ def build_experiment(experiment: Json, stages: list[Json], beside: Path | None) 
     )
 
 
-def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:  # noqa: ANN401 - list or mapping
+def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:
     options = factor if isinstance(factor, dict) else {}
     return Factor(
         name=name,
@@ -72,7 +72,7 @@ def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:  # noqa: AN
     )
 
 
-def _listed(factor: Any) -> tuple[Level, ...]:  # noqa: ANN401 - list or mapping
+def _listed(factor: Any) -> tuple[Level, ...]:
     return tuple(factor["levels"] if isinstance(factor, dict) else factor)
 
 

@@ -68,7 +68,7 @@ def check_config(mapping: Mapping[str, Any], beside: pathlib.Path | None = None)
     return build_study(config, [experiment for _, experiment in checked if experiment is not None])
 
 
-def _error(problems: list[Problem], config: Any) -> ConfigError:  # noqa: ANN401 - plain JSON
+def _error(problems: list[Problem], config: Any) -> ConfigError:
     """Make the error of all problems, in the order of the config, each told once."""
     ordered = sorted(problems, key=lambda found: place_in(config, found.path))
     return ConfigError(list(dict.fromkeys(map(str, ordered))))

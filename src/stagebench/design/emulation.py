@@ -10,7 +10,7 @@ EMULATE = {"interval_s": 0.1, "discovery_s": 1.0}
 """The published study's: main every 0.1 s, its children discovered every second."""
 
 
-def find_emulation_problems(sampler: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - may be open
+def find_emulation_problems(sampler: Any, path: Path) -> list[Problem]:
     """Check that children are discovered no oftener than main is read: no record would tell.
 
     `path` is the sampler's place. What is no plain number is passed over: it has another problem,

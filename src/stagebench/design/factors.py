@@ -58,7 +58,7 @@ def find_use_problems(experiment: Json, path: Path, workflows: Workflows) -> lis
     return found
 
 
-def find_duplicates(items: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - may be open
+def find_duplicates(items: Any, path: Path) -> list[Problem]:
     """Tell the named items of a list whose name was taken before."""
     seen: set[str] = set()
     problems = []
@@ -71,7 +71,7 @@ def find_duplicates(items: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - 
     return problems
 
 
-def _levels_of(factor: Any) -> list[Level] | None:  # noqa: ANN401 - may be open
+def _levels_of(factor: Any) -> list[Level] | None:
     """Give the listed levels of a factor, or None where they are not known."""
     levels = factor.get("levels") if isinstance(factor, dict) else factor
     return levels if isinstance(levels, list) and not any(map(_is_unknown, levels)) else None
@@ -101,7 +101,7 @@ def _find_repeated_levels(levels: list[Level], path: Path) -> Iterator[Problem]:
         seen.add(level_key(level))
 
 
-def _find_condition_problems(entry: Any, levels: Json, path: Path) -> Iterator[Problem]:  # noqa: ANN401 - may be open
+def _find_condition_problems(entry: Any, levels: Json, path: Path) -> Iterator[Problem]:
     """Check an entry that names factors and some of their levels."""
     for name, value in entry.items() if isinstance(entry, dict) else ():
         if name not in levels:
@@ -126,7 +126,7 @@ def _listed(levels: list[Level]) -> str:
     return ", ".join(show(level) for level in levels)
 
 
-def _find_tag_problems(tags: Any, levels: list[Level] | None, path: Path) -> Iterator[Problem]:  # noqa: ANN401 - may be open
+def _find_tag_problems(tags: Any, levels: list[Level] | None, path: Path) -> Iterator[Problem]:
     names = Counter(level_text(level) for level in levels or [])
     for key in tags if isinstance(tags, dict) and levels is not None else ():
         if key not in names:
@@ -163,7 +163,7 @@ def _widen(name: str, levels: list[Level], include: list[Json]) -> list[Level]:
     return list({level_key(level): level for level in [*added, *levels]}.values())
 
 
-def _list(items: Any) -> list[Any]:  # noqa: ANN401 - may be open
+def _list(items: Any) -> list[Any]:
     return items if isinstance(items, list) else []
 
 

@@ -59,7 +59,7 @@ def _any_of(items: Iterable[Any], words: Callable[[Any], str]) -> str:
     return " or ".join(dict.fromkeys(map(words, items)))
 
 
-def _count(tasks: Any) -> str:  # noqa: ANN401 - JSON
+def _count(tasks: Any) -> str:
     number = f"{count_tasks(tasks):,}"
     return f"{number} of {tasks['file']}" if isinstance(tasks, dict) else number
 

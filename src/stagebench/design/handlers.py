@@ -195,7 +195,7 @@ def _read_upstream(function: Callable[..., Any]) -> str:
 def _why_untravelled(function: Callable[..., Any]) -> str:
     try:
         pickle.dumps(function)
-    except Exception as error:  # noqa: BLE001 - a wrapper's own __reduce__ may raise anything
+    except Exception as error:  # a wrapper's own __reduce__ may raise anything
         return _last_line(error)
     return ""
 

@@ -25,7 +25,7 @@ def holds(levels: Iterable[Level], level: Level) -> bool:
     return any(level_key(other) == wanted for other in levels)
 
 
-def level_text(level: Any) -> str:  # noqa: ANN401 - keys of YAML mappings are asked for as well
+def level_text(level: Any) -> str:
     """Write a level as a config does: true, null, 0.5, words as they are; a list joined by "-"."""
     if isinstance(level, list):
         return "-".join(level_text(item) for item in level)

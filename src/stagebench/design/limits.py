@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def find_idle_retries(stages: Any, path: Path) -> Iterator[Problem]:  # noqa: ANN401 - may be open
+def find_idle_retries(stages: Any, path: Path) -> Iterator[Problem]:
     """Tell where a config says what is retried, and itself says that nothing is.
 
     Where the number of retries is a factor, its level may well be 0.

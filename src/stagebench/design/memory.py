@@ -1,9 +1,7 @@
-"""Memory that treatments need by estimate, and what this machine has."""
+"""Memory that treatments need by estimate, and the refusal of those that need too much."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stagebench.design.handlers import memory_need, sound_handler
@@ -13,14 +11,12 @@ from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from pathlib import Path
 
     from stagebench.design.study import Treatment
 
 Json = dict[str, Any]
-
-MEMBERSHIP = Path("/proc/self/cgroup")
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 def estimate_memory(specification: Json, beside: Path | None = None) -> int:
@@ -48,12 +44,6 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
         raise ConfigError(problems)
 
 
-def machine_memory_bytes(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int:
-    """Tell how much memory this process may use: the machine's or, where lower, its cgroup's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_cgroup_limits(membership, cgroups)])
-
-
 def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> int:
     """Estimate one stage; of tasks that differ, the largest need counts for each."""
     tasks, stages = specification["tasks"], specification["stages"]
@@ -73,26 +63,3 @@ def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
     number = count_tasks(specification["tasks"])
     waiting = [taker.get("queue_size", number) + taker["workers"] for taker in takers]
     return int(min(max(waiting, default=0), specification.get("in_flight", number)))
-
-
-def _cgroup_limits(membership: Path, cgroups: Path) -> Iterator[int]:
-    """Yield the limits of this process's cgroup (version 2) and of all that it lies in."""
-    for group in _cgroup_folders(membership, cgroups):
-        try:
-            text = (group / "memory.max").read_text().strip()
-        except OSError:
-            # The root has no limit file, and a container may not show its parents'.
-            continue
-        if text != "max":
-            yield int(text)
-
-
-def _cgroup_folders(membership: Path, cgroups: Path) -> list[Path]:
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        # No such file: not Linux, so no cgroups.
-        return []
-    own = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    parts = Path(own[0]).parts if own else ()
-    return [cgroups.joinpath(*parts[:length]) for length in range(len(parts) + 1)] if own else []

@@ -66,5 +66,5 @@ def _sorted_ids(treatments: Sequence[Treatment]) -> list[tuple[str, str]]:
 
 def _shuffle(ids: list[tuple[str, str]], seed: str) -> list[tuple[str, str]]:
     # A text as seed goes through SHA-512: neighbouring seeds and blocks give unrelated orders.
-    generator = random.Random(seed)  # noqa: S311 - an order of runs, not a secret
+    generator = random.Random(seed)
     return generator.sample(ids, k=len(ids))

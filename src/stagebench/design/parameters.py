@@ -53,7 +53,7 @@ class Parameter:
         """Tell whether a value has the type and lies inside the bounds."""
         return allows(self.annotation, value)
 
-    def convert(self, value: Any) -> Any:  # noqa: ANN401 - a parameter's value
+    def convert(self, value: Any) -> Any:
         """Give the one form of a value: a whole number for a float parameter becomes a float."""
         return convert(self.annotation, value)
 
@@ -99,7 +99,7 @@ def convert_parameters(given: Parameters, known: Known) -> Parameters:
     return {name: known[name].convert(value) for name, value in given.items()}
 
 
-def _why_wrong(name: str, value: Any, known: Known) -> str:  # noqa: ANN401 - JSON
+def _why_wrong(name: str, value: Any, known: Known) -> str:
     if name == UPSTREAM:
         return f"the runner gives '{UPSTREAM}'; allowed: no such key"
     if name not in known:

@@ -31,7 +31,7 @@ def is_open(value: object) -> bool:
     return isinstance(value, str) and _PLACEHOLDER.search(value) is not None
 
 
-def find_placeholders(template: Any, path: Path) -> Iterator[tuple[Path, str]]:  # noqa: ANN401 - any part of a config
+def find_placeholders(template: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the place and the factor's name of each placeholder below `path`."""
     if isinstance(template, str) and template is not UNKNOWN:
         for name in _PLACEHOLDER.findall(template):
@@ -40,12 +40,12 @@ def find_placeholders(template: Any, path: Path) -> Iterator[tuple[Path, str]]: 
         yield from find_placeholders(value, (*path, key))
 
 
-def holds_unknown(template: Any) -> bool:  # noqa: ANN401 - any part of a config
+def holds_unknown(template: Any) -> bool:
     """Tell whether a value at or below a part of a config was refused."""
     return template is UNKNOWN or any(holds_unknown(value) for _, value in _items(template))
 
 
-def substitute(template: Any, factors: Factors, path: Path) -> tuple[Any, list[Problem]]:  # noqa: ANN401 - any part of a config
+def substitute(template: Any, factors: Factors, path: Path) -> tuple[Any, list[Problem]]:
     """Put the levels of one treatment into a template.
 
     A key or item that is wholly a placeholder of a factor that does not apply is left out. Inside
@@ -55,13 +55,13 @@ def substitute(template: Any, factors: Factors, path: Path) -> tuple[Any, list[P
     return _fill(template, factors, path, problems), problems
 
 
-def _items(template: Any) -> list[tuple[str | int, Any]]:  # noqa: ANN401 - any part of a config
+def _items(template: Any) -> list[tuple[str | int, Any]]:
     if isinstance(template, dict):
         return list(template.items())
     return list(enumerate(template)) if isinstance(template, list) else []
 
 
-def _fill(template: Any, factors: Factors, path: Path, problems: list[Problem]) -> Any:  # noqa: ANN401 - any part of a config
+def _fill(template: Any, factors: Factors, path: Path, problems: list[Problem]) -> Any:
     if isinstance(template, str):
         return _fill_text(template, factors, path, problems)
     if not isinstance(template, dict | list):
@@ -73,7 +73,7 @@ def _fill(template: Any, factors: Factors, path: Path, problems: list[Problem]) 
     return dict(kept) if isinstance(template, dict) else [value for _, value in kept]
 
 
-def _fill_text(text: str, factors: Factors, path: Path, problems: list[Problem]) -> Any:  # noqa: ANN401 - a level
+def _fill_text(text: str, factors: Factors, path: Path, problems: list[Problem]) -> Any:
     whole = _PLACEHOLDER.fullmatch(text)
     if whole is not None:
         return deepcopy(factors[whole[1]]) if whole[1] in factors else _ABSENT

@@ -30,7 +30,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._values = 0
 
-    def read(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - not checked before
+    def read(self, value: Any, path: Path) -> Any:
         """Copy a value as plain JSON; what cannot be is told and becomes an open text."""
         self._values += 1
         if self._values > MOST_VALUES:
@@ -58,7 +58,7 @@ class _Reader:
         return UNKNOWN
 
 
-def make_plain(config: Any) -> tuple[Any, list[Problem]]:  # noqa: ANN401 - not checked before
+def make_plain(config: Any) -> tuple[Any, list[Problem]]:
     """Copy a config as plain JSON values, with the problems of those that cannot be."""
     reader = _Reader()
     try:
@@ -86,7 +86,7 @@ def _why_no_text(value: str) -> str:
     return ""
 
 
-def repair(config: Any, problems: list[Problem]) -> Any:  # noqa: ANN401 - plain JSON
+def repair(config: Any, problems: list[Problem]) -> Any:
     """Put an open text in each place that has a problem, so that the others can be looked at."""
     for found in problems:
         if not found.path:
@@ -100,14 +100,14 @@ def repair(config: Any, problems: list[Problem]) -> Any:  # noqa: ANN401 - plain
     return config
 
 
-def mappings(items: Any, path: Path) -> Iterator[tuple[dict[str, Any], Path]]:  # noqa: ANN401 - may be open
+def mappings(items: Any, path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Yield the mappings of a list with their places; what was refused is passed over."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict):
             yield item, (*path, index)
 
 
-def place_in(config: Any, path: Path) -> list[int]:  # noqa: ANN401 - plain JSON
+def place_in(config: Any, path: Path) -> list[int]:
     """Give the positions of a path's parts, so that places sort as the config has them."""
     positions = []
     for part in path:
@@ -120,7 +120,7 @@ def place_in(config: Any, path: Path) -> list[int]:  # noqa: ANN401 - plain JSON
     return positions
 
 
-def _child(value: Any, part: str | int) -> Any:  # noqa: ANN401 - plain JSON
+def _child(value: Any, part: str | int) -> Any:
     """Give what lies at a key or position, or None where nothing does."""
     if isinstance(value, dict):
         return value.get(part)

@@ -25,7 +25,7 @@ def find_structure_problems(config: dict[str, Any]) -> list[Problem]:
     return tell_problems(validator, [error for error in errors if not _is_passed(error)])
 
 
-def find_piece_problems(piece: str, value: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - checked here
+def find_piece_problems(piece: str, value: Any, path: Path) -> list[Problem]:
     """Check one value against the schema's definition `piece`; `path` is the value's place."""
     validator = make_validator(*_SCHEMA, f"/$defs/{piece}")
     return tell_problems(validator, validator.iter_errors(value), path)

@@ -59,7 +59,7 @@ class _SettingsCheck:
         self._beside = beside
         self._known: dict[tuple[Path, str], list[Problem]] = {}
 
-    def find_problems(self, template: Any, factors: Factors) -> list[Problem]:  # noqa: ANN401 - JSON
+    def find_problems(self, template: Any, factors: Factors) -> list[Problem]:
         """Check one treatment; places start at the template."""
         settings, found = substitute(template, factors, ())
         open_places = {p.path for p in found}
@@ -80,7 +80,7 @@ class _SettingsCheck:
         others = {key: value for key, value in settings.items() if key != "stages"}
         yield from self._check_piece("settings", others, ())
 
-    def _check_piece(self, piece: str, value: Any, path: Path) -> list[Problem]:  # noqa: ANN401 - JSON
+    def _check_piece(self, piece: str, value: Any, path: Path) -> list[Problem]:
         key = (path, canonical_json(value))
         if key not in self._known:
             self._known[key] = find_piece_problems(piece, value, path)

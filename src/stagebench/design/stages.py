@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Stage = dict[str, Any]
 
 
-def find_stages_problems(stages: Any, path: Path, beside: pathlib.Path | None) -> list[Problem]:  # noqa: ANN401 - may be open
+def find_stages_problems(stages: Any, path: Path, beside: pathlib.Path | None) -> list[Problem]:
     """Check a workflow's stages; `path` leads to their list, `beside` is the config's folder."""
     return [
         *_find_graph_problems(stages, path),
@@ -35,7 +35,7 @@ def find_stages_problems(stages: Any, path: Path, beside: pathlib.Path | None) -
     ]
 
 
-def is_whole(items: Any) -> bool:  # noqa: ANN401 - may be open
+def is_whole(items: Any) -> bool:
     """Tell whether nothing in a list of mappings is open as a whole."""
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
@@ -87,7 +87,7 @@ def _find_upstream_problems(stage: Stage, handler: Handler, path: Path) -> Itera
         yield problem((*path, "after"), f"missing, and {text}; allowed: at least one stage's name")
 
 
-def _find_graph_problems(stages: Any, path: Path) -> Iterator[Problem]:  # noqa: ANN401 - may be open
+def _find_graph_problems(stages: Any, path: Path) -> Iterator[Problem]:
     rows = list(mappings(stages, path))
     names = [stage["name"] for stage, _ in rows]
     if not is_whole(stages) or any(is_open(name) for name in names):

@@ -164,7 +164,7 @@ def _find_row_problems(header: list[str], rows: list[tuple[int, list[str]]]) -> 
             yield f"line {line}: {len(row)} cells; allowed: {len(header)}, one a column"
 
 
-def _read_cell(text: str, column: Column) -> Any:  # noqa: ANN401 - a parameter's value
+def _read_cell(text: str, column: Column) -> Any:
     if column.parameter is None:
         return EMPTY
     value = read_cell(text, column.parameter.cells)

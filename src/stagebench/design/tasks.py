@@ -30,8 +30,8 @@ Stage = dict[str, Any]
 
 
 def find_tasks_problems(
-    tasks: Any,  # noqa: ANN401 - may be open
-    stages: Any,  # noqa: ANN401 - may be open
+    tasks: Any,
+    stages: Any,
     path: Path,
     stages_path: Path,
     beside: pathlib.Path | None,
@@ -51,7 +51,7 @@ def find_tasks_problems(
     ]
 
 
-def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:  # noqa: ANN401 - JSON
+def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:
     """Give checked tasks in the one form that a specification has."""
     if isinstance(tasks, int):
         return tasks
@@ -64,7 +64,7 @@ def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None)
     ]
 
 
-def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.Path | None) -> Any:  # noqa: ANN401 - JSON
+def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.Path | None) -> Any:
     """List what the tasks of a specification give one stage, beside what the stage itself has."""
     if isinstance(tasks, int):
         return [{}]
@@ -120,7 +120,7 @@ def _given(task: Stage, stage: str) -> dict[str, Any]:
 
 
 def _find_file_problems(
-    file: Any,  # noqa: ANN401 - may be open
+    file: Any,
     stages: list[tuple[Stage, Path]],
     path: Path,
     beside: pathlib.Path | None,

@@ -108,7 +108,7 @@ def _find_baseline_problems(
         yield problem(place, f"{_written(entry)} is no treatment; closest is {closest}")
 
 
-def _written(entry: Any) -> str:  # noqa: ANN401 - levels, or lists of them
+def _written(entry: Any) -> str:
     """Write an entry as YAML does: {executor: thread, workers: 1}."""
     words = [
         f"{name}: {show(value if not isinstance(value, tuple) else _one(value))}"
@@ -117,5 +117,5 @@ def _written(entry: Any) -> str:  # noqa: ANN401 - levels, or lists of them
     return "{" + ", ".join(words) + "}"
 
 
-def _one(levels: tuple[Any, ...]) -> Any:  # noqa: ANN401 - a level, or a list of them
+def _one(levels: tuple[Any, ...]) -> Any:
     return levels[0] if len(levels) == 1 else list(levels)

@@ -24,7 +24,7 @@ def load_config(path: Path) -> dict[str, Any]:
     text = _read_text(path)
     try:
         # A SafeLoader: it makes plain values and refuses every tag that would make an object.
-        config = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - see above
+        config = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a safe loader, but stricter
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}{_line(error)}: {_reason(error)}"]) from error
     except RecursionError as error:

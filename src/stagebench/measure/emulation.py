@@ -28,7 +28,6 @@ from stagebench.store import EMULATED_FILE, RecordWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
 
 class Discovery(NamedTuple):
@@ -69,12 +68,7 @@ class Emulation:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -105,7 +99,7 @@ def discover(main: int) -> Discovery:
 
 def read_pss(pid: int) -> int:
     """Read a process's PSS in bytes; raises one of `procfs.Vanished` when it has ended."""
-    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123 - no Path is needed
+    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
         # A rollup always tells it; only what stands for one elsewhere may not.
         return cast("int", parse_smaps_rollup(file.read()).pss_bytes)
 

@@ -7,8 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from stagebench import store
-from stagebench.measure.watch import describe_census
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TransitionRecord,
+    count_processes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +77,7 @@ class Journal:
             "exit_code": traced.exit_code,
             "instrument_cpu_s": traced.instrument_cpu_s,
             "sampler": traced.use._asdict(),
-            "census": describe_census(traced.means, traced.processes),
+            "census": {"means": traced.means} | count_processes(traced.processes),
             "stayed": [{"pid": life.pid, "command": life.command} for life in traced.stayed],
         }
         self._write_status()
@@ -98,6 +103,10 @@ class Journal:
             path.unlink(missing_ok=True)  # a part of them would pass for all
 
     def _write_status(self) -> None:
+        """Put an end to the status "running"; what keeps it was cut off.
+
+        Truncated: the command went on to its end, but could not be recorded up to there.
+        """
         status = "complete" if self.failure is None else "truncated"
         self.run |= {"status": status, "detail": self.failure or ""}
         # Where not even this can be written, the file goes on to say that the trace was cut off.

@@ -1,11 +1,14 @@
 """Limits of the control groups that this process lies in: they hold for a run, too.
 
+A study is refused by them before it begins, so this is imported by every Snakefile: keep it cheap.
+
 Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat, memory.max) and, for
 version 1, scheduler/sched-bwc.rst and admin-guide/cgroup-v1/memory.rst.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +17,7 @@ from stagebench.measure.cgroup import find_group
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+OWN = Path("/proc/self")
 UNLIMITED = 1 << 62
 """Bytes; version 1 says a little less than 2^63 where there is no limit."""
 
@@ -29,7 +33,7 @@ class Limits(NamedTuple):
     throttled: int | None
 
 
-def read_limits(proc: Path = Path("/proc/self")) -> Limits:
+def read_limits(proc: Path = OWN) -> Limits:
     """Read the lowest limits of this process's groups and of all that they lie in."""
     cpu, memory = _list_groups("cpu", proc), _list_groups("memory", proc)
     return Limits(
@@ -37,6 +41,13 @@ def read_limits(proc: Path = Path("/proc/self")) -> Limits:
         memory_bytes=_lowest(memory, _memory_limit),
         throttled=sum(map(_count_throttled, cpu)) if cpu else None,
     )
+
+
+def machine_memory_bytes(proc: Path = OWN) -> int:
+    """Return how much memory this process may use: the machine's or, where lower, its groups'."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = read_limits(proc).memory_bytes
+    return min(machine, limit) if isinstance(limit, int) else machine
 
 
 def _list_groups(controller: str, proc: Path) -> list[Path]:
@@ -49,7 +60,7 @@ def _list_groups(controller: str, proc: Path) -> list[Path]:
     return [place.joinpath(*parts[:length]) for length in range(len(parts) + 1)]
 
 
-def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:  # noqa: ANN401 - a number of the reader's type, "max" or None
+def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:
     # A group without the file has no limit of its own: the outermost one never has.
     limits = [limit for limit in map(read, groups) if limit is not None]
     return min(limits) if limits else "max" if groups else None

@@ -134,7 +134,7 @@ def list_tasks(
     if beside is None:
         raise WorkflowError(f"{tasks['file']}: beside the config, whose folder was not given")
     # Not imported where tasks are in the specification: it is measured memory.
-    from stagebench.task_list import open_tasks  # noqa: PLC0415
+    from stagebench.task_list import open_tasks
 
     return open_tasks(tasks, beside)
 
@@ -153,7 +153,7 @@ def main(meanwhile: Meanwhile | None = None) -> None:
         leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
-    except Exception:  # noqa: BLE001 - nothing is swallowed: it is told as the interpreter would
+    except Exception:  # nothing is swallowed: it is told as the interpreter would
         leave(sink, traceback.format_exc(), 1)
     sink.close()
 

@@ -21,7 +21,8 @@ UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b"
 def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> tuple[str, str]:
     """Tell a run's status from what it left, and say in a few words why it is not ok.
 
-    `exceeded_s` is the time limit that the run was ended at, if it was.
+    "worker_lost": a task's last attempt went with its worker. "crashed": the measured process ended
+    with an exit code. `exceeded_s` is the time limit that the run was ended at, if it was.
     """
     if exceeded_s is not None:
         return "timed_out", f"still running after the time limit of {exceeded_s:g} s"

@@ -182,13 +182,13 @@ def _exec(
     command: Sequence[str], environment: Mapping[str, str] | Mapping[bytes, bytes]
 ) -> NoReturn:
     try:
-        os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell is meant
+        os.execvpe(command[0], list(command), environment)
     except OSError as error:
         found = shutil.which(command[0])
         if error.errno != errno.ENOEXEC or found is None:
             raise
         # A script that does not name its interpreter is the shell's, as with execvp(3).
-        os.execve("/bin/sh", ["sh", found, *command[1:]], environment)  # noqa: S606
+        os.execve("/bin/sh", ["sh", found, *command[1:]], environment)
 
 
 def end_tree(census: Census) -> int:

@@ -13,8 +13,6 @@ from stagebench.measure.process import forbid_core_file
 from stagebench.sampler import ptrace
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from stagebench.sampler.ptrace import Report
     from stagebench.units import Seconds
 
@@ -55,7 +53,7 @@ class Deliveries:
     def observe(self, report: Report) -> None:
         """Take in a stop of any thread of the tree."""
         if report.event == 0 and report.signal in HANDED_ON:
-            if os.path.exists(f"/proc/{self._main}/task/{report.thread}"):  # noqa: PTH110 - one stat
+            if os.path.exists(f"/proc/{self._main}/task/{report.thread}"):  # one stat
                 self._sent_at[report.signal] = time.monotonic()
         elif report.event == ptrace.EVENT_STOP and report.thread == self._main:
             self._note_stop(report.signal if report.signal in ptrace.STOPPING else None)
@@ -95,12 +93,7 @@ class Relay:
         self._given_mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._held | {signal.SIGCHLD})
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # What came meanwhile was the command's, and has been answered by it.
         while signal.sigtimedwait(self._held, 0) is not None:
             pass

@@ -22,12 +22,13 @@ from stagebench.measure.lock import measurement_lock
 from stagebench.measure.machine import read_machine
 from stagebench.measure.outcome import judge_outcome
 from stagebench.measure.quiet import read_ticks, wait_until_quiet
-from stagebench.measure.watch import describe_census, sample_until_exit
+from stagebench.measure.watch import sample_until_exit
 from stagebench.records import (
     MemorySample,
     ProcessRecord,
     SweepRecord,
     TransitionRecord,
+    count_processes,
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.lives import record_lives
@@ -131,7 +132,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
             "supervisor_started_ns": supervisor_started_ns,
             **exit_._asdict(),
             "sampler": sampler.use()._asdict(),
-            "census": describe_census(census.means, processes),
+            "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
             "quiet": quiet._asdict(),
             "machine_before": before,
@@ -287,5 +288,5 @@ def started_at_ns() -> int:
 
 
 def _read_stat() -> str:
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - no Path needed
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
         return file.read()

@@ -80,7 +80,7 @@ class Tracer(threading.Thread):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         try:
             self.traced = self._trace()
-        except Exception as error:  # noqa: BLE001 - not swallowed: the main thread tells it
+        except Exception as error:  # not swallowed: the main thread tells it
             self.error = error
         finally:
             self.is_done = True
@@ -89,7 +89,7 @@ class Tracer(threading.Thread):
     def wait_gone(self) -> None:
         """Wait until the kernel has let go of all that was traced."""
         self.join()
-        while os.path.exists(f"/proc/self/task/{self.native_id}"):  # noqa: PTH110 - one stat
+        while os.path.exists(f"/proc/self/task/{self.native_id}"):  # one stat
             time.sleep(0.0005)
 
     def _trace(self) -> Traced:

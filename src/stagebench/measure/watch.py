@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from stagebench.measure.process import ChildSignals
-    from stagebench.records import ProcessRecord
     from stagebench.sampler.lives import Census
     from stagebench.sampler.sampler import Sampler
 
@@ -33,15 +30,3 @@ def sample_until_exit(
         if time.monotonic_ns() >= sampler.due_ns:
             sampler.take()
     return False
-
-
-def describe_census(means: str, processes: Sequence[ProcessRecord]) -> dict[str, Any]:
-    """Count the processes that were created, those that a sweep read, and the others."""
-    sampled = sum(each.samples > 0 for each in processes)
-    created = len(processes)
-    return {
-        "means": means,
-        "created": created,
-        "sampled": sampled,
-        "bounded_only": created - sampled,
-    }

@@ -17,10 +17,10 @@ from stagebench.present.report_claims import (
     first_tests,
     kinds_text,
     measured_text,
-    rows_of,
     whose,
 )
 from stagebench.quantities import words_of
+from stagebench.tables import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,8 +37,8 @@ _EXPLAINED = VERDICTS[:3]
 
 def format_claims(title: str, claims: pd.DataFrame, tests: pd.DataFrame) -> str:
     """Write the claims of one study: those that fell first, those only shown last."""
-    rows = rows_of(claims)
-    by_claim = first_tests(rows_of(tests))
+    rows = list_rows(claims)
+    by_claim = first_tests(list_rows(tests))
     lines = [
         *_wrap(f"{title}: {count_noun(len(rows), 'claim')}: {count_verdicts(rows)}", ""),
         *_wrap(f"{kinds_text(rows)} 95 % intervals, not adjusted. {chance_text(rows)}", ""),

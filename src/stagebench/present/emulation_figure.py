@@ -18,7 +18,14 @@ from stagebench.present.emulation import (
 from stagebench.present.figures import AddedFigure
 from stagebench.present.markdown import format_number
 from stagebench.present.rows import add_legend, add_title, marker
-from stagebench.present.style import INK, PART_COLOURS, Colour, make_figure, say_nothing_to_draw
+from stagebench.present.style import (
+    INK,
+    Colour,
+    make_figure,
+    part_line,
+    plot_parts,
+    say_nothing_to_draw,
+)
 from stagebench.quantities import MEMORY_PARTS
 
 if TYPE_CHECKING:
@@ -30,8 +37,6 @@ if TYPE_CHECKING:
 MOST_PANELS = 4
 
 _FALSE: Colour = to_rgb("#c2185b")
-_LINES: dict[str, tuple[float, float]] = {"tree": (2.6, 0.35), "children": (1.3, 1), "main": (1, 1)}
-"""Part → width and opacity of its line: without children, main lies on the tree's."""
 _ROOM = 1.5
 """How much higher than its highest value a panel is: labels stand above the points they name."""
 
@@ -82,9 +87,8 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
 
 
 def _plot_sweeps(axes: Axes, both: BothWays) -> None:
-    for part, (width, opacity) in _LINES.items():
-        values = in_mib(both.sweeps, part)
-        axes.plot(both.sweeps["time_s"], values, color=PART_COLOURS[part], lw=width, alpha=opacity)
+    sizes = {part: in_mib(both.sweeps, part) for part in MEMORY_PARTS}
+    plot_parts(axes, both.sweeps["time_s"], sizes)
     if both.known("tree_peak_bytes"):
         peak = both.mib("tree_peak")
         moment = both.seconds("tree_time_to_peak")
@@ -92,18 +96,17 @@ def _plot_sweeps(axes: Axes, both: BothWays) -> None:
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:
-    for part, (width, opacity) in _LINES.items():
-        axes.plot(
-            both.emulated["time_s"],
-            in_mib(both.emulated, "total" if part == "tree" else part),
-            color=PART_COLOURS[part],
-            lw=width,
-            alpha=opacity,
-            # What was read last stands until the next reading.
-            drawstyle="steps-post",
-            marker="." if part == "main" else "",
-            ms=4,
-        )
+    columns = {"main": "main", "children": "children", "tree": "total"}
+    sizes = {part: in_mib(both.emulated, column) for part, column in columns.items()}
+    plot_parts(
+        axes,
+        both.emulated["time_s"],
+        sizes,
+        marked=("main",),
+        # What was read last stands until the next reading.
+        drawstyle="steps-post",
+        ms=4,
+    )
     moments = both.discoveries_s
     axes.plot(moments, [0] * len(moments), "^", ms=7, color=INK, clip_on=False, zorder=5)
     _say_children(axes, both)
@@ -179,12 +182,8 @@ def _add_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     height = figure.get_figheight()
     add_title(figure, f"{experiment.name}: the same runs sampled both ways{more}")
     figure.text(0.5, 0.45 / height, "seconds since the workflow started", ha="center", size=9)
-    handles = []
-    for part in MEMORY_PARTS:
-        width, opacity = _LINES[part]
-        label = "tree (below: the total recorded)" if part == "tree" else part
-        colour = PART_COLOURS[part]
-        handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=label))
+    labels = {"tree": "tree (below: the total recorded)"}
+    handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
     false = marker("false peak: adds children that had ended", "o", 7, _FALSE, hollow=True)
     add_legend(figure, [*handles, discovery, false])

@@ -90,7 +90,7 @@ def _seconds(experiment: Experiment, treatment: str) -> str:
 
 
 def _busiest(experiment: Experiment) -> str:
-    if len(experiment.stages) < 2:  # noqa: PLR2004 - one stage has no rival
+    if len(experiment.stages) < 2:  # a single stage has no rival
         return ""
     found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
     counts = Counter(_name_stages(experiment, stages) for stages in found if stages)

@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from stagebench.units import count_places
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 MISSING = "–"
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
-_DIGITS = 3
-_MOST_PLACES = 4
 
 
 def format_number(value: float, *, scale: float = 1) -> str:
     """Format with three digits, at most four places and no exponent; a missing value is a dash."""
-    return MISSING if pd.isna(value) else _with_places(value * scale, _places(value * scale))
+    return MISSING if pd.isna(value) else _with_places(value * scale, count_places(value * scale))
 
 
 def format_percent(share: float) -> str:
     """Format a share as whole percent: "43 %"; below ten percent with one place."""
     if pd.isna(share):
         return MISSING
-    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 or share == 0 else f"{100 * share:.1f} %"  # noqa: PLR2004 - rounds to 10 %
+    # From 9.95 % on one place would round to 10.0 %.
+    whole = abs(share) >= 0.0995 or share == 0
+    return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
 
 
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
@@ -36,7 +38,7 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
     if pd.isna(summary["median"]):
         return MISSING
     values = [float(summary[name]) * scale for name in ("median", "min", "max")]
-    places = 0 if _are_whole(values) else _places(values[0])
+    places = 0 if _are_whole(values) else count_places(values[0])
     median, low, high = (_with_places(value, places) for value in values)
     return median if low == high else f"{median} [{low}–{high}]"
 
@@ -66,12 +68,6 @@ def render_template(file: Path, values: Mapping[str, Any]) -> str:
 def count_noun(count: int, noun: str) -> str:
     """Give "1 run", "3 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def _places(value: float) -> int:
-    if value == 0 or not math.isfinite(value):
-        return 0
-    return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
 
 
 def _are_whole(values: Sequence[float]) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.lines import Line2D
 
 from stagebench.present.rows import add_legend, add_title, make_rows, marker, plot_points
 from stagebench.present.style import (
     DARK,
+    FEW_SWEEPS,
     PART_COLOURS,
     label_row,
     make_figure,
+    part_line,
+    plot_parts,
     say_nothing_to_draw,
 )
 from stagebench.quantities import MEMORY_PARTS
@@ -24,16 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stagebench.present.experiment import Experiment
-
-_FEW_SWEEPS = 40
-"""Up to so many sweeps each is marked: the line between them was not observed."""
-
-_LINES: dict[str, tuple[float, float]] = {
-    "tree": (2.6, 0.35),
-    "children": (1.3, 1),
-    "main": (1.3, 1),
-}
-"""Part → width and opacity of its line: without children, main lies on the tree's."""
 
 
 def plot_memory(experiment: Experiment) -> Figure:
@@ -73,28 +65,21 @@ def _highest_mib(experiment: Experiment) -> float:
 
 def panel_columns(panels: int) -> int:
     """Give the number of columns, three to five, that leaves the fewest places empty."""
-    if panels <= 3:  # noqa: PLR2004 - a single row
+    if panels <= 3:
         return panels
     return min((3, 4, 5), key=lambda columns: -panels % columns)
 
 
 def _plot_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
     sweeps = experiment.shown("memory", treatment)
-    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # noqa: PLR2004 - fits the panel
+    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
     axes.tick_params(labelsize=7)
     if sweeps.empty:
         known = len(experiment.runs(treatment)) > 0
         say_nothing_to_draw(axes, "no sweep" if known else experiment.failure_note(treatment))
-    for part, (width, opacity) in _LINES.items():
-        axes.plot(
-            sweeps["time_s"],
-            numbers(sweeps, f"{part}_pss_bytes") / MIB,
-            color=PART_COLOURS[part],
-            lw=width,
-            alpha=opacity,
-            marker="." if len(sweeps) <= _FEW_SWEEPS else "",
-            ms=4,
-        )
+    sizes = {part: numbers(sweeps, f"{part}_pss_bytes") / MIB for part in MEMORY_PARTS}
+    marked = MEMORY_PARTS if len(sweeps) <= FEW_SWEEPS else ()
+    plot_parts(axes, sweeps["time_s"], sizes, marked=marked, ms=4)
 
 
 def _add_frame(figure: Figure, experiment: Experiment) -> None:
@@ -102,12 +87,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
     add_title(figure, f"{experiment.name}: PSS over time, in the run of median makespan")
     figure.text(0.012, 0.5, "PSS in MiB", rotation=90, va="center", size=9)
     figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
-    handles = []
-    for part in MEMORY_PARTS:
-        width, opacity = _LINES[part]
-        colour = PART_COLOURS[part]
-        handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=part))
-    add_legend(figure, handles)
+    add_legend(figure, [part_line(part) for part in MEMORY_PARTS])
 
 
 def plot_peaks(experiment: Experiment) -> Figure:

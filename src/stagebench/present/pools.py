@@ -131,7 +131,7 @@ def _pool(
     )
 
 
-def _level(value: Any) -> str:  # noqa: ANN401 - any level
+def _level(value: Any) -> str:
     # As JSON, 1 and true are two levels.
     return json.dumps(value, sort_keys=True)
 

@@ -15,6 +15,7 @@ from stagebench.present.markdown import MISSING, count_noun, format_table, rende
 from stagebench.present.report import Section
 from stagebench.present.report_speed import speed_sentences
 from stagebench.quantities import words_of
+from stagebench.tables import list_rows
 from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def render_claims(contents: Contents) -> str:
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Give what the report's section on claims is made of."""
-    claims = rows_of(tables["claims"])
-    tests = first_tests(rows_of(tables["claim_tests"]))
+    claims = list_rows(tables["claims"])
+    tests = first_tests(list_rows(tables["claim_tests"]))
     statements = [row for row in claims if row["kind"] != FIGURE]
     return {
         "counts": count_verdicts(claims),
@@ -134,11 +135,6 @@ def published_text(row: Row) -> str:
 def sorted_by_verdict(claims: list[Row]) -> list[Row]:
     """Sort claims as they are told, those of one verdict in their own order."""
     return sorted(claims, key=lambda row: VERDICTS.index(row["verdict"]))
-
-
-def rows_of(table: pd.DataFrame) -> list[Row]:
-    """Give the rows of a table as column → value."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _statements(verdict: str, claims: list[Row]) -> Statements:

@@ -46,7 +46,7 @@ def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
 def campaigns_text(runs: pd.DataFrame) -> str:
     """Say in which calls of Snakemake the runs were made; an empty text where it was one."""
     counts = runs.groupby("campaign")["replicate"].count()
-    if len(counts) < 2:  # noqa: PLR2004 - one campaign is the rule
+    if len(counts) < 2:  # one campaign is the rule
         return ""
     told = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
     return (

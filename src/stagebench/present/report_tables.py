@@ -15,7 +15,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
-from stagebench.quantities import RUN_QUANTITIES
+from stagebench.quantities import RUN_QUANTITIES, hides_results
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Give the settings that some stage has and most studies do not."""
     used = {
         "queue_size": stages["queue_size"].notna(),
-        "transport": ~stages["transport"].isin(["", "pickle"]),
+        "transport": stages["transport"].map(hides_results),
         "timeout_s": stages["timeout_s"].notna(),
         "retries": stages["retries"].fillna(0) > 0,
         "retry_on": (stages["retries"].fillna(0) > 0) & (stages["retry_on"] != ""),
@@ -228,11 +228,11 @@ def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str
     return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
 
 
-def _replace_missing(values: Any, unset: str) -> list[Any]:  # noqa: ANN401 - a column of any type
+def _replace_missing(values: Any, unset: str) -> list[Any]:
     return [unset if pd.isna(value) or value == "" else value for value in values]
 
 
-def _join_distinct(values: Any) -> str:  # noqa: ANN401 - a column of any type
+def _join_distinct(values: Any) -> str:
     return ", ".join(dict.fromkeys(format_level(value) for value in values))
 
 
@@ -241,7 +241,7 @@ def _format_parameters(parameters: dict[str, Any]) -> str:
     return ", ".join(named) or "defaults"
 
 
-def format_level(value: Any) -> str:  # noqa: ANN401 - any level
+def format_level(value: Any) -> str:
     """Write a level of a factor or a setting for people."""
     if value is None:
         return "unset"

@@ -9,8 +9,10 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -29,6 +31,14 @@ PART_COLOURS: dict[str, Colour] = {
     "children": _COLOURS[1],
     "tree": DARK,
 }
+_PART_LINES: dict[str, tuple[float, float]] = {
+    "tree": (2, 0.35),
+    "children": (1, 1),
+    "main": (1, 1),
+}
+"""Part → how wide its line is, and how opaque: without children, main lies on the tree's."""
+FEW_SWEEPS = 40
+"""Up to so many sweeps each is marked: the line between them was not observed."""
 POINT: Colour = _COLOURS[2]
 
 
@@ -59,6 +69,35 @@ def pale(colour: Colour) -> Colour:
     """Mix a colour with white, for time spent waiting."""
     red, green, blue = (1 - 0.3 * (1 - part) for part in colour)
     return red, green, blue
+
+
+def plot_parts(
+    axes: Axes,
+    time_s: Any,
+    sizes: Mapping[str, Any],
+    *,
+    width: float = 1.3,
+    marked: Collection[str] = (),
+    **line: Any,
+) -> None:
+    """Draw the memory of main, children and tree over time; of those `marked` every value."""
+    for part, (times, opacity) in _PART_LINES.items():
+        axes.plot(
+            time_s,
+            sizes[part],
+            color=PART_COLOURS[part],
+            lw=times * width,
+            alpha=opacity,
+            marker="." if part in marked else "",
+            **line,
+        )
+
+
+def part_line(part: str, *, width: float = 1.3, label: str = "") -> Line2D:
+    """Make the legend's line of one part."""
+    times, opacity = _PART_LINES[part]
+    colour = PART_COLOURS[part]
+    return Line2D([], [], color=colour, lw=times * width, alpha=opacity, label=label or part)
 
 
 def make_figure(width: float, height: float) -> Figure:

@@ -9,14 +9,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from stagebench.present.style import (
+    FEW_SWEEPS,
     INK,
     PART_COLOURS,
     figure_style,
     make_figure,
+    part_line,
+    plot_parts,
     save_figure,
     say_nothing_to_draw,
 )
 from stagebench.present.trace_summary import POLLED, format_peak, format_size, shorten
+from stagebench.quantities import MEMORY_PARTS
 from stagebench.units import GIB, MIB
 
 if TYPE_CHECKING:
@@ -28,14 +32,7 @@ if TYPE_CHECKING:
 
     from stagebench.timeline import Timeline
 
-_LINES: dict[str, tuple[float, float]] = {
-    "tree": (3.2, 0.35),
-    "children": (1.6, 1),
-    "main": (1.6, 1),
-}
-"""Part → width and opacity of its line: without children, main lies on the tree's."""
-
-_FEW_SWEEPS = 40
+_LINE_WIDTH = 1.6
 _COMMAND_CHARACTERS = 92
 _LARGE = 10 * GIB
 
@@ -83,18 +80,11 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> 
     if not timeline.time_s:
         say_nothing_to_draw(axes, "no sweep")
         return
-    for part, (width, opacity) in _LINES.items():
-        axes.plot(
-            timeline.time_s,
-            [size / unit for size in timeline.pss_bytes[part]],
-            color=PART_COLOURS[part],
-            lw=width,
-            alpha=opacity,
-            marker="." if len(timeline.time_s) <= _FEW_SWEEPS else "",
-            ms=6,
-        )
+    sizes = {part: [size / unit for size in own] for part, own in timeline.pss_bytes.items()}
+    marked = MEMORY_PARTS if len(timeline.time_s) <= FEW_SWEEPS else ()
+    plot_parts(axes, timeline.time_s, sizes, width=_LINE_WIDTH, marked=marked, ms=6)
     highest = _mark_peak(axes, summary["peak"]["tree"], unit)
-    axes.set_ylim(0, 1.08 * max(highest, *(s / unit for s in timeline.pss_bytes["tree"])))
+    axes.set_ylim(0, 1.08 * max(highest, *sizes["tree"]))
 
 
 def _mark_peak(axes: Axes, peak: Mapping[str, Any], unit: int) -> float:
@@ -138,11 +128,8 @@ def _add_titles(figure: Figure, summary: Mapping[str, Any]) -> None:
 
 
 def _add_legend(figure: Figure, summary: Mapping[str, Any]) -> None:
-    handles = []
-    for part in ("tree", "main", "children"):
-        width, opacity = _LINES[part]
-        colour = PART_COLOURS[part]
-        handles.append(Line2D([], [], color=colour, lw=width, alpha=opacity, label=part))
+    parts = ("tree", "main", "children")
+    handles = [part_line(part, width=_LINE_WIDTH) for part in parts]
     peak = summary["peak"]["tree"]
     if peak["lower_bytes"] is not None:
         label = f"highest seen ({format_size(peak['lower_bytes'])})"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stagebench.quantities import hides_results
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stagebench.present.experiment import Experiment
 
-_SEEN = ("", "pickle")
 _PLACES = {"shared_memory": "shared memory", "path": "a file"}
 
 
 def list_unseen(experiment: Experiment) -> list[str]:
     """Name the treatments in which a stage passes results on through no process's memory."""
     stages = experiment.tables["stages"]
-    unseen = set(stages.loc[~stages["transport"].isin(_SEEN), "treatment"])
+    unseen = set(stages.loc[stages["transport"].map(hides_results), "treatment"])
     return [treatment for treatment in experiment.treatments if treatment in unseen]
 
 

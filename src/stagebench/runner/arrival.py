@@ -48,9 +48,9 @@ class Arrival:
 
 def _poisson(rate_per_s: float, seed: int | None) -> Iterator[float]:
     # Imported where it is asked for: it is memory of the measured process.
-    import random  # noqa: PLC0415
+    import random
 
-    gaps = random.Random(seed)  # noqa: S311 - a workload, no secret
+    gaps = random.Random(seed)
     moment = 0.0
     while True:
         moment += gaps.expovariate(rate_per_s)

@@ -80,7 +80,7 @@ class CoroutinePool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
-        except BaseException:  # noqa: BLE001 - an import may raise anything
+        except BaseException:  # an import may raise anything
             reason = f"an event loop could not start:\n{traceback.format_exc()}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
@@ -115,7 +115,7 @@ class CoroutinePool:
         try:
             arguments = job.arguments(job.take_inputs())
             result = await self._stage.handler(**arguments)
-        except BaseException:  # noqa: BLE001 - a handler's exit must not take the loop along
+        except BaseException:  # a handler's exit must not take the loop along
             error = traceback.format_exc()
         finished_ns = time.monotonic_ns()
         if os.getpid() != pid:

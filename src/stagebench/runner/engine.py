@@ -242,7 +242,7 @@ class Engine:
                 pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
                 try:
                     pool.open(job.submitted_ns or 0)
-                except Exception as error:  # noqa: BLE001 - raised again by run()
+                except Exception as error:  # raised again by run()
                     self.fail(error)
                 queue.pool = pool
             return queue.pool
@@ -260,7 +260,7 @@ class Engine:
     def _emit(self, take: Callable[[Any], None], record: object) -> None:
         try:
             take(record)
-        except BaseException as error:  # noqa: BLE001 - raised again by run(), in the caller's thread
+        except BaseException as error:  # raised again by run(), in the caller's thread
             self.fail(error)
 
     def _await(self) -> None:

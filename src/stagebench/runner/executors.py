@@ -62,13 +62,13 @@ def make_pool(plan: PoolPlan) -> Pool:
     """Make a stage's pool; it starts no worker before it is opened."""
     # Each is imported only where it is used: it is memory of the measured process.
     if plan.stage.executor == "thread":
-        from stagebench.runner.thread_pool import ThreadPool  # noqa: PLC0415
+        from stagebench.runner.thread_pool import ThreadPool
 
         return ThreadPool(plan)
     if plan.stage.executor == "asyncio":
-        from stagebench.runner.coroutine_pool import CoroutinePool  # noqa: PLC0415
+        from stagebench.runner.coroutine_pool import CoroutinePool
 
         return CoroutinePool(plan)
-    from stagebench.runner.process_pool import ProcessPool  # noqa: PLC0415
+    from stagebench.runner.process_pool import ProcessPool
 
     return ProcessPool(plan)

@@ -34,7 +34,7 @@ class Delivery:
         """Give what is sent to a process."""
         return self.value if self.packed is None else self.packed
 
-    def take(self) -> Any:  # noqa: ANN401 - a handler's result
+    def take(self) -> Any:
         """Give the value itself, for a thread."""
         return unpack(self.value)
 
@@ -68,7 +68,7 @@ class Parcels:
                 raise OSError("the workflow has ended")
             number = next(self._numbers)
             if transport == "path":
-                name = os.path.join(self._open_folder(), str(number))  # noqa: PTH118 - as in transport
+                name = os.path.join(self._open_folder(), str(number))  # os.path, as in transport
             else:
                 name = f"{_PREFIX}_{os.getpid()}_{number}"
             self._live[name] = transport
@@ -85,7 +85,7 @@ class Parcels:
         if queue.packs:
             try:
                 packed = self._pack(result, queue.stage.transport)
-            except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
+            except Exception as error:  # recorded: a full disk, or a value's own pickling
                 text = f"the result cannot be laid down: {type(error).__name__}: {error}"
                 return served._replace(status="failed", result=None, error=text), None
         if queue.takers:
@@ -138,7 +138,7 @@ class Parcels:
     def _open_folder(self) -> str:
         if self._folder is None:
             # Imported where it is asked for: it is memory of the measured process.
-            import tempfile  # noqa: PLC0415
+            import tempfile
 
             self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-")
         return self._folder
@@ -146,6 +146,6 @@ class Parcels:
 
 def _remove_folder(folder: str) -> None:
     # Imported where it is asked for: tempfile has it, too.
-    import shutil  # noqa: PLC0415
+    import shutil
 
     shutil.rmtree(folder, ignore_errors=True)

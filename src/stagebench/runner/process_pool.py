@@ -83,10 +83,10 @@ class ProcessPool:
         if self._shares_memory:
             # All processes are to report to one tracker of shared memory: a worker's own would
             # remove, at the worker's end, what others still read.
-            from multiprocessing import resource_tracker  # noqa: PLC0415
+            from multiprocessing import resource_tracker
 
             # And main must not be importing this while it forks: see segment.py.
-            import stagebench.runner.segment  # noqa: F401, PLC0415
+            import stagebench.runner.segment  # noqa: F401 - for that alone
 
             with _forking:
                 resource_tracker.ensure_running()
@@ -175,7 +175,7 @@ class ProcessPool:
                         # Not if another event of the same batch has buried it.
                         if worker in self._workers:
                             react(worker)
-        except BaseException as error:  # noqa: BLE001 - a run whose pool nobody listens to must end
+        except BaseException as error:  # a run whose pool nobody listens to must end
             self._crew.fail(error)
 
     def _receive(self, worker: WorkerProcess) -> None:
@@ -186,7 +186,7 @@ class ProcessPool:
             # Its end is told by its descriptor.
             self._unregister(worker.ends.receiver)
             return
-        except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
+        except Exception:  # recorded: a value's own unpickling may raise anything
             error = f"the result cannot be received by main:\n{traceback.format_exc()}"
             message = Served("failed", error=error)
         if isinstance(message, Start):
@@ -224,7 +224,7 @@ class ProcessPool:
         while True:
             try:
                 message = self._write(job)
-            except Exception as error:  # noqa: BLE001 - recorded: a value's own pickling may raise anything
+            except Exception as error:  # recorded: a value's own pickling may raise anything
                 served = Served("failed", error=_describe(job, error))
             else:
                 break
@@ -240,7 +240,7 @@ class ProcessPool:
         with contextlib.suppress(OSError):
             worker.ends.sender.send_bytes(message)
 
-    def _write(self, job: Job) -> Any:  # noqa: ANN401 - a buffer
+    def _write(self, job: Job) -> Any:
         if self._stage.transport != "pickle":
             job.parcel = self._crew.issue_parcel(self._stage.transport)
         upstream = job.send_inputs()
@@ -281,7 +281,7 @@ class ProcessPool:
     def _fail(self, reason: str) -> None:
         self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
 
-    def _unregister(self, file: Any) -> None:  # noqa: ANN401 - a connection or a descriptor
+    def _unregister(self, file: Any) -> None:
         if file in self._selector.get_map():
             self._selector.unregister(file)
 

@@ -45,7 +45,7 @@ def run_worker(
     try:
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
-    except BaseException:  # noqa: BLE001 - an import may raise anything
+    except BaseException:  # an import may raise anything
         ends.sender.send(traceback.format_exc())
         return
     ends.sender.send(introduce_worker(started_ns))
@@ -53,7 +53,7 @@ def run_worker(
         pass
 
 
-def _renew(stream: Any) -> Any:  # noqa: ANN401 - whatever takes the place of standard output
+def _renew(stream: Any) -> Any:
     """Open a stream's file anew: a thread of main may have been printing when this was forked.
 
     The stream's own lock would then be held for ever.
@@ -79,7 +79,7 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
         return False
     try:
         arguments, parcel = read_job(message)
-    except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
+    except Exception:  # recorded: a value's own unpickling may raise anything
         error = f"parameters or upstream results cannot be received:\n{traceback.format_exc()}"
         served = Served("failed", error=error)
     else:
@@ -92,7 +92,7 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
     return True
 
 
-def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | None) -> Any:  # noqa: ANN401 - a buffer
+def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | None) -> Any:
     """Give the message for a job; `upstream` holds what its handler takes, `parcel` is a name."""
     return ForkingPickler.dumps((parameters, upstream, parcel))
 
@@ -118,14 +118,14 @@ def _lay_down(
         return served
     try:
         return served._replace(result=pack(served.result, transport, parcel))
-    except Exception as error:  # noqa: BLE001 - recorded: a full disk, or a value's own pickling
+    except Exception as error:  # recorded: a full disk, or a value's own pickling
         return _fail(served, handler, f"cannot be laid down by {transport}", error)
 
 
-def _encode(served: Served, handler: Callable[..., Any]) -> Any:  # noqa: ANN401 - a buffer
+def _encode(served: Served, handler: Callable[..., Any]) -> Any:
     try:
         return ForkingPickler.dumps(served)
-    except Exception as error:  # noqa: BLE001 - recorded: a value's own pickling may raise anything
+    except Exception as error:  # recorded: a value's own pickling may raise anything
         return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
 
 

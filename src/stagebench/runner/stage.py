@@ -205,7 +205,7 @@ def find_pickle_error(value: object) -> str:
     """Say why a value cannot be pickled; an empty text where it can."""
     try:
         pickle.dumps(value)
-    except Exception as error:  # noqa: BLE001 - a value's own __reduce__ may raise anything
+    except Exception as error:  # a value's own __reduce__ may raise anything
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -70,7 +70,7 @@ class ThreadPool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
-        except BaseException:  # noqa: BLE001 - an import may raise anything
+        except BaseException:  # an import may raise anything
             reason = f"a thread could not start:\n{traceback.format_exc()}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
@@ -93,7 +93,7 @@ class ThreadPool:
     def _serve(self, job: Job, start: Start) -> Job | None:
         try:
             arguments = job.arguments(job.take_inputs())
-        except Exception:  # noqa: BLE001 - recorded: a value's own unpickling may raise anything
+        except Exception:  # recorded: a value's own unpickling may raise anything
             error = f"an upstream result could not be taken:\n{traceback.format_exc()}"
             return self._crew.finish(job, Served("failed", error=error), start)
         job.begin(start)

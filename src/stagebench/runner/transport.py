@@ -58,7 +58,7 @@ def pack(value: object, transport: str, name: str) -> object:
     return Packed(transport, name, kind, sizes)
 
 
-def unpack(value: object) -> Any:  # noqa: ANN401 - a handler's result
+def unpack(value: object) -> Any:
     """Give the value that was packed; anything else as it is.
 
     What NumPy and the like build on shared memory is read-only: others may be given the same.
@@ -75,10 +75,10 @@ def discard(transport: str, name: str) -> None:
     """Remove what was laid down under a name, if anything was."""
     if transport == "path":
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)  # noqa: PTH108 - pathlib is not imported by measured processes
+            os.unlink(name)  # pathlib is not imported by measured processes
         return
     # Imported only where it is used: it is memory of the measured process.
-    from stagebench.runner.segment import remove_segment  # noqa: PLC0415
+    from stagebench.runner.segment import remove_segment
 
     with contextlib.suppress(FileNotFoundError):
         remove_segment(name)
@@ -96,13 +96,13 @@ def _read(packed: Packed) -> memoryview:
         segment = _segment_type()(packed.name)
         # A view of its own, which outlives the segment's.
         return memoryview(segment.buf or b"").toreadonly()
-    with open(packed.name, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+    with open(packed.name, "rb", buffering=0) as file:
         return memoryview(file.read())
 
 
 def _write_file(path: str, parts: Sequence[memoryview]) -> None:
     try:
-        with open(path, "xb", buffering=0) as file:  # noqa: PTH123 - as above
+        with open(path, "xb", buffering=0) as file:
             _write_all(file.fileno(), parts)
     except OSError:
         discard("path", path)
@@ -114,7 +114,7 @@ def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
     try:
         # As to a file: it takes half the time of a copy into the mapping, and a full /dev/shm is an
         # error instead of a SIGBUS.
-        _write_all(segment._fd, parts)  # type: ignore[attr-defined] # noqa: SLF001
+        _write_all(segment._fd, parts)  # type: ignore[attr-defined] # noqa: SLF001 - no public name has it
     except OSError:
         discard("shared_memory", name)
         raise
@@ -131,6 +131,6 @@ def _write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
 
 def _segment_type() -> type[SharedMemory]:
     # Imported only where it is used, as above.
-    from stagebench.runner.segment import Segment  # noqa: PLC0415
+    from stagebench.runner.segment import Segment
 
     return Segment

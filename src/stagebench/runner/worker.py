@@ -71,7 +71,7 @@ def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
     cpu_started_ns = time.thread_time_ns()
     try:
         result = handler(**arguments)
-    except BaseException:  # noqa: BLE001 - a handler's exit must not take its worker or the run along
+    except BaseException:  # a handler's exit must not take its worker or the run along
         error = traceback.format_exc()
     cpu_ns = time.thread_time_ns() - cpu_started_ns
     finished_ns = time.monotonic_ns()

@@ -50,7 +50,6 @@ from stagebench.runner.worker import WorkerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from stagebench.runner.sink import Sink
 
@@ -109,7 +108,7 @@ class Workflow:
                 self._feed(enumerate(listed), arrival, interrupts, is_checked=is_sized)
                 while not self._engine.has_ended():
                     self._wait(interrupts)
-        except BaseException as error:  # noqa: BLE001 - raised below, after the rest was cancelled
+        except BaseException as error:  # raised below, after the rest was cancelled
             self._engine.fail(error)
         self._engine.end(len(listed) if isinstance(listed, Sized) else 0)
         if self._engine.failure is not None:
@@ -137,12 +136,7 @@ class Workflow:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _feed(

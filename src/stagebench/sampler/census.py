@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from stagebench.sampler.lives import Census
     from stagebench.sampler.ptrace import Report
 
-MEANS = ("auto", "ptrace", "poll")
 
-
-def open_census(  # noqa: PLR0913 - the tree, the means, and where it goes
+def open_census(
     means: str,
     main: int,
     supervisor: int,

@@ -42,7 +42,7 @@ class PortableFiles:
     counts_faults = False
 
     def __init__(self) -> None:
-        import psutil  # noqa: PLC0415 - costs 30 ms, and is needed on few machines
+        import psutil  # costs 30 ms, and is needed on few machines
 
         self._psutil = psutil
         self._open: dict[int, psutil.Process] = {}

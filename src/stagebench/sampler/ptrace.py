@@ -11,7 +11,7 @@ import os
 import signal
 from typing import NamedTuple
 
-PTRACE_CONT, PTRACE_DETACH = 7, 17
+PTRACE_CONT = 7
 PTRACE_GETEVENTMSG, PTRACE_SEIZE, PTRACE_LISTEN = 0x4201, 0x4206, 0x4208
 
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_EXIT, EVENT_STOP = 1, 2, 3, 4, 6, 128
@@ -88,11 +88,6 @@ def resume(report: Report) -> None:
         _request(request, report.thread, 0, value)
     except ProcessLookupError:
         return
-
-
-def detach(thread: int) -> None:
-    """Let a stopped thread go for good."""
-    _request(PTRACE_DETACH, thread, 0, 0)
 
 
 def _request(request: int, thread: int, address: int, data: int) -> None:

@@ -21,6 +21,7 @@ from stagebench.sampler.sweep import (
     record_sample,
     record_sweep,
 )
+from stagebench.units import quantile_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ class Sampler:
     not made up for. `advance_s` seconds of the budget may be spent before they have passed.
     """
 
-    def __init__(  # noqa: PLR0913 - the loop's surroundings are arguments, so that tests replace them
+    def __init__(
         self,
         census: Census,
         interval_ns: int,
@@ -162,9 +163,9 @@ class Sampler:
             vanished=self._counts["vanished"],
             cpu_s=sum(self._cpu_ns.values()) / 1e9,
             census_cpu_s=self._cpu_ns["census"] / 1e9,
-            median_gap_s=_quantile_s(gaps, 0.5),
-            p99_gap_s=_quantile_s(gaps, 0.99),
-            longest_gap_s=_quantile_s(gaps, 1),
+            median_gap_s=quantile_s(gaps, 0.5),
+            p99_gap_s=quantile_s(gaps, 0.99),
+            longest_gap_s=quantile_s(gaps, 1),
             counter_drift_bytes=counter_drift_bytes(os.cpu_count() or 1),
             page_bytes=PAGE_BYTES,
             anonymous_fault_bytes=read_anonymous_fault_bytes(),
@@ -261,10 +262,3 @@ def counter_drift_bytes(cpus: int) -> int:
     """
     batch = max(32, 2 * cpus)
     return 3 * cpus * (batch - 1) * PAGE_BYTES
-
-
-def _quantile_s(ordered_ns: list[int], share: float) -> float | None:
-    """Give the value below which a share of an ordered list lies, in seconds."""
-    if not ordered_ns:
-        return None
-    return ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))] / 1e9

@@ -1,0 +1,335 @@
+"""Run folders whose truth is known by hand: two tasks, two stages, whole seconds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from stagebench import store
+from stagebench.records import (
+    EmulatedRecord,
+    EventRecord,
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TaskRecord,
+    TransitionRecord,
+    WorkerRecord,
+)
+
+S = 1_000_000_000
+MIB = 1024 * 1024
+MAIN, CHILD = 100, 200
+EPOCH = datetime(2026, 11, 23, 7, tzinfo=UTC)
+
+# What a run record holds beside its times, and the stages of its workflow.
+FACTS = json.loads(Path(__file__).with_name("known_run.json").read_text(encoding="utf-8"))
+STAGES = tuple(FACTS["stages"])
+
+
+def task(
+    number,
+    stage,
+    moments,
+    *,
+    cpu=None,
+    worker=(CHILD, 1),
+    status="ok",
+    error=None,
+    attempt=1,
+    due=None,
+):
+    """Make a task record; `moments` are seconds of submitted, started, finished, received.
+
+    `worker` is its pid and its thread. A task is due when it was submitted, unless `due` says when.
+    """
+    moments_ns = [None if moment is None else round(moment * S) for moment in moments]
+    due_ns = moments_ns[0] if due is None else round(due * S)
+    names = ("submitted_ns", "started_ns", "finished_ns", "received_ns")
+    return TaskRecord(
+        task=number,
+        stage=stage,
+        attempt=attempt,
+        status=status,
+        due_ns=due_ns,
+        **dict(zip(names, moments_ns, strict=True)),
+        cpu_ns=None if cpu is None else round(cpu * S),
+        pid=worker[0],
+        thread_id=worker[1],
+        error=error,
+    )
+
+
+def worker(stage, pid, thread, requested, ready):
+    return WorkerRecord(
+        stage=stage,
+        pid=pid,
+        thread_id=thread,
+        requested_ns=round(requested * S),
+        started_ns=round(requested * S),
+        ready_ns=round(ready * S),
+    )
+
+
+def sweep(number, ended, main, children=(), vanished=0):
+    """Make one sweep, ended at `ended` seconds, and its samples; PSS in MiB."""
+    record = SweepRecord(
+        sweep=number,
+        started_ns=round(ended * S) - 1000,
+        ended_ns=round(ended * S),
+        processes=1 + len(children),
+        vanished=vanished,
+        kind="pss",
+        torn=0,
+        huge_faults=None,
+    )
+    sizes = {MAIN: main} | {CHILD + index: size for index, size in enumerate(children)}
+    samples = [
+        MemorySample(
+            sweep=number,
+            pid=pid,
+            pss_bytes=round(size * MIB),
+            uss_bytes=round(size * MIB / 2),
+            rss_bytes=round(size * MIB * 2),
+            rss_anon_bytes=round(size * MIB),
+            rss_after_bytes=round(size * MIB * 2),
+            rss_anon_after_bytes=round(size * MIB),
+            high_water_bytes=round(size * MIB * 2),
+            mark_reset=0,
+            faults_before=0,
+            faults=0,
+            anon_bytes=round(size * MIB / 4),
+            file_bytes=round(size * MIB * 3 / 4),
+            shmem_bytes=0,
+            swap_bytes=0,
+        )
+        for pid, size in sizes.items()
+    ]
+    return record, samples
+
+
+def reading(time, main, children=0, count=0, discovered=10):
+    """Make one record of the published way, at `time` seconds; PSS in MiB."""
+    return EmulatedRecord(
+        time_ns=round(time * S),
+        main_pss_bytes=round(main * MIB),
+        children_pss_bytes=round(children * MIB),
+        children=count,
+        discovered_ns=round(discovered * S),
+    )
+
+
+TASKS = (
+    task(0, "work", (10, 11, 13, 13.5), cpu=1.0),
+    task(1, "work", (10, 13, 14, 14.5), cpu=0.5),
+    task(0, "save", (13.5, 13.5, 14, 14), cpu=0.25, worker=(MAIN, 7)),
+    task(1, "save", (14.5, 14.5, 15.5, 16), cpu=0.5, worker=(MAIN, 8)),
+)
+WORKERS = (
+    worker("work", CHILD, 1, 10, 10.75),
+    worker("save", MAIN, 7, 13.5, 13.5),
+    worker("save", MAIN, 8, 13.5, 13.625),
+)
+EVENTS = {
+    "ready": 9,
+    "workflow_started": 10,
+    "workflow_finished": 16,
+    "pools_closing": 16.25,
+    "pools_closed": 16.5,
+    "finished": 17,
+}
+SWEEPS = (
+    sweep(0, 8.5, 18),
+    sweep(1, 9.5, 20),
+    sweep(2, 11.5, 12, [8]),
+    sweep(3, 13.25, 16, [14, 6], vanished=1),
+    sweep(4, 15, 30, [4]),
+    sweep(5, 16.75, 26),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownRun:
+    """One run of a study; times in seconds of the monotonic clock.
+
+    `lives` gives a process's birth and end; those that it does not name outlive the run.
+    `overflows` names a stage for each time that its queue took more than its bound; `specified` is
+    added to the specification.
+    """
+
+    experiment: str = "pipe"
+    treatment: str = "p1-fork"
+    replicate: int = 1
+    warm_up: bool = False
+    baseline: bool = True
+    status: str = "ok"
+    detail: str = ""
+    start: float = 0
+    factors: dict = field(default_factory=lambda: {"workers": 1, "executor": "process"})
+    stages: tuple = field(default_factory=lambda: copy.deepcopy(STAGES))
+    tasks_planned: int = 2
+    tasks: tuple = TASKS
+    attempts: tuple = ()
+    workers: tuple = WORKERS
+    events: dict = field(default_factory=lambda: dict(EVENTS))
+    overflows: tuple = ()
+    sweeps: tuple = SWEEPS
+    roles: dict = field(default_factory=dict)
+    run: dict = field(default_factory=dict)
+    lives: dict = field(default_factory=dict)
+    emulate: dict | None = None
+    emulated: tuple = ()
+    specified: dict = field(default_factory=dict)
+
+    def stretched(self, factor):
+        """Give the run with every moment of its tasks `factor` times as far from second 10."""
+        moments = ("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns")
+        tasks = tuple(
+            replace(
+                record,
+                **{
+                    name: round(10 * S + (getattr(record, name) - 10 * S) * factor)
+                    for name in moments
+                },
+            )
+            for record in self.tasks
+        )
+        return replace(self, tasks=tasks)
+
+
+def specification(known):
+    emulate = {} if known.emulate is None else {"emulate": known.emulate}
+    return {
+        "protocol": 1,
+        "experiment": known.experiment,
+        "treatment": known.treatment,
+        "factors": known.factors,
+        "stages": list(known.stages),
+        "tasks": known.tasks_planned,
+        "sampler": {"interval_s": 0.5, "cpu_budget": 0.01, "census": "auto"} | emulate,
+        "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
+        "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
+    } | known.specified
+
+
+def run_record(known, planned):
+    started_at = EPOCH + timedelta(seconds=known.start)
+    moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
+    return {
+        "schema_version": store.SCHEMA_VERSION,
+        **copy.deepcopy(FACTS["run"]),
+        **planned,
+        "specification": specification(known),
+        "status": known.status,
+        "detail": known.detail,
+        "started_at": started_at.isoformat(),
+        **{f"{name}_ns": round((known.start + time) * S) for name, time in moments.items()},
+        **known.run,
+    }
+
+
+def write_run(raw, known, planned):
+    letter = "w" if known.warm_up else "r"
+    folder = raw / known.experiment / known.treatment / f"{letter}{known.replicate}"
+    folder.mkdir(parents=True)
+    store.write_json(folder / store.RUN_FILE, run_record(known, planned))
+    events = [
+        EventRecord(event=name, stage="", time_ns=round(time * S))
+        for name, time in known.events.items()
+    ]
+    events += [
+        EventRecord(event="queue_overflow", stage=stage, time_ns=12 * S)
+        for stage in known.overflows
+    ]
+    records = [
+        (store.TASKS_FILE, TaskRecord, known.tasks),
+        (store.ATTEMPTS_FILE, TaskRecord, known.attempts),
+        (store.WORKERS_FILE, WorkerRecord, known.workers),
+        (store.EVENTS_FILE, EventRecord, events),
+        (store.PROCESSES_FILE, ProcessRecord, _processes(known)),
+        (store.TRANSITIONS_FILE, TransitionRecord, []),
+        (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
+        (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
+    ]
+    if known.emulate is not None:
+        records.append((store.EMULATED_FILE, EmulatedRecord, known.emulated))
+    for name, record_type, rows in records:
+        store.write_records(folder / name, record_type, rows)
+
+
+def _processes(known):
+    pids = dict.fromkeys(sample.pid for _, samples in known.sweeps for sample in samples)
+    return [
+        ProcessRecord(
+            pid=pid,
+            parent_pid=MAIN if pid != MAIN else 1,
+            role=known.roles.get(pid, "main" if pid == MAIN else "worker"),
+            birth=None,
+            since_ns=0,
+            started_ns=known.lives.get(pid, (0, None))[0] * S,
+            ended_ns=known.lives[pid][1] * S if pid in known.lives else None,
+            exit_status=0,
+            high_water_bytes=None,
+            max_rss_bytes=None,
+            execs=0,
+            samples=1,
+            command="python",
+        )
+        for pid in pids
+    ]
+
+
+def plan_runs(runs):
+    """Plan the runs in the order given: that is their rank."""
+    return [
+        {
+            "experiment": known.experiment,
+            "treatment": known.treatment,
+            "replicate": known.replicate,
+            "warm_up": known.warm_up,
+            "block": 0 if known.warm_up else known.replicate,
+            "position": rank,
+            "rank": rank,
+        }
+        for rank, known in enumerate(runs)
+    ]
+
+
+def write_study(folder, runs):
+    """Write a study of `runs` under `folder`; returns its plan and the folder of its runs."""
+    raw = Path(folder) / "raw"
+    planned = plan_runs(runs)
+    for known, entry in zip(runs, planned, strict=True):
+        write_run(raw, known, entry)
+    experiments = dict.fromkeys(known.experiment for known in runs)
+    plan = {
+        "study": "known",
+        "seed": 1,
+        "replicates": max(known.replicate for known in runs),
+        "time_limit_s": 60.0,
+        "precision": {},
+        "margin": 0.05,
+        "reference": None,
+        "treatments": {
+            f"{known.experiment}/{known.treatment}": {
+                "specification": specification(known),
+                "estimated_memory_bytes": 5 * MIB,
+                "baseline": known.baseline,
+            }
+            for known in runs
+        },
+        "warm_up_runs": [entry for entry in planned if entry["warm_up"]],
+        "runs": [entry for entry in planned if not entry["warm_up"]],
+        "experiments": [_experiment(name, runs) for name in experiments],
+    }
+    return plan, raw
+
+
+def _experiment(name, runs):
+    own = [known for known in runs if known.experiment == name]
+    baseline = next((known.treatment for known in own if known.baseline), own[0].treatment)
+    factors = {factor: [known.factors[factor] for known in own] for factor in own[0].factors}
+    return {"name": name, "baseline": baseline, "factors": factors}
