@@ -24,6 +24,7 @@ from stagebench.handlers.source import (
     parse_source,
     with_packages,
 )
+from stagebench.store import PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -116,6 +117,14 @@ class CodeFolder:
 def installed_code() -> CodeFolder:
     """Give the code that runs here: that of a checkout, if it is installed from there."""
     return CodeFolder(find_module(_PACKAGE, None).parents[1])
+
+
+def describe_protocol(code: CodeFolder | None = None) -> str:
+    """Give PROTOCOL and the hash of the code that decides about a measurement, as one text.
+
+    tests/protocol.txt holds it: not store.py, which the analysis imports, too.
+    """
+    return f"protocol {PROTOCOL}, code {(code or installed_code()).hash(*MEASURING)}"
 
 
 def read_code(target: str, file: Path) -> Code:
