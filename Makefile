@@ -2,6 +2,7 @@
 # make test     set up, run the tests
 # make lint     set up, run every linter
 # make reference  keep a study's report, twelve figures and compressed tables in docs/reference (STUDY=causes)
+# make protocol   record the code that decides about a measurement, see PROTOCOL in store.py
 # make lock     resolve requirements.lock anew (needs uv)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -12,7 +13,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: study setup test lint reference lock clean
+.PHONY: study setup test lint reference protocol lock clean
 
 study: $(READY)
 	$(BIN)/stagebench plan $(CONFIG)
@@ -40,6 +41,9 @@ lint: $(READY)
 
 reference: $(READY)
 	$(BIN)/python workflow/reference.py results/$(STUDY) docs/reference/$(STUDY)
+
+protocol: $(READY)
+	$(BIN)/python -c 'from stagebench.design.code_hash import describe_protocol; print(describe_protocol())' > tests/protocol.txt
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \

@@ -1,6 +1,7 @@
 """A checkout of its own for a test's study, and the real Snakemake in it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,13 @@ def checkout(folder):
     return folder
 
 
-def snakemake(folder, *arguments, config="config/smoke.yaml", cores=2):
+def snakemake(folder, *arguments, config="config/smoke.yaml", cores=2, own_code=False):
+    """Run Snakemake in a checkout; with `own_code` by the checkout's source, not the installed."""
     command = [SNAKEMAKE, "--cores", str(cores), "--configfile", config, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = os.environ | ({"PYTHONPATH": str(folder / "src")} if own_code else {})
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def edit_config(folder, *changes):

@@ -49,7 +49,11 @@ SCHEMA_VERSION = 5
 
 PROTOCOL = 6
 """Version of what a measurement means. It is part of every specification: raising it after a
-change of the sampler or the runner makes every run of every study be measured anew."""
+change of the sampler or the runner makes every run of every study be measured anew.
+
+tests/protocol.txt records it with a hash of all code that decides about a measurement, and a test
+fails when that has changed. Raise PROTOCOL if what a measurement means has changed, too; in either
+case record the new hash with `make protocol`."""
 
 RUN_FILE = "run.json"
 TASKS_FILE = "tasks.csv"

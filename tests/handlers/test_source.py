@@ -48,6 +48,17 @@ def test_an_edit_of_what_is_not_imported_changes_nothing(beside):
     assert source_hash("mine:f", beside) == before
 
 
+def test_what_is_imported_for_type_checkers_alone_changes_nothing(beside):
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mine_unused\n"
+    (beside / "mine_late.py").write_text(f"{typed}else:\n    import mine_instead\nx = 1\n")
+    (beside / "mine_instead.py").write_text("z = 1\n")
+    before = source_hash("mine:f", beside)
+    (beside / "mine_unused.py").write_text("y = 2\n")
+    assert source_hash("mine:f", beside) == before
+    (beside / "mine_instead.py").write_text("z = 2\n")
+    assert source_hash("mine:f", beside) != before
+
+
 def test_the_hash_is_the_same_wherever_the_folder_lies(beside, tmp_path):
     before = source_hash("mine:f", beside)
     shutil.move(beside, tmp_path / "moved")

@@ -1,7 +1,7 @@
 include: "claims.smk"
 
 
-REFERENCE = [str(BESIDE / STUDY.reference)] if STUDY.reference else []
+REFERENCE = [beside(STUDY.reference)] if STUDY.reference else []
 
 
 rule analyse:
@@ -9,15 +9,6 @@ rule analyse:
         plan=rules.design.output[0],
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
         reference=REFERENCE,
-        sources=sources(
-            "analyse",
-            "confidence.py",
-            "task_list.py",
-            "columns.py",
-            "quantities.py",
-            "store.py",
-            "tables.py",
-        ),
     output:
         directory(f"{RESULTS}/tables"),
     log:
@@ -25,6 +16,7 @@ rule analyse:
     # Nothing else could run meanwhile: it needs all runs, and all figures need it.
     threads: exclusive
     params:
+        code=code_of("analyse"),
         reference=lambda wildcards, input: "".join(
             f" --reference {shlex.quote(path)}" for path in input.reference
         ),
@@ -41,24 +33,16 @@ if CLAIMS:
         input:
             plan=rules.design.output[0],
             tables=rules.analyse.output[0],
-            claims=str(BESIDE / STUDY.claims),
+            claims=beside(STUDY.claims),
             reference=REFERENCE,
-            index=[str(CLAIMS.index)] if CLAIMS.index else [],
+            index=[beside(CLAIMS.index)] if CLAIMS.index else [],
             others=claims_evidence(),
-            sources=sources(
-                "analyse",
-                "judging.py",
-                "confidence.py",
-                "columns.py",
-                "quantities.py",
-                "store.py",
-                "tables.py",
-            ),
         output:
             directory(f"{RESULTS}/claims"),
         log:
             f"{RESULTS}/logs/judge.log",
         params:
+            code=code_of("judge"),
             reference=lambda wildcards, input: "".join(
                 f" --reference {shlex.quote(path)}" for path in input.reference
             ),

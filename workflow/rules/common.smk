@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from stagebench.design.code_hash import installed_code
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import expand_treatments
 from stagebench.design.memory import check_memory
@@ -18,7 +19,6 @@ from stagebench.measure.limits import machine_memory_bytes
 from stagebench.store import canonical_json
 
 ROOT = Path(workflow.basedir)
-SOURCE = ROOT / "src" / "stagebench"
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
 
 # All runs that one call of Snakemake makes are of one campaign, which is named by the moment of that
@@ -112,14 +112,14 @@ def exclusive(wildcards):
     return workflow.resource_settings.cores or 1
 
 
-def sources(*names):
-    """Source files of one step, so that an edit of the analysis runs it again."""
-    return sorted(
-        str(path)
-        for name in names
-        for path in (SOURCE / name).rglob("*.*")
-        if "__pycache__" not in path.parts
-    )
+def code_of(subcommand):
+    """A hash of the code that a rule's subcommand runs: an edit of it makes the rule run again."""
+    return installed_code().hash(f"stagebench.cli:_{subcommand}")
+
+
+def beside(name):
+    """A file beside the config, as seen from here: a checkout may move."""
+    return os.path.relpath(BESIDE / name)
 
 
 wildcard_constraints:

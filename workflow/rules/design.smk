@@ -4,6 +4,7 @@ rule design:
     log:
         f"{RESULTS}/logs/design.log",
     params:
+        code=code_of("design"),
         # In the order of the file: that of the factors is a part of the treatments' ids.
         config=lambda wildcards: json.dumps(config),
         # What is beside the config, too, decides about the plan.

@@ -1,7 +1,6 @@
 rule figures:
     input:
         tables=rules.analyse.output[0],
-        sources=sources("present", "columns.py", "quantities.py", "tables.py"),
     output:
         report(
             directory(f"{RESULTS}/figures/{{experiment}}"),
@@ -11,6 +10,8 @@ rule figures:
         ),
     log:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
+    params:
+        code=code_of("figures"),
     shell:
         "python -m stagebench figures --tables {input.tables:q}"
         " --experiment {wildcards.experiment} --out {output:q}"
@@ -23,9 +24,6 @@ rule report:
         tables=rules.analyse.output[0],
         figures=expand(rules.figures.output[0], experiment=EXPERIMENTS),
         claims=rules.judge.output if STUDY.claims else [],
-        sources=sources(
-            "present", "confidence.py", "columns.py", "quantities.py", "tables.py"
-        ),
     output:
         f"{RESULTS}/report.md",
         report(
@@ -34,6 +32,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report.log",
     params:
+        code=code_of("report"),
         claims=f" --claims {RESULTS}/claims" if STUDY.claims else "",
     shell:
         "python -m stagebench report --plan {input.plan:q} --tables {input.tables:q}"

@@ -11,17 +11,21 @@ import hashlib
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from stagebench.errors import WorkflowError
 from stagebench.handlers.registry import handler_target, is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from importlib.machinery import ModuleSpec
 
 DIGITS = 12
 """Of the hash in hexadecimal."""
+
+PACKAGE_FILE = "__init__.py"
+
+_MAY_HOLD_IMPORTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def source_hash(name: str, beside: Path | None = None) -> str:
@@ -36,8 +40,9 @@ def source_hash(name: str, beside: Path | None = None) -> str:
     if not is_own(name):
         return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGITS]
     files = {module: file}
-    if beside is not None and _file_beside(module, beside) == file:
-        _add_helpers(files, module, beside)
+    if beside is not None and module_file(module, beside) == file:
+        names = follow_imports([module], lambda name: _imports_beside(name, beside))
+        files = {name: find_module(name, beside) for name in names}
     total = hashlib.sha256()
     for found in sorted(files):
         # Names, not places: a checkout may move.
@@ -63,26 +68,26 @@ def check_sources(stages: Sequence[Mapping[str, str]], beside: Path | None) -> N
 def find_module(module: str, beside: Path | None) -> Path:
     """Give the file of a module; raises WorkflowError where there is none, or two."""
     top = module.partition(".")[0]
-    if beside is None or _file_beside(top, beside) is None:
+    if beside is None or module_file(top, beside) is None:
         return _find_installed(module, beside)
     _refuse_second(top, beside)
-    file = _file_beside(module, beside)
+    file = module_file(module, beside)
     if file is None:
         raise WorkflowError(f"no module {module} beside the config, where {top} is")
     return file
 
 
-def _file_beside(module: str, beside: Path) -> Path | None:
+def module_file(module: str, folder: Path) -> Path | None:
     """Give the file of a module in a folder, if it is there; packages have an __init__.py."""
-    place = beside.joinpath(*module.split("."))
-    for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+    place = folder.joinpath(*module.split("."))
+    for file in (place / PACKAGE_FILE, place.with_name(f"{place.name}.py")):
         if file.is_file():
             return file
     return None
 
 
 def _refuse_second(top: str, beside: Path) -> None:
-    own, spec = _file_beside(top, beside), _find_spec(top)
+    own, spec = module_file(top, beside), _find_spec(top)
     # A folder without __init__.py has no origin; any module comes before it.
     if own is None or spec is None or spec.origin is None:
         return
@@ -114,28 +119,73 @@ def _find_installed(module: str, beside: Path | None) -> Path:
     return Path(spec.origin)
 
 
-def _add_helpers(files: dict[str, Path], module: str, beside: Path) -> None:
-    """Add all modules beside the config that a module imports, directly or not."""
-    for name in _imported(module, files[module]):
-        helper = _file_beside(name, beside)
-        if helper is not None and name not in files:
-            _refuse_second(name.partition(".")[0], beside)
-            files[name] = helper
-            _add_helpers(files, name, beside)
+def _imports_beside(module: str, beside: Path) -> Iterable[str] | None:
+    """Give what a module beside the config imports; None for any other module."""
+    file = module_file(module, beside)
+    if file is None:
+        return None
+    _refuse_second(module.partition(".")[0], beside)
+    return imported_names(module, parse_source(file), is_package=file.name == PACKAGE_FILE)
 
 
-def _imported(module: str, file: Path) -> Iterator[str]:
-    """Yield what may be a module in the imports of a file, and the packages above it."""
-    for node in ast.walk(_parse(file)):
+def follow_imports(
+    start: Iterable[str], imports_of: Callable[[str], Iterable[str] | None]
+) -> set[str]:
+    """Give all modules that are reached from some by imports; those are among them.
+
+    `imports_of` gives what a module imports, and None for one that is not to be followed.
+    """
+    reached: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        module = waiting.pop()
+        if module in reached:
+            continue
+        imports = imports_of(module)
+        if imports is not None:
+            reached.add(module)
+            waiting.extend(imports)
+    return reached
+
+
+def imported_names(module: str, tree: ast.Module, *, is_package: bool) -> Iterator[str]:
+    """Yield what may be a module in the imports of parsed code, and the packages above it.
+
+    Imports inside functions count; those for type checkers alone are never executed.
+    """
+    for node in _executed(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            origin = _origin(node, module, is_package=file.name == "__init__.py")
+            origin = _origin(node, module, is_package=is_package)
             names = [".".join([*origin, alias.name]) for alias in node.names]
         for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+            yield from with_packages(name)
+
+
+def with_packages(module: str) -> list[str]:
+    """Give a module and the packages above it: Python executes those first."""
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements but those that stand under `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        within = node.orelse if _is_for_types(node) else ast.iter_child_nodes(node)
+        waiting.extend(one for one in within if isinstance(one, _MAY_HOLD_IMPORTS))
+
+
+def _is_for_types(node: ast.AST) -> TypeGuard[ast.If]:
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
 
 
 def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> list[str]:
@@ -147,7 +197,8 @@ def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> list[str]
     return [*package[: len(package) - node.level + 1], *below]
 
 
-def _parse(file: Path) -> ast.Module:
+def parse_source(file: Path) -> ast.Module:
+    """Parse a file; raises WorkflowError, with the line, where it is no Python."""
     try:
         return ast.parse(file.read_bytes(), file.name)
     except SyntaxError as error:

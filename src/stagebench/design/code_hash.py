@@ -1,0 +1,211 @@
+"""A hash of the code that a command runs: what decides whether its results are up to date.
+
+It covers the function of the command, all our modules that it imports, directly or not, and the
+data files that they name. Prose is left out, so a comment or a docstring may be edited freely; and
+so is the place of the files, so a checkout may move.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from stagebench.errors import WorkflowError
+from stagebench.handlers.registry import HANDLERS
+from stagebench.handlers.source import (
+    DIGITS,
+    PACKAGE_FILE,
+    find_module,
+    follow_imports,
+    imported_names,
+    module_file,
+    parse_source,
+    with_packages,
+)
+from stagebench.store import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+_PACKAGE = __name__.partition(".")[0]
+
+MEASURING = (
+    f"{_PACKAGE}.cli:_measure",
+    f"{_PACKAGE}.measure.main",
+    *(target.partition(":")[0] for target in HANDLERS.values()),
+)
+"""The code that decides about a measurement: supervisor, measured process, shipped handlers."""
+
+
+class Code(NamedTuple):
+    """What counts of one module: its hash, what may be modules in its imports, its strings."""
+
+    digest: str
+    imports: frozenset[str]
+    strings: frozenset[str]
+
+
+class CodeFolder:
+    """The folder that a package lies in; each of its files is read once, for all hashes.
+
+    A target is a module, or "module:function" for a function without the rest of its module.
+    """
+
+    def __init__(self, folder: Path, package: str = _PACKAGE) -> None:
+        self._folder = folder
+        self._package = package
+        self._codes: dict[str, Code | None] = {}
+
+    def hash(self, *targets: str) -> str:
+        """Hash all code and data that targets reach; raises WorkflowError where there is none."""
+        total = hashlib.sha256()
+        codes = self.reach(*targets)
+        for name in sorted(codes):
+            total.update(f"{name} {codes[name].digest}\n".encode())
+        for file in self.find_data(codes):
+            data = file.read_bytes()
+            name = file.relative_to(self._folder).as_posix()
+            total.update(f"{name} {len(data)}\n".encode() + data)
+        return total.hexdigest()[:DIGITS]
+
+    def reach(self, *targets: str) -> dict[str, Code]:
+        """Give the code of targets, of the packages above them, and of all that they import."""
+        start = list(targets)
+        for target in targets:
+            start += with_packages(target.partition(":")[0])[:-1]
+        names = follow_imports(start, self._imports_of)
+        codes = {name: code for name in names if (code := self._read(name)) is not None}
+        for target in targets:
+            if target not in codes:
+                raise WorkflowError(f"no code {target} in {self._folder}")
+        return codes
+
+    def find_data(self, codes: dict[str, Code]) -> list[Path]:
+        """Give the files that are no modules and whose names stand as strings in code.
+
+        They lie in the folders of its packages. A template may name others.
+        """
+        strings = frozenset().union(*(code.strings for code in codes.values()))
+        places = {file.parent for name in codes if (file := self._file(name)) is not None}
+        files = [file for place in places for file in place.iterdir() if _is_data(file)]
+        found = [file for file in files if file.name in strings]
+        for file in found:
+            text = file.read_text(encoding="utf-8", errors="replace")
+            found.extend(one for one in files if one not in found and one.name in text)
+        return sorted(found)
+
+    def _imports_of(self, target: str) -> Collection[str] | None:
+        code = self._read(target)
+        return None if code is None else code.imports
+
+    def _read(self, target: str) -> Code | None:
+        if target not in self._codes:
+            file = self._file(target)
+            self._codes[target] = None if file is None else read_code(target, file)
+        return self._codes[target]
+
+    def _file(self, target: str) -> Path | None:
+        module = target.partition(":")[0]
+        ours = module.partition(".")[0] == self._package
+        return module_file(module, self._folder) if ours else None
+
+
+@cache
+def installed_code() -> CodeFolder:
+    """Give the code that runs here: that of a checkout, if it is installed from there."""
+    return CodeFolder(find_module(_PACKAGE, None).parents[1])
+
+
+def describe_protocol(code: CodeFolder | None = None) -> str:
+    """Give PROTOCOL and the hash of the code that decides about a measurement, as one text.
+
+    tests/protocol.txt holds it: not store.py, which the analysis imports, too.
+    """
+    return f"protocol {PROTOCOL}, code {(code or installed_code()).hash(*MEASURING)}"
+
+
+def read_code(target: str, file: Path) -> Code:
+    """Read the file of a target, and give what counts of it."""
+    module, _, function = target.partition(":")
+    tree = parse_source(file)
+    if function:
+        tree = _extract(function, tree, file)
+    imports = imported_names(module, tree, is_package=file.name == PACKAGE_FILE)
+    parts: list[str] = []
+    strings: set[str] = set()
+    _write(tree, parts, strings)
+    digest = hashlib.sha256("".join(parts).encode()).hexdigest()
+    return Code(digest, frozenset(imports), frozenset(strings))
+
+
+def _extract(function: str, tree: ast.Module, file: Path) -> ast.Module:
+    """Keep of a module a function, and what it uses of the module, directly or not."""
+    binding: dict[str, list[ast.stmt]] = {}
+    for statement in tree.body:
+        for name in _bound_by(statement):
+            binding.setdefault(name, []).append(statement)
+    if function not in binding:
+        raise WorkflowError(f"{file.name} has no {function}")
+    kept: set[ast.stmt] = set()
+    waiting = list(binding[function])
+    while waiting:
+        statement = waiting.pop()
+        if statement not in kept:
+            kept.add(statement)
+            used = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+            waiting.extend(one for name in used for one in binding.get(name, ()))
+    return ast.Module([one for one in tree.body if one in kept], [])
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names of a module that a statement gives a value to."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+
+
+def _write(node: object, parts: list[str], strings: set[str]) -> None:
+    """Write the text of parsed code without its prose, and collect its strings.
+
+    ast.dump and ast.unparse differ between versions of Python, and the record of what a measurement
+    means must not. This leaves out what is absent, so that a field that a version adds to the
+    grammar changes nothing.
+    """
+    if isinstance(node, ast.AST):
+        parts.append(f"{type(node).__name__}(")
+        for name, value in ast.iter_fields(node):
+            if value is not None and value != [] and not isinstance(value, ast.expr_context):
+                parts.append(f"{name}=")
+                _write(value, parts, strings)
+        parts.append(")")
+    elif isinstance(node, list):
+        parts.append("[")
+        for one in node:
+            if not _is_prose(one):
+                _write(one, parts, strings)
+        parts.append("]")
+    else:
+        if isinstance(node, str):
+            strings.add(node)
+        parts.append(f"{node!a},")
+
+
+def _is_prose(node: object) -> bool:
+    """Tell whether a statement is a text alone: a docstring, also that of a constant."""
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+        return False
+    return isinstance(node.value.value, str)
+
+
+def _is_data(file: Path) -> bool:
+    return file.is_file() and file.suffix != ".py"

@@ -1,0 +1,151 @@
+"""What runs again when code is edited, by the real Snakemake: a finished study, and dry runs."""
+
+import contextlib
+import inspect
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.study import checkout, edit_config, shrink, snakemake
+
+import stagebench
+from stagebench import cli, judging, quantities, records, store, units
+from stagebench.analyse import claim_words, intervals
+from stagebench.design import order
+from stagebench.design.code_hash import installed_code
+from stagebench.handlers import payload
+from stagebench.present import gantt, report, report_drift
+from stagebench.runner import engine
+from stagebench.sampler import sweep
+
+SOURCE = Path(stagebench.__file__).parent
+TEMPLATES = sorted(path.name for path in SOURCE.rglob("report.*.j2"))
+
+NOTHING = {}
+REPORT = {"report": 1}
+FIGURES = REPORT | {"figures": 3}
+ANALYSIS = FIGURES | {"analyse": 1}
+DESIGN = ANALYSIS | {"design": 1}
+"""Jobs of the shrunk study, which has three experiments and no claims."""
+
+
+def with_reference(config):
+    config["reference"] = "published.csv"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study without claims, run to its report by the source in its own checkout."""
+    folder = checkout(tmp_path_factory.mktemp("finished") / "checkout")
+    config = edit_config(folder, shrink, with_reference)
+    done = snakemake(folder, config=config, own_code=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def jobs_to_run(folder):
+    """Give how often each rule would run, but for `all`."""
+    done = snakemake(folder, "--dry-run", config="config/mine.yaml", own_code=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
+    assert jobs or "Nothing to be done" in said
+    return {rule: number for rule, number in jobs.items() if rule != "all"}
+
+
+@contextlib.contextmanager
+def edited(file, change):
+    """Change a file of a checkout for a while; its time of change stays new."""
+    before = file.read_text()
+    after = change(before)
+    assert after != before
+    file.write_text(after)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def file_of(folder, module):
+    return folder / "src" / Path(inspect.getsourcefile(module)).relative_to(SOURCE.parent)
+
+
+def add_code(text):
+    return f"{text}\nnewly_added = 1\n"
+
+
+def add_prose(text):
+    return text.replace('"""', '"""Also: ', 1) + '\n# A comment.\n"""What was last."""\n'
+
+
+def test_a_finished_study_runs_nothing_again(finished):
+    assert jobs_to_run(finished) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("module", "again"),
+    [
+        (units, DESIGN),
+        (records, DESIGN),
+        (store, DESIGN),
+        (order, DESIGN),
+        (quantities, ANALYSIS),
+        (intervals, ANALYSIS),
+        (gantt, FIGURES),
+        (report, REPORT),
+        (report_drift, REPORT),
+        # No claims, no job that would use these.
+        (claim_words, NOTHING),
+        (judging, NOTHING),
+        # A function of cli counts for its own rule alone; here none is edited.
+        (cli, NOTHING),
+        # Whether runs are made anew is decided by PROTOCOL: see test_protocol.py.
+        (engine, NOTHING),
+        (sweep, NOTHING),
+    ],
+    ids=lambda value: value.__name__ if inspect.ismodule(value) else "",
+)
+def test_an_edit_runs_what_reaches_the_module_again_and_what_follows(finished, module, again):
+    with edited(file_of(finished, module), add_code):
+        assert jobs_to_run(finished) == again
+
+
+def test_claims_are_judged_by_the_modules_that_studies_without_claims_do_not_use():
+    reached = installed_code().reach("stagebench.cli:_judge")
+    assert {claim_words.__name__, judging.__name__} <= set(reached)
+
+
+def test_an_edit_of_prose_runs_nothing_again(finished):
+    with contextlib.ExitStack() as stack:
+        for module in (units, store, intervals, gantt, report, cli):
+            stack.enter_context(edited(file_of(finished, module), add_prose))
+        assert jobs_to_run(finished) == NOTHING
+
+
+def test_an_edit_of_a_command_runs_its_own_rule_again(finished):
+    def edit(text):
+        return text.replace("    draw_figures(", "    options = options\n    draw_figures(")
+
+    with edited(file_of(finished, cli), edit):
+        assert jobs_to_run(finished) == FIGURES
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_edit_of_a_template_writes_the_report_again(finished, name):
+    (file,) = (finished / "src").rglob(name)
+    with edited(file, lambda text: text + "more\n"):
+        assert jobs_to_run(finished) == REPORT
+
+
+def test_an_edit_of_a_handler_runs_its_own_treatments_again(finished):
+    with edited(file_of(finished, payload), add_code):
+        jobs = jobs_to_run(finished)
+    assert jobs == DESIGN | {"measure": 6}
+
+
+def test_a_checkout_that_was_moved_runs_nothing_again(finished, tmp_path):
+    moved = tmp_path / "elsewhere" / "moved"
+    shutil.copytree(finished, moved)
+    assert jobs_to_run(moved) == NOTHING
