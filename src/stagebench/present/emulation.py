@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from stagebench.present.experiment import Experiment
 
+FIGURE_NAME = "both-ways"
+"""File name without ending of the figure that these runs have."""
+
 SAME = 0.05
 """Two peaks that differ by less, as a share of the larger one, are told as the same."""
 

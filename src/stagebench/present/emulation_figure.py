@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from stagebench.present.emulation import (
+    FIGURE_NAME,
     BothWays,
     count_children,
     emulated_treatments,
@@ -189,5 +190,5 @@ def _add_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     add_legend(figure, [*handles, discovery, false])
 
 
-BOTH_WAYS = AddedFigure("both-ways", emulated_treatments, plot_both_ways)
+BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)
 """Of experiments with runs that were also sampled the published way."""

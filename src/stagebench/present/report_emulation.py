@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagebench.present.emulation import (
+    FIGURE_NAME,
     SAME,
     BothWays,
     compare,
@@ -15,7 +16,6 @@ from stagebench.present.emulation import (
     find_both_ways,
     there_were,
 )
-from stagebench.present.emulation_figure import BOTH_WAYS
 from stagebench.present.markdown import (
     format_number,
     format_spread,
@@ -49,7 +49,7 @@ def render_both_ways(experiment: Experiment, figures: Path) -> str:
     both_ways = describe_both_ways(experiment)
     if both_ways is None:
         return ""
-    figure = (figures / experiment.name / f"{BOTH_WAYS.name}.png").as_posix()
+    figure = (figures / experiment.name / f"{FIGURE_NAME}.png").as_posix()
     values = {"experiment": experiment.name, "figure": figure, "both_ways": both_ways}
     return render_template(_TEMPLATE, values)
 
