@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from stagebench.confidence import ALPHA
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

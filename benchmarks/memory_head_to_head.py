@@ -34,8 +34,8 @@ from benchmarks.peer_environment import PeerEnvironment, make_environment
 from tests.oracles.interpreter import Interpreter, environment, make_interpreter
 from tests.oracles.observe import KINDS
 
-from stagebench.measure.lock import measurement_lock
 from stagebench.measure.process import adopt_orphans
+from stagebench.measure.supervisor import measurement_lock
 from stagebench.sampler.procfs import read_children
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from scipy import stats
 
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import expand_treatments
-from stagebench.measure.lock import measurement_lock
 from stagebench.measure.process import measured_environment
+from stagebench.measure.supervisor import measurement_lock
 from stagebench.records import TaskRecord
 from stagebench.store import TASKS_FILE, canonical_json, read_records
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import expand_treatments
-from stagebench.measure.lock import measurement_lock
+from stagebench.measure.supervisor import measurement_lock
 from stagebench.records import TaskRecord
 from stagebench.store import TASKS_FILE, canonical_json, read_records, read_run
 

@@ -12,7 +12,7 @@ import yaml
 
 from stagebench.analyse.comparisons import EQUIVALENT, INCONCLUSIVE
 from stagebench.store import write_text
-from stagebench.tables import read_table
+from stagebench.tables.io import read_table
 
 STUDY = "a_a"
 RESULTS = Path("results")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.markdown import format_table
 from benchmarks.peer_environment import make_environment
 
-from stagebench.measure.lock import measurement_lock
+from stagebench.measure.supervisor import measurement_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,13 +6,14 @@ import os
 import signal
 
 import pytest
-from tests import known_runs
 
 from stagebench import store
 from stagebench.cli import measured_program
 from stagebench.handlers.source import source_hash
 from stagebench.measure.process import PR_SET_CHILD_SUBREAPER
-from stagebench.measure.run import RunRequest, measure_run
+from stagebench.measure.supervisor import RunRequest, measure_run
+
+pytest_plugins = ["tests.known_studies"]
 
 SPECIFICATION = {
     "protocol": store.PROTOCOL,
@@ -104,23 +105,3 @@ def measure(tmp_path):
         return folder
 
     return make
-
-
-@pytest.fixture
-def known_run():
-    return known_runs.KnownRun
-
-
-@pytest.fixture
-def make_task():
-    return known_runs.task
-
-
-@pytest.fixture
-def make_sweep():
-    return known_runs.sweep
-
-
-@pytest.fixture
-def make_reading():
-    return known_runs.reading

@@ -10,7 +10,7 @@ import stagebench
 from stagebench import handlers, measure, records, runner, sampler, store
 from stagebench.design.code_hash import CodeFolder, describe_protocol
 from stagebench.handlers import payload
-from stagebench.measure import main, run
+from stagebench.measure import main, supervisor
 from stagebench.runner import process_worker
 from stagebench.sampler import sweep
 
@@ -45,7 +45,7 @@ def append(folder, module, text):
     "module",
     [
         *(handlers, measure, runner, sampler, records, store),
-        *(main, payload, process_worker, run, sweep),
+        *(main, payload, process_worker, supervisor, sweep),
     ],
     ids=lambda module: module.__name__,
 )

@@ -11,14 +11,16 @@ import pytest
 from tests.study import checkout, edit_config, shrink, snakemake
 
 import stagebench
-from stagebench import cli, judging, quantities, records, store, units
-from stagebench.analyse import claim_words, intervals
-from stagebench.design import order
+from stagebench import cli, records, store, units
+from stagebench.analyse import intervals
+from stagebench.claims import judge
+from stagebench.design import grid
 from stagebench.design.code_hash import installed_code
 from stagebench.handlers import payload
-from stagebench.present import gantt, report, report_drift
+from stagebench.present import effects, gantt, report
 from stagebench.runner import engine
 from stagebench.sampler import sweep
+from stagebench.tables import quantities
 
 SOURCE = Path(stagebench.__file__).parent
 TEMPLATES = sorted(path.name for path in SOURCE.rglob("report.*.j2"))
@@ -90,15 +92,14 @@ def test_a_finished_study_runs_nothing_again(finished):
         (units, DESIGN),
         (records, DESIGN),
         (store, DESIGN),
-        (order, DESIGN),
+        (grid, DESIGN),
         (quantities, ANALYSIS),
         (intervals, ANALYSIS),
         (gantt, FIGURES),
         (report, REPORT),
-        (report_drift, REPORT),
+        (effects, REPORT),
         # No claims, no job that would use these.
-        (claim_words, NOTHING),
-        (judging, NOTHING),
+        (judge, NOTHING),
         # A function of cli counts for its own rule alone; here none is edited.
         (cli, NOTHING),
         # Whether runs are made anew is decided by PROTOCOL: see test_protocol.py.
@@ -114,7 +115,7 @@ def test_an_edit_runs_what_reaches_the_module_again_and_what_follows(finished, m
 
 def test_claims_are_judged_by_the_modules_that_studies_without_claims_do_not_use():
     reached = installed_code().reach("stagebench.cli:_judge")
-    assert {claim_words.__name__, judging.__name__} <= set(reached)
+    assert {judge.__name__, judge.__name__} <= set(reached)
 
 
 def test_an_edit_of_prose_runs_nothing_again(finished):

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from stagebench.errors import StagebenchError, WorkerLostError, WorkflowError
     from stagebench.handlers.bounds import Bounds, MemoryNeed
     from stagebench.records import EventRecord, TaskRecord, WorkerRecord
-    from stagebench.runner.arrival import Arrival
     from stagebench.runner.sink import ListSink, Sink
-    from stagebench.runner.stage import Stage
+    from stagebench.runner.stage import Arrival, Stage
     from stagebench.runner.worker import WorkerSetup
     from stagebench.runner.workflow import Workflow
 
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Arrival": "runner.arrival",
+    "Arrival": "runner.stage",
     "Bounds": "handlers.bounds",
     "EventRecord": "records",
     "ListSink": "runner.sink",

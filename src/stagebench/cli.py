@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
-from stagebench.arguments import number_from
 from stagebench.errors import StagebenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
 
 EPILOG = """\
 Any command is traced by
@@ -205,12 +205,12 @@ def _add_claims(commands: Any) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import expand_treatments
-    from stagebench.design.memory import check_memory
     from stagebench.design.plan import format_plan, make_plan
-    from stagebench.judging import load_study_claims
-    from stagebench.measure.limits import machine_memory_bytes
+    from stagebench.design.specification import check_memory
+    from stagebench.measure.cgroup import machine_memory_bytes
 
     study = check_config(load_config(options.config), options.config.parent)
     allow = study.allow_insufficient_memory
@@ -229,7 +229,7 @@ def _design(options: argparse.Namespace) -> None:
 
 def _measure(options: argparse.Namespace) -> None:
     from stagebench.handlers.source import check_sources
-    from stagebench.measure.run import RunRequest, measure_run, name_campaign
+    from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
 
     check_sources(options.specification["stages"], options.beside)
     request = RunRequest(
@@ -253,43 +253,39 @@ def _measure(options: argparse.Namespace) -> None:
 def measured_program(specification: Mapping[str, Any]) -> str:
     """Name the module to run as the measured process of a treatment."""
     if "emulate" in specification["sampler"]:
-        return "stagebench.measure.emulation"
+        return "stagebench.replication.emulate"
     return "stagebench.measure.main"
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    from stagebench.analyse.emulation import EMULATION
-    from stagebench.analyse.published import published_table
     from stagebench.analyse.study import analyse_study
+    from stagebench.replication.emulation import EMULATION
+    from stagebench.replication.published import published_table
 
     added = EMULATION._replace(whole=published_table(options.reference))
     analyse_study(options.plan, options.raw, options.out, options.processes, added)
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from stagebench.judging import judge_study
+    from stagebench.claims.judge import judge_study
 
     judge_study(options.study, options.claims, options.reference)
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from stagebench.present.emulation_figure import BOTH_WAYS
-    from stagebench.present.figures import draw_figures
-    from stagebench.present.main_figure import MAIN_FIGURE
+    from stagebench.present.charts import draw_figures
+    from stagebench.replication.memory_figures import BOTH_WAYS, MAIN_FIGURE
 
     added = (MAIN_FIGURE, BOTH_WAYS)
     draw_figures(options.tables, options.experiment, options.out, added)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from stagebench.present.explanations import EXPLANATIONS
+    from stagebench.claims.text import CLAIMS
     from stagebench.present.report import AddedText, render_report
-    from stagebench.present.report_claims import CLAIMS
-    from stagebench.present.report_emulation import (
-        emulation_finding,
-        render_both_ways,
-    )
-    from stagebench.present.report_published import PUBLISHED
+    from stagebench.replication.both_ways import emulation_finding, render_both_ways
+    from stagebench.replication.explanations import EXPLANATIONS
+    from stagebench.replication.published import PUBLISHED
 
     added = AddedText(
         sections=(EXPLANATIONS, CLAIMS, PUBLISHED),
@@ -303,9 +299,8 @@ def _report(options: argparse.Namespace) -> None:
 def _trace(options: argparse.Namespace) -> None:
     if options.unmarked or not options.command:
         options.fail("no command; write it after --: stagebench trace [options] -- COMMAND...")
-    from stagebench.measure.trace import TraceRequest
-    from stagebench.measure.tracer import Settings
-    from stagebench.tracing import run_trace
+    from stagebench.trace.command import TraceRequest, run_trace
+    from stagebench.trace.tracer import Settings
 
     settings = Settings(options.interval, options.cpu_budget, options.census)
     request = TraceRequest(
@@ -315,12 +310,27 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from stagebench.tracing import show_trace
+    from stagebench.trace.command import show_trace
 
     print(show_trace(options.folder, options.figure), end="")
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from stagebench.judging import show_claims
+    from stagebench.claims.judge import show_claims
 
     print(show_claims(options.folders), end="")
+
+
+def number_from(allowed: str, least: float, most: float) -> Callable[[str], float]:
+    """Give the reader of a number between two ends, which `allowed` puts into words."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {allowed}")
+        return value
+
+    return parse

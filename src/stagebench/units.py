@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 Seconds: TypeAlias = float
 Nanoseconds: TypeAlias = int
 Bytes: TypeAlias = int
@@ -94,3 +95,15 @@ def count_places(value: float) -> int:
 def _with_places(value: float, places: int) -> str:
     text = f"{value:.{places}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+ALPHA = 0.05
+"""How often a test may find what is not there; an effect is found where its p is below."""
+
+CONFIDENCE = 1 - ALPHA
+"""How often an interval holds what it estimates."""
+
+
+def tell_number(number: float) -> str:
+    """Write a parameter: whole where it is, with a comma for each thousand."""
+    return f"{number:,.10g}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stagebench.analyse.drift import find_drift, fit_slope
-from stagebench.tables import make_table
+from stagebench.tables.io import make_table
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 SIZES = {"a": 1.0, "b": 3.0, "c": 10.0, "d": 30.0}

@@ -20,7 +20,7 @@ from stagebench.analyse.intervals import (
     unpaired_mean_interval,
     unpaired_ratio_interval,
 )
-from stagebench.confidence import ALPHA
+from stagebench.units import ALPHA
 
 RATIOS = [1.21, 1.08, 1.3, 1.17, 1.12]
 OF, TO = [2.1, 2.6, 2.2, 2.4], [1.9, 1.2, 1.6]

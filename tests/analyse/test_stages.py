@@ -1,24 +1,25 @@
-from __future__ import annotations
+""""""
 
 from dataclasses import replace
 
 import pytest
 
-from stagebench.analyse.stages import makespan_s, summarise_stages
+from stagebench.analyse.stages import makespan_s, result_bytes, summarise_stages
+from stagebench.units import MIB
 
 
 @pytest.fixture
-def work(trace):
-    return summarise_stages(trace())[0]
+def work(run_trace):
+    return summarise_stages(run_trace())[0]
 
 
 @pytest.fixture
-def save(trace):
-    return summarise_stages(trace())[1]
+def save(run_trace):
+    return summarise_stages(run_trace())[1]
 
 
-def test_stages_come_in_the_order_of_the_workflow(trace):
-    assert [row["stage"] for row in summarise_stages(trace())] == ["work", "save"]
+def test_stages_come_in_the_order_of_the_workflow(run_trace):
+    assert [row["stage"] for row in summarise_stages(run_trace())] == ["work", "save"]
 
 
 @pytest.mark.parametrize(
@@ -60,10 +61,10 @@ def test_cpu_time_is_told_a_task_and_queues_by_their_deepest(work, save):
     assert (work["deepest_queue"], save["deepest_queue"]) == (2, 0)
 
 
-def test_cpu_shares_are_missing_when_a_task_lacks_its_cpu_time(trace, known_run):
+def test_cpu_shares_are_missing_when_a_task_lacks_its_cpu_time(run_trace, known_run):
     run = known_run()
     tasks = (replace(run.tasks[0], cpu_ns=None), *run.tasks[1:])
-    work = summarise_stages(trace(replace(run, tasks=tasks)))[0]
+    work = summarise_stages(run_trace(replace(run, tasks=tasks)))[0]
     assert work["on_cpu_share"] is None
     assert work["service_cpu_share"] is None
 
@@ -73,8 +74,8 @@ def test_pool_start_up_is_from_the_first_submission_to_first_and_last_ready_work
     assert (save["pool_first_ready_s"], save["pool_last_ready_s"]) == (0, 0.125)
 
 
-def test_pool_start_up_is_missing_without_a_worker(trace, known_run):
-    work = summarise_stages(trace(known_run(workers=())))[0]
+def test_pool_start_up_is_missing_without_a_worker(run_trace, known_run):
+    work = summarise_stages(run_trace(known_run(workers=())))[0]
     assert work["pool_first_ready_s"] is None
 
 
@@ -88,22 +89,22 @@ def test_a_stage_is_told_with_what_it_was_run_with(work, save):
     assert save["start_method"] is None
 
 
-def test_times_of_a_stage_leave_failed_and_skipped_tasks_out(trace, known_run, make_task):
+def test_times_of_a_stage_leave_failed_and_skipped_tasks_out(run_trace, known_run, make_task):
     tasks = (
         make_task(0, "work", (10, 11, 13, 13.5), cpu=1),
         make_task(1, "work", (10, 13, 13.1, 13.2), cpu=0, status="failed", error="ValueError"),
         make_task(0, "save", (13.5, 13.5, 14, 14), cpu=0.25),
         make_task(1, "save", (None, None, None, None), status="skipped", worker=(None, None)),
     )
-    work, save = summarise_stages(trace(known_run(tasks=tasks, status="tasks_failed")))
+    work, save = summarise_stages(run_trace(known_run(tasks=tasks, status="tasks_failed")))
     assert (work["service_max_s"], work["service_min_s"]) == (2, 2)
     assert (work["tasks_ok"], work["tasks_failed"], work["tasks_missing"]) == (1, 1, 0)
     assert (save["tasks_ok"], save["tasks_skipped"]) == (1, 1)
 
 
-def test_a_stage_that_served_nothing_has_no_times(trace, known_run):
+def test_a_stage_that_served_nothing_has_no_times(run_trace, known_run):
     run = known_run(status="crashed", tasks=())
-    work = summarise_stages(trace(run))[0]
+    work = summarise_stages(run_trace(run))[0]
     assert "service_mean_s" not in work
     assert work["stage_efficiency"] is None
     assert work["share_of_total_time"] is None
@@ -111,66 +112,100 @@ def test_a_stage_that_served_nothing_has_no_times(trace, known_run):
     assert work["tasks_missing"] == 2
 
 
-def test_makespan_is_first_submission_to_last_receipt(trace):
-    assert makespan_s(trace()) == 6
+def test_makespan_is_first_submission_to_last_receipt(run_trace):
+    assert makespan_s(run_trace()) == 6
 
 
 @pytest.mark.parametrize("status", ["timed_out", "crashed", "worker_lost"])
-def test_a_run_that_did_not_end_has_no_makespan(trace, known_run, status):
-    assert makespan_s(trace(known_run(status=status))) is None
+def test_a_run_that_did_not_end_has_no_makespan(run_trace, known_run, status):
+    assert makespan_s(run_trace(known_run(status=status))) is None
 
 
-def test_a_stage_tells_how_long_tasks_were_held_back_in_front_of_it(trace, known_run, make_task):
+def test_a_stage_tells_how_long_tasks_were_held_back_in_front_of_it(
+    run_trace, known_run, make_task
+):
     tasks = (
         make_task(0, "work", (10, 11, 13, 13)),
         make_task(1, "work", (13, 13, 14, 14), due=10),
     )
-    work = summarise_stages(trace(known_run(tasks=tasks)))[0]
+    work = summarise_stages(run_trace(known_run(tasks=tasks)))[0]
     assert (work["blocked_mean_s"], work["blocked_min_s"], work["blocked_max_s"]) == (1.5, 0, 3)
     assert work["waiting_mean_s"] == 0.5
 
 
-def test_a_stage_is_told_with_its_limits(trace, known_run):
+def test_a_stage_is_told_with_its_limits(run_trace, known_run):
     work, save = known_run().stages
     limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
     work |= limits | {"retry_on": ["lost", "timed_out"]}
-    rows = summarise_stages(trace(known_run(stages=(work, save))))
+    rows = summarise_stages(run_trace(known_run(stages=(work, save))))
     names = (*limits, "retry_on")
     assert [rows[0][name] for name in names] == [4, 0.5, "path", 2, "lost, timed_out"]
     assert [rows[1][name] for name in names] == [None] * 5
 
 
-def test_coroutines_have_no_cpu_time_and_no_number_of_workers(trace, known_run):
+def test_coroutines_have_no_cpu_time_and_no_number_of_workers(run_trace, known_run):
     run = known_run()
     work = run.stages[0] | {"executor": "asyncio", "workers": 3}
     tasks = tuple(replace(task, cpu_ns=None) for task in run.tasks)
-    row = summarise_stages(trace(replace(run, stages=(work, run.stages[1]), tasks=tasks)))[0]
+    row = summarise_stages(run_trace(replace(run, stages=(work, run.stages[1]), tasks=tasks)))[0]
     missing = ("on_cpu_share", "service_cpu_share", "cpu_mean_s", "workers_served")
     assert [row[name] for name in missing] == [None] * 4
     assert row["utilisation"] == pytest.approx(3 / (3 * 6))
 
 
-def test_a_worker_that_replaces_a_lost_one_is_no_part_of_the_pools_start(trace, known_run):
+def test_a_worker_that_replaces_a_lost_one_is_no_part_of_the_pools_start(run_trace, known_run):
     run = known_run()
     later = replace(run.workers[0], requested_ns=12 * 10**9, ready_ns=13 * 10**9)
-    work = summarise_stages(trace(replace(run, workers=(*run.workers, later))))[0]
+    work = summarise_stages(run_trace(replace(run, workers=(*run.workers, later))))[0]
     assert (work["pool_first_ready_s"], work["pool_last_ready_s"]) == (0.75, 0.75)
 
 
-def test_times_of_a_stage_are_of_the_last_attempt(trace, known_run, make_task):
+def test_times_of_a_stage_are_of_the_last_attempt(run_trace, known_run, make_task):
     slow = make_task(0, "work", (10, 10, 19, 19), status="failed")
-    work = summarise_stages(trace(known_run(attempts=(slow,))))[0]
+    work = summarise_stages(run_trace(known_run(attempts=(slow,))))[0]
     assert (work["service_max_s"], work["attempts_repeated"]) == (2, 1)
 
 
-def test_a_makespan_begins_with_the_first_attempt(trace, known_run, make_task):
+def test_a_makespan_begins_with_the_first_attempt(run_trace, known_run, make_task):
     first = make_task(0, "work", (9, 9, 9.5, 10), status="failed")
-    assert makespan_s(trace(known_run(attempts=(first,)))) == 7
+    assert makespan_s(run_trace(known_run(attempts=(first,)))) == 7
 
 
-def test_a_task_was_held_back_in_front_of_all_its_attempts(trace, known_run, make_task):
+def test_a_task_was_held_back_in_front_of_all_its_attempts(run_trace, known_run, make_task):
     first = make_task(0, "work", (12, 12, 13, 13), due=10, status="failed")
     last = make_task(0, "work", (13, 13, 14, 14), attempt=2)
     other = make_task(1, "work", (10, 10, 11, 11))
-    work = summarise_stages(trace(known_run(attempts=(first,), tasks=(last, other))))[0]
+    work = summarise_stages(run_trace(known_run(attempts=(first,), tasks=(last, other))))[0]
     assert (work["blocked_max_s"], work["blocked_mean_s"]) == (2, 1)
+
+
+def stage(handler="payload", **parameters):
+    return {"name": "work", "handler": handler, "parameters": parameters}
+
+
+def test_a_payload_has_the_size_of_its_parameter():
+    assert result_bytes({"tasks": 3}, stage(size_mib=2.5)) == 2.5 * MIB
+
+
+def test_tasks_that_keep_the_size_change_nothing():
+    tasks = [{}, {"work": {"delay_s": 1}}, {"other": {"size_mib": 1}}]
+    assert result_bytes({"tasks": tasks}, stage(size_mib=2)) == 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        ([{"work": {"size_mib": 1}}], stage(size_mib=2)),
+        (3, stage()),
+        (3, stage(handler="download", size_mib=2)),
+    ],
+)
+def test_results_of_several_sizes_or_of_an_unknown_one_have_none(tasks, told):
+    assert result_bytes({"tasks": tasks}, told) is None
+
+
+def test_a_file_of_tasks_may_give_each_its_size():
+    named = {"file": "tasks.csv", "columns": {"work.size_mib": ["float"]}}
+    assert result_bytes({"tasks": named}, stage(size_mib=2)) is None
+    named["columns"] = {"other.size_mib": ["float"]}
+    assert result_bytes({"tasks": named}, stage(size_mib=2)) == 2 * MIB

@@ -1,4 +1,4 @@
-from __future__ import annotations
+""""""
 
 import json
 import shutil
@@ -6,7 +6,16 @@ import shutil
 import pytest
 
 from stagebench import store
-from stagebench.analyse.traces import list_requests, read_trace, span_s
+from stagebench.analyse.stages import makespan_s
+from stagebench.analyse.traces import (
+    choose_shown,
+    count_overlaps,
+    list_requests,
+    makespan_ratios,
+    read_trace,
+    span_s,
+    started_ranks,
+)
 from stagebench.errors import StoreError
 
 
@@ -25,30 +34,30 @@ def test_traces_come_in_the_order_of_the_plan_whatever_the_order_of_the_runs(tra
     assert keys == [("pipe", "b", 1), ("pipe", "b", 2), ("pipe", "a", 1), ("second", "a", 1)]
 
 
-def test_a_run_that_was_not_measured_is_named(study, known_run):
-    plan, raw = study(known_run(), known_run(replicate=2))
+def test_a_run_that_was_not_measured_is_named(write_runs, known_run):
+    plan, raw = write_runs(known_run(), known_run(replicate=2))
     shutil.rmtree(raw / "pipe/p1-fork/r1")
     with pytest.raises(StoreError, match="pipe/p1-fork/r1: this run of the plan has not been"):
         read_first(plan, raw)
 
 
-def test_a_run_without_its_record_is_named(study, known_run):
-    plan, raw = study(known_run())
+def test_a_run_without_its_record_is_named(write_runs, known_run):
+    plan, raw = write_runs(known_run())
     (raw / "pipe/p1-fork/r1" / store.RUN_FILE).unlink()
     with pytest.raises(StoreError, match=r"r1/run.json: cannot be read"):
         read_first(plan, raw)
 
 
 @pytest.mark.parametrize("name", [store.TASKS_FILE, store.EVENTS_FILE, store.SAMPLES_FILE])
-def test_an_ok_run_that_lacks_a_file_is_an_error(study, known_run, name):
-    plan, raw = study(known_run())
+def test_an_ok_run_that_lacks_a_file_is_an_error(write_runs, known_run, name):
+    plan, raw = write_runs(known_run())
     (raw / "pipe/p1-fork/r1" / name).unlink()
     with pytest.raises(StoreError, match=name):
         read_first(plan, raw)
 
 
-def test_a_crashed_run_may_lack_files(study, known_run):
-    plan, raw = study(known_run(status="crashed"))
+def test_a_crashed_run_may_lack_files(write_runs, known_run):
+    plan, raw = write_runs(known_run(status="crashed"))
     for name in (store.TASKS_FILE, store.WORKERS_FILE, store.EVENTS_FILE):
         (raw / "pipe/p1-fork/r1" / name).unlink()
     trace = read_first(plan, raw)
@@ -56,31 +65,31 @@ def test_a_crashed_run_may_lack_files(study, known_run):
     assert trace.origin_ns is None
 
 
-def test_a_folder_with_another_run_in_it_is_an_error(study, known_run):
-    plan, raw = study(known_run())
+def test_a_folder_with_another_run_in_it_is_an_error(write_runs, known_run):
+    plan, raw = write_runs(known_run())
     path = raw / "pipe/p1-fork/r1" / store.RUN_FILE
     store.write_json(path, json.loads(path.read_text()) | {"treatment": "t9"})
     with pytest.raises(StoreError, match="treatment is 't9', the plan says 'p1-fork'"):
         read_first(plan, raw)
 
 
-def test_a_run_of_another_specification_than_the_plans_is_an_error(study, known_run):
-    plan, raw = study(known_run())
+def test_a_run_of_another_specification_than_the_plans_is_an_error(write_runs, known_run):
+    plan, raw = write_runs(known_run())
     plan["treatments"]["pipe/p1-fork"]["specification"]["tasks"] = 3
     with pytest.raises(StoreError, match="was measured with another specification"):
         read_first(plan, raw)
 
 
-def test_a_task_of_a_stage_that_the_run_does_not_have_is_an_error(study, known_run, make_task):
-    plan, raw = study(known_run(tasks=(make_task(0, "sort", (10, 11, 12, 13)),)))
+def test_a_task_of_a_stage_that_the_run_does_not_have_is_an_error(write_runs, known_run, make_task):
+    plan, raw = write_runs(known_run(tasks=(make_task(0, "sort", (10, 11, 12, 13)),)))
     with pytest.raises(
         StoreError, match=r"tasks.csv: stages \['sort'\], the run has \['work', 'save'\]"
     ):
         read_first(plan, raw)
 
 
-def test_the_head_of_a_trace_tells_the_same_of_its_run_without_the_records(trace):
-    whole = trace()
+def test_the_head_of_a_trace_tells_the_same_of_its_run_without_the_records(run_trace):
+    whole = run_trace()
     assert whole.head.key == whole.key
     assert whole.head.specification == whole.specification
     assert not hasattr(whole.head, "samples")
@@ -92,14 +101,108 @@ def test_a_span_is_missing_when_either_end_is():
     assert span_s(500_000_000, 2_000_000_000) == 1.5
 
 
-def test_a_run_of_another_protocol_is_an_error_that_names_its_folder(study, known_run):
-    plan, raw = study(known_run(), known_run(treatment="t1", baseline=False))
+def test_a_run_of_another_protocol_is_an_error_that_names_its_folder(write_runs, known_run):
+    plan, raw = write_runs(known_run(), known_run(treatment="t1", baseline=False))
     plan["treatments"]["pipe/t1"]["specification"]["protocol"] = 4
     with pytest.raises(StoreError, match="pipe/t1/r1: was measured by protocol 1, the plan says 4"):
         [read_trace(request, raw) for request in list_requests(plan)]
 
 
-def test_a_run_of_another_schema_is_an_error_that_names_its_folder(study, known_run):
-    plan, raw = study(known_run(run={"schema_version": 3}))
+def test_a_run_of_another_schema_is_an_error_that_names_its_folder(write_runs, known_run):
+    plan, raw = write_runs(known_run(run={"schema_version": 3}))
     with pytest.raises(StoreError, match=r"pipe/p1-fork/r1/run\.json: schema_version is 3"):
         [read_trace(request, raw) for request in list_requests(plan)]
+
+
+def ok_makespans(traces):
+    return [makespan_s(trace) if trace.is_ok else None for trace in traces]
+
+
+def shown(traces):
+    return choose_shown(traces, ok_makespans(traces))
+
+
+def ratios(traces):
+    return makespan_ratios(traces, ok_makespans(traces))
+
+
+def replicates(known_run, *factors, **values):
+    return [
+        known_run(replicate=index + 1, start=20 * index, **values).stretched(factor)
+        for index, factor in enumerate(factors)
+    ]
+
+
+def test_the_run_of_median_makespan_is_shown(traces, known_run):
+    assert shown(traces(*replicates(known_run, 3, 1, 2))) == [False, False, True]
+
+
+def test_of_two_runs_the_faster_is_shown(traces, known_run):
+    assert shown(traces(*replicates(known_run, 2, 1))) == [False, True]
+
+
+def test_a_failed_run_is_never_shown(traces, known_run):
+    runs = [
+        known_run(replicate=1, status="timed_out"),
+        known_run(replicate=2).stretched(4),
+        known_run(replicate=3, status="tasks_failed"),
+    ]
+    assert shown(traces(*runs)) == [False, True, False]
+
+
+def test_a_makespan_is_divided_by_the_baselines_in_the_same_block(traces, known_run):
+    base = replicates(known_run, 1, 2)
+    other = replicates(known_run, 3, 3, treatment="t2", baseline=False)
+    assert ratios(traces(*base, *other)) == pytest.approx([1, 1, 3, 1.5])
+
+
+def test_a_block_whose_baseline_failed_has_no_ratio(traces, known_run):
+    runs = [
+        known_run(status="timed_out"),
+        known_run(treatment="t2", baseline=False),
+    ]
+    assert ratios(traces(*runs)) == [None, None]
+
+
+def test_an_experiment_without_a_baseline_has_no_ratio(traces, known_run):
+    assert ratios(traces(known_run(baseline=False))) == [None]
+
+
+def test_baselines_of_other_experiments_do_not_count(traces, known_run):
+    runs = [known_run(), known_run(experiment="other", treatment="t2", baseline=False)]
+    assert ratios(traces(*runs)) == [1, None]
+
+
+def test_started_ranks_number_the_starts(traces, known_run):
+    starts = (40, 0, 20)
+    runs = [known_run(replicate=n + 1, start=start) for n, start in enumerate(starts)]
+    assert started_ranks(traces(*runs)) == [2, 0, 1]
+
+
+def test_runs_that_lived_at_once_overlap(traces, known_run):
+    starts = (0, 5, 20)
+    runs = [known_run(replicate=n + 1, start=start) for n, start in enumerate(starts)]
+    assert count_overlaps(traces(*runs)) == [1, 1, 0]
+
+
+def test_runs_before_and_after_a_boot_do_not_overlap(traces, known_run):
+    later = {"started_at": "2026-11-24T07:00:00+00:00"}
+    assert count_overlaps(traces(known_run(), known_run(replicate=2, run=later))) == [0, 0]
+
+
+def test_a_clock_that_was_set_back_makes_no_overlap(traces, known_run):
+    back = {"started_at": "2026-11-23T07:00:00+00:00"}
+    assert count_overlaps(traces(known_run(), known_run(replicate=2, start=60, run=back))) == [0, 0]
+
+
+def test_overlap_is_unknown_for_a_run_that_never_started_its_process(traces, known_run):
+    runs = [known_run(), known_run(replicate=2, run={"exec_ns": None}, status="crashed")]
+    assert count_overlaps(traces(*runs)) == [0, None]
+
+
+def test_runs_of_two_campaigns_have_no_ratio(traces, known_run):
+    runs = [
+        known_run(run={"campaign": "2026-11-23T07:00:00"}),
+        known_run(treatment="t2", baseline=False, run={"campaign": "2026-11-24T07:00:00"}),
+    ]
+    assert ratios(traces(*runs)) == [1, None]

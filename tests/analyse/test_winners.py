@@ -7,15 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stagebench.analyse.comparisons import WINNER_QUANTITIES, find_winners, group_by_work, rank
 from stagebench.analyse.intervals import ratio_interval
 from stagebench.analyse.pairs import Measured
-from stagebench.analyse.winners import (
-    QUANTITIES,
-    find_winners,
-    group_by_work,
-    rank,
-)
-from stagebench.tables import make_table
+from stagebench.tables.io import make_table
 
 
 def runs(*values, status="ok"):
@@ -148,7 +143,7 @@ def test_every_kind_of_work_has_its_own_winner_by_every_quantity():
         (2, "tree_peak_bytes"): "u2",
         (2, "turnaround_p95_s"): "u1",
     }
-    assert len(found) == 4 * len(QUANTITIES)
+    assert len(found) == 4 * len(WINNER_QUANTITIES)
 
 
 def test_a_treatment_without_a_rival_is_in_no_contest():

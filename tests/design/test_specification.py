@@ -1,8 +1,21 @@
+""""""
+
+from dataclasses import replace
+
 import pytest
 
 from stagebench.design.grid import expand_treatments
+from stagebench.design.specification import (
+    EMULATE,
+    check_memory,
+    complete_emulation,
+    estimate_memory,
+    find_emulation_problems,
+)
+from stagebench.errors import ConfigError
 from stagebench.handlers.source import source_hash
 from stagebench.store import PROTOCOL, canonical_json
+from stagebench.units import GIB, MIB
 
 RUNTIME = "experiments.0"
 
@@ -171,3 +184,178 @@ def test_a_variable_of_the_environment_may_be_a_factor_with_a_level_that_removes
         return specify(changes, treatment)["process"]["environment"]["MALLOC_MMAP_THRESHOLD_"]
 
     assert (variable("p2-fork"), variable("p2-fork-mmap")) == (None, "65536")
+
+
+SAMPLER = "experiments.0.sampler"
+
+
+def specifications(study):
+    return [treatment.specification for treatment in expand_treatments(study)]
+
+
+def test_without_the_setting_a_specification_is_what_it_was_before_there_was_one(make_study):
+    off = specifications(make_study({SAMPLER: {"emulate": None}}))
+    assert off[0]["sampler"] == {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
+    assert canonical_json(off) == canonical_json(specifications(make_study()))
+
+
+@pytest.mark.parametrize("given", [{}, {"interval_s": 0.1}, {"discovery_s": 1}, dict(EMULATE)])
+def test_the_published_pauses_are_the_defaults(make_study, given):
+    (first, *_) = specifications(make_study({SAMPLER: {"emulate": given}}))
+    assert canonical_json(first["sampler"]) == (
+        '{"census":"auto","cpu_budget":0.01,"emulate":{"discovery_s":1.0,"interval_s":0.1},'
+        '"interval_s":0.01}'
+    )
+
+
+def test_a_whole_number_of_seconds_is_one_form_with_the_float():
+    assert str(complete_emulation({"discovery_s": 2})) == str(
+        complete_emulation({"discovery_s": 2.0})
+    )
+
+
+@pytest.mark.parametrize(
+    ("emulate", "expected"),
+    [
+        (
+            {"interval_s": 2},
+            "interval_s: 2 is not allowed; allowed: no more than discovery_s (1.0)",
+        ),
+        (
+            {"interval_s": 0.5, "discovery_s": 0.2},
+            "discovery_s: 0.2 is not allowed; allowed: no less than interval_s (0.5)",
+        ),
+    ],
+)
+def test_a_discovery_that_no_record_would_tell_of_is_refused(find_problems, emulate, expected):
+    problems = find_problems({SAMPLER: {"emulate": emulate}})
+    assert problems == [f"experiments[0].sampler.emulate.{expected}"]
+
+
+def test_problems_of_the_emulation_are_told_with_all_others(find_problems):
+    problems = find_problems(
+        {
+            "seed": -1,
+            SAMPLER: {"emulate": {"interval_s": 2}, "interval": 1},
+            "experiments.0.tasks": 0,
+        }
+    )
+    assert [problem.split(":")[0] for problem in problems] == [
+        "seed",
+        "experiments[0].tasks",
+        "experiments[0].sampler.emulate.interval_s",
+        "experiments[0].sampler.interval",
+    ]
+
+
+def test_pauses_may_be_a_factor(make_study):
+    changes = {
+        "experiments.0.factors.discovery": [0.1, 1],
+        "experiments.0.baseline.discovery": 1,
+        SAMPLER: {"emulate": {"discovery_s": "{discovery}"}},
+    }
+    found = {s["sampler"]["emulate"]["discovery_s"] for s in specifications(make_study(changes))}
+    assert found == {0.1, 1.0}
+
+
+def test_a_level_that_does_not_suit_is_told_with_its_treatments(find_problems):
+    changes = {
+        "experiments.0.factors.discovery": [0.05, 1],
+        "experiments.0.baseline.discovery": 1,
+        SAMPLER: {"emulate": {"discovery_s": "{discovery}"}},
+    }
+    (problem,) = find_problems(changes)
+    assert problem.startswith(
+        "experiments[0].sampler.emulate.discovery_s: 0.05 is not allowed; allowed: no less than"
+        " interval_s (0.1) (in t1-discovery-0_05, "
+    )
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [None, [], "{unknown value}", {}, {"emulate": None}, {"emulate": {"interval_s": "x"}}],
+)
+def test_what_is_refused_elsewhere_or_open_is_passed_over(sampler):
+    assert find_emulation_problems(sampler, ()) == []
+
+
+def stage(**changes):
+    return {
+        "name": "work",
+        "handler": "payload",
+        "workers": 2,
+        "retain": False,
+        "parameters": {"size_mib": 10.0},
+        "after": [],
+    } | changes
+
+
+def estimate(*stages, tasks=4):
+    return estimate_memory({"stages": stages, "tasks": tasks})
+
+
+def test_a_stage_needs_what_its_workers_need_at_once():
+    assert estimate(stage(workers=3)) == 30 * MIB
+
+
+def test_retained_results_are_counted_for_every_task():
+    assert estimate(stage(workers=3, retain=True)) == (30 + 40) * MIB
+
+
+def test_stages_add_up():
+    assert estimate(stage(), stage(name="other", workers=1)) == 30 * MIB
+
+
+def test_no_more_workers_are_busy_than_there_are_tasks():
+    assert estimate(stage(workers=100), tasks=4) == 40 * MIB
+
+
+def test_of_tasks_that_differ_the_largest_counts():
+    tasks = [{"work": {"size_mib": 1}}, {"work": {"size_mib": 50}}, {}]
+
+    assert estimate(stage(), tasks=tasks) == 100 * MIB
+
+
+def test_five_native_workers_of_the_published_study_need_8_gb():
+    native = stage(handler="sum_squares_native", workers=5, parameters={"elements": 50_000_000})
+
+    assert estimate(native, tasks=20) == 8_000_000_000
+
+
+@pytest.fixture
+def treatments(make_study):
+    """Two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
+    first, second = expand_treatments(make_study())[:2]
+    return (
+        replace(first, id="t1", estimated_memory_bytes=GIB),
+        replace(second, id="t2", estimated_memory_bytes=3 * GIB),
+    )
+
+
+def test_a_treatment_beyond_the_machine_is_refused_with_the_numbers(treatments):
+    with pytest.raises(ConfigError) as caught:
+        check_memory(treatments, 2 * GIB, allow=False)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "runtime/t2: needs about 3 GiB of memory, this machine has 2 GiB; make it smaller,"
+    )
+    assert "allow_insufficient_memory: true" in problem
+
+
+def test_every_treatment_beyond_the_machine_is_named(treatments):
+    with pytest.raises(ConfigError) as caught:
+        check_memory(treatments, GIB - 1, allow=False)
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "runtime/t1",
+        "runtime/t2",
+    ]
+
+
+def test_what_just_fits_is_not_refused(treatments):
+    check_memory(treatments, 3 * GIB, allow=False)
+
+
+def test_a_study_may_allow_it(treatments):
+    check_memory(treatments, 1, allow=True)

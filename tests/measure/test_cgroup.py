@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stagebench.measure.cgroup import control_group
+from stagebench.measure.cgroup import Limits, control_group, machine_memory_bytes, read_limits
 
 MIB = 1024 * 1024
 
@@ -64,3 +64,100 @@ def test_a_group_that_may_not_be_made_is_told_with_its_place(tmp_path):
     with control_group(proc) as group:
         assert group.reason.startswith("No such file or directory: ")
         assert "nowhere/stagebench-" in group.reason
+
+
+MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def make_groups(tmp_path, kind, controllers, folder, files):
+    """Write what /proc says of one mount of groups, and files of the groups below it."""
+    write(tmp_path, {"cgroup": f"4:{controllers}:{folder}\n"})
+    options = f"rw,{controllers}" if controllers else "rw"
+    (tmp_path / "mounts").write_text(f"none {tmp_path}/groups {kind} {options} 0 0\n")
+    (tmp_path / "groups").mkdir()
+    write(tmp_path / "groups", files)
+    return tmp_path
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_the_lowest_limit_of_a_group_and_those_around_it_counts(tmp_path, outer):
+    files = {
+        "a/cpu.max": "150000 100000" if outer else "max 100000",
+        "a/b/cpu.max": "200000 100000",
+        "a/memory.max": "max",
+        "a/b/memory.max": "1048576",
+        "a/b/cpu.stat": "usage_usec 5\nnr_periods 9\nnr_throttled 7\nthrottled_usec 10\n",
+    }
+    proc = make_groups(tmp_path, "cgroup2", "", "/a/b", files)
+    assert read_limits(proc) == Limits(1.5 if outer else 2.0, 1048576, 7)
+
+
+def test_groups_of_version_1_tell_their_limits(tmp_path):
+    files = {
+        "a/cpu.cfs_quota_us": "50000",
+        "a/cpu.cfs_period_us": "100000",
+        "a/memory.limit_in_bytes": "9223372036854771712",
+        "a/cpu.stat": "nr_periods 0\nnr_throttled 1\n",
+    }
+    proc = make_groups(tmp_path, "cgroup", "cpu,memory", "/a", files)
+    assert read_limits(proc) == Limits(0.5, "max", 1)
+
+
+def test_without_groups_limits_are_unknown(tmp_path):
+    assert read_limits(tmp_path) == Limits(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"a/b": "1000\n"}, 1000),
+        ({"a": "2000\n", "a/b": "max\n"}, 2000),
+        ({"a": "500\n", "a/b": "1000\n"}, 500),
+        ({"a/b": "max\n"}, MACHINE),
+        ({"a/b": f"{2**61}\n"}, MACHINE),
+        ({}, MACHINE),
+    ],
+    ids=["own", "parent's", "the lower", "none", "above the machine", "no files"],
+)
+@pytest.mark.parametrize(
+    "version",
+    [
+        ("cgroup2", "", "memory.max", "max\n"),
+        ("cgroup", "memory", "memory.limit_in_bytes", "9223372036854771712\n"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_memory_is_the_lowest_limit_of_either_version(tmp_path, version, limits, expected):
+    kind, controllers, file, unset = version
+    files = {f"{folder}/{file}": text.replace("max\n", unset) for folder, text in limits.items()}
+    proc = make_groups(tmp_path, kind, controllers, "/a/b", files)
+    assert machine_memory_bytes(proc) == expected
+
+
+def test_a_container_of_version_1_sees_its_limit_where_groups_are_mounted(tmp_path):
+    # Docker names the host's path in /proc/self/cgroup and mounts that very folder as the root.
+    files = {"memory.limit_in_bytes": "1000\n"}
+    proc = make_groups(tmp_path, "cgroup", "memory", "/docker/c0ffee", files)
+    assert machine_memory_bytes(proc) == 1000
+
+
+def test_a_machine_without_groups_has_all_its_memory(tmp_path):
+    assert machine_memory_bytes(tmp_path) == MACHINE
+
+
+def test_a_snakefile_that_asks_for_memory_imports_no_package(tmp_path):
+    program = (
+        "import sys; import stagebench.measure.cgroup as _;"
+        "print([n for n in ('psutil', 'numpy', 'pandas', 'multiprocessing') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "[]\n"

@@ -4,7 +4,7 @@ import pytest
 
 from stagebench.present.experiment import split_experiments
 from stagebench.present.gantt import plot_tasks
-from stagebench.tables import read_tables
+from stagebench.tables.io import read_tables
 
 pytestmark = pytest.mark.usefixtures("styled")
 

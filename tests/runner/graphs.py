@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from tests.runner import acts
 
 from stagebench.records import RETRIABLE_STATUSES
-from stagebench.runner.arrival import Arrival
-from stagebench.runner.stage import TRANSPORTS, Stage
+from stagebench.runner.stage import TRANSPORTS, Arrival, Stage
 
 ANYWHERE = (
     "return",

@@ -15,10 +15,10 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, run, stage, statuses
 
-from stagebench.runner.arrival import Arrival
 from stagebench.runner.engine import Engine
 from stagebench.runner.process_pool import ProcessPool
 from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Arrival
 from stagebench.runner.transport import discard, pack
 from stagebench.runner.workflow import Workflow
 
@@ -291,7 +291,7 @@ MAIN_THAT_DROPS_RESULTS = """
 import os
 from stagebench import ListSink, Stage, Workflow
 from stagebench.handlers.payload import payload
-from stagebench.measure.emulation import read_pss
+from stagebench.replication.emulate import read_pss
 large = Stage(
     name="large", handler=payload, parameters={"size_mib": 40, "delay_s": 0.0},
     executor="process", start_method="fork", workers=5,

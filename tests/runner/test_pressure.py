@@ -8,8 +8,8 @@ from tests.runner import workloads
 from tests.runner.conftest import FORK, THREAD, run, stage, statuses
 
 from stagebench.errors import WorkflowError
-from stagebench.runner.arrival import Arrival
 from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Arrival
 from stagebench.runner.workflow import Workflow
 
 

@@ -4,9 +4,9 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import THREAD, run, stage, statuses
 
-from stagebench.runner.parcels import NOTHING, Delivery, Parcels
-from stagebench.runner.queues import StageQueue
+from stagebench.runner.jobs import StageQueue
 from stagebench.runner.routing import Router
+from stagebench.runner.transport import NOTHING, Delivery, Parcels
 
 
 class Simulation:

@@ -12,7 +12,7 @@ from tests.conftest import release_orphans
 
 from stagebench.measure.process import ChildSignals, adopt_orphans, kill_tree, start_program
 from stagebench.sampler.census import open_census
-from stagebench.sampler.lives import record_lives
+from stagebench.sampler.processes import record_lives
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from stagebench.sampler.lives import Life
+from stagebench.sampler.processes import Life
 from stagebench.sampler.procfs import Counters, Memory
 from stagebench.sampler.sampler import Sampler
 

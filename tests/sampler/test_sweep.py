@@ -2,13 +2,7 @@ import subprocess
 import sys
 
 from stagebench.sampler.procfs import Counters, Memory, MemoryFiles
-from stagebench.sampler.sweep import (
-    Reading,
-    Sweep,
-    complete_readings,
-    read_counters_of,
-    walk_tree,
-)
+from stagebench.sampler.sweep import Reading, Sweep, complete_readings, read_counters_of, walk_tree
 
 TREE = {1: [2, 3], 2: [4], 4: [5]}
 MEMORY = Memory(100, 80, 20, 0, 90, 100, 0, 70)

@@ -7,7 +7,7 @@ def checked_claims():
     if not STUDY.claims:
         return None
     # Reading it takes the libraries of the analysis: only here.
-    from stagebench.judging import load_study_claims
+    from stagebench.claims.judge import load_study_claims
 
     try:
         return load_study_claims(STUDY, BESIDE)

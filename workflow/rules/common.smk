@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import expand_treatments
-from stagebench.design.memory import check_memory
+from stagebench.design.specification import check_memory
 from stagebench.design.plan import make_plan
 from stagebench.errors import StagebenchError
-from stagebench.measure.limits import machine_memory_bytes
+from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
 
 ROOT = Path(workflow.basedir)

@@ -1,4 +1,15 @@
-"""Every treatment against its baseline: ratios with intervals, tests, and the word they allow."""
+"""Every treatment against its baseline: ratios with intervals, tests, and the word they allow.
+
+What a setting of the flow of tasks changes: treatments that differ in it and nothing else.
+
+The settings are bounds of queues and of tasks in flight, and how results are transported.
+
+Which treatment wins, and which cannot be told apart from it: by time and by memory.
+
+Treatments compete where they do the same work: the same tasks, arriving alike, with the same
+parameters, by whatever handlers and workers. By memory only those compete whose results are where
+PSS sees them: one that waits in shared memory or in a file is mapped by no process.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +26,24 @@ from stagebench.analyse.intervals import (
     p_difference,
     p_equivalence,
 )
-from stagebench.analyse.measured import find_median
-from stagebench.analyse.pairs import Measured, describe_gaps, match
-from stagebench.confidence import ALPHA
-from stagebench.quantities import unit_of
-from stagebench.tables import make_table
+from stagebench.analyse.pairs import (
+    Measured,
+    collect_measured,
+    describe_gaps,
+    estimate_ratio,
+    find_median,
+    match,
+)
+from stagebench.store import canonical_json
+from stagebench.tables.io import make_table
+from stagebench.tables.quantities import hides_results, unit_of
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from stagebench.analyse.pairs import Values
+
 
 Row = dict[str, Any]
 
@@ -53,7 +74,7 @@ class Family(NamedTuple):
     quantity: str
 
 
-Values = dict[Family, dict[str, list[Measured]]]
+_Families = dict[Family, dict[str, list[Measured]]]
 
 
 def compare_treatments(
@@ -86,7 +107,7 @@ def compare_family(values: Mapping[str, Sequence[Measured]], told: Row) -> list[
     """
     base = values.get(told["baseline"], ())
     rows = [
-        told | {"treatment": name} | _compare(own, base, told)
+        told | {"treatment": name} | _compare_with_baseline(own, base, told)
         for name, own in values.items()
         if name != told["baseline"]
     ]
@@ -106,9 +127,9 @@ def _list_ratios(
     ]
 
 
-def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> Values:
+def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> _Families:
     """Give the values of every run by what is compared and by treatment."""
-    found: Values = {}
+    found: _Families = {}
     places = {}
     for run in runs.to_dict("records"):
         key = run["experiment"], run["treatment"], run["replicate"]
@@ -121,7 +142,7 @@ def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> Values:
 
 
 def _add(
-    found: Values,
+    found: _Families,
     row: Mapping[Any, Any],
     stage: str,
     quantities: Sequence[str],
@@ -134,7 +155,7 @@ def _add(
         own.append(Measured(*place, value))
 
 
-def _compare(own: Sequence[Measured], base: Sequence[Measured], told: Row) -> Row:
+def _compare_with_baseline(own: Sequence[Measured], base: Sequence[Measured], told: Row) -> Row:
     matched, notes = match(own, base), describe_gaps(own, base)
     row: Row = {"median": find_median(own), "baseline_median": find_median(base), "n": 0}
     if matched.pairing:
@@ -183,3 +204,185 @@ def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:
     names = runs[["experiment", "treatment"]].drop_duplicates().to_numpy().tolist()
     places = {tuple(name): place for place, name in enumerate(names)}
     return sorted(rows, key=lambda row: places[row["experiment"], row["treatment"]])
+
+
+Json = dict[str, Any]
+
+CONTRAST_QUANTITIES = ("makespan_s", "turnaround_p95_s", "cpu_s", "tree_peak_bytes")
+STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle"}
+"""Settings of a stage → what it is called where no stage has one."""
+
+RUN_SETTINGS = {"in_flight": "unbounded"}
+
+
+class Contrast(NamedTuple):
+    """Two treatments that differ in one setting alone."""
+
+    experiment: str
+    setting: str
+    treatment: str
+    level: str
+    to: str
+    to_level: str
+
+
+def contrast_treatments(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Make the table `contrasts` of the table `runs`."""
+    found = list(find_contrasts(plan))
+    values = {
+        quantity: collect_measured(runs, quantity) for quantity in CONTRAST_QUANTITIES if found
+    }
+    rows = [
+        contrast._asdict() | {"quantity": quantity, "unit": unit_of(quantity)} | row
+        for contrast in found
+        for quantity in CONTRAST_QUANTITIES
+        if (row := _measure(contrast, values[quantity])) is not None
+    ]
+    return make_table("contrasts", rows)
+
+
+def find_contrasts(plan: Mapping[str, Any]) -> Iterator[Contrast]:
+    """Give each treatment with the one that it is held against, setting by setting.
+
+    That is one in which the setting is off, or else the first.
+    """
+    known: dict[str, dict[str, Json]] = {}
+    for key, treatment in plan["treatments"].items():
+        experiment, _, name = key.partition("/")
+        known.setdefault(experiment, {})[name] = treatment["specification"]
+    for experiment, treatments in known.items():
+        for setting, off in (STAGE_SETTINGS | RUN_SETTINGS).items():
+            for levels in _group_by_rest(treatments, setting):
+                to = next((name for name, level in levels.items() if level == off), None)
+                to = to or next(iter(levels))
+                for name, level in levels.items():
+                    if level != levels[to]:
+                        yield Contrast(experiment, setting, name, level, to, levels[to])
+
+
+def name_level(specification: Json, setting: str) -> str:
+    """Name the level of a setting: "4", or stage by stage where they differ: "parse 4, write 8"."""
+    if setting in RUN_SETTINGS:
+        level = specification.get(setting)
+        return RUN_SETTINGS[setting] if level is None else str(level)
+    off = STAGE_SETTINGS[setting]
+    levels = {one["name"]: str(one.get(setting) or off) for one in specification["stages"]}
+    if len(set(levels.values())) == 1:
+        return next(iter(levels.values()))
+    return ", ".join(f"{stage} {level}" for stage, level in levels.items() if level != off)
+
+
+def _group_by_rest(treatments: Mapping[str, Json], setting: str) -> list[dict[str, str]]:
+    """Give groups of treatments that are the same but for a setting, with its levels."""
+    groups: dict[str, dict[str, str]] = {}
+    for name, specification in treatments.items():
+        rest = canonical_json(_without(specification, setting))
+        groups.setdefault(rest, {})[name] = name_level(specification, setting)
+    return [levels for levels in groups.values() if len(levels) > 1]
+
+
+def _without(specification: Json, setting: str) -> Json:
+    left_out = ("treatment", "factors", "stages", setting)
+    rest = {name: value for name, value in specification.items() if name not in left_out}
+    stages = [stage.items() for stage in specification["stages"]]
+    rest["stages"] = [{k: v for k, v in items if k != setting} for items in stages]
+    return rest
+
+
+def _measure(contrast: Contrast, values: Values) -> Row | None:
+    """Compare the two in one quantity; None where neither of both is known."""
+    treatments = values.get(contrast.experiment, {})
+    own, to = treatments.get(contrast.treatment, []), treatments.get(contrast.to, [])
+    median, to_median = find_median(own), find_median(to)
+    if median is None and to_median is None:
+        return None
+    return {"median": median, "to_median": to_median} | estimate_ratio(own, to)
+
+
+WINNER_QUANTITIES = ("makespan_s", "tree_peak_bytes", "turnaround_p95_s")
+"""Of which the least wins; of a peak its lower end."""
+
+_OF_MEMORY = "tree_peak_bytes"
+
+
+def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Make the table `winners` of the table `runs`: a row for each treatment that has a rival."""
+    values = {quantity: collect_measured(runs, quantity) for quantity in WINNER_QUANTITIES}
+    rows = [
+        {"experiment": experiment, "work": number, "quantity": quantity, "unit": unit_of(quantity)}
+        | row
+        for experiment, works in group_by_work(plan).items()
+        for number, treatments in enumerate(works, start=1)
+        for quantity in WINNER_QUANTITIES
+        if len(competing := _admit(plan, experiment, treatments, quantity)) > 1
+        for row in rank(_choose(values[quantity].get(experiment, {}), competing))
+    ]
+    return make_table("winners", rows)
+
+
+def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """Give every experiment's treatments in groups that do the same work, in the plan's order."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for key, treatment in plan["treatments"].items():
+        experiment, _, name = key.partition("/")
+        work = describe_work(treatment["specification"])
+        groups.setdefault(experiment, {}).setdefault(work, []).append(name)
+    return {experiment: list(works.values()) for experiment, works in groups.items()}
+
+
+def describe_work(specification: Mapping[str, Any]) -> str:
+    """Give one text for the work of a treatment: tasks, arrival, and parameters of its stages."""
+    return canonical_json(
+        {
+            "tasks": specification["tasks"],
+            "arrival": specification.get("arrival"),
+            "stages": [[one["name"], one["parameters"]] for one in specification["stages"]],
+        }
+    )
+
+
+def rank(values: Mapping[str, Sequence[Measured]]) -> list[Row]:
+    """Name the treatment of the least median, and compare the others with it.
+
+    The winner and whatever is not surely more are alike: the limits of the ratio to the winner hold
+    1, or lie below it where pairs and medians disagree. Without limits it is not known.
+    """
+    medians = {name: find_median(own) for name, own in values.items()}
+    known = {name: value for name, value in medians.items() if value is not None}
+    if not known:
+        return []
+    winner = min(known, key=lambda name: known[name])
+    return [
+        {"treatment": name, "winner": winner, "median": medians[name]}
+        | ({"alike": True} if name == winner else _compare_with_best(own, values[winner]))
+        for name, own in values.items()
+    ]
+
+
+def _compare_with_best(own: Sequence[Measured], best: Sequence[Measured]) -> Row:
+    row = estimate_ratio(own, best)
+    low = row.get("low")
+    return row | {"alike": None if low is None else low <= 1}
+
+
+def _admit(
+    plan: Mapping[str, Any], experiment: str, names: Sequence[str], quantity: str
+) -> list[str]:
+    """Give the treatments that can be judged by this quantity."""
+    if quantity != _OF_MEMORY:
+        return list(names)
+    stages = {
+        name: plan["treatments"][f"{experiment}/{name}"]["specification"]["stages"]
+        for name in names
+    }
+    return [
+        name
+        for name in names
+        if not any(hides_results(stage.get("transport")) for stage in stages[name])
+    ]
+
+
+def _choose(
+    values: Mapping[str, Sequence[Measured]], names: Sequence[str]
+) -> dict[str, Sequence[Measured]]:
+    return {name: values[name] for name in names if name in values}

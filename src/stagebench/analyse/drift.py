@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stagebench.analyse.intervals import (
-    LEAST_BLOCKS,
-    Effect,
-    effect_interval,
-    holm,
-    p_difference,
-)
-from stagebench.tables import make_table
+from stagebench.analyse.intervals import LEAST_BLOCKS, Effect, effect_interval, holm, p_difference
+from stagebench.tables.io import make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scipy import special
 
-from stagebench.confidence import ALPHA
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

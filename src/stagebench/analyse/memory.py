@@ -1,4 +1,13 @@
-"""Memory of a run: totals of every sweep, and base, trough, peak and end over the run."""
+"""Memory of a run: totals of every sweep, and base, trough, peak and end over the run.
+
+What tells why a run's memory is as it is: main at rest and at its trough, jumps, spread.
+
+Memory times time: what a workflow kept from others, and for how long.
+
+Main's memory at the moments that tell where it goes: base, trough, peak and end of a run.
+
+The processes of a run by role: how many there were, and what one of them takes.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +15,25 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from stagebench.analyse.bracket import MemoryTrace, find_brackets
-from stagebench.analyse.lower import list_lower
-from stagebench.analyse.memory_time import memory_time
+import numpy as np
+
 from stagebench.analyse.traces import span_s
-from stagebench.quantities import MEMORY_PARTS
+from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower
+from stagebench.records import ROLES, count_processes
+from stagebench.tables.quantities import MEMORY_PARTS, PHASES, SAMPLE_PARTS
+from stagebench.units import to_nanoseconds, to_seconds
 
 if TYPE_CHECKING:
-    from stagebench.analyse.lower import Lower
+    from collections.abc import Iterable, Sequence
+
     from stagebench.analyse.traces import Trace
-    from stagebench.records import MemorySample, SweepRecord
+    from stagebench.peak.bracket import Lower
+    from stagebench.records import MemorySample, ProcessRecord, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
+
 
 Row = dict[str, Any]
 
@@ -240,3 +255,209 @@ def _other_peaks(after: list[SweepTotal]) -> Row:
         "tree_uss_peak_bytes": max((total.uss for total in untorn), default=None),
         "tree_anon_peak_bytes": max((total.anon for total in untorn), default=None),
     }
+
+
+RISE_S = 0.1
+"""Rises are counted within this time, the interval at which the published study read main."""
+
+
+def summarise_memory_causes(trace: Trace) -> Row:
+    """Give the columns of a run by which causes are judged; empty where nothing tells them."""
+    totals = total_sweeps(trace)
+    base, after = split_sweeps(trace, totals)
+    trough = find_trough(after) if after else None
+    return {
+        "tree_largest_rise_bytes": _largest_rise(base + after),
+        "children_spread_bytes": _children_spread(after),
+        "main_idle_bytes": _main_idle(trace, after),
+        "main_base_rss_bytes": base[0].main_rss if base else None,
+        "main_base_anon_bytes": base[0].main_anon if base else None,
+        "main_high_water_bytes": _main_high_water(trace),
+        "at_trough_main_bytes": trough.main if trough else None,
+        "at_trough_main_rss_bytes": trough.main_rss if trough else None,
+        "at_trough_main_anon_bytes": trough.main_anon if trough else None,
+    }
+
+
+def _largest_rise(totals: list[SweepTotal]) -> Bytes | None:
+    """Give the largest rise of the tree within `RISE_S`, or from one sweep to the next if longer.
+
+    A torn sweep may add up what never was at one moment: it is left out.
+    """
+    whole = [total for total in totals if not total.torn]
+    first, rises = 0, []
+    for place, total in enumerate(whole[1:], start=1):
+        while total.ended_ns - whole[first].ended_ns > to_nanoseconds(RISE_S) and first < place - 1:
+            first += 1
+        rises.append(total.tree - min(earlier.tree for earlier in whole[first:place]))
+    return max(0, *rises) if rises else None
+
+
+def _children_spread(after: list[SweepTotal]) -> Bytes | None:
+    """Give largest less least PSS of the children while as many workers lived as ever did."""
+    most = max((total.workers for total in after), default=0)
+    full = [total.children for total in after if total.workers == most and not total.torn]
+    return max(full) - min(full) if most and full else None
+
+
+def _main_idle(trace: Trace, after: list[SweepTotal]) -> Bytes | None:
+    """Give main's PSS in the last sweep between the last task's end and the pools' closing."""
+    done, closing = (trace.events.get(name) for name in ("workflow_finished", "pools_closing"))
+    if done is None or closing is None:
+        return None
+    idle = [t for t in after if t.started_ns >= done and t.ended_ns <= closing]
+    return idle[-1].main if idle else None
+
+
+def _main_high_water(trace: Trace) -> Bytes | None:
+    marks = (process.high_water_bytes for process in trace.processes if process.role == "main")
+    return next(marks, None)
+
+
+LEAST_SWEEPS = 10
+"""Below it the sum of what fell between the sweeps is a guess."""
+
+LONGEST_GAP = 0.5
+"""Share of the time that may pass without a sweep."""
+
+
+def memory_time(
+    totals: Sequence[SweepTotal], start_ns: Nanoseconds, end_ns: Nanoseconds | None
+) -> float | None:
+    """Integrate the tree's PSS from the workflow's start to its last result, in byte seconds.
+
+    Sweeps are joined by straight lines, torn ones, too: that their sums are of moments some
+    milliseconds apart matters to a peak, and not to an area. Missing where they are too few or too
+    far apart.
+    """
+    known = [(total.ended_ns, total.tree) for total in totals]
+    if end_ns is None or end_ns <= start_ns:
+        return None
+    inside = [at_ns for at_ns, _ in known if start_ns < at_ns < end_ns]
+    moments = [start_ns, *inside, end_ns]
+    longest = max(later - earlier for earlier, later in pairwise(moments))
+    if len(inside) < LEAST_SWEEPS or longest > LONGEST_GAP * (end_ns - start_ns):
+        return None
+    times = [to_seconds(at_ns - start_ns) for at_ns in moments]
+    at_ns, tree = zip(*known, strict=True)
+    # Beyond the first and the last sweep their values go on.
+    sizes = np.interp(times, [to_seconds(at - start_ns) for at in at_ns], tree)
+    return float(np.trapezoid(sizes, times))
+
+
+def summarise_phases(trace: Trace) -> list[Row]:
+    """Give one row per phase that a sweep saw; peak is the sweep of main's largest PSS."""
+    base, after = split_sweeps(trace, total_sweeps(trace))
+    if not after:
+        return []
+    found = (
+        *base,
+        find_trough(after),
+        max(after, key=lambda total: total.main),
+        after[-1],
+    )
+    phases = PHASES if base else PHASES[1:]
+    return [_row(trace, *pair) for pair in zip(phases, found, strict=True)]
+
+
+def find_trough(after: list[SweepTotal]) -> SweepTotal:
+    """Give the sweep of main's least PSS while a worker process lives, or, if none does, of all."""
+    return min([t for t in after if t.workers] or after, key=lambda total: total.main)
+
+
+def _row(trace: Trace, phase: str, total: SweepTotal) -> Row:
+    return trace.key | {
+        "phase": phase,
+        "sweep": total.sweep,
+        "time_s": span_s(trace.origin_ns, total.ended_ns),
+        "main_pss_bytes": total.main,
+        "main_anon_bytes": total.main_anon,
+        "main_uss_bytes": total.main_uss,
+        "main_rss_bytes": total.main_rss,
+        "workers": total.workers,
+        "pools_closed": total.started_ns >= trace.events.get("pools_closed", math.inf),
+    }
+
+
+def summarise_roles(trace: Trace) -> list[Row]:
+    """Give one row per role that a process of the run had."""
+    by_role = {
+        role: [process for process in trace.processes if process.role == role] for role in ROLES
+    }
+    samples = _samples_by_pid(trace)
+    peak = _peak_sweep(trace)
+    ready = _ready_samples(trace, samples)
+    return [
+        trace.key
+        | {"role": role, **count_processes(processes)}
+        | _role_at_peak(_of(processes, samples), peak)
+        | _largest(_of(processes, samples))
+        | _ready([ready[process.pid] for process in processes if process.pid in ready])
+        | {"high_water_bytes": _largest_of(process.high_water_bytes for process in processes)}
+        for role, processes in by_role.items()
+        if processes
+    ]
+
+
+def summarise_ready_workers(trace: Trace) -> Row:
+    """Give what one worker process of the run takes when it is ready to serve, as a run's columns.
+
+    A median over the workers of all pools; nothing where workers are threads.
+    """
+    ready = _ready(list(_ready_samples(trace, _samples_by_pid(trace)).values()))
+    return {f"worker_{name}": ready.get(name) for name in ("ready_pss_bytes", "ready_uss_bytes")}
+
+
+def _samples_by_pid(trace: Trace) -> dict[int, list[MemorySample]]:
+    """Give the samples of every process that hold its PSS, in order."""
+    samples: dict[int, list[MemorySample]] = {}
+    for sample in trace.samples:
+        if sample.pss_bytes is not None:
+            samples.setdefault(sample.pid, []).append(sample)
+    return samples
+
+
+def _of(
+    processes: list[ProcessRecord], samples: dict[int, list[MemorySample]]
+) -> list[MemorySample]:
+    return [sample for process in processes for sample in samples.get(process.pid, [])]
+
+
+def _peak_sweep(trace: Trace) -> int | None:
+    _, after = split_sweeps(trace, total_sweeps(trace))
+    highest = highest_sweep(after)
+    return highest.read if highest else None
+
+
+def _ready_samples(trace: Trace, samples: dict[int, list[MemorySample]]) -> dict[int, MemorySample]:
+    """Give of every worker process the sample of the first sweep begun after it was ready."""
+    starts = {sweep.sweep: sweep.started_ns for sweep in trace.sweeps}
+    main = {process.pid for process in trace.processes if process.role == "main"}
+    later = {
+        worker.pid: [s for s in samples.get(worker.pid, []) if starts[s.sweep] >= worker.ready_ns]
+        for worker in trace.workers
+        if worker.pid not in main  # a thread is not a process of its own
+    }
+    return {pid: found[0] for pid, found in later.items() if found}
+
+
+def _role_at_peak(samples: list[MemorySample], peak: int | None) -> Row:
+    own = [sample.pss_bytes or 0 for sample in samples if sample.sweep == peak]
+    return {} if peak is None else {"at_peak_processes": len(own), "at_peak_pss_bytes": sum(own)}
+
+
+def _largest(samples: list[MemorySample]) -> Row:
+    return {
+        f"largest_{part}_bytes": _largest_of(getattr(s, f"{part}_bytes") for s in samples)
+        for part in SAMPLE_PARTS
+    }
+
+
+def _ready(samples: list[MemorySample]) -> Row:
+    """Give medians over the workers of a run: its pools' workers are alike."""
+    known = {part: [getattr(s, f"{part}_bytes") for s in samples] for part in SAMPLE_PARTS}
+    return {f"ready_{part}_bytes": median(values) for part, values in known.items() if values}
+
+
+def _largest_of(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

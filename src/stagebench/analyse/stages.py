@@ -1,4 +1,7 @@
-"""Stages of a run: one row per stage, with the times of its tasks."""
+"""Stages of a run: one row per stage, with the times of its tasks.
+
+How large a result of a stage is, where its specification tells.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stagebench.analyse.outcomes import count_outcomes
-from stagebench.analyse.queue_depth import deepest_queue
-from stagebench.analyse.results import result_bytes
-from stagebench.analyse.tasks import task_times
+from stagebench.analyse.tasks import count_outcomes, deepest_queue, task_times
 from stagebench.analyse.traces import span_s
-from stagebench.quantities import STAGE_STATISTICS, STAGE_TIMES
 from stagebench.store import canonical_json
-from stagebench.units import to_seconds
+from stagebench.tables.quantities import STAGE_STATISTICS, STAGE_TIMES
+from stagebench.units import MIB, to_seconds
 
 if TYPE_CHECKING:
     from stagebench.analyse.traces import Trace
     from stagebench.records import TaskRecord
-    from stagebench.units import Seconds
+    from stagebench.units import Bytes, Seconds
+
 
 Row = dict[str, Any]
 Spans = dict[str, list[float]]
@@ -153,3 +154,21 @@ def _pool_start_up(trace: Trace, stage: str) -> Row:
 
 def _ratio(part: float | None, whole: float) -> float | None:
     return None if part is None or whole == 0 else part / whole
+
+
+def result_bytes(specification: dict[str, Any], stage: dict[str, Any]) -> Bytes | None:
+    """Give the size of each result of a stage; missing if unknown or not of one size."""
+    if stage["handler"] != "payload" or "size_mib" not in stage["parameters"]:
+        return None
+    if _is_overridden(specification["tasks"], stage["name"]):
+        return None
+    return int(stage["parameters"]["size_mib"] * MIB)
+
+
+def _is_overridden(tasks: int | list[Any] | dict[str, Any], stage: str) -> bool:
+    """Tell whether a task may have a size of its own: by a list of tasks, or a file's column."""
+    if isinstance(tasks, int):
+        return False
+    if isinstance(tasks, dict):
+        return f"{stage}.size_mib" in tasks["columns"]
+    return any("size_mib" in task.get(stage, {}) for task in tasks)

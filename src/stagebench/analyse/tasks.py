@@ -1,19 +1,38 @@
-"""Times of tasks: one row per task and stage, and per attempt after which one was tried again."""
+"""Times of tasks: one row per task and stage, and per attempt after which one was tried again.
+
+How tasks ended, in a run and in a stage; and how often one was tried again.
+
+Queue depth: how many tasks wait for and are in each stage, as steps over time.
+
+The task that was through first: whether it ever waited.
+
+How long tasks took from the moment at which they were due, and how long they were held back.
+
+A queue that is full holds tasks outside of it, where neither waiting nor response time sees them.
+Timed from when it was due, a task cannot hide that (G. Tene calls it "coordinated omission").
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from stagebench import task_list
 from stagebench.analyse.traces import span_s
-from stagebench.quantities import TASK_MOMENTS
+from stagebench.records import RETRIABLE_STATUSES
+from stagebench.tables.quantities import TASK_MOMENTS
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stagebench.analyse.traces import Trace
     from stagebench.records import TaskRecord
-    from stagebench.units import Seconds
+    from stagebench.units import Nanoseconds, Seconds
+
 
 Row = dict[str, Any]
 Worker = tuple[int | None, int | None]
@@ -85,3 +104,176 @@ def _row(trace: Trace, record: TaskRecord) -> Row:
         # The last line of a traceback says what was raised.
         "error": (record.error or "").strip().rpartition("\n")[2],
     }
+
+
+_SEVERITY = ("lost", "timed_out", "failed", "cancelled", "skipped", "ok")
+
+
+def count_tasks(trace: Trace) -> Row:
+    """Count the tasks by how they ended: a task is ok when all its stages were."""
+    by_task: dict[int, list[str]] = {}
+    for record in trace.tasks:
+        by_task.setdefault(record.task, []).append(record.status)
+    ended = Counter(_task_outcome(statuses) for statuses in by_task.values())
+    tasks = task_list.count_tasks(trace.specification["tasks"])
+    return {"tasks": tasks, **_counts(ended, tasks)}
+
+
+def count_outcomes(trace: Trace, stage: str) -> Row:
+    """Count the tasks by how they ended in one stage, and the attempts that did not end it."""
+    ended = Counter(record.status for record in trace.tasks if record.stage == stage)
+    tried = Counter(record.status for record in trace.attempts if record.stage == stage)
+    return {
+        **_counts(ended, task_list.count_tasks(trace.specification["tasks"])),
+        **{f"repeated_{status}": tried[status] for status in RETRIABLE_STATUSES},
+        "attempts_repeated": tried.total(),
+        "queue_overflows": trace.overflows.get(stage, 0),
+    }
+
+
+def count_repeated(trace: Trace) -> Row:
+    """Count over all stages the attempts that were repeated, and the queues' overflows."""
+    overflows = sum(trace.overflows.values())
+    return {"attempts_repeated": len(trace.attempts), "queue_overflows": overflows}
+
+
+def _task_outcome(statuses: Sequence[str]) -> str:
+    # A failure names the cause; the stages skipped after it follow from it.
+    return next(status for status in _SEVERITY if status in statuses)
+
+
+def _counts(ended: Counter[str], tasks: int) -> Row:
+    counts = {f"tasks_{status}": ended[status] for status in _SEVERITY}
+    return {**counts, "tasks_missing": tasks - ended.total()}
+
+
+def trace_queues(trace: Trace) -> list[Row]:
+    """Give one row per stage and moment at which its queue changed: the state from then on."""
+    return [
+        trace.key | {"stage": stage["name"], **row}
+        for stage in trace.specification["stages"]
+        for row in _steps(trace, stage["name"])
+    ]
+
+
+def deepest_queue(trace: Trace, stage: str) -> int:
+    """Give the largest number of tasks that waited for a stage at one moment."""
+    return max((row["waiting"] for row in _steps(trace, stage)), default=0)
+
+
+def _steps(trace: Trace, stage: str) -> list[Row]:
+    changes: dict[Nanoseconds, tuple[int, int]] = {}
+    for record in (*trace.attempts, *trace.tasks):
+        if record.stage == stage:
+            _add_changes(changes, record)
+    waiting = in_service = 0
+    rows = []
+    for time_ns in sorted(changes):
+        waiting += changes[time_ns][0]
+        in_service += changes[time_ns][1]
+        time_s = span_s(trace.origin_ns, time_ns)
+        rows.append({"time_s": time_s, "waiting": waiting, "in_service": in_service})
+    return rows
+
+
+def _add_changes(changes: dict[Nanoseconds, tuple[int, int]], record: TaskRecord) -> None:
+    """Note when one attempt came into the queue, into service, and left.
+
+    What never finished, since it took too long or its worker was lost, left when the runner gave it
+    up.
+    """
+    if record.submitted_ns is None:
+        return
+    left = record.received_ns if record.finished_ns is None else record.finished_ns
+    steps = [(record.submitted_ns, 1, 0)]
+    if record.started_ns is None:
+        steps += [] if left is None else [(left, -1, 0)]
+    else:
+        steps += [(record.started_ns, -1, 1)]
+        steps += [] if left is None else [(left, 0, -1)]
+    for time_ns, waiting, in_service in steps:
+        before = changes.get(time_ns, (0, 0))
+        changes[time_ns] = (before[0] + waiting, before[1] + in_service)
+
+
+class _Passage(NamedTuple):
+    """One task on its way: how long it took in all, and its lowest efficiency in a stage."""
+
+    response_ns: Nanoseconds
+    efficiency: float
+
+
+def quickest_task_efficiency(trace: Trace) -> float | None:
+    """Give the lowest stage efficiency of the task with the shortest way through all stages."""
+    tasks: dict[int, list[TaskRecord]] = {}
+    for record in trace.tasks:
+        tasks.setdefault(record.task, []).append(record)
+    found = [_follow(records) for records in tasks.values()]
+    passages = [passage for passage in found if passage is not None]
+    return min(passages).efficiency if passages else None
+
+
+def _follow(records: list[TaskRecord]) -> _Passage | None:
+    """Follow one task through its stages; None unless each of them served it."""
+    begins, ends, lowest = math.inf, 0, 1.0
+    for record in records:
+        moments = record.submitted_ns, record.started_ns, record.finished_ns, record.received_ns
+        if record.status != "ok" or None in moments:
+            return None
+        submitted, started, finished, received = (moment or 0 for moment in moments)
+        begins, ends = min(begins, submitted), max(ends, received)
+        if finished > submitted:
+            lowest = min(lowest, (finished - started) / (finished - submitted))
+    return _Passage(ends - int(begins), lowest)
+
+
+def summarise_turnaround(trace: Trace) -> Row:
+    """Give mean and 95th percentile of the tasks' turnaround, and the time all were held back.
+
+    The turnaround is of tasks that every stage served: from when the task first was due to its last
+    receipt, earlier attempts included. Held back counts all tasks, and all attempts.
+    """
+    spans = list(turnarounds(trace).values())
+    held = [span_s(one.due_ns, one.submitted_ns) for one in (*trace.attempts, *trace.tasks)]
+    known = [span for span in held if span is not None]
+    times: Row = {"blocked_s": sum(known) if known else None}
+    if spans:
+        times["turnaround_mean_s"] = float(np.mean(spans))
+        times["turnaround_p95_s"] = float(np.quantile(spans, 0.95))
+    return times
+
+
+def turnarounds(trace: Trace) -> dict[int, Seconds]:
+    """Give the turnaround of every task that was ok in all stages and whose moments are known."""
+    due, received = _first_due(trace), _last_received(trace)
+    return {
+        task: span
+        for task in _served(trace)
+        if (span := span_s(due.get(task), received.get(task))) is not None
+    }
+
+
+def _served(trace: Trace) -> list[int]:
+    stages = len(trace.specification["stages"])
+    passed: dict[int, int] = {}
+    for record in trace.tasks:
+        passed[record.task] = passed.get(record.task, 0) + (record.status == "ok")
+    return sorted(task for task, count in passed.items() if count == stages)
+
+
+def _first_due(trace: Trace) -> dict[int, Nanoseconds]:
+    """Give when each task arrived: stages that follow none are due then."""
+    first = {stage["name"] for stage in trace.specification["stages"] if not stage["after"]}
+    due: dict[int, Nanoseconds] = {}
+    for record in (*trace.attempts, *trace.tasks):
+        if record.stage in first and record.due_ns is not None:
+            due[record.task] = min(due.get(record.task, record.due_ns), record.due_ns)
+    return due
+
+
+def _last_received(trace: Trace) -> dict[int, Nanoseconds]:
+    last: dict[int, Nanoseconds] = {}
+    for record in trace.tasks:
+        if record.received_ns is not None:
+            last[record.task] = max(last.get(record.task, 0), record.received_ns)
+    return last

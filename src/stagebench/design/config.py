@@ -2,38 +2,43 @@
 
 A config is data: nothing in it is evaluated. The checks go from the outside in: YAML, plain values,
 structure (the schema), names that refer to one another, and each treatment with its levels put in.
+
+A checked mapping as a Study: names resolved, short forms spelt out.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.arrival import find_arrival_problems, find_idle_arrival
-from stagebench.design.build import build_experiment, build_study
-from stagebench.design.emulation import find_emulation_problems
+from stagebench.design.checked_study import ExperimentGrid, Factor, Study
 from stagebench.design.factors import (
     Workflow,
     find_duplicates,
     find_factor_problems,
     find_use_problems,
 )
-from stagebench.design.limits import find_idle_retries
-from stagebench.design.placeholders import is_open
-from stagebench.design.plain import make_plain, mappings, place_in, repair
-from stagebench.design.schema import find_structure_problems
-from stagebench.design.settings import find_settings_problems
-from stagebench.design.stages import find_stages_problems
-from stagebench.design.tasks import find_tasks_problems
-from stagebench.design.treatments import find_treatment_problems
-from stagebench.design.yaml_file import load_config
+from stagebench.design.levels import is_open, level_key, named_levels
+from stagebench.design.schema_errors import SETTINGS, find_structure_problems
+from stagebench.design.specification import find_emulation_problems
+from stagebench.design.stage_checks import (
+    find_arrival_problems,
+    find_idle_arrival,
+    find_idle_retries,
+    find_stages_problems,
+)
+from stagebench.design.task_checks import find_tasks_problems
+from stagebench.design.treatment_checks import find_settings_problems, find_treatment_problems
+from stagebench.design.yaml import load_config, make_plain, mappings, place_in, repair
 from stagebench.errors import ConfigError
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from stagebench.design.study import Experiment, Study
-    from stagebench.problems import Path, Problem
+    from stagebench.design.checked_study import Level
+    from stagebench.design.problems import KeyPath, Problem
+
 
 __all__ = ["check_config", "load_config"]
 
@@ -95,11 +100,11 @@ def _find_reference_problems(config: Json, beside: pathlib.Path | None) -> Itera
 
 def _check_experiment(
     experiment: Json,
-    path: Path,
+    path: KeyPath,
     workflows: dict[str, Workflow],
     known: list[Problem],
     beside: pathlib.Path | None,
-) -> tuple[list[Problem], Experiment | None]:
+) -> tuple[list[Problem], ExperimentGrid | None]:
     """Check one experiment as deep as its problems allow; built where it has none."""
     workflow = workflows.get(experiment["workflow"])
     in_factors = find_factor_problems(experiment, path)
@@ -122,12 +127,85 @@ def _check_experiment(
 
 
 def _find_tasks_problems(
-    experiment: Json, path: Path, workflow: Workflow, beside: pathlib.Path | None
+    experiment: Json, path: KeyPath, workflow: Workflow, beside: pathlib.Path | None
 ) -> list[Problem]:
     place, stages_place = (*path, "tasks"), (*workflow.path, "stages")
     return find_tasks_problems(experiment["tasks"], workflow.stages, place, stages_place, beside)
 
 
-def _any_below(problems: list[Problem], *paths: Path) -> bool:
+def _any_below(problems: list[Problem], *paths: KeyPath) -> bool:
     """Tell whether a problem lies at or below one of the paths."""
     return any(p.path[: len(path)] == path for p in problems for path in paths)
+
+
+Levels = dict[str, tuple["Level", ...]]
+
+QUIET_WAIT_S = 2.0
+"""How long a run waits for a quiet machine at most, where a study does not say."""
+
+MARGIN = 0.05
+"""What counts as equivalent in practice, where a study does not say."""
+
+
+def build_study(config: Json, experiments: list[ExperimentGrid]) -> Study:
+    """Make the study of a config whose experiments are built already."""
+    return Study(
+        name=config["study"],
+        seed=config["seed"],
+        replicates=config["replicates"],
+        warm_ups=config.get("warm_ups", 0),
+        time_limit_s=float(config["time_limit_s"]),
+        quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
+        precision={name: float(width) for name, width in config.get("precision", {}).items()},
+        margin=float(config.get("margin", MARGIN)),
+        reference=config.get("reference"),
+        claims=config.get("claims"),
+        allow_insufficient_memory=config.get("allow_insufficient_memory", False),
+        experiments=tuple(experiments),
+    )
+
+
+def build_experiment(experiment: Json, stages: list[Json], beside: Path | None) -> ExperimentGrid:
+    """Make one experiment; `stages` are those of its workflow, `beside` is the config's folder."""
+    given = experiment.get("factors", {})
+    include = experiment.get("include", [])
+    listed = {name: _listed(factor) for name, factor in given.items()}
+    # What is included may be named by the baseline, too.
+    named = {n: _distinct([*levels, *_included(n, include)]) for n, levels in listed.items()}
+    template = {key: experiment[key] for key in SETTINGS if key in experiment}
+    return ExperimentGrid(
+        name=experiment["name"],
+        workflow=experiment["workflow"],
+        template={"stages": stages, **template},
+        factors=tuple(_build_factor(name, given[name], listed) for name in given),
+        exclude=tuple(_resolve(entry, listed) for entry in experiment.get("exclude", [])),
+        include=tuple(include),
+        baseline=_resolve(experiment.get("baseline", {}), named),
+        beside=beside,
+    )
+
+
+def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:
+    options = factor if isinstance(factor, dict) else {}
+    return Factor(
+        name=name,
+        levels=listed[name],
+        when=_resolve(options.get("when", {}), listed),
+        tags=options.get("tags", {}),
+    )
+
+
+def _listed(factor: Any) -> tuple[Level, ...]:
+    return tuple(factor["levels"] if isinstance(factor, dict) else factor)
+
+
+def _included(name: str, include: list[Json]) -> list[Level]:
+    return [entry[name] for entry in include if name in entry]
+
+
+def _distinct(levels: list[Level]) -> tuple[Level, ...]:
+    return tuple({level_key(level): level for level in levels}.values())
+
+
+def _resolve(entry: Json, levels: Mapping[str, tuple[Level, ...]]) -> Levels:
+    return {name: named_levels(value, levels[name])[0] for name, value in entry.items()}

@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stagebench.design.levels import level_key, level_text, named_levels
-from stagebench.design.placeholders import find_placeholders, holds_unknown, is_open
-from stagebench.design.plain import mappings
-from stagebench.design.schema import SETTINGS
-from stagebench.problems import Path, Problem, problem, show, unknown
+from stagebench.design.levels import (
+    find_placeholders,
+    holds_unknown,
+    is_open,
+    level_key,
+    level_text,
+    named_levels,
+)
+from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
+from stagebench.design.schema_errors import SETTINGS
+from stagebench.design.yaml import mappings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stagebench.design.study import Level
+    from stagebench.design.checked_study import Level
 
 Json = dict[str, Any]
 Workflows: TypeAlias = "dict[str, Workflow]"
@@ -26,11 +32,11 @@ Workflows: TypeAlias = "dict[str, Workflow]"
 class Workflow:
     """A workflow of a config and where it stands there."""
 
-    path: Path
+    path: KeyPath
     stages: Any
 
 
-def find_factor_problems(experiment: Json, path: Path) -> list[Problem]:
+def find_factor_problems(experiment: Json, path: KeyPath) -> list[Problem]:
     """Check the factors of one experiment and the entries that name their levels."""
     factors = experiment.get("factors", {})
     if not isinstance(factors, dict):
@@ -42,7 +48,7 @@ def find_factor_problems(experiment: Json, path: Path) -> list[Problem]:
     ]
 
 
-def find_use_problems(experiment: Json, path: Path, workflows: Workflows) -> list[Problem]:
+def find_use_problems(experiment: Json, path: KeyPath, workflows: Workflows) -> list[Problem]:
     """Check that the workflow is known, placeholders name factors, and each factor has one."""
     name, factors = experiment["workflow"], experiment.get("factors", {})
     if not is_open(name) and name not in workflows:
@@ -58,7 +64,7 @@ def find_use_problems(experiment: Json, path: Path, workflows: Workflows) -> lis
     return found
 
 
-def find_duplicates(items: Any, path: Path) -> list[Problem]:
+def find_duplicates(items: Any, path: KeyPath) -> list[Problem]:
     """Tell the named items of a list whose name was taken before."""
     seen: set[str] = set()
     problems = []
@@ -81,9 +87,9 @@ def _is_unknown(level: Level) -> bool:
     return is_open(level) or (isinstance(level, list) and any(map(is_open, level)))
 
 
-def _find_factor_problems(factors: Json, levels: Json, path: Path) -> Iterator[Problem]:
+def _find_factor_problems(factors: Json, levels: Json, path: KeyPath) -> Iterator[Problem]:
     for name, factor in factors.items():
-        place: Path = (*path, name)
+        place: KeyPath = (*path, name)
         below = (*place, "levels") if isinstance(factor, dict) else place
         yield from _find_repeated_levels(levels[name] or [], below)
         if isinstance(factor, dict):
@@ -92,7 +98,7 @@ def _find_factor_problems(factors: Json, levels: Json, path: Path) -> Iterator[P
     yield from _find_cycle(factors, path)
 
 
-def _find_repeated_levels(levels: list[Level], path: Path) -> Iterator[Problem]:
+def _find_repeated_levels(levels: list[Level], path: KeyPath) -> Iterator[Problem]:
     seen = set()
     for index, level in enumerate(levels):
         if level_key(level) in seen:
@@ -101,7 +107,7 @@ def _find_repeated_levels(levels: list[Level], path: Path) -> Iterator[Problem]:
         seen.add(level_key(level))
 
 
-def _find_condition_problems(entry: Any, levels: Json, path: Path) -> Iterator[Problem]:
+def _find_condition_problems(entry: Any, levels: Json, path: KeyPath) -> Iterator[Problem]:
     """Check an entry that names factors and some of their levels."""
     for name, value in entry.items() if isinstance(entry, dict) else ():
         if name not in levels:
@@ -126,7 +132,7 @@ def _listed(levels: list[Level]) -> str:
     return ", ".join(show(level) for level in levels)
 
 
-def _find_tag_problems(tags: Any, levels: list[Level] | None, path: Path) -> Iterator[Problem]:
+def _find_tag_problems(tags: Any, levels: list[Level] | None, path: KeyPath) -> Iterator[Problem]:
     names = Counter(level_text(level) for level in levels or [])
     for key in tags if isinstance(tags, dict) and levels is not None else ():
         if key not in names:
@@ -135,7 +141,7 @@ def _find_tag_problems(tags: Any, levels: list[Level] | None, path: Path) -> Ite
             yield problem((*path, key), f"'{key}' could be several levels; allowed: one of them")
 
 
-def _find_cycle(factors: Json, path: Path) -> Iterator[Problem]:
+def _find_cycle(factors: Json, path: KeyPath) -> Iterator[Problem]:
     whens = {n: f.get("when") for n, f in factors.items() if isinstance(f, dict)}
     graph = {n: list(when) for n, when in whens.items() if isinstance(when, dict)}
     try:
@@ -145,7 +151,7 @@ def _find_cycle(factors: Json, path: Path) -> Iterator[Problem]:
         yield problem(path, f"factors apply under one another in a cycle: {chain}")
 
 
-def _find_entry_problems(experiment: Json, levels: Json, path: Path) -> Iterator[Problem]:
+def _find_entry_problems(experiment: Json, levels: Json, path: KeyPath) -> Iterator[Problem]:
     """Check exclude, include and baseline; what include adds may be named by the others."""
     include = [entry for entry in _list(experiment.get("include")) if isinstance(entry, dict)]
     for index, entry in enumerate(include):
@@ -167,7 +173,9 @@ def _list(items: Any) -> list[Any]:
     return items if isinstance(items, list) else []
 
 
-def _find_uses(experiment: Json, path: Path, workflow: Workflow) -> Iterator[tuple[Path, str]]:
+def _find_uses(
+    experiment: Json, path: KeyPath, workflow: Workflow
+) -> Iterator[tuple[KeyPath, str]]:
     """Yield place and name of every placeholder of an experiment and of its workflow."""
     for key in SETTINGS:
         yield from find_placeholders(experiment.get(key), (*path, key))
@@ -175,7 +183,7 @@ def _find_uses(experiment: Json, path: Path, workflow: Workflow) -> Iterator[tup
 
 
 def _find_unknown(
-    used: list[tuple[Path, str]], experiment: Json, factors: list[str]
+    used: list[tuple[KeyPath, str]], experiment: Json, factors: list[str]
 ) -> Iterator[Problem]:
     for place, name in used:
         if name not in factors:
@@ -183,7 +191,7 @@ def _find_unknown(
             yield problem(place, unknown("factor", name, factors) + where)
 
 
-def _find_unused(factors: list[str], used: set[str], path: Path) -> Iterator[Problem]:
+def _find_unused(factors: list[str], used: set[str], path: KeyPath) -> Iterator[Problem]:
     for name in factors:
         if name not in used:
             yield problem(

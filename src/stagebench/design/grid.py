@@ -1,22 +1,30 @@
-"""Expansion of grids: factors × levels → treatments. Pure, and only for checked studies."""
+"""Expansion of grids: factors × levels → treatments. Pure, and only for checked studies.
+
+Readable, stable ids of treatments: p2-fork, p5-spawn-retain, t1-numpy.
+
+An id depends on the treatment's own levels alone, so that adding a level or a treatment never
+renames another one.
+
+The order of runs: randomised complete blocks over all treatments of a study.
+"""
 
 from __future__ import annotations
 
+import random
+import re
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING
 
-from stagebench.design.ids import treatment_id
-from stagebench.design.levels import level_key, matches
-from stagebench.design.memory import estimate_memory
-from stagebench.design.placeholders import substitute
-from stagebench.design.specification import build_specification
-from stagebench.design.study import Treatment
+from stagebench.design.checked_study import PlannedRun, Treatment
+from stagebench.design.levels import level_key, level_text, matches, substitute
+from stagebench.design.specification import build_specification, estimate_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.design.study import Experiment, Factor, Factors, Study
+    from stagebench.design.checked_study import ExperimentGrid, Factor, Factors, Level, Study
+
 
 MOST_TREATMENTS = 20_000
 """Treatments that one experiment's lists of levels may make, before anything is excluded."""
@@ -31,7 +39,7 @@ def expand_treatments(study: Study) -> tuple[Treatment, ...]:
     )
 
 
-def build_treatment(experiment: Experiment, factors: Factors) -> Treatment:
+def build_treatment(experiment: ExperimentGrid, factors: Factors) -> Treatment:
     """Make the treatment of an experiment that has these levels."""
     name = treatment_id(factors, experiment.factors)
     settings, _ = substitute(experiment.template, factors, ())
@@ -46,7 +54,7 @@ def build_treatment(experiment: Experiment, factors: Factors) -> Treatment:
     )
 
 
-def expand_grid(experiment: Experiment) -> list[Factors]:
+def expand_grid(experiment: ExperimentGrid) -> list[Factors]:
     """List the treatments of an experiment: what is not excluded, then what is added."""
     kept = [
         factors
@@ -114,3 +122,110 @@ def _applies(factor: Factor, chosen: Factors) -> bool:
 
 def _in_order(chosen: Factors, declared: Sequence[Factor]) -> Factors:
     return {factor.name: chosen[factor.name] for factor in declared if factor.name in chosen}
+
+
+_LETTERS = {"thread": "t", "process": "p", "asyncio": "a"}
+"""First letter of an id that gives the executor and the number of workers: t1, p5, a9."""
+
+_FIRST = ("executor", "workers", "start_method")
+"""Factors that are written first and without their names."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+
+
+def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
+    """Write the id of the treatment that has these levels.
+
+    An experiment without factors has one treatment, "only"; one whose levels are all silent is
+    "plain".
+    """
+    if not factors:
+        return "only"
+    tags = {f.name: f.tags.get(level_text(factors[f.name])) for f in declared if f.name in factors}
+    words = {name: _word(name, level, tags[name]) for name, level in factors.items()}
+    pool = _pool_word(factors, tags)
+    if pool:
+        words["executor"], words["workers"] = pool, ""
+    names = sorted(words, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    return "-".join(words[name] for name in names if words[name]) or "plain"
+
+
+def is_valid_id(name: str) -> bool:
+    """Tell whether an id can be the name of a folder everywhere."""
+    return _ID.fullmatch(name) is not None
+
+
+def _pool_word(factors: Factors, tags: Mapping[str, str | None]) -> str:
+    """Give executor and workers as one word, where both apply and neither has a tag."""
+    letter = _LETTERS.get(level_text(factors.get("executor")), "")
+    both = letter and "workers" in factors
+    tagged = any(tags.get(name) is not None for name in ("executor", "workers"))
+    return f"{letter}{level_text(factors['workers'])}" if both and not tagged else ""
+
+
+def _word(name: str, level: Level, tag: str | None) -> str:
+    if tag is not None:
+        return tag
+    if isinstance(level, bool):
+        return name if level else ""
+    text = "unset" if level is None else level_text(level).replace(".", "_") or "empty"
+    if name == "workers":
+        return f"w{text}"
+    return text if name in _FIRST else f"{name}-{text}"
+
+
+def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
+    """Plan every replicate of every treatment, in rank order.
+
+    Block k holds replicate k of each treatment, in an order drawn from (seed, k) alone: more
+    replicates leave the earlier blocks as they are.
+    """
+    ids = _sorted_ids(treatments)
+    return tuple(
+        PlannedRun(
+            experiment=experiment,
+            treatment=treatment,
+            replicate=block,
+            warm_up=False,
+            block=block,
+            position=position,
+            rank=(study.warm_ups + block - 1) * len(ids) + position,
+        )
+        for block in range(1, study.replicates + 1)
+        for position, (experiment, treatment) in enumerate(_shuffle(ids, f"{study.seed}/{block}"))
+    )
+
+
+def order_warm_ups(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
+    """Plan the warm-ups of every treatment: rounds that come before the first block.
+
+    Each round holds every treatment once, in an order of its own.
+    """
+    ids = _sorted_ids(treatments)
+    rounds = [
+        (number, name)
+        for number in range(1, study.warm_ups + 1)
+        for name in _shuffle(ids, f"{study.seed}/warm-up {number}")
+    ]
+    return tuple(
+        PlannedRun(
+            experiment=experiment,
+            treatment=treatment,
+            replicate=number,
+            warm_up=True,
+            block=0,
+            position=rank,
+            rank=rank,
+        )
+        for rank, (number, (experiment, treatment)) in enumerate(rounds)
+    )
+
+
+def _sorted_ids(treatments: Sequence[Treatment]) -> list[tuple[str, str]]:
+    return sorted((treatment.experiment, treatment.id) for treatment in treatments)
+
+
+def _shuffle(ids: list[tuple[str, str]], seed: str) -> list[tuple[str, str]]:
+    # A text as seed goes through SHA-512: neighbouring seeds and blocks give unrelated orders.
+    generator = random.Random(seed)
+    return generator.sample(ids, k=len(ids))

@@ -19,12 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.parameters import UPSTREAM, Parameter, read_parameters
+from stagebench.design.problems import show, unknown
+from stagebench.design.signatures import UPSTREAM, Parameter, read_parameters
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import MemoryNeed
 from stagebench.handlers.registry import HANDLERS, handler_target, is_own
 from stagebench.handlers.source import find_module, source_hash
-from stagebench.problems import show, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,22 +1,31 @@
-"""The full specification of a treatment: levels put in, defaults filled in, one form each."""
+"""The full specification of a treatment: levels put in, defaults filled in, one form each.
+
+The setting `sampler.emulate`: the published way of sampling, beside our own.
+
+Memory that treatments need by estimate, and the refusal of those that need too much.
+"""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.arrival import complete_arrival
-from stagebench.design.emulation import complete_emulation
-from stagebench.design.handlers import sound_handler
-from stagebench.design.limits import complete_limits
-from stagebench.design.parameters import convert_parameters, default_parameters
-from stagebench.design.tasks import complete_tasks
+from stagebench.design.handlers import memory_need, sound_handler
+from stagebench.design.problems import KeyPath, Problem, problem, show
+from stagebench.design.signatures import convert_parameters, default_parameters
+from stagebench.design.stage_checks import complete_arrival, complete_limits
+from stagebench.design.task_checks import complete_tasks, list_overrides
+from stagebench.errors import ConfigError
 from stagebench.store import PROTOCOL
+from stagebench.task_list import count_tasks
+from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from stagebench.design.study import Experiment, Factors
+    from stagebench.design.checked_study import ExperimentGrid, Factors, Treatment
+
 
 Json = dict[str, Any]
 
@@ -29,7 +38,7 @@ PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads":
 
 
 def build_specification(
-    experiment: Experiment, treatment: str, factors: Factors, settings: Json
+    experiment: ExperimentGrid, treatment: str, factors: Factors, settings: Json
 ) -> Json:
     """Complete the checked settings of one treatment, so that equal meaning gives equal text."""
     beside, stages = experiment.beside, settings["stages"]
@@ -97,3 +106,89 @@ def _complete_process(given: Json) -> Json:
     # Absent where it is not set, so that specifications without it are as they were.
     interval_s = process.pop("switch_interval_s", None)
     return process if interval_s is None else process | {"switch_interval_s": float(interval_s)}
+
+
+EMULATE = {"interval_s": 0.1, "discovery_s": 1.0}
+"""The published study's: main every 0.1 s, its children discovered every second."""
+
+
+def find_emulation_problems(sampler: Any, path: KeyPath) -> list[Problem]:
+    """Check that children are discovered no oftener than main is read: no record would tell.
+
+    `path` is the sampler's place. What is no plain number is passed over: it has another problem,
+    or a placeholder that each treatment fills in.
+    """
+    given = sampler.get("emulate") if isinstance(sampler, dict) else None
+    if not isinstance(given, dict):
+        return []
+    interval, discovery = ({**EMULATE, **given}[name] for name in EMULATE)
+    if not (_is_number(interval) and _is_number(discovery)) or discovery >= interval:
+        return []
+    named = "discovery_s" if "discovery_s" in given else "interval_s"
+    allowed = (
+        f"no less than interval_s ({show(interval)})"
+        if named == "discovery_s"
+        else f"no more than discovery_s ({show(discovery)})"
+    )
+    text = f"{show(given[named])} is not allowed; allowed: {allowed}"
+    return [problem((*path, "emulate", named), text)]
+
+
+def complete_emulation(given: dict[str, float] | None) -> dict[str, dict[str, float]]:
+    """Give the part of a specification that says so; nothing where the emulation is off.
+
+    A specification without it stays what it was before there was one: no run is measured anew.
+    """
+    if given is None:
+        return {}
+    return {"emulate": {name: float(value) for name, value in (EMULATE | given).items()}}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def estimate_memory(specification: Json, beside: Path | None = None) -> int:
+    """Estimate what the tasks of one run hold at once, in bytes.
+
+    Each stage: what its workers need while all of them run, and its results where it retains them,
+    or where the next stage takes them: as many as may wait for that. Interpreters and libraries are
+    not in it, nor is what an own handler does not tell. `beside` is the config's folder.
+    """
+    return sum(_estimate_stage(stage, specification, beside) for stage in specification["stages"])
+
+
+def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow: bool) -> None:
+    """Refuse treatments that need more than the machine has; raises ConfigError naming each."""
+    if allow:
+        return
+    problems = [
+        f"{t.experiment}/{t.id}: needs about {format_bytes(t.estimated_memory_bytes)} of memory,"
+        f" this machine has {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
+        " allow_insufficient_memory: true"
+        for t in treatments
+        if t.estimated_memory_bytes > available_bytes
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> int:
+    """Estimate one stage; of tasks that differ, the largest need counts for each."""
+    tasks, stages = specification["tasks"], specification["stages"]
+    handler = sound_handler(stage["handler"], beside)
+    own = list_overrides(tasks, stages, stage["name"], beside)
+    needs = [memory_need(handler, stage["parameters"] | given) for given in own]
+    number = count_tasks(tasks)
+    held = number if stage["retain"] else _count_held(stage, specification, beside)
+    working = min(stage["workers"], number) * max(need.working_bytes for need in needs)
+    return int(working + min(held, number) * max(need.result_bytes for need in needs))
+
+
+def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
+    """Count the results that may be held at once for the stages that take them."""
+    after = [other for other in specification["stages"] if stage["name"] in other["after"]]
+    takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
+    number = count_tasks(specification["tasks"])
+    waiting = [taker.get("queue_size", number) + taker["workers"] for taker in takers]
+    return int(min(max(waiting, default=0), specification.get("in_flight", number)))

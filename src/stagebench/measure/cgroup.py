@@ -3,6 +3,13 @@
 A group is charged for what its processes touch first: anonymous memory, page cache and kernel
 memory (page tables, sockets). So its peak is no PSS, and lies above the anonymous part of ours.
 Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.peak) and cgroup-v1/memory.rst.
+
+Limits of the control groups that this process lies in: they hold for a run, too.
+
+A study is refused by them before it begins, so this is imported by every Snakefile: keep it cheap.
+
+Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat, memory.max) and, for
+version 1, scheduler/sched-bwc.rst and admin-guide/cgroup-v1/memory.rst.
 """
 
 from __future__ import annotations
@@ -11,10 +18,11 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
 
 PATIENCE_S = 0.2
 
@@ -135,3 +143,80 @@ def find_group(controller: str, proc: Path) -> tuple[Files, Path, str]:
         if kind == "cgroup2" and controller not in paths and "" in paths:
             return V2, Path(place), paths[""]
     raise LookupError(f"no control group of {controller} is mounted")
+
+
+OWN = Path("/proc/self")
+UNLIMITED = 1 << 62
+"""Bytes; version 1 says a little less than 2^63 where there is no limit."""
+
+
+class Limits(NamedTuple):
+    """What the groups around this process allow it, "max" where nothing is set; None is unknown.
+
+    `cpus` is CPU time a second; `throttled` counts periods in which it was used up.
+    """
+
+    cpus: float | str | None
+    memory_bytes: int | str | None
+    throttled: int | None
+
+
+def read_limits(proc: Path = OWN) -> Limits:
+    """Read the lowest limits of this process's groups and of all that they lie in."""
+    cpu, memory = _list_groups("cpu", proc), _list_groups("memory", proc)
+    return Limits(
+        cpus=_lowest(cpu, _cpu_limit),
+        memory_bytes=_lowest(memory, _memory_limit),
+        throttled=sum(map(_count_throttled, cpu)) if cpu else None,
+    )
+
+
+def machine_memory_bytes(proc: Path = OWN) -> int:
+    """Return how much memory this process may use: the machine's or, where lower, its groups'."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = read_limits(proc).memory_bytes
+    return min(machine, limit) if isinstance(limit, int) else machine
+
+
+def _list_groups(controller: str, proc: Path) -> list[Path]:
+    """List the folder of this process's group and of all that it lies in; empty if unknown."""
+    try:
+        _, place, path = find_group(controller, proc)
+    except (OSError, LookupError):
+        return []
+    parts = Path(path).relative_to("/").parts
+    return [place.joinpath(*parts[:length]) for length in range(len(parts) + 1)]
+
+
+def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:
+    # A group without the file has no limit of its own: the outermost one never has.
+    limits = [limit for limit in map(read, groups) if limit is not None]
+    return min(limits) if limits else "max" if groups else None
+
+
+def _cpu_limit(group: Path) -> float | None:
+    words = _words(group / "cpu.max") or [
+        *_words(group / "cpu.cfs_quota_us"),
+        *_words(group / "cpu.cfs_period_us"),
+    ]
+    if not words or words[0] in {"max", "-1"}:
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _memory_limit(group: Path) -> int | None:
+    words = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
+    limit = None if not words or words[0] == "max" else int(words[0])
+    return None if limit is None or limit >= UNLIMITED else limit
+
+
+def _count_throttled(group: Path) -> int:
+    words = _words(group / "cpu.stat")
+    return int(words[words.index("nr_throttled") + 1]) if "nr_throttled" in words else 0
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

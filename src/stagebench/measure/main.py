@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
 from stagebench.records import RETRIABLE_STATUSES, EventRecord, TaskRecord, WorkerRecord
-from stagebench.runner.arrival import Arrival
-from stagebench.runner.stage import Stage
+from stagebench.runner.stage import Arrival, Stage
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter

@@ -17,7 +17,7 @@ from stagebench.sampler.procfs import read_children
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from stagebench.sampler.lives import Census
+    from stagebench.sampler.processes import Census
     from stagebench.units import Seconds
 
 BLAS_VARIABLES = (

@@ -19,7 +19,7 @@ from stagebench.present.style import (
     say_nothing_to_draw,
     stage_colours,
 )
-from stagebench.tables import numbers
+from stagebench.tables.io import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

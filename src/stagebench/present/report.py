@@ -1,40 +1,40 @@
-"""Tables, plan and figures → report.md and report.html; the same input gives the same bytes."""
+"""Tables, plan and figures → report.md and report.html; the same input gives the same bytes.
+
+What the report says first: sentences made of the tables.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from stagebench.present import (
-    findings,
-    report_attempts,
-    report_census,
-    report_checks,
-    report_comparisons,
-    report_conditions,
-    report_drift,
-    report_flow,
-    report_machine,
-    report_precision,
-    report_tables,
-    report_winners,
-    unseen,
+    effects,
+    flow,
+    treatments,
+    trust,
+    winners,
 )
+from stagebench.present.charts import OVERVIEWS, RATIOS
+from stagebench.present.effects import effects_finding
 from stagebench.present.experiment import Experiment, split_experiments
-from stagebench.present.figures import OVERVIEWS, RATIOS
-from stagebench.present.markdown import count_noun, render_template
+from stagebench.present.flow import list_unseen, name_treatments, tell_places
+from stagebench.present.markdown import count_noun, format_number, render_template
+from stagebench.present.treatments import PER_MIB, bottlenecks
+from stagebench.present.winners import describe_winners
 from stagebench.store import read_json, write_text
-from stagebench.tables import read_claims, read_tables
+from stagebench.tables.io import read_claims, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import pandas as pd
 
 _FOLDER = Path(__file__).parent
 
@@ -111,14 +111,14 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
         "first_start": _moment(runs["started_at"].min()),
         "last_start": _moment(runs["started_at"].max()),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
-        "warm_ups": report_conditions.warm_ups_text(tables["warm_ups"]),
-        "campaigns": report_conditions.campaigns_text(runs),
-        "machine": report_machine.machine_table(tables["environment"]),
-        "packages": report_machine.packages_text(tables["environment"]),
+        "warm_ups": trust.warm_ups_text(tables["warm_ups"]),
+        "campaigns": trust.campaigns_text(runs),
+        "machine": trust.machine_table(tables["environment"]),
+        "packages": trust.packages_text(tables["environment"]),
         "findings": [
-            *findings.study_findings(runs),
-            *report_machine.mixture_findings(tables["environment"]),
-            *report_conditions.noise_findings(runs),
+            *study_findings(runs),
+            *trust.mixture_findings(tables["environment"]),
+            *trust.noise_findings(runs),
         ],
         "experiments": [
             _experiment_values(one, contents.figures, added) for one in contents.experiments
@@ -142,29 +142,29 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "name": experiment.name,
         "baseline": experiment.baseline,
         "treatments": experiment.treatments,
-        "factors": report_tables.factors_text(experiment),
-        "findings": [*findings.experiment_findings(experiment), *filter(None, found)],
+        "factors": treatments.factors_text(experiment),
+        "findings": [*experiment_findings(experiment), *filter(None, found)],
         "parts": [part for make in added.parts if (part := make(experiment, figures))],
-        "winners": report_winners.describe_winners(experiment),
-        "arrival": report_flow.arrival_text(experiment),
-        "pressure": report_flow.pressure_sentences(experiment),
-        "pressure_table": report_flow.pressure_table(experiment),
-        "pressure_contrasts": report_flow.contrasts_table(experiment, report_flow.BOUNDS),
-        "transport": report_flow.transport_sentence(experiment),
-        "transport_table": report_flow.contrasts_table(experiment, report_flow.TRANSPORT),
-        "workflow": report_tables.workflow_table(experiment),
-        "parameters": report_tables.parameters_text(experiment),
-        "table": report_tables.treatments_table(experiment),
-        "unseen": unseen.unseen_note(experiment),
-        "unseen_reminder": unseen.unseen_reminder(experiment),
-        "effects": report_comparisons.effects_table(experiment),
-        "other_effects": report_comparisons.others_table(experiment),
-        "gaps": report_comparisons.gap_notes(experiment),
+        "winners": winners.describe_winners(experiment),
+        "arrival": flow.arrival_text(experiment),
+        "pressure": flow.pressure_sentences(experiment),
+        "pressure_table": flow.pressure_table(experiment),
+        "pressure_contrasts": flow.contrasts_table(experiment, flow.BOUNDS),
+        "transport": flow.transport_sentence(experiment),
+        "transport_table": flow.contrasts_table(experiment, flow.TRANSPORT),
+        "workflow": treatments.workflow_table(experiment),
+        "parameters": treatments.parameters_text(experiment),
+        "table": treatments.treatments_table(experiment),
+        "unseen": flow.unseen_note(experiment),
+        "unseen_reminder": flow.unseen_reminder(experiment),
+        "effects": effects.effects_table(experiment),
+        "other_effects": effects.others_table(experiment),
+        "gaps": effects.gap_notes(experiment),
         "ratios_figure": f"{folder}/{RATIOS}.png",
-        "stages": report_tables.stages_table(experiment),
-        "memory": report_tables.memory_table(experiment),
-        "census": report_census.census_table(experiment),
-        "is_polled": report_census.is_polled(experiment),
+        "stages": treatments.stages_table(experiment),
+        "memory": treatments.memory_table(experiment),
+        "census": treatments.census_table(experiment),
+        "is_polled": treatments.is_polled(experiment),
         "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
         "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
     }
@@ -173,42 +173,42 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
 def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     runs = tables["runs"]
     return {
-        "failures": report_checks.failures_table(runs),
-        "failed_warm_ups": report_conditions.failed_warm_ups_table(tables["warm_ups"]),
-        "attempts": report_attempts.attempts_text(tables["stages"]),
-        "outcomes": report_attempts.outcomes_table(tables["stages"]),
-        "errors": report_checks.task_errors(tables["tasks"]),
-        "repeated_errors": report_checks.task_errors(tables["attempts"]),
-        "order": report_checks.order_text(runs),
-        "overlap": report_checks.overlap_text(runs),
-        "survivors": report_checks.survivors_text(runs),
-        "totals": report_checks.totals_text(runs),
-        "noise": report_checks.noise_table(runs),
-        "quiet": report_conditions.quiet_text(runs),
-        "noisy": report_conditions.noisy_text(runs),
-        "noisy_runs": report_conditions.noisy_table(runs),
-        "mixtures": report_machine.mixtures_table(tables["environment"]),
-        "overhead": report_checks.overhead_table(runs),
-        "sampler": report_checks.sampler_table(runs),
-        "vanished": report_checks.vanished_text(runs),
-        "metric": report_checks.metric_text(runs),
-        "cgroup": report_checks.cgroup_text(runs),
+        "failures": trust.failures_table(runs),
+        "failed_warm_ups": trust.failed_warm_ups_table(tables["warm_ups"]),
+        "attempts": trust.attempts_text(tables["stages"]),
+        "outcomes": trust.outcomes_table(tables["stages"]),
+        "errors": trust.task_errors(tables["tasks"]),
+        "repeated_errors": trust.task_errors(tables["attempts"]),
+        "order": trust.order_text(runs),
+        "overlap": trust.overlap_text(runs),
+        "survivors": trust.survivors_text(runs),
+        "totals": trust.totals_text(runs),
+        "noise": trust.noise_table(runs),
+        "quiet": trust.quiet_text(runs),
+        "noisy": trust.noisy_text(runs),
+        "noisy_runs": trust.noisy_table(runs),
+        "mixtures": trust.mixtures_table(tables["environment"]),
+        "overhead": trust.overhead_table(runs),
+        "sampler": trust.sampler_table(runs),
+        "vanished": trust.vanished_text(runs),
+        "metric": trust.metric_text(runs),
+        "cgroup": trust.cgroup_text(runs),
     }
 
 
 def _precision_values(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "margin": 100 * plan["margin"],
-        "text": report_precision.precision_text(comparisons, plan),
-        "table": report_precision.precision_table(comparisons, plan),
+        "text": effects.precision_text(comparisons, plan),
+        "table": effects.precision_table(comparisons, plan),
     }
 
 
 def _drift_values(drift: pd.DataFrame) -> dict[str, Any]:
     return {
-        "text": report_drift.drift_text(drift),
-        "findings": report_drift.drift_findings(drift),
-        "table": report_drift.drift_table(drift),
+        "text": effects.drift_text(drift),
+        "findings": effects.drift_findings(drift),
+        "table": effects.drift_table(drift),
     }
 
 
@@ -223,3 +223,122 @@ def _forks_beside_threads(stages: pd.DataFrame) -> bool:
     forking = stages[stages["start_method"] == "fork"][run]
     threads = stages[stages["executor"] == "thread"][run]
     return not forking.merge(threads, on=run).empty
+
+
+_MOST_VERDICTS = 3
+"""On different work, that stand at the top of the report."""
+
+
+def study_findings(runs: pd.DataFrame) -> list[str]:
+    """Say how the runs of the whole study ended and how many a treatment has."""
+    ok = int((runs["status"] == "ok").sum())
+    counts = runs.groupby(["experiment", "treatment"])["replicate"].count()
+    ended = (
+        f"All {count_noun(ok, 'run')} succeeded"
+        if ok == len(runs)
+        else f"{ok} of {count_noun(len(runs), 'run')} succeeded"
+    )
+    fewest, most = counts.min(), counts.max()
+    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    treatments = count_noun(len(counts), "treatment")
+    return [f"{ended}: {treatments}, {each} {'run' if most == 1 else 'runs'} each."]
+
+
+def experiment_findings(experiment: Experiment) -> list[str]:
+    """Say who wins, and the extremes of an experiment: bottleneck, memory, children."""
+    sentences = [
+        *_winners(experiment),
+        effects_finding(experiment),
+        _busiest(experiment),
+        _memory(experiment),
+        _children(experiment),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _winners(experiment: Experiment) -> list[str]:
+    """Begin with the verdicts on who wins; where nothing competes, with the extremes of time."""
+    verdicts = describe_winners(experiment)
+    if not verdicts:
+        return [_time(experiment)]
+    told = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
+    if more := len(verdicts) - len(told):
+        told.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
+    return told
+
+
+def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:
+    found = {t: experiment.summary(t, quantity)["median"] for t in experiment.treatments}
+    return {treatment: float(value) for treatment, value in found.items() if not pd.isna(value)}
+
+
+def _extremes(values: Mapping[str, float]) -> tuple[str, str]:
+    return min(values, key=lambda key: values[key]), max(values, key=lambda key: values[key])
+
+
+def _time(experiment: Experiment) -> str:
+    makespans = _medians(experiment, "makespan_s")
+    if not makespans:
+        return "No run succeeded: there is no makespan to tell."
+    fastest, slowest = _extremes(makespans)
+    text = f"Fastest: **{fastest}**, {_seconds(experiment, fastest)}"
+    if fastest != slowest:
+        text += f"; slowest: **{slowest}**, {_seconds(experiment, slowest)}"
+    return f"{text} (median makespan)."
+
+
+def _seconds(experiment: Experiment, treatment: str) -> str:
+    makespan = experiment.summary(treatment, "makespan_s")["median"]
+    ratio = experiment.summary(treatment, "makespan_ratio")["median"]
+    relative = f", {format_number(ratio)} × {experiment.baseline}"
+    is_other = treatment != experiment.baseline and not pd.isna(ratio)
+    return f"{format_number(makespan)} s{relative if is_other else ''}"
+
+
+def _busiest(experiment: Experiment) -> str:
+    if len(experiment.stages) < 2:  # a single stage has no rival
+        return ""
+    found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
+    counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
+    told = ", ".join(
+        f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
+    )
+    return f"Bottleneck, by utilisation of its workers: {told}." if told else ""
+
+
+def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
+    return " with ".join(f"`{stage}`" for stage in experiment.stages if stage in stages)
+
+
+def _memory(experiment: Experiment) -> str:
+    unseen = list_unseen(experiment)
+    peaks = _medians(experiment, "tree_peak_bytes")
+    seen = {treatment: peak for treatment, peak in peaks.items() if treatment not in unseen}
+    told = _peaks(seen) if seen else ""
+    if not unseen or not peaks:
+        return told
+    where = f"results wait in {tell_places(experiment)}, which no PSS has"
+    return f"{told} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
+
+
+def _peaks(peaks: Mapping[str, float]) -> str:
+    least, most = _extremes(peaks)
+    sizes = {name: f"{format_number(peaks[name], scale=PER_MIB)} MiB" for name in (least, most)}
+    if least == most:
+        where = " in every treatment" if len(peaks) > 1 else ""
+        return f"Peak PSS of the tree: {sizes[most]}{where} (median)."
+    return (
+        f"Most memory: **{most}**, {sizes[most]}; least: **{least}**, {sizes[least]}"
+        " (median peak PSS of the whole process tree)."
+    )
+
+
+def _children(experiment: Experiment) -> str:
+    stages, runs = experiment.tables["stages"], experiment.tables["runs"]
+    processes = set(stages.loc[stages["executor"] == "process", "treatment"])
+    own = runs[runs["treatment"].isin(processes) & (runs["status"] == "ok")]
+    if own.empty:
+        return ""
+    seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
+    which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
+    return f"The memory sampler saw worker processes in {which} runs that had some."

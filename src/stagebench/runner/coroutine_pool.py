@@ -16,8 +16,7 @@ from stagebench.errors import WorkerLostError
 from stagebench.runner.worker import Served, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
-    from stagebench.runner.executors import PoolPlan
-    from stagebench.runner.jobs import Job
+    from stagebench.runner.jobs import Job, PoolPlan
 
 PATIENCE_S = 1.0
 """At a cancelled end, coroutines that do not stop are left to themselves after this."""

@@ -6,6 +6,10 @@ A worker, or the thread that listens to it, calls `finish` with what came of its
     record --> Sink     without it: a slow sink holds up its own worker alone
     retry or deliver    with the lock: bookkeeping (routing.py)
     dispatch --> Pool   without it; the worker's own next job is returned to it
+
+Records of what came of a job.
+
+Gives up tasks that are served for longer than their stage allows.
 """
 
 from __future__ import annotations
@@ -15,23 +19,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from stagebench.locks import YieldingLock
-from stagebench.records import EventRecord, WorkerRecord
-from stagebench.runner.executors import PoolPlan, make_pool
-from stagebench.runner.parcels import Parcels
-from stagebench.runner.queues import StageQueue
-from stagebench.runner.recording import record_served, record_unserved
+from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.runner.jobs import PoolPlan, StageQueue
+from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
-from stagebench.runner.watchdog import Watchdog
+from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from stagebench.runner.executors import Pool
-    from stagebench.runner.jobs import Job
+    from stagebench.runner.jobs import Job, Pool
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
     from stagebench.runner.worker import Start, WorkerSetup
+
 
 _SETTLING_S = 1.0
 """How long a cancelled run waits for records that are being made."""
@@ -277,3 +279,89 @@ class Engine:
         end = time.monotonic() + _SETTLING_S
         while self._router.handling and time.monotonic() < end:
             time.sleep(0.001)
+
+
+def record_served(job: Job, served: Served, received_ns: int, start: Start | None) -> TaskRecord:
+    """Make the record of an attempt; `start` is its worker, None where none began."""
+    return TaskRecord(
+        task=job.task,
+        stage=job.queue.stage.name,
+        attempt=job.attempt,
+        status=served.status,
+        due_ns=job.due_ns,
+        submitted_ns=job.submitted_ns,
+        # Of a worker that was lost or given up, main's own view of when it began.
+        started_ns=served.started_ns or job.since_ns,
+        finished_ns=served.finished_ns,
+        received_ns=received_ns,
+        cpu_ns=served.cpu_ns,
+        pid=None if start is None else start.pid,
+        thread_id=None if start is None else start.thread_id,
+        error=served.error,
+    )
+
+
+def record_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRecord:
+    """Make the record of a task that no worker served to an end in a stage."""
+    return TaskRecord(
+        task=task,
+        stage=stage,
+        attempt=attempt,
+        status=status,
+        due_ns=None,
+        submitted_ns=None,
+        started_ns=None,
+        finished_ns=None,
+        received_ns=None,
+        cpu_ns=None,
+        pid=None,
+        thread_id=None,
+        error=None,
+    )
+
+
+class Watchdog:
+    """Looks at the tasks in service whenever one of them may have become too old.
+
+    It needs no word of those that begin: none of them is too old before the shortest time-out.
+    """
+
+    def __init__(self, queues: Sequence[StageQueue], expire: Callable[[Job], None]) -> None:
+        self._limits_ns = {
+            queue: int(queue.stage.timeout_s * 1e9) for queue in queues if queue.stage.timeout_s
+        }
+        self._expire = expire
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to watch, if any stage has a time-out."""
+        if self._limits_ns and self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.look(time.monotonic_ns()) / 1e9):
+            pass
+
+    def look(self, now_ns: int) -> int:
+        """Give up what is too old; returns the nanoseconds until the next may be."""
+        soonest_ns = min(self._limits_ns.values())
+        for queue, limit_ns in self._limits_ns.items():
+            for job in list(queue.in_service):
+                if job.since_ns is None:
+                    continue
+                left_ns = job.since_ns + limit_ns - now_ns
+                if left_ns <= 0:
+                    self._expire(job)
+                else:
+                    soonest_ns = min(soonest_ns, left_ns)
+        return soonest_ns

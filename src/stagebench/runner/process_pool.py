@@ -8,6 +8,8 @@ Main knows which job each worker has: when a worker ends, or has to be killed, t
 concerned. The standard library's pool shares its queues among its workers, so that one of them that
 is killed may take a lock along; it gives up then. Death is read from a pidfd where the system has
 them: an end of file would not come while a process that a handler has forked holds the pipe.
+
+One worker process as main knows it: pipes, job, and the descriptor that tells its end.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import multiprocessing
 import os
 import pickle
 import selectors
+import signal
 import threading
 import time
 import traceback
@@ -26,15 +29,22 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.pipes import close_main_ends, open_pipes
-from stagebench.runner.process_worker import Inputs, run_worker, write_job
+from stagebench.runner.process_worker import (
+    Inputs,
+    close_main_ends,
+    open_pipes,
+    run_worker,
+    write_job,
+)
 from stagebench.runner.stage import check_pickles
 from stagebench.runner.worker import Served, Start
-from stagebench.runner.worker_process import WorkerProcess, guard_hint
 
 if TYPE_CHECKING:
-    from stagebench.runner.executors import PoolPlan
-    from stagebench.runner.jobs import Job
+    from multiprocessing.process import BaseProcess
+
+    from stagebench.runner.jobs import Job, PoolPlan
+    from stagebench.runner.process_worker import Ends
+
 
 PATIENCE_S = 5.0
 """A worker that was asked to end is killed after this."""
@@ -298,3 +308,61 @@ def _end_all() -> None:
     """End what nobody has closed: multiprocessing would wait for it for ever."""
     for pool in list(_pools):
         pool.close(cancel=True)
+
+
+class WorkerProcess:
+    """What main needs of one worker.
+
+    `start` is None until it is ready; `doomed` says that it has ended, or was killed, and gets no
+    further job.
+    """
+
+    __slots__ = ("descriptor", "doomed", "ends", "job", "process", "requested_ns", "start")
+
+    def __init__(self, process: BaseProcess, ends: Ends, requested_ns: int) -> None:
+        self.process = process
+        self.ends = ends
+        self.descriptor = _open_life(process)
+        self.requested_ns = requested_ns
+        self.start: Start | None = None
+        self.job: Job | None = None
+        self.doomed = False
+
+    def end(self, *, by_force: bool) -> None:
+        """Ask it to end, or kill it."""
+        if by_force:
+            self.process.kill()
+            return
+        # Where it has ended by itself, nothing is to be done.
+        with contextlib.suppress(OSError):
+            self.ends.sender.send_bytes(b"")
+
+    def describe_end(self) -> str:
+        """Say how it ended: by which signal, or with which exit code."""
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            try:
+                return f"signal {signal.Signals(-code).name}"
+            except ValueError:
+                return f"signal {-code}"
+        return f"exit code {code}"
+
+
+def _open_life(process: BaseProcess) -> int:
+    """Give a descriptor of our own that becomes readable when the process has ended."""
+    if hasattr(os, "pidfd_open"):
+        try:
+            return os.pidfd_open(process.pid or 0)
+        except ProcessLookupError:
+            pass  # ended and reaped already: its sentinel tells that at once
+    return os.dup(process.sentinel)
+
+
+def guard_hint(start_method: str | None) -> str:
+    """Say what most probably ends a worker that imports the main script again."""
+    if start_method == "fork":
+        return ""
+    return (
+        f"; workers by {start_method} import the main script again: what it runs belongs under"
+        ' if __name__ == "__main__"'
+    )

@@ -21,9 +21,8 @@ from stagebench.runner.jobs import Hold, Job, TaskState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stagebench.runner.jobs import Overrides
-    from stagebench.runner.parcels import Delivery, Parcels
-    from stagebench.runner.queues import StageQueue
+    from stagebench.runner.jobs import Overrides, StageQueue
+    from stagebench.runner.transport import Delivery, Parcels
 
 
 class Router:

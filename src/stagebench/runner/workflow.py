@@ -26,19 +26,23 @@ each; worker.py and process_worker.py run inside workers; transport.py and parce
 
 `run` returns when every task has ended in every stage, with all pools still open: how memory looks
 before and after they are closed is one of the things that are measured.
+
+Ctrl-C while tasks are handed out: held back until nothing is half done.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.runner.arrival import Arrival
 from stagebench.runner.engine import Engine
-from stagebench.runner.interrupts import Interrupts
 from stagebench.runner.stage import (
+    Arrival,
     Stage,
     check_missing,
     check_names,
@@ -54,6 +58,8 @@ if TYPE_CHECKING:
     from stagebench.runner.sink import Sink
 
     Overrides = Mapping[str, Mapping[str, Any]]
+    from types import FrameType
+
 
 NS_PER_S = 1_000_000_000
 _NO_SETUP = WorkerSetup()
@@ -255,3 +261,46 @@ def _tell_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> It
     if stage.executor == "process":
         for problem in check_pickles(own):
             yield f"{place}: {problem}"
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt only where it is `allowed`, or when it comes a second time.
+
+    Only in the main thread, and only where Python's own handler is in place: whoever has another
+    one has decided otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._is_allowed = False
+        self._came = False
+        self._before: Any = None
+
+    def check(self) -> None:
+        """Raise what was held back."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Mark a stretch that may be left anywhere; raises at once what was held back."""
+        self._is_allowed = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._is_allowed = False
+
+    def __enter__(self) -> Self:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        if self._is_allowed or self._came:
+            raise KeyboardInterrupt
+        self._came = True

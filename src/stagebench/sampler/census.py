@@ -1,18 +1,25 @@
-"""Opening a census: by ptrace where that is permitted, by polling where it is not."""
+"""Opening a census: by ptrace where that is permitted, by polling where it is not.
+
+The census by polling, where ptrace is not permitted: what lives between two polls is missed.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 from stagebench.errors import MeasureError
-from stagebench.sampler.poll_census import PollCensus
-from stagebench.sampler.ptrace_census import PtraceCensus
+from stagebench.sampler.processes import Life
+from stagebench.sampler.procfs import read_children, read_command
+from stagebench.sampler.ptrace import PtraceCensus
+from stagebench.sampler.sweep import walk_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stagebench.records import TransitionRecord
-    from stagebench.sampler.lives import Census
+    from stagebench.sampler.processes import Census
     from stagebench.sampler.ptrace import Report
 
 
@@ -44,3 +51,70 @@ def open_census(
             f"census: ptrace is not permitted here ({error.strerror}); allow it"
             " (kernel.yama.ptrace_scope below 3, no seccomp filter on it), or set census: auto"
         ) from error
+
+
+SETTLING_NS = 500_000_000
+"""For so long a new process's command line is read anew: a child shows its parent's until exec."""
+
+
+class PollCensus:
+    """Lists the tree below `supervisor` at every update.
+
+    `strangers` are children of the supervisor that are none of the run's.
+    """
+
+    means = "poll"
+
+    def __init__(
+        self,
+        supervisor: int,
+        strangers: frozenset[int] = frozenset(),
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        children: Callable[[int], list[int]] = read_children,
+        command: Callable[[int], str] = read_command,
+    ) -> None:
+        self._supervisor = supervisor
+        self._strangers = strangers
+        self._clock = clock
+        self._children = children
+        self._command = command
+        self.lives: list[Life] = []
+        self.alive: dict[int, Life] = {}
+        self.changes = 0
+        self._updated_ns = clock()
+
+    def update(self) -> None:
+        """List the tree again, and note who came and who went; collect who ended."""
+        self._reap()
+        found = dict(walk_tree(self._supervisor, self._children, self._strangers))
+        now_ns = self._clock()
+        for pid in self.alive.keys() - found.keys():
+            self.alive.pop(pid).ended_ns = now_ns
+            self.changes += 1
+        for pid, parent in found.items():
+            self._see(pid, parent, now_ns)
+        self._updated_ns = now_ns
+
+    def _reap(self) -> None:
+        """Collect the supervisor's own children that have ended, orphans that it adopted too."""
+        for pid in set(self._children(self._supervisor)) - self._strangers:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended and pid in self.alive:
+                self.alive[pid].exit_status = os.waitstatus_to_exitcode(status)
+
+    def _see(self, pid: int, parent: int, now_ns: int) -> None:
+        life = self.alive.get(pid)
+        if life is None:
+            life = Life(
+                pid=pid,
+                parent_pid=parent,
+                since_ns=self._updated_ns,
+                started_ns=now_ns,
+                command="",
+            )
+            self.lives.append(life)
+            self.alive[pid] = life
+            self.changes += 1
+        if now_ns - life.started_ns <= SETTLING_NS:
+            life.command = self._command(pid) or life.command

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.records import SweepRecord
 from stagebench.sampler.portable import open_files
-from stagebench.sampler.procfs import (
-    PAGE_BYTES,
-    read_anonymous_fault_bytes,
-    read_huge_faults,
-)
+from stagebench.sampler.procfs import PAGE_BYTES, read_anonymous_fault_bytes, read_huge_faults
 from stagebench.sampler.sweep import (
     Sweep,
     complete_readings,
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stagebench.records import MemorySample
-    from stagebench.sampler.lives import Census, Life
+    from stagebench.sampler.processes import Census, Life
     from stagebench.sampler.procfs import Counters
     from stagebench.sampler.sweep import Files
 

@@ -1,0 +1,153 @@
+"""Where the runs of a study were made: every property and value, and which runs saw it.
+
+What disturbed a run: the state of the machine before and after it, and why it is flagged.
+
+A flag is a label. No run is dropped, and no number changes, because of it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from stagebench.units import to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from stagebench.analyse.traces import Head
+    from stagebench.units import Seconds
+
+
+Row = dict[str, Any]
+
+MOST_NAMED = 4
+"""Treatments of an experiment that are named one by one; of more, the runs are counted."""
+
+
+def summarise_environment(heads: Sequence[Head]) -> list[Row]:
+    """Give one row per property and value; more than one value a property means mixed places."""
+    seen: dict[str, dict[str, list[int]]] = {}
+    for index, head in enumerate(heads):
+        for name, value in _properties(head.run):
+            seen.setdefault(name, {}).setdefault(value, []).append(index)
+    runs = [(head.planned["experiment"], head.planned["treatment"]) for head in heads]
+    return [
+        {
+            "property": name,
+            "value": value,
+            "runs": len(own),
+            "where": "" if len(own) == len(heads) else name_places(runs, own),
+        }
+        for name, values in seen.items()
+        for value, own in values.items()
+    ]
+
+
+def name_places(runs: list[tuple[str, str]], own: list[int]) -> str:
+    """Name the experiments, or else the treatments, that some runs are of: "a, b/t1 (2 of 3)"."""
+    chosen = [runs[index] for index in own]
+    places = []
+    for experiment in dict.fromkeys(name for name, _ in chosen):
+        here = [run for run in chosen if run[0] == experiment]
+        all_here = sum(name == experiment for name, _ in runs)
+        treatments = list(dict.fromkeys(here))
+        if len(here) == all_here:
+            places.append(experiment)
+        elif len(treatments) > MOST_NAMED:
+            places.append(f"{experiment} ({len(here)} of {all_here} runs)")
+        else:
+            places += [_name_treatment(run, here.count(run), runs.count(run)) for run in treatments]
+    return ", ".join(places)
+
+
+def _name_treatment(run: tuple[str, str], count: int, of: int) -> str:
+    return "/".join(run) + ("" if count == of else f" ({count} of {of} runs)")
+
+
+def _properties(run: Row) -> Iterator[tuple[str, str]]:
+    for name, value in [*run["environment"].items(), *run["machine_before"]["settings"].items()]:
+        if isinstance(value, dict):
+            yield from ((f"{name}.{part}", str(version)) for part, version in value.items())
+        elif value is not None:
+            yield name, str(value)
+
+
+MOST_STEAL_SHARE = 0.01
+MOST_OTHERS_SHARE = 0.05
+MOST_MEMORY_PRESSURE_SHARE = 0.01
+"""A run is noisy where more than this was stolen by the host, used by other programs, or spent by
+tasks that waited for memory. Pressure on CPU and disk is no flag: a run makes its own."""
+
+LEAST_CPU_S = 0.05
+"""What was stolen or used by others is no flag below this: the kernel counts in ticks of 10 ms."""
+
+
+def describe_conditions(run: Row) -> Row:
+    """Give the columns of one run that tell what the machine was like, and what disturbed it."""
+    before, after, quiet = run["machine_before"], run["machine_after"], run["quiet"]
+    found = {
+        "quiet_wait_s": quiet["waited_s"],
+        "idle_before_share": quiet["idle_share"],
+        "quiet": quiet["quiet"],
+        "throttled": _count_throttled(before, after),
+        **{
+            f"pressure_{name}_share": _pressure_share(before, after, name)
+            for name in ("cpu", "memory", "io")
+        },
+        "machine_context_switches": _difference(before, after, "context_switches"),
+        "context_switches_voluntary": run["context_switches_voluntary"],
+        "context_switches_involuntary": run["context_switches_involuntary"],
+    }
+    return found | {"noisy": "; ".join(find_noise(run, found))}
+
+
+def find_noise(run: Row, found: Row) -> Iterator[str]:
+    """Name everything that makes a run noisy, with its size."""
+    before, after, noise = run["machine_before"], run["machine_after"], run["noise"]
+    cores = run["environment"].get("cores") or 1
+    span_s = to_seconds(after["time_ns"] - before["time_ns"]) * cores
+    if found["quiet"] is False:
+        yield f"not quiet before ({_percent(found['idle_before_share'])} idle)"
+    if _exceeds(noise["steal_share"], MOST_STEAL_SHARE, span_s):
+        yield f"{_percent(noise['steal_share'])} of CPU time stolen by the host"
+    if _exceeds(noise["others_cpu_share"], MOST_OTHERS_SHARE, span_s):
+        yield f"others used {_percent(noise['others_cpu_share'])} of CPU time"
+    if found["throttled"]:
+        count = found["throttled"]
+        yield f"throttled {count} time{'s' if count > 1 else ''}"
+    if _exceeds(found["pressure_memory_share"], MOST_MEMORY_PRESSURE_SHARE):
+        yield f"memory was short {_percent(found['pressure_memory_share'])} of the time"
+    for name, value in before["settings"].items():
+        if after["settings"][name] != value:
+            yield f"{name} changed from {value} to {after['settings'][name]}"
+
+
+def _exceeds(share: float | None, most: float, span_s: Seconds = math.inf) -> bool:
+    """Tell whether a share is too large, and of its span more than the kernel's grain."""
+    return share is not None and share > most and share * span_s > LEAST_CPU_S
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _difference(before: Row, after: Row, name: str) -> int | None:
+    values = after[name], before[name]
+    return None if None in values else values[0] - values[1]
+
+
+def _count_throttled(before: Row, after: Row) -> int | None:
+    """Count how often heat or a control group's limit slowed CPUs down; missing if neither told."""
+    found = [_difference(before["throttled"], after["throttled"], n) for n in before["throttled"]]
+    known = [count for count in found if count is not None]
+    return sum(known) if known else None
+
+
+def _pressure_share(before: Row, after: Row, name: str) -> float | None:
+    """Give the share of the run's time in which some task of the machine waited for it."""
+    first, last = before["pressure"][name], after["pressure"][name]
+    span_ns = after["time_ns"] - before["time_ns"]
+    if first is None or last is None or not span_ns:
+        return None
+    return float((last["some_us"] - first["some_us"]) * 1000 / span_ns)

@@ -1,0 +1,1 @@
+"""Statements about a study that are judged by its tables."""

@@ -1,0 +1,271 @@
+"""The tables of a study → what they say of each experiment that claims are about.
+
+What the runs of a study say of a test: one value a run, and their interval over blocks.
+
+A value is a pair of bounds: of a peak, the largest sum of a sweep and the upper bound of what may
+have been between sweeps; of all else, the same number twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from stagebench.analyse.intervals import (
+    LEAST_BLOCKS,
+    Interval,
+    mean_interval,
+    ratio_interval,
+    unpaired_mean_interval,
+    unpaired_ratio_interval,
+)
+from stagebench.analyse.pairs import choose
+from stagebench.claims.model import RATIO
+from stagebench.tables.io import list_rows
+from stagebench.tables.quantities import PARAMETER, RUN_QUANTITIES
+from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import tell_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+
+    from stagebench.analyse.pairs import Chosen, Place
+    from stagebench.claims.model import ClaimTest, Measure
+
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a study says of one experiment: its ok runs by treatment, its place, its scale.
+
+    `planned` are the treatments that it has; `cores` is None where it is unknown; `misfit` names
+    what differs from the published parameters, "" at full scale.
+    """
+
+    study: str
+    planned: frozenset[str]
+    runs: Mapping[str, Sequence[Run]]
+    cores: int | None
+    misfit: str
+
+
+def gather_evidence(
+    study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
+) -> dict[str, Evidence]:
+    """Give the evidence on each experiment of a study, from its runs, stages and environment."""
+    runs = list_rows(tables["runs"])
+    stages = _by_run(list_rows(tables["stages"]))
+    cores = _cores(tables["environment"])
+    planned: dict[str, dict[str, list[Run]]] = {}
+    for row in runs:
+        treatments = planned.setdefault(row["experiment"], {})
+        own = treatments.setdefault(row["treatment"], [])
+        if row["status"] == "ok":
+            own.append(_read_run(row, stages.get(_key(row), [])))
+    return {
+        experiment: Evidence(
+            study=study,
+            planned=frozenset(treatments),
+            runs=treatments,
+            cores=cores,
+            misfit=_find_misfit(experiment, tables["stages"], reference),
+        )
+        for experiment, treatments in planned.items()
+    }
+
+
+def _key(row: Json) -> tuple[str, str, int]:
+    return row["experiment"], row["treatment"], row["replicate"]
+
+
+def _by_run(stages: list[Json]) -> dict[tuple[str, str, int], list[Json]]:
+    found: dict[tuple[str, str, int], list[Json]] = {}
+    for row in stages:
+        found.setdefault(_key(row), []).append(row)
+    return found
+
+
+def _read_run(row: Json, stages: list[Json]) -> Run:
+    return Run(
+        block=row["block"],
+        campaign=row["campaign"],
+        numbers={"": _floats(row), **{stage["stage"]: _floats(stage) for stage in stages}},
+    )
+
+
+def _floats(row: Json) -> dict[str, float]:
+    """Keep the numbers that are there; a missing count is neither int nor float."""
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _cores(environment: pd.DataFrame) -> int | None:
+    own = environment.loc[environment["property"] == "cores_usable", "value"]
+    return min(map(int, own), default=None)
+
+
+def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -> str:
+    """Name the first parameter that a study did not run with as it was published."""
+    own = stages[stages["experiment"] == experiment].drop_duplicates(["stage", "parameters"])
+    for row in reference:
+        name = row["quantity"].removeprefix(PARAMETER)
+        if row["experiment"] != experiment or name == row["quantity"]:
+            continue
+        published = row["stated"] if not math.isnan(row["stated"]) else row["logged"]
+        rows = own[own["stage"] == row["stage"]] if row["stage"] else own
+        given = [json.loads(text).get(name) for text in rows["parameters"]]
+        told = [value for value in given if value is not None]
+        if not told or any(value != published for value in told):
+            here = tell_number(told[0]) if told else "unknown"
+            return f"{name} is {here} here, {tell_number(published)} there"
+    return ""
+
+
+_PEAK = "_peak_bytes"
+
+Bounds: TypeAlias = "tuple[float, float]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that succeeded, and its numbers: of the run under "", of each stage under its name."""
+
+    block: int
+    campaign: str
+    numbers: Mapping[str, Mapping[str, float]]
+
+
+class Measured(NamedTuple):
+    """An estimate from `n` blocks with its 95 % limits; None where there is none.
+
+    `upper` is that of the upper bounds, where they are others. `why` says what is missing.
+    """
+
+    estimate: float | None = None
+    upper: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    pairing: str = ""
+    why: str = ""
+
+
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
+    """Measure what a test is about; `runs` are those of its experiment, by treatment."""
+    of = _values(test, test.treatment, runs)
+    if isinstance(of, str):
+        return Measured(why=of)
+    if not test.to:
+        return _estimate(list(of.values()), mean_interval, "")
+    to = _values(test, test.to, runs)
+    if isinstance(to, str):
+        return Measured(why=to)
+    if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
+        return Measured(why="a value of 0 or less has no ratio")
+    return _compare(of, to, test.by)
+
+
+_Values: TypeAlias = "dict[Place, Bounds]"
+
+
+def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
+    """Give the value of each run by block and campaign, or say why there is none."""
+    own = runs.get(treatment, ())
+    if not own:
+        return f"no run of {treatment} succeeded"
+    found = {(run.block, run.campaign): read_value(run, test.measure) for run in own}
+    known = {key: value for key, value in found.items() if value is not None}
+    if known:
+        return known
+    what = f"the upper bound of {test.measure.quantity}" if _upper_of(test.measure.quantity) else ""
+    return f"{what or test.measure.quantity} is known in no run of {treatment}"
+
+
+def read_value(run: Run, measure: Measure) -> Bounds | None:
+    """Take a measure of one run; None where a part of it was not observed."""
+    numbers = run.numbers.get(measure.stage, {})
+    value = _bounds(numbers, measure.quantity)
+    if value is not None and measure.minus:
+        less = _bounds(numbers, measure.minus)
+        value = None if less is None else (value[0] - less[1], value[1] - less[0])
+    if value is not None and measure.over:
+        parts = _bounds(numbers, measure.over)
+        value = None if parts is None or parts[0] <= 0 else _divide(value, parts)
+    return value
+
+
+def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
+    low = numbers.get(quantity, math.nan)
+    high = numbers.get(_upper_of(quantity) or quantity, math.nan)
+    return None if math.isnan(low) or math.isnan(high) else (low, high)
+
+
+def _upper_of(quantity: str) -> str:
+    """Name the upper bound of a peak; "" for what is no bracket."""
+    upper = quantity.removesuffix(_PEAK) + "_peak_upper_bytes"
+    return upper if quantity.endswith(_PEAK) and upper in RUN_QUANTITIES else ""
+
+
+def _divide(value: Bounds, by: Bounds) -> Bounds:
+    quotients = [part / divisor for part in value for divisor in by]
+    return min(quotients), max(quotients)
+
+
+def _compare(of: _Values, to: _Values, by: str) -> Measured:
+    """Compare run by run where two share block and campaign, else without pairs, and say so."""
+    chosen = choose(of, to)
+    if chosen.pairing != IN_BLOCKS:
+        return _compare_unpaired(chosen, by)
+    both = _divide if by == RATIO else _subtract
+    values = [both(first, second) for first, second in zip(chosen.of, chosen.to, strict=True)]
+    return _estimate(values, ratio_interval if by == RATIO else mean_interval, IN_BLOCKS)
+
+
+def _subtract(value: Bounds, less: Bounds) -> Bounds:
+    return value[0] - less[1], value[1] - less[0]
+
+
+def _estimate(
+    values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
+) -> Measured:
+    lower, upper = ([value[end] for value in values] for end in (0, 1))
+    return _join(_interval(lower, method), _interval(upper, method), pairing)
+
+
+def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
+    # What is the same in every block, such as a count, is known without a margin.
+    first = values[0]
+    if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
+        return Interval(first, first, first, len(values))
+    return method(values)
+
+
+def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
+    method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
+    of, to = chosen.of, chosen.to
+    lower = method([low for low, _ in of], [high for _, high in to])
+    upper = method([high for _, high in of], [low for low, _ in to])
+    return _join(lower, upper, chosen.pairing)
+
+
+def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:
+    """Make one interval of a bracket: from the lower ends' lowest to the upper ends' highest."""
+    few = lower.n < LEAST_BLOCKS
+    return Measured(
+        estimate=lower.estimate,
+        upper=upper.estimate if upper.estimate != lower.estimate else None,
+        low=lower.low,
+        high=upper.high,
+        n=lower.n,
+        pairing=pairing,
+        why=f"it takes {LEAST_BLOCKS} blocks, there are {lower.n}" if few else "",
+    )

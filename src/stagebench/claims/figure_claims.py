@@ -1,0 +1,266 @@
+"""Published values and the entries of `figures:` that they match → one claim a value."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stagebench.claims.model import (
+    FIGURE,
+    RATIO,
+    RUN_MEASURES,
+    STAGE_MEASURES,
+    AmountError,
+    Claim,
+    ClaimTest,
+    Measure,
+    Needs,
+    Published,
+    Range,
+    around,
+    from_reference,
+    is_count,
+    measure_unit,
+    parse_amount,
+    publish,
+    read_needs,
+)
+from stagebench.design.problems import KeyPath, Problem, problem, some, unknown
+from stagebench.tables.quantities import PARAMETER, base_of, words_of
+from stagebench.units import MIB, format_estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from stagebench.claims.model import Grid
+
+Json = dict[str, Any]
+
+VALUE, ABOVE_BASE, SHOWN = "value", "above_base", "shown"
+_SIZES = {("bytes", "MiB"): float(MIB), ("s", "s"): 1.0, ("1/s", "1/s"): 1.0}
+_KEY = ("experiment", "treatment", "stage", "quantity")
+
+
+class _NoFigureError(ValueError):
+    """A published value that cannot be made a claim; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """A published value, the entry that it matches, and all values beside it."""
+
+    row: Json
+    entry: Json
+    grid: Grid
+    rows: list[Json]
+
+
+def make_figures(
+    entries: Iterable[tuple[Json, KeyPath]],
+    grids: Mapping[str, Grid],
+    reference: list[Json],
+    problems: list[Problem],
+) -> list[Claim]:
+    """Give the claim of each published value; what is wrong is added to `problems`.
+
+    The first entry that matches a value says how it is judged.
+    """
+    entries = list(entries)
+    seen: Counter[str] = Counter()
+    claims, wrong = [], _Wrong()
+    for row in reference:
+        if row["quantity"].startswith(PARAMETER) or not _is_told(row):
+            continue
+        name = ".".join(row[key] for key in _KEY if row[key])
+        entry, path = _match(row, entries, grids)
+        if entry is None:
+            wrong.add(("figures",), _unmatched(row, grids), name)
+            continue
+        seen[name] += 1
+        figure = _Figure(row=row, entry=entry, grid=grids[row["experiment"]], rows=reference)
+        try:
+            claims.append(_make(figure, name if seen[name] == 1 else f"{name}-{seen[name]}"))
+        except (AmountError, _NoFigureError) as error:
+            wrong.add(path, str(error), name)
+    problems += wrong.tell()
+    return claims
+
+
+class _Wrong:
+    """What is wrong with published values: told once for all that share it."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[KeyPath, str], list[str]] = {}
+
+    def add(self, path: KeyPath, text: str, name: str) -> None:
+        """Note a published value."""
+        self._names.setdefault((path, text), []).append(name)
+
+    def tell(self) -> Iterator[Problem]:
+        """Give a problem for each text, with the first values that it holds for."""
+        for (path, text), names in self._names.items():
+            yield problem(path, f"{text} (published: {some(names)})")
+
+
+def _is_told(row: Json) -> bool:
+    return not (math.isnan(row["stated"]) and math.isnan(row["logged"]))
+
+
+def _match(
+    row: Json, entries: list[tuple[Json, KeyPath]], grids: Mapping[str, Grid]
+) -> tuple[Json | None, KeyPath]:
+    grid = grids.get(row["experiment"])
+    if grid is None or (row["treatment"] and row["treatment"] not in grid.treatments):
+        return None, ()
+    factors = grid.treatments.get(row["treatment"], {})
+    for entry, path in entries:
+        named = (entry["experiment"], entry["quantity"]) == (row["experiment"], row["quantity"])
+        in_stage = entry.get("stage", row["stage"]) == row["stage"]
+        if named and in_stage and _has_levels(factors, entry.get("where", {})):
+            return entry, path
+    return None, ()
+
+
+def _has_levels(factors: Mapping[str, object], where: Mapping[str, object]) -> bool:
+    return all(
+        name in factors
+        and (factors[name] == level or (isinstance(level, list) and factors[name] in level))
+        for name, level in where.items()
+    )
+
+
+def _unmatched(row: Json, grids: Mapping[str, Grid]) -> str:
+    grid = grids.get(row["experiment"])
+    if grid is None:
+        return unknown("experiment", row["experiment"], grids)
+    if row["treatment"] and row["treatment"] not in grid.treatments:
+        return unknown("treatment", row["treatment"], grid.treatments)
+    stage = f" of stage {row['stage']}" if row["stage"] else ""
+    return (
+        f"no entry matches {row['quantity']}{stage} of {row['experiment']}; allowed: each published"
+        " value is judged, or shown"
+    )
+
+
+def _make(figure: _Figure, name: str) -> Claim:
+    row, entry = figure.row, figure.entry
+    way = entry.get("as", VALUE)
+    unit = _unit(figure)
+    columns = ("stated", "logged")
+    stated, logged = (from_reference(row[column], row["unit"], unit) for column in columns)
+    nearest = parse_amount(entry["to_nearest"], unit) if "to_nearest" in entry else None
+    published = publish(stated, logged, nearest)
+    treatments = [row["treatment"]] if row["treatment"] else list(figure.grid.treatments)
+    tests = tuple(_test(figure, way, unit, treatment, published) for treatment in treatments)
+    is_judged = any(test.allowed is not None for test in tests)
+    return Claim(
+        id=name,
+        kind=FIGURE,
+        says=_says(row, published),
+        place=row["place"],
+        experiment=row["experiment"],
+        tests=tests,
+        needs=read_needs(entry, scale="full") if is_judged else Needs(),
+    )
+
+
+def _unit(figure: _Figure) -> str:
+    """Give the unit of a published quantity; raises where it is not told in the row's unit."""
+    row = figure.row
+    known = STAGE_MEASURES if row["stage"] else RUN_MEASURES
+    if row["quantity"] not in known:
+        raise _NoFigureError(unknown("quantity", row["quantity"], known))
+    if row["stage"] and row["stage"] not in figure.grid.stages:
+        raise _NoFigureError(unknown("stage", row["stage"], figure.grid.stages))
+    unit = measure_unit(row["quantity"])
+    if row["unit"] != "1" and (unit, row["unit"]) not in _SIZES:
+        raise _NoFigureError(f"{row['quantity']} is in {unit}, and not told in '{row['unit']}'")
+    return unit
+
+
+def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Published) -> ClaimTest:
+    row, base = figure.row, figure.grid.baseline
+    is_ratio = way == RATIO and treatment != base
+    return ClaimTest(
+        experiment=row["experiment"],
+        treatment=treatment,
+        to=base if is_ratio else "",
+        by=RATIO if is_ratio else "",
+        measure=Measure(
+            quantity=row["quantity"],
+            stage=row["stage"],
+            minus=_base_of(row["quantity"]) if way == ABOVE_BASE else "",
+            unit=unit,
+        ),
+        unit="ratio" if is_ratio else unit,
+        allowed=_allowed(figure, way, unit) if is_ratio or way in (VALUE, ABOVE_BASE) else None,
+        published=published,
+    )
+
+
+def _base_of(quantity: str) -> str:
+    base = base_of(quantity)
+    if base is None:
+        raise _NoFigureError(
+            f"as: above_base of {quantity}; allowed: main and tree, no base itself"
+        )
+    return base
+
+
+def _allowed(figure: _Figure, way: str, unit: str) -> Range:
+    """Make the range around what was published, on the basis that it is judged on."""
+    entry, quantity = figure.entry, figure.row["quantity"]
+    tolerance = entry.get("tolerance")
+    if tolerance is None and not is_count(quantity):
+        raise _NoFigureError(
+            "its entry has no tolerance; allowed: a number with %, or with the unit of the quantity"
+        )
+    unit = "ratio" if way == RATIO else unit
+    expected = next(_expected(figure, way), None)
+    if expected is None:
+        raise _NoFigureError(f"what {way} refers to was not published; allowed: value, shown")
+    text = format_estimate((expected,), None, "1" if way == RATIO else unit)
+    return around(expected, text, tolerance, unit)
+
+
+def _expected(figure: _Figure, way: str) -> Iterator[float]:
+    """Yield what was published, the statement first, where it can be told on that basis."""
+    row = figure.row
+    size = _SIZES.get((measure_unit(row["quantity"]), row["unit"]), 1.0)
+    for column in ("stated", "logged"):
+        value = row[column] * size
+        if math.isnan(value):
+            continue
+        if way == VALUE:
+            yield value
+            continue
+        base = _published_base(figure, way, column)
+        if base is not None:
+            yield value / base if way == RATIO else value - base
+
+
+def _published_base(figure: _Figure, way: str, column: str) -> float | None:
+    """Look up what a value is compared with, in the same column."""
+    row = figure.row
+    if way == RATIO:
+        wanted = [(figure.grid.baseline, row["stage"], row["quantity"])]
+    else:
+        # Before the workflow starts there is no child: the base of main is that of the tree.
+        names = (_base_of(row["quantity"]), "tree_base_bytes", "main_base_bytes")
+        wanted = [(row["treatment"], "", name) for name in names]
+    for treatment, stage, quantity in wanted:
+        key = (row["experiment"], treatment, stage, quantity)
+        for other in figure.rows:
+            if tuple(other[name] for name in _KEY) == key and not math.isnan(other[column]):
+                size = _SIZES.get((measure_unit(quantity), other["unit"]), 1.0)
+                return float(other[column] * size)
+    return None
+
+
+def _says(row: Json, published: Published) -> str:
+    of = " in ".join(name for name in (row["stage"], row["treatment"]) if name)
+    quantity = words_of(row["quantity"])
+    value = published.stated or f"{published.logged} (by the log)"
+    return f"{quantity}{f' of {of}' if of else ''}: {value}"

@@ -1,0 +1,283 @@
+"""A claims file → checked claims; everything that is wrong with it is told at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from stagebench.claims.figure_claims import make_figures
+from stagebench.claims.model import (
+    RATIO,
+    RUN_MEASURES,
+    STAGE_MEASURES,
+    AmountError,
+    Claim,
+    ClaimTest,
+    Measure,
+    Published,
+    Range,
+    is_count,
+    measure_unit,
+    parse_amount,
+    parse_range,
+    publish,
+    read_needs,
+)
+from stagebench.design.problems import KeyPath, Problem, problem, unknown
+from stagebench.design.schema_errors import make_validator, tell_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from stagebench.claims.model import Amount, Grid
+
+Json = dict[str, Any]
+
+_FORMS = ("equal", "above", "below", "between")
+
+
+def check_claims(
+    mapping: Json,
+    grids: Mapping[str, Grid],
+    reference: list[Json],
+    tags: Collection[str] | None = None,
+) -> tuple[tuple[Claim, ...], list[Problem]]:
+    """Give the claims of a file, those of its figures last, and all problems that it has.
+
+    `grids` has the experiments that the file names and whose configs could be read; `reference`
+    the rows of the file of published values; `tags` the places of the index, where there is one.
+    """
+    validator = make_validator("stagebench.claims", "claims.schema.yaml")
+    problems = tell_problems(validator, validator.iter_errors(mapping))
+    checker = _Checker(mapping, grids, tags, problems)
+    claims = [
+        *(checker.claim(given, path) for given, path in checker.sound("claims")),
+        *make_figures(checker.sound("figures"), grids, reference, checker.problems),
+    ]
+    checker.find_duplicates(claims)
+    checker.check_controls()
+    checker.check_figures()
+    return tuple(claims), checker.problems
+
+
+class _Checker:
+    """Reads claims one by one, and keeps what is wrong with them."""
+
+    def __init__(
+        self,
+        mapping: Json,
+        grids: Mapping[str, Grid],
+        tags: Collection[str] | None,
+        problems: list[Problem],
+    ) -> None:
+        self.problems = problems
+        self._broken = [found.path for found in problems]
+        self._mapping = mapping
+        self._grids = grids
+        self._tags = tags
+
+    def sound(self, key: str) -> Iterator[tuple[Json, KeyPath]]:
+        """Yield the entries of a list that have the structure they should have."""
+        entries = self._mapping.get(key)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not any(path[:2] == (key, index) for path in self._broken):
+                yield entry, (key, index)
+
+    def claim(self, given: Json, path: KeyPath) -> Claim:
+        """Read one claim; a test with a problem is left out of it."""
+        places = _listed(given.get("place", []))
+        for index, place in enumerate(places):
+            if self._tags is not None and place not in self._tags:
+                self._tell((*path, "place", index), unknown("tag", place, self._tags))
+        default = given.get("experiment")
+        tests = [
+            test
+            for index, entry in enumerate(given["tests"])
+            for test in self._tests({"experiment": default} | entry, (*path, "tests", index))
+        ]
+        return Claim(
+            id=given["id"],
+            kind=given["kind"],
+            says=given["says"],
+            place=", ".join(places),
+            experiment=default or next((test.experiment for test in tests), ""),
+            tests=tuple(tests),
+            needs=read_needs(given),
+            controls=tuple(_listed(given.get("control", []))),
+            otherwise=given.get("otherwise", ""),
+        )
+
+    def find_duplicates(self, claims: list[Claim]) -> None:
+        """Tell of ids that two claims have."""
+        counts = Counter(claim.id for claim in claims)
+        for name, count in counts.items():
+            if count > 1:
+                text = f"'{name}' is the id of {count} claims; allowed: each id once"
+                self._tell(("claims",), text)
+
+    def check_controls(self) -> None:
+        """Look at the claims that others name as their controls."""
+        given = list(self.sound("claims"))
+        for entry, path in given:
+            others = [other["id"] for other, _ in given if other is not entry]
+            for name in _listed(entry.get("control", [])):
+                if name not in others:
+                    self._tell((*path, "control"), unknown("claim", name, others))
+
+    def check_figures(self) -> None:
+        """Look at the names in entries of figures, whether or not a published value matches."""
+        for given, path in self.sound("figures"):
+            grid = self._grid(given["experiment"], (*path, "experiment"))
+            if grid is None:
+                continue
+            if "stage" in given:
+                self._measure({"stage": None} | given, path, grid)
+            elif given["quantity"] not in (*RUN_MEASURES, *STAGE_MEASURES):
+                names = sorted({*RUN_MEASURES, *STAGE_MEASURES})
+                self._tell((*path, "quantity"), unknown("quantity", given["quantity"], names))
+            self._check_where(given, path, grid)
+
+    def _check_where(self, given: Json, path: KeyPath, grid: Grid) -> None:
+        for factor, level in given.get("where", {}).items():
+            known = [f[factor] for f in grid.treatments.values() if factor in f]
+            if not known:
+                names = dict.fromkeys(name for f in grid.treatments.values() for name in f)
+                self._tell((*path, "where", factor), unknown("factor", factor, names))
+            for value in level if isinstance(level, list) and level not in known else [level]:
+                if known and value not in known:
+                    levels = dict.fromkeys(map(str, known))
+                    self._tell((*path, "where", factor), unknown("level", str(value), levels))
+
+    def _tests(self, given: Json, path: KeyPath) -> list[ClaimTest]:
+        """Read one entry of `tests`: a test for each treatment that it names."""
+        grid = self._grid(given["experiment"], (*path, "experiment"))
+        if grid is None:
+            return []
+        known = len(self.problems)
+        treatments, to = _listed(given["of"]), given.get("to", "")
+        for key, name in [*(("of", name) for name in treatments), *([("to", to)] if to else [])]:
+            if name not in grid.treatments:
+                self._tell((*path, key), unknown("treatment", name, grid.treatments))
+        if "by" in given and not to:
+            self._tell((*path, "by"), "there is nothing to compare with; allowed: together with to")
+        measure = self._measure(given, path, grid)
+        if measure is None:
+            return []
+        by = given.get("by", RATIO) if to else ""
+        unit = "ratio" if by == RATIO else measure.unit
+        allowed = self._range(given["expect"], (*path, "expect"), unit, measure)
+        published = self._published(given, path, (unit, measure_unit(measure.quantity)))
+        if len(self.problems) > known:
+            return []
+        return [
+            ClaimTest(
+                experiment=given["experiment"],
+                treatment=treatment,
+                to=to,
+                by=by,
+                measure=measure,
+                unit=unit,
+                allowed=allowed,
+                published=published,
+            )
+            for treatment in treatments
+        ]
+
+    def _grid(self, experiment: str | None, path: KeyPath) -> Grid | None:
+        """Look an experiment up; None, too, where its config had problems of its own."""
+        declared = self._mapping.get("experiments")
+        names = list(declared) if isinstance(declared, dict) else []
+        if experiment is None:
+            self._tell(path, f"missing; allowed: {', '.join(names)}")
+        elif experiment not in names:
+            self._tell(path, unknown("experiment", experiment, names))
+        return self._grids.get(experiment or "")
+
+    def _measure(self, given: Json, path: KeyPath, grid: Grid) -> Measure | None:
+        stage = given.get("stage") or ""
+        if stage and stage not in grid.stages:
+            self._tell((*path, "stage"), unknown("stage", stage, grid.stages))
+            return None
+        keys = [key for key in ("quantity", "minus", "over") if key in given]
+        texts = {key: _why_no_quantity(given[key], stage, grid) for key in keys}
+        for key, text in texts.items():
+            if text:
+                self._tell((*path, key), text)
+        if any(texts.values()):
+            return None
+        units = {key: measure_unit(given[key]) for key in keys}
+        unit = units["quantity"]
+        if "minus" in units and units["minus"] != unit:
+            text = f"{given['minus']} ({units['minus']}) cannot be subtracted; allowed: {unit}"
+            self._tell((*path, "minus"), text)
+        if "over" in units:
+            unit = self._divided(unit, units["over"], given["over"], (*path, "over"))
+        return Measure(
+            quantity=given["quantity"],
+            stage=stage,
+            minus=given.get("minus", ""),
+            over=given.get("over", ""),
+            unit=unit,
+        )
+
+    def _divided(self, unit: str, divisor: str, name: str, path: KeyPath) -> str:
+        if unit == divisor:
+            return "ratio"
+        if divisor != "1":
+            self._tell(path, f"{name} ({divisor}) cannot divide {unit}; allowed: {unit}, a count")
+        return unit
+
+    def _range(self, expect: Json, path: KeyPath, unit: str, measure: Measure) -> Range | None:
+        forms = [form for form in _FORMS if form in expect]
+        if len(forms) != 1:
+            found = ", ".join(forms) or "none"
+            self._tell(path, f"{found} of its forms; allowed: one of {', '.join(_FORMS)}")
+            return None
+        if "tolerance" in expect and forms != ["equal"]:
+            self._tell((*path, "tolerance"), "not allowed here; allowed: together with equal")
+        exact = is_count(measure.quantity) and unit == "1"
+        if forms == ["equal"] and "tolerance" not in expect and not exact:
+            text = "missing; allowed: a number with %, or with the unit of the quantity"
+            self._tell((*path, "tolerance"), text)
+        try:
+            return parse_range(expect, unit)
+        except AmountError as error:
+            self._tell(path, str(error))
+            return None
+
+    def _published(self, given: Json, path: KeyPath, units: tuple[str, str]) -> Published:
+        keys = ("stated", "logged", "to_nearest")
+        stated, logged, nearest = (self._amount(given, key, path, units) for key in keys)
+        return publish(stated, logged, nearest)
+
+    def _amount(
+        self, given: Json, key: str, path: KeyPath, units: tuple[str, str]
+    ) -> Amount | None:
+        """Read what was published, in the unit of the test or of its quantity."""
+        if key not in given:
+            return None
+        for unit in dict.fromkeys(units):
+            try:
+                return parse_amount(given[key], unit)
+            except AmountError as error:
+                text = str(error)
+        self._tell((*path, key), text)
+        return None
+
+    def _tell(self, path: KeyPath, text: str) -> None:
+        self.problems.append(problem(path, text))
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _why_no_quantity(name: str, stage: str, grid: Grid) -> str:
+    if name in (STAGE_MEASURES if stage else RUN_MEASURES):
+        return ""
+    if stage:
+        return unknown("quantity of a stage", name, STAGE_MEASURES)
+    if name in STAGE_MEASURES:
+        stages = ", ".join(grid.stages)
+        return f"'{name}' is a quantity of a stage; allowed: together with stage: {stages}"
+    return unknown("quantity", name, RUN_MEASURES)

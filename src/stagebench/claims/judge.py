@@ -1,0 +1,427 @@
+"""A claims file and the tables of studies → the tables of their verdicts, and back as text.
+
+One sentence for a claim, made of the numbers: measured, expected, published.
+
+Claims + the tables of studies → verdicts, each with a sentence made of the numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench.claims.evidence import Measured, gather_evidence, measure_test
+from stagebench.claims.file import check_claims
+from stagebench.claims.model import RATIO, Grid
+from stagebench.claims.text import format_claims
+from stagebench.design.config import check_config, load_config
+from stagebench.design.plan import make_plan
+from stagebench.design.problems import Problem, problem, unknown
+from stagebench.design.yaml import make_plain
+from stagebench.errors import ConfigError, StoreError
+from stagebench.store import atomic_folder, read_json
+from stagebench.tables.io import (
+    list_rows,
+    make_table,
+    read_claims,
+    read_reference,
+    read_table,
+    write_tables,
+)
+from stagebench.tables.quantities import words_of
+from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
+from stagebench.units import format_estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from stagebench.claims.evidence import Evidence
+    from stagebench.claims.model import Claim, ClaimTest, Measure, Needs
+    from stagebench.design.checked_study import Study
+
+
+Json = dict[str, Any]
+
+_EVIDENCE = ("runs", "stages", "environment")
+"""Tables that claims are judged by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsFile:
+    """A checked claims file: its claims, the config and the study of each experiment it names.
+
+    `index` is the file of places, if there is one.
+    """
+
+    claims: tuple[Claim, ...]
+    configs: Mapping[str, str]
+    studies: Mapping[str, str]
+    index: Path | None
+
+
+def load_claims(path: Path, reference: Path | None) -> ClaimsFile:
+    """Read and check a claims file and the configs that it names; raises ConfigError."""
+    mapping, problems = make_plain(load_config(path))
+    if not isinstance(mapping, dict):
+        raise ConfigError([str(one) for one in problems], file=str(path))
+    configs = _configs(mapping)
+    plans = {file: _load_plan(path.parent / file) for file in dict.fromkeys(configs.values())}
+    grids: dict[str, Grid] = {}
+    for experiment, file in configs.items():
+        found = _find_grid(experiment, file, plans[file])
+        if isinstance(found, Grid):
+            grids[experiment] = found
+        else:
+            problems.append(found)
+    index = mapping.get("index")
+    index = path.parent / index if isinstance(index, str) else None
+    rows = [] if reference is None else list_rows(read_reference(reference))
+    tags = None if index is None else _read_tags(index)
+    claims, found_problems = check_claims(mapping, grids, rows, tags)
+    if problems or found_problems:
+        told = [str(one) for one in [*problems, *found_problems]]
+        raise ConfigError(list(dict.fromkeys(told)), file=str(path))
+    studies = {name: str(_sound(plans[file])["study"]) for name, file in configs.items()}
+    return ClaimsFile(claims=claims, configs=configs, studies=studies, index=index)
+
+
+def load_study_claims(study: Study, folder: Path) -> ClaimsFile | None:
+    """Read the claims of a study whose config lies in `folder`; None where it has none."""
+    if study.claims is None:
+        return None
+    return load_claims(folder / study.claims, folder / study.reference if study.reference else None)
+
+
+def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
+    """Judge claims by the tables of the study in `folder`, and write the verdicts beside them.
+
+    What other studies that the claims file names have in the folders beside it counts, too.
+    """
+    file = load_claims(claims, reference)
+    rows = [] if reference is None else list_rows(read_reference(reference))
+    study = read_json(folder / "plan.json")["study"]
+    evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows)
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(file.studies.values()):
+        if name != study:
+            evidence = _gather_other(name, folder.parent / name, rows, missing) | evidence
+    for experiment, config in file.configs.items():
+        missing[experiment] = missing.get(file.studies[experiment], f"run {config}")
+    with atomic_folder(folder / "claims") as out:
+        write_tables(judge_claims(file.claims, evidence, missing), out)
+
+
+def show_claims(folders: list[Path]) -> str:
+    """Give the stored verdicts of studies as text for a terminal; nothing is judged anew."""
+    return "\n".join(format_claims(str(folder), *_read_claims(folder)) for folder in folders)
+
+
+def _configs(mapping: Json) -> dict[str, str]:
+    """Give the config of each experiment, as far as the file can be understood."""
+    named = mapping.get("experiments")
+    pairs = named.items() if isinstance(named, dict) else ()
+    return {name: file for name, file in pairs if isinstance(file, str)}
+
+
+def _load_plan(path: Path) -> Json | ConfigError:
+    try:
+        return make_plan(check_config(load_config(path), path.parent))
+    except ConfigError as error:
+        return error
+
+
+def _sound(plan: Json | ConfigError) -> Json:
+    if isinstance(plan, ConfigError):
+        raise plan
+    return plan
+
+
+def _find_grid(experiment: str, file: str, plan: Json | ConfigError) -> Grid | Problem:
+    """Give what claims may name of an experiment, or the problem of its config."""
+    path = ("experiments", experiment)
+    if isinstance(plan, ConfigError):
+        more = f" (and {len(plan.problems) - 1} more)" if len(plan.problems) > 1 else ""
+        return problem(path, f"{file} cannot be used: {plan.problems[0]}{more}")
+    known = {one["name"]: one for one in plan["experiments"]}
+    if experiment not in known:
+        return problem(path, f"{file}: {unknown('experiment', experiment, known)}")
+    ids = known[experiment]["treatments"]
+    specifications = {
+        name: plan["treatments"][f"{experiment}/{name}"]["specification"] for name in ids
+    }
+    return Grid(
+        config=file,
+        treatments={name: one["factors"] for name, one in specifications.items()},
+        stages=tuple(stage["name"] for stage in specifications[ids[0]]["stages"]),
+        baseline=known[experiment]["baseline"],
+    )
+
+
+def _read_tags(index: Path) -> list[str]:
+    try:
+        text = index.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{index}: cannot be read: {error.strerror}"], file="index") from error
+    rows = csv.DictReader(text.splitlines())
+    if "tag" not in (rows.fieldnames or ()):
+        found = ", ".join(rows.fieldnames or ())
+        text = f"{index}: its columns are {found}; allowed: tag,section,observation"
+        raise ConfigError([text], file="index")
+    return [row["tag"] for row in rows]
+
+
+def _read_evidence(tables: Path) -> dict[str, pd.DataFrame]:
+    return {name: read_table(tables / f"{name}.csv") for name in _EVIDENCE}
+
+
+def _gather_other(
+    study: str, folder: Path, reference: list[Json], missing: dict[str, str]
+) -> dict[str, Evidence]:
+    """Give the evidence of another study; where there is none that can be read, note why."""
+    tables = folder / "tables"
+    if not tables.is_dir():
+        return {}
+    try:
+        return gather_evidence(study, _read_evidence(tables), reference)
+    except StoreError:
+        missing[study] = f"{tables} is of another version; analyse study {study} again"
+        return {}
+
+
+def _read_claims(folder: Path) -> list[pd.DataFrame]:
+    path = folder / "claims" / "claims.csv"
+    if not path.is_file():
+        raise StoreError(
+            f"{folder}: no judged claims ({path} is missing); give the folder of a study that was"
+            " run and whose config names claims, such as results/published"
+        )
+    return list(read_claims(path.parent).values())
+
+
+MOST_TESTS = 4
+"""Tests that a sentence tells in full; those that decide come first."""
+
+
+def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) -> str:
+    """Tell what was measured of a claim, what was published, and why it was not judged, if so."""
+    known = [(test, measured) for test, measured in judged if measured.estimate is not None]
+    parts = [_describe(test, measured) for test, measured in known[:MOST_TESTS]]
+    if len(known) > MOST_TESTS:
+        parts.append(f"{len(known) - MOST_TESTS} more like it")
+    published = dict.fromkeys(filter(None, (_published(test) for test, _ in judged)))
+    parts += list(published)[:MOST_TESTS]
+    text = "; ".join([*parts, *([reason] if reason else [])])
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _describe(test: ClaimTest, measured: Measured) -> str:
+    """Tell one test: "makespan of t2: 1.02 [0.98, 1.06] × t1 in 5 blocks, expected 1 ± 10 %"."""
+    if measured.estimate is None:
+        return ""
+    values = (measured.estimate, *([] if measured.upper is None else [measured.upper]))
+    limits = None
+    if measured.low is not None and measured.high is not None:
+        limits = (measured.low, measured.high)
+    number = format_estimate(values, limits, test.unit)
+    blocks = f"{measured.n} block{'' if measured.n == 1 else 's'}"
+    stage = f"{test.measure.stage} in " if test.measure.stage else ""
+    what = f"{_name(test.measure)} of {stage}{test.treatment}"
+    text = f"{what}: {number}{_against(test)} in {blocks}"
+    if measured.pairing not in ("", IN_BLOCKS):
+        apart = " of another campaign" if measured.pairing == OTHER_CAMPAIGN else ""
+        text += f" (not paired by block{apart})"
+    return text if test.allowed is None else f"{text}, expected {test.allowed.text}"
+
+
+def _against(test: ClaimTest) -> str:
+    if not test.to:
+        return ""
+    return f" {test.to}" if test.by == RATIO else f" against {test.to}"
+
+
+def _name(measure: Measure) -> str:
+    """Name what is taken of a run: "main end less main base"."""
+    name = words_of(measure.quantity)
+    if measure.minus:
+        name += f" less {words_of(measure.minus)}"
+    if measure.over:
+        name += f" over {words_of(measure.over)}"
+    return name
+
+
+def _published(test: ClaimTest) -> str:
+    stated, logged = test.published.stated, test.published.logged
+    if stated and logged:
+        return f"stated {stated}, logged {logged}"
+    if stated or logged:
+        return f"stated {stated}" if stated else f"logged {logged}"
+    return ""
+
+
+REFUTED, CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
+
+_ORDER = (NOT_TESTABLE, REFUTED, INCONCLUSIVE, REPRODUCED, SHOWN)
+"""Verdicts of tests: a claim has the first that one of its tests has, since all must hold."""
+
+
+class Judged(NamedTuple):
+    """What became of one test."""
+
+    test: ClaimTest
+    study: str
+    measured: Measured
+    verdict: str
+    reason: str
+
+
+def judge_claims(
+    claims: Iterable[Claim], evidence: Mapping[str, Evidence], missing: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """Judge every claim: the tables `claims` and `claim_tests`, in the order of the claims.
+
+    `missing` says of each experiment without evidence how to come by it.
+    """
+    tested = [(claim, _judge_tests(claim, evidence, missing)) for claim in claims]
+    verdicts = {claim.id: _judge(claim, judged) for claim, judged in tested}
+    rows = [_claim_row(claim, judged, *_control(claim, verdicts)) for claim, judged in tested]
+    tests = [
+        _test_row(claim, number, one)
+        for claim, judged in tested
+        for number, one in enumerate(judged, 1)
+    ]
+    return {
+        "claims": make_table("claims", rows),
+        "claim_tests": make_table("claim_tests", tests),
+    }
+
+
+def _judge_tests(
+    claim: Claim, evidence: Mapping[str, Evidence], missing: Mapping[str, str]
+) -> list[Judged]:
+    why = _why_not_testable(claim, evidence, missing)
+    return [_judge_test(test, evidence.get(test.experiment), why) for test in claim.tests]
+
+
+def _control(claim: Claim, verdicts: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Give a claim's verdict and reason; without its controls an experiment decides nothing."""
+    verdict, reason = verdicts[claim.id]
+    failed = [name for name in claim.controls if verdicts[name][0] != REPRODUCED]
+    if not failed or verdict not in (REFUTED, REPRODUCED):
+        return verdict, reason
+    told = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
+    return INCONCLUSIVE, f"its control does not hold: {told}"
+
+
+def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
+    """Give the verdict on a claim, and the reason for it where the numbers are none."""
+    contradictions = [test.published.contradiction for test in claim.tests]
+    if any(contradictions):
+        return CONTRADICTED, next(filter(None, contradictions))
+    verdict = min((one.verdict for one in judged), key=_ORDER.index)
+    reasons = dict.fromkeys(one.reason for one in judged if one.verdict == verdict and one.reason)
+    return verdict, "; ".join(reasons)
+
+
+def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
+    """Judge one test; `why` says why its claim is not testable here, if it is not."""
+    measured = measure_test(test, evidence.runs) if evidence else Measured()
+    study = evidence.study if evidence else ""
+    if why:
+        return Judged(test, study, measured, NOT_TESTABLE, why)
+    return Judged(test, study, measured, _compare(test, measured), measured.why)
+
+
+def _compare(test: ClaimTest, measured: Measured) -> str:
+    if test.allowed is None:
+        return SHOWN
+    if measured.low is None or measured.high is None:
+        return INCONCLUSIVE
+    if test.allowed.holds(measured.low, measured.high):
+        return REPRODUCED
+    return REFUTED if test.allowed.misses(measured.low, measured.high) else INCONCLUSIVE
+
+
+def _why_not_testable(
+    claim: Claim, evidence: Mapping[str, Evidence], missing: Mapping[str, str]
+) -> str:
+    for test in claim.tests:
+        found = evidence.get(test.experiment)
+        if found is None:
+            return f"experiment {test.experiment} was not run: {missing[test.experiment]}"
+        for treatment in (test.treatment, test.to):
+            if treatment and treatment not in found.planned:
+                return f"study {found.study} has no treatment {treatment} of {test.experiment}"
+        if why := _why_unmet(claim.needs, found):
+            return why
+    return ""
+
+
+def _why_unmet(needs: Needs, found: Evidence) -> str:
+    if needs.cores and (found.cores is None or found.cores < needs.cores):
+        has = "has an unknown number" if found.cores is None else f"has {found.cores}"
+        return f"needs {needs.cores} cores, {has}"
+    if needs.full_scale and found.misfit:
+        return f"needs the published size ({found.misfit})"
+    return ""
+
+
+def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) -> Json:
+    """Put a claim's verdict beside the numbers of the test that decided about it."""
+    told = sorted(judged, key=lambda one: _ORDER.index(one.verdict))
+    aside = "" if verdict == CONTRADICTED else reason
+    return {
+        "id": claim.id,
+        "kind": claim.kind,
+        "says": claim.says,
+        "place": claim.place,
+        "experiment": claim.experiment,
+        "verdict": verdict,
+        "reason": reason,
+        **_numbers(told[0]),
+        "stated": _joined(test.published.stated for test in claim.tests),
+        "logged": _joined(test.published.logged for test in claim.tests),
+        "sentence": describe_claim([(one.test, one.measured) for one in told], aside),
+        "otherwise": claim.otherwise,
+    }
+
+
+def _test_row(claim: Claim, number: int, judged: Judged) -> Json:
+    test, measure, allowed = judged.test, judged.test.measure, judged.test.allowed
+    ends = {} if allowed is None else {"low": allowed.low, "high": allowed.high}
+    return {
+        "claim": claim.id,
+        "test": number,
+        "study": judged.study,
+        "experiment": test.experiment,
+        "treatment": test.treatment,
+        "to": test.to,
+        "by": test.by,
+        "stage": measure.stage,
+        "quantity": measure.quantity,
+        "minus": measure.minus,
+        "over": measure.over,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        **_numbers(judged),
+        "measured_upper": judged.measured.upper,
+        "pairing": judged.measured.pairing,
+        "expected": "" if allowed is None else allowed.text,
+        # An end that is infinite is none.
+        **{f"expected_{name}": end for name, end in ends.items() if math.isfinite(end)},
+        "stated": test.published.stated,
+        "logged": test.published.logged,
+    }
+
+
+def _numbers(judged: Judged) -> Json:
+    estimate, _, low, high, n, *_ = judged.measured
+    return {"measured": estimate, "low": low, "high": high, "unit": judged.test.unit, "n": n}
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, texts)))

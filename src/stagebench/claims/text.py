@@ -1,0 +1,421 @@
+"""Verdicts on claims as Markdown: counts, statements by verdict, figures by quantity.
+
+Verdicts for a terminal: counts, then every claim, 80 columns wide.
+
+How fast the machine is beside the published one, part by part, and what that does to ratios.
+
+A pipeline's ratios depend on how its stages compare. A simulated download takes about as long
+everywhere; what computes does not.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from stagebench.present.markdown import (
+    MISSING,
+    count_noun,
+    format_number,
+    format_table,
+    render_template,
+)
+from stagebench.present.report import Section
+from stagebench.tables.io import list_rows
+from stagebench.tables.quantities import PARAMETER, words_of
+from stagebench.tables.schema import VERDICTS
+from stagebench.units import ALPHA, format_estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from stagebench.present.report import Contents
+
+
+_TEMPLATE = Path(__file__).with_name("claims.md.j2")
+
+Row = dict[str, Any]
+
+REFUTED, _, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
+FIGURE = "figure"
+"""The kind of claims that are a published value each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """The claims of one verdict that are no figures; `otherwise` says what falls with them."""
+
+    verdict: str
+    count: int
+    table: str
+    otherwise: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The claims on one published quantity of an experiment, and how many have which verdict."""
+
+    title: str
+    counts: str
+    table: str
+
+
+def render_claims(contents: Contents) -> str:
+    """Write the section on judged claims; "" where the study has none."""
+    claims = describe_claims(contents.tables)
+    return render_template(_TEMPLATE, {"claims": claims}) + "\n" if claims["counts"] else ""
+
+
+def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Give what the report's section on claims is made of."""
+    claims = list_rows(tables["claims"])
+    tests = first_tests(list_rows(tables["claim_tests"]))
+    statements = [row for row in claims if row["kind"] != FIGURE]
+    return {
+        "counts": count_verdicts(claims),
+        "total": count_noun(len(claims), "claim"),
+        "chance": chance_text(claims),
+        "kinds": kinds_text(claims),
+        "speed": speed_sentences(tables),
+        "statements": [
+            _statements(verdict, own)
+            for verdict in VERDICTS
+            if (own := [row for row in statements if row["verdict"] == verdict])
+        ],
+        "figures": _all_figures([row for row in claims if row["kind"] == FIGURE], tests),
+    }
+
+
+def first_tests(tests: list[Row]) -> dict[str, Row]:
+    """Give the first test of each claim; a figure has only one, or one a treatment."""
+    return {row["claim"]: row for row in reversed(tests)}
+
+
+def whose(figure: Row, test: Row) -> str:
+    """Name the treatment of a published value; a value of no treatment is tested on each."""
+    is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
+    return "every treatment" if is_every else str(test["treatment"])
+
+
+def count_verdicts(claims: list[Row]) -> str:
+    """Give "3 refuted, 12 reproduced", in the order in which claims are told."""
+    counts = {verdict: sum(row["verdict"] == verdict for row in claims) for verdict in VERDICTS}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def kinds_text(claims: list[Row]) -> str:
+    """Say how many claims of each kind were refuted, of those that were judged."""
+    kinds = dict.fromkeys(row["kind"] for row in claims)
+    fallen = Counter(row["kind"] for row in claims if row["verdict"] == REFUTED)
+    judged = Counter(row["kind"] for row in claims if row["verdict"] not in (NOT_TESTABLE, SHOWN))
+    told = [f"{fallen[kind]} of {count_noun(judged[kind], kind)}" for kind in kinds if judged[kind]]
+    return f"Of those judged, refuted: {', '.join(told)}." if told else "None could be judged."
+
+
+def chance_text(claims: list[Row]) -> str:
+    """Say how many of the verdicts that follow from an interval chance alone may have made."""
+    decided = sum(row["verdict"] in (REFUTED, REPRODUCED) for row in claims)
+    if not decided:
+        return "No verdict follows from an interval here."
+    expected = decided * ALPHA
+    many = "fewer than one" if expected < 1 else f"about {expected:.0f}"
+    return (
+        f"Refuted or reproduced by an interval: {decided}. Such an interval misses the true value"
+        f" once in {1 / ALPHA:.0f} times, so that {many} of them may be chance."
+    )
+
+
+def measured_text(row: Row) -> str:
+    """Give "1.02 [0.98, 1.06] ×", or a dash where nothing was measured."""
+    if pd.isna(row["measured"]):
+        return MISSING
+    known = not (pd.isna(row["low"]) or pd.isna(row["high"]))
+    limits = (row["low"], row["high"]) if known else None
+    return format_estimate((row["measured"],), limits, row["unit"])
+
+
+def published_text(row: Row) -> str:
+    """Give "50 s (log: 46.99 s)"."""
+    if row["stated"] and row["logged"]:
+        return f"{row['stated']} (log: {row['logged']})"
+    return row["stated"] or (f"log: {row['logged']}" if row["logged"] else MISSING)
+
+
+def sorted_by_verdict(claims: list[Row]) -> list[Row]:
+    """Sort claims as they are told, those of one verdict in their own order."""
+    return sorted(claims, key=lambda row: VERDICTS.index(row["verdict"]))
+
+
+def _statements(verdict: str, claims: list[Row]) -> Statements:
+    cells = [
+        [
+            f"`{row['id']}`, {row['kind']}: {row['says']}",
+            measured_text(row),
+            published_text(row),
+            row["sentence"],
+        ]
+        for row in claims
+    ]
+    told = [row for row in claims if verdict == REFUTED and row["otherwise"]]
+    return Statements(
+        verdict=verdict,
+        count=len(claims),
+        table=format_table(
+            ["what is claimed", "measured", "published", "in words"], cells, texts=4
+        ),
+        otherwise=[f"`{row['id']}`: {row['otherwise']}" for row in told],
+    )
+
+
+def _all_figures(claims: list[Row], tests: Mapping[str, Row]) -> list[Figures]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in claims:
+        test = tests[row["id"]]
+        groups.setdefault((row["experiment"], test["quantity"]), []).append(row)
+    return [
+        _figures(f"{experiment}: {words_of(quantity)}", sorted_by_verdict(own), tests)
+        for (experiment, quantity), own in groups.items()
+    ]
+
+
+def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures:
+    with_stage = any(tests[row["id"]]["stage"] for row in claims)
+    stage = ["stage"] if with_stage else []
+    cells = [
+        [
+            row["verdict"],
+            whose(row, tests[row["id"]]),
+            *([tests[row["id"]]["stage"]] if with_stage else []),
+            measured_text(row),
+            published_text(row),
+            row["sentence"],
+        ]
+        for row in claims
+    ]
+    columns = ["verdict", "treatment", *stage, "measured", "published", "in words"]
+    return Figures(
+        title=title,
+        counts=count_verdicts(claims),
+        table=format_table(columns, cells, texts=len(columns)),
+    )
+
+
+CLAIMS = Section("claims", "claims", render_claims)
+
+
+WIDTH = 80
+_NAME, _MEASURED, _PUBLISHED = 29, 27, 20
+_EXPLAINED = VERDICTS[:3]
+"""Verdicts whose claims are told in a sentence, too."""
+
+
+def format_claims(title: str, claims: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """Write the claims of one study: those that fell first, those only shown last."""
+    rows = list_rows(claims)
+    by_claim = first_tests(list_rows(tests))
+    lines = [
+        *_wrap(f"{title}: {count_noun(len(rows), 'claim')}: {count_verdicts(rows)}", ""),
+        *_wrap(f"{kinds_text(rows)} 95 % intervals, not adjusted. {chance_text(rows)}", ""),
+    ]
+    for verdict in VERDICTS:
+        own = [row for row in rows if row["verdict"] == verdict]
+        lines += ["", *_section(verdict, own, by_claim)] if own else []
+    return "\n".join(lines) + "\n"
+
+
+def _section(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterator[str]:
+    title, room = f"{verdict.upper()} ({len(rows)})", _NAME + 2 + _MEASURED
+    yield f"{title}{'measured':>{room - len(title)}}  {'published':>{_PUBLISHED}}"
+    if verdict != NOT_TESTABLE:
+        yield from _claims(verdict, rows, tests)
+        return
+    # Most of them share a reason: it is told once.
+    for reason, own in groupby(sorted(rows, key=_reason), key=_reason):
+        yield from _wrap(f"{reason}:", "  ")
+        yield from _claims(verdict, list(own), tests)
+
+
+def _claims(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterator[str]:
+    """Give statements by their names, then figures by quantity and treatment."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if _is_published_value(row):
+            groups.setdefault(_quantity(tests[row["id"]]), []).append(row)
+        else:
+            yield from _statement(verdict, row)
+    for quantity, own in groups.items():
+        yield _heading(quantity, "expected" if tests[own[0]["id"]]["expected"] else "published")
+        for row in own:
+            yield from _figure(verdict, row, tests[row["id"]])
+
+
+def _statement(verdict: str, row: Row) -> Iterator[str]:
+    yield from _named_line(row["id"], measured_text(row), _published(row))
+    if verdict in _EXPLAINED:
+        yield from _wrap(row["sentence"], "    ")
+    if verdict == REFUTED and row["otherwise"]:
+        yield from _wrap(row["otherwise"], "    ")
+
+
+def _figure(verdict: str, row: Row, test: Row) -> Iterator[str]:
+    """Give a published value by its treatment, beside what is expected of the measured one."""
+    told = test["expected"] or _published(row)
+    yield from _named_line(f"    {whose(row, test)}", measured_text(row), told)
+    if verdict in _EXPLAINED and row["reason"]:
+        yield from _wrap(row["reason"], "      ")
+
+
+def _is_published_value(row: Row) -> bool:
+    """Tell whether a claim is a row of the reference: its id begins with the experiment."""
+    return row["kind"] == FIGURE and str(row["id"]).startswith(f"{row['experiment']}.")
+
+
+def _heading(quantity: str, last: str) -> str:
+    """Give what the figures below it have in common, and what their last column is."""
+    width = WIDTH - len(last) - 2
+    return f"{_cut(f'  {quantity}', width).ljust(width)}  {last}"
+
+
+def _quantity(test: Row) -> str:
+    """Name what figures have in common: "runtime, cpu_bound: makespan as a ratio to t1"."""
+    where = ", ".join(filter(None, (test["experiment"], test["stage"])))
+    less = f" less {words_of(test['minus'])}" if test["minus"] else ""
+    to = f" as a {test['by']} to {test['to']}" if test["to"] else ""
+    return f"{where}: {words_of(test['quantity'])}{less}{to}"
+
+
+def _reason(row: Row) -> str:
+    return str(row["reason"])
+
+
+def _published(row: Row) -> str:
+    return row["stated"] or (f"log {row['logged']}" if row["logged"] else MISSING)
+
+
+def _named_line(name: str, measured: str, published: str) -> Iterator[str]:
+    """Give a line, and one before it for a name that is too long for its column."""
+    if len(name) > _NAME:
+        yield from _wrap(name, "")
+        name = ""
+    yield _line(name, measured, published)
+
+
+def _line(name: str, measured: str, published: str) -> str:
+    cells = (
+        name.ljust(_NAME),
+        _cut(measured, _MEASURED).rjust(_MEASURED),
+        _cut(published, _PUBLISHED).rjust(_PUBLISHED),
+    )
+    return "  ".join(cells)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _wrap(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+MAKESPAN, SERVICE = "makespan_s", "service_mean_s"
+EFFICIENCY, SHARE = "stage_efficiency", "share_of_total_time"
+
+ALIKE = 1.1
+"""Factors between the published seconds of stages and ours that differ by less are alike."""
+
+
+class Pace(NamedTuple):
+    """Published and measured seconds of a run, or of a task in a stage."""
+
+    stage: str
+    published: float
+    measured: float
+
+    @property
+    def factor(self) -> float:
+        """How many times as long it takes here."""
+        return self.measured / self.published
+
+    def __str__(self) -> str:
+        """Tell the factor, and of what: "2.44 × in cpu_bound"."""
+        return f"{format_number(self.factor)} ×" + (f" in {self.stage}" if self.stage else "")
+
+
+def speed_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say of each experiment of the published size what its refuted ratios mean on this machine."""
+    claims, tests = tables["claims"], tables["claim_tests"]
+    fell = claims[(claims["kind"] == "figure") & (claims["verdict"] == REFUTED)]
+    refuted = tests[tests["claim"].isin(fell["id"])].drop_duplicates("claim")
+    published = tables["published"]
+    return [
+        sentence
+        for name in dict.fromkeys(published["experiment"])
+        if (
+            sentence := _sentence(
+                published[published["experiment"] == name], refuted[refuted["experiment"] == name]
+            )
+        )
+    ]
+
+
+def _sentence(published: pd.DataFrame, refuted: pd.DataFrame) -> str:
+    baseline = _baseline(published)
+    own = published[published["treatment"] == baseline]
+    whole, stages = _paces(own, MAKESPAN), _paces(own, SERVICE)
+    fell = _count(refuted, baseline)
+    if not (whole and _differ(stages) and fell and _is_full_size(published)):
+        return ""
+    here, there = (format_number(time) for time in (whole[0].measured, whole[0].published))
+    return (
+        f"{baseline} of {own['experiment'].iloc[0]} took {whole[0]} the published time ({here} s"
+        f" here, {there} s there), and not in the same way everywhere: a task took"
+        f" {', '.join(map(str, stages))}. Ratios to {baseline}, efficiencies and shares of time"
+        " depend on how the CPU compares with the simulated network: a published one that is"
+        f" refuted ({fell}) is *not so on this machine*; it does not say that the authors erred."
+    )
+
+
+def _baseline(published: pd.DataFrame) -> str:
+    basis = published.loc[published["quantity"] == MAKESPAN, "basis"]
+    return next((text.removeprefix("ratio to ") for text in basis if text), "")
+
+
+def _paces(published: pd.DataFrame, quantity: str) -> list[Pace]:
+    """Give published and measured seconds, by stage; what was logged is the more precise."""
+    told = published[(published["quantity"] == quantity) & (published["unit"] == "s")]
+    seconds = told["logged"].fillna(told["stated"])
+    paces = map(Pace, told["stage"], seconds, told["median"])
+    return [pace for pace in paces if pace.published > 0 and pace.measured > 0]
+
+
+def _differ(stages: list[Pace]) -> bool:
+    factors = [pace.factor for pace in stages]
+    return bool(factors) and max(factors) > ALIKE * min(factors)
+
+
+def _is_full_size(published: pd.DataFrame) -> bool:
+    parameters = published[published["quantity"].str.startswith(PARAMETER)]
+    return bool((parameters["measured_relative"] == 1).all())
+
+
+def _count(refuted: pd.DataFrame, baseline: str) -> str:
+    """Count what depends on how the parts compare: "ratios 4, efficiencies 8, shares 26"."""
+    found = {
+        "ratios": (refuted["quantity"] == MAKESPAN) & (refuted["to"] == baseline),
+        "efficiencies": refuted["quantity"] == EFFICIENCY,
+        "shares": refuted["quantity"] == SHARE,
+    }
+    counts = {name: int(rows.sum()) for name, rows in found.items()}
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)

@@ -1,0 +1,66 @@
+"""One thing that is wrong with a config: where it is, what it is, what is allowed instead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stagebench.errors import closest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KeyPath: TypeAlias = "tuple[str | int, ...]"
+"""Keys and positions that lead from the top of a config to a value."""
+
+LONGEST_SHOWN = 60
+"""Characters of a value that a message quotes."""
+
+MOST_NAMES = 12
+"""Allowed names that a message lists before it only counts the others."""
+
+MOST_IDS = 3
+"""Treatments that a message names before it only counts the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A place and what is wrong there."""
+
+    path: KeyPath
+    text: str
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {self.text}"
+
+
+def problem(path: KeyPath, text: str) -> Problem:
+    """Make a problem; the short form of its class."""
+    return Problem(path=path, text=text)
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a path as in `experiments[0].factors.workers`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "the config"
+
+
+def show(value: Any) -> str:
+    """Quote a value as JSON, shortened where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """Say that `name` is no known `kind`, what is, and which of them comes closest."""
+    names = list(allowed)
+    listed = ", ".join(names[:MOST_NAMES]) or f"none: there is no {kind} here"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"unknown {kind} '{name}'{closest(name, names)}; allowed: {listed}{more}"
+
+
+def some(ids: list[str]) -> str:
+    """Name the first few treatments of many."""
+    more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
+    return ", ".join(ids[:MOST_IDS]) + more

@@ -1,0 +1,131 @@
+"""The structure of a config, checked against `study.schema.yaml`.
+
+The structure of what users write, checked against a JSON Schema, with messages of our own.
+
+Every rule of such a schema that a value can break has a `description`: it is what a message gives
+as "allowed".
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+
+from stagebench.design.levels import UNKNOWN, is_open
+from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
+from stagebench.errors import closest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+
+SETTINGS = ("tasks", "in_flight", "arrival", "sampler", "linger", "process")
+"""Keys of an experiment that placeholders may stand in."""
+
+_SCHEMA = ("stagebench.design", "study.schema.yaml")
+
+
+def find_structure_problems(config: dict[str, Any]) -> list[Problem]:
+    """Check a whole config; texts with a placeholder pass where a placeholder may stand."""
+    validator = make_validator(*_SCHEMA)
+    errors = validator.iter_errors(config)
+    return tell_problems(validator, [error for error in errors if not _is_passed(error)])
+
+
+def find_piece_problems(piece: str, value: Any, path: KeyPath) -> list[Problem]:
+    """Check one value against the schema's definition `piece`; `path` is the value's place."""
+    validator = make_validator(*_SCHEMA, f"/$defs/{piece}")
+    return tell_problems(validator, validator.iter_errors(value), path)
+
+
+def _is_passed(error: ValidationError) -> bool:
+    if error.instance is UNKNOWN:
+        return True
+    return is_open(error.instance) and _may_be_open(error_path(error))
+
+
+def _may_be_open(path: KeyPath) -> bool:
+    match path:
+        case ("workflows", int(), "stages", int(), key, *_):
+            return key != "name"
+        case ("experiments", int(), key, *_):
+            return key in SETTINGS
+    return False
+
+
+@cache
+def make_validator(package: str, name: str, pointer: str = "") -> Validator:
+    """Make the validator of a package's schema, or of its part at `pointer`.
+
+    1.0 is no whole number here.
+    """
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    make: type[Validator] = validators.extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, type_checker=types
+    )
+    schema = _load_schema(package, name)
+    return make({"$defs": schema["$defs"], "$ref": f"#{pointer}"} if pointer else schema)
+
+
+def tell_problems(
+    validator: Validator, errors: Iterable[ValidationError], base: KeyPath = ()
+) -> list[Problem]:
+    """Make one problem for each place: a value that breaks two rules is told once.
+
+    `base` is the place of the value that `validator` was given.
+    """
+    definitions = cast("dict[str, Any]", validator.schema)["$defs"]
+    found = {p.path: p for error in errors for p in _problems(error, definitions, base)}
+    return sorted(found.values(), key=lambda p: [str(part).zfill(9) for part in p.path])
+
+
+def error_path(error: ValidationError) -> KeyPath:
+    """Give the place of what is wrong, below the value that was checked."""
+    return tuple(error.absolute_path)
+
+
+@cache
+def _load_schema(package: str, name: str) -> dict[str, Any]:
+    text = resources.files(package).joinpath(name).read_text("utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def _problems(
+    error: ValidationError, definitions: dict[str, Any], base: KeyPath
+) -> Iterator[Problem]:
+    """Put one error of jsonschema, whose fields have no types, into our words."""
+    path, value = (*base, *error_path(error)), cast("Any", error.instance)
+    rule = cast("dict[str, Any]", error.schema)
+    if error.validator == "additionalProperties":
+        allowed = list(rule["properties"])
+        for key in (key for key in value if key not in allowed):
+            yield problem((*path, key), unknown("key", key, allowed))
+    elif error.validator == "required":
+        for key in (key for key in rule["required"] if key not in value):
+            wanted = _described(rule, key, definitions)
+            yield problem((*path, key), f"missing; allowed: {wanted}")
+    elif "propertyNames" in error.absolute_schema_path:
+        yield problem((*path, value), f"not allowed as a name; allowed: {rule['description']}")
+    else:
+        words = [word for word in rule.get("enum", ()) if isinstance(word, str)]
+        near = closest(value, words) if isinstance(value, str) else ""
+        text = f"{show(value)} is not allowed; allowed: {rule['description']}{near}"
+        yield problem(path, text)
+
+
+def _described(rule: dict[str, Any], key: str, definitions: dict[str, Any]) -> str:
+    """Give the description of a key that is missing."""
+    wanted = rule["properties"][key]
+    if "$ref" in wanted:
+        wanted = definitions[wanted["$ref"].rpartition("/")[2]]
+    return str(wanted["description"])

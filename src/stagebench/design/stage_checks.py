@@ -1,0 +1,208 @@
+"""Checks of a workflow's stages, on a config as on each treatment.
+
+A value with a placeholder in it is open: nothing is said of it until its level is known.
+
+The setting `arrival`: when the tasks of a run arrive.
+
+The settings of a stage for a queue that is full, a task that fails, and a large result.
+"""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from stagebench.design.handlers import find_handler
+from stagebench.design.levels import is_open
+from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
+from stagebench.design.signatures import UPSTREAM, find_parameter_problems
+from stagebench.design.yaml import mappings
+from stagebench.records import RETRIABLE_STATUSES
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from stagebench.design.handlers import Handler
+
+
+Stage = dict[str, Any]
+
+
+def find_stages_problems(stages: Any, path: KeyPath, beside: pathlib.Path | None) -> list[Problem]:
+    """Check a workflow's stages; `path` leads to their list, `beside` is the config's folder."""
+    return [
+        *_find_graph_problems(stages, path),
+        *(
+            found
+            for stage, place in mappings(stages, path)
+            for found in _find_stage_problems(stage, place, beside)
+        ),
+    ]
+
+
+def is_whole(items: Any) -> bool:
+    """Tell whether nothing in a list of mappings is open as a whole."""
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
+
+
+def _find_stage_problems(
+    stage: Stage, path: KeyPath, beside: pathlib.Path | None
+) -> Iterator[Problem]:
+    yield from _find_start_problems(stage, path)
+    handler, given = stage["handler"], stage.get("parameters", {})
+    found = handler if is_open(handler) else find_handler(handler, beside)
+    if isinstance(found, str):
+        if not is_open(handler):
+            yield problem((*path, "handler"), found)
+        return
+    yield from _find_executor_problems(stage, found, path)
+    yield from _find_upstream_problems(stage, found, path)
+    if isinstance(given, dict):
+        yield from find_parameter_problems(given, found.parameters, (*path, "parameters"))
+
+
+def _find_start_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
+    executor, place = stage["executor"], (*path, "start_method")
+    given = "start_method" in stage
+    if executor == "process" and not given:
+        yield problem(place, "missing on a process stage; allowed: fork, forkserver, spawn")
+    kinds = {"thread": "a thread", "asyncio": "an asyncio"}
+    if executor in kinds and given and not is_open(stage["start_method"]):
+        text = f"{show(stage['start_method'])} is not allowed on {kinds[executor]} stage"
+        yield problem(place, f"{text}; allowed: no such key")
+
+
+def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:
+    executor = stage["executor"]
+    if is_open(executor):
+        return
+    if handler.is_coroutine is not (executor == "asyncio"):
+        kind = "a coroutine" if handler.is_coroutine else "no coroutine"
+        allowed = "asyncio" if handler.is_coroutine else "thread, process"
+        text = f"{show(executor)} is not allowed for handler '{handler.name}', which is {kind}"
+        yield problem((*path, "executor"), f"{text}; allowed: {allowed}")
+    elif executor == "process" and handler.untravelled:
+        text = f"handler '{handler.name}' cannot be sent to a process ({handler.untravelled})"
+        yield problem((*path, "handler"), f"{text}; allowed: a function that its module names")
+
+
+def _find_upstream_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:
+    if handler.upstream == "required" and stage.get("after", []) == []:
+        text = f"handler '{handler.name}' takes '{UPSTREAM}', what the stages before it have made"
+        yield problem((*path, "after"), f"missing, and {text}; allowed: at least one stage's name")
+
+
+def _find_graph_problems(stages: Any, path: KeyPath) -> Iterator[Problem]:
+    rows = list(mappings(stages, path))
+    names = [stage["name"] for stage, _ in rows]
+    if not is_whole(stages) or any(is_open(name) for name in names):
+        return
+    graph: dict[str, list[str]] = {}
+    for stage, place in rows:
+        graph[stage["name"]] = []
+        for index, other in _after(stage):
+            reason = _why_not_after(stage["name"], other, names)
+            if reason:
+                yield problem((*place, "after", index), reason)
+            else:
+                graph[stage["name"]].append(other)
+    yield from _find_cycle(graph, path)
+
+
+def _after(stage: Stage) -> list[tuple[int, str]]:
+    after = stage.get("after", [])
+    return [] if is_open(after) else [(i, n) for i, n in enumerate(after) if not is_open(n)]
+
+
+def _why_not_after(stage: str, other: str, names: list[str]) -> str:
+    if other == stage:
+        return f"stage '{stage}' waits for itself; allowed: other stages"
+    return "" if other in names else unknown("stage", other, [n for n in names if n != stage])
+
+
+def _find_cycle(graph: dict[str, list[str]], path: KeyPath) -> Iterator[Problem]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        chain = " -> ".join(error.args[1])
+        yield problem(path, f"stages wait for one another in a cycle: {chain}; allowed: no cycle")
+
+
+Json = dict[str, Any]
+
+NEEDS = {"at_once": (), "fixed_rate": ("rate_per_s",), "poisson": ("rate_per_s", "seed")}
+"""What each kind of arrival has to be given."""
+
+_ALLOWED = {
+    "rate_per_s": "tasks a second, above 0 and at most 1000000",
+    "seed": "a whole number, 0 or more",
+}
+
+
+def find_arrival_problems(arrival: Any, path: KeyPath) -> list[Problem]:
+    """Check that a kind of arrival is given what it needs; `path` leads to the setting."""
+    if not isinstance(arrival, dict) or is_open(arrival.get("kind")):
+        return []
+    lacking = [name for name in NEEDS[arrival["kind"]] if arrival.get(name) is None]
+    texts = {name: f"missing for {arrival['kind']}; allowed: {_ALLOWED[name]}" for name in lacking}
+    return [problem((*path, name), text) for name, text in texts.items()]
+
+
+def find_idle_arrival(arrival: Any, path: KeyPath) -> list[Problem]:
+    """Tell what a kind that the config itself names has no use for.
+
+    Where the kind is a factor, one mapping serves all of its levels: each treatment leaves out what
+    its kind does not need.
+    """
+    if not isinstance(arrival, dict) or is_open(arrival.get("kind")):
+        return []
+    kind = arrival["kind"]
+    idle = [n for n in _ALLOWED if arrival.get(n) is not None and n not in NEEDS[kind]]
+    return [
+        problem(
+            (*path, name),
+            f"{show(arrival[name])} changes nothing for {kind}; allowed: no such key",
+        )
+        for name in idle
+    ]
+
+
+def complete_arrival(given: Json | None) -> Json:
+    """Give the part of a specification that says so; nothing where all tasks arrive at once."""
+    if given is None or given["kind"] == "at_once":
+        return {}
+    numbers: Json = {"rate_per_s": float(given["rate_per_s"])}
+    if "seed" in NEEDS[given["kind"]]:
+        numbers["seed"] = given["seed"]
+    return {"arrival": {"kind": given["kind"], **numbers}}
+
+
+def find_idle_retries(stages: Any, path: KeyPath) -> Iterator[Problem]:
+    """Tell where a config says what is retried, and itself says that nothing is.
+
+    Where the number of retries is a factor, its level may well be 0.
+    """
+    for stage, place in mappings(stages, path):
+        if stage.get("retry_on") is not None and stage.get("retries") in (None, 0):
+            text = f"{show(stage['retry_on'])} changes nothing without retries"
+            yield problem((*place, "retry_on"), f"{text}; allowed: no such key, or retries above 0")
+
+
+def complete_limits(stage: Json) -> Json:
+    """Give the part of a stage's specification that says so; what is not set is absent from it.
+
+    So a default that is written out gives the same text, and so does what has no effect.
+    """
+    retries = stage.get("retries") or None
+    retry_on = sorted(stage.get("retry_on") or RETRIABLE_STATUSES)
+    timeout_s = stage.get("timeout_s")
+    transport = stage.get("transport")
+    limits = {
+        "transport": None if transport == "pickle" else transport,
+        "queue_size": stage.get("queue_size"),
+        "timeout_s": None if timeout_s is None else float(timeout_s),
+        "retries": retries,
+        "retry_on": retry_on if retries and retry_on != sorted(RETRIABLE_STATUSES) else None,
+    }
+    return {name: value for name, value in limits.items() if value is not None}

@@ -1,0 +1,322 @@
+"""Checks of an experiment's tasks: a number, a list of parameters, or a file beside the config.
+
+A value with a placeholder in it is open: nothing is said of it until its level is known.
+
+A CSV file of tasks, held against the handlers of the stages that its columns name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench.design.handlers import known_handler, sound_handler
+from stagebench.design.levels import is_open
+from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
+from stagebench.design.signatures import (
+    convert_parameters,
+    find_parameter_problems,
+    missing_parameters,
+)
+from stagebench.design.stage_checks import is_whole
+from stagebench.design.yaml import mappings
+from stagebench.errors import WorkflowError
+from stagebench.store import canonical_json
+from stagebench.task_list import (
+    EMPTY,
+    UNREADABLE,
+    TaskRows,
+    hash_bytes,
+    number_lines,
+    read_bytes,
+    read_cell,
+    split_column,
+)
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from stagebench.design.signatures import Parameter
+
+    Handlers = tuple[tuple[str, str | None], ...]
+
+
+Stage = dict[str, Any]
+
+
+def find_tasks_problems(
+    tasks: Any,
+    stages: Any,
+    path: KeyPath,
+    stages_path: KeyPath,
+    beside: pathlib.Path | None,
+) -> list[Problem]:
+    """Check that every task names known stages and that every stage gets all it requires."""
+    if not is_whole(stages):
+        return []
+    rows = [(stage, place) for stage, place in mappings(stages, stages_path)]
+    if isinstance(tasks, dict):
+        return list(_find_file_problems(tasks.get("file"), rows, (*path, "file"), beside))
+    if not (isinstance(tasks, int) or is_whole(tasks)):
+        return []
+    listed = list(mappings(tasks, path))
+    return [
+        *(p for task, place in listed for p in _find_task_problems(task, rows, place, beside)),
+        *(p for stage, place in rows for p in _find_missing(stage, place, listed, beside)),
+    ]
+
+
+def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:
+    """Give checked tasks in the one form that a specification has."""
+    if isinstance(tasks, int):
+        return tasks
+    if isinstance(tasks, dict):
+        return complete_task_file(tasks["file"], name_handlers(stages), beside)
+    known = {s["name"]: sound_handler(s["handler"], beside).parameters for s in stages}
+    return [
+        {stage: convert_parameters(given, known[stage]) for stage, given in task.items()}
+        for task in tasks
+    ]
+
+
+def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.Path | None) -> Any:
+    """List what the tasks of a specification give one stage, beside what the stage itself has."""
+    if isinstance(tasks, int):
+        return [{}]
+    if isinstance(tasks, dict):
+        return distinct_overrides(tasks["file"], name_handlers(stages), beside, stage)
+    return [task.get(stage, {}) for task in tasks]
+
+
+def name_handlers(stages: list[Stage]) -> Handlers:
+    """Give the handler of each stage; None where it is open."""
+    named = ((stage["name"], stage["handler"]) for stage in stages)
+    return tuple((name, None if is_open(handler) else handler) for name, handler in named)
+
+
+def _find_task_problems(
+    task: Stage, stages: list[tuple[Stage, KeyPath]], path: KeyPath, beside: pathlib.Path | None
+) -> Iterator[Problem]:
+    rows = {stage["name"]: stage for stage, _ in stages}
+    for name, given in task.items():
+        if name not in rows:
+            if not any(is_open(other) for other in rows):
+                yield problem((*path, name), unknown("stage", name, rows))
+            continue
+        handler = known_handler(rows[name]["handler"], beside)
+        if handler is not None and isinstance(given, dict):
+            yield from find_parameter_problems(given, handler.parameters, (*path, name))
+
+
+def _find_missing(
+    stage: Stage, path: KeyPath, tasks: list[tuple[Stage, KeyPath]], beside: pathlib.Path | None
+) -> Iterator[Problem]:
+    for parameter in _missing(stage, beside):
+        text = f"missing; allowed: {parameter.allowed}"
+        if not any(parameter.name in _given(task, stage["name"]) for task, _ in tasks):
+            yield problem((*path, "parameters", parameter.name), text)
+            continue
+        for task, place in tasks:
+            if parameter.name not in _given(task, stage["name"]):
+                yield problem((*place, stage["name"], parameter.name), text)
+
+
+def _missing(stage: Stage, beside: pathlib.Path | None) -> list[Parameter]:
+    """List what a stage's handler requires and the stage does not give, as far as that is known."""
+    handler, given = known_handler(stage["handler"], beside), stage.get("parameters", {})
+    if handler is None or not isinstance(given, dict):
+        return []
+    return missing_parameters(given, handler.parameters)
+
+
+def _given(task: Stage, stage: str) -> dict[str, Any]:
+    given = task.get(stage, {})
+    return given if isinstance(given, dict) else {}
+
+
+def _find_file_problems(
+    file: Any,
+    stages: list[tuple[Stage, KeyPath]],
+    path: KeyPath,
+    beside: pathlib.Path | None,
+) -> Iterator[Problem]:
+    names = [stage["name"] for stage, _ in stages]
+    if not isinstance(file, str) or is_open(file) or any(is_open(name) for name in names):
+        return
+    found = read_task_file(file, name_handlers([stage for stage, _ in stages]), beside)
+    for text in found.problems:
+        yield problem(path, f"{file}: {text}")
+    if found.problems:
+        return
+    for stage, place in stages:
+        for parameter in _missing(stage, beside):
+            text = f"missing; allowed: {parameter.allowed}"
+            lines = found.find_gaps(stage["name"], parameter.name)
+            if lines is None:
+                yield problem((*place, "parameters", parameter.name), text)
+                continue
+            gap = next(lines, None)
+            if gap is not None:
+                column = f"{stage['name']}.{parameter.name}"
+                yield problem(path, f"{file}: line {gap}, column {column}: {text}")
+
+
+MOST_TASKS = 100_000
+"""As in a list of tasks."""
+
+MOST_TOLD = 20
+"""Problems of one file that are told before the others are only counted."""
+
+
+class Column(NamedTuple):
+    """A column, and what its cells may be; None while the stage's handler is not known."""
+
+    name: str
+    stage: str
+    parameter: Parameter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFile:
+    """A file that was read: its hash, its columns, its tasks, and what is wrong with it.
+
+    `lines` are the numbers of the lines that tasks stand in.
+    """
+
+    sha256: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    lines: tuple[int, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def tasks(self) -> TaskRows:
+        """Give the parameters of each task by stage."""
+        return TaskRows([split_column(column.name) for column in self.columns], self.rows)
+
+    def find_gaps(self, stage: str, parameter: str) -> Iterator[int] | None:
+        """Yield the lines that leave a parameter empty; None where it has no column."""
+        names = [column.name for column in self.columns]
+        if f"{stage}.{parameter}" not in names:
+            return None
+        place = names.index(f"{stage}.{parameter}")
+        rows = zip(self.lines, self.rows, strict=True)
+        return (line for line, row in rows if row[place] is EMPTY)
+
+
+@cache
+def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFile:
+    """Read the file beside the config; `handlers` gives that of each stage, None where it is open.
+
+    A file that has been read stays as it was.
+    """
+    if beside is None:
+        return _broken("it lies beside the config, whose folder is not known here")
+    try:
+        data = read_bytes(beside / file)
+        numbered = list(number_lines(data))
+    except WorkflowError as error:
+        return _broken(str(error))
+    if not numbered:
+        return _broken("empty; allowed: a line of columns and a line for each task")
+    (_, header), *rows = numbered
+    columns = [_read_column(name, handlers, beside) for name in header]
+    told = [*_find_header_problems(header, columns), *_find_row_problems(header, rows)]
+    if told:
+        return _broken(*told, sha256=hash_bytes(data))
+    known = tuple(column for column in columns if isinstance(column, Column))
+    values = [tuple(_read_cell(t, c) for t, c in zip(r, known, strict=True)) for _, r in rows]
+    return TaskFile(
+        sha256=hash_bytes(data),
+        columns=known,
+        rows=tuple(values),
+        lines=tuple(line for line, _ in rows),
+        problems=tuple(_find_cell_problems(known, rows, values)),
+    )
+
+
+@cache
+def distinct_overrides(
+    file: str, handlers: Handlers, beside: Path | None, stage: str
+) -> list[dict[str, Any]]:
+    """List the different parameters that the tasks of a sound file give one stage."""
+    own = (task.get(stage, {}) for task in read_task_file(file, handlers, beside).tasks)
+    return list({canonical_json(given): dict(given) for given in own}.values())
+
+
+def complete_task_file(file: str, handlers: Handlers, beside: Path | None) -> dict[str, Any]:
+    """Give what a specification says of a sound file."""
+    found = read_task_file(file, handlers, beside)
+    return {
+        "file": file,
+        "sha256": found.sha256,
+        "number": len(found.rows),
+        "columns": {c.name: list(c.parameter.cells) for c in found.columns if c.parameter},
+    }
+
+
+def _broken(*told: str, sha256: str = "") -> TaskFile:
+    return TaskFile(sha256=sha256, columns=(), rows=(), lines=(), problems=_limit(list(told)))
+
+
+def _limit(told: list[str]) -> tuple[str, ...]:
+    more = len(told) - MOST_TOLD
+    return (*told[:MOST_TOLD], f"and {more} more of this kind") if more > 0 else tuple(told)
+
+
+def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column | str:
+    """Give a column, or what is wrong with its name."""
+    stage, parameter = split_column(name)
+    if not stage or not parameter:
+        return f"column {show(name)} is not allowed; allowed: stage.parameter"
+    stages = dict(handlers)
+    if stage not in stages:
+        return f"column {name}: {unknown('stage', stage, stages)}"
+    handler = known_handler(stages[stage], beside)
+    if handler is None:
+        return Column(name, stage, None)
+    if parameter not in handler.parameters:
+        return f"column {name}: {unknown('parameter', parameter, handler.parameters)}"
+    return Column(name, stage, handler.parameters[parameter])
+
+
+def _find_header_problems(header: list[str], columns: Sequence[Column | str]) -> Iterator[str]:
+    for name, number in Counter(header).items():
+        if number > 1:
+            yield f"column {name} stands there {number} times; allowed: each column once"
+    yield from (column for column in columns if isinstance(column, str))
+
+
+def _find_row_problems(header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[str]:
+    if not 1 <= len(rows) <= MOST_TASKS:
+        yield f"{len(rows):,} tasks; allowed: 1 to {MOST_TASKS:,} lines below the columns"
+    for line, row in rows:
+        if len(row) != len(header):
+            yield f"line {line}: {len(row)} cells; allowed: {len(header)}, one a column"
+
+
+def _read_cell(text: str, column: Column) -> Any:
+    if column.parameter is None:
+        return EMPTY
+    value = read_cell(text, column.parameter.cells)
+    if value is EMPTY or (value is not UNREADABLE and column.parameter.accepts(value)):
+        return value
+    return UNREADABLE
+
+
+def _find_cell_problems(
+    columns: tuple[Column, ...], rows: list[tuple[int, list[str]]], values: list[tuple[Any, ...]]
+) -> tuple[str, ...]:
+    told = []
+    for (line, texts), row in zip(rows, values, strict=True):
+        if UNREADABLE not in row:
+            continue
+        for column, text, value in zip(columns, texts, row, strict=True):
+            if value is UNREADABLE and column.parameter is not None:
+                what = f"{show(text)} is not allowed; allowed: {column.parameter.allowed}"
+                told.append(f"line {line}, column {column.name}: {what}")
+    return _limit(told)

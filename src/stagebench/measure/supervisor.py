@@ -1,0 +1,405 @@
+"""The supervisor of one run: starts it, samples it, times it out, reaps it, writes its folder.
+
+One measurement at a time on a machine, also across checkouts and users.
+
+How a run ended: its status, and in a few words why it is not ok.
+
+Watching a tree: what the supervisor of a run and the trace of any command have in common.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import fcntl
+import math
+import os
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench import store
+from stagebench.errors import MeasureError
+from stagebench.measure import process
+from stagebench.measure.cgroup import control_group
+from stagebench.measure.machine import (
+    describe_noise,
+    read_busy,
+    read_environment,
+    read_machine,
+    read_ticks,
+    wait_until_quiet,
+)
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TaskRecord,
+    TransitionRecord,
+    count_processes,
+)
+from stagebench.sampler.census import open_census
+from stagebench.sampler.processes import record_lives
+from stagebench.sampler.sampler import Sampler
+from stagebench.units import Seconds, to_nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from stagebench.measure.process import ChildSignals
+    from stagebench.sampler.processes import Census, Life
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
+"""What the file system says when it takes no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """One run to be made: a treatment's specification and its place in the study.
+
+    `beside` is the folder of own handlers and files of tasks. It is no part of the specification: a
+    checkout may move. `program` is the module that is run as the measured process.
+    """
+
+    study: str
+    specification: Mapping[str, Any]
+    replicate: int
+    warm_up: bool
+    seed: int
+    block: int
+    position: int
+    rank: int
+    time_limit_s: Seconds
+    quiet_wait_s: Seconds
+    campaign: str
+    beside: Path | None = None
+    program: str = "stagebench.measure.main"
+
+
+class Exit(NamedTuple):
+    """How the measured process ended."""
+
+    exec_ns: int
+    exited_ns: int
+    exit_code: int
+    timed_out: bool
+    survivors: int
+    cpu_user_s: float
+    cpu_system_s: float
+    context_switches_voluntary: int
+    context_switches_involuntary: int
+    cgroup: dict[str, Any]
+
+
+def name_campaign() -> str:
+    """Name the campaign of a run that no call of Snakemake makes: the present moment."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def measure_run(request: RunRequest, target: Path) -> str:
+    """Make one run and write its folder to `target`; returns the run's status.
+
+    A run that fails or times out is a result like any other. Nothing is written when this process
+    is interrupted.
+    """
+    try:
+        return _measure_run(request, target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise MeasureError(
+            f"{target}: cannot be written ({error.strerror}); the run was ended, and nothing of it"
+            " was kept"
+        ) from error
+
+
+def _measure_run(request: RunRequest, target: Path) -> str:
+    supervisor_started_ns = started_at_ns()
+    # Asked to end, end as on Ctrl-C: with the tree killed and no folder written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    strangers = process.adopt_orphans()
+    environment = read_environment()
+    with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
+        quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
+        started_at = datetime.now(UTC)
+        before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
+        exit_, sampler, census = supervise(request, folder, strangers)
+        after, busy_after = read_machine(), read_busy()
+        run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+        processes = record_lives(census.lives, census.lives[0].pid)
+        store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
+        limit_s = request.time_limit_s if exit_.timed_out else None
+        status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
+        run = {
+            "schema_version": store.SCHEMA_VERSION,
+            **describe_request(request),
+            "status": status,
+            "detail": detail,
+            "started_at": started_at.isoformat(),
+            "lock_wait_s": lock_wait_s,
+            "supervisor_started_ns": supervisor_started_ns,
+            **exit_._asdict(),
+            "sampler": sampler.use()._asdict(),
+            "census": {"means": census.means} | count_processes(processes),
+            "environment": environment,
+            "quiet": quiet._asdict(),
+            "machine_before": before,
+            "machine_after": after,
+            "noise": describe_noise(busy_before, busy_after, run_cpu_s),
+            "supervisor_ended_ns": time.monotonic_ns(),
+        }
+        store.write_json(folder / store.RUN_FILE, run)
+    return status
+
+
+def describe_request(request: RunRequest) -> dict[str, Any]:
+    """Give the part of a run's record that was known before it was made."""
+    return {
+        "study": request.study,
+        "experiment": request.specification["experiment"],
+        "treatment": request.specification["treatment"],
+        "replicate": request.replicate,
+        "warm_up": request.warm_up,
+        "seed": request.seed,
+        "block": request.block,
+        "position": request.position,
+        "rank": request.rank,
+        "campaign": request.campaign,
+        "time_limit_s": request.time_limit_s,
+        "specification": request.specification,
+    }
+
+
+def supervise(
+    request: RunRequest, folder: Path, strangers: frozenset[int]
+) -> tuple[Exit, Sampler, Census]:
+    """Start the measured process, sample its tree until it exits, and end what it leaves."""
+    cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with (
+        control_group() as group,
+        store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
+        store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
+        store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
+    ):
+        signals = process.ChildSignals()
+        started = start_measured(request, folder)
+        group.add(started.pid)
+        means = request.specification["sampler"]["census"]
+        census = open_census(
+            means,
+            started.pid,
+            os.getpid(),
+            strangers,
+            exit_kill=True,
+            write_transition=transitions.write,
+        )
+        try:
+            sampler = open_sampler(request, census, sweeps, samples)
+            watched = watch_run(request.time_limit_s, started, census, signals, sampler)
+        finally:
+            process.kill_tree(census)
+        charged = group.read()
+    cgroup = charged._asdict() if charged else {"reason": group.reason}
+    return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
+
+
+class Watched(NamedTuple):
+    """What was seen of a measured process to its end, and of how many others it left."""
+
+    exec_ns: int
+    timed_out: bool
+    survivors: int
+
+
+def describe_exit(
+    watched: Watched, main: Life, cpu_before: resource.struct_rusage, cgroup: dict[str, Any]
+) -> Exit:
+    """Tell how main ended, and what its tree used, all of which has been collected."""
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Exit(
+        exec_ns=watched.exec_ns,
+        exited_ns=main.ended_ns or time.monotonic_ns(),
+        exit_code=main.exit_status if main.exit_status is not None else -1,
+        timed_out=watched.timed_out,
+        survivors=watched.survivors,
+        cpu_user_s=cpu.ru_utime - cpu_before.ru_utime,
+        cpu_system_s=cpu.ru_stime - cpu_before.ru_stime,
+        context_switches_voluntary=cpu.ru_nvcsw - cpu_before.ru_nvcsw,
+        context_switches_involuntary=cpu.ru_nivcsw - cpu_before.ru_nivcsw,
+        cgroup=cgroup,
+    )
+
+
+def watch_run(
+    time_limit_s: Seconds,
+    started: process.Started,
+    census: Census,
+    signals: process.ChildSignals,
+    sampler: Sampler,
+) -> Watched:
+    """Let the measured process go, and sample its tree until it exits or its time is over."""
+    exec_ns = time.monotonic_ns()
+    started.release(census)
+    deadline_ns = exec_ns + to_nanoseconds(time_limit_s)
+    timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
+    survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
+    return Watched(exec_ns, timed_out, survivors)
+
+
+def start_measured(request: RunRequest, folder: Path) -> process.Started:
+    """Start the measured process, held at its gate, with the specification as standard input."""
+    settings = request.specification["process"]
+    environment = process.measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
+    # -P: where the caller happens to be decides about no import.
+    command = [sys.executable, "-P", "-m", request.program, str(folder)]
+    if request.beside is not None:
+        command.append(str(request.beside.absolute()))
+    with tempfile.TemporaryFile() as given, (folder / store.OUTPUT_FILE).open("wb") as said:
+        given.write(store.canonical_json(request.specification).encode())
+        given.seek(0)
+        return process.start_program(
+            command, environment, stdin=given.fileno(), output=said.fileno()
+        )
+
+
+def open_sampler(
+    request: RunRequest,
+    census: Census,
+    sweeps: store.RecordWriter[SweepRecord],
+    samples: store.RecordWriter[MemorySample],
+) -> Sampler:
+    """Make the sampler that the specification asks for."""
+    settings = request.specification["sampler"]
+    return Sampler(
+        census,
+        to_nanoseconds(settings["interval_s"]),
+        settings["cpu_budget"],
+        write_sweep=sweeps.write,
+        write_sample=samples.write,
+    )
+
+
+def own_cpu_s() -> float:
+    """Give the CPU time of this process, which is the run's and no other's noise."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
+
+
+def started_at_ns() -> int:
+    """Give the moment at which this process was started, on the monotonic clock, to a tick."""
+    fields = _read_stat().rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
+    since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns() - to_nanoseconds(since_boot_s - started_s)
+
+
+def _read_stat() -> str:
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+LOCK_PATH = "/tmp/stagebench-measure.lock"  # noqa: S108 - one path for the whole machine, whatever TMPDIR says
+
+
+@contextlib.contextmanager
+def measurement_lock(path: str = LOCK_PATH) -> Iterator[float]:
+    """Hold the machine's measurement lock; gives the seconds waited for it.
+
+    The kernel releases the lock when its holder ends, however that happens.
+    """
+    started = time.monotonic()
+    descriptor = _open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield time.monotonic() - started
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: str) -> int:
+    """Open the lock file for reading, which flock is content with and other users are allowed."""
+    try:
+        # Without O_CREAT where it exists: in a sticky folder that flag is refused on others' files.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise MeasureError(f"{path}: the measurement lock cannot be opened ({error})") from error
+
+
+UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
+"""The line of a traceback that names the error; warnings of exiting helpers may follow it."""
+
+
+def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> tuple[str, str]:
+    """Tell a run's status from what it left, and say in a few words why it is not ok.
+
+    "worker_lost": a task's last attempt went with its worker. "crashed": the measured process ended
+    with an exit code. `exceeded_s` is the time limit that the run was ended at, if it was.
+    """
+    if exceeded_s is not None:
+        return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
+    statuses = read_statuses(folder)
+    if "lost" in statuses:
+        return "worker_lost", describe_loss(folder)
+    if exit_code:
+        return "crashed", f"exit code {exit_code}; {last_words(folder)}"
+    failed = len(statuses) - statuses.count("ok")
+    if failed:
+        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
+    return "ok", ""
+
+
+def read_statuses(folder: Path) -> list[str]:
+    """Read the status column of the task records alone: there may be very many."""
+    try:
+        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
+            return [row["status"] for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
+def describe_loss(folder: Path) -> str:
+    """Say which stage lost a worker, in the words of its first lost task."""
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    lost = next(task for task in tasks if task.status == "lost")
+    return f"stage {lost.stage!r}: {lost.error}"
+
+
+def last_words(folder: Path) -> str:
+    """Give the last error that the measured process printed, or else its last line."""
+    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+    lines = output.strip().splitlines()
+    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
+    return (errors or lines or ["no output"])[-1]
+
+
+def sample_until_exit(
+    main: int,
+    sampler: Sampler,
+    census: Census,
+    signals: ChildSignals,
+    deadline_ns: float = math.inf,
+) -> bool:
+    """Sweep at each due time until main exits; True when the deadline came first."""
+    sampler.update()
+    while main in census.alive:
+        now_ns = time.monotonic_ns()
+        if now_ns >= deadline_ns:
+            return True
+        if signals.wait((min(sampler.due_ns, deadline_ns) - now_ns) / 1e9):
+            sampler.update()
+        if time.monotonic_ns() >= sampler.due_ns:
+            sampler.take()
+    return False

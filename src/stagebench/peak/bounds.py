@@ -1,0 +1,279 @@
+"""How far one process's memory can have gone in a window of time, from its counters alone.
+
+docs/method.md proves what is used here; the names are those of its proof.
+
+What each process can have added to its tree's PSS since a sweep, and the sums of that.
+
+docs/method.md proves what is used here; the names are those of its proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from stagebench.tables.quantities import MEMORY_PARTS as PARTS
+from stagebench.units import KIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from stagebench.peak.history import History, State
+    from stagebench.units import Bytes, Nanoseconds
+
+
+FAULT_AROUND_BYTES: Bytes = 64 * KIB
+"""What one page fault maps of a file at most. Source: Linux, `fault_around_pages`, mm/memory.c."""
+
+HUGE_PAGE_BYTES: Bytes = 2048 * KIB
+"""What one page fault maps at most where the machine gave a huge page meanwhile."""
+
+
+class Kernel(NamedTuple):
+    """What the bounds need to know of the machine (`sampler` in run.json).
+
+    `drift` is how far a high-water mark may lag, `page` what copying on write brings, and
+    `anonymous_fault` what one fault brings of anonymous memory, huge pages apart.
+    """
+
+    drift: Bytes
+    page: Bytes
+    anonymous_fault: Bytes
+
+
+class Span(NamedTuple):
+    """A span of time between two sweeps, in which the machine gave `huge` huge pages.
+
+    It begins and ends with a sweep; `read_ns` is when the first of them was done. `huge_count`
+    is the machine's count at its end. While it `is_held`, no page of the tree came or went.
+    """
+
+    begins_ns: Nanoseconds
+    read_ns: Nanoseconds
+    ends_ns: float
+    huge: int
+    huge_count: int
+    is_held: bool
+
+    @property
+    def fault(self) -> Bytes:
+        """What one page fault can have mapped."""
+        return HUGE_PAGE_BYTES if self.huge else FAULT_AROUND_BYTES
+
+
+def ceiling(history: History, span: Span, kernel: Kernel) -> Bytes | None:
+    """Bound the RSS of a process over a span; None where nothing is known of its end."""
+    if history.is_borrower:
+        return 0
+    start, end = history.state_before(span.read_ns), history.state_after(span.ends_ns)
+    if start is None and history.states:
+        start = history.states[0]
+    if end is None:
+        return history.process.max_rss_bytes
+    after = start.at_ns if start else 0
+    execs = history.execs_between(after, end.at_ns)
+    if not execs:
+        return _image_ceiling(start, end, span, kernel)
+    newest = _image_ceiling(execs[-1], end, span, kernel)
+    return max(newest, _replaced_ceiling(history, start, execs, span))
+
+
+def _image_ceiling(start: State | None, end: State, span: Span, kernel: Kernel) -> Bytes:
+    faults_between = end.faults - end.faults_before if end.was_reset else 0
+    marked = end.high_water + kernel.drift + faults_between * span.fault
+    if start is None or not start.is_exact or start.at_ns >= end.at_ns:
+        return marked
+    counted = start.rss + (end.faults - start.faults_before) * span.fault
+    return max(end.high_water, min(marked, counted + span.huge * HUGE_PAGE_BYTES))
+
+
+def _replaced_ceiling(
+    history: History, start: State | None, execs: Sequence[State], span: Span
+) -> Bytes:
+    """Bound the RSS of programs that an exec replaced: their marks went with them."""
+    most = history.process.max_rss_bytes
+    if start is None or history.process.birth == "vfork":
+        return 0  # what it had was its parent's
+    counted = start.rss + (execs[-1].faults - start.faults_before) * span.fault
+    return counted if most is None else min(counted, max(most, start.rss))
+
+
+def copied(first: State, end: State, span: Span, kernel: Kernel, limit: Bytes) -> Bytes:
+    """Bound what a process can have put in the place of shared memory: its RSS tells nothing of it.
+
+    Copying a page on write takes a fault; those that made the RSS grow are not among them. What
+    files took the place of is told by both parts of the RSS. No more can be replaced than was
+    shared, the `limit`.
+    """
+    fault = HUGE_PAGE_BYTES if span.huge else kernel.anonymous_fault
+    anonymous = end.rss_anon - first.rss_anon
+    others = end.rss - first.rss - anonymous
+    growing = max(0, min(anonymous, anonymous + others)) // fault
+    faults = max(0, end.faults - first.faults_before - growing)
+    mapped = max(0, min(others, -anonymous))
+    return min(limit, faults * kernel.page + mapped + span.huge * HUGE_PAGE_BYTES)
+
+
+Bounds = dict[str, "Bytes | None"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An untorn PSS sweep, from which bound (b) counts on.
+
+    `highest` keeps each process's largest ceiling since, by the process's place in the census.
+    """
+
+    sweep: int
+    started_ns: Nanoseconds
+    huge_count: int
+    main: Bytes
+    children: Bytes
+    highest: dict[int, Bytes] = field(default_factory=dict)
+
+
+class Share(NamedTuple):
+    """Bounds for one process over a span; None where nothing is known.
+
+    `ceiling` bounds its RSS while it lives, `brought` the pages that it, and nobody before, has
+    mapped since the base: they may live on in its children until `kept_ns`. `halved` is what it
+    had from its parent at birth: of each such page it has half at most. `returned` is what it can
+    have left to those who share it, and `lost` what it had to leave, from `lost_ns` on.
+    """
+
+    is_main: bool
+    begins_ns: Nanoseconds
+    ends_ns: float
+    kept_ns: float
+    ceiling: Bytes | None
+    brought: Bytes | None
+    halved: Bytes = 0
+    returned: Bytes = 0
+    lost: Bytes = 0
+    lost_ns: float = float("inf")
+
+    def returned_at(self, at_ns: float) -> Bytes:
+        """Bound what it has left to the others at a moment."""
+        return self.lost if at_ns >= self.lost_ns else self.returned
+
+
+class Course(NamedTuple):
+    """One process from a first reading to the end of a span; `top` bounds its RSS in between."""
+
+    history: History
+    first: State
+    end: State
+    top: Bytes
+    span: Span
+    kernel: Kernel
+
+    @property
+    def execs(self) -> list[State]:
+        """The programs that it began in between."""
+        return self.history.execs_between(self.first.at_ns, self.end.at_ns)
+
+    def brought(self, limit: Bytes) -> Bytes:
+        """Bound the pages that it mapped: its RSS grew by them, or they replace shared ones."""
+        execs = self.execs
+        last = execs[-1] if execs else self.end
+        grown = max(0, self.top - self.first.rss)
+        added = grown + copied(self.first, last, self.span, self.kernel, limit)
+        return max(added, self.top) if execs else added
+
+    def returned(self, limit: Bytes) -> Bytes:
+        """Bound the shared pages that it left to the others while it went on."""
+        left = max(0, self.first.rss - self.end.rss)
+        return min(limit, left + copied(self.first, self.end, self.span, self.kernel, limit))
+
+
+def share_of(place: int, history: History, span: Span, base: Base | None, kernel: Kernel) -> Share:
+    """Bound one process over a span; `place` is its place in the census."""
+    top, end = ceiling(history, span, kernel), history.state_after(span.ends_ns)
+    share = Share(
+        is_main=history.is_main,
+        begins_ns=history.starts_ns,
+        ends_ns=history.ends_ns,
+        kept_ns=history.kept_ns,
+        ceiling=top,
+        brought=top,
+    )
+    if history.is_borrower:
+        return share._replace(brought=history.exit.faults * kernel.page if history.exit else None)
+    if base is None or top is None or end is None:
+        return share
+    base.highest[place] = top = max(top, base.highest.get(place, 0))
+    since = span._replace(huge=span.huge_count - base.huge_count)
+    known = history.by_sweep.get(base.sweep)
+    if known is not None:
+        forked = history.last_fork_ns is not None and history.last_fork_ns >= base.started_ns
+        limit = top if forked else known.shared
+        course = Course(history, known, end, top, since, kernel)
+        return share._replace(
+            brought=course.brought(limit),
+            returned=course.returned(limit),
+            lost=limit,
+            lost_ns=history.lost_ns(course.execs),
+        )
+    if history.birth is not None:
+        born = Course(history, history.birth, end, top, since, kernel)
+        return share._replace(brought=born.brought(top), halved=history.birth.rss // 2)
+    faults = (history.execs[-1] if history.execs else end).faults
+    # Until its exec it had its parent's memory, and wrote there.
+    return share._replace(brought=top + faults * kernel.page)
+
+
+def bound_parts(shares: Sequence[Share], span: Span, base: Base | None) -> Bounds:
+    """Bound main, children and tree over a span: at every moment, and of those the largest."""
+    moments = {share.begins_ns for share in shares} | {share.lost_ns for share in shares}
+    rises = {at_ns for at_ns in moments if span.begins_ns < at_ns <= span.ends_ns}
+    highest: Bounds = dict.fromkeys(PARTS, 0)
+    for at_ns in (span.begins_ns, *rises):
+        bounds = _bound_moment(shares, at_ns, base)
+        highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
+    return highest
+
+
+def larger(one: Bytes | None, other: Bytes | None) -> Bytes | None:
+    """Give the larger of two bounds; what one does not know, both do not."""
+    return None if one is None or other is None else max(one, other)
+
+
+def _bound_moment(shares: Sequence[Share], at_ns: float, base: Base | None) -> Bounds:
+    alive = [share for share in shares if share.begins_ns <= at_ns <= share.ends_ns]
+    main = _sum(share.ceiling for share in alive if share.is_main)
+    children = _sum(share.ceiling for share in alive if not share.is_main)
+    marks = {"main": main, "children": children, "tree": _sum((main, children))}
+    if base is None:
+        return marks
+    counts = _count_from(base, shares, at_ns)
+    bounds = {part: _smaller(marks[part], counts[part]) for part in PARTS}
+    return bounds | {part: _smaller(bounds[part], bounds["tree"]) for part in ("main", "children")}
+
+
+def _count_from(base: Base, shares: Sequence[Share], at_ns: float) -> Bounds:
+    """Count on from the base's PSS to a moment by bound (b)."""
+    kept = [share for share in shares if share.begins_ns <= at_ns <= share.kept_ns]
+    main = _sum(share.brought for share in kept if share.is_main)
+    children = _sum(share.brought for share in kept if not share.is_main)
+    returned_by_main = sum(s.returned_at(at_ns) for s in shares if s.is_main)
+    returned_by_children = sum(s.returned_at(at_ns) for s in shares if not s.is_main)
+    halved = sum(share.halved for share in kept)
+    return {
+        "main": _sum((base.main, main, returned_by_children)),
+        "children": _sum((base.children, children, halved, returned_by_main)),
+        "tree": _sum((base.main, base.children, main, children)),
+    }
+
+
+def _sum(bounds: Iterable[Bytes | None]) -> Bytes | None:
+    total = 0
+    for bound in bounds:
+        if bound is None:
+            return None
+        total += bound
+    return total
+
+
+def _smaller(one: Bytes | None, other: Bytes | None) -> Bytes | None:
+    known = [bound for bound in (one, other) if bound is not None]
+    return min(known) if known else None

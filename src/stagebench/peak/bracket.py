@@ -1,0 +1,300 @@
+"""The peak of a tree's PSS as a bracket: the largest that was seen, and a bound that it kept.
+
+Between two sweeps nobody looked, but the kernel counted. docs/method.md has the proof.
+
+What a torn sweep tells for certain: anonymous memory that was still there when it ended.
+
+docs/method.md proves it. A torn sweep adds up moments; but the counters that were read when all
+processes had been walked say how much of what was seen can have gone meanwhile.
+
+What the tree had for certain, sweep by sweep: the lower ends of the brackets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench.peak.bounds import Base, Bounds, Kernel, Span, bound_parts, larger, share_of
+from stagebench.peak.history import History, build_histories
+from stagebench.tables.quantities import MEMORY_PARTS as PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+    from stagebench.units import Bytes, Nanoseconds
+
+
+BEFORE_ALL = -1
+"""In the place of a sweep's number, for the moment at which main's program began."""
+
+
+class MemoryTrace(NamedTuple):
+    """The records of memory of one run; `sampler` is that of its run.json."""
+
+    sweeps: Sequence[SweepRecord]
+    samples: Sequence[MemorySample]
+    processes: Sequence[ProcessRecord]
+    transitions: Sequence[TransitionRecord]
+    sampler: Mapping[str, Any]
+
+
+class Bracket(NamedTuple):
+    """A peak of PSS: the most that a sweep tells for certain, when it ended, and an upper bound.
+
+    A part is None where it is not known: nothing was seen, or a process ended unbounded.
+    """
+
+    lower_bytes: Bytes | None
+    lower_ns: Nanoseconds | None
+    upper_bytes: Bytes | None
+
+
+def find_brackets(
+    trace: MemoryTrace, since_ns: Nanoseconds | None = None, until_ns: Nanoseconds | None = None
+) -> dict[str, Bracket]:
+    """Bracket the peaks of main, its children and the whole tree, within a span of time.
+
+    A child that main never had counts 0.
+    """
+    first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
+    lower = _find_lower(trace, first, last)
+    upper = _find_upper(trace, first, last)
+    return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+
+
+def _find_lower(
+    trace: MemoryTrace, first: float, last: float
+) -> dict[str, tuple[Bytes | None, Nanoseconds | None]]:
+    lower = [each for each in list_lower(trace) if first <= each.ended_ns <= last]
+    found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
+    for part in PARTS if lower else ():
+        highest = max(lower, key=lambda each: each.part(part))
+        found[part] = highest.part(part), highest.ended_ns
+    return found
+
+
+def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
+    """Take the largest bound of all spans between sweeps."""
+    sampler = trace.sampler
+    if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
+        return dict.fromkeys(PARTS)
+    kernel = read_kernel(trace)
+    histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
+    highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
+    base = _first_base(histories, sampler["huge_faults_before"] or 0)
+    for opening, span in _list_spans(trace, histories):
+        base = _renew_base(base, opening, histories, span.huge_count - span.huge)
+        if first <= span.ends_ns and span.begins_ns <= last:
+            bounds = _bound_span(histories, span, base, kernel)
+            highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
+    return highest
+
+
+def _bound_span(
+    histories: Sequence[History], span: Span, base: Base | None, kernel: Kernel
+) -> Bounds:
+    if span.is_held and base is not None:
+        return {"main": base.main, "children": base.children, "tree": base.main + base.children}
+    shares = [
+        share_of(place, history, span, base, kernel)
+        for place, history in enumerate(histories)
+        if history.starts_ns <= span.ends_ns and history.kept_ns >= span.begins_ns
+    ]
+    return bound_parts(shares, span, base)
+
+
+def _list_spans(
+    trace: MemoryTrace, histories: Sequence[History]
+) -> Iterator[tuple[SweepRecord | None, Span]]:
+    """Yield the spans between sweeps, each with the sweep whose values it opens with.
+
+    After a held sweep they are those of the PSS sweep that it holds.
+    """
+    opening: SweepRecord | None = None
+    begins = read_ns = histories[0].starts_ns if histories else 0
+    huge = trace.sampler["huge_faults_before"] or 0
+    for sweep in trace.sweeps:
+        held = sweep.kind == "held"
+        given = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
+        huge += given
+        yield opening, Span(begins, read_ns, sweep.ended_ns, given, huge, held)
+        opening, begins = opening if held else sweep, sweep.started_ns
+        read_ns = opening.ended_ns if opening else begins
+    if histories:
+        given = (trace.sampler["huge_faults"] or huge) - huge
+        ends = histories[0].ends_ns
+        yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
+
+
+def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
+    """Count from main's program on, where its beginning was told: it is the tree's, too."""
+    main = histories[0] if histories else None
+    if main is None or not main.execs:
+        return None
+    begun = main.execs[0]
+    main.by_sweep[BEFORE_ALL] = begun
+    return Base(
+        sweep=BEFORE_ALL, started_ns=begun.at_ns, huge_count=huge_count, main=begun.rss, children=0
+    )
+
+
+def _renew_base(
+    base: Base | None, opening: SweepRecord | None, histories: Sequence[History], huge_count: int
+) -> Base | None:
+    """Take the sweep that opens a span as the new base, if its sum is of one moment."""
+    if opening is None or opening.kind != "pss" or opening.torn:
+        return base
+    states = [
+        (h.is_main, h.by_sweep[opening.sweep]) for h in histories if opening.sweep in h.by_sweep
+    ]
+    pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
+    if len(pss) < len(states):
+        return base  # a process forbade its walk
+    return Base(
+        sweep=opening.sweep,
+        started_ns=opening.started_ns,
+        huge_count=huge_count,
+        main=sum(bytes_ for is_main, bytes_ in pss if is_main),
+        children=sum(bytes_ for is_main, bytes_ in pss if not is_main),
+    )
+
+
+class Kept(NamedTuple):
+    """Lower bounds of one process's anonymous memory at the end of a sweep.
+
+    `own` counts pages that it alone had, `whole` those that it shared, too.
+    """
+
+    own: Bytes
+    whole: Bytes
+
+
+def kept_by(sample: MemorySample, kernel: Kernel) -> Kept:
+    """Bound what a process had, and had not let go of when the sweep ended.
+
+    Not where the machine gave huge pages meanwhile: a fault may have brought any number of pages.
+    """
+    if sample.uss_bytes is None or sample.file_bytes is None or sample.shmem_bytes is None:
+        return Kept(0, 0)
+    lost = _lost(sample, kernel)
+    # Private pages of files are a part of its files' PSS.
+    private = sample.uss_bytes - sample.file_bytes - sample.shmem_bytes
+    return Kept(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
+
+
+def kept_by_tree(kept: Iterable[Kept]) -> Bytes:
+    """Bound the anonymous memory of a tree at the end of a sweep: each page counts once.
+
+    What processes share may be the same for all of them: of one alone it counts.
+    """
+    each = list(kept)
+    shared = max((one.whole - one.own for one in each), default=0)
+    return sum(one.own for one in each) + shared
+
+
+def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
+    """Bound what it let go of since it was walked.
+
+    What its anonymous RSS fell by, and what came in the place of something else: by faults that did
+    not make it grow.
+    """
+    grown = sample.rss_anon_after_bytes - sample.rss_anon_bytes
+    faults = sample.faults - sample.faults_before
+    if not grown and not faults:
+        return 0
+    idle = max(0, faults - max(0, grown) // kernel.anonymous_fault)
+    return max(0, -grown) + idle * kernel.anonymous_fault + kernel.drift
+
+
+class Lower(NamedTuple):
+    """PSS that was there at the end of a sweep: of main and children, both at that one moment.
+
+    What they share may be counted with either, so that of a torn sweep only their sum bounds the
+    tree; `main_alone` and `children_alone` bound the PSS of each.
+    """
+
+    ended_ns: Nanoseconds
+    main: Bytes
+    children: Bytes
+    main_alone: Bytes
+    children_alone: Bytes
+
+    def part(self, name: str) -> Bytes:
+        """Bound `main`, `children` or `tree`."""
+        alone = {"main": self.main_alone, "children": self.children_alone}
+        return alone.get(name, self.main + self.children)
+
+
+def list_lower(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower]:
+    """Bound every PSS sweep in which something was told, in order.
+
+    Where PSS was not to be had `metric` stands for it, or else USS, which is a part of it; torn
+    sweeps then tell nothing.
+    """
+    main = trace.processes[0].pid if trace.processes else None
+    by_sweep: defaultdict[int, list[MemorySample]] = defaultdict(list)
+    for sample in trace.samples:
+        by_sweep[sample.sweep].append(sample)
+    kernel = read_kernel(trace) if trace.sampler.get("counts_faults") else None
+    huge = trace.sampler.get("huge_faults_before")
+    for sweep in trace.sweeps:
+        given, huge = _more_huge(sweep, huge)
+        if sweep.kind != "pss" or not by_sweep[sweep.sweep]:
+            continue
+        if not sweep.torn:
+            yield from _add_up(sweep, by_sweep[sweep.sweep], main, metric)
+        elif kernel is not None and not given:
+            yield _bound_torn(sweep, by_sweep[sweep.sweep], main, kernel)
+
+
+def read_kernel(trace: MemoryTrace) -> Kernel:
+    """Give what the sampler recorded of the machine."""
+    return Kernel(
+        drift=trace.sampler["counter_drift_bytes"],
+        page=trace.sampler["page_bytes"],
+        anonymous_fault=trace.sampler["anonymous_fault_bytes"],
+    )
+
+
+def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None]:
+    """Tell whether the machine may have given huge pages since the last count, and the count."""
+    if sweep.huge_faults is None:
+        return sweep.kind != "held", before
+    return sweep.huge_faults != before, sweep.huge_faults
+
+
+def _add_up(
+    sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, metric: str
+) -> Iterator[Lower]:
+    """Add up a sweep in which nothing moved."""
+    told = [(sample.pid == main, _told(sample, metric)) for sample in samples]
+    known = [(is_main, size) for is_main, size in told if size is not None]
+    if known:
+        of_main = sum(size for is_main, size in known if is_main)
+        of_children = sum(size for is_main, size in known if not is_main)
+        yield Lower(sweep.ended_ns, of_main, of_children, of_main, of_children)
+
+
+def _told(sample: MemorySample, metric: str) -> Bytes | None:
+    told: Bytes | None = getattr(sample, f"{metric}_bytes")
+    return sample.uss_bytes if told is None else told
+
+
+def _bound_torn(
+    sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, kernel: Kernel
+) -> Lower:
+    kept = [(sample.pid == main, kept_by(sample, kernel)) for sample in samples]
+    children = sum(each.own for is_main, each in kept if not is_main)
+    tree = kept_by_tree(each for _, each in kept)
+    alone = max((_of_main(sample, kernel) for sample in samples if sample.pid == main), default=0)
+    return Lower(sweep.ended_ns, tree - children, children, alone, children)
+
+
+def _of_main(sample: MemorySample, kernel: Kernel) -> Bytes:
+    """Bound main's PSS: one process is walked at one moment, if it stands still meanwhile."""
+    is_still = sample.faults == sample.faults_before and sample.rss_bytes == sample.rss_after_bytes
+    if is_still and sample.pss_bytes is not None:
+        return sample.pss_bytes
+    return kept_by(sample, kernel).own

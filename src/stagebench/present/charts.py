@@ -1,0 +1,387 @@
+"""Memory of all treatments of an experiment: over time, and at the peak.
+
+All treatments of an experiment side by side: makespan, efficiency.
+
+Every treatment's ratio to the baseline: the blocks as points, the interval, the margin.
+
+Tables → all figures of one experiment, in one process: importing takes longer than drawing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from stagebench.errors import StoreError
+from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.gantt import plot_tasks
+from stagebench.present.markdown import format_number
+from stagebench.present.style import (
+    DARK,
+    FEW_SWEEPS,
+    INK,
+    MUTED,
+    PART_COLOURS,
+    POINT,
+    add_legend,
+    add_title,
+    figure_style,
+    label_row,
+    label_rows,
+    make_figure,
+    make_rows,
+    marker,
+    name_inches,
+    part_line,
+    plot_parts,
+    plot_points,
+    rows_inches,
+    save_figure,
+    say_nothing_to_draw,
+    stage_colours,
+)
+from stagebench.store import atomic_folder
+from stagebench.tables.io import numbers, read_tables
+from stagebench.tables.quantities import MEMORY_PARTS
+from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_makespan(experiment: Experiment) -> Figure:
+    """Draw the makespan of every ok run as a point, and the median of each treatment."""
+    title = "makespan of every run (points) and the median (bar)"
+    figure, axes = make_rows(experiment, title, foot=0.6)
+    runs = experiment.tables["runs"]
+    plot_points(axes, experiment, numbers(runs[runs["status"] == "ok"], "makespan_s"), POINT)
+    for row, treatment in enumerate(experiment.treatments):
+        _mark_median(axes, experiment, treatment, row)
+    axes.set_xlabel("makespan in seconds: first submission to last result")
+    return figure
+
+
+def _mark_median(axes: Axes, experiment: Experiment, treatment: str, row: int) -> None:
+    median = experiment.summary(treatment, "makespan_s")["median"]
+    if math.isnan(median):
+        return
+    axes.plot([median, median], [row - 0.36, row + 0.36], color=INK, lw=2.2, zorder=5)
+    label_row(axes, f"{format_number(median)} s", row)
+
+
+def plot_efficiency(experiment: Experiment) -> Figure:
+    """Draw, per stage, the stage efficiency of every treatment beside its on-CPU share."""
+    stages = experiment.stages
+    left, body = name_inches(experiment), rows_inches(experiment)
+    figure = make_figure(left + 2.6 * max(len(stages), 2) + 0.2, body + 1.75)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    grid = figure.add_gridspec(
+        *(1, len(stages)),
+        left=left / width,
+        right=1 - 0.15 / width,
+        bottom=0.95 / height,
+        top=(0.95 + body) / height,
+        wspace=0.08,
+    )
+    for column, (stage, colour) in enumerate(stage_colours(stages).items()):
+        axes = figure.add_subplot(grid[0, column])
+        label_rows(axes, experiment)
+        axes.tick_params(labelleft=column == 0)
+        _plot_stage(axes, experiment, stage)
+        axes.set_title(stage, size=9, color=colour)
+    add_title(figure, f"{experiment.name}: time served and time on a CPU, by stage (medians)")
+    efficiency = marker("stage efficiency: service / (service + waiting)", "o", 6, MUTED)
+    on_cpu = marker("on-CPU share: CPU time / (service + waiting)", "D", 4.5, MUTED, hollow=True)
+    add_legend(figure, [efficiency, on_cpu])
+    return figure
+
+
+def _plot_stage(axes: Axes, experiment: Experiment, stage: str) -> None:
+    colour = stage_colours(experiment.stages)[stage]
+    for row, treatment in enumerate(experiment.treatments):
+        if not experiment.has_stage(treatment, stage):
+            continue
+        efficiency = 100 * experiment.summary(treatment, "stage_efficiency", stage)["median"]
+        on_cpu = 100 * experiment.summary(treatment, "on_cpu_share", stage)["median"]
+        axes.plot([on_cpu, efficiency], [row, row], color="#bbbbbb", lw=1)
+        axes.plot(efficiency, row, "o", ms=6, color=colour)
+        axes.plot(on_cpu, row, "D", ms=4.5, mfc="white", mec=colour, mew=1.3)
+    axes.set_xlim(-4, 108)
+    axes.set_xticks([0, 25, 50, 75, 100])
+    axes.set_xlabel("%")
+
+
+def plot_memory(experiment: Experiment) -> Figure:
+    """Draw the PSS of main, children and tree over time, a panel a treatment."""
+    treatments = experiment.treatments
+    columns = panel_columns(len(treatments))
+    rows = -(-len(treatments) // columns)
+    figure = make_figure(max(3.3 * columns, 6.6), 1.75 * rows + 1.35)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    grid = figure.add_gridspec(
+        *(rows, columns),
+        left=0.75 / width,
+        right=1 - 0.15 / width,
+        bottom=0.9 / height,
+        top=1 - 0.72 / height,
+        hspace=0.3,
+        wspace=0.06,
+    )
+    first: Axes | None = None
+    for index, treatment in enumerate(treatments):
+        row, column = divmod(index, columns)
+        axes = figure.add_subplot(grid[row, column], sharex=first, sharey=first)
+        first = first or axes
+        _plot_memory_panel(axes, experiment, treatment)
+        axes.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(treatments))
+    # The panels share their axes: their limit is set when all lines are drawn.
+    figure.axes[0].set_ylim(0, 1.05 * _highest_mib(experiment))
+    _add_frame(figure, experiment)
+    return figure
+
+
+def _highest_mib(experiment: Experiment) -> float:
+    shown = (experiment.shown("memory", treatment) for treatment in experiment.treatments)
+    highest = [numbers(sweeps, "tree_pss_bytes").max() / MIB for sweeps in shown if len(sweeps)]
+    return max(highest, default=1)
+
+
+def panel_columns(panels: int) -> int:
+    """Give the number of columns, three to five, that leaves the fewest places empty."""
+    if panels <= 3:
+        return panels
+    return min((3, 4, 5), key=lambda columns: -panels % columns)
+
+
+def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
+    sweeps = experiment.shown("memory", treatment)
+    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
+    axes.tick_params(labelsize=7)
+    if sweeps.empty:
+        known = len(experiment.runs(treatment)) > 0
+        say_nothing_to_draw(axes, "no sweep" if known else experiment.failure_note(treatment))
+    sizes = {part: numbers(sweeps, f"{part}_pss_bytes") / MIB for part in MEMORY_PARTS}
+    marked = MEMORY_PARTS if len(sweeps) <= FEW_SWEEPS else ()
+    plot_parts(axes, sweeps["time_s"], sizes, marked=marked, ms=4)
+
+
+def _add_frame(figure: Figure, experiment: Experiment) -> None:
+    height = figure.get_figheight()
+    add_title(figure, f"{experiment.name}: PSS over time, in the run of median makespan")
+    figure.text(0.012, 0.5, "PSS in MiB", rotation=90, va="center", size=9)
+    figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
+    add_legend(figure, [part_line(part) for part in MEMORY_PARTS])
+
+
+def plot_peaks(experiment: Experiment) -> Figure:
+    """Draw main and children at the peak, stacked; every run's peak; and the upper bound."""
+    title = "main and children at the moment of the tree's peak"
+    figure, axes = make_rows(experiment, title, foot=0.9)
+    runs = experiment.tables["runs"]
+    ok = runs[runs["status"] == "ok"]
+    plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
+    ends = [
+        _stack_peak(axes, experiment, treatment, row)
+        for row, treatment in enumerate(experiment.treatments)
+    ]
+    axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
+    axes.set_xlabel("PSS in MiB at the tree's peak")
+    parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
+    label = "tree's peak, a point a run (bars, numbers: the run of median peak)"
+    bound = marker("its upper bound", "|", 9, DARK)
+    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK), bound])
+    return figure
+
+
+def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
+    """Draw the run of median peak; gives how far to the right."""
+    run = _median_peak(experiment.runs(treatment))
+    if run is None:
+        return 0
+    main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
+    axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
+    axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
+    label, end = f"{main + children:.0f}", main + children
+    if pd.notna(run["tree_peak_upper_bytes"]):
+        end = float(run["tree_peak_upper_bytes"]) / MIB
+        axes.plot([main + children, end], [row, row], color=DARK, lw=0.8)
+        axes.plot([end], [row], color=DARK, marker="|", ms=9, lw=0)
+        label += f"–{end:.0f}"
+    label_row(axes, f"{label} MiB", row)
+    return end
+
+
+def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
+    """Give the run of median peak, the lower one of two: a moment that was seen, not a mixture."""
+    known = runs[runs["tree_peak_bytes"].notna()].sort_values("tree_peak_bytes", kind="stable")
+    return None if known.empty else known.iloc[(len(known) - 1) // 2]
+
+
+PANELS = {
+    "makespan_s": "makespan",
+    "tree_peak_bytes": "tree's peak PSS (largest sweep)",
+    "tree_memory_time_byte_s": "tree's memory × time",
+}
+"""Quantity → title of its panel."""
+
+_PANEL_INCHES, _WORD_INCHES = 2.7, 0.95
+_BAND = "#e6ecf2"
+_REACH = 2.0
+"""An interval that reaches beyond so many times the farthest point is cut there."""
+
+_DECADE = 10
+
+
+def has_ratios(experiment: Experiment) -> bool:
+    """Tell whether there is a treatment to compare with the baseline."""
+    return len(experiment.treatments) > 1
+
+
+def plot_ratios(experiment: Experiment) -> Figure:
+    """Draw a panel a quantity, a row a treatment; below three blocks there are points only."""
+    left, body = name_inches(experiment), rows_inches(experiment)
+    panels = _panels(experiment)
+    wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend takes two
+    figure = make_figure(left + wide, body + 1.75)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    for column, (quantity, title) in enumerate(panels.items()):
+        start = left + column * (_PANEL_INCHES + _WORD_INCHES)
+        place = (start / width, 1.0 / height, _PANEL_INCHES / width, body / height)
+        axes = figure.add_axes(place)
+        label_rows(axes, experiment)
+        axes.tick_params(labelleft=column == 0)
+        axes.set_title(title, size=9)
+        _plot_ratio_panel(axes, experiment, quantity)
+        axes.set_xlabel(f"ratio to {experiment.baseline} (logarithmic)", size=8)
+    add_title(figure, f"{experiment.name}: ratio to {experiment.baseline}, block by block")
+    margin = float(experiment.tables["comparisons"]["margin"].iloc[0])
+    figure.legend(handles=_legend(margin), loc="lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def _panels(experiment: Experiment) -> dict[str, str]:
+    """Give the panels that have a ratio; without any, that of the makespan says so."""
+    known = set(experiment.tables["ratios"]["quantity"])
+    found = {quantity: title for quantity, title in PANELS.items() if quantity in known}
+    return found or dict([next(iter(PANELS.items()))])
+
+
+def _plot_ratio_panel(axes: Axes, experiment: Experiment, quantity: str) -> None:
+    axes.set_xscale("log")
+    rows = {treatment: row for row, treatment in enumerate(experiment.treatments)}
+    compared, ratios = (
+        table[table["quantity"] == quantity]
+        for table in (experiment.tables["comparisons"], experiment.tables["ratios"])
+    )
+    margin = float(compared["margin"].iloc[0])
+    axes.axvspan(1 / (1 + margin), 1 + margin, color=_BAND, lw=0, zorder=0)
+    axes.axvline(1, color=MUTED, lw=0.9, zorder=1)
+    low, high = _limits(compared, ratios, margin)
+    axes.set_xlim(low, high)
+    _set_ticks(axes, high / low)
+    if ratios.empty:
+        say_nothing_to_draw(axes, "nothing to compare")
+    for _, point in ratios.iterrows():
+        face = POINT if point["pairing"] == IN_BLOCKS else "white"
+        row = rows[point["treatment"]]
+        axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+    for _, comparison in compared.iterrows():
+        _plot_interval(axes, comparison, rows[comparison["treatment"]])
+    label_row(axes, "baseline", rows[experiment.baseline])
+
+
+def _plot_interval(axes: Axes, comparison: pd.Series[float], row: int) -> None:
+    known = comparison[["low", "high"]].notna().all()
+    if known:
+        axes.plot([comparison["low"], comparison["high"]], [row, row], color=DARK, lw=1.5, zorder=4)
+        axes.plot(comparison["ratio"], row, "|", ms=10, mew=1.8, color=DARK, zorder=5)
+    label_row(axes, str(comparison["word"]) or ("no interval" if comparison["n"] else "–"), row)
+
+
+def _limits(compared: pd.DataFrame, ratios: pd.DataFrame, margin: float) -> tuple[float, float]:
+    """Give limits that hold all points, the margin, and intervals that do not reach too far."""
+    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2, *ratios["ratio"]]
+    low, high = min(points), max(points)
+    lows, highs = (compared[name].dropna() for name in ("low", "high"))
+    low = min([low, *lows[lows > low / _REACH]], default=low)
+    high = max([high, *highs[highs < high * _REACH]], default=high)
+    return low / 1.08, high * 1.08
+
+
+def _set_ticks(axes: Axes, span: float) -> None:
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5), numticks=7) if span > _DECADE else MaxNLocator(5)
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def _legend(margin: float) -> list[Line2D | Patch]:
+    return [
+        marker("a block", "o", 5, POINT),
+        marker("a run without a pair", "o", 5, POINT, hollow=True),
+        Line2D(
+            [], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval, not adjusted"
+        ),
+        Patch(color=_BAND, label=f"margin of equivalence, ± {100 * margin:g} %"),
+    ]
+
+
+OVERVIEWS = {
+    "makespan": plot_makespan,
+    "efficiency": plot_efficiency,
+    "peaks": plot_peaks,
+    "memory": plot_memory,
+}
+"""File name without ending → figure of a whole experiment."""
+
+RATIOS = "ratios"
+"""File name of the figure that experiments have with a treatment beside the baseline."""
+
+
+class AddedFigure(NamedTuple):
+    """A figure that another package adds, of the experiments that it applies to.
+
+    `name` is that of its file, without the ending.
+    """
+
+    name: str
+    applies: Callable[[Experiment], object]
+    plot: Callable[[Experiment], Figure]
+
+
+def draw_figures(
+    tables_folder: Path, experiment: str, out: Path, added: Sequence[AddedFigure] = ()
+) -> None:
+    """Draw the figures of `experiment` into the folder `out`, replacing it.
+
+    Raises StoreError when the tables hold no such experiment.
+    """
+    found = {one.name: one for one in split_experiments(read_tables(tables_folder))}
+    if experiment not in found:
+        raise StoreError(f"{tables_folder}: no experiment {experiment!r}; there are {list(found)}")
+    with figure_style(), atomic_folder(out) as folder:
+        _draw(found[experiment], folder, added)
+
+
+def _draw(experiment: Experiment, folder: Path, added: Sequence[AddedFigure]) -> None:
+    for overview, draw in OVERVIEWS.items():
+        save_figure(draw(experiment), folder / f"{overview}.png")
+    if has_ratios(experiment):
+        save_figure(plot_ratios(experiment), folder / f"{RATIOS}.png")
+    for name, applies, plot in added:
+        if applies(experiment):
+            save_figure(plot(experiment), folder / f"{name}.png")
+    for treatment in experiment.treatments:
+        save_figure(plot_tasks(experiment, treatment), folder / f"tasks-{treatment}.png")

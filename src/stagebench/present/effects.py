@@ -1,0 +1,270 @@
+"""How every treatment compares with its baseline, in words and tables.
+
+Whether a run's place in the study showed in its results, in words and as a table.
+
+How narrow the intervals are, against what the study wants, and what the rest would take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stagebench.present.markdown import (
+    MISSING,
+    count_noun,
+    format_number,
+    format_percent,
+    format_table,
+)
+from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import ALPHA, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from stagebench.present.experiment import Experiment
+
+
+HEADLINES = ("makespan_s", "tree_peak_bytes")
+"""Quantities whose comparison stands in the text; those of the others can be unfolded."""
+
+_MIB_UNITS = {"bytes": "MiB", "byte*s": "MiB s"}
+
+
+def effects_table(experiment: Experiment) -> str:
+    """Give median, ratio with its limits and word of every treatment; empty without another one."""
+    rows = _comparisons(experiment)
+    if rows.empty:
+        return ""
+    columns, cells = ["treatment"], {name: [name] for name in experiment.treatments}
+    for quantity in HEADLINES:
+        own = rows[rows["quantity"] == quantity]
+        title = _title(quantity, str(own["unit"].iloc[0]))
+        columns += [title, "n", f"× {experiment.baseline} [95 %]", "word"]
+        for treatment, cell in cells.items():
+            cell.extend(_effect_cells(own, treatment))
+    return format_table(columns, list(cells.values()), texts=1)
+
+
+def others_table(experiment: Experiment) -> str:
+    """Give the same of all other quantities, a row each."""
+    rows = _comparisons(experiment)
+    rows = rows[~rows["quantity"].isin(HEADLINES)]
+    columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
+    cells = [
+        [row["treatment"], _title(row["quantity"], row["unit"]), row["stage"], *_cells(row)]
+        for _, row in rows.iterrows()
+    ]
+    return format_table(columns, cells, texts=3)
+
+
+def gap_notes(experiment: Experiment) -> list[str]:
+    """List why intervals are missing and which blocks are in no pair, each reason once."""
+    rows = _comparisons(experiment)
+    shared: dict[tuple[str, str], list[str]] = {}
+    for (treatment, note), own in rows[rows["note"] != ""].groupby(
+        ["treatment", "note"], sort=False
+    ):
+        whole = len(own) == int((rows["treatment"] == treatment).sum())
+        names = [_named(row["quantity"], row["stage"]) for _, row in own.iterrows()]
+        what = "everything" if whole else ", ".join(names)
+        shared.setdefault((what, str(note)), []).append(f"`{treatment}`")
+    others = len(experiment.treatments) - 1
+    return [
+        f"{'every treatment' if 1 < others == len(names) else ', '.join(names)} ({what}): {note}"
+        for (what, note), names in shared.items()
+    ]
+
+
+def effects_finding(experiment: Experiment) -> str:
+    """Count the words of the makespans, or say that the baseline failed in every block."""
+    baseline = experiment.baseline
+    rows = _comparisons(experiment)
+    if rows.empty:
+        return ""
+    if experiment.runs(baseline).empty:
+        ended = experiment.failure_note(baseline).removeprefix("no ok run ")
+        return f"**The baseline {baseline} failed in every block {ended}: nothing is compared.**"
+    own = rows[rows["quantity"] == "makespan_s"]
+    words = own.loc[own["word"] != "", "word"].value_counts()
+    told = [f"{count} {word}" for word, count in words.items()]
+    if silent := len(own) - int(words.sum()):
+        told.append(f"{silent} without enough blocks for an interval")
+    apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
+    labelled = f" ({apart} of them not paired within blocks)" if apart else ""
+    compared = count_noun(len(own), "treatment")
+    return f"Makespan against {baseline}, {compared}: {', '.join(told)}{labelled}."
+
+
+def _comparisons(experiment: Experiment) -> pd.DataFrame:
+    return experiment.tables["comparisons"]
+
+
+def _effect_cells(rows: pd.DataFrame, treatment: str) -> list[str]:
+    own = rows[rows["treatment"] == treatment]
+    if len(own):
+        return _cells(own.iloc[0])
+    first = rows.iloc[0]
+    return [_median(first["baseline_median"], first["unit"]), "", "1", "baseline"]
+
+
+def _cells(row: pd.Series[float]) -> list[str]:
+    median = _median(row["median"], str(row["unit"]))
+    return [median, str(row["n"]), ratio_cell(row), str(row["word"]) or MISSING]
+
+
+def ratio_cell(row: pd.Series[float]) -> str:
+    """Give "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
+    if pd.isna(row["ratio"]):
+        return MISSING
+    cell = format_number(row["ratio"])
+    if pd.notna(row["low"]):
+        cell += f" [{format_number(row['low'])}–{format_number(row['high'])}]"
+    return cell if str(row["pairing"]) == IN_BLOCKS else f"{cell} {row['pairing']}"
+
+
+def _median(value: float, unit: str) -> str:
+    if unit == "1":
+        return format_percent(value)
+    return format_number(value, scale=1 / MIB if unit in _MIB_UNITS else 1)
+
+
+def _title(quantity: str, unit: str) -> str:
+    """Write a quantity for people: "tree_peak_bytes" is "tree peak MiB"."""
+    return " ".join([_named(quantity), _MIB_UNITS.get(unit, unit).removeprefix("1")]).strip()
+
+
+def _named(quantity: str, stage: str = "") -> str:
+    endings = ("_per_s", "_byte_s", "_bytes", "_s")
+    ending = next((ending for ending in endings if quantity.endswith(ending)), "")
+    return " ".join([stage, quantity.removesuffix(ending).replace("_", " ")]).strip()
+
+
+_WHO = {
+    "position": ("the last run of a block", "than the first"),
+    "time": ("the last run of the study", "than the first"),
+    "first block": ("a run of the first block", "than those of the others"),
+}
+"""Effect → whose results are compared, and with what."""
+
+_VERBS = {"makespan_s": ("takes {} less time", "takes {} longer")}
+_OTHER_VERBS = ("has a {} lower peak", "has a {} higher peak")
+
+
+def drift_findings(drift: pd.DataFrame) -> list[str]:
+    """Say what each effect that was found means."""
+    found = drift[drift["p_adjusted"] < ALPHA]
+    return [_sentence(row) for row in found.to_dict("records")]
+
+
+def drift_text(drift: pd.DataFrame) -> str:
+    """Say how many tests there were and what they left open."""
+    known = drift.dropna(subset=["p"])
+    if known.empty:
+        return "There are too few runs to look for drift."
+    found = int((known["p_adjusted"] < ALPHA).sum())
+    tests = count_noun(len(known), "test")
+    silent = len(drift) - len(known)
+    rest = f" For {silent} more there were too few runs." if silent else ""
+    if found:
+        return f"Of {tests} for effects of a run's place, {found} found one.{rest}"
+    return (
+        f"None of {tests} found an effect of a run's place; the intervals below say how large one"
+        f" may still be.{rest}"
+    )
+
+
+def drift_table(drift: pd.DataFrame) -> str:
+    """Give every test: the ratio with its limits, and the adjusted p."""
+    columns = ["experiment", "quantity", "effect", "runs", "ratio [95 %]", "p", "adjusted p"]
+    rows = [
+        [
+            *(str(row[name]) for name in ("experiment", "quantity", "effect", "n")),
+            _interval(row) if pd.notna(row["ratio"]) else str(row["note"]),
+            *(format_number(row[name]) for name in ("p", "p_adjusted")),
+        ]
+        for row in drift.to_dict("records")
+    ]
+    return format_table(columns, rows, texts=3)
+
+
+def _sentence(row: Mapping[Hashable, object]) -> str:
+    who, than = _WHO[str(row["effect"])]
+    ratio, low, high = (float(str(row[name])) for name in ("ratio", "low", "high"))
+    verb = _VERBS.get(str(row["quantity"]), _OTHER_VERBS)[ratio > 1]
+    changed = verb.format(format_percent(abs(ratio - 1)))
+    p = format_number(float(str(row["p_adjusted"])))
+    return (
+        f"{row['experiment']}: {who} {changed} {than}"
+        f" (95 % interval of the ratio {format_number(low)} to {format_number(high)},"
+        f" adjusted p {p})."
+    )
+
+
+def _interval(row: Mapping[Hashable, object]) -> str:
+    ratio, low, high = (format_number(float(str(row[n]))) for n in ("ratio", "low", "high"))
+    return MISSING if ratio == MISSING else f"{ratio} [{low}–{high}]"
+
+
+_UNASKED = ("makespan_s",)
+"""Quantities whose precision is told where the study names none."""
+
+
+def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """Give the half-widths reached and wanted of each experiment and quantity; empty without."""
+    columns = ["experiment", "quantity", "wanted", "narrowest", "median", "widest"]
+    columns += ["reached in", "more blocks"]
+    told = _told(comparisons, plan)
+    groups = told.groupby(["experiment", "quantity"], sort=False)
+    rows = [[str(name) for name in key] + _precision_cells(own) for key, own in groups]
+    return format_table(columns, rows, texts=2) if rows else ""
+
+
+def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """Say what was wanted, and how many blocks it would take in all."""
+    told = _told(comparisons, plan)
+    if told.empty:
+        return "Nothing was compared."
+    asked = (
+        "Wanted is the `precision` of the config."
+        if plan["precision"]
+        else "The config names no `precision`: wanted is its margin, as a wider interval cannot"
+        " show that two treatments are equivalent."
+    )
+    return f"{asked} {_outlook(told, int(plan['replicates']))}"
+
+
+def _outlook(told: pd.DataFrame, replicates: int) -> str:
+    known = told["more_blocks"].dropna()
+    silent = len(told) - len(known)
+    rest = f" {count_noun(silent, 'comparison')} had no interval, and tell nothing of it."
+    unknown = rest if silent else ""
+    if known.empty:
+        return f"No interval could be given: they take three blocks.{unknown}"
+    more = int(known.max())
+    if more == 0:
+        return f"All {count_noun(len(known), 'interval')} are as narrow.{unknown}"
+    return (
+        f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are as narrow. All"
+        f" would be after about {count_noun(more, 'more block')}, if they spread as those known do:"
+        f" `replicates: {replicates + more}`, of which only the new ones are run.{unknown}"
+    )
+
+
+def _told(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    return comparisons[comparisons["quantity"].isin(list(plan["precision"]) or _UNASKED)]
+
+
+def _precision_cells(own: pd.DataFrame) -> list[str]:
+    widths, more = own["half_width"].dropna(), own["more_blocks"].dropna()
+    half_widths = (
+        [widths.min(), widths.median(), widths.max()] if len(widths) else [float("nan")] * 3
+    )
+    return [
+        f"± {format_percent(float(own['half_width_wanted'].iloc[0]))}",
+        *(format_percent(float(width)) for width in half_widths),
+        f"{int((more == 0).sum())} of {len(own)}",
+        str(int(more.max())) if len(more) else "–",
+    ]

@@ -1,0 +1,261 @@
+"""How tasks flow: how they arrive, what bounds them, who was held back; what a transport costs.
+
+Treatments whose peak of memory is not all there was: results wait where no process maps them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stagebench.present.effects import ratio_cell
+from stagebench.present.markdown import MISSING, count_noun, format_number, format_table
+from stagebench.tables.quantities import hides_results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stagebench.present.experiment import Experiment
+
+
+BOUNDS = ("queue_size", "in_flight")
+TRANSPORT = ("transport",)
+
+_PAIR = ["setting", "treatment", "level", "to", "to_level"]
+_MEMORY = "tree_peak_bytes"
+_TOLD = ("makespan_s", _MEMORY)
+_HAND_OVER_S = 0.001
+"""What takes less from a task's being ready to its queue's taking it is no back-pressure."""
+
+_CALLED = {
+    "makespan_s": "makespan",
+    "turnaround_p95_s": "turnaround p95",
+    "cpu_s": "CPU time",
+    "tree_peak_bytes": "tree's peak",
+}
+
+
+def arrival_text(experiment: Experiment) -> str:
+    """Say how tasks arrive and how many may be in flight, where a treatment sets either."""
+    runs = experiment.tables["runs"]
+    arrivals = list(dict.fromkeys(runs["arrival"]))
+    limits = list(dict.fromkeys(runs["in_flight"].astype("object")))
+    told = []
+    if is_open(experiment):
+        told.append(f"Tasks arrive {' or '.join(_arrival(text) for text in arrivals)}.")
+    if not all(pd.isna(limit) for limit in limits):
+        numbers = ["any number" if pd.isna(one) else f"{one} at most" for one in limits]
+        told.append(f"Tasks in flight: {', '.join(numbers)}.")
+    return " ".join(told)
+
+
+def is_open(experiment: Experiment) -> bool:
+    """Tell whether the tasks of a treatment arrive one by one, and not all at once."""
+    return any(_kind(text) != "at_once" for text in set(experiment.tables["runs"]["arrival"]))
+
+
+def has_pressure(experiment: Experiment) -> bool:
+    """Tell whether a queue is bounded, or tasks in flight are limited in some treatments alone."""
+    limits = experiment.tables["runs"]["in_flight"].astype("object").drop_duplicates()
+    return bool(experiment.tables["stages"]["queue_size"].notna().any() or len(limits) > 1)
+
+
+def pressure_table(experiment: Experiment) -> str:
+    """Give who was held back, for each treatment with a bound and stage; empty without bounds."""
+    if not has_pressure(experiment):
+        return ""
+    rows = [_pressure_row(experiment, *place) for place in _bounded_places(experiment)]
+    columns = ["treatment", "stage", "queue size", "deepest queue", "held back mean s", "p95 s"]
+    return format_table([*columns, "max s", "over its bound"], rows, texts=2)
+
+
+def pressure_sentences(experiment: Experiment) -> list[str]:
+    """Say who was held back most, what that did to memory, and where a bound was not kept."""
+    if not has_pressure(experiment):
+        return []
+    saved = _tell_least(_judged(experiment, BOUNDS), _MEMORY, "Most memory was saved by")
+    return [text for text in (_most_held(experiment), saved, _overflows(experiment)) if text]
+
+
+def transport_sentence(experiment: Experiment) -> str:
+    """Name the transport that saved most time against the pickle; empty where none was compared."""
+    return _tell_least(_judged(experiment, TRANSPORT), "makespan_s", "Least time took")
+
+
+def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:
+    """Give the ratios of treatments that differ in one of these settings and in nothing else."""
+    rows = _contrasts(experiment, settings)
+    cells = [
+        [*map(str, place), *_contrast_cells(own)] for place, own in rows.groupby(_PAIR, sort=False)
+    ]
+    columns = ["setting", "treatment", "its level", "to", "level there"]
+    titles = [f"{called} [95 %]" for called in _CALLED.values()]
+    return format_table([*columns, *titles], cells, texts=len(columns)) if cells else ""
+
+
+def _kind(text: str) -> str:
+    return str(json.loads(text)["kind"]) if text else "at_once"
+
+
+def _arrival(text: str) -> str:
+    if _kind(text) == "at_once":
+        return "all at once"
+    arrival: dict[str, Any] = json.loads(text)
+    rate = format_number(float(arrival.get("rate_per_s") or 0))
+    if arrival["kind"] == "fixed_rate":
+        return f"at a fixed rate, {rate} a second"
+    return f"at random (Poisson), {rate} a second in the mean, seed {arrival.get('seed')}"
+
+
+def _bounded_places(experiment: Experiment) -> list[tuple[str, str]]:
+    """Give the stages of treatments that have a bound and a run that succeeded."""
+    return [
+        (treatment, stage)
+        for treatment in experiment.treatments
+        if _is_bounded(experiment, treatment) and not experiment.runs(treatment).empty
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    ]
+
+
+def _is_bounded(experiment: Experiment, treatment: str) -> bool:
+    stages, runs = (experiment.tables[name] for name in ("stages", "runs"))
+    sizes = stages.loc[stages["treatment"] == treatment, "queue_size"]
+    limits = runs.loc[runs["treatment"] == treatment, "in_flight"]
+    return bool(sizes.notna().any() or limits.notna().any())
+
+
+def _pressure_row(experiment: Experiment, treatment: str, stage: str) -> list[str]:
+    stages = experiment.tables["stages"]
+    own = stages[(stages["treatment"] == treatment) & (stages["stage"] == stage)]
+    size = own["queue_size"].iloc[0]
+    times = ("blocked_mean_s", "blocked_p95_s", "blocked_max_s")
+
+    def median(quantity: str) -> float:
+        return float(experiment.summary(treatment, quantity, stage)["median"])
+
+    return [
+        *(treatment, stage, "unbounded" if pd.isna(size) else str(size)),
+        f"{median('deepest_queue'):g}",
+        *(format_number(median(name)) for name in times),
+        f"{median('queue_overflows'):g}",
+    ]
+
+
+def _most_held(experiment: Experiment) -> str:
+    """Name the treatment and stage in front of which tasks were held back longest."""
+    held = {
+        (treatment, stage): float(experiment.summary(treatment, "blocked_mean_s", stage)["median"])
+        for treatment, stage in _bounded_places(experiment)
+    }
+    known = {place: mean for place, mean in held.items() if not pd.isna(mean)}
+    if not known:
+        return ""
+    treatment, stage = max(known, key=lambda place: known[place])
+    if known[treatment, stage] < _HAND_OVER_S:
+        return "No task was held back in front of a full queue."
+    p95 = float(experiment.summary(treatment, "blocked_p95_s", stage)["median"])
+    return (
+        f"Held back most: in `{treatment}`, tasks were ready for `{stage}`"
+        f" {format_number(known[treatment, stage])} s in the mean (95th percentile"
+        f" {format_number(p95)} s) before they were let in."
+    )
+
+
+def _contrasts(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
+    rows = experiment.tables["contrasts"]
+    return rows[rows["setting"].isin(settings) & rows["ratio"].notna()]
+
+
+def _judged(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
+    """Give the contrasts that tell what a setting does: no memory where results wait unseen."""
+    rows, unseen = _contrasts(experiment, settings), list_unseen(experiment)
+    hides = rows["treatment"].isin(unseen) | rows["to"].isin(unseen)
+    return rows[~(hides & (rows["quantity"] == _MEMORY))]
+
+
+def _contrast_cells(rows: pd.DataFrame) -> list[str]:
+    own = {str(row["quantity"]): ratio_cell(row) for _, row in rows.iterrows()}
+    return [own.get(quantity, MISSING) for quantity in _CALLED]
+
+
+def _tell_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
+    """Name the pair of treatments with the least ratio, with that of what else may have changed."""
+    of = rows[rows["quantity"] == quantity]
+    if of.empty or not (of["ratio"] < 1).any():
+        return ""
+    best = of.sort_values("ratio", kind="stable").iloc[0]
+    pair = rows[(rows[_PAIR] == best[_PAIR]).all(axis=1)]
+    told = [
+        f"{_CALLED[str(row['quantity'])]} {ratio_cell(row)} ×"
+        for _, row in pair.iterrows()
+        if row["quantity"] in _TOLD
+    ]
+    setting = str(best["setting"]).replace("_", " ")
+    return (
+        f"{lead} `{best['treatment']}` ({setting}: {best['level']}) against `{best['to']}`"
+        f" ({best['to_level']}): {', '.join(told)}."
+    )
+
+
+def _overflows(experiment: Experiment) -> str:
+    """Say where a queue took more than its bound, since nothing else could go on."""
+    stages = experiment.tables["stages"]
+    counts = stages.groupby("stage", sort=False)["queue_overflows"].sum()
+    known = counts[counts > 0]
+    if known.empty:
+        return ""
+    told = ", ".join(
+        f"{count_noun(int(count), 'time')} in front of `{name}`" for name, count in known.items()
+    )
+    return (
+        f"A full queue took one task more than its bound {told}: full queues that waited for one"
+        " another in a circle, where stages join, would have stood still otherwise."
+    )
+
+
+_PLACES = {"shared_memory": "shared memory", "path": "a file"}
+
+
+def list_unseen(experiment: Experiment) -> list[str]:
+    """Name the treatments in which a stage passes results on through no process's memory."""
+    stages = experiment.tables["stages"]
+    unseen = set(stages.loc[stages["transport"].map(hides_results), "treatment"])
+    return [treatment for treatment in experiment.treatments if treatment in unseen]
+
+
+def tell_places(experiment: Experiment) -> str:
+    """Say where results wait unseen: "shared memory or a file"."""
+    used = set(experiment.tables["stages"]["transport"])
+    return " or ".join(called for name, called in _PLACES.items() if name in used)
+
+
+def unseen_note(experiment: Experiment) -> str:
+    """Say once below a table whose peaks are too low, and why; empty where none is."""
+    names = list_unseen(experiment)
+    if not names:
+        return ""
+    return (
+        f"**Memory that is not seen**, in {name_treatments(names)}: results of 64 KiB and more pass"
+        f" through {tell_places(experiment)}, and while one waits there no process maps it, so that"
+        " no PSS has it, nor its upper bound. These peaks are shown beside the others, and not"
+        " judged: *lower* is no saving."
+    )
+
+
+def unseen_reminder(experiment: Experiment) -> str:
+    """Point to that note from further down."""
+    names = list_unseen(experiment)
+    if not names:
+        return ""
+    return (
+        f"Memory of {name_treatments(names)} is shown and not judged: results that wait in"
+        f" {tell_places(experiment)} are [not seen](#unseen.{experiment.name})."
+    )
+
+
+def name_treatments(names: Sequence[str]) -> str:
+    """Give "`a`, `b`"."""
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,298 @@
+"""The report's tables of one experiment: workflow, treatments, stages, memory.
+
+Every process of an experiment's runs: how many were created, how many memory is known of.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stagebench.present.markdown import (
+    MISSING,
+    format_number,
+    format_percent,
+    format_spread,
+    format_table,
+)
+from stagebench.tables.quantities import RUN_QUANTITIES, hides_results
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from stagebench.present.experiment import Experiment
+
+
+PER_MIB = 1 / MIB
+_AS_BUSY = 0.95
+"""Stages whose utilisation is this much of the highest are bottlenecks, too."""
+
+_MEMORY_COLUMNS = {
+    "tree base": "tree_base_bytes",
+    "tree peak": "tree_peak_bytes",
+    "above base": "tree_growth_bytes",
+    "main peak": "main_peak_bytes",
+    "children peak": "children_peak_bytes",
+    "main at it": "at_peak_main_bytes",
+    "children at it": "at_peak_children_bytes",
+    "main trough": "main_trough_bytes",
+    "main end": "main_end_bytes",
+    "largest step": "tree_largest_step_bytes",
+    "anon. peak": "tree_anon_peak_bytes",
+    "USS peak": "tree_uss_peak_bytes",
+}
+_LIMITS = {
+    "queue_size": ("queue size", "unbounded"),
+    "transport": ("transport", "pickle"),
+    "timeout_s": ("time-out s", "none"),
+    "retries": ("retries", "none"),
+    "retry_on": ("tried again if", "any fault"),
+}
+"""Settings of a stage → what they are called, and the word for one that is not set."""
+_STAGE_SHARES = {
+    "efficiency": "stage_efficiency",
+    "share": "share_of_total_time",
+    "utilisation": "utilisation",
+    "on-CPU": "on_cpu_share",
+    "CPU/service": "service_cpu_share",
+}
+_STAGE_TIMES = {
+    "service s": "service_mean_s",
+    "waiting s": "waiting_mean_s",
+    "response p95 s": "response_p95_s",
+    "pool ready s": "pool_first_ready_s",
+}
+
+
+def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
+    """Give the stage of the highest median utilisation first, then those within 5 % of it.
+
+    Empty where no utilisation is known.
+    """
+    shares = {
+        stage: experiment.summary(treatment, "utilisation", stage)["median"]
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    }
+    known = {stage: share for stage, share in shares.items() if not math.isnan(share)}
+    ranked = sorted(known, key=lambda stage: -known[stage])
+    return [stage for stage in ranked if known[stage] >= _AS_BUSY * known[ranked[0]]]
+
+
+def workflow_table(experiment: Experiment) -> str:
+    """Describe the stages but for their parameters; what differs between treatments is listed."""
+    limits = _used_limits(experiment.tables["stages"])
+    rows = []
+    for stage in experiment.stages:
+        own = experiment.tables["stages"]
+        own = own[own["stage"] == stage]
+        executor = [
+            f"{executor} ({start})" if start else executor
+            for executor, start in zip(own["executor"], own["start_method"], strict=True)
+        ]
+        own = own.astype("object")
+        cells = [own["handler"], executor, own["workers"], own["retain"]]
+        cells += [_replace_missing(own[column], unset) for column, (_, unset) in limits.items()]
+        rows.append([stage, *(_join_distinct(cell) for cell in cells)])
+    columns = ["stage", "handler", "executor", "workers", "results retained"]
+    columns += [title for title, _ in limits.values()]
+    return format_table(columns, rows, texts=len(columns))
+
+
+def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Give the settings that some stage has and most studies do not."""
+    used = {
+        "queue_size": stages["queue_size"].notna(),
+        "transport": stages["transport"].map(hides_results),
+        "timeout_s": stages["timeout_s"].notna(),
+        "retries": stages["retries"].fillna(0) > 0,
+        "retry_on": (stages["retries"].fillna(0) > 0) & (stages["retry_on"] != ""),
+    }
+    return {name: _LIMITS[name] for name, rows in used.items() if rows.any()}
+
+
+def parameters_text(experiment: Experiment) -> list[str]:
+    """List every stage's parameters; where treatments differ, each set of them."""
+    stages = experiment.tables["stages"]
+    texts = {
+        stage: dict.fromkeys(stages.loc[stages["stage"] == stage, "parameters"])
+        for stage in experiment.stages
+    }
+    return [
+        f"`{stage}`: {'; or '.join(_format_parameters(json.loads(text)) for text in found)}"
+        for stage, found in texts.items()
+    ]
+
+
+def factors_text(experiment: Experiment) -> str:
+    """List the factors and their levels as the runs had them."""
+    levels: dict[str, dict[str, None]] = {}
+    for text in experiment.tables["runs"]["factors"]:
+        for factor, level in json.loads(text).items():
+            levels.setdefault(factor, {})[format_level(level)] = None
+    return "; ".join(f"{factor}: {', '.join(found)}" for factor, found in levels.items())
+
+
+def treatments_table(experiment: Experiment) -> str:
+    """Give the headline numbers of every treatment."""
+    baseline = experiment.baseline or "baseline"
+    columns = [
+        "treatment",
+        "bottleneck",
+        "n",
+        "makespan s",
+        f"× {baseline}",
+        "tasks/s",
+        "efficiency",
+        "on-CPU",
+        "CPU s",
+        "main MiB",
+        "children MiB",
+        "tree MiB",
+    ]
+    rows = [_treatment_row(experiment, treatment) for treatment in experiment.treatments]
+    return format_table(columns, rows, texts=2)
+
+
+def stages_table(experiment: Experiment) -> str:
+    """Give medians over the ok runs of every treatment's stages."""
+    columns = ["treatment", "stage", *_STAGE_TIMES, *_STAGE_SHARES]
+    rows = [
+        [treatment, stage, *_stage_cells(experiment, treatment, stage)]
+        for treatment in experiment.treatments
+        for stage in experiment.stages
+        if experiment.has_stage(treatment, stage)
+    ]
+    return format_table(columns, rows, texts=2)
+
+
+def memory_table(experiment: Experiment) -> str:
+    """Give medians over the ok runs of every treatment's memory."""
+    columns = ["treatment", *_MEMORY_COLUMNS, "time to peak s", "children", "sweeps"]
+    rows = [
+        [
+            treatment,
+            *(_memory_cell(experiment, treatment, name) for name in _MEMORY_COLUMNS.values()),
+            *(
+                format_number(experiment.summary(treatment, name)["median"])
+                for name in ("tree_time_to_peak_s", "most_children", "sweeps")
+            ),
+        ]
+        for treatment in experiment.treatments
+    ]
+    return format_table(columns, rows, texts=1)
+
+
+def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
+    busiest = bottlenecks(experiment, treatment)
+    stage = busiest[0] if busiest else ""
+    makespan = experiment.summary(treatment, "makespan_s")
+    return [
+        treatment,
+        ", ".join(busiest) or experiment.failure_note(treatment),
+        str(len(experiment.runs(treatment))),
+        format_spread(makespan),
+        *(
+            format_number(experiment.summary(treatment, name)["median"])
+            for name in ("makespan_ratio", "throughput_per_s")
+        ),
+        *(
+            format_percent(experiment.summary(treatment, name, stage)["median"])
+            if stage
+            else MISSING
+            for name in ("stage_efficiency", "on_cpu_share")
+        ),
+        format_number(experiment.summary(treatment, "cpu_s")["median"]),
+        *(
+            format_number(
+                experiment.summary(treatment, f"{part}_peak_bytes")["median"], scale=PER_MIB
+            )
+            for part in ("main", "children", "tree")
+        ),
+    ]
+
+
+def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
+    """Give a median in MiB; of a peak with a known upper bound, both: "159 – 171"."""
+    cell = format_number(experiment.summary(treatment, quantity)["median"], scale=PER_MIB)
+    upper = quantity.replace("_peak_bytes", "_peak_upper_bytes")
+    if upper == quantity or upper not in RUN_QUANTITIES:
+        return cell
+    bound = experiment.summary(treatment, upper)["median"]
+    return cell if math.isnan(bound) else f"{cell} – {format_number(bound, scale=PER_MIB)}"
+
+
+def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str]:
+    def median(quantity: str) -> float:
+        return float(experiment.summary(treatment, quantity, stage)["median"])
+
+    times = [format_number(median(quantity)) for quantity in _STAGE_TIMES.values()]
+    return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
+
+
+def _replace_missing(values: Any, unset: str) -> list[Any]:
+    return [unset if pd.isna(value) or value == "" else value for value in values]
+
+
+def _join_distinct(values: Any) -> str:
+    return ", ".join(dict.fromkeys(format_level(value) for value in values))
+
+
+def _format_parameters(parameters: dict[str, Any]) -> str:
+    named = (f"{name} {format_level(value)}" for name, value in parameters.items())
+    return ", ".join(named) or "defaults"
+
+
+def format_level(value: Any) -> str:
+    """Write a level of a factor or a setting for people."""
+    if value is None:
+        return "unset"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_MEANS = {"ptrace": "ptrace", "poll": "polled"}
+
+
+def census_table(experiment: Experiment) -> str:
+    """Give for every treatment the processes of a run, by role, and the means of the census."""
+    columns = ["treatment", "census", "by role", "bounded only, by role"]
+    columns += ["created", "sampled", "bounded only"]
+    rows = [_row(experiment, treatment) for treatment in experiment.treatments]
+    return format_table(columns, rows, texts=4)
+
+
+def is_polled(experiment: Experiment) -> bool:
+    """Tell whether the census of a run was polled, so that it may have missed processes."""
+    return bool((experiment.tables["runs"]["census"] == "poll").any())
+
+
+def _row(experiment: Experiment, treatment: str) -> list[str]:
+    runs = experiment.runs(treatment)
+    if runs.empty:
+        return [treatment, experiment.failure_note(treatment), *[MISSING] * 5]
+    means = dict.fromkeys(_MEANS.get(str(name), MISSING) for name in runs["census"])
+    roles = experiment.tables["roles"]
+    own = roles[(roles["treatment"] == treatment) & roles["replicate"].isin(runs["replicate"])]
+    return [
+        treatment,
+        ", ".join(means),
+        _by_role(own, "created", len(runs)),
+        _by_role(own, "bounded_only", len(runs)),
+        *(
+            format_spread(experiment.summary(treatment, f"processes_{name}"))
+            for name in ("created", "sampled", "bounded_only")
+        ),
+    ]
+
+
+def _by_role(roles: pd.DataFrame, column: str, runs: int) -> str:
+    """Give the mean of a run, "main 1, worker 5"; roles without a process are left out."""
+    sums = {str(role): int(own[column].sum()) for role, own in roles.groupby("role", sort=False)}
+    told = [f"{role.replace('_', ' ')} {_mean(n, runs)}" for role, n in sums.items() if n]
+    return ", ".join(told) or "none"
+
+
+def _mean(count: int, runs: int) -> str:
+    return format_number(count / runs) if count % runs else str(count // runs)

@@ -1,0 +1,423 @@
+"""How far the measurements can be trusted: failures, order, overlap, noise, overhead, sampler.
+
+Tasks that did not end well, stage by stage, and those that were tried again.
+
+Under what conditions the runs were made: warm-ups, campaigns, a quiet machine or a noisy one.
+
+On what the runs were made: machine and software, and where that was not one and the same.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from stagebench.present.markdown import count_noun, format_number, format_percent, format_table
+from stagebench.tables.schema import OUTCOMES
+from stagebench.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+_NOISE = {
+    "idle before": "idle_before_share",
+    "load before": "load_before",
+    "load after": "load_after",
+    "CPU stolen by the host": "steal_share",
+    "CPU used by others": "others_cpu_share",
+    "times throttled": "throttled",
+    "time with tasks waiting for a CPU": "pressure_cpu_share",
+    "time with tasks waiting for memory": "pressure_memory_share",
+    "time with tasks waiting for a disk": "pressure_io_share",
+    "context switches of the machine": "machine_context_switches",
+    "voluntary context switches of the run": "context_switches_voluntary",
+    "involuntary context switches of the run": "context_switches_involuntary",
+}
+_OVERHEAD = {
+    "own time of the measured process s": "own_time_s",
+    "start-up of the measured process s": "start_up_s",
+    "supervisor beside it s": "supervisor_overhead_s",
+    "wait for other measurements s": "lock_wait_s",
+    "wait for a quiet machine s": "quiet_wait_s",
+}
+_SAMPLER = {
+    "planned interval s": "sampler_interval_s",
+    "median gap s": "sampler_median_gap_s",
+    "99th percentile of gaps s": "sampler_p99_gap_s",
+    "longest gap s": "sampler_longest_gap_s",
+    "sweeps of PSS": "sweeps",
+    "of them held": "sweeps_held",
+    "of them torn": "sweeps_torn",
+    "sweeps of counters between them": "rss_sweeps",
+    "sweeps left out for the budget": "sweeps_left_out",
+    "CPU budget, share of a core": "sampler_cpu_budget",
+    "CPU time of sampler and census s": "sampler_cpu_s",
+    "CPU time of the census s": "census_cpu_s",
+    "processes created": "processes_created",
+    "processes sampled": "processes_sampled",
+    "processes bounded only": "processes_bounded_only",
+}
+
+
+def failures_table(runs: pd.DataFrame) -> str:
+    """List the runs that did not end ok; an empty text when all did."""
+    failed = runs[runs["status"] != "ok"]
+    if failed.empty:
+        return ""
+    columns = ["experiment", "treatment", "status", "detail", "replicate", "tasks ok"]
+    rows = [
+        [
+            str(row["experiment"]),
+            str(row["treatment"]),
+            str(row["status"]),
+            str(row["detail"]),
+            str(row["replicate"]),
+            f"{row['tasks_ok']} of {row['tasks']}",
+        ]
+        for _, row in failed.iterrows()
+    ]
+    return format_table(columns, rows, texts=4)
+
+
+def task_errors(tasks: pd.DataFrame) -> list[str]:
+    """Count the distinct errors that handlers raised: "3 × ValueError: …"."""
+    counts = tasks.loc[tasks["error"] != "", "error"].value_counts()
+    return [f"{count} × `{str(error).replace('`', '')}`" for error, count in counts.items()]
+
+
+def order_text(runs: pd.DataFrame) -> str:
+    """Compare the planned order of the runs with that of their starts."""
+    planned = list(runs.sort_values("started_rank")["rank"])
+    late = sum(later < earlier for earlier, later in pairwise(planned))
+    if late == 0:
+        return f"All {count_noun(len(planned), 'run')} started in the planned random order."
+    return (
+        f"{late} of {count_noun(len(planned), 'run')} started after a run that was planned to come"
+        " later: a part of the study was measured at another time than the rest."
+    )
+
+
+def overlap_text(runs: pd.DataFrame) -> str:
+    """Say whether any two measured processes lived at once."""
+    known = runs["overlaps"].dropna()
+    meeting = int((known > 0).sum())
+    if meeting:
+        return f"**{count_noun(meeting, 'run')} overlapped another one: do not trust their times.**"
+    unknown = len(runs) - len(known)
+    rest = f"; unknown for {unknown}" if unknown else ""
+    return f"No two of {count_noun(len(known), 'run')} were measured at the same time{rest}."
+
+
+def survivors_text(runs: pd.DataFrame) -> str:
+    """Say whether runs left processes behind that had to be ended."""
+    left = runs["survivors"].fillna(0)
+    if not left.any():
+        return "No run left a process behind."
+    return f"{count_noun(int((left > 0).sum()), 'run')} left processes behind, which were ended."
+
+
+def totals_text(runs: pd.DataFrame) -> str:
+    """Compare the time that the supervisors took with the runs' own times."""
+    columns = ["own_time_s", "supervisor_overhead_s"]
+    known = runs[columns].dropna().astype("float64").sum()
+    own, beside = known["own_time_s"], known["supervisor_overhead_s"]
+    if not own:
+        return "The runs' own times are not known."
+    return (
+        f"The runs' own times add up to {format_seconds(own)}; supervisors added"
+        f" {format_seconds(beside)} ({format_percent(beside / own)})."
+    )
+
+
+def noise_table(runs: pd.DataFrame) -> str:
+    """Give median and maximum of the noise around the runs, per experiment."""
+    return _extremes_table(runs, _NOISE)
+
+
+def overhead_table(runs: pd.DataFrame) -> str:
+    """Give median and maximum of what surrounds the workflow, per experiment."""
+    return _extremes_table(runs, _OVERHEAD)
+
+
+def sampler_table(runs: pd.DataFrame) -> str:
+    """Give median and maximum of the sampler's numbers, per experiment."""
+    return _extremes_table(runs, _SAMPLER)
+
+
+def metric_text(runs: pd.DataFrame) -> str:
+    """Say by which metric memory was read where it was not PSS; an empty text where it was."""
+    others = sorted(set(runs["memory_metric"]) - {"pss", ""})
+    if not others:
+        return ""
+    known = {"uss": "USS (what is a process's own)", "rss": "RSS (shared pages in every process)"}
+    told = " and ".join(known[metric] for metric in others)
+    return f"**PSS was not to be had in some runs: where this report says PSS, theirs is {told}.**"
+
+
+def cgroup_text(runs: pd.DataFrame) -> str:
+    """Compare the peaks that control groups were charged with, with the anonymous part of ours."""
+    columns = ["cgroup_peak_bytes", "cgroup_cache_bytes", "tree_anon_peak_bytes"]
+    known = runs[columns].dropna().astype("float64")
+    if known.empty:
+        return "No control group could be made around the runs: the kernel gives no cross-check."
+    peak, cache, anonymous = (known[column] for column in columns)
+    below = int((peak < anonymous).sum())
+    ratio = format_number(_median((peak - cache) / anonymous))
+    of = count_noun(len(known), "run")
+    if below:
+        return (
+            f"**In {below} of {of} a control group was charged with less than the anonymous memory"
+            " that we say was there: one of the two is wrong.**"
+        )
+    return (
+        f"In all of {of} a control group was charged with at least the anonymous memory that we say"
+        f" was there. Less its page cache, its peak was {ratio} times that in the median: the rest"
+        " is kernel memory, and what no sweep saw."
+    )
+
+
+def vanished_text(runs: pd.DataFrame) -> str:
+    """Say how often a process ended while a sweep was reading it."""
+    vanished, sweeps = int(runs["vanished"].fillna(0).sum()), int(runs["sweeps"].fillna(0).sum())
+    return f"In {count_noun(sweeps, 'sweep')}, {vanished} times a process ended while it was read."
+
+
+def _extremes_table(runs: pd.DataFrame, quantities: Mapping[str, str]) -> str:
+    experiments = list(dict.fromkeys(runs["experiment"]))
+    columns = ["", *(f"{name} {kind}" for name in experiments for kind in ("median", "maximum"))]
+    rows = []
+    for label, quantity in quantities.items():
+        cells = [label]
+        for name in experiments:
+            values = runs.loc[runs["experiment"] == name, quantity].astype("float64")
+            cells += [format_number(_median(values)), format_number(values.max())]
+        rows.append(cells)
+    return format_table(columns, rows, texts=1)
+
+
+def _median(values: pd.Series[float]) -> float:
+    known = values.dropna()
+    return float(known.median()) if len(known) else float("nan")
+
+
+_ENDED = {name: f"tasks_{name}" for name in OUTCOMES if name not in ("ok", "missing")}
+_WORDS = {"failed": "failed", "timed_out": "timed out", "lost": "lost its worker"}
+_REPEATED = {name: f"repeated_{name}" for name in _WORDS}
+
+
+def attempts_text(stages: pd.DataFrame) -> str:
+    """Say how many attempts were repeated and after what; an empty text when none was."""
+    counts = {name: int(stages[column].fillna(0).sum()) for name, column in _REPEATED.items()}
+    total = sum(counts.values())
+    if not total:
+        return ""
+    told = ", ".join(f"{n} {_WORDS[name]}" for name, n in counts.items() if n)
+    return (
+        f"Tasks were tried again after {count_noun(total, 'attempt')} ({told}). A task counts once,"
+        " by its last attempt; its times are of that one, its turnaround of all."
+    )
+
+
+def outcomes_table(stages: pd.DataFrame) -> str:
+    """Count over all runs what did not end well, by treatment and stage; empty when all did."""
+    columns = [*_ENDED.values(), *_REPEATED.values()]
+    key = ["experiment", "treatment", "stage"]
+    counts = stages.groupby(key, sort=False)[["tasks_ok", *columns]].sum()
+    counts = counts[(counts[columns] > 0).any(axis=1)]
+    if counts.empty:
+        return ""
+    titles = ["ok", *(f"{name.replace('_', ' ')}" for name in _ENDED)]
+    titles += [f"again after {name.replace('_', ' ')}" for name in _REPEATED]
+    rows = [[*map(str, place), *map(str, row)] for place, row in _items(counts)]
+    return format_table([*key, *titles], rows, texts=3)
+
+
+def _items(counts: pd.DataFrame) -> list[tuple[tuple[str, ...], list[int]]]:
+    values = counts.astype("int64").to_numpy().tolist()
+    return list(zip(counts.index, values, strict=True))
+
+
+MANY_NOISY_SHARE = 0.1
+"""From this share of noisy runs on, the report says so among its first sentences."""
+
+
+def warm_ups_text(warm_ups: pd.DataFrame) -> str:
+    """Say how many runs came before the first block; an empty text where none did."""
+    if warm_ups.empty:
+        return ""
+    failed = int((warm_ups["status"] != "ok").sum())
+    told = f" **{failed} of them did not succeed**, see [below](#trust)." if failed else ""
+    return (
+        f"{count_noun(len(warm_ups), 'run')} to warm up came before the first block: recorded, and"
+        f" in no number, figure or comparison of this report.{told}"
+    )
+
+
+def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
+    """List the warm-ups that did not end ok; an empty text when all did."""
+    failed = warm_ups[warm_ups["status"] != "ok"]
+    if failed.empty:
+        return ""
+    columns = ["experiment", "treatment", "status", "detail", "warm-up"]
+    rows = [
+        [*(str(row[name]) for name in columns[:4]), str(row["replicate"])]
+        for _, row in failed.iterrows()
+    ]
+    return format_table(columns, rows, texts=4)
+
+
+def campaigns_text(runs: pd.DataFrame) -> str:
+    """Say in which calls of Snakemake the runs were made; an empty text where it was one."""
+    counts = runs.groupby("campaign")["replicate"].count()
+    if len(counts) < 2:  # one campaign is the rule
+        return ""
+    told = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
+    return (
+        f"The runs are of {len(counts)} campaigns (calls of Snakemake): {told}. Runs are compared"
+        " with those of their own campaign first."
+    )
+
+
+def quiet_text(runs: pd.DataFrame) -> str:
+    """Say how long runs waited for a quiet machine, and whether it became quiet."""
+    known = runs[runs["quiet"].notna()]
+    if known.empty:
+        return "No run waited for the machine to be quiet: how busy it was before is not known."
+    waits, quiet = known["quiet_wait_s"], int(known["quiet"].sum())
+    unknown = len(runs) - len(known)
+    rest = f", unknown for {unknown}" if unknown else ""
+    return (
+        f"The machine was quiet before {quiet} of {count_noun(len(known), 'run')}{rest}; a run"
+        f" waited {format_number(waits.median())} s for that in the median,"
+        f" {format_number(waits.max())} s at most."
+    )
+
+
+def noisy_text(runs: pd.DataFrame) -> str:
+    """Say how many runs are flagged as noisy, and of which treatment most are."""
+    noisy = runs[runs["noisy"] != ""]
+    if noisy.empty:
+        return f"None of {count_noun(len(runs), 'run')} is flagged as noisy."
+    counts = (noisy["experiment"] + "/" + noisy["treatment"]).value_counts()
+    share = format_percent(len(noisy) / len(runs))
+    most = counts[counts == counts.max()]
+    where = f", {most.iloc[0]} of them of {most.index[0]}" if len(most) == 1 else ""
+    return (
+        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) flagged as noisy**{where}."
+        " They are in all numbers above, as every run is."
+    )
+
+
+def noise_findings(runs: pd.DataFrame) -> list[str]:
+    """Warn where many runs are flagged as noisy."""
+    noisy = int((runs["noisy"] != "").sum())
+    if noisy < MANY_NOISY_SHARE * len(runs):
+        return []
+    of = f"{noisy} of {count_noun(len(runs), 'run')}"
+    return [f"**{of} were disturbed** by something else: they are [flagged as noisy](#trust)."]
+
+
+def noisy_table(runs: pd.DataFrame) -> str:
+    """List the noisy runs and why they are flagged; an empty text where none is."""
+    noisy = runs[runs["noisy"] != ""]
+    if noisy.empty:
+        return ""
+    columns = ["experiment", "treatment", "noisy", "replicate", "status"]
+    rows = [[str(row[name]) for name in columns] for _, row in noisy.iterrows()]
+    return format_table(columns, rows, texts=3)
+
+
+_MACHINE = {
+    "host": "host",
+    "cpu_model": "CPU",
+    "machine": "architecture",
+    "cores": "cores",
+    "cores_usable": "cores usable",
+    "memory_bytes": "memory",
+    "os": "operating system",
+    "kernel": "kernel",
+    "governor": "frequency governor",
+    "transparent_huge_pages": "transparent huge pages",
+    "aslr": "randomisation of addresses (2 is full)",
+    "affinity": "CPUs that runs may use",
+    "cgroup_cpu_limit": "CPUs that the control group allows",
+    "cgroup_memory_limit": "memory that the control group allows",
+    "temporary_filesystem": "file system of temporary files",
+    "python": "Python",
+    "python_implementation": "implementation",
+    "gil": "GIL",
+    "stagebench": "stagebench",
+    "commit": "commit",
+    "commit_dirty": "uncommitted changes",
+}
+"""Property in the table `environment` → label in the report."""
+
+_SIZES = ("memory_bytes", "cgroup_memory_limit")
+
+
+def machine_table(environment: pd.DataFrame) -> str:
+    """Give every known property of machine and software."""
+    rows = [
+        [label, _values(environment, name)]
+        for name, label in _MACHINE.items()
+        if (environment["property"] == name).any()
+    ]
+    return format_table(["property", "value"], rows, texts=2)
+
+
+def _values(environment: pd.DataFrame, name: str) -> str:
+    """Give a property's value; if the runs saw several, each with its number of runs."""
+    own = environment[environment["property"] == name]
+    values = [_format_property(name, value) for value in own["value"]]
+    if len(values) == 1:
+        return str(values[0])
+    runs = own["runs"]
+    return ", ".join(f"{v} ({count_noun(n, 'run')})" for v, n in zip(values, runs, strict=True))
+
+
+def _format_property(name: str, value: str) -> str:
+    if name in _SIZES and value.isdecimal():
+        return format_bytes(int(value))
+    return {"True": "yes", "False": "no", "max": "no limit"}.get(value, value)
+
+
+def packages_text(environment: pd.DataFrame) -> str:
+    """Name the packages and their versions."""
+    names = environment["property"][environment["property"].str.startswith("packages.")]
+    return ", ".join(
+        f"{name.removeprefix('packages.')} {_values(environment, name)}"
+        for name in dict.fromkeys(names)
+    )
+
+
+def mixture_findings(environment: pd.DataFrame) -> list[str]:
+    """Name the properties that not all runs share; none where all do."""
+    mixed = environment[environment["where"] != ""]
+    if mixed.empty:
+        return []
+    counts = mixed["property"].value_counts(sort=False)
+    told = ", ".join(
+        f"{_label(str(name))} ({count_noun(int(count), 'value')})" for name, count in counts.items()
+    )
+    text = f"**The runs were not made under the same conditions**: {told}."
+    return [f"{text} What differs between treatments may be that; [which runs saw what](#trust)."]
+
+
+def mixtures_table(environment: pd.DataFrame) -> str:
+    """List the values of properties that not all runs share, and where; empty where all do."""
+    mixed = environment[environment["where"] != ""]
+    if mixed.empty:
+        return ""
+    columns = zip(mixed["property"], mixed["value"], mixed["where"], mixed["runs"], strict=True)
+    rows = [
+        [_label(name), _format_property(name, value), where, str(runs)]
+        for name, value, where, runs in columns
+    ]
+    return format_table(["property", "value", "where", "runs"], rows, texts=3)
+
+
+def _label(name: str) -> str:
+    return _MACHINE.get(name, name.removeprefix("packages."))

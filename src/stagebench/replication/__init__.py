@@ -1,0 +1,1 @@
+"""What only a study with published values needs."""

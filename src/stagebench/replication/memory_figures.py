@@ -1,0 +1,302 @@
+"""Where main's memory goes: RSS, PSS, anonymous PSS and USS of main beside its processes.
+
+The same runs sampled both ways: our sweeps above, what the published way recorded below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from stagebench.present.charts import AddedFigure
+from stagebench.present.markdown import format_number
+from stagebench.present.style import (
+    INK,
+    MUTED,
+    PART_COLOURS,
+    Colour,
+    add_legend,
+    add_title,
+    make_figure,
+    marker,
+    part_line,
+    plot_parts,
+    say_nothing_to_draw,
+    stage_colours,
+)
+from stagebench.replication.both_ways import (
+    FIGURE_NAME,
+    BothWays,
+    count_children,
+    emulated_treatments,
+    find_both_ways,
+    in_mib,
+    there_were,
+)
+from stagebench.replication.pool_memory import KINDS, list_pools
+from stagebench.tables.io import numbers
+from stagebench.tables.quantities import MEMORY_PARTS
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from stagebench.present.experiment import Experiment
+    from stagebench.replication.pool_memory import Pool
+
+
+_WIDE = ("anonymous PSS",)
+_SERIES = {"RSS": "main_rss", "PSS": "main_pss", "anonymous PSS": "main_anon", "USS": "main_uss"}
+
+
+def choose_pools(experiment: Experiment) -> list[str]:
+    """Give the treatments to draw, none unless one forks: fewest and most forks, and the others.
+
+    Of every other kind the one with the most workers is chosen; pools that drop their results come
+    first, since what is retained hides what is shared.
+    """
+    pools = list_pools(experiment)
+    forks = _plain([pool for pool in pools if pool.kind == "fork"])
+    if not forks:
+        return []
+    rest = (_plain([pool for pool in pools if pool.kind == kind]) for kind in KINDS)
+    others = [own[-1] for own in rest if own and own[-1].kind != "fork"]
+    return list(dict.fromkeys(pool.treatment for pool in (forks[0], forks[-1], *others)))
+
+
+def _plain(pools: list[Pool]) -> list[Pool]:
+    """Give the pools that drop their results, or else all, by their number of workers."""
+    dropping = [pool for pool in pools if not pool.retain]
+    return sorted(dropping or pools, key=lambda pool: pool.workers)
+
+
+def plot_main(experiment: Experiment) -> Figure:
+    """Draw main's memory over time, and below it how many processes lived beneath main."""
+    treatments = choose_pools(experiment)
+    figure = make_figure(max(3.1 * len(treatments), 6.6) + 0.9, 4.6)
+    grid = figure.add_gridspec(
+        *(2, len(treatments)),
+        height_ratios=(3.4, 1),
+        left=0.75 / figure.get_figwidth(),
+        right=1 - 0.15 / figure.get_figwidth(),
+        bottom=0.2,
+        top=0.85,
+        hspace=0.12,
+        wspace=0.06,
+    )
+    above: Axes | None = None
+    below: Axes | None = None
+    for column, treatment in enumerate(treatments):
+        upper = figure.add_subplot(grid[0, column], sharey=above)
+        lower = figure.add_subplot(grid[1, column], sharex=upper, sharey=below)
+        above, below = above or upper, below or lower
+        _plot_panel(upper, lower, experiment, treatment)
+        upper.tick_params(labelleft=column == 0, labelbottom=False)
+        lower.tick_params(labelleft=column == 0)
+    # The panels of a row share their axis: its limit is set when all are drawn.
+    for row in (figure.axes[::2], figure.axes[1::2]):
+        row[0].set_ylim(0, 1.05 * max(1, *(float(axes.dataLim.y1) for axes in row)))
+    _add_frame(figure, experiment)
+    return figure
+
+
+def _plot_panel(upper: Axes, lower: Axes, experiment: Experiment, treatment: str) -> None:
+    sweeps = experiment.shown("memory", treatment)
+    upper.set_title(treatment, size=9)
+    for label, colour in _colours().items():
+        sizes = numbers(sweeps, f"{_SERIES[label]}_bytes") / MIB
+        # Of two that coincide, the wider one shows beside the other.
+        upper.plot(sweeps["time_s"], sizes, color=colour, lw=2.6 if label in _WIDE else 1.2)
+    beneath = numbers(sweeps, "processes") - 1
+    lower.fill_between(sweeps["time_s"], beneath, step="post", color=MUTED, alpha=0.5, lw=0)
+    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    lower.xaxis.set_major_locator(MaxNLocator(5))
+    for axes in (upper, lower):
+        axes.tick_params(labelsize=7)
+
+
+def _colours() -> dict[str, Colour]:
+    others = stage_colours(["RSS", "anonymous PSS", "USS"])
+    return {label: others.get(label, PART_COLOURS["main"]) for label in _SERIES}
+
+
+def _add_frame(figure: Figure, experiment: Experiment) -> None:
+    add_title(figure, f"{experiment.name}: where main's memory goes, in the run of median makespan")
+    first, second = figure.axes[:2]
+    first.set_ylabel("main, MiB", size=8)
+    second.set_ylabel("processes\nbeneath", size=8)
+    figure.text(0.5, 0.09, "seconds since the workflow started", ha="center", size=9)
+    handles = [
+        Line2D([], [], color=colour, lw=2.6 if label in _WIDE else 1.2, label=label)
+        for label, colour in _colours().items()
+    ]
+    add_legend(figure, handles)
+
+
+MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
+"""Of experiments that fork workers from main alone."""
+
+
+MOST_PANELS = 4
+
+_FALSE: Colour = to_rgb("#c2185b")
+_ROOM = 1.5
+"""How much higher than its highest value a panel is: labels stand above the points they name."""
+
+
+def plot_both_ways(experiment: Experiment) -> Figure:
+    """Draw the run of median makespan of each treatment that was sampled both ways, up to four."""
+    emulated = emulated_treatments(experiment)
+    treatments = emulated[:MOST_PANELS]
+    figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    grid = figure.add_gridspec(
+        *(2, len(treatments)),
+        left=0.8 / width,
+        right=1 - 0.15 / width,
+        bottom=0.95 / height,
+        top=1 - 0.75 / height,
+        hspace=0.24,
+        wspace=0.16,
+    )
+    for column, treatment in enumerate(treatments):
+        above = figure.add_subplot(grid[0, column])
+        below = figure.add_subplot(grid[1, column], sharex=above, sharey=above)
+        _plot_treatment(above, below, experiment, treatment)
+        if column == 0:
+            above.set_ylabel("our sweeps: PSS in MiB")
+            below.set_ylabel("published way: PSS in MiB")
+    left_out = len(emulated) - len(treatments)
+    _add_both_ways_frame(
+        figure, experiment, f" ({left_out} more are not drawn)" if left_out else ""
+    )
+    return figure
+
+
+def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment: str) -> None:
+    for axes in (above, below):
+        axes.tick_params(labelsize=8)
+    above.tick_params(labelbottom=False)
+    above.set_title(treatment, size=10)
+    both = find_both_ways(experiment, treatment)
+    if both is None:
+        known = len(experiment.runs(treatment)) > 0
+        say_nothing_to_draw(above, "no record" if known else experiment.failure_note(treatment))
+        return
+    _plot_sweeps(above, both)
+    _plot_emulated(below, both)
+    if both.has_false_peak:
+        _mark_false_peak(above, below, both)
+    highest = max([*in_mib(both.sweeps, "tree"), *in_mib(both.emulated, "total")])
+    above.set_ylim(0, _ROOM * highest)
+
+
+def _plot_sweeps(axes: Axes, both: BothWays) -> None:
+    sizes = {part: in_mib(both.sweeps, part) for part in MEMORY_PARTS}
+    plot_parts(axes, both.sweeps["time_s"], sizes)
+    if both.known("tree_peak_bytes"):
+        peak = both.mib("tree_peak")
+        moment = both.seconds("tree_time_to_peak")
+        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+
+
+def _plot_emulated(axes: Axes, both: BothWays) -> None:
+    columns = {"main": "main", "children": "children", "tree": "total"}
+    sizes = {part: in_mib(both.emulated, column) for part, column in columns.items()}
+    plot_parts(
+        axes,
+        both.emulated["time_s"],
+        sizes,
+        marked=("main",),
+        # What was read last stands until the next reading.
+        drawstyle="steps-post",
+        ms=4,
+    )
+    moments = both.discoveries_s
+    axes.plot(moments, [0] * len(moments), "^", ms=7, color=INK, clip_on=False, zorder=5)
+    _say_children(axes, both)
+    if not both.false_peak_is_the_peak:
+        peak = both.mib("emulated_peak")
+        moment = both.seconds("emulated_peak_time")
+        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+
+
+def _say_children(axes: Axes, both: BothWays) -> None:
+    there = "" if both.children is None else f"; {there_were(both.children)}"
+    text = f"published way: {count_children(both.seen)} seen{there}"
+    colour, weight = (_FALSE, "bold") if both.missed_children else (INK, "normal")
+    axes.set_title(text, size=9, color=colour, weight=weight)
+
+
+def _mark_false_peak(above: Axes, below: Axes, both: BothWays) -> None:
+    """Mark the record below, and above it what the tree held at that moment."""
+    moment = both.seconds("emulated_false_peak_time")
+    age = f"{both.seconds('emulated_false_peak_age'):.2f}"
+    false, main, children, tree = (
+        both.mib(f"emulated_false_peak{part}") for part in ("", "_main", "_children", "_tree")
+    )
+    parts = f"{format_number(main)} main +\n{format_number(children)} children of {age} s before"
+    marks = [(below, false, f"false peak {format_number(false)} MiB =\n{parts}")]
+    if both.known("emulated_false_peak_tree_bytes"):
+        marks.append((above, tree, f"{format_number(tree)} MiB at that moment"))
+    for axes, value, text in marks:
+        axes.axvline(moment, color=_FALSE, lw=1, ls=(0, (2, 2)), zorder=0)
+        axes.plot(moment, value, "o", ms=8, mfc="none", mec=_FALSE, mew=1.6, zorder=6)
+        _label_top(axes, text, moment)
+
+
+def _label(axes: Axes, text: str, point: tuple[float, float]) -> None:
+    """Write above a point, to that side of it where there is room."""
+    shift, side = _towards_middle(axes, point[0])
+    axes.annotate(
+        text,
+        point,
+        xytext=(-shift, 6),
+        textcoords="offset points",
+        ha=side,
+        va="bottom",
+        size=8,
+        zorder=7,
+    )
+
+
+def _label_top(axes: Axes, text: str, moment: float) -> None:
+    """Write at the top of a panel, beside the line that leads to what is meant."""
+    shift, side = _towards_middle(axes, moment)
+    axes.annotate(
+        text,
+        (moment, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(shift, 0),
+        textcoords="offset points",
+        ha=side,
+        va="top",
+        size=8,
+        color=_FALSE,
+        zorder=7,
+    )
+
+
+def _towards_middle(axes: Axes, moment: float) -> tuple[float, str]:
+    """Give the shift in points and the alignment of a text that stands inside of a moment."""
+    low, high = axes.get_xlim()
+    return (-5, "right") if moment > (low + high) / 2 else (5, "left")
+
+
+def _add_both_ways_frame(figure: Figure, experiment: Experiment, more: str) -> None:
+    height = figure.get_figheight()
+    add_title(figure, f"{experiment.name}: the same runs sampled both ways{more}")
+    figure.text(0.5, 0.45 / height, "seconds since the workflow started", ha="center", size=9)
+    labels = {"tree": "tree (below: the total recorded)"}
+    handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
+    discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
+    false = marker("false peak: adds children that had ended", "o", 7, _FALSE, hollow=True)
+    add_legend(figure, [*handles, discovery, false])
+
+
+BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)
+"""Of experiments with runs that were also sampled the published way."""

@@ -1,0 +1,332 @@
+"""Published values beside the measured ones.
+
+Published values beside the measured ones, as Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from stagebench.errors import StoreError
+from stagebench.present.markdown import (
+    MISSING,
+    count_noun,
+    format_number,
+    format_spread,
+    format_table,
+    render_template,
+)
+from stagebench.present.report import Section
+from stagebench.tables.io import list_rows, make_table, numbers, read_reference
+from stagebench.tables.quantities import (
+    PARAMETER,
+    RUN_QUANTITIES,
+    STAGE_QUANTITIES,
+    base_of,
+    unit_of,
+)
+from stagebench.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stagebench.analyse.study import Tables
+
+    Numbers: TypeAlias = pd.Series[float]
+    from collections.abc import Hashable
+
+    from stagebench.present.report import Contents
+
+
+Row = dict[str, Any]
+
+_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
+_NOTHING = pd.Series([], dtype="float64").astype("float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """Measured values of one quantity, and what makes them comparable with published ones.
+
+    `relative` is `measured` on the basis named, `stated` and `logged` the published.
+    """
+
+    measured: Numbers
+    basis: str = ""
+    stated: float | None = None
+    logged: float | None = None
+    relative: Numbers
+
+
+def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFrame]]:
+    """Read a file of published values; returns how the study's table of them is made, by its name.
+
+    Without a file there is no such table. Raises StoreError where the file cannot be read.
+    """
+    if path is None:
+        return {}
+    return {"published": partial(compare_published, reference=read_reference(path))}
+
+
+def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
+    """Give every published value of the study's treatments with its measured counterpart.
+
+    Measured values are in the reference's unit, over ok runs. Where absolute values say little,
+    all three are also given on a common basis: a makespan as ratio to the baseline, paired by
+    block; memory as difference from the run's own base; a parameter as share of the published.
+    Raises StoreError for a quantity or unit that no table has.
+    """
+    known = set(zip(tables["runs"]["experiment"], tables["runs"]["treatment"], strict=True))
+    experiments = {experiment for experiment, _ in known}
+    rows = []
+    for row in list_rows(reference):
+        place = row["experiment"], row["treatment"]
+        if place in known or (row["treatment"] == "" and row["experiment"] in experiments):
+            rows.append(_compare(tables, reference, row))
+    return make_table("published", rows)
+
+
+def _compare(tables: Tables, reference: pd.DataFrame, row: Row) -> Row:
+    if row["quantity"].startswith(PARAMETER):
+        found = _compare_parameter(tables["stages"], row)
+    elif row["stage"]:
+        values = _stage_values(tables, row)
+        found = _Comparison(measured=values, relative=_NOTHING)
+    else:
+        found = _compare_run(tables["runs"], reference, row)
+    values = found.measured.dropna()
+    return row | {
+        "median": values.median(),
+        "min": values.min(),
+        "max": values.max(),
+        "n": len(values),
+        "basis": found.basis,
+        "stated_relative": found.stated,
+        "logged_relative": found.logged,
+        "measured_relative": found.relative.dropna().median(),
+    }
+
+
+def _compare_run(runs: pd.DataFrame, reference: pd.DataFrame, row: Row) -> _Comparison:
+    scale = _unit_size(row, (*RUN_QUANTITIES, "tasks"))
+    own = _ok_runs(runs, row)
+    values = numbers(own, row["quantity"]) / scale
+    if row["quantity"] == "makespan_s":
+        return _as_ratio(runs, own, values, reference, row)
+    if base := base_of(row["quantity"]):
+        return _above_base(own, values, reference, row, base)
+    return _Comparison(measured=values, relative=_NOTHING)
+
+
+def _as_ratio(
+    runs: pd.DataFrame, own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row
+) -> _Comparison:
+    baselines = runs.loc[(runs["experiment"] == row["experiment"]) & runs["baseline"], "treatment"]
+    baseline = next(iter(baselines), "")
+    base = row | {"treatment": baseline}
+    return _Comparison(
+        measured=values,
+        basis=f"ratio to {baseline}" if baseline else "",
+        stated=_divide(row["stated"], _published(reference, base, "stated", ["makespan_s"])),
+        logged=_divide(row["logged"], _published(reference, base, "logged", ["makespan_s"])),
+        relative=numbers(own, "makespan_ratio"),
+    )
+
+
+def _above_base(
+    own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, base: str
+) -> _Comparison:
+    # Before the workflow starts there is no child: the base of main is that of the tree.
+    bases = [base, "tree_base_bytes", "main_base_bytes"]
+    measured = numbers(own, base) / _unit_size(row, RUN_QUANTITIES)
+    return _Comparison(
+        measured=values,
+        basis="above own base",
+        stated=_subtract(row["stated"], _published(reference, row, "stated", bases)),
+        logged=_subtract(row["logged"], _published(reference, row, "logged", bases)),
+        relative=values - measured,
+    )
+
+
+def _compare_parameter(stages: pd.DataFrame, row: Row) -> _Comparison:
+    own = stages[stages["experiment"] == row["experiment"]]
+    if row["stage"]:
+        own = own[own["stage"] == row["stage"]]
+    name = row["quantity"].removeprefix(PARAMETER)
+    given = [json.loads(text).get(name) for text in own["parameters"]]
+    values = pd.Series([float(value) for value in given if value is not None], dtype="float64")
+    published: float = row["stated"] if pd.notna(row["stated"]) else row["logged"]
+    return _Comparison(
+        measured=values, basis="share of the published", stated=1.0, relative=values / published
+    )
+
+
+def _stage_values(tables: Tables, row: Row) -> Numbers:
+    scale = _unit_size(row, STAGE_QUANTITIES)
+    stages = tables["stages"]
+    ok = _ok_runs(tables["runs"], row)["replicate"]
+    own = stages["replicate"].isin(ok)
+    for name in ("experiment", "treatment", "stage"):
+        own &= stages[name] == row[name]
+    return numbers(stages[own], row["quantity"]) / scale
+
+
+def _ok_runs(runs: pd.DataFrame, row: Row) -> pd.DataFrame:
+    # An empty treatment means: the same in every treatment of the experiment.
+    own: pd.Series[bool] = (runs["experiment"] == row["experiment"]) & (runs["status"] == "ok")
+    if row["treatment"]:
+        own &= runs["treatment"] == row["treatment"]
+    return runs[own]
+
+
+def _published(
+    reference: pd.DataFrame, row: Row, column: str, quantities: list[str]
+) -> float | None:
+    own = reference[
+        (reference["experiment"] == row["experiment"])
+        & (reference["treatment"] == row["treatment"])
+        & (reference["stage"] == "")
+    ]
+    for quantity in quantities:
+        values = own.loc[own["quantity"] == quantity, column].dropna()
+        if len(values):
+            return float(values.iloc[0])
+    return None
+
+
+def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
+    place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
+    if row["quantity"] not in quantities:
+        raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
+    units = unit_of(row["quantity"]), row["unit"]
+    if units not in _UNIT_SIZES:
+        raise StoreError(f"{place}: {row['quantity']} in {units[0]!r} is not told in {units[1]!r}")
+    return _UNIT_SIZES[units]
+
+
+def _divide(value: float, base: float | None) -> float | None:
+    return None if base is None or pd.isna(value) else value / base
+
+
+def _subtract(value: float, base: float | None) -> float | None:
+    return None if base is None or pd.isna(value) else value - base
+
+
+_TEMPLATE = Path(__file__).with_name("published.md.j2")
+
+HEADLINES = (
+    "makespan_s",
+    "stage_efficiency",
+    "tree_peak_bytes",
+    "main_peak_bytes",
+    "children_peak_bytes",
+)
+"""Quantities whose comparison stands in the text; those of the others can be unfolded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The comparison of one experiment: its scale in words, and tables by title."""
+
+    experiment: str
+    scale: str
+    headlines: dict[str, str]
+    others: dict[str, str]
+
+
+def render_published(contents: Contents) -> str:
+    """Write the section that sets published values beside measured ones; "" without any."""
+    published = contents.tables["published"]
+    comparisons = compare_experiments(published)
+    if not comparisons:
+        return ""
+    values = {"comparisons": comparisons, "coverage": coverage_text(published)}
+    return render_template(_TEMPLATE, values)
+
+
+def compare_experiments(published: pd.DataFrame) -> list[Comparison]:
+    """Give the comparison of every experiment that has published values."""
+    return [
+        _show_experiment(str(name), rows)
+        for name, rows in published.groupby("experiment", sort=False)
+    ]
+
+
+def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
+    values = rows[rows["treatment"] != ""]
+    tables = {
+        _title(str(quantity), str(unit)): (quantity, own)
+        for (quantity, unit), own in values.groupby(["quantity", "unit"], sort=False)
+    }
+    told = {title: _quantity_table(own) for title, (_, own) in tables.items()}
+    first = [title for name in HEADLINES for title, (own, _) in tables.items() if own == name]
+    return Comparison(
+        experiment=experiment,
+        scale=_scale(rows[rows["quantity"].str.startswith(PARAMETER)]),
+        headlines={title: told[title] for title in first},
+        others={title: table for title, table in told.items() if title not in first},
+    )
+
+
+def _title(quantity: str, unit: str) -> str:
+    """Write a quantity for people: "tree_peak_bytes" in MiB is "tree peak (MiB)"."""
+    name = quantity.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+    return name if unit == "1" else f"{name} ({unit})"
+
+
+def _scale(parameters: pd.DataFrame) -> str:
+    known = parameters[parameters["measured_relative"].notna()]
+    if known.empty:
+        return "The scale of this study against the published one is not known."
+    if (known["measured_relative"] == 1).all():
+        return "It ran at the published size."
+    told = (_parameter(row) for row in known.to_dict("records"))
+    return (
+        f"It did not run at the published size ({'; '.join(told)}): absolute values that depend on"
+        " it cannot be compared, ratios can."
+    )
+
+
+def _parameter(row: dict[Hashable, Any]) -> str:
+    name = str(row["quantity"]).removeprefix(PARAMETER)
+    published = row["stated"] if pd.notna(row["stated"]) else row["logged"]
+    return f"{row['stage']} {name} {row['median']:,.10g} of {published:,.10g}".strip()
+
+
+def _quantity_table(rows: pd.DataFrame) -> str:
+    with_stage = bool((rows["stage"] != "").any())
+    basis = next((basis for basis in rows["basis"] if basis), "")
+    columns = ["treatment", *(["stage"] if with_stage else []), "stated", "logged", "measured"]
+    if basis:
+        columns += [f"{basis}: stated", "logged", "measured"]
+    cells = [_row(row, with_stage=with_stage, with_basis=bool(basis)) for _, row in rows.iterrows()]
+    return format_table(columns, cells, texts=1 + with_stage)
+
+
+def _row(row: pd.Series[float], *, with_stage: bool, with_basis: bool) -> list[str]:
+    relative = [row[f"{kind}_relative"] for kind in ("stated", "logged", "measured")]
+    return [
+        str(row["treatment"]),
+        *([str(row["stage"])] if with_stage else []),
+        MISSING if pd.isna(row["stated"]) else f"~{row['stated']:g}",
+        MISSING if pd.isna(row["logged"]) else f"{row['logged']:g}",
+        format_spread(row),
+        *([format_number(value) for value in relative] if with_basis else []),
+    ]
+
+
+def coverage_text(published: pd.DataFrame) -> str:
+    """Say how many treatments have a published value: "15 treatments of runtime and …"."""
+    named = published[published["treatment"] != ""]
+    counts = named.groupby("experiment", sort=False)["treatment"].nunique()
+    parts = [f"{count_noun(count, 'treatment')} of `{name}`" for name, count in counts.items()]
+    return " and ".join(parts)
+
+
+PUBLISHED = Section("published", "published and measured", render_published)

@@ -1,0 +1,118 @@
+"""Pools of workers: threads, processes started by fork, forkserver or spawn, or coroutines.
+
+A pool has as many workers as its stage says from its first task on. It is given a job only when one
+of them is free for it, and never keeps a queue of its own: what waits, waits in the stage's queue.
+
+Workers that are threads of this process.
+
+Daemon threads: a handler that never returns can be left to itself, and does not keep the process
+from ending.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from itertools import count
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from stagebench.errors import WorkerLostError
+from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
+
+if TYPE_CHECKING:
+    from stagebench.runner.jobs import Job, Pool, PoolPlan
+    from stagebench.runner.worker import Start
+
+
+def make_pool(plan: PoolPlan) -> Pool:
+    """Make a stage's pool; it starts no worker before it is opened."""
+    # Each is imported only where it is used: it is memory of the measured process.
+    if plan.stage.executor == "thread":
+        return ThreadPool(plan)
+    if plan.stage.executor == "asyncio":
+        from stagebench.runner.coroutine_pool import CoroutinePool
+
+        return CoroutinePool(plan)
+    from stagebench.runner.process_pool import ProcessPool
+
+    return ProcessPool(plan)
+
+
+class ThreadPool:
+    """A stage's threads, which take jobs from one inbox; see executors.Pool."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._stage = plan.stage
+        # Threads share the switch interval with main, which has set it.
+        self._setup = plan.setup._replace(switch_interval_s=None)
+        self._crew = plan.crew
+        self._inbox: SimpleQueue[Job | None] = SimpleQueue()
+        # What each serves; those whose job was given up are no longer among them.
+        self._serving: dict[threading.Thread, Job | None] = {}
+        self._numbers = count()
+
+    def open(self, requested_ns: int) -> None:
+        """Start all threads."""
+        for _ in range(self._stage.workers):
+            self._add(requested_ns)
+
+    def dispatch(self, job: Job) -> None:
+        """Let a free thread serve a job."""
+        self._inbox.put(job)
+
+    def abandon(self, job: Job) -> None:
+        """Put a thread in the place of the one that still serves a job: it ends when it returns."""
+        for thread, serving in list(self._serving.items()):
+            if serving is job:
+                del self._serving[thread]
+        self._add(time.monotonic_ns())
+
+    def close(self, *, cancel: bool) -> None:
+        """End the threads; with `cancel` without waiting for what they serve."""
+        threads = list(self._serving)
+        for _ in threads:
+            self._inbox.put(None)
+        if not cancel:
+            for thread in threads:
+                thread.join()
+
+    def _add(self, requested_ns: int) -> None:
+        name = f"{self._stage.name}_{next(self._numbers)}"
+        thread = threading.Thread(target=self._work, args=(requested_ns,), name=name, daemon=True)
+        self._serving[thread] = None
+        thread.start()
+
+    def _work(self, requested_ns: int) -> None:
+        started_ns = time.monotonic_ns()
+        try:
+            prepare_worker(self._setup)
+        except BaseException:  # an import may raise anything
+            reason = f"a thread could not start:\n{traceback.format_exc()}"
+            self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
+            return
+        start = introduce_worker(started_ns)
+        self._crew.ready(self._stage, start, requested_ns)
+        thread = threading.current_thread()
+        job = self._inbox.get()
+        while job is not None:
+            self._serving[thread] = job
+            following = self._serve(job, start)
+            if job.abandoned:
+                return
+            # Of the last job, nothing is kept while the next is waited for.
+            job = following
+            del following
+            if job is None:
+                self._serving[thread] = None
+                job = self._inbox.get()
+
+    def _serve(self, job: Job, start: Start) -> Job | None:
+        try:
+            arguments = job.arguments(job.take_inputs())
+        except Exception:  # recorded: a value's own unpickling may raise anything
+            error = f"an upstream result could not be taken:\n{traceback.format_exc()}"
+            return self._crew.finish(job, Served("failed", error=error), start)
+        job.begin(start)
+        return self._crew.finish(job, serve(self._stage.handler, arguments), start)

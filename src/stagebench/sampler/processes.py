@@ -1,0 +1,119 @@
+"""What a census knows of processes, and the records that come of it.
+
+What part a process plays in a run, told from its command line and its parent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from stagebench.records import ProcessRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(slots=True, kw_only=True)
+class Life:
+    """What is known so far of one process; the moments are those at which it became known.
+
+    While `owns_memory` is not known to be so, its memory may be its parent's (a child by vfork
+    before its exec), and must not be counted twice.
+    """
+
+    pid: int
+    parent_pid: int | None
+    since_ns: int
+    started_ns: int
+    command: str
+    birth: str | None = None
+    owns_memory: bool = True
+    max_rss_bytes: int | None = None
+    execs: int | None = None
+    high_water_bytes: int | None = None
+    ended_ns: int | None = None
+    exit_status: int | None = None
+    samples: int = 0
+
+    def note_mark(self, high_water_bytes: int) -> None:
+        """Take a reading of the high-water mark, which is set back between readings."""
+        self.high_water_bytes = max(high_water_bytes, self.high_water_bytes or 0)
+
+
+class Census(Protocol):
+    """Keeps track of every process of a tree.
+
+    `changes` counts what came to be known: births, execs, ends.
+    """
+
+    means: str
+    changes: int
+
+    @property
+    def lives(self) -> Sequence[Life]:
+        """Every process met, in the order of meeting."""
+
+    @property
+    def alive(self) -> Mapping[int, Life]:
+        """Process id → what is known of a process that has not ended."""
+
+    def update(self) -> None:
+        """Take in what has happened since the last call."""
+
+
+def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
+    """Give the record of every process, in the order in which they became known.
+
+    A role follows from a process's command and its parent's, which came before it; where a number
+    was given out twice, the parent is the last that had it.
+    """
+    records: list[ProcessRecord] = []
+    latest: dict[int | None, ProcessRecord] = {}
+    for life in lives:
+        parent = latest.get(life.parent_pid)
+        record = ProcessRecord(
+            pid=life.pid,
+            parent_pid=life.parent_pid,
+            role=tell_role(
+                life.command,
+                is_main=not records and life.pid == main,
+                parent_role=parent.role if parent else "other",
+                parent_command=parent.command if parent else "",
+            ),
+            birth=life.birth,
+            since_ns=life.since_ns,
+            started_ns=life.started_ns,
+            ended_ns=life.ended_ns,
+            exit_status=life.exit_status,
+            high_water_bytes=None
+            if life.birth == "vfork" and not life.execs
+            else life.high_water_bytes,
+            max_rss_bytes=life.max_rss_bytes,
+            execs=life.execs,
+            samples=life.samples,
+            command=life.command,
+        )
+        records.append(record)
+        latest[life.pid] = record
+    return records
+
+
+def tell_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
+    """Return one of `records.ROLES`.
+
+    A forked worker has its parent's command line; a spawned one and the helpers of
+    multiprocessing carry the function that they run in theirs. What the resource tracker or a
+    worker forks is a part of neither: `other`.
+    """
+    if is_main:
+        return "main"
+    if "multiprocessing.resource_tracker" in command:
+        return "resource_tracker"
+    if "multiprocessing.spawn" in command:
+        return "worker"
+    if "multiprocessing.forkserver" in command and parent_role != "forkserver":
+        return "forkserver"
+    if command == parent_command and parent_role in {"main", "forkserver"}:
+        return "worker"
+    return "other"

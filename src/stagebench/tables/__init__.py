@@ -1,0 +1,1 @@
+"""Tables of a study: what can be measured, the schema of every CSV, reading and writing."""

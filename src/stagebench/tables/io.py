@@ -1,0 +1,122 @@
+"""Tables on disk: made, written and read by the contract of `columns`.
+
+The same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stagebench.errors import StoreError
+from stagebench.store import write_text
+from stagebench.tables.schema import (
+    CLAIM_TABLES,
+    COUNT,
+    FLAG,
+    NUMBER,
+    REFERENCE_COLUMNS,
+    TABLES,
+    TEXT,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+_DTYPES = {TEXT: "str", COUNT: "Int64", NUMBER: "float64", FLAG: "boolean"}
+
+FLOAT_FORMAT = "%.12g"
+"""Enough digits for a nanosecond in a quarter of an hour and for a byte in a tebibyte."""
+
+
+def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make the table `name` of rows, each column → value; a column that a row lacks is missing."""
+    columns = TABLES[name]
+    rows = list(rows)
+    unknown = {key for row in rows for key in row} - columns.keys()
+    if unknown:
+        raise StoreError(f"table {name!r} has no column {sorted(unknown)}")
+    series = {
+        column: pd.Series([_cell(row.get(column), kind) for row in rows], dtype=_DTYPES[kind])
+        for column, kind in columns.items()
+    }
+    return pd.DataFrame(series)
+
+
+def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Give a column as floats: counts, too, with NaN where a value is missing."""
+    return table[column].astype("float64")
+
+
+def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as column → value."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table to the CSV file of its name; raises StoreError for other columns."""
+    expected = list(TABLES[path.stem])
+    if list(table.columns) != expected:
+        raise StoreError(f"{path}: columns are {list(table.columns)}, expected {expected}")
+    text = table.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+    write_text(path, text)
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write every table into `folder`."""
+    for name, table in tables.items():
+        write_table(table, folder / f"{name}.csv")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table with the types of its name; raises StoreError when it is not that table."""
+    return _read_csv(path, TABLES[path.stem])
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read all tables of a study; without a file of published values that table is empty."""
+    names = [name for name in TABLES if name not in ("published", *CLAIM_TABLES)]
+    tables = {name: read_table(folder / f"{name}.csv") for name in names}
+    path = folder / "published.csv"
+    published = read_table(path) if path.exists() else make_table("published", [])
+    return tables | {"published": published}
+
+
+def read_claims(folder: Path | None) -> dict[str, pd.DataFrame]:
+    """Read the tables of judged claims; without a folder there are none."""
+    if folder is None:
+        return {name: make_table(name, []) for name in CLAIM_TABLES}
+    return {name: read_table(folder / f"{name}.csv") for name in CLAIM_TABLES}
+
+
+def read_reference(path: Path) -> pd.DataFrame:
+    """Read a file of published values; raises StoreError when its columns are others."""
+    return _read_csv(path, REFERENCE_COLUMNS)
+
+
+def _cell(value: Any, kind: str) -> Any:
+    if kind == TEXT:
+        return "" if value is None else str(value)
+    return pd.NA if value is None and kind != NUMBER else value
+
+
+def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    header = text.partition("\n")[0].split(",")
+    if header != list(columns):
+        raise StoreError(f"{path}: columns are {header}, expected {list(columns)}")
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            dtype={column: _DTYPES[kind] for column, kind in columns.items()},
+            keep_default_na=False,
+            na_values={column: [""] for column, kind in columns.items() if kind != TEXT},
+        )
+    except ValueError as error:
+        raise StoreError(f"{path}: a cell has another type than its column ({error})") from error

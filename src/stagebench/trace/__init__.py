@@ -1,0 +1,1 @@
+"""`stagebench trace`: the memory of all processes of any command."""

@@ -1,0 +1,247 @@
+"""`stagebench trace` and `show`: measure, summarise, present; steps meet in the folder.
+
+Tracing any command: it runs as if nobody watched, and leaves a folder of what was seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from stagebench import store
+from stagebench.errors import CommandError, OptionError, StagebenchError
+from stagebench.measure import process
+from stagebench.measure.machine import read_environment
+from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
+from stagebench.trace.recording import read_recording
+from stagebench.trace.relay import Relay, end_like
+from stagebench.trace.summary import draw_timeline, format_summary, summarise_recording
+from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_file_limit
+from stagebench.units import to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stagebench.measure.process import Started
+    from stagebench.sampler.processes import Census
+    from stagebench.trace.recording import Recording
+
+
+def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
+    """Trace a command, write what it comes to, and end as it ended."""
+    ended = trace_command(request)
+    try:
+        _present(ended, quiet=request.quiet, figure=figure)
+    except (Exception, KeyboardInterrupt):  # told, but the command's end is what counts
+        _say(traceback.format_exc())
+    end_like(ended.exit_code)
+
+
+def show_trace(folder: Path, figure: Path | None) -> str:
+    """Give the summary of a trace folder as text; draw its figure, if asked to."""
+    if figure is not None and figure.suffix != ".png":
+        raise OptionError(f"--figure {figure}: only .png files are drawn")
+    recording = read_recording(folder)
+    summary = summarise_recording(recording)
+    if figure is not None:
+        try:
+            _draw(recording, summary, figure)
+        except OSError as error:
+            raise OptionError(f"--figure {figure}: not written ({error.strerror})") from error
+    return format_summary(summary)
+
+
+def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
+    folder = ended.folder
+    recording = read_recording(folder, ended.run)
+    summary = summarise_recording(recording)
+    if not quiet:
+        _say(format_summary(summary, os.fspath(folder)))
+    try:
+        store.write_json(folder / store.SUMMARY_FILE, summary)
+        if figure:
+            _draw(recording, summary, folder / store.TRACE_FIGURE_FILE)
+    except OSError as error:
+        _say(f"stagebench: {folder}: not all could be written ({error.strerror})\n")
+
+
+def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> None:
+    # Takes longer to import than to draw, and is not to compete with what is traced.
+    from stagebench.trace.figure import draw_trace
+
+    try:
+        draw_trace(summary, draw_timeline(recording), path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+STDERR = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRequest:
+    """A command, how to trace it, and where to; `out` None is a new folder in the current one."""
+
+    command: Sequence[str]
+    settings: Settings
+    out: Path | None
+    quiet: bool
+
+
+class Ended(NamedTuple):
+    """A command that was traced: its folder, and what `run.json` there says if it could be written.
+
+    The exit code is negative where a signal ended the command.
+    """
+
+    folder: Path
+    run: Mapping[str, Any]
+    exit_code: int
+
+
+def trace_command(request: TraceRequest) -> Ended:
+    """Run a command and write the folder of its trace.
+
+    Raises StagebenchError, with nothing left behind, where the command could not be started.
+    """
+    now = datetime.now(UTC)
+    run = describe_request(request, now)
+    folder = make_trace_folder(request.out, request.command[0], now)
+    try:
+        with contextlib.closing(open_journal(folder.path, run)) as journal, Relay() as relay:
+            exit_code = run_traced(request, journal, relay)
+    except StagebenchError:
+        folder.discard()
+        raise
+    return Ended(folder.path, journal.run, exit_code)
+
+
+def describe_request(request: TraceRequest, now: datetime) -> dict[str, Any]:
+    """Give what is known of a trace before its command is started."""
+    settings = request.settings
+    return {
+        "schema_version": store.SCHEMA_VERSION,
+        "kind": "trace",
+        "command": list(request.command),
+        "started_at": now.isoformat(),
+        "status": "running",
+        "detail": "",
+        "sampler": {"interval_s": settings.interval_s, "cpu_budget": settings.cpu_budget},
+        "environment": read_environment(),
+    }
+
+
+def open_journal(folder: Path, run: Mapping[str, Any]) -> Journal:
+    """Open the files of a trace; raises OptionError where that is not possible."""
+    try:
+        return Journal(folder, run)
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
+    """Start the command, stand by until it has ended, and complete the journal.
+
+    Returns its exit code; raises StagebenchError if it was never started.
+    """
+    started = process.fork_held(request.command, given_environment(), relay.prepare)
+    relay.serve(started.pid)
+    raise_file_limit()
+    tracer = Tracer(started, request.settings, journal)
+    tracer.start()
+    shown = not request.quiet and os.isatty(STDERR)
+    stand_by(tracer, relay, journal, LiveLine(STDERR) if shown else None)
+    tracer.wait_gone()
+    if journal.began_ns is None:
+        raise explain_refusal(request.command[0], started, tracer.error)
+    traced = tracer.traced
+    if traced is None:
+        exit_code = outlive(started.pid, tracer, relay)
+        journal.finish_unseen(exit_code, f"the tracer failed: {tracer.error!r}")
+        return exit_code
+    if traced.failure:
+        raise explain_failure(request.command[0], traced.failure)
+    journal.finish(traced)
+    return traced.exit_code
+
+
+def given_environment() -> dict[bytes, bytes]:
+    """Give the environment that this program was started with, to the byte.
+
+    os.environ may have more: in the C locale the interpreter sets LC_CTYPE.
+    """
+    block = Path("/proc/self/environ").read_bytes()
+    return dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
+
+
+def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | None) -> None:
+    """Relay signals and show the live line until the tracer is done."""
+    deliveries = tracer.deliveries
+    while not tracer.is_done:
+        relay.attend(deliveries, INTERVAL_S)
+        if tracer.census is not None and tracer.census.means == "poll":
+            deliveries.poll()
+        if deliveries.stopped_by is not None:
+            if line:
+                line.clear()
+            relay.stop_too(deliveries)
+        elif line and not tracer.is_done:
+            show_progress(line, journal, tracer.census)
+    if line:
+        line.clear()
+
+
+def show_progress(line: LiveLine, journal: Journal, census: Census | None) -> None:
+    """Show how far the trace has come."""
+    if census is None or journal.began_ns is None:
+        return
+    elapsed_s = to_seconds(time.monotonic_ns() - journal.began_ns)
+    counts = len(census.alive), len(census.lives)
+    line.show(format_line(elapsed_s, journal.tree_bytes, journal.highest_bytes, counts))
+
+
+def explain_refusal(program: str, started: Started, error: Exception | None) -> Exception:
+    """End a process that could not be let go, and say why that was."""
+    exit_code = started.cancel()
+    if exit_code < 0:
+        reason = f"was ended by signal {-exit_code} before it began"
+        return CommandError(f"{program}: {reason}", exit_code=128 - exit_code)
+    if isinstance(error, OSError):
+        return OptionError(f"{program}: was not started, as its trace cannot begin ({error})")
+    return error or AssertionError("a tracer that did not begin has an error")
+
+
+def explain_failure(program: str, number: int) -> CommandError:
+    """Say why a program could not be run, with the exit code that a shell has for it."""
+    if number in {errno.ENOENT, errno.ENOTDIR}:
+        return CommandError(f"{program}: command not found", exit_code=127)
+    return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
+
+
+def outlive(main: int, tracer: Tracer, relay: Relay) -> int:
+    """Stand by without a tracer until the command ends; gives its exit code."""
+    if tracer.census is not None and tracer.census.lives:
+        known = tracer.census.lives[0].exit_status
+        if known is not None:
+            return known
+    while True:
+        ended, status = os.waitpid(main, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        relay.attend(tracer.deliveries, INTERVAL_S)

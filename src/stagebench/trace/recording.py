@@ -1,0 +1,111 @@
+"""The folder of one trace, read: of any command, or of a run of a study; whole or cut off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from stagebench import store
+from stagebench.errors import StoreError
+from stagebench.peak.bracket import MemoryTrace
+from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from stagebench.units import Nanoseconds
+
+Record = TypeVar("Record")
+
+
+class Recording(NamedTuple):
+    """What is known of one tree; `census` has no counts where the trace was cut off."""
+
+    run: Mapping[str, Any]
+    memory: MemoryTrace
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its end was not recorded: it was cut off, or still goes on."""
+        return bool(self.run["status"] == "running")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was recorded."""
+        return self.run["status"] not in {"running", "truncated"}
+
+    @property
+    def origin_ns(self) -> Nanoseconds:
+        """The moment at which the command was started."""
+        return int(self.run["exec_ns"])
+
+    @property
+    def ended_ns(self) -> Nanoseconds:
+        """The end of the command, or of what was recorded."""
+        known = self.run.get("exited_ns")
+        if known is not None:
+            return int(known)
+        return self.memory.sweeps[-1].ended_ns if self.memory.sweeps else self.origin_ns
+
+
+def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Recording:
+    """Read a folder up to its last whole sweep; raises StoreError where it is none.
+
+    `run` stands for a `run.json` that could not be completed.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: is not a folder; name one that `stagebench trace` wrote")
+    run = store.read_run(folder) if run is None else run
+    whole = run["status"] not in {"running", "truncated"}
+    sweeps = _read(folder / store.SWEEPS_FILE, SweepRecord, whole=whole)
+    known = {sweep.sweep for sweep in sweeps}
+    samples = _read(folder / store.SAMPLES_FILE, MemorySample, whole=whole)
+    samples = [sample for sample in samples if sample.sweep in known]
+    processes = _read(folder / store.PROCESSES_FILE, ProcessRecord, whole=whole)
+    return Recording(
+        run,
+        MemoryTrace(
+            sweeps=sweeps,
+            samples=samples,
+            processes=processes or meet_processes(run, sweeps, samples),
+            transitions=_read(folder / store.TRANSITIONS_FILE, TransitionRecord, whole=whole),
+            # Without the records of its end nothing bounds what was not seen.
+            sampler=run["sampler"] if whole else {},
+        ),
+    )
+
+
+def meet_processes(
+    run: Mapping[str, Any], sweeps: Sequence[SweepRecord], samples: Sequence[MemorySample]
+) -> list[ProcessRecord]:
+    """Make records of the processes that sweeps met: the census is written at the end alone."""
+    started = {sweep.sweep: sweep.started_ns for sweep in sweeps}
+    met: defaultdict[int, list[Nanoseconds]] = defaultdict(list)
+    for sample in samples:
+        met[sample.pid].append(started[sample.sweep])
+    return [
+        ProcessRecord(
+            pid=pid,
+            parent_pid=None,
+            role="main" if pid == run.get("main") else "other",
+            birth=None,
+            since_ns=moments[0],
+            started_ns=moments[0],
+            ended_ns=None,
+            exit_status=None,
+            high_water_bytes=None,
+            max_rss_bytes=None,
+            execs=None,
+            samples=len(moments),
+            command="",
+        )
+        for pid, moments in met.items()
+    ]
+
+
+def _read(path: Path, record_type: type[Record], *, whole: bool) -> list[Record]:
+    # What was cut off may not have come as far as the first line of a file.
+    if not whole and (not path.exists() or b"\n" not in path.read_bytes()[:4096]):
+        return []
+    return store.read_records(path, record_type)

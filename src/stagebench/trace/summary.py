@@ -1,0 +1,346 @@
+"""What one trace comes to: the summary that is shown and stored, and the timeline that is drawn.
+
+The summary of a trace as text, at most 80 columns wide.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import textwrap
+from collections import Counter, defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench.peak.bracket import find_brackets
+from stagebench.records import count_processes
+from stagebench.tables.quantities import MEMORY_PARTS
+from stagebench.units import GIB, MIB, format_seconds, quantile_s, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from stagebench.peak.bracket import Bracket
+    from stagebench.records import ProcessRecord
+    from stagebench.trace.recording import Recording
+    from stagebench.units import Bytes, Nanoseconds, Seconds
+
+
+PSS_KINDS = frozenset({"pss", "held"})
+"""Kinds of sweeps that tell the PSS; in one that is held nothing had changed since the last."""
+
+
+def summarise_recording(recording: Recording) -> dict[str, Any]:
+    """Give the summary of a trace as JSON; what is not known is null."""
+    run, memory = recording.run, recording.memory
+    brackets = find_brackets(memory)
+    return {
+        "command": name_command(recording),
+        "status": "cut" if recording.is_cut else run["status"],
+        "detail": run["detail"],
+        "exit_code": run.get("exit_code"),
+        "started_at": run["started_at"],
+        "duration_s": to_seconds(recording.ended_ns - recording.origin_ns),
+        "recorded_s": recorded_s(recording),
+        "peak": {
+            part: describe_bracket(brackets[part], recording.origin_ns)
+            for part in ("tree", "main", "children")
+        },
+        "processes": describe_census(recording),
+        "roles": describe_roles(recording),
+        "stayed": run.get("stayed", []),
+        "sampler": describe_sampler(recording),
+        "instrument_cpu_s": run.get("instrument_cpu_s"),
+    }
+
+
+def name_command(recording: Recording) -> list[str]:
+    """Give the words of the command; a run of a study is named by its place in it."""
+    run = recording.run
+    if "command" in run:
+        return list(run["command"])
+    letter = "w" if run["warm_up"] else "r"
+    return [f"{run['experiment']}/{run['treatment']}/{letter}{run['replicate']}"]
+
+
+def describe_bracket(bracket: Bracket, origin_ns: Nanoseconds) -> dict[str, Any]:
+    """Give a bracket, with its moment in seconds since the start of the command."""
+    seen_ns = bracket.lower_ns
+    return {
+        "lower_bytes": bracket.lower_bytes,
+        "lower_s": None if seen_ns is None else to_seconds(seen_ns - origin_ns),
+        "upper_bytes": bracket.upper_bytes,
+    }
+
+
+def describe_census(recording: Recording) -> dict[str, Any]:
+    """Count processes; how many there were in all is not known of a trace that was cut off."""
+    census = recording.run["census"]
+    if "created" in census:
+        return dict(census)
+    unknown = {"created": None, "bounded_only": None}
+    return {"means": census["means"]} | count_processes(recording.memory.processes) | unknown
+
+
+def recorded_s(recording: Recording) -> Seconds | None:
+    """Give the time of the last sweep: what was recorded goes up to there."""
+    sweeps = recording.memory.sweeps
+    return to_seconds(sweeps[-1].ended_ns - recording.origin_ns) if sweeps else None
+
+
+def describe_roles(recording: Recording) -> dict[str, Any]:
+    """Count the processes of each role, and give the highest high-water mark of any one of them."""
+    known = "created" in recording.run["census"]
+    roles: defaultdict[str, list[ProcessRecord]] = defaultdict(list)
+    for process in recording.memory.processes:
+        roles[process.role].append(process)
+    return {
+        role: {
+            "created": len(found) if known else None,
+            "sampled": sum(process.samples > 0 for process in found),
+            "high_water_bytes": max(
+                (each.high_water_bytes for each in found if each.high_water_bytes is not None),
+                default=None,
+            ),
+        }
+        for role, found in roles.items()
+    }
+
+
+def describe_sampler(recording: Recording) -> dict[str, Any]:
+    """Give what the sampler was asked for and achieved; of what was cut, as far as its files go."""
+    told, sweeps = recording.run["sampler"], recording.memory.sweeps
+    asked = {name: told[name] for name in ("interval_s", "cpu_budget")}
+    cost = {name: told.get(name) for name in ("cpu_s", "census_cpu_s")}
+    if recording.is_whole:
+        achieved = {name: told[name] for name in ("sweeps", "torn", "median_gap_s", "p99_gap_s")}
+        return asked | achieved | cost
+    found = [sweep for sweep in sweeps if sweep.kind in PSS_KINDS]
+    gaps = sorted(later.started_ns - earlier.started_ns for earlier, later in pairwise(found))
+    achieved = {
+        "sweeps": len(found),
+        "torn": sum(sweep.torn for sweep in found),
+        "median_gap_s": quantile_s(gaps, 0.5),
+        "p99_gap_s": quantile_s(gaps, 0.99),
+    }
+    return asked | achieved | cost
+
+
+def draw_timeline(recording: Recording) -> Timeline:
+    """Give the PSS of every sweep, and the number of processes over time."""
+    memory, origin_ns = recording.memory, recording.origin_ns
+    totals = _total_samples(recording)
+    times: list[Seconds] = []
+    pss: dict[str, list[Bytes]] = {part: [] for part in MEMORY_PARTS}
+    latest: dict[str, Bytes] | None = None
+    for sweep in memory.sweeps:
+        if sweep.kind not in PSS_KINDS:
+            continue
+        latest = totals.get(sweep.sweep) if sweep.kind == "pss" else latest
+        if latest is None:
+            continue
+        times.append(to_seconds(sweep.ended_ns - origin_ns))
+        for part in MEMORY_PARTS:
+            pss[part].append(latest[part])
+    changes = count_alive(recording)
+    changed = [to_seconds(moment - origin_ns) for moment, _ in changes]
+    return Timeline(times, pss, changed, [alive for _, alive in changes])
+
+
+def count_alive(recording: Recording) -> list[tuple[Nanoseconds, int]]:
+    """Give how many processes lived from each change on: by the census, or else by the sweeps."""
+    memory = recording.memory
+    if "created" not in recording.run["census"]:
+        return [(sweep.started_ns, sweep.processes) for sweep in memory.sweeps]
+    steps: Counter[Nanoseconds] = Counter()
+    for process in memory.processes:
+        steps[max(process.started_ns, recording.origin_ns)] += 1
+        steps[min(process.ended_ns or recording.ended_ns, recording.ended_ns)] -= 1
+    alive, counts = 0, []
+    for moment in sorted(steps):
+        alive += steps[moment]
+        counts.append((moment, alive))
+    return counts
+
+
+def _total_samples(recording: Recording) -> dict[int, dict[str, Bytes]]:
+    main = {process.pid for process in recording.memory.processes if process.role == "main"}
+    totals: defaultdict[int, dict[str, Bytes]] = defaultdict(lambda: dict.fromkeys(MEMORY_PARTS, 0))
+    for sample in recording.memory.samples:
+        if sample.pss_bytes is not None:
+            part = "main" if sample.pid in main else "children"
+            totals[sample.sweep][part] += sample.pss_bytes
+            totals[sample.sweep]["tree"] += sample.pss_bytes
+    return dict(totals)
+
+
+COLUMNS = 80
+_NAME = 11
+_LARGE = 10 * GIB
+"""From here on GiB read better."""
+
+POLLED = "polled: short-lived processes may be missed"
+
+
+def format_summary(summary: Mapping[str, Any], place: str | None = None) -> str:
+    """Give the text of a summary; `place` is where the trace lies."""
+    lines = [shorten(shlex.join(summary["command"]), COLUMNS)]
+    for name, texts in _list_items(summary, place):
+        for index, text in enumerate(texts):
+            lines += _wrap(name if index == 0 else "", text)
+    return "\n".join(lines) + "\n"
+
+
+def _list_items(summary: Mapping[str, Any], place: str | None) -> Iterator[tuple[str, list[str]]]:
+    yield "ended", [describe_end(summary)]
+    if summary["status"] == "truncated":
+        yield "NOT WHOLE", [_describe_loss(summary)]
+    peaks = {part: format_peak(peak) for part, peak in summary["peak"].items()}
+    if summary["processes"]["created"] == 1 and summary["processes"]["means"] == "ptrace":
+        peaks["children"] = "there were none"
+    yield "peak PSS", _align(peaks)
+    yield "processes", [describe_processes(summary["processes"]), *_list_roles(summary["roles"])]
+    if summary["stayed"]:
+        stayed = summary["stayed"]
+        width = COLUMNS - _NAME - 14
+        listed = [f"pid {each['pid']}  {shorten(each['command'], width)}" for each in stayed]
+        yield "still live", listed
+    yield "sampled", [_describe_rate(summary)]
+    yield "overhead", [_describe_overhead(summary)]
+    if place is not None:
+        yield "folder", [place]
+
+
+def describe_end(summary: Mapping[str, Any]) -> str:
+    """Say how and when the command ended."""
+    duration, code = format_seconds(summary["duration_s"]), summary["exit_code"]
+    if summary["status"] == "cut":
+        return f"CUT OFF after {duration}: the tracer was ended, or it is still at work"
+    if code is None:
+        return f"{summary['status']}, after {duration}"
+    if code < 0:
+        return f"by {_name_signal(-code)}, after {duration}"
+    return f"with exit code {code}, after {duration}"
+
+
+def format_peak(peak: Mapping[str, Any]) -> str:
+    """Give a bracket in words: "between 231.0 and 233.5 MiB, at 1.24 s"."""
+    lower, upper = peak["lower_bytes"], peak["upper_bytes"]
+    if lower is None:
+        known = "" if upper is None else f", at most {format_size(upper)}"
+        return f"not seen by any sweep{known}"
+    moment = format_moment(peak["lower_s"])
+    if upper is None:
+        return f"at least {format_size(lower)}, at {moment}; upper bound not known"
+    size, _unit = format_size(lower, upper).split()
+    return f"between {size} and {format_size(upper)}, at {moment}"
+
+
+def format_size(size: Bytes, scale: Bytes | None = None) -> str:
+    """Give a size to a tenth of a MiB, or in GiB where `scale` is large."""
+    if (size if scale is None else scale) >= _LARGE:
+        return f"{size / GIB:,.2f} GiB"
+    return f"{size / MIB:,.1f} MiB"
+
+
+def format_moment(moment_s: Seconds) -> str:
+    """Give a moment of a trace: seconds to a hundredth."""
+    return f"{moment_s:,.2f} s"
+
+
+def describe_processes(processes: Mapping[str, Any]) -> str:
+    """Say how many processes there were, and of how many a sweep read the memory."""
+    polled = f"; {POLLED}" if processes["means"] == "poll" else ""
+    if processes["created"] is None:
+        return f"{processes['sampled']} sampled; how many there were was not recorded{polled}"
+    return (
+        f"{processes['created']} created, {processes['sampled']} sampled,"
+        f" {processes['bounded_only']} bounded only{polled}"
+    )
+
+
+def _list_roles(roles: Mapping[str, Any]) -> list[str]:
+    texts = {}
+    for role, numbers in roles.items():
+        mark = numbers["high_water_bytes"]
+        created = "" if numbers["created"] is None else f"{numbers['created']} created, "
+        highest = "" if mark is None else f", highest RSS of one {format_size(mark)}"
+        texts[role] = f"{created}{numbers['sampled']} sampled{highest}"
+    return _align(texts)
+
+
+def _align(texts: Mapping[str, str]) -> list[str]:
+    width = max(map(len, texts), default=0) + 2
+    return [f"{name:<{width}}{text}" for name, text in texts.items()]
+
+
+def _describe_loss(summary: Mapping[str, Any]) -> str:
+    upto = summary["recorded_s"]
+    known = "nothing was recorded" if upto is None else f"recorded up to {format_moment(upto)}"
+    return f"{summary['detail']}; {known}"
+
+
+def _describe_rate(summary: Mapping[str, Any]) -> str:
+    sampler, duration = summary["sampler"], summary["duration_s"]
+    rate = sampler["sweeps"] / duration if duration else 0
+    gaps = ""
+    if sampler["median_gap_s"] is not None:
+        median, p99 = (format_seconds(sampler[f"{name}_gap_s"]) for name in ("median", "p99"))
+        gaps = f"; median gap {median}, 1 in 100 over {p99}"
+    return (
+        f"{rate:.3g} times a second, {1 / sampler['interval_s']:.3g} asked for{gaps};"
+        f" {sampler['torn']} of {sampler['sweeps']} torn"
+    )
+
+
+def _describe_overhead(summary: Mapping[str, Any]) -> str:
+    sampler, duration = summary["sampler"], summary["duration_s"]
+    budget = f"budget {_percent(sampler['cpu_budget'])}"
+    if sampler["cpu_s"] is None or not duration:
+        return f"not recorded; {budget}"
+    used, census = (sampler[name] / duration for name in ("cpu_s", "census_cpu_s"))
+    whole = summary["instrument_cpu_s"]
+    parts = f"sweeps {_percent(used - census)}, census {_percent(census)} ({budget})"
+    total = "" if whole is None else f"{_percent(whole / duration)} of a core in all; "
+    return total + parts
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text that is too long; line breaks become spaces, control characters visible."""
+    flat = " ".join(text.split())
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in flat)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def _wrap(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=COLUMNS,
+        initial_indent=f"{name:<{_NAME}}",
+        subsequent_indent=" " * _NAME,
+        drop_whitespace=True,
+        break_on_hyphens=False,
+    )
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Timeline(NamedTuple):
+    """PSS at the end of every sweep, by part; the number of processes from each moment on.
+
+    Seconds since the start of the command.
+    """
+
+    time_s: Sequence[Seconds]
+    pss_bytes: Mapping[str, Sequence[Bytes]]
+    changed_s: Sequence[Seconds]
+    alive: Sequence[int]

@@ -1,0 +1,336 @@
+"""The thread that traces a command: census and sampler, and nothing that could keep it waiting.
+
+Writes a trace into its folder for as long as that can be written.
+
+The folder of a trace: where it is made, and how it is taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench import store
+from stagebench.errors import OptionError
+from stagebench.measure.process import ChildSignals, adopt_orphans
+from stagebench.measure.supervisor import sample_until_exit
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TransitionRecord,
+    count_processes,
+)
+from stagebench.sampler.census import open_census
+from stagebench.sampler.processes import record_lives
+from stagebench.sampler.procfs import read_children
+from stagebench.sampler.sampler import Sampler, SamplerUse
+from stagebench.trace.relay import WAKE, Deliveries
+from stagebench.units import to_nanoseconds, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from stagebench.measure.process import Started
+    from stagebench.sampler.processes import Census, Life
+    from stagebench.units import Bytes, Seconds
+
+
+ADVANCE_S = 5
+"""So long a trace may spend its budget in advance: most commands are short."""
+
+LEAVING_S = 0.1
+"""After main's exit its helpers (resource tracker, end of a pipe) end by themselves within this."""
+
+
+class Settings(NamedTuple):
+    """How to trace."""
+
+    interval_s: Seconds
+    cpu_budget: float
+    census: str
+
+
+class Traced(NamedTuple):
+    """What became of the command; `failure` is an error number where it could not be run."""
+
+    failure: int
+    exit_code: int
+    exited_ns: int
+    means: str
+    use: SamplerUse
+    instrument_cpu_s: Seconds
+    processes: Sequence[ProcessRecord]
+    stayed: Sequence[Life]
+
+
+class Tracer(threading.Thread):
+    """Follows a held process from its release to its end.
+
+    In a thread because of how it ends: whatever the kernel let it trace, and is still alive, goes
+    on untraced when the thread is no more, also if an error ends it.
+    """
+
+    def __init__(self, started: Started, settings: Settings, journal: Journal) -> None:
+        super().__init__(name="tracer", daemon=True)
+        self._held = started
+        self._settings = settings
+        self._journal = journal
+        self._strangers = frozenset(read_children(os.getpid())) - {started.pid}
+        self._signals = ChildSignals()  # to be made by the main thread
+        self.deliveries = Deliveries(started.pid)
+        self.census: Census | None = None
+        self.is_done = False
+        self.error: Exception | None = None
+        self.traced: Traced | None = None
+
+    def run(self) -> None:
+        """Trace; an error is kept for the main thread, which is woken."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        try:
+            self.traced = self._trace()
+        except Exception as error:  # not swallowed: the main thread tells it
+            self.error = error
+        finally:
+            self.is_done = True
+            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+
+    def wait_gone(self) -> None:
+        """Wait until the kernel has let go of all that was traced."""
+        self.join()
+        while os.path.exists(f"/proc/self/task/{self.native_id}"):  # one stat
+            time.sleep(0.0005)
+
+    def _trace(self) -> Traced:
+        started, settings, journal = self._held, self._settings, self._journal
+        census = self.census = self._open_census()
+        journal.begin(started.pid, census.means)
+        sampler = Sampler(
+            census,
+            to_nanoseconds(settings.interval_s),
+            settings.cpu_budget,
+            advance_s=ADVANCE_S,
+            write_sweep=journal.write_sweep,
+            write_sample=journal.write_sample,
+        )
+        failure = started.release(census)
+        sample_until_exit(started.pid, sampler, census, self._signals)
+        self._let_leave(census)
+        sampler.take_last()
+        main = census.lives[0]
+        return Traced(
+            failure=failure,
+            exit_code=0 if main.exit_status is None else main.exit_status,
+            exited_ns=main.ended_ns or time.monotonic_ns(),
+            means=census.means,
+            use=sampler.use(),
+            instrument_cpu_s=to_seconds(time.thread_time_ns()),
+            processes=record_lives(census.lives, started.pid),
+            stayed=list(census.alive.values()),
+        )
+
+    def _open_census(self) -> Census:
+        census = open_census(
+            self._settings.census,
+            self._held.pid,
+            os.getpid(),
+            self._strangers,
+            exit_kill=False,
+            write_transition=self._journal.write_transition,
+            observe=self.deliveries.observe,
+        )
+        if census.means == "poll":
+            adopt_orphans()  # they could not be found otherwise
+        return census
+
+    def _let_leave(self, census: Census) -> None:
+        deadline = time.monotonic() + LEAVING_S
+        census.update()
+        while census.alive and time.monotonic() < deadline:
+            self._signals.wait(0.005)
+            census.update()
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as it may have: the sampler keeps two a process."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Journal:
+    """The files of one trace.
+
+    Sweeps, samples and transitions are written as they are made, until that fails once: a full disk
+    is not the command's affair. A sweep is written after its samples, so that one whose line is
+    whole is whole. `failure` says which file could not be written, and why. The tree's PSS in the
+    latest sweep, and the highest in one that was not torn, are for showing meanwhile.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self.run = dict(run)
+        self._sweeps = store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord)
+        self._samples = store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample)
+        self._transitions = store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord)
+        self._sum: Bytes = 0
+        self.failure: str | None = None
+        self.began_ns: int | None = None
+        self.tree_bytes: Bytes | None = None
+        self.highest_bytes: Bytes | None = None
+
+    def begin(self, main: int, means: str) -> None:
+        """Write what is known before the command starts; raises OSError where it cannot be."""
+        began_ns = time.monotonic_ns()
+        self.run |= {"main": main, "exec_ns": began_ns, "census": {"means": means}}
+        store.write_json(self._folder / store.RUN_FILE, self.run)
+        self.began_ns = began_ns
+
+    def write_sample(self, sample: MemorySample) -> None:
+        """Record one process of the sweep that is being made."""
+        self._sum += sample.pss_bytes or 0
+        self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(sample))
+
+    def write_sweep(self, sweep: SweepRecord) -> None:
+        """Record a sweep, whose samples were written before."""
+        if sweep.kind == "pss":
+            self.tree_bytes = self._sum
+            if not sweep.torn:
+                self.highest_bytes = max(self._sum, self.highest_bytes or 0)
+        self._sum = 0
+        self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep))
+
+    def write_transition(self, transition: TransitionRecord) -> None:
+        """Record a birth, an exec or an exit."""
+        self._attempt(store.TRANSITIONS_FILE, lambda: self._transitions.write(transition))
+
+    def finish(self, traced: Traced) -> None:
+        """Write what is known when the command has ended."""
+        self._write_processes(traced.processes)
+        self.run |= {
+            "exited_ns": traced.exited_ns,
+            "exit_code": traced.exit_code,
+            "instrument_cpu_s": traced.instrument_cpu_s,
+            "sampler": traced.use._asdict(),
+            "census": {"means": traced.means} | count_processes(traced.processes),
+            "stayed": [{"pid": life.pid, "command": life.command} for life in traced.stayed],
+        }
+        self._write_status()
+
+    def finish_unseen(self, exit_code: int, reason: str) -> None:
+        """Write that the command ended with nobody watching it any more."""
+        self.failure = reason
+        self.run |= {"exit_code": exit_code}
+        self._write_status()
+
+    def close(self) -> None:
+        """Close the files; what could not be written before cannot be written now."""
+        for writer in (self._samples, self._sweeps, self._transitions):
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    def _write_processes(self, processes: Sequence[ProcessRecord]) -> None:
+        path = self._folder / store.PROCESSES_FILE
+        try:
+            store.write_records(path, ProcessRecord, processes)
+        except OSError as error:
+            self.failure = self.failure or _describe(path.name, error)
+            path.unlink(missing_ok=True)  # a part of them would pass for all
+
+    def _write_status(self) -> None:
+        """Put an end to the status "running"; what keeps it was cut off.
+
+        Truncated: the command went on to its end, but could not be recorded up to there.
+        """
+        status = "complete" if self.failure is None else "truncated"
+        self.run |= {"status": status, "detail": self.failure or ""}
+        # Where not even this can be written, the file goes on to say that the trace was cut off.
+        with contextlib.suppress(OSError):
+            store.write_json(self._folder / store.RUN_FILE, self.run)
+
+    def _attempt(self, name: str, write: Callable[[], Any]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            write()
+        except OSError as error:
+            self.failure = _describe(name, error)
+
+
+def _describe(name: str, error: OSError) -> str:
+    return f"{name}: {error.strerror or error}"
+
+
+WRITTEN_FIRST = (
+    store.RUN_FILE,
+    store.SWEEPS_FILE,
+    store.SAMPLES_FILE,
+    store.TRANSITIONS_FILE,
+)
+"""What is in a folder before the command begins."""
+
+
+class TraceFolder(NamedTuple):
+    """A folder for one trace; `made` says whether it is this program's to remove."""
+
+    path: Path
+    made: bool
+
+    def discard(self) -> None:
+        """Remove what the start of a trace wrote, when there was nothing to trace."""
+        for name in WRITTEN_FIRST:
+            (self.path / name).unlink(missing_ok=True)
+        if self.made:
+            self.path.rmdir()
+
+
+def make_trace_folder(chosen: Path | None, program: str, now: datetime) -> TraceFolder:
+    """Make the chosen folder, or one of a new name in the current one; raises OptionError."""
+    return _make_default(program, now) if chosen is None else _make_chosen(chosen)
+
+
+def _make_chosen(path: Path) -> TraceFolder:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        _check_empty(path)
+        return TraceFolder(path, made=False)
+    except OSError as error:
+        raise OptionError(f"--out {path}: cannot be made ({error.strerror})") from error
+    return TraceFolder(path, made=True)
+
+
+def _check_empty(path: Path) -> None:
+    try:
+        found = any(path.iterdir())
+    except OSError as error:
+        raise OptionError(f"--out {path}: cannot be used ({error.strerror})") from error
+    if found:
+        raise OptionError(
+            f"--out {path}: is not empty; name a folder that is, or one that does not exist"
+        )
+
+
+def _make_default(program: str, now: datetime) -> TraceFolder:
+    name = re.sub(r"[^\w.+-]", "_", Path(program).name)[:100]
+    stem = f"trace-{name}-{now:%Y%m%dT%H%M%S}"
+    path, number = Path(stem), 1
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:  # another trace of the same second
+            number += 1
+            path = Path(f"{stem}-{number}")
+        except OSError as error:
+            raise OptionError(
+                f"{path}: cannot be made here ({error.strerror}); choose a place with --out"
+            ) from error
+        else:
+            return TraceFolder(path, made=True)

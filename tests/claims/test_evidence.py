@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from stagebench.analyse.intervals import mean_interval, ratio_interval, unpaired_ratio_interval
+from stagebench.claims.evidence import Run, measure_test
+from stagebench.claims.model import ClaimTest, Measure
+
+
+def run(block, campaign="first", **numbers):
+    return Run(block=block, campaign=campaign, numbers={"": numbers})
+
+
+def runs_of(*values, campaign="first", quantity="makespan_s"):
+    return [run(n, campaign, **{quantity: v}) for n, v in enumerate(values, 1)]
+
+
+def one_test(quantity="makespan_s", to="", by="", **parts):
+    measure = Measure(quantity=quantity, unit="s", **parts)
+    return ClaimTest(
+        experiment="e", treatment="a", to=to, by=by, measure=measure, unit="s", allowed=None
+    )
+
+
+def limits(measured):
+    return measured.estimate, measured.low, measured.high, measured.n
+
+
+def test_a_value_has_the_interval_of_its_mean():
+    measured = measure_test(one_test(), {"a": runs_of(1, 2, 4)})
+    assert limits(measured) == mean_interval([1, 2, 4])
+
+
+def test_a_ratio_is_paired_by_block_and_campaign():
+    a = [*runs_of(2, 6, 12), *runs_of(50, campaign="later")]
+    measured = measure_test(one_test(to="b", by="ratio"), {"a": a, "b": runs_of(1, 2, 4)})
+    assert limits(measured) == ratio_interval([2, 3, 3])
+    assert measured.pairing == "blocks"
+
+
+def test_a_difference_is_paired_too():
+    runs = {"a": runs_of(2, 6, 12), "b": runs_of(1, 2, 4)}
+    assert limits(measure_test(one_test(to="b", by="difference"), runs)) == mean_interval([1, 4, 8])
+
+
+def test_runs_of_a_later_campaign_are_compared_unpaired_and_so_labelled():
+    runs = {"a": runs_of(2, 3, 4, campaign="later"), "b": runs_of(1, 2, 4)}
+    measured = measure_test(one_test(to="b", by="ratio"), runs)
+    assert measured.pairing == "other campaign"
+    assert limits(measured) == unpaired_ratio_interval([2, 3, 4], [1, 2, 4])
+
+
+def test_unpaired_runs_of_the_same_campaign_come_before_those_of_another():
+    b = [run(n, "first", makespan_s=n) for n in (7, 8, 9)] + runs_of(100, campaign="later")
+    measured = measure_test(one_test(to="b", by="difference"), {"a": runs_of(1, 2, 3), "b": b})
+    assert measured.pairing == "unpaired"
+    assert measured.estimate == -6
+    assert measured.low < -6 < measured.high < 0
+
+
+def test_runs_of_a_campaign_that_the_other_treatment_lacks_are_left_out_of_an_unpaired_comparison():
+    a = [*runs_of(1, 2, 3, campaign="later"), *runs_of(100, 200, campaign="first")]
+    b = [run(n, "later", makespan_s=n) for n in (7, 8, 9)]
+    measured = measure_test(one_test(to="b", by="difference"), {"a": a, "b": b})
+    assert (measured.pairing, measured.estimate) == ("unpaired", -6)
+
+
+def test_a_quantity_can_be_taken_less_another_of_its_run():
+    runs = [run(n, main_end_bytes=10 + n, main_base_bytes=5) for n in (1, 2, 3)]
+    measured = measure_test(one_test("main_end_bytes", minus="main_base_bytes"), {"a": runs})
+    assert limits(measured) == mean_interval([6, 7, 8])
+
+
+def test_a_quantity_can_be_divided_by_another_of_its_run():
+    runs = [run(n, cpu_s=2 * n, makespan_s=n) for n in (1, 2, 3)]
+    assert limits(measure_test(one_test("cpu_s", over="makespan_s"), {"a": runs})) == (2, 2, 2, 3)
+
+
+def peaks(*ends):
+    return [run(n, tree_peak_bytes=a, tree_peak_upper_bytes=b) for n, (a, b) in enumerate(ends, 1)]
+
+
+def test_a_peak_is_judged_from_its_lowest_to_its_highest_limit():
+    measured = measure_test(one_test("tree_peak_bytes"), {"a": peaks((10, 12), (11, 14), (12, 13))})
+    assert (measured.estimate, measured.upper) == (11, 13)
+    assert measured.low == mean_interval([10, 11, 12]).low
+    assert measured.high == mean_interval([12, 14, 13]).high
+
+
+def test_a_ratio_of_peaks_spans_what_both_brackets_allow():
+    runs = {"a": peaks(*[(10, 20)] * 3), "b": peaks(*[(5, 10)] * 3)}
+    measured = measure_test(one_test("tree_peak_bytes", to="b", by="ratio"), runs)
+    assert (measured.low, measured.high) == (1, 4)
+
+
+def test_a_count_that_is_the_same_in_all_blocks_is_known_exactly():
+    measured = measure_test(
+        one_test("most_children"), {"a": runs_of(3, 3, 3, quantity="most_children")}
+    )
+    assert limits(measured) == (3, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("a", "why"),
+    [
+        (runs_of(1, 2), "it takes 3 blocks, there are 2"),
+        ([], "no run of a succeeded"),
+        ([run(1)], "makespan_s is known in no run of a"),
+        (runs_of(0, 1, 2), "a value of 0 or less has no ratio"),
+    ],
+)
+def test_what_cannot_be_estimated_says_why(a, why):
+    measured = measure_test(one_test(to="b", by="ratio"), {"a": a, "b": runs_of(1, 2, 4)})
+    assert measured.why == why
+    assert measured.low is None
+
+
+def test_a_peak_without_an_upper_bound_is_not_known():
+    runs = {"a": runs_of(1, 2, 3, quantity="tree_peak_bytes")}
+    measured = measure_test(one_test("tree_peak_bytes"), runs)
+    assert measured.why == "the upper bound of tree_peak_bytes is known in no run of a"

@@ -1,0 +1,224 @@
+""""""
+
+import pytest
+from tests.commands import render_report
+
+from stagebench.claims.text import (
+    WIDTH,
+    chance_text,
+    describe_claims,
+    format_claims,
+    speed_sentences,
+)
+from stagebench.tables.io import make_table, write_tables
+from stagebench.tables.schema import VERDICTS
+
+LONG = "runtime.p2-fork-numpy.cpu_bound.share_of_total_time"
+SECONDS = "runtime.t1.makespan_s"
+
+
+def claim(name, verdict, kind="comparison", **more):
+    numbers = {"measured": 1.02, "low": 0.98, "high": 1.06, "unit": "ratio", "n": 5}
+    texts = {
+        "says": f"{name} is so.",
+        "sentence": "Makespan of t2: 1.02.",
+        "otherwise": "It falls.",
+    }
+    return (
+        {"id": name, "kind": kind, "verdict": verdict, "experiment": "runtime"}
+        | numbers
+        | texts
+        | more
+    )
+
+
+CLAIMS = [
+    claim("good", "reproduced"),
+    claim("bad", "refuted", stated="50 s", logged="46 s"),
+    claim("far", "not testable here", reason="needs 5 cores, has 2"),
+    claim(LONG, "refuted", "figure", stated="80 %", otherwise=""),
+    claim(SECONDS, "shown", "figure", measured=None, low=None, high=None),
+]
+FIGURES = {
+    LONG: {
+        "treatment": "p2-fork-numpy",
+        "stage": "cpu_bound",
+        "quantity": "share_of_total_time",
+        "expected": "80 % ± 5 points",
+    },
+    SECONDS: {"treatment": "t1"},
+}
+
+
+@pytest.fixture
+def judged():
+    known = {"test": 1, "experiment": "runtime", "treatment": "t2", "quantity": "makespan_s"}
+    tests = [{"claim": row["id"]} | known | FIGURES.get(row["id"], {}) for row in CLAIMS]
+    return {
+        "claims": make_table("claims", CLAIMS),
+        "claim_tests": make_table("claim_tests", tests),
+        "published": make_table("published", []),
+    }
+
+
+def test_counts_come_first_and_what_fell_comes_before_the_rest(judged):
+    told = describe_claims(judged)
+    assert told["counts"] == "2 refuted, 1 not testable here, 1 reproduced, 1 shown"
+    verdicts = [group.verdict for group in told["statements"]]
+    assert verdicts == ["refuted", "not testable here", "reproduced"]
+
+
+def test_what_falls_with_a_claim_is_told_of_refuted_ones_only(judged):
+    told = [group.otherwise for group in describe_claims(judged)["statements"]]
+    assert told == [["`bad`: It falls."], [], []]
+
+
+def test_figures_of_one_quantity_stand_together(judged):
+    shares, makespans = describe_claims(judged)["figures"]
+    assert (shares.title, shares.counts) == ("runtime: share of total time", "1 refuted")
+    assert (makespans.title, makespans.counts) == ("runtime: makespan", "1 shown")
+    header, _, first = [
+        [cell.strip() for cell in line[1:-1].split("|")] for line in shares.table.splitlines()
+    ]
+    assert header == ["verdict", "treatment", "stage", "measured", "published", "in words"]
+    assert first[:5] == ["refuted", "p2-fork-numpy", "cpu_bound", "1.02 [0.98, 1.06] ×", "80 %"]
+    (_, _, second) = makespans.table.splitlines()
+    assert [cell.strip() for cell in second.split("|")][3:5] == ["–", "–"]
+
+
+def test_what_fell_is_counted_by_kind_among_what_was_judged(judged):
+    told = describe_claims(judged)["kinds"]
+    assert told == "Of those judged, refuted: 1 of 2 comparisons, 1 of 1 figure."
+
+
+@pytest.mark.parametrize(
+    ("decided", "words"), [(0, "No verdict"), (10, "fewer than one"), (100, "about 5 of them")]
+)
+def test_the_verdicts_that_chance_may_have_made_are_counted(decided, words):
+    assert words in chance_text([claim("one", "refuted")] * decided)
+
+
+def test_the_report_has_the_claims_of_a_study_that_has_some(study, judged, tmp_path):
+    write_tables(judged, tmp_path / "claims")
+    files = study / "tables", study / "plan.json", tmp_path / "figures"
+    render_report(*files, tmp_path, claims=tmp_path / "claims")
+    text = (tmp_path / "report.md").read_text()
+    assert "5 claims: 2 refuted" in text
+    assert "[claims](#claims)" in text
+    assert "<summary>runtime: makespan: 1 shown</summary>" in text
+    rules = sum(line.startswith("| -") for line in text.splitlines())
+    assert (tmp_path / "report.html").read_text().count("<table>") == rules
+
+
+def shown(judged, title="mine"):
+    return format_claims(title, judged["claims"], judged["claim_tests"]).splitlines()
+
+
+def test_a_terminal_of_80_columns_is_enough(judged):
+    rows = [*CLAIMS, *(claim(f"{verdict}-one", verdict) for verdict in VERDICTS)]
+    judged = judged | {"claims": make_table("claims", rows)}
+    assert max(map(len, shown(judged, "results/" + "long/" * 20))) <= WIDTH == 80
+
+
+def test_a_terminal_shows_what_fell_first_with_its_sentence(judged):
+    lines = shown(judged)
+    heads = [line.split(" (")[0] for line in lines if line.isupper() or " (" in line]
+    assert heads[-4:] == ["REFUTED", "NOT TESTABLE HERE", "REPRODUCED", "SHOWN"]
+    bad = next(n for n, line in enumerate(lines) if line.startswith("bad "))
+    assert lines[bad].endswith("1.02 [0.98, 1.06] ×                  50 s")
+    assert lines[bad + 1 : bad + 3] == ["    Makespan of t2: 1.02.", "    It falls."]
+
+
+def test_a_terminal_shows_figures_by_quantity_and_treatment_beside_what_is_expected(judged):
+    lines = shown(judged)
+    title = next(n for n, line in enumerate(lines) if "share of total time" in line)
+    assert lines[title].split("  ")[1] == "runtime, cpu_bound: share of total time"
+    assert lines[title].endswith("  expected")
+    assert " ".join(lines[title + 1].split()) == "p2-fork-numpy 1.02 [0.98, 1.06] × 80 % ± 5 points"
+    assert lines[-2].endswith("  published")
+    assert lines[-1].split() == ["t1", "–", "–"]
+
+
+def test_a_figure_of_every_treatment_is_not_told_as_that_of_the_first():
+    row = claim("runtime.tasks", "reproduced", "figure")
+    test = {"claim": "runtime.tasks", "test": 1, "experiment": "runtime", "treatment": "t1"}
+    tests = make_table("claim_tests", [test | {"quantity": "tasks", "expected": "20"}])
+    lines = format_claims("mine", make_table("claims", [row]), tests).splitlines()
+    assert lines[-1].startswith("    every treatment ")
+
+
+def test_a_statement_with_a_long_name_has_a_line_for_it(judged):
+    name = "one-thread-is-slowest-and-least-efficient"
+    rows = make_table("claims", [claim(name, "reproduced")])
+    lines = format_claims("mine", rows, judged["claim_tests"]).splitlines()
+    assert lines[-2] == name
+    assert " ".join(lines[-1].split()) == "1.02 [0.98, 1.06] × –"
+
+
+def test_a_reason_that_several_claims_share_is_told_once(judged):
+    further = claim("further", "not testable here", reason="needs 5 cores, has 2")
+    claims = make_table("claims", [*CLAIMS, further])
+    assert "\n".join(shown(judged | {"claims": claims})).count("needs 5 cores, has 2") == 1
+
+
+RUN = {"quantity": "makespan_s", "unit": "s", "basis": "ratio to t1", "measured_relative": 1}
+TASK = {"quantity": "service_mean_s", "unit": "s"}
+SIZE = {"quantity": "parameter.elements", "unit": "1", "stage": "work", "measured_relative": 1}
+
+
+def tables(*published, verdict="refuted"):
+    rows = [{"experiment": "pipe", "treatment": "t1", "stage": ""} | row for row in published]
+    claims = [{"id": name, "kind": "figure", "verdict": verdict} for name in ("a", "b", "c")]
+    claims.append({"id": "d", "kind": "comparison", "verdict": "refuted"})
+    claims.append({"id": "e", "kind": "figure", "verdict": "contradicted by its own log"})
+    tested = [
+        {"claim": "a", "quantity": "makespan_s", "to": "t1", "treatment": "t2"},
+        {"claim": "b", "quantity": "share_of_total_time", "stage": "load"},
+        {"claim": "c", "quantity": "share_of_total_time", "stage": "work"},
+        *(
+            {"claim": name, "quantity": "makespan_s", "to": "t1", "treatment": "t3"}
+            for name in ("d", "e")
+        ),
+    ]
+    known = {"experiment": "pipe", "verdict": "refuted"}
+    return {
+        "published": make_table("published", rows),
+        "claims": make_table("claims", claims),
+        "claim_tests": make_table("claim_tests", [row | known for row in tested]),
+    }
+
+
+SLOWER = (
+    {**SIZE, "treatment": ""},
+    {**RUN, "stated": 50, "logged": 40, "median": 80},
+    {**TASK, "stage": "load", "logged": 2, "median": 1.8},
+    {**TASK, "stage": "work", "stated": 3, "median": 9},
+)
+
+
+def test_a_slower_cpu_beside_the_same_network_is_told_with_what_was_refuted_there():
+    (told,) = speed_sentences(tables(*SLOWER))
+    assert told.startswith(
+        "t1 of pipe took 2.00 × the published time (80.0 s here, 40.0 s there), and not in the same"
+        " way everywhere: a task took 0.900 × in load, 3.00 × in work."
+    )
+    assert "refuted (ratios 1, shares 2) is *not so on this machine*" in told
+
+
+def test_a_machine_that_is_slower_in_all_alike_excuses_nothing():
+    work = SLOWER[3] | {"median": 2.8}
+    assert speed_sentences(tables(*SLOWER[:3], work)) == []
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        tables(*SLOWER, verdict="reproduced"),
+        tables(SLOWER[0] | {"measured_relative": 0.125}, *SLOWER[1:]),
+        tables(SLOWER[0], *SLOWER[2:]),
+        tables(),
+    ],
+    ids=["nothing refuted", "another size", "no makespan", "nothing published"],
+)
+def test_without_what_can_be_compared_nothing_is_said(known):
+    assert speed_sentences(known) == []

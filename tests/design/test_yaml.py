@@ -1,0 +1,155 @@
+""""""
+
+import datetime as dt
+
+import pytest
+
+from stagebench.design.levels import is_open
+from stagebench.design.problems import problem
+from stagebench.design.yaml import load_config, make_plain, place_in, repair
+from stagebench.errors import ConfigError
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write_and_load(content):
+        path = tmp_path / "study.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return load_config(path)
+
+    return write_and_load
+
+
+BAD = {
+    "a repeated key": (
+        "a: 1\nb: 2\na: 3\n",
+        "study.yaml, line 3: .*'a' is written twice, .* line 1",
+    ),
+    "a repeated inner key": ("a:\n  b: {c: 1, c: 1}\n", "line 2: .*'c' is written twice"),
+    "a tab": ("a:\n\t- 1\n", "line 2: not YAML that can be read"),
+    "an open bracket": ("a: [1, 2\n", "line 2: not YAML that can be read"),
+    "an object's tag": ("a: !!python/object/apply:os.getcwd []\n", "line 1: .*could not determine"),
+    "an unknown alias": ("a: *b\n", "line 1: .*undefined alias"),
+    "two documents": ("a: 1\n---\nb: 2\n", "line 2: .*another document"),
+    "a control character": ("a: \x01\n", "not YAML that can be read"),
+    "an impossible date": ("a: 2026-02-30\n", "a value cannot be read"),
+    "bytes that are no UTF-8": (b"a: 1\nb: \xff\n", "line 2: not UTF-8 text"),
+    "an empty file": ("", "the file is empty; allowed: a mapping"),
+    "a list": ("- 1\n- 2\n", "the file is a list; allowed: a mapping"),
+    "a text": ("study\n", "the file is a str; allowed: a mapping"),
+    "deep nesting": ("[" * 5000, "nested too deeply"),
+    "a huge file": ("#" * 1_000_001, "too many; allowed: 1,000,000"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
+def test_a_file_that_cannot_be_read_is_told_with_its_reason(load, content, message):
+    with pytest.raises(ConfigError, match=message):
+        load(content)
+
+
+def test_a_missing_file_is_told_with_its_path(tmp_path):
+    path = tmp_path / "none.yaml"
+
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        load_config(path)
+
+
+def test_a_folder_is_told_with_its_path(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+
+
+def test_keys_are_text_so_that_1_and_true_are_two(load):
+    assert load("{1: a, true: b, null: c, 0.5: d}") == {
+        "1": "a",
+        "true": "b",
+        "null": "c",
+        "0.5": "d",
+    }
+
+
+def test_anchors_and_merge_keys_share_parts(load):
+    assert load("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")["b"] == {"x": 1, "y": 3}
+
+
+def test_a_byte_order_mark_is_no_part_of_a_key(load):
+    assert load("\ufeffa: 1\n") == {"a": 1}
+
+
+# What is changed, to what; and the one problem that is told of it.
+BAD_of_plain = {
+    "endless time": ({"time_limit_s": float("inf")}, "time_limit_s: this number is not allowed"),
+    "no number": ({"time_limit_s": float("nan")}, "time_limit_s: this number is not allowed"),
+    "a date": (
+        {"study": dt.date(2026, 1, 1)},
+        "study: a value of type date (2026-01-01) is not allowed; quote it if a text is meant",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD_of_plain.values(), ids=BAD_of_plain)
+def test_what_json_cannot_hold_is_told_once_with_its_place_and_what_is_allowed(
+    find_problems, changes, expected
+):
+    problems = find_problems(changes)
+
+    assert len(problems) == 1
+    assert problems[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (2**63, "this number is not allowed; allowed: numbers within 64 bits"),
+        (1e300, "this number is not allowed; allowed: numbers within 64 bits"),
+        ({"a"}, "a value of type set"),
+        (b"x", "a value of type bytes"),
+        ("a\0b", "'a\\x00b' is not allowed; allowed: text without NUL"),
+        ("\ud800", "'\\ud800' is not allowed; allowed: text without NUL"),
+    ],
+)
+def test_a_value_that_no_specification_can_hold_is_refused(value, message):
+    plain, (problem,) = make_plain({"a": [value]})
+
+    assert str(problem).startswith(f"a[0]: {message}")
+    assert is_open(plain["a"][0])
+
+
+def test_keys_become_text_and_a_key_given_twice_is_told():
+    plain, problems = make_plain({1: "a", "1": "c"})
+
+    assert plain == {"1": "c"}
+    assert [str(problem) for problem in problems] == ["1: written twice; allowed: each key once"]
+
+
+def test_repairing_puts_an_open_text_in_place_of_what_is_wrong():
+    config = {"a": [1, {"b": 2}], "c": 3}
+
+    repaired = repair(config, [problem(("a", 1, "b"), ""), problem(("d",), "")])
+
+    assert (repaired["a"][0], repaired["c"]) == (1, 3)
+    assert is_open(repaired["a"][1]["b"])
+    assert is_open(repaired["d"])
+
+
+def test_a_problem_inside_a_repaired_value_is_passed_over():
+    repaired = repair({"a": {"b": 1}}, [problem(("a",), ""), problem(("a", "b"), "")])
+
+    assert is_open(repaired["a"])
+
+
+def test_places_sort_as_the_config_has_them():
+    config = {"z": {"y": 1, "a": [1, 2]}, "b": 1}
+    paths = [("b",), ("z", "a", 1), ("z", "missing"), ("z", "y"), ("z", "a"), ("z",)]
+
+    ordered = sorted(paths, key=lambda path: place_in(config, path))
+
+    assert ordered == [
+        ("z",),
+        ("z", "y"),
+        ("z", "a"),
+        ("z", "a", 1),
+        ("z", "missing"),
+        ("b",),
+    ]

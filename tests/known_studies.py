@@ -1,0 +1,225 @@
+"""Fixtures of known runs: as folders, as the analysis reads them, and as tables of a study."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+from tests import known_runs
+from tests.commands import analyse_study
+
+from stagebench.analyse.traces import list_requests, read_trace
+from stagebench.present.experiment import split_experiments
+from stagebench.present.style import figure_style
+from stagebench.replication.pool_memory import Pool
+from stagebench.tables.io import read_tables
+from stagebench.units import MIB
+
+REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
+pipe,,work,parameter.size_mib,1,10,,setup
+pipe,p1-fork,,makespan_s,s,50,47,text
+pipe,p2-fork,,makespan_s,s,25,23.5,text
+pipe,p1-fork,work,stage_efficiency,1,0.4,0.43,text
+pipe,p1-fork,,tree_base_bytes,MiB,50,,text
+pipe,p1-fork,,tree_peak_bytes,MiB,80,,text
+"""
+
+
+@pytest.fixture
+def known_run():
+    return known_runs.KnownRun
+
+
+@pytest.fixture
+def make_task():
+    return known_runs.task
+
+
+@pytest.fixture
+def make_sweep():
+    return known_runs.sweep
+
+
+@pytest.fixture
+def make_reading():
+    return known_runs.reading
+
+
+@pytest.fixture
+def write_runs(tmp_path):
+    """Write runs as a study, each time another, and give its plan and raw folder."""
+    numbers = count()
+    return lambda *runs: known_runs.write_study(tmp_path / f"runs-{next(numbers)}", runs)
+
+
+@pytest.fixture
+def traces(write_runs):
+    """Write runs as a study and read them back, in the order of the plan."""
+
+    def read(*runs):
+        plan, raw = write_runs(*runs)
+        return [read_trace(request, raw) for request in list_requests(plan)]
+
+    return read
+
+
+@pytest.fixture
+def run_trace(traces):
+    """Write one run and read it back."""
+
+    def read(run=None):
+        return traces(run or known_runs.KnownRun())[0]
+
+    return read
+
+
+@pytest.fixture
+def emulated_run():
+    """A run of two workers (born at 11 and 13 s, ended at 14 and 16 s) sampled both ways.
+
+    The published way meets both at 13.25 s and adds them, 20 MiB, until the run ends.
+    """
+    reading = known_runs.reading
+    found = (
+        reading(9.75, 20, discovered=9.75),
+        reading(13.5, 16, 20, 2, 13.25),
+        reading(15, 30, 20, 2, 13.25),
+        reading(16.75, 26, 20, 2, 13.25),
+    )
+
+    def make(*emulated, created=3, **more):
+        census = {"means": "ptrace", "created": created, "sampled": created, "bounded_only": 0}
+        settings = {
+            "emulate": {"interval_s": 0.5, "discovery_s": 5.0},
+            "emulated": emulated or found,
+            "lives": {200: (11, 14), 201: (13, 16)},
+            "run": {"census": census},
+        }
+        return known_runs.KnownRun(**(settings | more))
+
+    return make
+
+
+def default_runs():
+    """Two experiments; in the first, one treatment twice as fast and one that never succeeded."""
+    known_run = known_runs.KnownRun
+    single = (known_runs.STAGES[1] | {"name": "alone", "after": []},)
+    tasks = [known_runs.task(n, "alone", (10, 10 + n, 11 + n, 11 + n), cpu=0.5) for n in range(2)]
+    threads = (known_runs.sweep(0, 9.5, 20), known_runs.sweep(1, 11, 40))
+    return [
+        *(known_run(replicate=n + 1, start=20 * n).stretched(2 + n / 10) for n in range(3)),
+        *(
+            known_run(treatment="p2-fork", baseline=False, replicate=n + 1, start=60 + 20 * n)
+            for n in range(3)
+        ),
+        known_run(
+            treatment="p5-fork",
+            baseline=False,
+            start=120,
+            status="timed_out",
+            detail="time limit | of <60 s>",
+        ),
+        known_run(
+            experiment="alone",
+            treatment="t1",
+            start=140,
+            stages=single,
+            tasks=tuple(tasks),
+            sweeps=threads,
+            workers=(),
+            factors={},
+        ),
+    ]
+
+
+def write_analysed(folder, runs, reference=REFERENCE):
+    """Write runs as a study with its plan and tables into `folder`."""
+    plan, raw = known_runs.write_study(folder, runs)
+    (folder / "plan.json").write_text(json.dumps(plan))
+    path = None
+    if reference is not None:
+        path = folder / "reference.csv"
+        path.write_text(reference)
+    analyse_study(folder / "plan.json", raw, path, folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def analyse(tmp_path):
+    """Write runs as a study, each time another; gives its folder, with plan.json and tables/."""
+    numbers = count()
+    return lambda *runs, **options: write_analysed(
+        tmp_path / f"study-{next(numbers)}", runs, **options
+    )
+
+
+@pytest.fixture
+def present(analyse):
+    """Give the first experiment of a study of runs."""
+    return lambda *runs: split_experiments(read_tables(analyse(*runs) / "tables"))[0]
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """Give the folder of the default runs; tests write elsewhere."""
+    return write_analysed(tmp_path_factory.mktemp("default") / "study", default_runs())
+
+
+@pytest.fixture(scope="session")
+def tables(study):
+    return read_tables(study / "tables")
+
+
+@pytest.fixture(scope="session")
+def experiments(tables):
+    return {one.name: one for one in split_experiments(tables)}
+
+
+@pytest.fixture
+def pipe(experiments):
+    return experiments["pipe"]
+
+
+@pytest.fixture
+def alone(experiments):
+    return experiments["alone"]
+
+
+PARTS = ("pss", "anon", "uss", "rss")
+
+
+def known_pool(kind="fork", workers=1, *, phases=None, roles=None, **changes):
+    """Make a pool with results of 10 MiB; phases are MiB of `PARTS` and the number of workers.
+
+    Roles map to columns in MiB, `created` being a number.
+    """
+    told = {
+        phase: {f"main_{part}_bytes": size * MIB for part, size in zip(PARTS, sizes, strict=True)}
+        | {"workers": beside, "pools_closed": float(phase == "end")}
+        for phase, (*sizes, beside) in (phases or {}).items()
+    }
+    by_role = {
+        role: {name: v if name == "created" else v * MIB for name, v in columns.items()}
+        for role, columns in (roles or {}).items()
+    }
+    facts = {"retain": False, "tasks": 10, "result": 10.0 * MIB, "preload": "", "others": "[]"}
+    return Pool(
+        treatment=f"{'t' if kind == 'thread' else 'p'}{workers}-{kind}",
+        kind=kind,
+        workers=workers,
+        phases=told,
+        roles=by_role,
+        **facts | changes,
+    )
+
+
+@pytest.fixture
+def make_pool():
+    return known_pool
+
+
+@pytest.fixture
+def styled():
+    with figure_style():
+        yield

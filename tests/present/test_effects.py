@@ -1,0 +1,210 @@
+""""""
+
+import pytest
+
+from stagebench.present.effects import (
+    drift_findings,
+    drift_table,
+    drift_text,
+    effects_finding,
+    effects_table,
+    gap_notes,
+    others_table,
+    precision_table,
+    precision_text,
+)
+from stagebench.tables.io import make_table
+
+
+def replicates(known_run, *factors, **values):
+    return [
+        known_run(replicate=n + 1, start=20 * n, **values).stretched(factor)
+        for n, factor in enumerate(factors)
+    ]
+
+
+def row_of(table, treatment):
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {treatment} ")]
+    return [cell.strip() for cell in line.strip("| ").split("|")]
+
+
+def test_a_treatment_has_median_ratio_and_word_beside_the_baseline(pipe):
+    table = effects_table(pipe)
+    assert row_of(table, "p1-fork")[:5] == ["p1-fork", "12.6", "", "1", "baseline"]
+    assert row_of(table, "p2-fork")[:5] == ["p2-fork", "6.00", "3", "0.477 [0.423–0.536]", "faster"]
+
+
+def test_the_others_are_told_with_their_units_and_stages(pipe):
+    table = others_table(pipe)
+    assert "tree peak upper MiB" in table
+    assert "| throughput /s" in table
+    assert "| stage efficiency " in table
+    assert "makespan" not in table
+
+
+def test_a_treatment_that_never_succeeded_is_noted_once(pipe):
+    notes = [note for note in gap_notes(pipe) if "p5-fork" in note]
+    assert notes == ["`p5-fork` (everything): no ok run (timed_out × 1)"]
+
+
+def test_a_reason_of_all_treatments_does_not_name_them_all(present, known_run):
+    base = replicates(known_run, 1, 1)
+    others = [
+        run
+        for name in ("t2", "t5")
+        for run in replicates(known_run, 1, 2, treatment=name, baseline=False)
+    ]
+    notes = [note for note in gap_notes(present(*base, *others)) if "memory" not in note]
+    assert all(note.startswith("every treatment (") for note in notes)
+
+
+def test_words_of_makespans_are_counted(pipe):
+    assert effects_finding(pipe) == (
+        "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an interval."
+    )
+
+
+def test_an_experiment_of_one_treatment_compares_nothing(alone):
+    assert (effects_table(alone), effects_finding(alone)) == ("", "")
+
+
+def test_a_baseline_that_failed_in_every_block_is_named(present, known_run):
+    base = replicates(known_run, 1, 1, status="crashed")
+    others = replicates(known_run, 1, 2, treatment="t2", baseline=False)
+    found = present(*base, *others)
+    assert effects_finding(found) == (
+        "**The baseline p1-fork failed in every block (crashed × 2): nothing is compared.**"
+    )
+    assert gap_notes(found) == [
+        "`t2` (everything): the baseline failed in every block (crashed × 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("campaigns", "label"),
+    [(("a", "a", "a"), "other campaign"), (("b", "b", "b"), "[")],
+)
+def test_what_is_not_paired_within_blocks_is_labelled(present, known_run, campaigns, label):
+    base = replicates(known_run, 1, 1.1, 1.2, run={"campaign": "b"})
+    others = [
+        known_run(treatment="t2", baseline=False, replicate=n + 1, run={"campaign": campaign})
+        for n, campaign in enumerate(campaigns)
+    ]
+    found = present(*base, *others)
+    cell = row_of(effects_table(found), "t2")[3]
+    assert ("not paired" in effects_finding(found)) == (label == "other campaign")
+    assert label in cell
+    assert ("campaign" in cell) == (label == "other campaign")
+
+
+FOUND = {"experiment": "x", "low": 1.002, "high": 1.0221, "n": 12, "p": 0.001, "p_adjusted": 0.012}
+
+
+def drift(*rows):
+    return make_table("drift", [FOUND | row for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("quantity", "effect", "ratio", "words"),
+    [
+        (
+            "makespan_s",
+            "position",
+            1.012,
+            "the last run of a block takes 1.2 % longer than the first",
+        ),
+        (
+            "makespan_s",
+            "time",
+            0.8,
+            "the last run of the study takes 20 % less time than the first",
+        ),
+        (
+            "tree_peak_bytes",
+            "first block",
+            1.03,
+            "a run of the first block has a 3.0 % higher peak than those of the others",
+        ),
+    ],
+)
+def test_an_effect_is_told_by_what_it_means(quantity, effect, ratio, words):
+    row = {"quantity": quantity, "effect": effect, "ratio": ratio}
+    (sentence,) = drift_findings(drift(row))
+    assert sentence.startswith(f"x: {words}")
+    assert "1.00 to 1.02, adjusted p 0.0120" in sentence
+
+
+def test_what_the_adjusted_test_does_not_find_is_no_finding():
+    found = drift({"quantity": "makespan_s", "effect": "time", "ratio": 1.012, "p_adjusted": 0.05})
+    assert drift_findings(found) == []
+    assert drift_text(found).startswith("None of 1 test found an effect")
+
+
+def test_effects_that_were_found_are_counted():
+    found = drift({"quantity": "makespan_s", "effect": "time", "ratio": 1.012})
+    assert drift_text(found) == "Of 1 test for effects of a run's place, 1 found one."
+
+
+def test_too_few_runs_are_said_to_be_too_few():
+    names = {"experiment": "x", "quantity": "makespan_s", "effect": "time", "n": 2}
+    found = make_table("drift", [names | {"note": "too few runs"}])
+    assert drift_text(found) == "There are too few runs to look for drift."
+    assert "too few runs" in drift_table(found)
+
+
+ASKED = {"precision": {"makespan_s": 0.1}, "replicates": 3}
+UNASKED = {"precision": {}, "replicates": 3}
+
+
+def comparisons(*pairs, wanted=0.1, quantity="makespan_s"):
+    """Make rows of a half-width reached and of blocks that are lacking."""
+    return make_table(
+        "comparisons",
+        [
+            {
+                "experiment": "x",
+                "treatment": f"t{n}",
+                "quantity": quantity,
+                "half_width": width,
+                "half_width_wanted": wanted,
+                "more_blocks": more,
+            }
+            for n, (width, more) in enumerate(pairs)
+        ],
+    )
+
+
+def test_the_blocks_that_are_lacking_are_those_of_the_widest_interval():
+    text = precision_text(comparisons((0.05, 0), (0.3, 12), (0.2, 4)), ASKED)
+    assert "1 of 3 intervals are as narrow." in text
+    assert "about 12 more blocks" in text
+    assert "`replicates: 15`" in text
+
+
+def test_what_is_reached_needs_no_more_blocks():
+    text = precision_text(comparisons((0.05, 0), (0.1, 0)), ASKED)
+    assert text.endswith("All 2 intervals are as narrow.")
+
+
+def test_comparisons_without_an_interval_are_told_apart():
+    assert "1 comparison had no interval" in precision_text(
+        comparisons((0.05, 0), (None, None)), ASKED
+    )
+    assert "they take three blocks" in precision_text(comparisons((None, None)), ASKED)
+
+
+def test_the_table_has_the_spread_of_half_widths():
+    line = precision_table(comparisons((0.05, 0), (0.3, 12), (0.2, 4)), ASKED).splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip("| ").split("|")]
+    assert cells == ["x", "makespan_s", "± 10 %", "5.0 %", "20 %", "30 %", "1 of 3", "12"]
+
+
+@pytest.mark.parametrize(("plan", "word"), [(ASKED, "is the `precision`"), (UNASKED, "its margin")])
+def test_it_is_said_what_is_wanted(plan, word):
+    assert word in precision_text(comparisons((0.05, 0)), plan)
+
+
+def test_quantities_that_were_not_asked_for_are_left_out():
+    found = comparisons((0.05, 0), quantity="throughput_per_s")
+    assert precision_table(found, ASKED) == ""
+    assert precision_text(found, ASKED) == "Nothing was compared."

@@ -1,0 +1,220 @@
+""""""
+
+from stagebench.present import treatments
+from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.treatments import census_table, is_polled
+from stagebench.tables.io import read_tables
+from stagebench.units import MIB
+
+STAGES = ("work", "save")
+
+
+def rows(table):
+    """Cells of a Markdown table: the header, then the rows without the rule."""
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    return [lines[0], *lines[2:]]
+
+
+def column(table, name):
+    header, *body = rows(table)
+    return [row[header.index(name)] for row in body]
+
+
+def test_treatments_have_their_headline_numbers(pipe):
+    table = treatments.treatments_table(pipe)
+    assert dict(zip(*rows(table)[:2], strict=True)) == {
+        "treatment": "p1-fork",
+        "bottleneck": "work",
+        "n": "3",
+        "makespan s": "12.6 [12.0–13.2]",
+        "× p1-fork": "1.00",
+        "tasks/s": "0.159",
+        "efficiency": "43 %",
+        "on-CPU": "10 %",
+        "CPU s": "2.00",
+        "main MiB": "30.0",
+        "children MiB": "20.0",
+        "tree MiB": "36.0",
+    }
+
+
+def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes(pipe):
+    row = rows(treatments.treatments_table(pipe))[3]
+    assert row[:3] == ["p5-fork", "no ok run (timed_out × 1)", "0"]
+    assert set(row[3:]) == {"–"}
+
+
+def served(make_task, work, save, *, savers=1):
+    """Make two tasks at once that wait for `work`; seconds of service of both, in two stages."""
+    first = 10 + work
+    second = first + work
+    late = second if savers > 1 else max(second, first + save)
+    return (
+        make_task(0, "work", (10, 10, first, first)),
+        make_task(1, "work", (10, first, second, second)),
+        make_task(0, "save", (first, first, first + save, first + save)),
+        make_task(1, "save", (second, late, late + save, late + save)),
+    )
+
+
+def test_the_bottleneck_is_the_stage_whose_workers_are_busiest(present, known_run, make_task):
+    one, two = ({**stage, "workers": 1} for stage in known_run().stages)
+    # In `work`, on which all tasks wait, most of the response time; `save` is served longer.
+    experiment = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.5)))
+    shares = {s: experiment.summary("p1-fork", "share_of_total_time", s)["median"] for s in STAGES}
+    assert shares["work"] > shares["save"]
+    assert treatments.bottlenecks(experiment, "p1-fork") == ["save"]
+    assert column(treatments.treatments_table(experiment), "efficiency") == ["91 %"]
+
+
+def test_workers_share_the_work_of_a_bottleneck(present, known_run, make_task):
+    one, two = known_run().stages
+    stages = (one | {"workers": 1}, two | {"workers": 2})
+    experiment = present(known_run(stages=stages, tasks=served(make_task, 2.0, 2.5, savers=2)))
+    assert treatments.bottlenecks(experiment, "p1-fork") == ["work"]
+
+
+def test_stages_within_five_percent_are_all_bottlenecks_the_busiest_first(
+    present, known_run, make_task
+):
+    one, two = ({**stage, "workers": 1} for stage in known_run().stages)
+    near = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.09)))
+    assert treatments.bottlenecks(near, "p1-fork") == ["save", "work"]
+    assert column(treatments.treatments_table(near), "bottleneck") == ["save, work"]
+    far = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.12)))
+    assert treatments.bottlenecks(far, "p1-fork") == ["save"]
+
+
+def test_without_a_run_that_succeeded_there_is_no_bottleneck(pipe):
+    assert treatments.bottlenecks(pipe, "p5-fork") == []
+
+
+def test_stages_have_a_row_a_treatment(pipe):
+    table = treatments.stages_table(pipe)
+    assert column(table, "stage") == ["work", "save"] * 3
+    assert column(table, "waiting s")[2] == "2.00"
+    assert column(table, "share")[2:4] == ["82 %", "18 %"]
+    assert column(table, "pool ready s")[2] == "0.750"
+
+
+def test_memory_has_a_row_a_treatment(pipe):
+    table = treatments.memory_table(pipe)
+    assert column(table, "main at it") == ["16.0", "16.0", "–"]
+    assert column(table, "children at it") == ["20.0", "20.0", "–"]
+    assert column(table, "above base") == ["16.0", "16.0", "–"]
+    assert column(table, "main peak") == ["30.0", "30.0", "–"]
+    assert column(table, "children") == ["2.00", "2.00", "–"]
+
+
+def test_a_peak_is_a_bracket_where_its_upper_bound_is_known(pipe):
+    assert column(treatments.memory_table(pipe), "tree peak") == ["36.0", "36.0", "–"]
+    table = pipe.tables["treatments"].copy()
+    bound = (table["quantity"] == "tree_peak_upper_bytes") & (table["treatment"] == "p2-fork")
+    table.loc[bound, "median"] = 40 * MIB
+    bounded = Experiment(name="pipe", tables={**pipe.tables, "treatments": table})
+    cells = column(treatments.memory_table(bounded), "tree peak")
+    assert cells == ["36.0", "36.0 – 40.0", "–"]
+
+
+def test_the_workflow_is_told_stage_by_stage(pipe):
+    assert rows(treatments.workflow_table(pipe))[1:] == [
+        ["work", "payload", "process (fork)", "1", "false"],
+        ["save", "download", "thread", "2", "false"],
+    ]
+
+
+def test_what_differs_between_treatments_is_listed(analyse, known_run):
+    stage = known_run().stages[0]
+    spawned = stage | {"start_method": "spawn", "workers": 2, "retain": True}
+    folder = analyse(
+        known_run(stages=(stage,), tasks=()),
+        known_run(treatment="p2-spawn", stages=(spawned,), tasks=()),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    row = rows(treatments.workflow_table(experiment))[1]
+    assert row[2:] == ["process (fork), process (spawn)", "1, 2", "false, true"]
+
+
+def test_parameters_are_listed_by_stage(pipe):
+    assert treatments.parameters_text(pipe) == ["`work`: size_mib 2.5", "`save`: defaults"]
+
+
+def test_parameters_that_differ_between_treatments_are_all_listed(analyse, known_run):
+    stage = known_run().stages[0]
+    other = stage | {"parameters": {"size_mib": 5, "delay_s": 0.1}}
+    folder = analyse(
+        known_run(stages=(stage,), tasks=()),
+        known_run(treatment="b", stages=(other,), tasks=()),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    text = treatments.parameters_text(experiment)
+    assert text == ["`work`: size_mib 2.5; or delay_s 0.1, size_mib 5"]
+
+
+def test_factors_are_listed_with_the_levels_that_were_run(analyse, known_run):
+    folder = analyse(
+        known_run(factors={"workers": 1, "retain": False}),
+        known_run(treatment="b", factors={"workers": 5, "retain": False, "limit": None}),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    text = treatments.factors_text(experiment)
+    assert text == "retain: false; workers: 1, 5; limit: unset"
+
+
+def test_an_experiment_without_factors_lists_none(alone):
+    assert treatments.factors_text(alone) == ""
+
+
+def test_limits_of_a_stage_are_told_where_one_is_set(analyse, known_run):
+    work, save = known_run().stages
+    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    bounded = work | limits | {"retry_on": ["lost"]}
+    folder = analyse(
+        known_run(stages=(work, save)),
+        known_run(treatment="b", baseline=False, stages=(bounded, save)),
+    )
+    experiment = split_experiments(read_tables(folder / "tables"))[0]
+    table = treatments.workflow_table(experiment)
+    assert column(table, "queue size") == ["unbounded, 4", "unbounded"]
+    assert column(table, "transport") == ["pickle, path", "pickle"]
+    assert column(table, "time-out s") == ["none, 0.5", "none"]
+    assert column(table, "retries") == ["none, 2", "none"]
+    assert column(table, "tried again if") == ["any fault, lost", "any fault"]
+
+
+def test_limits_that_no_stage_has_are_not_told(pipe):
+    header = rows(treatments.workflow_table(pipe))[0]
+    assert header == ["stage", "handler", "executor", "workers", "results retained"]
+
+
+def rows_of_report_census(table):
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    return dict(zip((line[0] for line in lines), lines, strict=True))
+
+
+def test_processes_are_told_by_role_and_by_the_means_of_the_census(pipe):
+    row = rows_of_report_census(census_table(pipe))["p1-fork"]
+    assert row[1:] == ["ptrace", "main 1, worker 2", "none", "3", "2", "1"]
+
+
+def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes_of_report_census(pipe):
+    row = rows_of_report_census(census_table(pipe))["p5-fork"]
+    assert row[1] == "no ok run (timed_out × 1)"
+    assert set(row[2:]) == {"–"}
+
+
+def test_processes_bounded_only_are_told_by_role(pipe):
+    roles = pipe.tables["roles"].copy()
+    late = (roles["treatment"] == "p1-fork") & (roles["role"] == "worker")
+    roles.loc[late, "bounded_only"] = 1
+    roles.loc[late & (roles["replicate"] == 1), "bounded_only"] = 0
+    told = Experiment(name="pipe", tables={**pipe.tables, "roles": roles})
+    assert rows_of_report_census(census_table(told))["p1-fork"][3] == "worker 0.667"
+
+
+def test_a_polled_census_is_labelled(pipe):
+    assert not is_polled(pipe)
+    runs = pipe.tables["runs"].assign(census="poll")
+    polled = Experiment(name="pipe", tables={**pipe.tables, "runs": runs})
+    assert is_polled(polled)
+    assert rows_of_report_census(census_table(polled))["p1-fork"][1] == "polled"

@@ -1,0 +1,282 @@
+""""""
+
+from dataclasses import replace
+
+import pytest
+from tests.known_runs import FACTS
+
+from stagebench.present import trust
+from stagebench.tables.io import read_tables
+
+
+@pytest.fixture
+def runs_of(analyse):
+    return lambda *runs: read_tables(analyse(*runs) / "tables")["runs"]
+
+
+def test_failed_runs_are_listed_with_status_and_reason(tables):
+    lines = trust.failures_table(tables["runs"]).splitlines()
+    assert len(lines) == 3
+    assert "timed_out" in lines[2]
+    assert "time limit \\| of <60 s>" in lines[2]
+
+
+def test_without_failures_there_is_no_table(runs_of, known_run):
+    assert trust.failures_table(runs_of(known_run())) == ""
+
+
+def test_errors_of_tasks_are_counted(analyse, known_run, make_task):
+    tasks = [
+        make_task(n, "work", (10, 11, 12, 12), status="failed", error="ValueError: `x` | y")
+        for n in range(2)
+    ]
+    found = read_tables(analyse(known_run(tasks=tuple(tasks), status="tasks_failed")) / "tables")
+    assert trust.task_errors(found["tasks"]) == ["2 × `ValueError: x | y`"]
+
+
+def test_the_planned_order_is_confirmed(tables):
+    text = trust.order_text(tables["runs"])
+    assert text == "All 8 runs started in the planned random order."
+
+
+def test_runs_out_of_order_are_counted(runs_of, known_run):
+    runs = runs_of(known_run(start=40), known_run(replicate=2), known_run(replicate=3, start=20))
+    assert trust.order_text(runs).startswith("1 of 3 runs started after a run that was")
+
+
+def test_disjoint_runs_are_confirmed(tables):
+    text = trust.overlap_text(tables["runs"])
+    assert text == "No two of 8 runs were measured at the same time."
+
+
+def test_overlapping_runs_are_a_warning(runs_of, known_run):
+    text = trust.overlap_text(runs_of(known_run(), known_run(replicate=2, start=3)))
+    assert text.startswith("**2 runs overlapped another one")
+
+
+def test_runs_of_unknown_times_are_told(runs_of, known_run):
+    crashed = known_run(replicate=2, status="crashed", run={"exec_ns": None})
+    text = trust.overlap_text(runs_of(known_run(), crashed))
+    assert text == "No two of 1 run were measured at the same time; unknown for 1."
+
+
+def test_processes_left_behind_are_told(runs_of, known_run):
+    assert trust.survivors_text(runs_of(known_run())) == "No run left a process behind."
+    left = trust.survivors_text(runs_of(known_run(run={"survivors": 2})))
+    assert left == "1 run left processes behind, which were ended."
+
+
+def test_the_supervisors_time_is_told_against_the_runs_own(runs_of, known_run):
+    text = trust.totals_text(runs_of(known_run(), known_run(replicate=2, start=20)))
+    assert text == "The runs' own times add up to 19 s; supervisors added 2.5 s (13 %)."
+
+
+def test_totals_of_runs_that_never_started_are_unknown(runs_of, known_run):
+    crashed = known_run(status="crashed", run={"exec_ns": None, "exited_ns": None})
+    assert trust.totals_text(runs_of(crashed)) == "The runs' own times are not known."
+
+
+def test_noise_overhead_and_sampler_are_told_by_experiment(tables):
+    noise = trust.noise_table(tables["runs"]).splitlines()
+    assert [cell.strip() for cell in noise[0].split("|")[2:-1]] == [
+        "pipe median",
+        "pipe maximum",
+        "alone median",
+        "alone maximum",
+    ]
+    assert "0.500" in trust.noise_table(tables["runs"])
+    assert "1.25" in trust.overhead_table(tables["runs"])
+    assert "0.750" in trust.sampler_table(tables["runs"])
+
+
+def test_noise_that_was_not_read_is_a_dash(runs_of, known_run):
+    unknown = dict.fromkeys(["load_before", "load_after", "steal_share", "others_cpu_share"])
+    table = trust.noise_table(runs_of(known_run(run={"noise": unknown})))
+    assert table.count("–") == 8 + 2  # pressure on the disk is not told, either
+
+
+def test_processes_that_ended_under_a_sweep_are_counted(runs_of, known_run):
+    text = trust.vanished_text(runs_of(known_run()))
+    assert text == "In 6 sweeps, 1 times a process ended while it was read."
+
+
+def test_a_metric_other_than_pss_is_a_warning(runs_of, known_run):
+    assert trust.metric_text(runs_of(known_run())) == ""
+    run = known_run()
+    uss = sampled_by(run, "uss")
+    text = trust.metric_text(runs_of(run, replace(uss, replicate=2)))
+    assert "USS" in text
+    assert "RSS" not in text
+
+
+def sampled_by(run, metric):
+    sampler = FACTS["run"]["sampler"] | {"metric": metric}
+    return replace(run, run={"sampler": sampler})
+
+
+def test_control_groups_that_were_charged_more_than_our_anonymous_memory_agree(tables):
+    text = trust.cgroup_text(tables["runs"])
+    assert text.startswith("In all of ")
+    assert "times that in the median" in text
+
+
+def test_a_control_group_that_was_charged_less_is_a_warning(runs_of, known_run):
+    little = {"version": 2, "peak_bytes": 2**20, "kernel_peak_bytes": None, "cache_bytes": 0}
+    text = trust.cgroup_text(runs_of(known_run(run={"cgroup": little})))
+    assert text.startswith("**In 1 of 1 run a control group was charged with less")
+
+
+def test_without_control_groups_there_is_no_cross_check(runs_of, known_run):
+    text = trust.cgroup_text(runs_of(known_run(run={"cgroup": {"reason": "none"}})))
+    assert text.startswith("No control group could be made")
+
+
+@pytest.fixture
+def stages_of(analyse):
+    return lambda *runs: read_tables(analyse(*runs) / "tables")["stages"]
+
+
+@pytest.fixture
+def repeated(stages_of, known_run, make_task):
+    attempts = (
+        make_task(0, "work", (10, 10, None, 11), status="timed_out"),
+        make_task(1, "work", (10, 10, None, 11), status="timed_out"),
+        make_task(1, "work", (11, 11, None, 12), status="lost", attempt=2),
+    )
+    return stages_of(known_run(attempts=attempts))
+
+
+def test_attempts_are_counted_by_what_they_were_repeated_after(repeated):
+    assert trust.attempts_text(repeated).startswith(
+        "Tasks were tried again after 3 attempts (2 timed out, 1 lost its worker). A task counts"
+    )
+
+
+def test_without_attempts_nothing_is_told(stages_of, known_run):
+    stages = stages_of(known_run())
+    assert trust.attempts_text(stages) == ""
+    assert trust.outcomes_table(stages) == ""
+
+
+def test_stages_in_which_something_went_wrong_are_listed(repeated):
+    lines = trust.outcomes_table(repeated).splitlines()
+    cells = [cell.strip() for cell in lines[2][1:-1].split("|")]
+    assert len(lines) == 3
+    assert cells == ["pipe", "p1-fork", "work", "2", "0", "0", "0", "0", "0", "0", "2", "1"]
+
+
+def test_tasks_that_timed_out_are_counted_over_all_runs(stages_of, known_run, make_task):
+    tasks = (
+        make_task(0, "work", (10, 11, 12, 12)),
+        make_task(1, "work", (10, 11, None, 12), status="timed_out"),
+        make_task(0, "save", (12, 12, 13, 13)),
+        make_task(1, "save", (None,) * 4, status="skipped"),
+    )
+    runs = [known_run(tasks=tasks, status="tasks_failed", replicate=n) for n in (1, 2)]
+    table = trust.outcomes_table(stages_of(*runs))
+    cells = [[c.strip() for c in line[1:-1].split("|")] for line in table.splitlines()[2:]]
+    assert [row[2:8] for row in cells] == [
+        ["work", "2", "0", "2", "0", "0"],
+        ["save", "2", "0", "0", "0", "2"],
+    ]
+
+
+@pytest.fixture
+def tables_of(analyse):
+    return lambda *runs: read_tables(analyse(*runs) / "tables")
+
+
+def test_without_warm_ups_nothing_is_said(tables_of, known_run):
+    warm_ups = tables_of(known_run())["warm_ups"]
+    assert trust.warm_ups_text(warm_ups) == ""
+    assert trust.failed_warm_ups_table(warm_ups) == ""
+
+
+def test_warm_ups_are_counted_and_a_failed_one_is_told(tables_of, known_run):
+    failed = known_run(warm_up=True, replicate=2, status="crashed", detail="no module")
+    warm_ups = tables_of(known_run(warm_up=True), failed, known_run(start=20))["warm_ups"]
+    text = trust.warm_ups_text(warm_ups)
+    assert text.startswith("2 runs to warm up came before the first block")
+    assert "**1 of them did not succeed**" in text
+    (row,) = trust.failed_warm_ups_table(warm_ups).splitlines()[2:]
+    assert "crashed" in row
+    assert "no module" in row
+
+
+def test_one_campaign_is_the_rule_and_several_are_told_with_their_runs(tables_of, known_run):
+    later = known_run(replicate=2, start=20, run={"campaign": "2026-11-24T07:00:00+00:00"})
+    assert trust.campaigns_text(tables_of(known_run())["runs"]) == ""
+    text = trust.campaigns_text(tables_of(known_run(), later)["runs"])
+    assert "2 campaigns" in text
+    assert "2026-11-24T07:00:00+00:00 (1 run)" in text
+
+
+def quiet(waited_s, share):
+    is_quiet = None if share is None else share >= 0.9
+    return {"quiet": {"waited_s": waited_s, "idle_share": share, "quiet": is_quiet}}
+
+
+def test_the_wait_for_a_quiet_machine_is_told(tables_of, known_run):
+    runs = [
+        known_run(run=quiet(0.25, 1.0)),
+        known_run(replicate=2, start=20, run=quiet(2.0, 0.5)),
+        known_run(replicate=3, start=40, run=quiet(0.0, None)),
+    ]
+    text = trust.quiet_text(tables_of(*runs)["runs"])
+    assert text.startswith("The machine was quiet before 1 of 2 runs, unknown for 1; a run waited")
+    assert text.endswith("2.00 s at most.")
+    assert trust.quiet_text(tables_of(runs[2])["runs"]).startswith("No run waited")
+
+
+def test_noisy_runs_are_counted_and_listed_with_their_reasons(tables_of, known_run):
+    noisy = known_run(replicate=2, start=20, run=quiet(2.0, 0.5))
+    runs = tables_of(known_run(), noisy)["runs"]
+    text = trust.noisy_text(runs)
+    assert text.startswith("**1 of 2 runs (50 %) flagged as noisy**, 1 of them of pipe/p1-fork.")
+    (finding,) = trust.noise_findings(runs)
+    assert finding.startswith("**1 of 2 runs were disturbed**")
+    (row,) = trust.noisy_table(runs).splitlines()[2:]
+    assert "not quiet before (50 % idle)" in row
+
+
+def test_without_noise_no_run_is_listed(tables_of, known_run):
+    runs = tables_of(known_run())["runs"]
+    assert trust.noisy_text(runs) == "None of 1 run is flagged as noisy."
+    assert trust.noisy_table(runs) == ""
+    assert trust.noise_findings(runs) == []
+
+
+@pytest.fixture
+def environment_of(analyse):
+    return lambda *runs: read_tables(analyse(*runs) / "tables")["environment"]
+
+
+def test_the_machine_is_told_with_its_settings(environment_of, known_run):
+    table = trust.machine_table(environment_of(known_run()))
+    for label, value in (
+        ("frequency governor", "performance"),
+        ("CPUs that the control group allows", "no limit"),
+        ("memory that the control group allows", "8 GiB"),
+    ):
+        assert any(label in row and value in row for row in table.splitlines())
+
+
+def test_runs_of_one_place_are_no_finding(environment_of, known_run):
+    environment = environment_of(known_run(), known_run(replicate=2, start=20))
+    assert trust.mixture_findings(environment) == []
+    assert trust.mixtures_table(environment) == ""
+
+
+def test_mixed_places_are_a_finding_and_listed_by_where_they_were(environment_of, known_run):
+    other = FACTS["run"]["environment"] | {"kernel": "7.0", "packages": {"numpy": "3.0"}}
+    second = known_run(experiment="second", start=20, run={"environment": other})
+    environment = environment_of(known_run(), second)
+    (finding,) = trust.mixture_findings(environment)
+    assert "kernel (2 values), numpy (2 values)" in finding
+    rows = trust.mixtures_table(environment).splitlines()[2:]
+    assert [[cell.strip() for cell in row.split("|")[1:5]] for row in rows] == [
+        ["kernel", "6.18", "pipe", "1"],
+        ["kernel", "7.0", "second", "1"],
+        ["numpy", "2.4.6", "pipe", "1"],
+        ["numpy", "3.0", "second", "1"],
+    ]

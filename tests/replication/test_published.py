@@ -1,0 +1,239 @@
+""""""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stagebench.analyse.study import summarise_study
+from stagebench.errors import StoreError
+from stagebench.replication.published import compare_experiments, compare_published, coverage_text
+from stagebench.tables.io import make_table, read_reference, read_tables
+from stagebench.tables.schema import REFERENCE_COLUMNS
+
+SHIPPED = Path(__file__).parents[2] / "config/published.csv"
+
+
+@pytest.fixture
+def tables(write_runs, known_run):
+    runs = [known_run(replicate=n + 1, start=20 * n).stretched(2**n) for n in range(3)]
+    others = [
+        known_run(treatment="t2", baseline=False, replicate=n + 1, start=60 + 20 * n)
+        for n in range(3)
+    ]
+    plan, raw = write_runs(*runs, *others)
+    return summarise_study(plan, raw)
+
+
+def reference(*rows):
+    names = list(REFERENCE_COLUMNS)
+    numbers = ("stated", "logged")
+    frame = pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows], columns=names)
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def compare(tables, *rows):
+    return compare_published(tables, reference(*rows)).to_dict("records")
+
+
+def test_measured_values_stand_beside_the_published_ones(tables):
+    row = compare(tables, ("pipe", "p1-fork", "", "makespan_s", "s", 50, 47, "text"))[0]
+    assert (row["stated"], row["logged"], row["place"]) == (50, 47, "text")
+    assert (row["median"], row["min"], row["max"], row["n"]) == (12, 6, 24, 3)
+
+
+def test_makespans_are_told_as_ratios_to_the_baseline_paired_by_block(tables):
+    rows = compare(
+        tables,
+        ("pipe", "p1-fork", "", "makespan_s", "s", 50, 40, ""),
+        ("pipe", "t2", "", "makespan_s", "s", 25, 30, ""),
+    )
+    assert rows[1]["basis"] == "ratio to p1-fork"
+    assert (rows[1]["stated_relative"], rows[1]["logged_relative"]) == (0.5, 0.75)
+    # 6 s each, against 6, 12 and 24 s in the blocks.
+    assert rows[1]["measured_relative"] == 0.5
+
+
+def test_a_ratio_is_missing_when_the_baselines_value_is_not_published(tables):
+    row = compare(tables, ("pipe", "t2", "", "makespan_s", "s", 25, None, ""))[0]
+    assert pd.isna(row["stated_relative"])
+    assert pd.isna(row["logged_relative"])
+
+
+def test_memory_is_told_in_the_unit_of_the_reference_and_above_its_own_base(tables):
+    rows = compare(
+        tables,
+        ("pipe", "t2", "", "tree_base_bytes", "MiB", 50, 51, ""),
+        ("pipe", "t2", "", "tree_peak_bytes", "MiB", 80, 82, ""),
+    )
+    assert rows[1]["basis"] == "above own base"
+    assert rows[1]["median"] == 36
+    relative = [rows[1][f"{kind}_relative"] for kind in ("stated", "logged", "measured")]
+    assert relative == [30, 31, 16]
+
+
+def test_the_base_of_main_stands_for_the_trees_where_only_that_is_published(tables):
+    rows = compare(
+        tables,
+        ("pipe", "t2", "", "main_base_bytes", "MiB", 50, None, ""),
+        ("pipe", "t2", "", "tree_peak_bytes", "MiB", 80, None, ""),
+    )
+    assert rows[1]["stated_relative"] == 30
+
+
+def test_stage_quantities_are_compared_as_they_are(tables):
+    row = compare(tables, ("pipe", "t2", "work", "stage_efficiency", "1", 0.4, None, ""))[0]
+    assert row["median"] == pytest.approx(3 / 7)
+    assert row["basis"] == ""
+    assert pd.isna(row["measured_relative"])
+
+
+def test_a_handlers_parameter_tells_the_scale(tables):
+    row = compare(tables, ("pipe", "", "work", "parameter.size_mib", "1", 10, None, ""))[0]
+    assert (row["median"], row["measured_relative"]) == (2.5, 0.25)
+
+
+def test_a_parameter_of_no_stage_is_looked_for_in_all(tables):
+    row = compare(tables, ("pipe", "", "", "parameter.size_mib", "1", None, 5, ""))[0]
+    assert row["measured_relative"] == 0.5
+
+
+def test_a_parameter_that_the_study_leaves_at_its_default_is_missing(tables):
+    row = compare(tables, ("pipe", "", "work", "parameter.delay_s", "1", 0.2, None, ""))[0]
+    assert (row["n"], pd.isna(row["median"])) == (0, True)
+
+
+def test_a_quantity_of_the_whole_experiment_is_over_all_its_runs(tables):
+    row = compare(tables, ("pipe", "", "", "tasks", "1", None, 20, ""))[0]
+    assert (row["median"], row["n"]) == (2, 6)
+
+
+def test_treatments_that_the_study_does_not_have_are_left_out(tables):
+    assert compare(tables, ("pipe", "t9", "", "makespan_s", "s", 1, 1, "")) == []
+    assert compare(tables, ("other", "", "", "tasks", "1", 1, 1, "")) == []
+
+
+def test_failed_runs_are_not_compared(write_runs, known_run):
+    plan, raw = write_runs(known_run(), known_run(replicate=2, status="tasks_failed").stretched(9))
+    tables = summarise_study(plan, raw)
+    row = compare(tables, ("pipe", "p1-fork", "work", "service_max_s", "s", 1, 1, ""))[0]
+    assert (row["median"], row["n"]) == (2, 1)
+
+
+def test_an_unknown_quantity_is_an_error_with_its_place(tables):
+    with pytest.raises(StoreError, match=r"pipe/t2/: no table has the quantity 'makespan'"):
+        compare(tables, ("pipe", "t2", "", "makespan", "s", 1, 1, ""))
+
+
+def test_an_unknown_unit_is_an_error_with_its_place(tables):
+    with pytest.raises(
+        StoreError, match=r"pipe/t2/: tree_peak_bytes in 'bytes' is not told in 'MB'"
+    ):
+        compare(tables, ("pipe", "t2", "", "tree_peak_bytes", "MB", 1, 1, ""))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return read_reference(SHIPPED)
+
+
+def test_the_shipped_reference_has_the_33_published_treatments(shipped):
+    named = shipped[shipped["treatment"] != ""]
+    counts = named.groupby("experiment")["treatment"].nunique()
+    assert counts.to_dict() == {"memory": 18, "runtime": 15}
+
+
+def test_every_shipped_value_is_stated_or_logged_and_has_a_place(shipped):
+    assert (shipped["stated"].notna() | shipped["logged"].notna()).all()
+    assert (shipped["place"] != "").all()
+
+
+def test_stated_and_logged_are_kept_apart_where_they_disagree(shipped):
+    own = shipped[(shipped["treatment"] == "t5") & (shipped["quantity"] == "stage_efficiency")]
+    cpu_bound = own[own["stage"] == "cpu_bound"]
+    assert list(cpu_bound["stated"]) == [0.6, 0.65]
+    assert list(cpu_bound["logged"]) == [0.62, 0.62]
+
+
+def test_every_shipped_quantity_and_unit_can_be_compared(shipped, write_runs, known_run):
+    named = shipped[shipped["treatment"] != ""]
+    pairs = dict.fromkeys(zip(named["experiment"], named["treatment"], strict=True))
+    plan, raw = write_runs(
+        *(known_run(experiment=e, treatment=t, baseline=t == "t1") for e, t in pairs)
+    )
+    assert len(compare_published(summarise_study(plan, raw), shipped)) == len(shipped)
+
+
+def test_an_empty_comparison_is_still_a_table():
+    assert list(make_table("published", []).columns)[:2] == ["experiment", "treatment"]
+
+
+HEADER = "experiment,treatment,stage,quantity,unit,stated,logged,place\n"
+
+
+@pytest.fixture
+def comparison(tables):
+    return compare_experiments(tables["published"])[0]
+
+
+def cells(table):
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+
+
+def test_makespans_stand_as_seconds_and_as_ratios(comparison):
+    header, _, first, second = cells(comparison.headlines["makespan (s)"])
+    assert header == [
+        "treatment",
+        "stated",
+        "logged",
+        "measured",
+        "ratio to p1-fork: stated",
+        "logged",
+        "measured",
+    ]
+    assert first == ["p1-fork", "~50", "47", "12.6 [12.0–13.2]", "1.00", "1.00", "1.00"]
+    assert second == ["p2-fork", "~25", "23.5", "6", "0.500", "0.500", "0.476"]
+
+
+def test_memory_stands_above_its_own_base_too(comparison):
+    row = cells(comparison.headlines["tree peak (MiB)"])[2]
+    assert row == ["p1-fork", "~80", "–", "36", "30.0", "–", "16.0"]
+
+
+def test_quantities_of_stages_name_their_stage(comparison):
+    row = cells(comparison.headlines["stage efficiency"])[2]
+    assert row == ["p1-fork", "work", "~0.4", "0.43", "0.429"]
+
+
+def test_quantities_that_are_no_headline_can_be_unfolded(comparison):
+    assert list(comparison.others) == ["tree base (MiB)"]
+
+
+def test_a_study_of_another_size_says_at_which_scale_it_ran(comparison):
+    assert "It did not run at the published size (work size_mib 2.5 of 10)" in comparison.scale
+
+
+def test_headlines_stand_in_their_own_order(comparison):
+    titles = ["makespan (s)", "stage efficiency", "tree peak (MiB)"]
+    assert list(comparison.headlines) == titles
+
+
+def test_a_study_of_the_published_size_says_so(analyse, known_run):
+    reference = HEADER + "pipe,,work,parameter.size_mib,1,2.5,,setup\n"
+    published = read_tables(analyse(known_run(), reference=reference) / "tables")["published"]
+    assert compare_experiments(published)[0].scale == "It ran at the published size."
+
+
+def test_an_unknown_scale_is_told(analyse, known_run):
+    reference = HEADER + "pipe,p1-fork,,makespan_s,s,50,,text\n"
+    published = read_tables(analyse(known_run(), reference=reference) / "tables")["published"]
+    assert "is not known" in compare_experiments(published)[0].scale
+
+
+def test_coverage_counts_the_treatments_with_a_published_value(tables):
+    assert coverage_text(tables["published"]) == "2 treatments of `pipe`"
+
+
+def test_without_published_values_there_is_nothing_to_compare(analyse, known_run):
+    published = read_tables(analyse(known_run(), reference=None) / "tables")["published"]
+    assert compare_experiments(published) == []

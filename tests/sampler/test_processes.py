@@ -1,0 +1,32 @@
+import pytest
+
+from stagebench.sampler.processes import tell_role
+
+MAIN = "python -m stagebench.measure.main out"
+FORKSERVER = "python -c from multiprocessing.forkserver import main; main(3)"
+
+
+@pytest.mark.parametrize(
+    ("command", "parent_role", "parent_command", "role"),
+    [
+        (MAIN, "main", MAIN, "worker"),
+        ("python -c from multiprocessing.spawn import spawn_main", "main", MAIN, "worker"),
+        (FORKSERVER, "main", MAIN, "forkserver"),
+        (FORKSERVER, "forkserver", FORKSERVER, "worker"),
+        (
+            "python -c from multiprocessing.resource_tracker import main",
+            "main",
+            MAIN,
+            "resource_tracker",
+        ),
+        ("gzip -d", "main", MAIN, "other"),
+        (MAIN, "worker", MAIN, "other"),
+    ],
+)
+def test_a_role_follows_from_command_and_parent(command, parent_role, parent_command, role):
+    told = tell_role(command, is_main=False, parent_role=parent_role, parent_command=parent_command)
+    assert told == role
+
+
+def test_the_process_that_was_started_is_main_whatever_it_is_called():
+    assert tell_role("sh", is_main=True, parent_role="other", parent_command="") == "main"

@@ -1,0 +1,38 @@
+"""Real traces for the tests: the command line, in a process of its own."""
+
+import subprocess
+
+import pytest
+from tests.trace.tracing import TRACE
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """Trace a command to its end in an empty folder; gives the completed process."""
+
+    def make(*command, options=("--no-figure",), **settings):
+        given = {"cwd": tmp_path, "text": True, "timeout": 120}
+        given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [*TRACE, *options, "--", *command]
+        return subprocess.run(command, check=False, **given | settings)
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start to trace a command into the folder `out`; it is ended with the test."""
+    started = []
+
+    def make(*command, options=("--no-figure",), **settings):
+        given = {"cwd": tmp_path, "text": True, "stdin": subprocess.PIPE}
+        given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [*TRACE, "--out", "out", *options, "--", *command]
+        process = subprocess.Popen(command, **given | settings)
+        started.append(process)
+        return process
+
+    yield make
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,109 @@
+import copy
+
+import pytest
+
+from stagebench.trace.summary import format_peak, format_summary
+
+MIB = 1 << 20
+SUMMARY = {
+    "command": ["python", "work.py", "two words"],
+    "status": "complete",
+    "detail": "",
+    "exit_code": 0,
+    "duration_s": 3.211,
+    "recorded_s": 3.2,
+    "peak": {
+        "tree": {"lower_bytes": 231 * MIB, "lower_s": 1.239, "upper_bytes": int(233.5 * MIB)},
+        "main": {"lower_bytes": 12 * MIB, "lower_s": 0.31, "upper_bytes": 14 * MIB},
+        "children": {"lower_bytes": 220 * MIB, "lower_s": 1.24, "upper_bytes": None},
+    },
+    "processes": {"means": "ptrace", "created": 12, "sampled": 10, "bounded_only": 2},
+    "roles": {
+        "main": {"created": 1, "sampled": 1, "high_water_bytes": 14 * MIB},
+        "resource_tracker": {"created": 11, "sampled": 9, "high_water_bytes": None},
+    },
+    "stayed": [{"pid": 1234, "command": "sleep 600"}],
+    "sampler": {
+        "interval_s": 0.01,
+        "cpu_budget": 0.01,
+        "sweeps": 300,
+        "torn": 3,
+        "median_gap_s": 0.0101,
+        "p99_gap_s": 0.025,
+        "cpu_s": 0.03211,
+        "census_cpu_s": 0.006422,
+    },
+    "instrument_cpu_s": 0.06422,
+}
+
+TEXT = """\
+python work.py 'two words'
+ended      with exit code 0, after 3.21 s
+peak PSS   tree      between 231.0 and 233.5 MiB, at 1.24 s
+           main      between 12.0 and 14.0 MiB, at 0.31 s
+           children  at least 220.0 MiB, at 1.24 s; upper bound not known
+processes  12 created, 10 sampled, 2 bounded only
+           main              1 created, 1 sampled, highest RSS of one 14.0 MiB
+           resource_tracker  11 created, 9 sampled
+still live pid 1234  sleep 600
+sampled    93.4 times a second, 100 asked for; median gap 10.1 ms, 1 in 100 over
+           25 ms; 3 of 300 torn
+overhead   2 % of a core in all; sweeps 0.8 %, census 0.2 % (budget 1 %)
+folder     trace-python
+"""
+
+
+def changed(**values):
+    return copy.deepcopy(SUMMARY) | values
+
+
+def test_a_summary_is_a_screen_of_text():
+    assert format_summary(SUMMARY, "trace-python") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"exit_code": -15}, "ended      by SIGTERM, after 3.21 s"),
+        ({"exit_code": -40}, "by signal 40"),
+        ({"status": "cut", "exit_code": None}, "CUT OFF after 3.21 s"),
+        (
+            {"status": "truncated", "detail": "samples.csv: No space left on device"},
+            "NOT WHOLE  samples.csv: No space left on device; recorded up to 3.20 s",
+        ),
+        ({"status": "truncated", "detail": "x", "recorded_s": None}, "nothing was recorded"),
+        (
+            {"processes": {"means": "poll", "created": 2, "sampled": 2, "bounded_only": 0}},
+            "polled: short-lived processes may be missed",
+        ),
+        ({"status": "crashed", "exit_code": 1}, "with exit code 1"),
+        (
+            {"processes": {"means": "ptrace", "created": 1, "sampled": 1, "bounded_only": 0}},
+            "children  there were none",
+        ),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_said(values, words):
+    assert words in " ".join(format_summary(changed(**values)).split("\n           "))
+
+
+def test_every_line_is_within_80_columns_and_free_of_control_characters():
+    command = ["a" * 300, "\x1b[31m", "new\nline"]
+    stayed = [{"pid": 4_194_304, "command": "\x1b]0;" + "b" * 300}]
+    text = format_summary(changed(command=command, stayed=stayed))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_a_peak_says_what_is_not_known():
+    assert format_peak({"lower_bytes": None, "lower_s": None, "upper_bytes": None}) == (
+        "not seen by any sweep"
+    )
+    assert format_peak({"lower_bytes": None, "lower_s": None, "upper_bytes": MIB}) == (
+        "not seen by any sweep, at most 1.0 MiB"
+    )
+
+
+def test_large_peaks_are_in_gib():
+    peak = {"lower_bytes": 9 << 30, "lower_s": 2000.0, "upper_bytes": 11 << 30}
+    assert format_peak(peak) == "between 9.00 and 11.00 GiB, at 2,000.00 s"
