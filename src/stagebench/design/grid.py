@@ -1,4 +1,4 @@
-"""Expansion of grids: factors × levels → treatments. Pure, and only for checked studies.
+"""Expansion of grids: factors × levels → treatments. Pure, and only for checked experiments.
 
 Readable, stable ids of treatments: p2-fork, p5-spawn-retain, t1-numpy.
 
@@ -14,10 +14,10 @@ import random
 import re
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stagebench.design.checked_study import PlannedRun, Treatment
-from stagebench.design.levels import level_key, level_text, matches, substitute
+from stagebench.design.levels import level_key, level_text, matches
 from stagebench.design.specification import build_specification, estimate_memory
 
 if TYPE_CHECKING:
@@ -26,23 +26,15 @@ if TYPE_CHECKING:
     from stagebench.design.checked_study import ExperimentGrid, Factor, Factors, Level, Study
 
 
+Json = dict[str, Any]
+
 MOST_TREATMENTS = 20_000
 """Treatments that one experiment's lists of levels may make, before anything is excluded."""
 
 
-def expand_treatments(study: Study) -> tuple[Treatment, ...]:
-    """Expand every experiment of a checked study, in the order of the config."""
-    return tuple(
-        build_treatment(experiment, factors)
-        for experiment in study.experiments
-        for factors in expand_grid(experiment)
-    )
-
-
-def build_treatment(experiment: ExperimentGrid, factors: Factors) -> Treatment:
-    """Make the treatment of an experiment that has these levels."""
+def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json) -> Treatment:
+    """Make the treatment that has these levels; `settings` are checked, with the levels put in."""
     name = treatment_id(factors, experiment.factors)
-    settings, _ = substitute(experiment.template, factors, ())
     specification = build_specification(experiment, name, factors, settings)
     return Treatment(
         experiment=experiment.name,
@@ -51,6 +43,7 @@ def build_treatment(experiment: ExperimentGrid, factors: Factors) -> Treatment:
         specification=specification,
         estimated_memory_bytes=estimate_memory(specification, experiment.beside),
         baseline=matches(factors, experiment.baseline),
+        place=experiment.place,
     )
 
 
@@ -90,7 +83,7 @@ def find_unsuited(factors: Factors, declared: Sequence[Factor]) -> tuple[list[st
 
 
 def treatment_key(factors: Factors) -> Hashable:
-    """Give what two treatments with the same levels share."""
+    """Return what two treatments with the same levels share."""
     return frozenset((name, level_key(level)) for name, level in factors.items())
 
 
@@ -151,12 +144,12 @@ def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
 
 
 def is_valid_id(name: str) -> bool:
-    """Tell whether an id can be the name of a folder everywhere."""
+    """Report whether an id can be the name of a folder everywhere."""
     return _ID.fullmatch(name) is not None
 
 
 def _pool_word(factors: Factors, tags: Mapping[str, str | None]) -> str:
-    """Give executor and workers as one word, where both apply and neither has a tag."""
+    """Return executor and workers as one word, where both apply and neither has a tag."""
     letter = _LETTERS.get(level_text(factors.get("executor")), "")
     both = letter and "workers" in factors
     tagged = any(tags.get(name) is not None for name in ("executor", "workers"))

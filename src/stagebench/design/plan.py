@@ -9,7 +9,7 @@ import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.grid import expand_treatments, order_runs, order_warm_ups
+from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
@@ -27,8 +27,8 @@ WIDTH = 80
 
 
 def make_plan(study: Study) -> Json:
-    """Expand a checked study into its plan; the same config always gives the same plan."""
-    treatments = expand_treatments(study)
+    """Make the plan of a checked study; the same config always makes the same plan."""
+    treatments = study.treatments
     return {
         "study": study.name,
         "seed": study.seed,
