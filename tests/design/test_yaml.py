@@ -13,7 +13,7 @@ from stagebench.errors import ConfigError
 def check_read(config):
     """Give the values of a config in which nothing was refused."""
     raise_problems(list(config.problems), config.places)
-    return config.values
+    return config.data
 
 
 @pytest.fixture
@@ -51,8 +51,11 @@ BAD = {
     "a huge file": ("#" * 1_000_001, "too many; allowed: 1,000,000"),
     "a list as a key": ("? [a]\n: 1\n", "yaml:1: .*no key; allowed: a text"),
     "a number of thousands of digits": ("a: 1" + "0" * 5000, "yaml:1: a: this number is not"),
-    "a value that holds itself": ("a: &a [*a]\n", "yaml:1: .*nested too deeply; allowed: 20 levels"),
-    "a merge of no mapping": ("a:\n  <<: 3\n", "yaml:2: .*single value cannot be merged"),
+    "a value that holds itself": (
+        "a: &a [*a]\n",
+        "yaml:1: .*nested too deeply; allowed: 20 levels",
+    ),
+    "a merge of no mapping": ("a:\n  <<: 3\n", "yaml:2: .*3 cannot be merged; allowed: a mapping"),
 }
 
 
@@ -182,8 +185,9 @@ def test_what_two_versions_of_yaml_read_differently_is_refused_with_its_line(loa
 
     (problem,) = caught.value.problems
     path = "study.yaml:2: a"
-    assert f"{path}: {text} is read in two ways, by YAML 1.1 and 1.2; allowed: a text in quotes" in (
-        problem
+    assert (
+        f"{path}: {text} is read in two ways, by YAML 1.1 and 1.2; allowed: a text in quotes"
+        in (problem)
     )
     assert load(f"a: '{text}'\n") == {"a": text}
 
@@ -197,8 +201,10 @@ def test_values_are_read_as_both_versions_of_yaml_read_them(load):
     text = "[0, -3, 0.5, 1.0e+3, .5, 0x1F, true, False, null, ~, y, n, 5 MiB, '1', 1.2.3, 90 s]"
 
     assert load(f"a: {text}") == {
-        "a": [0, -3, 0.5, 1000.0, 0.5, 31, True, False, None, None, "y", "n"]
-        + ["5 MiB", "1", "1.2.3", "90 s"]
+        "a": [
+            *(0, -3, 0.5, 1000.0, 0.5, 31, True, False, None, None),
+            *("y", "n", "5 MiB", "1", "1.2.3", "90 s"),
+        ]
     }
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
-from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
+from stagebench.design.config import load_study
 from stagebench.design.specification import check_memory
 from stagebench.design.plan import make_plan
-from stagebench.errors import StagebenchError
+from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
 
@@ -28,10 +27,16 @@ os.environ.setdefault(
 )
 
 
-# The folder of the config: own handlers and files of tasks lie there. Not in the text of a rule,
-# which Snakemake compares: a checkout may move.
-CONFIG = Path([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
-BESIDE = Path(os.environ.setdefault("STAGEBENCH_BESIDE", str(CONFIG.resolve().parent)))
+# The study is one file, and what it extends. Not in the text of a rule, which Snakemake compares: a
+# checkout may move. In the folder of the config own handlers and files of tasks lie.
+CONFIG = os.path.relpath([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
+os.environ["STAGEBENCH_CONFIG"] = os.path.abspath(CONFIG)
+BESIDE = Path(
+    os.environ.setdefault("STAGEBENCH_BESIDE", str(Path(CONFIG).resolve().parent))
+)
+
+# Keys that stand on the command line: --config replicates=5.
+OVERRIDE = dict(workflow.config_settings.config)
 
 # Where Snakemake is called from decides about no import.
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -39,6 +44,7 @@ os.environ["PYTHONSAFEPATH"] = "1"
 
 envvars:
     "STAGEBENCH_CAMPAIGN",
+    "STAGEBENCH_CONFIG",
     "STAGEBENCH_BESIDE",
     "PYTHONSAFEPATH",
 
@@ -46,20 +52,20 @@ envvars:
 def checked_study():
     """Every error of the config at once, as Snakemake prints errors: without a traceback.
 
-    A directive `configfile:` would lay a config named on the command line over the default one, key
-    by key; a study is one file. And ours is the stricter reader: no key may come twice.
+    Our reader reads the file itself, and no directive `configfile:` does: ours knows lines, and
+    refuses a key that comes twice.
     """
     try:
-        for file in workflow.overwrite_configfiles:
-            load_config(Path(file))
-        if not workflow.overwrite_configfiles:
-            config.update({**load_config(DEFAULT_CONFIG), **config})
-        study = check_config(config, BESIDE)
-        check_memory(
-            expand_treatments(study),
-            machine_memory_bytes(),
-            allow=study.allow_insufficient_memory,
-        )
+        if len(workflow.overwrite_configfiles) > 1:
+            raise ConfigError(
+                [
+                    f"--configfile: {len(workflow.overwrite_configfiles)} files; allowed: one, which"
+                    " may extend another (extends: FILE)"
+                ]
+            )
+        study = load_study(Path(CONFIG), OVERRIDE)
+        allow = study.allow_insufficient_memory
+        check_memory(study.treatments, machine_memory_bytes(), allow=allow)
         return study
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None

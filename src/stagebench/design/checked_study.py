@@ -43,8 +43,8 @@ class ExperimentGrid:
 
     `template` is the specification's variable part (stages and what `SETTINGS` names) with the
     placeholders still in it, and `constants` what fills those that no factor does; `exclude` holds,
-    for each entry, the levels that it names. `beside` is the config's folder, where own handlers and
-    files of tasks lie, if it is known; `place` is where the experiment is written.
+    for each entry, the levels that it names. `beside` is the config's folder, where own handlers
+    and files of tasks lie, if it is known; `place` is where the experiment is written.
     """
 
     name: str

@@ -72,8 +72,8 @@ def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None
     handlers are those of the environment alone.
     """
     read = config if isinstance(config, Config) else _copy(config)
-    structure = find_structure_problems(read.values)
-    values = repair(deepcopy(read.values), structure) if structure else read.values
+    structure = find_structure_problems(read.data)
+    values = repair(deepcopy(read.data), structure) if structure else read.data
     problems = [*read.problems, *structure]
     if not isinstance(values, dict):
         raise_problems(problems, read.places)
@@ -91,7 +91,7 @@ def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None
 
 def _copy(config: Any) -> Config:
     values, problems = make_plain(config)
-    return Config(values=values, problems=tuple(problems))
+    return Config(data=values, problems=tuple(problems))
 
 
 class _StudyCheck:
@@ -122,7 +122,9 @@ class _StudyCheck:
         stages = workflow.stages if workflow else UNKNOWN
         grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
         # Where it is not known, all there is to build from is what the settings say.
-        given = experiment if grid_known else {k: experiment[k] for k in experiment.keys() - GRID_KEYS}
+        given = (
+            experiment if grid_known else {k: experiment[k] for k in experiment.keys() - GRID_KEYS}
+        )
         built = build_experiment(given, stages, constants, self._beside, place)
         grid, in_grid = check_grid(built, path) if grid_known else ([], [])
         self._problems += in_grid

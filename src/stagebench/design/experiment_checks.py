@@ -241,9 +241,7 @@ def _find_unused(factors: list[str], used: set[str], path: KeyPath) -> Iterator[
             )
 
 
-def check_grid(
-    experiment: ExperimentGrid, path: KeyPath
-) -> tuple[list[Factors], list[Problem]]:
+def check_grid(experiment: ExperimentGrid, path: KeyPath) -> tuple[list[Factors], list[Problem]]:
     """Expand an experiment whose factors and entries make sense; `path` leads to it.
 
     What cannot be expanded has no treatments, and a problem.

@@ -163,7 +163,9 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
     if allow:
         return
     problems = [
-        f"{t.place}: " * (t.place is not None) + f"{t.experiment}/{t.id}: needs about {format_bytes(t.estimated_memory_bytes)} of memory,"
+        f"{t.place}: "
+        * (t.place is not None)
+        + f"{t.experiment}/{t.id}: needs about {format_bytes(t.estimated_memory_bytes)} of memory,"
         f" this machine has {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
         " allow_insufficient_memory: true"
         for t in treatments

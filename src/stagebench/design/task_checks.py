@@ -210,7 +210,7 @@ class TaskFile:
 
 @cache
 def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFile:
-    """Read the file beside the config; `handlers` gives that of each stage, None where it is not known.
+    """Read the file beside the config; `handlers` has that of each stage, None where not known.
 
     A file that has been read stays as it was.
     """

@@ -6,13 +6,21 @@ file that `extends` another one is that file with its own values merged in.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML, nodes
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from stagebench.design.levels import UNKNOWN, level_text
 from stagebench.design.problems import (
@@ -29,6 +37,9 @@ from stagebench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ruamel.yaml.events import Event
 
 LARGEST_FILE = 1_000_000
 """Bytes; a config is written by hand."""
@@ -58,7 +69,7 @@ class Node:
 class Config:
     """A config as it was read: plain values, the place of each, and what could not be read."""
 
-    values: Any
+    data: Any
     places: Places = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     root: Node | None = None
@@ -93,7 +104,7 @@ def raise_problems(found: list[Problem], places: Places, *, file: str = "config"
 def _finish(root: Node, problems: list[Problem]) -> Config:
     places: dict[KeyPath, Place] = {}
     values = _flatten(root, (), places)
-    return Config(values=values, places=places, problems=tuple(problems), root=root)
+    return Config(data=values, places=places, problems=tuple(problems), root=root)
 
 
 def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Place]) -> Any:
@@ -106,24 +117,65 @@ def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Place]) -> Any:
     return node.value
 
 
+def read_keys(path: Path, *wanted: str) -> dict[str, Any]:
+    """Read some keys of a file as texts, without checks, and no further than the last of them.
+
+    Anything else than a text, or a mapping of texts, is None. Raises ConfigError.
+    """
+    text, found = _read_text(path), dict[str, Any]()
+    with _errors_of(path):
+        events = YAML(typ="safe", pure=True).parse(text)
+        # Before the first key the file, its document and its mapping begin.
+        for event in islice(events, 3, None):
+            if isinstance(event, MappingEndEvent) or len(found) == len(wanted):
+                break
+            value = _take(next(events), events)
+            if isinstance(event, ScalarEvent) and event.value in wanted:
+                found[event.value] = value
+    return found
+
+
+def _take(event: Event, events: Iterator[Event]) -> Any:
+    """Return the texts of what begins with an event, and leave the events behind it."""
+    if isinstance(event, ScalarEvent):
+        return event.value
+    taken: list[Any] = []
+    if isinstance(event, MappingStartEvent | SequenceStartEvent):
+        for below in events:
+            if isinstance(below, MappingEndEvent | SequenceEndEvent):
+                break
+            taken.append(_take(below, events))
+    if not isinstance(event, MappingStartEvent):
+        return None
+    pairs = zip(taken[::2], taken[1::2], strict=True)
+    return {key: value for key, value in pairs if isinstance(key, str)}
+
+
 def _read_file(path: Path, problems: list[Problem]) -> Node:
     """Read one file as a mapping of nodes."""
     text = _read_text(path)
-    try:
+    with _errors_of(path):
         yaml = YAML(typ="safe", pure=True)
         yaml.composer.warn_double_anchors = False  # a name may be used again, as YAML has it
         composed = yaml.compose(text)
         root = None if composed is None else _Reader(str(path), problems).read(composed, (), 1)
+    if root is None or not isinstance(root.value, dict):
+        kind = "empty" if root is None or root.value is None else _kind(root)
+        raise ConfigError([f"{path}: the file is {kind}; allowed: a mapping (key: value lines)"])
+    return root
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn what the reader of YAML raises into a ConfigError with the file and the line."""
+    try:
+        yield
     except YAMLError as error:
         raise ConfigError([f"{path}{_line(error)}: {_reason(error)}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{path}: nested too deeply to be read"]) from error
     except _TooLargeError as error:
         raise ConfigError([f"{path}: too large; allowed: {MOST_VALUES:,} values in all"]) from error
-    if root is None or not isinstance(root.value, dict):
-        kind = "empty" if root is None or root.value is None else _kind(root)
-        raise ConfigError([f"{path}: the file is {kind}; allowed: a mapping (key: value lines)"])
-    return root
 
 
 def _read_text(path: Path) -> str:
@@ -150,8 +202,6 @@ def _reason(error: YAMLError) -> str:
     reason = error.problem if isinstance(error, MarkedYAMLError) else getattr(error, "reason", "")
     return f"not YAML that can be read: {reason}" if reason else "not YAML that can be read"
 
-
-# --- One file ---------------------------------------------------------------------------------
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "timestamp", "value", "str")}
@@ -183,6 +233,11 @@ _TWO_WAYS = re.compile(
 """Unquoted texts that YAML 1.1 and 1.2 read as different values."""
 
 _QUOTED = "a text in quotes, or a number without leading 0, : and _ (1000, 0.5, 1.0e+3)"
+
+
+def is_ambiguous(text: str) -> bool:
+    """Report whether YAML 1.1 and 1.2 read an unquoted text as different values."""
+    return _TWO_WAYS.fullmatch(text) is not None
 
 
 class _TooLargeError(Exception):
@@ -246,7 +301,7 @@ class _Reader:
             if isinstance(read.value, dict):
                 shared = read.value | shared
             elif read.value is not UNKNOWN:
-                text = f"{_kind(read)} cannot be merged; allowed: a mapping, or a list of mappings"
+                text = f"{_shown(read)} cannot be merged; allowed: a mapping, or a list of mappings"
                 self._refuse((*path, "<<"), text, read.place)
         return shared
 
@@ -278,7 +333,7 @@ def _read_scalar(given: nodes.ScalarNode) -> tuple[Any, str]:
         return None, _why_no_tag(given)
     if given.style:
         return text, _why_no_text(text)
-    if _TWO_WAYS.fullmatch(text):
+    if is_ambiguous(text):
         return None, f"{text} is read in two ways, by YAML 1.1 and 1.2; allowed: {_QUOTED}"
     if tag == f"{_TAG}str":
         return text, _why_no_text(text)
@@ -298,9 +353,6 @@ def _read_number(text: str) -> Any:
     if _NUMBER.fullmatch(text):
         return float(text)
     return float("nan") if _NO_NUMBER.fullmatch(text) else text
-
-
-# --- One file on top of another ------------------------------------------------------------------
 
 
 def _is_named(path: KeyPath) -> bool:
@@ -332,7 +384,7 @@ def _load_base(
         return None
     beside = sorted(other.name for other in path.parent.glob("*.yaml") if other != path)
     if not isinstance(name, str) or not FILE_BESIDE.fullmatch(name):
-        reason = f"{_kind(extends)} is not allowed; allowed: the name of a config beside this one"
+        reason = f"{_shown(extends)} is not allowed; allowed: the name of a config beside this one"
     elif not (path.parent / name).is_file():
         reason = unknown("config", name, beside)
     elif (path.parent / name).resolve() in [other.resolve() for other in above]:
@@ -354,8 +406,8 @@ def _leave_out(base: Node | None, without: Node, problems: list[Problem]) -> Nod
         return None
     for index, entry in enumerate(without.value if isinstance(without.value, list) else [without]):
         if not isinstance(entry.value, str):
-            text = "allowed: a list of what to leave out, such as experiments.memory"
-            problems.append(problem((*place, index), f"{_kind(entry)}; {text}", entry.place))
+            text = "is not allowed; allowed: a list of what to leave out, as experiments.memory"
+            problems.append(problem((*place, index), f"{_shown(entry)} {text}", entry.place))
             continue
         try:
             base = _remove(base, entry.value.split("."), "")
@@ -376,9 +428,7 @@ def _remove(node: Node, parts: list[str], above: str) -> Node:
         children[first] = _remove(children[first], below, f"{above}{first}.")
     else:
         del children[first]
-    return Node(
-        children if isinstance(node.value, dict) else list(children.values()), node.place
-    )
+    return Node(children if isinstance(node.value, dict) else list(children.values()), node.place)
 
 
 def _children(node: Node) -> dict[str, Node]:
@@ -399,7 +449,7 @@ def _merge(base: Node, own: Node, path: KeyPath, problems: list[Problem]) -> Nod
     if any(value is None or value is UNKNOWN for value in (base.value, own.value)):
         return own
     if _kind(own) != _kind(base):
-        text = f"{_kind(own)} cannot replace {_kind(base)} ({base.place}); allowed: {_kind(base)},"
+        text = f"{_shown(own)} cannot replace {_kind(base)} ({base.place}); allowed: {_kind(base)},"
         text += " or leave that out by `without`"
         problems.append(problem(path, text, own.place))
         return base
@@ -425,7 +475,7 @@ def _merge_named(base: Node, own: Node, path: KeyPath, problems: list[Problem]) 
         name = _name_of(item)
         if name is None:
             text = "has no name; allowed: mappings with a name, by which they are merged"
-            problems.append(problem((*path, index), f"{_kind(item)} {text}", item.place))
+            problems.append(problem((*path, index), f"{_shown(item)} {text}", item.place))
             continue
         if name in places and name not in seen:
             place = places[name]
@@ -442,6 +492,10 @@ def _kind(node: Node) -> str:
     return "a list" if isinstance(node.value, list) else "a single value"
 
 
+def _shown(node: Node) -> str:
+    return _kind(node) if isinstance(node.value, dict | list) else show(node.value)
+
+
 def _make_node(value: Any, place: Place, problems: list[Problem]) -> Node:
     """Make nodes of values that no file holds, all of them at one place."""
     plain, found = make_plain(value)
@@ -455,9 +509,6 @@ def _at_place(value: Any, place: Place) -> Node:
     if isinstance(value, list):
         return Node([_at_place(one, place) for one in value], place)
     return Node(value, place)
-
-
-# --- Values that were made in memory -------------------------------------------------------------
 
 
 class _Copier:
