@@ -1,13 +1,18 @@
 """A config that extends another: merged by key and by name, and every value keeps its place."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 
+from stagebench.cli import main
 from stagebench.design.config import check_config, load_config, load_study
 from stagebench.design.plan import format_resolved, make_plan
 from stagebench.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 BASE = """\
 study: base
@@ -311,6 +316,53 @@ def test_a_config_made_in_memory_extends_nothing(find_problems):
     (problem,) = find_problems({"extends": "base.yaml"})
 
     assert problem.startswith('extends: "base.yaml" is not allowed; allowed: the name of a config')
+
+
+def read_example(heading):
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    return text.partition(f"## {heading}\n\n```yaml\n")[2].partition("```")[0]
+
+
+@pytest.fixture
+def configs(tmp_path):
+    return shutil.copytree(ROOT / "config", tmp_path / "config")
+
+
+def test_the_extending_study_of_the_documentation_is_what_it_says(configs):
+    path = configs / "mine.yaml"
+    path.write_text(read_example("A study that extends another"))
+
+    plan = make_plan(load_study(path))
+
+    ids = {one["name"]: one["treatments"] for one in plan["experiments"]}
+    assert ids["runtime"][:4] == ["t1", "t1-numpy", "t2", "t2-numpy"]
+    assert len(ids["runtime"]) == 8
+    assert list(ids) == ["runtime", "start_method_tax", "published_sampling"]
+
+
+def test_the_errors_of_the_documentation_are_those_of_such_a_config(configs, monkeypatch):
+    (configs / "mine.yaml").write_text(
+        "extends: published.yaml\n\nstudy: mine\nreplicates: 0\n"
+        "constants: {elements: 1000000, elemnts: 5}\nexperiments:\n  - name: runtime\n"
+        "    task: 4\n    factors:\n      workers: [1, 0]\n"
+        "      start_method: {levels: [fork, fork]}\n    baseline: {worker: 1}\n"
+        "  - name: start_method_tax\n    factors: {start_method: {levels: [fork, spwan]}}\n"
+    )
+    monkeypatch.chdir(configs.parent)
+
+    with pytest.raises(ConfigError) as caught:
+        load_study(Path("config/mine.yaml"))
+
+    assert f"```\n{caught.value}\n```" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+def test_the_default_study_is_what_it_changes_of_the_published_one(capsys):
+    main(["plan", str(ROOT / "config/config.yaml"), "--resolved"])
+
+    lines = capsys.readouterr().out.splitlines()
+    own = [line for line in lines if "# config.yaml:" in line]
+    assert len(own) < len(lines) / 8
+    assert yaml.safe_load("\n".join(lines)) == load_config(ROOT / "config/config.yaml").data
 
 
 OWN = """\

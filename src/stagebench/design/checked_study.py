@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from stagebench.design.problems import Place
+    from stagebench.design.problems import Origin
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ class ExperimentGrid:
     baseline: Mapping[str, tuple[Level, ...]]
     constants: Factors
     beside: Path | None
-    place: Place | None
+    place: Origin | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Treatment:
     specification: dict[str, Any]
     estimated_memory_bytes: int
     baseline: bool
-    place: Place | None
+    place: Origin | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def build_study(
 
 
 def build_experiment(
-    experiment: Json, stages: Any, constants: Factors, beside: Path | None, place: Place | None
+    experiment: Json, stages: Any, constants: Factors, beside: Path | None, place: Origin | None
 ) -> ExperimentGrid:
     """Make one experiment; `stages` are those of its workflow, `beside` is the config's folder."""
     given = experiment.get("factors", {})

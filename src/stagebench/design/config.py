@@ -22,7 +22,7 @@ from stagebench.design.experiment_checks import (
 )
 from stagebench.design.grid import build_treatment, treatment_id
 from stagebench.design.levels import UNKNOWN, holds_unknown, substitute
-from stagebench.design.problems import locate, problem, some
+from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
 from stagebench.design.specification import LONGEST, find_emulation_problems
 from stagebench.design.stage_checks import (
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from stagebench.design.checked_study import ExperimentGrid, Factors, Treatment
-    from stagebench.design.experiment_checks import Workflows
-    from stagebench.design.problems import KeyPath, Place, Problem
+    from stagebench.design.problems import KeyPath, Origin, Problem
 
 __all__ = ["check_config", "load_config", "load_study"]
 
@@ -101,31 +100,43 @@ class _StudyCheck:
         self.treatments: list[Treatment] = []
         self._values = values
         self._beside = beside
-        self._workflows = _list_workflows(values)
-        constants = values.get("constants", {})
-        self._constants: Json | None = constants if isinstance(constants, dict) else None
+        self._workflows = [
+            GivenWorkflow(name=workflow["name"], path=path, stages=workflow["stages"])
+            for workflow, path in mappings(values["workflows"], ("workflows",))
+        ]
+        given = values.get("constants", {})
+        self._names = list(given) if isinstance(given, dict) else None
+        constants = given if isinstance(given, dict) else {}
+        self._constants = {n: one for n, one in constants.items() if not holds_unknown(one)}
         self._settings = _SettingsCheck(beside)
         self._problems = list(_find_name_problems(values))
         self._used: set[str] = set()
 
     def check_experiment(
-        self, experiment: Json, path: KeyPath, place: Place | None
+        self, experiment: Json, path: KeyPath, place: Origin | None
     ) -> ExperimentGrid | None:
         """Check one experiment as deep as its problems allow; returned where its grid is sound."""
-        workflow = (self._workflows or {}).get(experiment["workflow"])
+        name = experiment["workflow"]
+        workflow = next((one for one in self._workflows if one.name == name), None)
         in_factors = find_factor_problems(experiment, path)
-        in_uses, used = find_use_problems(experiment, path, self._workflows, self._constants)
+        in_uses, used = find_use_problems(experiment, path, workflow, self._names)
         self._used |= used
-        arrival = find_idle_arrival(experiment.get("arrival"), (*path, "arrival"))
-        self._problems += [*in_factors, *in_uses, *arrival]
-        constants = self._known_constants()
-        stages = workflow.stages if workflow else UNKNOWN
+        self._problems += [
+            *(self._find_unknown_workflow(name, path) if workflow is None else ()),
+            *in_factors,
+            *in_uses,
+            *find_idle_arrival(experiment.get("arrival"), (*path, "arrival")),
+        ]
         grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
         # Where it is not known, all there is to build from is what the settings say.
-        given = (
-            experiment if grid_known else {k: experiment[k] for k in experiment.keys() - GRID_KEYS}
+        kept = [key for key in experiment if grid_known or key not in GRID_KEYS]
+        built = build_experiment(
+            {key: experiment[key] for key in kept},
+            workflow.stages if workflow else UNKNOWN,
+            self._constants,
+            self._beside,
+            place,
         )
-        built = build_experiment(given, stages, constants, self._beside, place)
         grid, in_grid = check_grid(built, path) if grid_known else ([], [])
         self._problems += in_grid
         use = _Use(built, path, workflow.path if workflow else None)
@@ -137,28 +148,21 @@ class _StudyCheck:
 
     def finish(self) -> list[Problem]:
         """Return all problems, also those of what no experiment uses."""
-        for workflow in (self._workflows or {}).values():
-            self._settings.check_unused(workflow, self._known_constants())
-        idle = find_idle_constants(self._values, self._constants or {}, self._used)
+        for workflow in self._workflows:
+            self._settings.check_unused(workflow, self._constants)
+        idle = find_idle_constants(self._values, self._names or [], self._used)
         return [*self._problems, *idle, *self._settings.find_problems()]
 
-    def _known_constants(self) -> Factors:
-        constants = self._constants or {}
-        return {name: value for name, value in constants.items() if not holds_unknown(value)}
+    def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
+        names = [workflow.name for workflow in self._workflows]
+        # One whose own name was refused may be meant.
+        if name is not UNKNOWN and UNKNOWN not in names and not _has_unknown(self._values):
+            yield problem((*path, "workflow"), unknown("workflow", name, names))
 
 
-def _list_workflows(values: Json) -> Workflows | None:
-    """Return the workflows by name; None where the name of one is not known."""
-    known = {
-        workflow["name"]: GivenWorkflow(path=path, stages=workflow["stages"])
-        for workflow, path in mappings(values["workflows"], ("workflows",))
-    }
-    return None if holds_unknown(values["workflows"]) and _lacks(values, known) else known
-
-
-def _lacks(values: Json, known: Workflows) -> bool:
-    items = values["workflows"]
-    return not isinstance(items, list) or UNKNOWN in known or UNKNOWN in items
+def _has_unknown(values: Json) -> bool:
+    """Report whether workflows were refused as a whole."""
+    return not isinstance(values["workflows"], list) or UNKNOWN in values["workflows"]
 
 
 def _find_name_problems(values: Json) -> Iterator[Problem]:
@@ -246,7 +250,8 @@ class _SettingsCheck:
         if not named or len(named) == sum(len(names) for _, names in uses):
             return ""
         several = len(uses) > 1
-        return f" (in {some([f'{u.grid.name}/{n}' if several else n for u, n in named])})"
+        ids = [f"{use.grid.name}/{name}" if several else name for use, name in named]
+        return f" (in {some(ids)})"
 
     def _check_lengths(self, use: _Use, made: list[Treatment]) -> None:
         sizes = {one.id: len(canonical_json(one.specification)) for one in made}

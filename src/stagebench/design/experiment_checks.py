@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from stagebench.design.grid import (
     MOST_TREATMENTS,
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from stagebench.design.checked_study import ExperimentGrid, Factors, Level
 
 Json = dict[str, Any]
-Workflows: TypeAlias = "dict[str, GivenWorkflow]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenWorkflow:
     """A workflow of a config and its path there."""
 
+    name: str
     path: KeyPath
     stages: Any
 
@@ -60,46 +60,48 @@ def find_factor_problems(experiment: Json, path: KeyPath) -> list[Problem]:
 
 
 def find_use_problems(
-    experiment: Json, path: KeyPath, workflows: Workflows | None, constants: Json | None
+    experiment: Json, path: KeyPath, workflow: GivenWorkflow | None, constants: list[str] | None
 ) -> tuple[list[Problem], set[str]]:
-    """Check that the workflow is known, placeholders have a value, and each factor has one.
+    """Check that every placeholder has a value, and every factor a placeholder.
 
-    Returns the names of all placeholders, too. `workflows` and `constants` are None where they are
-    not known.
+    Returns the names of all placeholders, too. The workflow, and the names of the constants, are
+    None where they are not known.
     """
-    name, factors = experiment["workflow"], experiment.get("factors", {})
-    if workflows is None or name is UNKNOWN:
-        return [], set(constants or {})
-    if name not in workflows:
-        text = unknown("workflow", name, workflows)
-        return [problem((*path, "workflow"), text)], set(constants or {})
-    used = list(_find_uses(experiment, path, workflows[name]))
+    factors = experiment.get("factors", {})
+    if workflow is None:
+        return [], {*(constants or ())}
+    used = list(_find_uses(experiment, path, workflow))
     names = {use for _, use in used}
-    template = [workflows[name].stages, *(experiment.get(key) for key in SETTINGS)]
+    template = [workflow.stages, *(experiment.get(key) for key in SETTINGS)]
     if holds_unknown(template):
         # A placeholder may have stood where a value was refused.
-        names |= {*(constants or {}), *(factors if isinstance(factors, dict) else ())}
+        names |= {*(constants or ()), *(factors if isinstance(factors, dict) else ())}
     if constants is None or not isinstance(factors, dict):
         return [], names
-    found = _find_unknown(used, experiment, list(factors), list(constants))
+    found = _find_unknown(used, experiment, list(factors), constants)
     return [*found, *_find_unused(list(factors), names, path)], names
 
 
-def find_idle_constants(config: Json, constants: Json, used: set[str]) -> Iterator[Problem]:
+def find_idle_constants(config: Json, constants: list[str], used: set[str]) -> Iterator[Problem]:
     """Report constants that nothing uses, and those that are a factor, too."""
     for name in constants:
         path = ("constants", name)
         factor_of = [
-            experiment["name"]
+            _name_of(experiment)
             for experiment, _ in mappings(config["experiments"], ("experiments",))
             if isinstance(experiment.get("factors"), dict) and name in experiment["factors"]
         ]
         if factor_of:
-            text = f"'{name}' is also a factor of experiment '{factor_of[0]}'; allowed: one of both"
+            text = f"'{name}' is also a factor of {factor_of[0]}; allowed: one of both"
             yield problem(path, text)
         elif name not in used:
             text = f'no placeholder "{{{name}}}" stands in an experiment or its workflow'
             yield problem(path, f"{text}, so it changes nothing; allowed: constants in use")
+
+
+def _name_of(experiment: Json) -> str:
+    name = experiment["name"]
+    return "an experiment" if name is UNKNOWN else f"experiment '{name}'"
 
 
 def find_duplicates(items: Any, path: KeyPath) -> list[Problem]:
@@ -225,7 +227,7 @@ def _find_unknown(
 ) -> Iterator[Problem]:
     kind = "factor or constant" if constants else "factor"
     which = "factors" + " and constants" * bool(constants)
-    where = f" ({which} of experiment '{experiment['name']}')"
+    where = f" ({which} of {_name_of(experiment)})"
     for place, name in used:
         if name not in (*factors, *constants):
             yield problem(place, unknown(kind, name, [*factors, *constants]) + where)

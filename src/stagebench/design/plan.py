@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stagebench.design.checked_study import ExperimentGrid, Factor, Level, Study, Treatment
-    from stagebench.design.problems import Place
+    from stagebench.design.problems import Origin
     from stagebench.design.yaml import Config, Node
 
 Json = dict[str, Any]
@@ -240,7 +240,7 @@ class _Resolved:
             return lines
         return [*self._comment(f"{indent}{lead}", node.place, indent), *lines]
 
-    def _comment(self, text: str, place: Place, indent: str) -> list[str]:
+    def _comment(self, text: str, place: Origin, indent: str) -> list[str]:
         file = os.path.relpath(place.file, self._folder or ".") if place.line else place.file
         comment = f"# {file}:{place.line}" if place.line else f"# {file}"
         line = f"{text:{COMMENT_COLUMN}}  {comment}"

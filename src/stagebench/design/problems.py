@@ -24,7 +24,7 @@ MOST_IDS = 3
 """Treatments that a message names before it only counts the others."""
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """Where a value is written; line 0 stands for a source that has no lines."""
 
     file: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-Places: TypeAlias = "Mapping[KeyPath, Place]"
+Origins: TypeAlias = "Mapping[KeyPath, Origin]"
 """Where each value of a config is written; empty for a config that was made in memory."""
 
 
@@ -44,25 +44,25 @@ class Problem:
 
     path: KeyPath
     text: str
-    place: Place | None = None
+    place: Origin | None = None
 
     def __str__(self) -> str:
         return f"{dotted(self.path)}: {self.text}"
 
 
-def problem(path: KeyPath, text: str, place: Place | None = None) -> Problem:
+def problem(path: KeyPath, text: str, place: Origin | None = None) -> Problem:
     """Make a problem; the short form of its class."""
     return Problem(path=path, text=text, place=place)
 
 
-def locate(places: Places, path: KeyPath) -> Place | None:
+def locate(places: Origins, path: KeyPath) -> Origin | None:
     """Find where a value is written; of a missing value, where what should hold it is written."""
     return next(
         (places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in places), None
     )
 
 
-def format_problem(found: Problem, places: Places) -> str:
+def format_problem(found: Problem, places: Origins) -> str:
     """Write a problem as "config/mine.yaml:37: seed: …"; without the file, if there is none."""
     place = found.place or locate(places, found.path)
     return str(found) if place is None else f"{place}: {found}"

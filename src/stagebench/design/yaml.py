@@ -25,8 +25,8 @@ from ruamel.yaml.events import (
 from stagebench.design.levels import UNKNOWN, level_text
 from stagebench.design.problems import (
     KeyPath,
-    Place,
-    Places,
+    Origin,
+    Origins,
     Problem,
     format_problem,
     problem,
@@ -62,7 +62,7 @@ class Node:
     """A value and where it is written: a scalar, a list of nodes, or a mapping of keys to nodes."""
 
     value: Any
-    place: Place
+    place: Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Config:
     """A config as it was read: plain values, the place of each, and what could not be read."""
 
     data: Any
-    places: Places = field(default_factory=dict)
+    places: Origins = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     root: Node | None = None
 
@@ -83,7 +83,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
     problems: list[Problem] = []
     root = _load(path, (), problems)
     if overrides:
-        given = _make_node(overrides, Place("--config", 0), problems)
+        given = _make_node(overrides, Origin("--config", 0), problems)
         root = _merge(root, given, (), problems)
     return _finish(root, problems)
 
@@ -94,7 +94,7 @@ def load_file(path: Path) -> Config:
     return _finish(_read_file(path, problems), problems)
 
 
-def raise_problems(found: list[Problem], places: Places, *, file: str = "config") -> None:
+def raise_problems(found: list[Problem], places: Origins, *, file: str = "config") -> None:
     """Raise the ConfigError of all problems, each told once; nothing where there are none."""
     if found:
         told = dict.fromkeys(format_problem(one, places) for one in found)
@@ -102,12 +102,12 @@ def raise_problems(found: list[Problem], places: Places, *, file: str = "config"
 
 
 def _finish(root: Node, problems: list[Problem]) -> Config:
-    places: dict[KeyPath, Place] = {}
+    places: dict[KeyPath, Origin] = {}
     values = _flatten(root, (), places)
     return Config(data=values, places=places, problems=tuple(problems), root=root)
 
 
-def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Place]) -> Any:
+def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Origin]) -> Any:
     """Return the plain value of a node, and note the places of all values below it."""
     places[path] = node.place
     if isinstance(node.value, dict):
@@ -257,7 +257,7 @@ class _Reader:
         self._values += 1
         if self._values > MOST_VALUES:
             raise _TooLargeError
-        place = Place(self._file, line)
+        place = Origin(self._file, line)
         if len(path) > DEEPEST:
             return self._refuse(path, f"nested too deeply; allowed: {DEEPEST} levels", place)
         if isinstance(given, nodes.ScalarNode):
@@ -269,7 +269,7 @@ class _Reader:
         items = enumerate(given.value)
         return Node([self.read(item, (*path, i), _line_of(item)) for i, item in items], place)
 
-    def _read_scalar(self, given: nodes.ScalarNode, path: KeyPath, place: Place) -> Node:
+    def _read_scalar(self, given: nodes.ScalarNode, path: KeyPath, place: Origin) -> Node:
         value, reason = _read_scalar(given)
         return self._refuse(path, reason, place) if reason else Node(value, place)
 
@@ -287,7 +287,7 @@ class _Reader:
                 reason = f"the key '{name}' is written twice, first in line {first}"
                 reason += "; allowed: each key once"
             if reason:
-                self._refuse((*path, name), reason, Place(self._file, line))
+                self._refuse((*path, name), reason, Origin(self._file, line))
             if name not in own:
                 own[name] = self.read(value, (*path, name), line)
         return shared | own
@@ -305,7 +305,7 @@ class _Reader:
                 self._refuse((*path, "<<"), text, read.place)
         return shared
 
-    def _refuse(self, path: KeyPath, reason: str, place: Place) -> Node:
+    def _refuse(self, path: KeyPath, reason: str, place: Origin) -> Node:
         self._problems.append(problem(path, reason, place))
         return Node(UNKNOWN, place)
 
@@ -496,14 +496,14 @@ def _shown(node: Node) -> str:
     return _kind(node) if isinstance(node.value, dict | list) else show(node.value)
 
 
-def _make_node(value: Any, place: Place, problems: list[Problem]) -> Node:
+def _make_node(value: Any, place: Origin, problems: list[Problem]) -> Node:
     """Make nodes of values that no file holds, all of them at one place."""
     plain, found = make_plain(value)
     problems += [problem(one.path, one.text, place) for one in found]
     return _at_place(plain, place)
 
 
-def _at_place(value: Any, place: Place) -> Node:
+def _at_place(value: Any, place: Origin) -> Node:
     if isinstance(value, dict):
         return Node({key: _at_place(one, place) for key, one in value.items()}, place)
     if isinstance(value, list):
