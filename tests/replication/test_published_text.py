@@ -61,7 +61,7 @@ def test_a_study_of_the_published_size_says_so(analyse, known_run):
     assert compare_experiments(published)[0].scale == "It ran at the published size."
 
 
-def test_an_unknown_scale_is_told(analyse, known_run):
+def test_an_unknown_scale_is_reported(analyse, known_run):
     reference = HEADER + "pipe,p1-fork,,makespan_s,s,50,,text\n"
     published = read_tables(analyse(known_run(), reference=reference) / "tables")["published"]
     assert "is not known" in compare_experiments(published)[0].scale

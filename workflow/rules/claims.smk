@@ -1,12 +1,12 @@
-# The claims of the study, if it has some: checked before anything is measured.
+# The claims of the study, if it has any, are checked before anything is measured.
 from stagebench.errors import StagebenchError
 
 
 def checked_claims():
-    """The checked claims file; its errors as those of the config are told."""
+    """Return the checked claims, or None; errors are reported like those of the config."""
     if not STUDY.claims:
         return None
-    # Reading it takes the libraries of the analysis: only here.
+    # Imported only here, because it needs the libraries of the analysis.
     from stagebench.claims.judge import load_study_claims
 
     try:
@@ -19,7 +19,7 @@ CLAIMS = checked_claims()
 
 
 def claims_evidence():
-    """What claims are judged by beside the study's own tables, as far as it is there now."""
+    """Return the tables of other studies that claims are judged by, as far as they exist."""
     studies = {name: f"results/{name}/tables" for name in CLAIMS.studies.values()}
     others = [folder for name, folder in studies.items() if name != STUDY.name]
     return [folder for folder in others if Path(folder).is_dir()]

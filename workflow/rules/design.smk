@@ -5,9 +5,9 @@ rule design:
         f"{RESULTS}/logs/design.log",
     params:
         code=code_of("design"),
-        # In the order of the file: that of the factors is a part of the treatments' ids.
+        # In the order of the file, because the order of factors is part of the treatments' ids.
         config=lambda wildcards: json.dumps(config),
-        # What is beside the config, too, decides about the plan.
+        # Files beside the config affect the plan, too.
         treatments=lambda wildcards: fingerprint(PLAN["treatments"]),
     shell:
         "python -m stagebench design --config {params.config:q}"
