@@ -37,7 +37,7 @@ def main() -> None:
         keep_study(study, made)
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
         if size > MEGABYTES * 10**6:
-            sys.exit(f"{study}: takes {size / 1e6:.1f} MB; a reference may take {MEGABYTES} MB")
+            sys.exit(f"{study}: takes {size / 1e6:.1f} MB, a reference at most {MEGABYTES} MB")
         if reference.exists():
             shutil.rmtree(reference)
         made.rename(reference)

@@ -1,4 +1,4 @@
-""""""
+"""Verdicts on claims, in the report and on a terminal."""
 
 import pytest
 from tests.commands import render_report

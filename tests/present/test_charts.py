@@ -1,4 +1,4 @@
-""""""
+"""The figures of an experiment: what they show, and that they fit."""
 
 import math
 

@@ -1,8 +1,10 @@
-""""""
+"""Sentences and tables on comparisons, drift and precision."""
 
+import pandas as pd
 import pytest
 
 from stagebench.present.effects import (
+    describe_ratio,
     drift_findings,
     drift_table,
     drift_text,
@@ -96,6 +98,25 @@ def test_what_is_not_paired_within_blocks_is_labelled(present, known_run, campai
     assert ("not paired" in effects_finding(found)) == (label == "other campaign")
     assert label in cell
     assert ("campaign" in cell) == (label == "other campaign")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "pairing", "text"),
+    [
+        (0.5, 0.4, 0.8, "blocks", "2.00 [1.25–2.50] × faster than t1"),
+        (2.0, 1.25, 2.5, "blocks", "2.00 [1.25–2.50] × slower than t1"),
+        (0.5, 0.2, 1.0, "blocks", "no difference from t1 found (0.500 [0.200–1.00] ×)"),
+        (0.5, None, None, "blocks", "2.00 × faster than t1"),
+        (1.0, None, None, "blocks", "no difference from t1 found (1.00 ×)"),
+        (4.0, 3.0, 5.0, "unpaired", "4.00 [3.00–5.00] × slower than t1, unpaired"),
+    ],
+)
+def test_a_sentence_says_faster_or_slower_only_where_the_whole_interval_does(
+    ratio, low, high, pairing, text
+):
+    row = pd.Series({"ratio": ratio, "low": low, "high": high, "pairing": pairing})
+    found = row.fillna(float("nan"))
+    assert describe_ratio(found, lower="faster", higher="slower", to="t1") == text
 
 
 FOUND = {"experiment": "x", "low": 1.002, "high": 1.0221, "n": 12, "p": 0.001, "p_adjusted": 0.012}

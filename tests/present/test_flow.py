@@ -1,4 +1,4 @@
-""""""
+"""Sentences and tables on arrivals, back-pressure and transport."""
 
 from dataclasses import replace
 

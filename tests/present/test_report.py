@@ -1,4 +1,4 @@
-""""""
+"""The report as a whole, and the findings at its top."""
 
 import re
 from dataclasses import replace
@@ -262,6 +262,22 @@ def test_a_single_stage_of_threads_has_neither_bottleneck_nor_workers(alone):
         "Fastest: **t1**, 2.00 s (median makespan).",
         "Peak PSS of the tree: 40.0 MiB (median).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (2, "Fastest: **p1-fork**, 6.00 s; slowest: **big**, 12.0 s, 2.00 × slower than p1-fork"),
+        (0.5, "Fastest: **big**, 3.00 s, 2.00 × faster than p1-fork; slowest: **p1-fork**, 6.00 s"),
+    ],
+)
+def test_where_nothing_competes_the_extremes_are_compared_with_the_baseline(
+    analyse, known_run, factor, words
+):
+    work, save = known_run().stages
+    stages = (work | {"parameters": {"size_mib": 5}}, save)
+    big = known_run(treatment="big", baseline=False, stages=stages, start=20).stretched(factor)
+    assert findings_of(analyse, known_run(), big)[0] == f"{words} (median makespan)."
 
 
 def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):

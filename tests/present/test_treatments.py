@@ -1,4 +1,4 @@
-""""""
+"""The tables of one experiment."""
 
 from stagebench.present import treatments
 from stagebench.present.experiment import Experiment, split_experiments

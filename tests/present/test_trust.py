@@ -1,4 +1,4 @@
-""""""
+"""Sentences and tables on how far the measurements can be trusted."""
 
 from dataclasses import replace
 
@@ -116,7 +116,7 @@ def sampled_by(run, metric):
 
 def test_control_groups_that_were_charged_more_than_our_anonymous_memory_agree(tables):
     text = trust.cgroup_text(tables["runs"])
-    assert text.startswith("In all of ")
+    assert text.startswith("In all ")
     assert "times that in the median" in text
 
 
@@ -232,7 +232,9 @@ def test_noisy_runs_are_counted_and_listed_with_their_reasons(tables_of, known_r
     noisy = known_run(replicate=2, start=20, run=quiet(2.0, 0.5))
     runs = tables_of(known_run(), noisy)["runs"]
     text = trust.noisy_text(runs)
-    assert text.startswith("**1 of 2 runs (50 %) flagged as noisy**, 1 of them in pipe/p1-fork.")
+    assert text.startswith(
+        "**1 of 2 runs (50 %) are flagged as noisy**, 1 of them in pipe/p1-fork."
+    )
     (finding,) = trust.noise_findings(runs)
     assert finding.startswith("**1 of 2 runs were disturbed**")
     (row,) = trust.noisy_table(runs).splitlines()[2:]

@@ -64,14 +64,14 @@ def test_ties_are_named_with_what_they_share_with_the_winner(compete):
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "Processes win"
     assert "includes 1): `p5`, 1.01 [" in verdict.reasons[0]
-    assert verdict.reasons[0].endswith("Both have executor process.")
+    assert verdict.reasons[0].endswith("The winner and its ties share executor process.")
 
 
 def test_no_model_wins_where_kinds_are_tied(compete):
     near = {"t5": ("thread", 5, (3.1, 3.0, 3.25), 90)}
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "No model wins alone"
-    assert "They have no level in common." in verdict.reasons[0]
+    assert "The winner and its ties share no level." in verdict.reasons[0]
 
 
 def test_nothing_wins_where_all_are_tied(compete):
@@ -81,7 +81,7 @@ def test_nothing_wins_where_all_are_tied(compete):
 
 def test_a_winner_is_named_where_the_kind_does_not_vary(compete):
     assert compete(THREADS)[0].headline == "`t2` wins"
-    assert "It has workers 2." in compete(THREADS)[0].reasons[0]
+    assert "The winner has workers 2." in compete(THREADS)[0].reasons[0]
 
 
 def test_the_least_memory_and_that_of_the_fastest_are_reported(compete):

@@ -1,4 +1,4 @@
-""""""
+"""The section on runs sampled both ways, and the data behind it."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ def test_a_false_peak_is_reported_with_its_time_its_parts_and_the_truth(sentence
     assert sentences() == [
         "2 discoveries (at -0.25, 3.25 s) saw 2 children; there were 2.",
         (
-            "The children's PSS that it kept from one discovery to the next: 20.0 MiB; our sweeps"
+            "The sums of the children's PSS that it kept between discoveries: 20.0 MiB; our sweeps"
             " read 4.00 to 20.0 MiB."
         ),
         (
@@ -142,12 +142,12 @@ def test_many_discoveries_are_counted_and_not_listed(sentences, make_reading):
     found = [make_reading(11 + n / 4, 16, 4 + n, 1, 11 + n / 4) for n in range(12)]
     texts = sentences(*found)
     assert texts[0].startswith("12 discoveries saw at most 1 child at once")
-    assert "to the next: 4.00 to 15.0 MiB;" in texts[1]
+    assert "between discoveries: 4.00 to 15.0 MiB;" in texts[1]
 
 
 def test_a_run_that_no_sweep_saw_is_reported(sentences):
     found = sentences(sweeps=())
-    assert found[1].endswith("from one discovery to the next: 20.0 MiB.")
+    assert found[1].endswith("that it kept between discoveries: 20.0 MiB.")
     assert found[2].endswith("; no sweep of ours read the tree.")
 
 

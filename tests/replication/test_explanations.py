@@ -1,4 +1,4 @@
-""""""
+"""The explanations of main's memory, from pools of known sizes."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-""""""
+"""The figures of main's memory and of runs sampled both ways."""
 
 import pytest
 

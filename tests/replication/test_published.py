@@ -1,4 +1,4 @@
-""""""
+"""Published values beside the measured ones."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """How far the measurements can be trusted: failures, order, noise, overhead, and the machine.
 
-Each function returns one table or a few sentences of the report, or "" if there is nothing to say.
+Each function returns a table or sentences of the report, empty if there is nothing to report.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def cgroup_text(runs: pd.DataFrame) -> str:
             " memory that was sampled: one of the two is wrong.**"
         )
     return (
-        f"In all of {of} the control group was charged with at least the anonymous memory that was"
+        f"In all {of} the control group was charged with at least the anonymous memory that was"
         f" sampled. Without page cache, its peak was {ratio} times that in the median: the rest is"
         " kernel memory, and memory that no sweep saw."
     )
@@ -303,7 +303,7 @@ def noisy_text(runs: pd.DataFrame) -> str:
     most = counts[counts == counts.max()]
     where = f", {most.iloc[0]} of them in {most.index[0]}" if len(most) == 1 else ""
     return (
-        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) flagged as noisy**{where}."
+        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) are flagged as noisy**{where}."
         " All numbers above include them."
     )
 

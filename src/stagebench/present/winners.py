@@ -205,9 +205,8 @@ def _common(contest: Contest) -> str:
     """Report which levels the winners share, of the factors that vary among those that compete."""
     shared = _levels(contest, contest.alike, among=contest.names)
     if not shared:
-        return "They have no level in common." if len(contest.alike) > 1 else ""
-    alike = len(contest.alike)
-    who = {1: "It has", 2: "Both have"}.get(alike, f"All {alike} have")
+        return "The winner and its ties share no level." if len(contest.alike) > 1 else ""
+    who = "The winner has" if len(contest.alike) == 1 else "The winner and its ties share"
     return f"{who} {shared}."
 
 

@@ -162,7 +162,7 @@ def describe_sums(both: BothWays) -> str:
         return ""
     kept = ", ".join(map(format_number, sums)) if len(sums) <= _MOST_LISTED else _range(sums)
     swept = f"; our sweeps read {_range(list(read))} MiB" if len(read) else ""
-    return f"The children's PSS that it kept from one discovery to the next: {kept} MiB{swept}."
+    return f"The sums of the children's PSS that it kept between discoveries: {kept} MiB{swept}."
 
 
 def _range(values: list[float]) -> str:

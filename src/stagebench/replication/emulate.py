@@ -2,7 +2,7 @@
 
     discovery thread, every second             reading thread, every 0.1 s
       |                                          |
-      |  all descendants of main,               |  main's PSS now
+      |  all descendants of main,                |  main's PSS now
       v  sum of their PSS                        v  + the last discovery's sum
     Discovery, kept until the next one -------> EmulatedRecord -------> emulated.csv
 

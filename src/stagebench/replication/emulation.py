@@ -79,7 +79,7 @@ def _take_apart(name: str, trace: Trace, record: EmulatedRecord) -> Row:
 
 
 def _count_ended(trace: Trace, record: EmulatedRecord) -> int:
-    """Count the children in a record that were alive when discovered, but not any more."""
+    """Count the children in a record that were alive when discovered, but have ended since."""
     ended = sum(
         process.role != "main"
         and process.ended_ns is not None

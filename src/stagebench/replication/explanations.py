@@ -503,7 +503,7 @@ def explain_transit(pools: list[Pool], python: tuple[int, int] | None) -> Explan
     sizes = sorted({pool.result for pool in sized})
     threads = [pool for pool in sized if pool.kind == "thread"]
     unit = (
-        f"One result has {' or '.join(in_mib(size) for size in sizes)} MiB. All numbers here are"
+        f"One result takes {' or '.join(in_mib(size) for size in sizes)} MiB. All numbers here are"
         " main's growth over its base, in units of one result."
     )
     found = (

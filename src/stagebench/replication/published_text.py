@@ -91,11 +91,11 @@ def _scale(parameters: pd.DataFrame) -> str:
     if known.empty:
         return "The size of this study relative to the published one is not known."
     if (known["measured_relative"] == 1).all():
-        return "It ran at the published size."
+        return "This experiment ran at the published size."
     sizes = (_parameter(row) for row in known.to_dict("records"))
     return (
-        f"It did not run at the published size ({'; '.join(sizes)}): absolute values that depend"
-        " on it cannot be compared, but ratios can."
+        f"This experiment did not run at the published size ({'; '.join(sizes)}): absolute values"
+        " that depend on it cannot be compared, but ratios can."
     )
 
 
