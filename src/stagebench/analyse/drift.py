@@ -64,8 +64,8 @@ def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     adjusted = holm([row.get("p") for row in rows])
-    told = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
-    return make_table("drift", told)
+    complete = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
+    return make_table("drift", complete)
 
 
 def _find_places(runs: pd.DataFrame) -> list[Place]:
@@ -102,10 +102,10 @@ def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
         (FIRST_BLOCK, [float(place.is_in_first) for place in places], campaigns),
     ):
         slope = fit_slope(logs, moved, (treatments, groups))
-        yield {"effect": effect, "n": len(logs)} | _tell(slope)
+        yield {"effect": effect, "n": len(logs)} | _describe(slope)
 
 
-def _tell(found: Effect | None) -> Row:
+def _describe(found: Effect | None) -> Row:
     if found is None:
         return {"note": "too few runs"}
     interval = effect_interval(found)
