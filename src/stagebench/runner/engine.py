@@ -202,8 +202,10 @@ class Engine:
     ) -> list[Job]:
         """Record an attempt and hand the task on; gives the jobs that may begin then."""
         received_ns = time.monotonic_ns()
-        served, delivery = self._parcels.wrap(job, served)
-        stage = job.queue.stage
+        queue = job.queue
+        stage = queue.stage
+        transport = stage.transport if queue.packs else None
+        served, delivery = self._parcels.wrap(served, job.parcel, transport, queue.takers)
         is_retried = served.status in stage.retry_on and job.attempt <= stage.retries
         with self._lock:
             is_ours = self._router.claim(job, final=not is_retried)

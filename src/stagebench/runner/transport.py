@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.shared_memory import SharedMemory
 
-    from stagebench.runner.jobs import Job
     from stagebench.runner.worker import Served
 
 
@@ -205,22 +204,28 @@ class Parcels:
             self._live[name] = transport
         return name
 
-    def wrap(self, job: Job, served: Served) -> tuple[Served, Delivery | None]:
-        """Make a delivery of a result; of one that cannot be packed, a failure."""
-        queue, result = job.queue, served.result
+    def wrap(
+        self, served: Served, parcel: str | None, transport: str | None, takers: int
+    ) -> tuple[Served, Delivery | None]:
+        """Turn a result into a delivery; one that cannot be packed turns into a failure.
+
+        `parcel` is the name issued to the worker process, `transport` packs a result made in main
+        (None: leave it as it is).
+        """
+        result = served.result
         packed = result if isinstance(result, Packed) else None
-        if job.parcel is not None and packed is None and served.status in ("ok", "failed"):
-            self._forget(job.parcel)
+        if parcel is not None and packed is None and served.status in ("ok", "failed"):
+            self._forget(parcel)
         if served.status != "ok":
             return served, None
-        if queue.packs:
+        if transport is not None:
             try:
-                packed = self._pack(result, queue.stage.transport)
+                packed = self._pack(result, transport)
             except Exception as error:  # recorded: a full disk, or a value's own pickling
                 text = f"the result cannot be laid down: {type(error).__name__}: {error}"
                 return served._replace(status="failed", result=None, error=text), None
-        if queue.takers:
-            return served, Delivery(result, packed, queue.takers)
+        if takers:
+            return served, Delivery(result, packed, takers)
         if packed is not None:
             self.remove(Delivery(None, packed, 0))
         return served, NOTHING
