@@ -1,4 +1,4 @@
-"""The guide to the library is true: what it shows is run, with the module that it shows."""
+"""The examples of the library guide work, with the module that it shows."""
 
 import doctest
 import re
@@ -15,7 +15,7 @@ GUIDE = ROOT / "docs/library.md"
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    """The guide's module steps, where this process and its workers find it."""
+    """Put the guide's module `steps` where this process and its workers can import it."""
     (text,) = re.findall(r"```python\n(# steps\.py\n.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "steps.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -24,19 +24,19 @@ def steps(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("steps")
-def test_what_the_guide_shows_is_so():
+def test_the_examples_of_the_guide_work():
     failed, tried = doctest.testfile(str(GUIDE), module_relative=False)
     assert tried > 50
     assert failed == 0
 
 
-def test_the_lines_of_the_readme_run_and_give_a_record_for_each_task_and_stage():
+def test_the_example_of_the_readme_makes_a_record_for_each_task_and_stage():
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     namespace = {"__name__": "__main__"}
-    exec(lines, namespace)  # noqa: S102 - what a reader would do
+    exec(lines, namespace)  # noqa: S102 - the example is our own
     assert [record.status for record in namespace["sink"].tasks] == ["ok"] * 10
 
 
-def test_the_guide_says_of_each_public_name_why_it_is_public():
+def test_the_guide_lists_every_public_name():
     table = GUIDE.read_text().partition("## Public names")[2].partition("## ")[0]
     assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(stagebench.__all__)
