@@ -1,4 +1,4 @@
-"""The guide to the library is true: what it shows is run, with the module that it shows."""
+"""The examples of the library guide work, with the module that it shows."""
 
 import doctest
 import re
@@ -17,7 +17,7 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    """The guide's module steps, where this process and its workers find it."""
+    """Put the guide's module `steps` where this process and its workers can import it."""
     (text,) = re.findall(r"```python\n(# steps\.py\n.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "steps.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -26,7 +26,7 @@ def steps(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("steps")
-def test_what_the_guide_shows_is_so():
+def test_the_examples_of_the_guide_work():
     failed, tried = doctest.testfile(str(GUIDE), module_relative=False)
     assert tried > 50
     assert failed == 0
@@ -46,7 +46,7 @@ def readme_steps(tmp_path, monkeypatch):
 def test_the_lines_of_the_readme_run_and_give_a_record_for_each_task_and_stage():
     (lines,) = re.findall(r"```python\n(from.*?)```", README.read_text(), re.DOTALL)
     namespace = {"__name__": "__main__"}
-    exec(lines, namespace)  # noqa: S102 - what a reader would do
+    exec(lines, namespace)  # noqa: S102 - the example is our own
     assert [record.status for record in namespace["sink"].tasks] == ["ok"] * 10
 
 

@@ -20,7 +20,7 @@ from stagebench.units import (
         (2**41, "2 TiB"),
     ],
 )
-def test_sizes_read_in_the_largest_binary_unit_below_them(size, text):
+def test_sizes_are_shown_in_the_largest_binary_unit_below_them(size, text):
     assert format_bytes(size) == text
 
 
@@ -28,7 +28,7 @@ def test_sizes_read_in_the_largest_binary_unit_below_them(size, text):
     ("duration", "text"),
     [(0.0123, "12.3 ms"), (4.25, "4.25 s"), (200.4, "3 min 20 s"), (3900, "1 h 05 min")],
 )
-def test_durations_read_in_units_of_their_size(duration, text):
+def test_durations_are_shown_in_units_of_their_size(duration, text):
     assert format_seconds(duration) == text
 
 
@@ -53,5 +53,5 @@ def test_nanoseconds_and_seconds_convert_both_ways():
         ((2.5,), None, "1/s", "2.50 1/s"),
     ],
 )
-def test_an_estimate_is_told_with_its_interval_in_one_unit(values, limits, unit, text):
+def test_an_estimate_and_its_interval_are_shown_in_one_unit(values, limits, unit, text):
     assert format_estimate(values, limits, unit) == text

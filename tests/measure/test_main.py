@@ -121,7 +121,7 @@ def test_a_file_that_was_edited_since_is_refused_before_the_first_task(specify, 
 
     run = store.read_run(folder)
     assert run["status"] == "crashed"
-    assert "tasks.csv: edited after the study was called; call it again" in run["detail"]
+    assert "tasks.csv: edited after the study was started; start it again" in run["detail"]
     assert rows(folder, store.TASKS_FILE) == []
 
 
