@@ -4,8 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from stagebench.peak.bounds import Kernel
-from stagebench.peak.bracket import Bracket, Kept, MemoryTrace, find_brackets, kept_by, kept_by_tree
+from stagebench.peak.bracket import (
+    Bracket,
+    MemoryTrace,
+    SurvivingMemory,
+    bound_surviving,
+    bound_surviving_in_tree,
+    find_brackets,
+)
+from stagebench.peak.upper_bounds import Kernel
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 MIB = 1024 * 1024
@@ -317,7 +324,6 @@ def test_of_an_empty_trace_nothing_is_known():
     assert find_brackets(trace)["tree"] == Bracket(None, None, None)
 
 
-PER_MIB_of_kept = 256  # faults
 KERNEL = Kernel(drift=MIB, page=4096, anonymous_fault=4096)
 
 
@@ -343,42 +349,38 @@ def sample(*, uss=60, file=10, after=80, faults=0):
     )
 
 
-def in_mib(kept):
-    return tuple(size / MIB for size in kept)
+def surviving_mib(surviving):
+    return tuple(size / MIB for size in surviving)
 
 
 def test_what_stands_still_is_kept_whole_but_for_files():
-    assert in_mib(kept_by(sample(), KERNEL)) == (50, 80)
+    assert surviving_mib(bound_surviving(sample(), KERNEL)) == (50, 80)
 
 
 @pytest.mark.parametrize(
     ("after", "faults", "lost"),
     [
         pytest.param(70, 0, 10 + 1, id="what the RSS fell by, and the drift of the counters"),
-        pytest.param(80, 5 * PER_MIB_of_kept, 5 + 1, id="what may have come in its place"),
-        pytest.param(
-            90, 10 * PER_MIB_of_kept, 0 + 1, id="nothing, where all that came made it grow"
-        ),
-        pytest.param(90, 12 * PER_MIB_of_kept, 2 + 1, id="what came beside the growth"),
-        pytest.param(
-            75, 3 * PER_MIB_of_kept, 5 + 3 + 1, id="what the RSS fell by, and what came besides"
-        ),
+        pytest.param(80, 5 * PER_MIB, 5 + 1, id="what may have come in its place"),
+        pytest.param(90, 10 * PER_MIB, 0 + 1, id="nothing, where all that came made it grow"),
+        pytest.param(90, 12 * PER_MIB, 2 + 1, id="what came beside the growth"),
+        pytest.param(75, 3 * PER_MIB, 5 + 3 + 1, id="what the RSS fell by, and what came besides"),
     ],
 )
 def test_what_may_have_gone_is_taken_off(after, faults, lost):
-    kept = kept_by(sample(after=after, faults=faults), KERNEL)
-    assert in_mib(kept) == (50 - lost, 80 - lost)
+    surviving = bound_surviving(sample(after=after, faults=faults), KERNEL)
+    assert surviving_mib(surviving) == (50 - lost, 80 - lost)
 
 
 def test_no_more_than_all_can_be_lost():
-    assert kept_by(sample(after=0, faults=10_000_000), KERNEL) == Kept(0, 0)
+    assert bound_surviving(sample(after=0, faults=10_000_000), KERNEL) == SurvivingMemory(0, 0)
 
 
 def test_a_process_of_which_only_counters_were_read_tells_nothing():
-    assert kept_by(sample(uss=None), KERNEL) == Kept(0, 0)
+    assert bound_surviving(sample(uss=None), KERNEL) == SurvivingMemory(0, 0)
 
 
 def test_of_shared_memory_one_process_counts():
-    tree = [Kept(50, 80), Kept(10, 35), Kept(0, 20)]
-    assert kept_by_tree(tree) == 50 + 10 + 0 + 30
-    assert kept_by_tree([]) == 0
+    tree = [SurvivingMemory(50, 80), SurvivingMemory(10, 35), SurvivingMemory(0, 20)]
+    assert bound_surviving_in_tree(tree) == 50 + 10 + 0 + 30
+    assert bound_surviving_in_tree([]) == 0

@@ -6,7 +6,7 @@ from stagebench import store
 from stagebench.errors import StoreError
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 from stagebench.trace.recording import read_recording
-from stagebench.trace.summary import draw_timeline, summarise_recording
+from stagebench.trace.summary import build_timeline, summarise_recording
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -165,7 +165,7 @@ def test_a_whole_trace_comes_to_what_was_recorded(write):
 
 
 def test_a_timeline_has_the_sweeps_for_pss_and_the_processes_of_the_census(write):
-    timeline = draw_timeline(read_recording(write()))
+    timeline = build_timeline(read_recording(write()))
     assert timeline.time_s == [0.011, 0.021, 0.031, 0.051]
     assert [size // MIB for size in timeline.pss_bytes["tree"]] == [10, 42, 95, 95]
     assert [size // MIB for size in timeline.pss_bytes["children"]] == [0, 30, 90, 90]
@@ -188,7 +188,7 @@ def test_a_trace_that_was_cut_off_says_so_and_is_read_up_to_there(write):
     sampler = summary["sampler"]
     assert (sampler["sweeps"], sampler["torn"], sampler["median_gap_s"]) == (4, 1, 0.01)
     assert sampler["cpu_s"] is None
-    assert draw_timeline(recording).alive == [1, 2, 2, 2, 2]
+    assert build_timeline(recording).alive == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kept", range(0, 700, 23))
@@ -201,7 +201,7 @@ def test_wherever_its_files_end_a_trace_is_read_up_to_its_last_whole_sweep(write
     known = {sweep.sweep for sweep in recording.memory.sweeps}
     assert {sample.sweep for sample in recording.memory.samples} <= known
     assert summarise_recording(recording)["status"] == "cut"
-    draw_timeline(recording)
+    build_timeline(recording)
 
 
 def test_a_file_that_a_whole_trace_lacks_is_named(write):

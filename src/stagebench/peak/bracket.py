@@ -15,8 +15,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.peak.bounds import Base, Bounds, Kernel, Span, bound_parts, larger, share_of
-from stagebench.peak.history import History, build_histories
+from stagebench.peak.history import CounterHistory, build_counter_histories
+from stagebench.peak.upper_bounds import (
+    Base,
+    Bounds,
+    Kernel,
+    Span,
+    bound_contribution,
+    bound_parts,
+    larger,
+)
 from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
@@ -59,15 +67,15 @@ def find_brackets(
     A child that main never had counts 0.
     """
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
-    lower = _find_lower(trace, first, last)
-    upper = _find_upper(trace, first, last)
+    lower = _find_lower_bounds(trace, first, last)
+    upper = _find_upper_bounds(trace, first, last)
     return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
 
 
-def _find_lower(
+def _find_lower_bounds(
     trace: MemoryTrace, first: float, last: float
 ) -> dict[str, tuple[Bytes | None, Nanoseconds | None]]:
-    lower = [each for each in list_lower(trace) if first <= each.ended_ns <= last]
+    lower = [each for each in list_lower_bounds(trace) if first <= each.ended_ns <= last]
     found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
     for part in PARTS if lower else ():
         highest = max(lower, key=lambda each: each.part(part))
@@ -75,13 +83,15 @@ def _find_lower(
     return found
 
 
-def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
+def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
     """Take the largest bound of all spans between sweeps."""
     sampler = trace.sampler
     if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
         return dict.fromkeys(PARTS)
     kernel = read_kernel(trace)
-    histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
+    histories = build_counter_histories(
+        trace.processes, trace.transitions, trace.sweeps, trace.samples
+    )
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base = _first_base(histories, sampler["huge_faults_before"] or 0)
     for opening, span in _list_spans(trace, histories):
@@ -93,20 +103,20 @@ def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
 
 
 def _bound_span(
-    histories: Sequence[History], span: Span, base: Base | None, kernel: Kernel
+    histories: Sequence[CounterHistory], span: Span, base: Base | None, kernel: Kernel
 ) -> Bounds:
     if span.is_held and base is not None:
         return {"main": base.main, "children": base.children, "tree": base.main + base.children}
-    shares = [
-        share_of(place, history, span, base, kernel)
+    contributions = [
+        bound_contribution(place, history, span, base, kernel)
         for place, history in enumerate(histories)
-        if history.starts_ns <= span.ends_ns and history.kept_ns >= span.begins_ns
+        if history.starts_ns <= span.ends_ns and history.counts_until_ns >= span.begins_ns
     ]
-    return bound_parts(shares, span, base)
+    return bound_parts(contributions, span, base)
 
 
 def _list_spans(
-    trace: MemoryTrace, histories: Sequence[History]
+    trace: MemoryTrace, histories: Sequence[CounterHistory]
 ) -> Iterator[tuple[SweepRecord | None, Span]]:
     """Yield the spans between sweeps, each with the sweep whose values it opens with.
 
@@ -128,7 +138,7 @@ def _list_spans(
         yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
 
 
-def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
+def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | None:
     """Count from main's program on, where its beginning was told: it is the tree's, too."""
     main = histories[0] if histories else None
     if main is None or not main.execs:
@@ -141,7 +151,10 @@ def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
 
 
 def _renew_base(
-    base: Base | None, opening: SweepRecord | None, histories: Sequence[History], huge_count: int
+    base: Base | None,
+    opening: SweepRecord | None,
+    histories: Sequence[CounterHistory],
+    huge_count: int,
 ) -> Base | None:
     """Take the sweep that opens a span as the new base, if its sum is of one moment."""
     if opening is None or opening.kind != "pss" or opening.torn:
@@ -161,7 +174,7 @@ def _renew_base(
     )
 
 
-class Kept(NamedTuple):
+class SurvivingMemory(NamedTuple):
     """Lower bounds of one process's anonymous memory at the end of a sweep.
 
     `own` counts pages that it alone had, `whole` those that it shared, too.
@@ -171,25 +184,25 @@ class Kept(NamedTuple):
     whole: Bytes
 
 
-def kept_by(sample: MemorySample, kernel: Kernel) -> Kept:
+def bound_surviving(sample: MemorySample, kernel: Kernel) -> SurvivingMemory:
     """Bound what a process had, and had not let go of when the sweep ended.
 
     Not where the machine gave huge pages meanwhile: a fault may have brought any number of pages.
     """
     if sample.uss_bytes is None or sample.file_bytes is None or sample.shmem_bytes is None:
-        return Kept(0, 0)
+        return SurvivingMemory(0, 0)
     lost = _lost(sample, kernel)
     # Private pages of files are a part of its files' PSS.
     private = sample.uss_bytes - sample.file_bytes - sample.shmem_bytes
-    return Kept(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
+    return SurvivingMemory(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
 
 
-def kept_by_tree(kept: Iterable[Kept]) -> Bytes:
+def bound_surviving_in_tree(surviving: Iterable[SurvivingMemory]) -> Bytes:
     """Bound the anonymous memory of a tree at the end of a sweep: each page counts once.
 
     What processes share may be the same for all of them: of one alone it counts.
     """
-    each = list(kept)
+    each = list(surviving)
     shared = max((one.whole - one.own for one in each), default=0)
     return sum(one.own for one in each) + shared
 
@@ -208,7 +221,7 @@ def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
     return max(0, -grown) + idle * kernel.anonymous_fault + kernel.drift
 
 
-class Lower(NamedTuple):
+class LowerBounds(NamedTuple):
     """PSS that was there at the end of a sweep: of main and children, both at that one moment.
 
     What they share may be counted with either, so that of a torn sweep only their sum bounds the
@@ -227,7 +240,7 @@ class Lower(NamedTuple):
         return alone.get(name, self.main + self.children)
 
 
-def list_lower(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower]:
+def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[LowerBounds]:
     """Bound every PSS sweep in which something was told, in order.
 
     Where PSS was not to be had `metric` stands for it, or else USS, which is a part of it; torn
@@ -267,14 +280,14 @@ def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None
 
 def _add_up(
     sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, metric: str
-) -> Iterator[Lower]:
+) -> Iterator[LowerBounds]:
     """Add up a sweep in which nothing moved."""
     told = [(sample.pid == main, _told(sample, metric)) for sample in samples]
     known = [(is_main, size) for is_main, size in told if size is not None]
     if known:
         of_main = sum(size for is_main, size in known if is_main)
         of_children = sum(size for is_main, size in known if not is_main)
-        yield Lower(sweep.ended_ns, of_main, of_children, of_main, of_children)
+        yield LowerBounds(sweep.ended_ns, of_main, of_children, of_main, of_children)
 
 
 def _told(sample: MemorySample, metric: str) -> Bytes | None:
@@ -284,12 +297,12 @@ def _told(sample: MemorySample, metric: str) -> Bytes | None:
 
 def _bound_torn(
     sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, kernel: Kernel
-) -> Lower:
-    kept = [(sample.pid == main, kept_by(sample, kernel)) for sample in samples]
-    children = sum(each.own for is_main, each in kept if not is_main)
-    tree = kept_by_tree(each for _, each in kept)
+) -> LowerBounds:
+    surviving = [(sample.pid == main, bound_surviving(sample, kernel)) for sample in samples]
+    children = sum(each.own for is_main, each in surviving if not is_main)
+    tree = bound_surviving_in_tree(each for _, each in surviving)
     alone = max((_of_main(sample, kernel) for sample in samples if sample.pid == main), default=0)
-    return Lower(sweep.ended_ns, tree - children, children, alone, children)
+    return LowerBounds(sweep.ended_ns, tree - children, children, alone, children)
 
 
 def _of_main(sample: MemorySample, kernel: Kernel) -> Bytes:
@@ -297,4 +310,4 @@ def _of_main(sample: MemorySample, kernel: Kernel) -> Bytes:
     is_still = sample.faults == sample.faults_before and sample.rss_bytes == sample.rss_after_bytes
     if is_still and sample.pss_bytes is not None:
         return sample.pss_bytes
-    return kept_by(sample, kernel).own
+    return bound_surviving(sample, kernel).own

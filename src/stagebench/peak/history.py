@@ -46,17 +46,17 @@ _at_ns = attrgetter("at_ns")
 
 
 @dataclass(slots=True)
-class History:
+class CounterHistory:
     """One process and all its readings in order of time.
 
     `last_fork_ns` is when its last child was met that got its memory; what it brought may live on
-    in its descendants until `kept_ns`.
+    in its descendants until `counts_until_ns`.
     """
 
     process: ProcessRecord
     is_main: bool
     last_fork_ns: Nanoseconds | None = None
-    kept_ns: float = 0
+    counts_until_ns: float = 0
     states: list[State] = field(default_factory=list)
     by_sweep: dict[int, State] = field(default_factory=dict)
     execs: list[State] = field(default_factory=list)
@@ -109,15 +109,15 @@ class History:
         return [each for each in self.execs if after_ns < each.at_ns <= until_ns]
 
 
-def build_histories(
+def build_counter_histories(
     processes: Iterable[ProcessRecord],
     transitions: Iterable[TransitionRecord],
     sweeps: Iterable[SweepRecord],
     samples: Iterable[MemorySample],
-) -> list[History]:
+) -> list[CounterHistory]:
     """Sort all readings by process; a number that was given out twice is told apart by time."""
-    histories = [History(process, place == 0) for place, process in enumerate(processes)]
-    by_pid: dict[int, list[History]] = {}
+    histories = [CounterHistory(process, place == 0) for place, process in enumerate(processes)]
+    by_pid: dict[int, list[CounterHistory]] = {}
     for history in histories:
         by_pid.setdefault(history.pid, []).append(history)
     for transition in transitions:
@@ -138,7 +138,7 @@ def build_histories(
     return histories
 
 
-def _drop_foreign_memory(history: History) -> None:
+def _drop_foreign_memory(history: CounterHistory) -> None:
     """Drop what was read while it had its parent's memory, or, for main, was not yet itself."""
     if history.process.birth == "vfork" or history.is_main:
         own = history.execs[0].at_ns if history.execs else None
@@ -147,24 +147,26 @@ def _drop_foreign_memory(history: History) -> None:
             history.birth = None
 
 
-def _follow_memory(histories: list[History], by_pid: dict[int, list[History]]) -> None:
+def _follow_memory(
+    histories: list[CounterHistory], by_pid: dict[int, list[CounterHistory]]
+) -> None:
     """Note of every process who got memory from it, and until when that lives: youngest first."""
     for history in reversed(histories):
-        history.kept_ns = max(history.kept_ns, history.ends_ns)
+        history.counts_until_ns = max(history.counts_until_ns, history.ends_ns)
         parents = by_pid.get(history.process.parent_pid or 0)
         if parents and history.process.birth != "vfork":
             met_ns = history.process.started_ns
             parent = _of_that_time(parents, met_ns)
-            parent.kept_ns = max(parent.kept_ns, history.kept_ns)
+            parent.counts_until_ns = max(parent.counts_until_ns, history.counts_until_ns)
             parent.last_fork_ns = max(parent.last_fork_ns or 0, met_ns)
 
 
-def _of_that_time(histories: list[History], at_ns: Nanoseconds) -> History:
+def _of_that_time(histories: list[CounterHistory], at_ns: Nanoseconds) -> CounterHistory:
     starts = [history.process.since_ns for history in histories]
     return histories[max(0, bisect_right(starts, at_ns) - 1)]
 
 
-def _add_transition(history: History, transition: TransitionRecord) -> None:
+def _add_transition(history: CounterHistory, transition: TransitionRecord) -> None:
     state = State(
         at_ns=transition.time_ns,
         # At birth and exec it has one thread, which stood still; at an exit others may run on.

@@ -23,7 +23,7 @@ from stagebench.measure.machine import read_environment
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
-from stagebench.trace.summary import draw_timeline, format_summary, summarise_recording
+from stagebench.trace.summary import build_timeline, format_summary, summarise_recording
 from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_file_limit
 from stagebench.units import to_seconds
 
@@ -78,7 +78,7 @@ def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> None:
     from stagebench.trace.figure import draw_trace
 
     try:
-        draw_trace(summary, draw_timeline(recording), path)
+        draw_trace(summary, build_timeline(recording), path)
     except OSError:
         path.unlink(missing_ok=True)
         raise
@@ -172,7 +172,7 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
         raise explain_refusal(request.command[0], started, tracer.error)
     traced = tracer.traced
     if traced is None:
-        exit_code = outlive(started.pid, tracer, relay)
+        exit_code = wait_untraced(started.pid, tracer, relay)
         journal.finish_unseen(exit_code, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
@@ -234,7 +234,7 @@ def explain_failure(program: str, number: int) -> CommandError:
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
-def outlive(main: int, tracer: Tracer, relay: Relay) -> int:
+def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> int:
     """Stand by without a tracer until the command ends; gives its exit code."""
     if tracer.census is not None and tracer.census.lives:
         known = tracer.census.lives[0].exit_status

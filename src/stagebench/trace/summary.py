@@ -126,7 +126,7 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     return asked | achieved | cost
 
 
-def draw_timeline(recording: Recording) -> Timeline:
+def build_timeline(recording: Recording) -> Timeline:
     """Give the PSS of every sweep, and the number of processes over time."""
     memory, origin_ns = recording.memory, recording.origin_ns
     totals = _total_samples(recording)

@@ -18,7 +18,7 @@ from stagebench.units import KIB
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stagebench.peak.history import History, State
+    from stagebench.peak.history import CounterHistory, State
     from stagebench.units import Bytes, Nanoseconds
 
 
@@ -61,7 +61,7 @@ class Span(NamedTuple):
         return HUGE_PAGE_BYTES if self.huge else FAULT_AROUND_BYTES
 
 
-def ceiling(history: History, span: Span, kernel: Kernel) -> Bytes | None:
+def ceiling(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes | None:
     """Bound the RSS of a process over a span; None where nothing is known of its end."""
     if history.is_borrower:
         return 0
@@ -88,7 +88,7 @@ def _image_ceiling(start: State | None, end: State, span: Span, kernel: Kernel) 
 
 
 def _replaced_ceiling(
-    history: History, start: State | None, execs: Sequence[State], span: Span
+    history: CounterHistory, start: State | None, execs: Sequence[State], span: Span
 ) -> Bytes:
     """Bound the RSS of programs that an exec replaced: their marks went with them."""
     most = history.process.max_rss_bytes
@@ -132,19 +132,19 @@ class Base:
     highest: dict[int, Bytes] = field(default_factory=dict)
 
 
-class Share(NamedTuple):
+class Contribution(NamedTuple):
     """Bounds for one process over a span; None where nothing is known.
 
     `ceiling` bounds its RSS while it lives, `brought` the pages that it, and nobody before, has
-    mapped since the base: they may live on in its children until `kept_ns`. `halved` is what it
-    had from its parent at birth: of each such page it has half at most. `returned` is what it can
-    have left to those who share it, and `lost` what it had to leave, from `lost_ns` on.
+    mapped since the base: they may live on in its children until `counts_until_ns`. `halved` is
+    what it had from its parent at birth: of each such page it has half at most. `returned` is what
+    it can have left to those who share it, and `lost` what it had to leave, from `lost_ns` on.
     """
 
     is_main: bool
     begins_ns: Nanoseconds
     ends_ns: float
-    kept_ns: float
+    counts_until_ns: float
     ceiling: Bytes | None
     brought: Bytes | None
     halved: Bytes = 0
@@ -160,7 +160,7 @@ class Share(NamedTuple):
 class Course(NamedTuple):
     """One process from a first reading to the end of a span; `top` bounds its RSS in between."""
 
-    history: History
+    history: CounterHistory
     first: State
     end: State
     top: Bytes
@@ -186,21 +186,25 @@ class Course(NamedTuple):
         return min(limit, left + copied(self.first, self.end, self.span, self.kernel, limit))
 
 
-def share_of(place: int, history: History, span: Span, base: Base | None, kernel: Kernel) -> Share:
+def bound_contribution(
+    place: int, history: CounterHistory, span: Span, base: Base | None, kernel: Kernel
+) -> Contribution:
     """Bound one process over a span; `place` is its place in the census."""
     top, end = ceiling(history, span, kernel), history.state_after(span.ends_ns)
-    share = Share(
+    contribution = Contribution(
         is_main=history.is_main,
         begins_ns=history.starts_ns,
         ends_ns=history.ends_ns,
-        kept_ns=history.kept_ns,
+        counts_until_ns=history.counts_until_ns,
         ceiling=top,
         brought=top,
     )
     if history.is_borrower:
-        return share._replace(brought=history.exit.faults * kernel.page if history.exit else None)
+        return contribution._replace(
+            brought=history.exit.faults * kernel.page if history.exit else None
+        )
     if base is None or top is None or end is None:
-        return share
+        return contribution
     base.highest[place] = top = max(top, base.highest.get(place, 0))
     since = span._replace(huge=span.huge_count - base.huge_count)
     known = history.by_sweep.get(base.sweep)
@@ -208,7 +212,7 @@ def share_of(place: int, history: History, span: Span, base: Base | None, kernel
         forked = history.last_fork_ns is not None and history.last_fork_ns >= base.started_ns
         limit = top if forked else known.shared
         course = Course(history, known, end, top, since, kernel)
-        return share._replace(
+        return contribution._replace(
             brought=course.brought(limit),
             returned=course.returned(limit),
             lost=limit,
@@ -216,19 +220,19 @@ def share_of(place: int, history: History, span: Span, base: Base | None, kernel
         )
     if history.birth is not None:
         born = Course(history, history.birth, end, top, since, kernel)
-        return share._replace(brought=born.brought(top), halved=history.birth.rss // 2)
+        return contribution._replace(brought=born.brought(top), halved=history.birth.rss // 2)
     faults = (history.execs[-1] if history.execs else end).faults
     # Until its exec it had its parent's memory, and wrote there.
-    return share._replace(brought=top + faults * kernel.page)
+    return contribution._replace(brought=top + faults * kernel.page)
 
 
-def bound_parts(shares: Sequence[Share], span: Span, base: Base | None) -> Bounds:
+def bound_parts(contributions: Sequence[Contribution], span: Span, base: Base | None) -> Bounds:
     """Bound main, children and tree over a span: at every moment, and of those the largest."""
-    moments = {share.begins_ns for share in shares} | {share.lost_ns for share in shares}
+    moments = {each.begins_ns for each in contributions} | {each.lost_ns for each in contributions}
     rises = {at_ns for at_ns in moments if span.begins_ns < at_ns <= span.ends_ns}
     highest: Bounds = dict.fromkeys(PARTS, 0)
     for at_ns in (span.begins_ns, *rises):
-        bounds = _bound_moment(shares, at_ns, base)
+        bounds = _bound_moment(contributions, at_ns, base)
         highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
     return highest
 
@@ -238,26 +242,28 @@ def larger(one: Bytes | None, other: Bytes | None) -> Bytes | None:
     return None if one is None or other is None else max(one, other)
 
 
-def _bound_moment(shares: Sequence[Share], at_ns: float, base: Base | None) -> Bounds:
-    alive = [share for share in shares if share.begins_ns <= at_ns <= share.ends_ns]
-    main = _sum(share.ceiling for share in alive if share.is_main)
-    children = _sum(share.ceiling for share in alive if not share.is_main)
+def _bound_moment(contributions: Sequence[Contribution], at_ns: float, base: Base | None) -> Bounds:
+    alive = [each for each in contributions if each.begins_ns <= at_ns <= each.ends_ns]
+    main = _sum(each.ceiling for each in alive if each.is_main)
+    children = _sum(each.ceiling for each in alive if not each.is_main)
     marks = {"main": main, "children": children, "tree": _sum((main, children))}
     if base is None:
         return marks
-    counts = _count_from(base, shares, at_ns)
+    counts = _count_from(base, contributions, at_ns)
     bounds = {part: _smaller(marks[part], counts[part]) for part in PARTS}
     return bounds | {part: _smaller(bounds[part], bounds["tree"]) for part in ("main", "children")}
 
 
-def _count_from(base: Base, shares: Sequence[Share], at_ns: float) -> Bounds:
+def _count_from(base: Base, contributions: Sequence[Contribution], at_ns: float) -> Bounds:
     """Count on from the base's PSS to a moment by bound (b)."""
-    kept = [share for share in shares if share.begins_ns <= at_ns <= share.kept_ns]
-    main = _sum(share.brought for share in kept if share.is_main)
-    children = _sum(share.brought for share in kept if not share.is_main)
-    returned_by_main = sum(s.returned_at(at_ns) for s in shares if s.is_main)
-    returned_by_children = sum(s.returned_at(at_ns) for s in shares if not s.is_main)
-    halved = sum(share.halved for share in kept)
+    counted = [each for each in contributions if each.begins_ns <= at_ns <= each.counts_until_ns]
+    main = _sum(each.brought for each in counted if each.is_main)
+    children = _sum(each.brought for each in counted if not each.is_main)
+    returned_by_main = sum(each.returned_at(at_ns) for each in contributions if each.is_main)
+    returned_by_children = sum(
+        each.returned_at(at_ns) for each in contributions if not each.is_main
+    )
+    halved = sum(each.halved for each in counted)
     return {
         "main": _sum((base.main, main, returned_by_children)),
         "children": _sum((base.children, children, halved, returned_by_main)),
