@@ -1,13 +1,11 @@
-"""The peak of a tree's PSS as a bracket: the largest that was seen, and a bound that it kept.
+"""The peak of a tree's PSS as a bracket: a value that it certainly reached, and an upper bound.
 
-Between two sweeps nobody looked, but the kernel counted. docs/method.md has the proof.
+The lower end is the largest value that a single sweep proves. An untorn sweep proves the sum of its
+readings. A torn one adds up readings of different moments, but the counters that are read at its
+end limit how much of what was seen can have been freed meanwhile; the rest was still there.
 
-What a torn sweep tells for certain: anonymous memory that was still there when it ended.
-
-docs/method.md proves it. A torn sweep adds up moments; but the counters that were read when all
-processes had been walked say how much of what was seen can have gone meanwhile.
-
-What the tree had for certain, sweep by sweep: the lower ends of the brackets.
+The upper end is the largest bound of all spans between two sweeps: nothing was read there, but the
+kernel counted. docs/method.md has the proofs.
 """
 
 from __future__ import annotations
@@ -35,11 +33,11 @@ if TYPE_CHECKING:
 
 
 BEFORE_ALL = -1
-"""In the place of a sweep's number, for the moment at which main's program began."""
+"""Stands for a sweep's number at the moment at which main's program began."""
 
 
 class MemoryTrace(NamedTuple):
-    """The records of memory of one run; `sampler` is that of its run.json."""
+    """The memory records of one run; `sampler` is that part of its run.json."""
 
     sweeps: Sequence[SweepRecord]
     samples: Sequence[MemorySample]
@@ -49,9 +47,9 @@ class MemoryTrace(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """A peak of PSS: the most that a sweep tells for certain, when it ended, and an upper bound.
+    """A peak of PSS: the most that a sweep proves, the end of that sweep, and an upper bound.
 
-    A part is None where it is not known: nothing was seen, or a process ended unbounded.
+    A value is None if it is unknown: no sweep proved anything, or a process has no bound.
     """
 
     lower_bytes: Bytes | None
@@ -62,9 +60,9 @@ class Bracket(NamedTuple):
 def find_brackets(
     trace: MemoryTrace, since_ns: Nanoseconds | None = None, until_ns: Nanoseconds | None = None
 ) -> dict[str, Bracket]:
-    """Bracket the peaks of main, its children and the whole tree, within a span of time.
+    """Bracket the peaks of main, its children and the whole tree within a span of time.
 
-    A child that main never had counts 0.
+    If main never had a child, the bounds of its children are 0.
     """
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
     lower = _find_lower_bounds(trace, first, last)
@@ -84,9 +82,9 @@ def _find_lower_bounds(
 
 
 def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
-    """Take the largest bound of all spans between sweeps."""
+    """Return the largest bound of all spans between sweeps."""
     sampler = trace.sampler
-    if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
+    if not sampler.get("counts_faults"):  # psutil read the memory, or the trace was cut off
         return dict.fromkeys(PARTS)
     kernel = read_kernel(trace)
     histories = build_counter_histories(
@@ -118,9 +116,9 @@ def _bound_span(
 def _list_spans(
     trace: MemoryTrace, histories: Sequence[CounterHistory]
 ) -> Iterator[tuple[SweepRecord | None, Span]]:
-    """Yield the spans between sweeps, each with the sweep whose values it opens with.
+    """Yield the spans between sweeps, each with the sweep whose values hold when it begins.
 
-    After a held sweep they are those of the PSS sweep that it holds.
+    A held sweep has no values of its own: those of the last PSS sweep hold.
     """
     opening: SweepRecord | None = None
     begins = read_ns = histories[0].starts_ns if histories else 0
@@ -139,7 +137,7 @@ def _list_spans(
 
 
 def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | None:
-    """Count from main's program on, where its beginning was told: it is the tree's, too."""
+    """Return the beginning of main's program, which is the tree's, as a base, if recorded."""
     main = histories[0] if histories else None
     if main is None or not main.execs:
         return None
@@ -156,7 +154,7 @@ def _renew_base(
     histories: Sequence[CounterHistory],
     huge_count: int,
 ) -> Base | None:
-    """Take the sweep that opens a span as the new base, if its sum is of one moment."""
+    """Return the sweep that opens a span as the new base if it is an untorn PSS sweep."""
     if opening is None or opening.kind != "pss" or opening.torn:
         return base
     states = [
@@ -164,7 +162,7 @@ def _renew_base(
     ]
     pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
     if len(pss) < len(states):
-        return base  # a process forbade its walk
+        return base  # a process does not allow its PSS to be read
     return Base(
         sweep=opening.sweep,
         started_ns=opening.started_ns,
@@ -177,7 +175,7 @@ def _renew_base(
 class SurvivingMemory(NamedTuple):
     """Lower bounds of one process's anonymous memory at the end of a sweep.
 
-    `own` counts pages that it alone had, `whole` those that it shared, too.
+    `own` counts its private pages, `whole` the shared ones as well.
     """
 
     own: Bytes
@@ -185,22 +183,23 @@ class SurvivingMemory(NamedTuple):
 
 
 def bound_surviving(sample: MemorySample, kernel: Kernel) -> SurvivingMemory:
-    """Bound what a process had, and had not let go of when the sweep ended.
+    """Bound the memory that a process still had when the sweep ended.
 
-    Not where the machine gave huge pages meanwhile: a fault may have brought any number of pages.
+    Invalid if the machine handed out huge pages during the sweep: one fault may then have mapped
+    any number of pages.
     """
     if sample.uss_bytes is None or sample.file_bytes is None or sample.shmem_bytes is None:
         return SurvivingMemory(0, 0)
     lost = _lost(sample, kernel)
-    # Private pages of files are a part of its files' PSS.
+    # The PSS of files includes their private pages.
     private = sample.uss_bytes - sample.file_bytes - sample.shmem_bytes
     return SurvivingMemory(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
 
 
 def bound_surviving_in_tree(surviving: Iterable[SurvivingMemory]) -> Bytes:
-    """Bound the anonymous memory of a tree at the end of a sweep: each page counts once.
+    """Bound the anonymous memory of a tree at the end of a sweep, each page counted once.
 
-    What processes share may be the same for all of them: of one alone it counts.
+    All processes may share the same pages, so only the largest shared part counts.
     """
     each = list(surviving)
     shared = max((one.whole - one.own for one in each), default=0)
@@ -208,10 +207,10 @@ def bound_surviving_in_tree(surviving: Iterable[SurvivingMemory]) -> Bytes:
 
 
 def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
-    """Bound what it let go of since it was walked.
+    """Bound the anonymous memory that a process has freed since its page tables were walked.
 
-    What its anonymous RSS fell by, and what came in the place of something else: by faults that did
-    not make it grow.
+    That is the decrease of its anonymous RSS, and what other pages replaced: a page for each fault
+    that did not make the RSS grow.
     """
     grown = sample.rss_anon_after_bytes - sample.rss_anon_bytes
     faults = sample.faults - sample.faults_before
@@ -222,10 +221,10 @@ def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
 
 
 class LowerBounds(NamedTuple):
-    """PSS that was there at the end of a sweep: of main and children, both at that one moment.
+    """PSS that was certainly there at the end of a sweep, of main and children at that one moment.
 
-    What they share may be counted with either, so that of a torn sweep only their sum bounds the
-    tree; `main_alone` and `children_alone` bound the PSS of each.
+    After a torn sweep, shared memory may be counted with either part: `main` and `children` bound
+    the tree by their sum only. `main_alone` and `children_alone` bound the PSS of each.
     """
 
     ended_ns: Nanoseconds
@@ -235,16 +234,16 @@ class LowerBounds(NamedTuple):
     children_alone: Bytes
 
     def part(self, name: str) -> Bytes:
-        """Bound `main`, `children` or `tree`."""
+        """Return the lower bound of `main`, `children` or `tree`."""
         alone = {"main": self.main_alone, "children": self.children_alone}
         return alone.get(name, self.main + self.children)
 
 
 def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[LowerBounds]:
-    """Bound every PSS sweep in which something was told, in order.
+    """Yield the lower bounds that every PSS sweep proves, in order.
 
-    Where PSS was not to be had `metric` stands for it, or else USS, which is a part of it; torn
-    sweeps then tell nothing.
+    Where the machine does not report PSS, `metric` stands for it, or else USS, which is a part of
+    it; torn sweeps then prove nothing.
     """
     main = trace.processes[0].pid if trace.processes else None
     by_sweep: defaultdict[int, list[MemorySample]] = defaultdict(list)
@@ -263,7 +262,7 @@ def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower
 
 
 def read_kernel(trace: MemoryTrace) -> Kernel:
-    """Give what the sampler recorded of the machine."""
+    """Return what the sampler recorded about the machine."""
     return Kernel(
         drift=trace.sampler["counter_drift_bytes"],
         page=trace.sampler["page_bytes"],
@@ -272,7 +271,7 @@ def read_kernel(trace: MemoryTrace) -> Kernel:
 
 
 def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None]:
-    """Tell whether the machine may have given huge pages since the last count, and the count."""
+    """Return whether the machine may have handed out huge pages since `before`, and the count."""
     if sweep.huge_faults is None:
         return sweep.kind != "held", before
     return sweep.huge_faults != before, sweep.huge_faults
@@ -281,18 +280,18 @@ def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None
 def _add_up(
     sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, metric: str
 ) -> Iterator[LowerBounds]:
-    """Add up a sweep in which nothing moved."""
-    told = [(sample.pid == main, _told(sample, metric)) for sample in samples]
-    known = [(is_main, size) for is_main, size in told if size is not None]
+    """Add up an untorn sweep."""
+    sizes = [(sample.pid == main, _size(sample, metric)) for sample in samples]
+    known = [(is_main, size) for is_main, size in sizes if size is not None]
     if known:
         of_main = sum(size for is_main, size in known if is_main)
         of_children = sum(size for is_main, size in known if not is_main)
         yield LowerBounds(sweep.ended_ns, of_main, of_children, of_main, of_children)
 
 
-def _told(sample: MemorySample, metric: str) -> Bytes | None:
-    told: Bytes | None = getattr(sample, f"{metric}_bytes")
-    return sample.uss_bytes if told is None else told
+def _size(sample: MemorySample, metric: str) -> Bytes | None:
+    size: Bytes | None = getattr(sample, f"{metric}_bytes")
+    return sample.uss_bytes if size is None else size
 
 
 def _bound_torn(
@@ -306,7 +305,7 @@ def _bound_torn(
 
 
 def _of_main(sample: MemorySample, kernel: Kernel) -> Bytes:
-    """Bound main's PSS: one process is walked at one moment, if it stands still meanwhile."""
+    """Bound main's PSS: its reading is exact if main did not change while it was read."""
     is_still = sample.faults == sample.faults_before and sample.rss_bytes == sample.rss_after_bytes
     if is_still and sample.pss_bytes is not None:
         return sample.pss_bytes

@@ -1,10 +1,8 @@
-"""How far one process's memory can have gone in a window of time, from its counters alone.
+"""Upper bounds of a tree's PSS between two sweeps, from the counters of its processes alone.
 
-docs/method.md proves what is used here; the names are those of its proof.
-
-What each process can have added to its tree's PSS since a sweep, and the sums of that.
-
-docs/method.md proves what is used here; the names are those of its proof.
+Two bounds hold at every moment, and the smaller one counts: (a) the sum of every process's largest
+possible RSS, and (b) the PSS of an earlier sweep plus what each process can have added since.
+docs/method.md proves both and explains the names that are used here.
 """
 
 from __future__ import annotations
@@ -23,17 +21,17 @@ if TYPE_CHECKING:
 
 
 FAULT_AROUND_BYTES: Bytes = 64 * KIB
-"""What one page fault maps of a file at most. Source: Linux, `fault_around_pages`, mm/memory.c."""
+"""The most that one page fault maps of a file. Source: Linux, `fault_around_pages`, mm/memory.c."""
 
 HUGE_PAGE_BYTES: Bytes = 2048 * KIB
-"""What one page fault maps at most where the machine gave a huge page meanwhile."""
+"""The most that one page fault maps while the machine hands out huge pages."""
 
 
 class Kernel(NamedTuple):
-    """What the bounds need to know of the machine (`sampler` in run.json).
+    """What the bounds need to know about the machine (`sampler` in run.json).
 
-    `drift` is how far a high-water mark may lag, `page` what copying on write brings, and
-    `anonymous_fault` what one fault brings of anonymous memory, huge pages apart.
+    `drift` is how far a high-water mark may lag behind the RSS, `page` the size of a copy on write,
+    and `anonymous_fault` the most anonymous memory that one fault maps, huge pages apart.
     """
 
     drift: Bytes
@@ -42,10 +40,11 @@ class Kernel(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A span of time between two sweeps, in which the machine gave `huge` huge pages.
+    """The time between two sweeps, in which the machine handed out `huge` huge pages.
 
-    It begins and ends with a sweep; `read_ns` is when the first of them was done. `huge_count`
-    is the machine's count at its end. While it `is_held`, no page of the tree came or went.
+    It reaches from the start of one sweep to the end of the next; `read_ns` is the end of the
+    first. `huge_count` is the machine's count of huge pages at the end of the span. If it
+    `is_held`, the tree neither gained nor lost a page.
     """
 
     begins_ns: Nanoseconds
@@ -57,12 +56,12 @@ class Span(NamedTuple):
 
     @property
     def fault(self) -> Bytes:
-        """What one page fault can have mapped."""
+        """The most that one page fault can have mapped."""
         return HUGE_PAGE_BYTES if self.huge else FAULT_AROUND_BYTES
 
 
 def ceiling(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes | None:
-    """Bound the RSS of a process over a span; None where nothing is known of its end."""
+    """Bound the RSS of a process over a span; None if nothing that was read after it bounds it."""
     if history.is_borrower:
         return 0
     start, end = history.state_before(span.read_ns), history.state_after(span.ends_ns)
@@ -90,20 +89,20 @@ def _image_ceiling(start: State | None, end: State, span: Span, kernel: Kernel) 
 def _replaced_ceiling(
     history: CounterHistory, start: State | None, execs: Sequence[State], span: Span
 ) -> Bytes:
-    """Bound the RSS of programs that an exec replaced: their marks went with them."""
+    """Bound the RSS of programs that an exec replaced, and whose high-water marks are lost."""
     most = history.process.max_rss_bytes
     if start is None or history.process.birth == "vfork":
-        return 0  # what it had was its parent's
+        return 0  # its memory was its parent's
     counted = start.rss + (execs[-1].faults - start.faults_before) * span.fault
     return counted if most is None else min(counted, max(most, start.rss))
 
 
 def copied(first: State, end: State, span: Span, kernel: Kernel, limit: Bytes) -> Bytes:
-    """Bound what a process can have put in the place of shared memory: its RSS tells nothing of it.
+    """Bound how much shared memory a process can have replaced, which its RSS does not show.
 
-    Copying a page on write takes a fault; those that made the RSS grow are not among them. What
-    files took the place of is told by both parts of the RSS. No more can be replaced than was
-    shared, the `limit`.
+    Copying a page on write takes a fault that does not make the RSS grow. Where pages of files
+    replaced anonymous ones, the two parts of the RSS show it. A process cannot replace more than it
+    shared: `limit`.
     """
     fault = HUGE_PAGE_BYTES if span.huge else kernel.anonymous_fault
     anonymous = end.rss_anon - first.rss_anon
@@ -119,9 +118,9 @@ Bounds = dict[str, "Bytes | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """An untorn PSS sweep, from which bound (b) counts on.
+    """An untorn PSS sweep: the starting point of bound (b).
 
-    `highest` keeps each process's largest ceiling since, by the process's place in the census.
+    `highest` maps a process's place in the census to its largest ceiling since then.
     """
 
     sweep: int
@@ -135,10 +134,11 @@ class Base:
 class Contribution(NamedTuple):
     """Bounds for one process over a span; None where nothing is known.
 
-    `ceiling` bounds its RSS while it lives, `brought` the pages that it, and nobody before, has
-    mapped since the base: they may live on in its children until `counts_until_ns`. `halved` is
-    what it had from its parent at birth: of each such page it has half at most. `returned` is what
-    it can have left to those who share it, and `lost` what it had to leave, from `lost_ns` on.
+    `ceiling` bounds its RSS while it lives. `brought` bounds the pages that it was the first in the
+    tree to map since the base; its children may keep them until `counts_until_ns`. `halved` is half
+    of what it inherited at birth, the most that counts for it as long as its parent maps the same
+    pages. Shared pages that a process gives up count for the others: `returned` bounds them while
+    it runs on, `lost` from `lost_ns` on.
     """
 
     is_main: bool
@@ -153,12 +153,12 @@ class Contribution(NamedTuple):
     lost_ns: float = float("inf")
 
     def returned_at(self, at_ns: float) -> Bytes:
-        """Bound what it has left to the others at a moment."""
+        """Bound the shared pages that it has given up by this moment."""
         return self.lost if at_ns >= self.lost_ns else self.returned
 
 
 class Course(NamedTuple):
-    """One process from a first reading to the end of a span; `top` bounds its RSS in between."""
+    """One process from a first reading to the end of a span; `top` bounds its RSS meanwhile."""
 
     history: CounterHistory
     first: State
@@ -169,11 +169,11 @@ class Course(NamedTuple):
 
     @property
     def execs(self) -> list[State]:
-        """The programs that it began in between."""
+        """The programs that it started meanwhile."""
         return self.history.execs_between(self.first.at_ns, self.end.at_ns)
 
     def brought(self, limit: Bytes) -> Bytes:
-        """Bound the pages that it mapped: its RSS grew by them, or they replace shared ones."""
+        """Bound the new pages: those by which its RSS grew, and those that replaced shared ones."""
         execs = self.execs
         last = execs[-1] if execs else self.end
         grown = max(0, self.top - self.first.rss)
@@ -181,7 +181,7 @@ class Course(NamedTuple):
         return max(added, self.top) if execs else added
 
     def returned(self, limit: Bytes) -> Bytes:
-        """Bound the shared pages that it left to the others while it went on."""
+        """Bound the shared pages that it gave up while it ran on."""
         left = max(0, self.first.rss - self.end.rss)
         return min(limit, left + copied(self.first, self.end, self.span, self.kernel, limit))
 
@@ -222,12 +222,12 @@ def bound_contribution(
         born = Course(history, history.birth, end, top, since, kernel)
         return contribution._replace(brought=born.brought(top), halved=history.birth.rss // 2)
     faults = (history.execs[-1] if history.execs else end).faults
-    # Until its exec it had its parent's memory, and wrote there.
+    # Until its exec it had its parent's memory and may have written to it.
     return contribution._replace(brought=top + faults * kernel.page)
 
 
 def bound_parts(contributions: Sequence[Contribution], span: Span, base: Base | None) -> Bounds:
-    """Bound main, children and tree over a span: at every moment, and of those the largest."""
+    """Bound main, children and tree over a span: the largest bound of all its moments."""
     moments = {each.begins_ns for each in contributions} | {each.lost_ns for each in contributions}
     rises = {at_ns for at_ns in moments if span.begins_ns < at_ns <= span.ends_ns}
     highest: Bounds = dict.fromkeys(PARTS, 0)
@@ -238,7 +238,7 @@ def bound_parts(contributions: Sequence[Contribution], span: Span, base: Base | 
 
 
 def larger(one: Bytes | None, other: Bytes | None) -> Bytes | None:
-    """Give the larger of two bounds; what one does not know, both do not."""
+    """Return the larger of two bounds; None if either is unknown."""
     return None if one is None or other is None else max(one, other)
 
 
@@ -255,7 +255,7 @@ def _bound_moment(contributions: Sequence[Contribution], at_ns: float, base: Bas
 
 
 def _count_from(base: Base, contributions: Sequence[Contribution], at_ns: float) -> Bounds:
-    """Count on from the base's PSS to a moment by bound (b)."""
+    """Compute bound (b) for a moment: the base's PSS and what was added since."""
     counted = [each for each in contributions if each.begins_ns <= at_ns <= each.counts_until_ns]
     main = _sum(each.brought for each in counted if each.is_main)
     children = _sum(each.brought for each in counted if not each.is_main)
