@@ -131,7 +131,7 @@ def fork_exec(scene: Scene) -> Known:
             os.set_inheritable(inherited, True)
         scene.family.report()
         scene.family.await_permit()
-        ballast.close()  # makes room for what is touched until the exec
+        ballast.close()  # compensates for the pages that are touched until the exec
         os.execv(command[0], command)
 
     child = scene.family.fork(body)

@@ -50,7 +50,7 @@ def make_interpreter(folder: Path) -> Interpreter:
 
     Raises RuntimeError if that is impossible: not on Linux, or without a shared C library.
     """
-    base = Path(sys._base_executable).resolve()  # the python of which a venv was made
+    base = Path(sys._base_executable).resolve()  # the Python behind a venv
     for program in PROGRAMS:
         shutil.copy(HERE / f"{program}.py", folder)
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\n", encoding="utf-8")
@@ -88,8 +88,8 @@ def _mapped(command: list[str], folder: Path) -> list[Path]:
 def _copy(file: Path, base: Path, folder: Path) -> None:
     """Copy a file to its place; extension modules go beside the programs, where they are imported.
 
-    Libraries are mapped by their file's name but requested by that of a link beside it, so such
-    links are copied, too.
+    A library is mapped by the name of its file but requested by that of a link beside it, so these
+    links are created, too.
     """
     if file.samefile(base):
         shutil.copy(file, folder / "bin" / base.name)

@@ -125,15 +125,15 @@ def _list_spans(
     huge = trace.sampler["huge_faults_before"] or 0
     for sweep in trace.sweeps:
         held = sweep.kind == "held"
-        given = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
-        huge += given
-        yield opening, Span(begins, read_ns, sweep.ended_ns, given, huge, held)
+        new_huge = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
+        huge += new_huge
+        yield opening, Span(begins, read_ns, sweep.ended_ns, new_huge, huge, held)
         opening, begins = opening if held else sweep, sweep.started_ns
         read_ns = opening.ended_ns if opening else begins
     if histories:
-        given = (trace.sampler["huge_faults"] or huge) - huge
+        new_huge = (trace.sampler["huge_faults"] or huge) - huge
         ends = histories[0].ends_ns
-        yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
+        yield opening, Span(begins, read_ns, ends, new_huge, huge + new_huge, is_held=False)
 
 
 def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | None:
@@ -252,12 +252,12 @@ def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower
     kernel = read_kernel(trace) if trace.sampler.get("counts_faults") else None
     huge = trace.sampler.get("huge_faults_before")
     for sweep in trace.sweeps:
-        given, huge = _more_huge(sweep, huge)
+        new_huge, huge = _more_huge(sweep, huge)
         if sweep.kind != "pss" or not by_sweep[sweep.sweep]:
             continue
         if not sweep.torn:
             yield from _add_up(sweep, by_sweep[sweep.sweep], main, metric)
-        elif kernel is not None and not given:
+        elif kernel is not None and not new_huge:
             yield _bound_torn(sweep, by_sweep[sweep.sweep], main, kernel)
 
 

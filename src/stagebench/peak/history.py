@@ -151,7 +151,7 @@ def _follow_memory(
     histories: list[CounterHistory], by_pid: dict[int, list[CounterHistory]]
 ) -> None:
     """Note when each process last forked, and how long descendants may keep its pages."""
-    # Youngest first: a child's own descendants are known before it is passed on to its parent.
+    # Youngest first: each child's `counts_until_ns` is final before its parent takes it over.
     for history in reversed(histories):
         history.counts_until_ns = max(history.counts_until_ns, history.ends_ns)
         parents = by_pid.get(history.process.parent_pid or 0)

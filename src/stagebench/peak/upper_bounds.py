@@ -61,7 +61,7 @@ class Span(NamedTuple):
 
 
 def ceiling(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes | None:
-    """Bound the RSS of a process over a span; None if nothing that was read after it bounds it."""
+    """Bound the RSS of a process over a span; None if no later value bounds it."""
     if history.is_borrower:
         return 0
     start, end = history.state_before(span.read_ns), history.state_after(span.ends_ns)

@@ -96,8 +96,8 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
 def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
     """Return the role of a process, one of `records.ROLES`, from its command line and its parent.
 
-    A forked worker has its parent's command line. In those of spawned workers and multiprocessing's
-    helpers stands the function that they run. Anything that a worker or the resource tracker forks
+    A forked worker has its parent's command line. Those of spawned workers and of multiprocessing's
+    helpers contain the function that they run. Anything that a worker or the resource tracker forks
     is `other`.
     """
     if is_main:

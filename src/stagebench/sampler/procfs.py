@@ -10,7 +10,7 @@ KIB = 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Vanished = (FileNotFoundError, ProcessLookupError)
-"""Errors that mean, when raised by a read from /proc, that the process has ended."""
+"""The errors that a read from /proc raises if the process has ended."""
 
 
 class Memory(NamedTuple):
@@ -132,7 +132,7 @@ class MemoryFiles:
         return True
 
     def forget(self, pid: int) -> None:
-        """Close the descriptors of a process that has ended (its pid may be reused) or exec'ed."""
+        """Close the descriptors of a process that has called exec or ended: pids are reused."""
         for key in [key for key in self._open if key[0] == pid]:
             os.close(self._open.pop(key))
 

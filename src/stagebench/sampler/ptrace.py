@@ -4,9 +4,9 @@ A thread stops at each birth, exec and exit until its report is taken here, and 
 Reports come in any order: a child's exit may be reported before its parent's fork. So every report
 is merged into what is known about a process, and none is assumed to be the first.
 
-The requests of ptrace(2) come first, by ctypes; they need no privilege. A tracee is a thread, and
-only the thread that attached to it may make requests for it or wait for it. Source: ptrace(2) and
-linux/ptrace.h.
+The first half of the module makes the requests of ptrace(2), through ctypes and without privileges.
+A tracee is a thread, and only the thread that attached to it may make requests for it or wait for
+it. Source: ptrace(2) and linux/ptrace.h.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class PtraceCensus:
             self.changes += 1
 
     def _exec(self, pid: int, former: int) -> None:
-        """Note a new program; `former` is the thread that called exec and now has the pid."""
+        """Note a new program; `former` is the old id of the thread that called exec."""
         if former != pid:
             self._process_of.pop(former, None)
         life = self.alive[pid]

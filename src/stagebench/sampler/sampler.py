@@ -242,7 +242,7 @@ class Sampler:
             self._pss_starts_ns.append(record.started_ns)
 
     def _forget_old_program(self, pid: int, execs: int | None) -> None:
-        """Close the files of a process that may have exec'ed since the last sweep.
+        """Close the files of a process that may have called exec since the last sweep.
 
         An open file still refers to the old memory, which after a vfork is the parent's. If the
         census does not see execs, no file can stay open.

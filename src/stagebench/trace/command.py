@@ -173,7 +173,7 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
     traced = tracer.traced
     if traced is None:
         exit_code = wait_untraced(started.pid, tracer, relay)
-        journal.finish_unseen(exit_code, f"the tracer failed: {tracer.error!r}")
+        journal.finish_untraced(exit_code, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
         raise explain_failure(request.command[0], traced.failure)

@@ -68,7 +68,7 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
         MemoryTrace(
             sweeps=sweeps,
             samples=samples,
-            processes=processes or meet_processes(run, sweeps, samples),
+            processes=processes or list_sampled_processes(run, sweeps, samples),
             transitions=_read(folder / store.TRANSITIONS_FILE, TransitionRecord, whole=whole),
             # Without the records of its end there is no upper bound.
             sampler=run["sampler"] if whole else {},
@@ -76,7 +76,7 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
     )
 
 
-def meet_processes(
+def list_sampled_processes(
     run: Mapping[str, Any], sweeps: Sequence[SweepRecord], samples: Sequence[MemorySample]
 ) -> list[ProcessRecord]:
     """Make records of the sampled processes, for a trace cut off before its census was written."""

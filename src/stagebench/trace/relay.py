@@ -70,7 +70,7 @@ class Deliveries:
         self.stopped_by = number if number in STOPS else None
 
     def received_recently(self, number: int) -> bool:
-        """Whether main received this signal just now, because the sender meant the whole group."""
+        """Whether main received this signal just now, so that it was sent to the whole group."""
         sent_at = self._sent_at.get(number)
         return sent_at is not None and time.monotonic() - sent_at < RECENT_S
 

@@ -223,7 +223,7 @@ class Journal:
         }
         self._write_status()
 
-    def finish_unseen(self, exit_code: int, reason: str) -> None:
+    def finish_untraced(self, exit_code: int, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
         self.run |= {"exit_code": exit_code}
