@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stagebench.analyse.traces import span_s
-from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower
+from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower_bounds
 from stagebench.records import ROLES, count_processes
 from stagebench.tables.quantities import MEMORY_PARTS, PHASES, SAMPLE_PARTS
 from stagebench.units import to_nanoseconds, to_seconds
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.analyse.traces import Trace
-    from stagebench.peak.bracket import Lower
+    from stagebench.peak.bracket import LowerBounds
     from stagebench.records import MemorySample, ProcessRecord, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -152,10 +152,10 @@ def summarise_memory(trace: Trace) -> Row:
     return counted | merged | _at_peak(lower) | _other_peaks(after) | held | upper
 
 
-def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[Lower]:
+def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[LowerBounds]:
     return [
         each
-        for each in list_lower(trace, trace.sampler["metric"])
+        for each in list_lower_bounds(trace, trace.sampler["metric"])
         if since_ns <= each.ended_ns <= until_ns
     ]
 
@@ -231,7 +231,7 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal]) -> Row:
     }
 
 
-def _peak(part: str, base: list[SweepTotal], lower: list[Lower], start: Nanoseconds) -> Row:
+def _peak(part: str, base: list[SweepTotal], lower: list[LowerBounds], start: Nanoseconds) -> Row:
     highest = max(lower, key=lambda each: each.part(part), default=None)
     peak = highest.part(part) if highest else None
     return {
@@ -242,7 +242,7 @@ def _peak(part: str, base: list[SweepTotal], lower: list[Lower], start: Nanoseco
     }
 
 
-def _at_peak(lower: list[Lower]) -> Row:
+def _at_peak(lower: list[LowerBounds]) -> Row:
     highest = max(lower, key=lambda each: each.part("tree"), default=None)
     if highest is None:
         return {}
