@@ -5,6 +5,7 @@ import pytest
 
 from stagebench.present.markdown import (
     count_noun,
+    format_estimate,
     format_number,
     format_percent,
     format_spread,
@@ -89,3 +90,23 @@ def test_a_sign_that_opens_no_tag_stays_as_it_is():
 @pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])
 def test_a_noun_follows_its_number(count, text):
     assert count_noun(count, "run") == text
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "unit", "text"),
+    [
+        ((1.02,), (0.98, 1.06), "ratio", "1.02 [0.98, 1.06] ×"),
+        ((0.2,), (0.15, 0.25), "share", "20 [15, 25] %"),
+        (
+            (10 * 2**20, 12 * 2**20),
+            (9.5 * 2**20, 12.5 * 2**20),
+            "bytes",
+            "10.0 to 12.0 [9.5, 12.5] MiB",
+        ),
+        ((5,), (5, 5), "1", "5"),
+        ((-0.001,), (-3, 3), "s", "0.00 [-3.00, 3.00] s"),
+        ((2.5,), None, "1/s", "2.50 1/s"),
+    ],
+)
+def test_an_estimate_is_told_with_its_interval_in_one_unit(values, limits, unit, text):
+    assert format_estimate(values, limits, unit) == text

@@ -24,7 +24,7 @@ from stagebench.analyse.intervals import (
 from stagebench.analyse.pairs import choose
 from stagebench.claims.model import RATIO
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, RUN_QUANTITIES
+from stagebench.tables.quantities import PARAMETER, upper_of
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import tell_number
 
@@ -130,8 +130,6 @@ def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -
     return ""
 
 
-_PEAK = "_peak_bytes"
-
 Bounds: TypeAlias = "tuple[float, float]"
 
 
@@ -186,7 +184,7 @@ def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) 
     known = {key: value for key, value in found.items() if value is not None}
     if known:
         return known
-    what = f"the upper bound of {test.measure.quantity}" if _upper_of(test.measure.quantity) else ""
+    what = f"the upper bound of {test.measure.quantity}" if upper_of(test.measure.quantity) else ""
     return f"{what or test.measure.quantity} is known in no run of {treatment}"
 
 
@@ -205,14 +203,8 @@ def read_value(run: Run, measure: Measure) -> Bounds | None:
 
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
     low = numbers.get(quantity, math.nan)
-    high = numbers.get(_upper_of(quantity) or quantity, math.nan)
+    high = numbers.get(upper_of(quantity) or quantity, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
-
-
-def _upper_of(quantity: str) -> str:
-    """Name the upper bound of a peak; "" for what is no bracket."""
-    upper = quantity.removesuffix(_PEAK) + "_peak_upper_bytes"
-    return upper if quantity.endswith(_PEAK) and upper in RUN_QUANTITIES else ""
 
 
 def _divide(value: Bounds, by: Bounds) -> Bounds:

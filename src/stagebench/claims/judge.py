@@ -21,6 +21,7 @@ from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
 from stagebench.design.yaml import make_plain
 from stagebench.errors import ConfigError, StoreError
+from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
 from stagebench.tables.io import (
     list_rows,
@@ -32,7 +33,6 @@ from stagebench.tables.io import (
 )
 from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
-from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -29,9 +29,10 @@ from stagebench.tables.quantities import (
     RUN_QUANTITIES,
     STAGE_QUANTITIES,
     base_of,
+    published_size,
     unit_of,
+    words_of,
 )
-from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
 _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 
@@ -204,10 +204,11 @@ def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
     place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
     if row["quantity"] not in quantities:
         raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
-    units = unit_of(row["quantity"]), row["unit"]
-    if units not in _UNIT_SIZES:
-        raise StoreError(f"{place}: {row['quantity']} in {units[0]!r} is not told in {units[1]!r}")
-    return _UNIT_SIZES[units]
+    size = published_size(row["quantity"], row["unit"])
+    if size is None:
+        own = unit_of(row["quantity"])
+        raise StoreError(f"{place}: {row['quantity']} in {own!r} is not told in {row['unit']!r}")
+    return size
 
 
 def _divide(value: float, base: float | None) -> float | None:
@@ -276,7 +277,7 @@ def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
 
 def _title(quantity: str, unit: str) -> str:
     """Write a quantity for people: "tree_peak_bytes" in MiB is "tree peak (MiB)"."""
-    name = quantity.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+    name = quantity if quantity.startswith(PARAMETER) else words_of(quantity)
     return name if unit == "1" else f"{name} ({unit})"
 
 
