@@ -172,8 +172,14 @@ HEADER = "experiment,treatment,stage,quantity,unit,stated,logged,place\n"
 
 
 @pytest.fixture
-def comparison(tables):
-    return compare_experiments(tables["published"])[0]
+def published(study):
+    """The table of a study as it was written, with values published of it."""
+    return read_tables(study / "tables")["published"]
+
+
+@pytest.fixture
+def comparison(published):
+    return compare_experiments(published)[0]
 
 
 def cells(table):
@@ -230,8 +236,8 @@ def test_an_unknown_scale_is_told(analyse, known_run):
     assert "is not known" in compare_experiments(published)[0].scale
 
 
-def test_coverage_counts_the_treatments_with_a_published_value(tables):
-    assert coverage_text(tables["published"]) == "2 treatments of `pipe`"
+def test_coverage_counts_the_treatments_with_a_published_value(published):
+    assert coverage_text(published) == "2 treatments of `pipe`"
 
 
 def test_without_published_values_there_is_nothing_to_compare(analyse, known_run):
