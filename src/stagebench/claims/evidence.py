@@ -142,7 +142,7 @@ class Run:
     numbers: Mapping[str, Mapping[str, float]]
 
 
-class Measured(NamedTuple):
+class Estimate(NamedTuple):
     """An estimate from `n` blocks with its 95 % limits; None where there is none.
 
     `upper` is that of the upper bounds, where they are others. `why` says what is missing.
@@ -157,18 +157,18 @@ class Measured(NamedTuple):
     why: str = ""
 
 
-def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
-        return Measured(why=of)
+        return Estimate(why=of)
     if not test.to:
         return _estimate(list(of.values()), mean_interval, "")
     to = _values(test, test.to, runs)
     if isinstance(to, str):
-        return Measured(why=to)
+        return Estimate(why=to)
     if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
-        return Measured(why="a value of 0 or less has no ratio")
+        return Estimate(why="a value of 0 or less has no ratio")
     return _compare(of, to, test.by)
 
 
@@ -212,7 +212,7 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
     return min(quotients), max(quotients)
 
 
-def _compare(of: _Values, to: _Values, by: str) -> Measured:
+def _compare(of: _Values, to: _Values, by: str) -> Estimate:
     """Compare run by run where two share block and campaign, else without pairs, and say so."""
     chosen = choose(of, to)
     if chosen.pairing != IN_BLOCKS:
@@ -228,7 +228,7 @@ def _subtract(value: Bounds, less: Bounds) -> Bounds:
 
 def _estimate(
     values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
-) -> Measured:
+) -> Estimate:
     lower, upper = ([value[end] for value in values] for end in (0, 1))
     return _join(_interval(lower, method), _interval(upper, method), pairing)
 
@@ -241,7 +241,7 @@ def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Inter
     return method(values)
 
 
-def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
+def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Estimate:
     method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
     of, to = chosen.of, chosen.to
     lower = method([low for low, _ in of], [high for _, high in to])
@@ -249,10 +249,10 @@ def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
     return _join(lower, upper, chosen.pairing)
 
 
-def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:
+def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:
     """Make one interval of a bracket: from the lower ends' lowest to the upper ends' highest."""
     few = lower.n < LEAST_BLOCKS
-    return Measured(
+    return Estimate(
         estimate=lower.estimate,
         upper=upper.estimate if upper.estimate != lower.estimate else None,
         low=lower.low,
