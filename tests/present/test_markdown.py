@@ -8,8 +8,10 @@ from stagebench.present.markdown import (
     format_estimate,
     format_number,
     format_percent,
+    format_quantity,
     format_spread,
     format_table,
+    title_quantity,
 )
 
 NAN = float("nan")
@@ -110,3 +112,20 @@ def test_a_noun_follows_its_number(count, text):
 )
 def test_an_estimate_is_told_with_its_interval_in_one_unit(values, limits, unit, text):
     assert format_estimate(values, limits, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value", "title", "text"),
+    [
+        ("tree_peak_bytes", 36 * 2**20, "tree peak MiB", "36.0"),
+        ("makespan_s", 12.6, "makespan s", "12.6"),
+        ("throughput_per_s", 2.5, "throughput /s", "2.50"),
+        ("tree_memory_time_byte_s", 2**21, "tree memory time MiB s", "2.00"),
+        ("stage_efficiency", 0.43, "stage efficiency", "43 %"),
+        ("makespan_ratio", 1.02, "makespan ratio", "1.02"),
+        ("tree_peak_bytes", NAN, "tree peak MiB", "–"),
+    ],
+)
+def test_a_value_of_a_quantity_reads_in_the_unit_of_its_title(quantity, value, title, text):
+    assert title_quantity(quantity) == title
+    assert format_quantity(value, quantity) == text
