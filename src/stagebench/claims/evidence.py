@@ -58,7 +58,7 @@ class Evidence:
 def gather_evidence(
     study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
 ) -> dict[str, Evidence]:
-    """Give the evidence on each experiment of a study, from its runs, stages and environment."""
+    """Return the evidence on each experiment of a study, from its runs, stages and environment."""
     runs = list_rows(tables["runs"])
     stages = _by_run(list_rows(tables["stages"]))
     cores = _cores(tables["environment"])
@@ -176,7 +176,7 @@ _Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
-    """Give the value of each run by block and campaign, or say why there is none."""
+    """Return the value of each run by block and campaign, or say why there is none."""
     own = runs.get(treatment, ())
     if not own:
         return f"no run of {treatment} succeeded"

@@ -62,7 +62,7 @@ def make_figures(
     reference: list[Json],
     problems: list[Problem],
 ) -> list[Claim]:
-    """Give the claim of each published value; what is wrong is added to `problems`.
+    """Return the claim of each published value; what is wrong is added to `problems`.
 
     The first entry that matches a value says how it is judged.
     """
@@ -98,7 +98,7 @@ class _Wrong:
         self._names.setdefault((path, text), []).append(name)
 
     def tell(self) -> Iterator[Problem]:
-        """Give a problem for each text, with the first values that it holds for."""
+        """Yield a problem for each text, with the first values that it holds for."""
         for (path, text), names in self._names.items():
             yield problem(path, f"{text} (published: {some(names)})")
 
@@ -166,7 +166,7 @@ def _make(figure: _Figure, name: str) -> Claim:
 
 
 def _unit(figure: _Figure) -> str:
-    """Give the unit of a published quantity; raises where it is not told in the row's unit."""
+    """Return the unit of a published quantity; raises where the row has another."""
     row = figure.row
     known = STAGE_MEASURES if row["stage"] else RUN_MEASURES
     if row["quantity"] not in known:

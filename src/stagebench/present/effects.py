@@ -1,8 +1,7 @@
-"""How every treatment compares with its baseline, in words and tables.
+"""Comparisons with the baseline, drift and precision, in words and tables.
 
-Whether a run's place in the study showed in its results, in words and as a table.
-
-How narrow the intervals are, against what the study wants, and what the rest would take.
+How every treatment compares with its baseline; whether a run's place in the study showed in its
+results; how narrow the intervals are, against what the study wants.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ HEADLINES = ("makespan_s", "tree_peak_bytes")
 
 
 def effects_table(experiment: Experiment) -> str:
-    """Give median, ratio with its limits and word of every treatment; empty without another one."""
+    """Return median, ratio with limits and word of every treatment; empty without another one."""
     rows = _comparisons(experiment)
     if rows.empty:
         return ""
@@ -49,7 +48,7 @@ def effects_table(experiment: Experiment) -> str:
 
 
 def others_table(experiment: Experiment) -> str:
-    """Give the same of all other quantities, a row each."""
+    """Return the same of all other quantities, a row each."""
     rows = _comparisons(experiment)
     rows = rows[~rows["quantity"].isin(HEADLINES)]
     columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
@@ -116,7 +115,7 @@ def _cells(row: pd.Series[float]) -> list[str]:
 
 
 def ratio_cell(row: pd.Series[float]) -> str:
-    """Give "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
+    """Return "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
     if pd.isna(row["ratio"]):
         return MISSING
     cell = format_number(row["ratio"])
@@ -160,7 +159,7 @@ def drift_text(drift: pd.DataFrame) -> str:
 
 
 def drift_table(drift: pd.DataFrame) -> str:
-    """Give every test: the ratio with its limits, and the adjusted p."""
+    """Return every test: the ratio with its limits, and the adjusted p."""
     columns = ["experiment", "quantity", "effect", "runs", "ratio [95 %]", "p", "adjusted p"]
     rows = [
         [
@@ -196,7 +195,7 @@ _UNASKED = ("makespan_s",)
 
 
 def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Give the half-widths reached and wanted of each experiment and quantity; empty without."""
+    """Return the half-widths reached and wanted of each experiment and quantity; empty without."""
     columns = ["experiment", "quantity", "wanted", "narrowest", "median", "widest"]
     columns += ["reached in", "more blocks"]
     told = _told(comparisons, plan)

@@ -76,7 +76,7 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Give a Markdown table, padded; the first `texts` columns are text, the others numbers."""
+    """Return a Markdown table, padded; the first `texts` columns are text, the others numbers."""
     cells = [[_escape(cell) for cell in row] for row in [columns, *rows]]
     widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(columns))]
     rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -98,7 +98,7 @@ def render_template(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def count_noun(count: int, noun: str) -> str:
-    """Give "1 run", "3 runs"."""
+    """Return "1 run", "3 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 

@@ -1,7 +1,4 @@
-"""Published values beside the measured ones.
-
-Published values beside the measured ones, as Markdown.
-"""
+"""Published values beside the measured ones: their table, and its section of the report."""
 
 from __future__ import annotations
 
@@ -75,7 +72,7 @@ def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFr
 
 
 def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
-    """Give every published value of the study's treatments with its measured counterpart.
+    """Return every published value of the study's treatments with its measured counterpart.
 
     Measured values are in the reference's unit, over ok runs. Where absolute values say little,
     all three are also given on a common basis: a makespan as ratio to the baseline, paired by
@@ -252,7 +249,7 @@ def render_published(contents: Contents) -> str:
 
 
 def compare_experiments(published: pd.DataFrame) -> list[Comparison]:
-    """Give the comparison of every experiment that has published values."""
+    """Return the comparison of every experiment that has published values."""
     return [
         _show_experiment(str(name), rows)
         for name, rows in published.groupby("experiment", sort=False)

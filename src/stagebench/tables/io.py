@@ -40,7 +40,7 @@ def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Give a column as floats: counts, too, with NaN where a value is missing."""
+    """Return a column as floats: counts, too, with NaN where a value is missing."""
     return table[column].astype("float64")
 
 
