@@ -91,6 +91,21 @@ def test_the_error_for_a_missing_file_or_wrong_columns_names_the_file(tmp_path):
         store.read_records(path, EventRecord)
 
 
+@pytest.mark.parametrize("text", [None, "", "stage,task"])
+def test_what_was_cut_off_before_its_first_line_has_no_records(tmp_path, text):
+    path = tmp_path / "tasks.csv"
+    if text is not None:
+        path.write_text(text)
+    assert store.read_records(path, TaskRecord, cut_off=True) == []
+
+
+def test_what_was_cut_off_later_is_read_up_to_its_last_whole_line(tmp_path):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [TASK, TASK])
+    path.write_text(path.read_text()[:-3])
+    assert store.read_records(path, TaskRecord, cut_off=True) == [TASK]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -163,17 +163,22 @@ def write_records(path: Path, record_type: type[Record], records: Iterable[Recor
             writer.write(record)
 
 
-def read_records(path: Path, record_type: type[Record]) -> list[Record]:
+def read_records(path: Path, record_type: type[Record], *, cut_off: bool = False) -> list[Record]:
     """Read the complete lines of a file that `RecordWriter` wrote.
 
-    Raises StoreError if the file is missing or its columns are not those of `record_type`.
+    Raises StoreError if the file is missing or its columns are not those of `record_type`. With
+    `cut_off`, a file that is missing or lacks its first line has no records.
     """
     columns = fields(record_type)  # type: ignore[arg-type]
     names = [field.name for field in columns]
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except OSError as error:
+        if cut_off and isinstance(error, FileNotFoundError):
+            return []
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    if cut_off and not lines:
+        return []
     rows = csv.reader(lines)
     header = next(rows, [])
     if header != names:

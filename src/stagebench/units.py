@@ -58,31 +58,8 @@ def format_seconds(duration: Seconds) -> str:
     return f"{duration * 1000:.3g} ms"
 
 
-_SHOWN = {"bytes": (MIB, "MiB"), "byte*s": (MIB, "MiB·s"), "share": (0.01, "%"), "ratio": (1, "×")}
-"""Unit of a value → the divisor for display, and the unit that is shown."""
-
 _DIGITS = 3
 _MOST_PLACES = 4
-
-
-def format_estimate(
-    values: tuple[float, ...], limits: tuple[float, float] | None, unit: str
-) -> str:
-    """Format an estimate with its interval, such as "1.02 [0.98, 1.06] ×".
-
-    Two values are the ends of a bracket. All numbers get the decimal places that three digits of
-    the largest one need.
-    """
-    size, name = _SHOWN.get(unit, (1, "" if unit == "1" else unit))
-    numbers = [value / size for value in (*values, *(limits or ()))]
-    whole = all(number == math.floor(number) for number in numbers)
-    places = 0 if whole else count_places(max(map(abs, numbers)))
-    told = [_with_places(value / size, places) for value in values]
-    text = " to ".join(dict.fromkeys(told))
-    # A value that was the same in every block needs no interval.
-    if limits is not None and limits[0] < limits[1]:
-        text += f" [{', '.join(_with_places(limit / size, places) for limit in limits)}]"
-    return f"{text} {name}".rstrip()
 
 
 def count_places(value: float) -> int:
@@ -91,11 +68,6 @@ def count_places(value: float) -> int:
         return 0
     # A value just below a power of ten, by its last bit, counts as that power.
     return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
-
-
-def _with_places(value: float, places: int) -> str:
-    text = f"{value:.{places}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
 
 
 ALPHA = 0.05

@@ -36,7 +36,7 @@ from stagebench.analyse.pairs import (
 )
 from stagebench.store import canonical_json
 from stagebench.tables.io import make_table
-from stagebench.tables.quantities import hides_results, unit_of
+from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, hides_results, unit_of
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ STAGE_QUANTITIES = ("stage_efficiency", "on_cpu_share")
 """Quantities of every stage that are compared."""
 
 EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
-_WORDS = {"makespan_s": ("faster", "slower"), "throughput_per_s": ("slower", "faster")}
-_OTHER_WORDS = ("lower", "higher")
-"""What a ratio below 1 and one above 1 are called."""
+_PACES = ("makespan_s", "throughput_per_s")
+"""Quantities of which one side is called faster; of all others, lower."""
 
 
 class Family(NamedTuple):
@@ -195,7 +194,10 @@ def _word(row: Row, differs: float | None, equals: float | None) -> str:
     if equals < ALPHA:
         return EQUIVALENT
     if differs < ALPHA:
-        return _WORDS.get(row["quantity"], _OTHER_WORDS)[row["ratio"] > 1]
+        side = HIGHER if row["ratio"] > 1 else LOWER
+        if row["quantity"] not in _PACES:
+            return side
+        return "faster" if side == QUANTITIES[row["quantity"]].better else "slower"
     return INCONCLUSIVE
 
 

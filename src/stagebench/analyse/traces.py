@@ -236,9 +236,7 @@ def _read(
     folder: Path, name: str, record_type: type[Record], *, ended_early: bool
 ) -> tuple[Record, ...]:
     # A process that crashed or was killed may not have come as far as opening its files.
-    if ended_early and not (folder / name).exists():
-        return ()
-    return tuple(store.read_records(folder / name, record_type))
+    return tuple(store.read_records(folder / name, record_type, cut_off=ended_early))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

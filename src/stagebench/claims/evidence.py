@@ -24,7 +24,7 @@ from stagebench.analyse.intervals import (
 from stagebench.analyse.pairs import choose
 from stagebench.claims.model import RATIO
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, RUN_QUANTITIES
+from stagebench.tables.quantities import PARAMETER, upper_of
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import tell_number
 
@@ -58,7 +58,7 @@ class Evidence:
 def gather_evidence(
     study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
 ) -> dict[str, Evidence]:
-    """Give the evidence on each experiment of a study, from its runs, stages and environment."""
+    """Return the evidence on each experiment of a study, from its runs, stages and environment."""
     runs = list_rows(tables["runs"])
     stages = _by_run(list_rows(tables["stages"]))
     cores = _cores(tables["environment"])
@@ -130,8 +130,6 @@ def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -
     return ""
 
 
-_PEAK = "_peak_bytes"
-
 Bounds: TypeAlias = "tuple[float, float]"
 
 
@@ -144,7 +142,7 @@ class Run:
     numbers: Mapping[str, Mapping[str, float]]
 
 
-class Measured(NamedTuple):
+class Estimate(NamedTuple):
     """An estimate from `n` blocks with its 95 % limits; None where there is none.
 
     `upper` is that of the upper bounds, where they are others. `why` says what is missing.
@@ -159,18 +157,18 @@ class Measured(NamedTuple):
     why: str = ""
 
 
-def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
-        return Measured(why=of)
+        return Estimate(why=of)
     if not test.to:
         return _estimate(list(of.values()), mean_interval, "")
     to = _values(test, test.to, runs)
     if isinstance(to, str):
-        return Measured(why=to)
+        return Estimate(why=to)
     if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
-        return Measured(why="a value of 0 or less has no ratio")
+        return Estimate(why="a value of 0 or less has no ratio")
     return _compare(of, to, test.by)
 
 
@@ -178,7 +176,7 @@ _Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
-    """Give the value of each run by block and campaign, or say why there is none."""
+    """Return the value of each run by block and campaign, or say why there is none."""
     own = runs.get(treatment, ())
     if not own:
         return f"no run of {treatment} succeeded"
@@ -186,7 +184,7 @@ def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) 
     known = {key: value for key, value in found.items() if value is not None}
     if known:
         return known
-    what = f"the upper bound of {test.measure.quantity}" if _upper_of(test.measure.quantity) else ""
+    what = f"the upper bound of {test.measure.quantity}" if upper_of(test.measure.quantity) else ""
     return f"{what or test.measure.quantity} is known in no run of {treatment}"
 
 
@@ -205,14 +203,8 @@ def read_value(run: Run, measure: Measure) -> Bounds | None:
 
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
     low = numbers.get(quantity, math.nan)
-    high = numbers.get(_upper_of(quantity) or quantity, math.nan)
+    high = numbers.get(upper_of(quantity) or quantity, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
-
-
-def _upper_of(quantity: str) -> str:
-    """Name the upper bound of a peak; "" for what is no bracket."""
-    upper = quantity.removesuffix(_PEAK) + "_peak_upper_bytes"
-    return upper if quantity.endswith(_PEAK) and upper in RUN_QUANTITIES else ""
 
 
 def _divide(value: Bounds, by: Bounds) -> Bounds:
@@ -220,7 +212,7 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
     return min(quotients), max(quotients)
 
 
-def _compare(of: _Values, to: _Values, by: str) -> Measured:
+def _compare(of: _Values, to: _Values, by: str) -> Estimate:
     """Compare run by run where two share block and campaign, else without pairs, and say so."""
     chosen = choose(of, to)
     if chosen.pairing != IN_BLOCKS:
@@ -236,7 +228,7 @@ def _subtract(value: Bounds, less: Bounds) -> Bounds:
 
 def _estimate(
     values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
-) -> Measured:
+) -> Estimate:
     lower, upper = ([value[end] for value in values] for end in (0, 1))
     return _join(_interval(lower, method), _interval(upper, method), pairing)
 
@@ -249,7 +241,7 @@ def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Inter
     return method(values)
 
 
-def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
+def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Estimate:
     method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
     of, to = chosen.of, chosen.to
     lower = method([low for low, _ in of], [high for _, high in to])
@@ -257,10 +249,10 @@ def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
     return _join(lower, upper, chosen.pairing)
 
 
-def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:
+def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:
     """Make one interval of a bracket: from the lower ends' lowest to the upper ends' highest."""
     few = lower.n < LEAST_BLOCKS
-    return Measured(
+    return Estimate(
         estimate=lower.estimate,
         upper=upper.estimate if upper.estimate != lower.estimate else None,
         low=lower.low,

@@ -28,8 +28,8 @@ from stagebench.claims.model import (
     read_needs,
 )
 from stagebench.design.problems import KeyPath, Problem, problem, some, unknown
-from stagebench.tables.quantities import PARAMETER, base_of, words_of
-from stagebench.units import MIB, format_estimate
+from stagebench.present.markdown import format_estimate
+from stagebench.tables.quantities import PARAMETER, base_of, published_size, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 VALUE, ABOVE_BASE, SHOWN = "value", "above_base", "shown"
-_SIZES = {("bytes", "MiB"): float(MIB), ("s", "s"): 1.0, ("1/s", "1/s"): 1.0}
 _KEY = ("experiment", "treatment", "stage", "quantity")
 
 
@@ -63,7 +62,7 @@ def make_figures(
     reference: list[Json],
     problems: list[Problem],
 ) -> list[Claim]:
-    """Give the claim of each published value; what is wrong is added to `problems`.
+    """Return the claim of each published value; what is wrong is added to `problems`.
 
     The first entry that matches a value says how it is judged.
     """
@@ -99,7 +98,7 @@ class _Wrong:
         self._names.setdefault((path, text), []).append(name)
 
     def tell(self) -> Iterator[Problem]:
-        """Give a problem for each text, with the first values that it holds for."""
+        """Yield a problem for each text, with the first values that it holds for."""
         for (path, text), names in self._names.items():
             yield problem(path, f"{text} (published: {some(names)})")
 
@@ -167,7 +166,7 @@ def _make(figure: _Figure, name: str) -> Claim:
 
 
 def _unit(figure: _Figure) -> str:
-    """Give the unit of a published quantity; raises where it is not told in the row's unit."""
+    """Return the unit of a published quantity; raises where the row has another."""
     row = figure.row
     known = STAGE_MEASURES if row["stage"] else RUN_MEASURES
     if row["quantity"] not in known:
@@ -175,7 +174,7 @@ def _unit(figure: _Figure) -> str:
     if row["stage"] and row["stage"] not in figure.grid.stages:
         raise _NoFigureError(unknown("stage", row["stage"], figure.grid.stages))
     unit = measure_unit(row["quantity"])
-    if row["unit"] != "1" and (unit, row["unit"]) not in _SIZES:
+    if published_size(row["quantity"], row["unit"]) is None:
         raise _NoFigureError(f"{row['quantity']} is in {unit}, and not told in '{row['unit']}'")
     return unit
 
@@ -228,10 +227,9 @@ def _allowed(figure: _Figure, way: str, unit: str) -> Range:
 def _expected(figure: _Figure, way: str) -> Iterator[float]:
     """Yield what was published, the statement first, where it can be told on that basis."""
     row = figure.row
-    size = _SIZES.get((measure_unit(row["quantity"]), row["unit"]), 1.0)
     for column in ("stated", "logged"):
-        value = row[column] * size
-        if math.isnan(value):
+        value = _in_own_unit(row, column)
+        if value is None:
             continue
         if way == VALUE:
             yield value
@@ -253,10 +251,17 @@ def _published_base(figure: _Figure, way: str, column: str) -> float | None:
     for treatment, stage, quantity in wanted:
         key = (row["experiment"], treatment, stage, quantity)
         for other in figure.rows:
-            if tuple(other[name] for name in _KEY) == key and not math.isnan(other[column]):
-                size = _SIZES.get((measure_unit(quantity), other["unit"]), 1.0)
-                return float(other[column] * size)
+            if tuple(other[name] for name in _KEY) == key:
+                value = _in_own_unit(other, column)
+                if value is not None:
+                    return value
     return None
+
+
+def _in_own_unit(row: Json, column: str) -> float | None:
+    """Return a published value in its quantity's own unit; None where there is none."""
+    size = published_size(row["quantity"], row["unit"])
+    return None if size is None or math.isnan(row[column]) else float(row[column] * size)
 
 
 def _says(row: Json, published: Published) -> str:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.claims.evidence import Measured, gather_evidence, measure_test
+from stagebench.claims.evidence import Estimate, gather_evidence, measure_test
 from stagebench.claims.file import check_claims
 from stagebench.claims.model import RATIO, Grid
 from stagebench.claims.text import format_claims
@@ -21,6 +21,7 @@ from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
 from stagebench.design.yaml import make_plain
 from stagebench.errors import ConfigError, StoreError
+from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
 from stagebench.tables.io import (
     list_rows,
@@ -32,7 +33,6 @@ from stagebench.tables.io import (
 )
 from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
-from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -207,7 +207,7 @@ MOST_TESTS = 4
 """Tests that a sentence tells in full; those that decide come first."""
 
 
-def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) -> str:
+def describe_claim(judged: Sequence[tuple[ClaimTest, Estimate]], reason: str) -> str:
     """Tell what was measured of a claim, what was published, and why it was not judged, if so."""
     known = [(test, measured) for test, measured in judged if measured.estimate is not None]
     parts = [_describe(test, measured) for test, measured in known[:MOST_TESTS]]
@@ -219,7 +219,7 @@ def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) ->
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _describe(test: ClaimTest, measured: Measured) -> str:
+def _describe(test: ClaimTest, measured: Estimate) -> str:
     """Tell one test: "makespan of t2: 1.02 [0.98, 1.06] × t1 in 5 blocks, expected 1 ± 10 %"."""
     if measured.estimate is None:
         return ""
@@ -274,7 +274,7 @@ class Judged(NamedTuple):
 
     test: ClaimTest
     study: str
-    measured: Measured
+    measured: Estimate
     verdict: str
     reason: str
 
@@ -329,14 +329,14 @@ def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
 
 def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
     """Judge one test; `why` says why its claim is not testable here, if it is not."""
-    measured = measure_test(test, evidence.runs) if evidence else Measured()
+    measured = measure_test(test, evidence.runs) if evidence else Estimate()
     study = evidence.study if evidence else ""
     if why:
         return Judged(test, study, measured, NOT_TESTABLE, why)
     return Judged(test, study, measured, _compare(test, measured), measured.why)
 
 
-def _compare(test: ClaimTest, measured: Measured) -> str:
+def _compare(test: ClaimTest, measured: Estimate) -> str:
     if test.allowed is None:
         return SHOWN
     if measured.low is None or measured.high is None:

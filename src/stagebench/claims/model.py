@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from stagebench.tables.quantities import unit_of
-from stagebench.tables.schema import COUNT, NUMBER, TABLES
-from stagebench.units import GIB, KIB, MIB
+from stagebench.tables.quantities import COUNT, QUANTITIES, RUN, STAGE, UNITS, list_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,13 +34,13 @@ class Range:
     text: str
 
     def holds(self, low: float, high: float) -> bool:
-        """Tell whether all values from `low` to `high` are allowed."""
+        """Return whether all values from `low` to `high` are allowed."""
         if self.open:
             return self.low < low and high < self.high
         return self.low <= low and high <= self.high
 
     def misses(self, low: float, high: float) -> bool:
-        """Tell whether no value from `low` to `high` is allowed."""
+        """Return whether no value from `low` to `high` is allowed."""
         if self.open:
             return high <= self.low or self.high <= low
         return high < self.low or self.high < low
@@ -139,29 +137,11 @@ class Grid:
     baseline: str
 
 
-UNITS: dict[str, dict[str, float]] = {
-    "s": {"s": 1, "ms": 0.001, "min": 60},
-    "bytes": {"MiB": MIB, "KiB": KIB, "GiB": GIB, "B": 1},
-    "byte*s": {"MiB*s": MIB, "GiB*s": GIB},
-    "1/s": {"/s": 1, "1/s": 1},
-    "share": {"%": 0.01, "points": 0.01, "": 1},
-    "ratio": {"": 1, "%": 0.01, "points": 0.01},
-    "1": {"": 1},
-}
-"""Unit of a value → the words that may stand behind its number, and what each is worth."""
-
 _AMOUNT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(\D*)")
-_SHARES = re.compile(r".*(_share|_efficiency)|share_of_total_time|utilisation")
-_PLACES = {"replicate", "block", "position", "rank", "started_rank"}
-_NUMERIC = (COUNT, NUMBER)
 
-RUN_MEASURES = tuple(
-    name for name, kind in TABLES["runs"].items() if kind in _NUMERIC and name not in _PLACES
-)
-STAGE_MEASURES = tuple(
-    name for name, kind in TABLES["stages"].items() if kind in _NUMERIC and name not in _PLACES
-)
-"""Quantities that a claim may name: the numbers of runs.csv and of stages.csv."""
+RUN_MEASURES = tuple(list_level(RUN))
+STAGE_MEASURES = tuple(list_level(STAGE))
+"""Quantities that a claim may name: those of a run, and of a stage."""
 
 
 class AmountError(ValueError):
@@ -178,7 +158,7 @@ class Amount:
 
     @property
     def value(self) -> float:
-        """Give it in the quantity's own unit."""
+        """Return it in the quantity's own unit."""
         # Through decimals: 110 % is 1.1, and not 1.1 and a bit.
         return float(self.number * Decimal(str(self.size)))
 
@@ -189,22 +169,20 @@ class Amount:
 
 
 def measure_unit(quantity: str) -> str:
-    """Give the unit of a quantity's values: as `unit_of`, but shares and ratios are named."""
-    if _SHARES.fullmatch(quantity):
-        return "share"
-    return "ratio" if quantity.endswith("_ratio") else unit_of(quantity)
+    """Return the unit of a quantity's values."""
+    return QUANTITIES[quantity].unit
 
 
 def is_count(quantity: str) -> bool:
-    """Tell whether a quantity counts things, so that one value can be expected exactly."""
-    kinds = TABLES["runs"] | TABLES["stages"]
-    return unit_of(quantity) == "1" and kinds.get(quantity) == COUNT
+    """Return whether a quantity counts things, so that one value can be expected exactly."""
+    known = QUANTITIES[quantity]
+    return known.unit == "1" and known.kind == COUNT
 
 
 def parse_amount(value: str | float, unit: str) -> Amount:
     """Read an amount of a unit; raises AmountError."""
     match = _AMOUNT.fullmatch(str(value))
-    words = UNITS[unit]
+    words = UNITS[unit].words
     if match is None or match[2].strip() not in words:
         raise AmountError(f"'{value}' is not allowed; allowed: {_describe(words)}")
     word = match[2].strip()
@@ -212,8 +190,8 @@ def parse_amount(value: str | float, unit: str) -> Amount:
 
 
 def parse_tolerance(value: str | float, unit: str, expected: float) -> tuple[float, str]:
-    """Give what a tolerance allows on each side of a value, and its text; raises AmountError."""
-    words = {word: size for word, size in UNITS[unit].items() if word not in ("", "%")}
+    """Return what a tolerance allows on each side of a value, and its text; raises AmountError."""
+    words = {word: size for word, size in UNITS[unit].words.items() if word not in ("", "%")}
     match = _AMOUNT.fullmatch(str(value))
     word = match[2].strip() if match else ""
     if match is None or (word != "%" and word not in words) or Decimal(match[1]) < 0:
@@ -262,7 +240,7 @@ def publish(stated: Amount | None, logged: Amount | None, nearest: Amount | None
 
 
 def rounding(number: Decimal) -> Decimal:
-    """Give the step that a written number was rounded to, by the looks of it.
+    """Return the step that a written number was rounded to, by the looks of it.
 
     The place of its last digit that is not 0, or five of that place where the digit is a 5: 20 is
     to the nearest 10, 25 to the nearest 5, 12 to the nearest 1, 50 to the nearest 50.
@@ -282,15 +260,16 @@ def from_reference(value: float, word: str, unit: str) -> Amount | None:
     number = Decimal(repr(value))
     if unit == "share":
         return Amount(number=(number * 100).normalize(), word="%", size=0.01)
-    size = MIB if word == "MiB" else 1
-    return Amount(number=number.normalize(), word="" if word == "1" else word, size=size)
+    if word == "1":
+        return Amount(number=number.normalize(), word="", size=1)
+    return Amount(number=number.normalize(), word=word, size=UNITS[unit].size)
 
 
 def _exact(amount: Amount) -> Decimal:
     return amount.number * Decimal(str(amount.size))
 
 
-def _describe(words: dict[str, float]) -> str:
+def _describe(words: Mapping[str, float]) -> str:
     named = [word for word in words if word]
     if not named:
         return "a number without a unit"

@@ -1,10 +1,7 @@
-"""Verdicts on claims as Markdown: counts, statements by verdict, figures by quantity.
+"""Verdicts on claims in words: for the report as Markdown, for a terminal 80 columns wide.
 
-Verdicts for a terminal: counts, then every claim, 80 columns wide.
-
-How fast the machine is beside the published one, part by part, and what that does to ratios.
-
-A pipeline's ratios depend on how its stages compare. A simulated download takes about as long
+Both count them first; the report also says how fast the machine is beside the published one. A
+pipeline's ratios depend on how its stages compare. A simulated download takes about as long
 everywhere; what computes does not.
 """
 
@@ -22,6 +19,7 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    format_estimate,
     format_number,
     format_table,
     render_template,
@@ -30,7 +28,7 @@ from stagebench.present.report import Section
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import PARAMETER, words_of
 from stagebench.tables.schema import VERDICTS
-from stagebench.units import ALPHA, format_estimate
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +71,7 @@ def render_claims(contents: Contents) -> str:
 
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Give what the report's section on claims is made of."""
+    """Return what the report's section on claims is made of."""
     claims = list_rows(tables["claims"])
     tests = first_tests(list_rows(tables["claim_tests"]))
     statements = [row for row in claims if row["kind"] != FIGURE]
@@ -93,7 +91,7 @@ def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def first_tests(tests: list[Row]) -> dict[str, Row]:
-    """Give the first test of each claim; a figure has only one, or one a treatment."""
+    """Return the first test of each claim; a figure has only one, or one a treatment."""
     return {row["claim"]: row for row in reversed(tests)}
 
 
@@ -104,7 +102,7 @@ def whose(figure: Row, test: Row) -> str:
 
 
 def count_verdicts(claims: list[Row]) -> str:
-    """Give "3 refuted, 12 reproduced", in the order in which claims are told."""
+    """Return "3 refuted, 12 reproduced", in the order in which claims are told."""
     counts = {verdict: sum(row["verdict"] == verdict for row in claims) for verdict in VERDICTS}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
@@ -132,7 +130,7 @@ def chance_text(claims: list[Row]) -> str:
 
 
 def measured_text(row: Row) -> str:
-    """Give "1.02 [0.98, 1.06] ×", or a dash where nothing was measured."""
+    """Return "1.02 [0.98, 1.06] ×", or a dash where nothing was measured."""
     if pd.isna(row["measured"]):
         return MISSING
     known = not (pd.isna(row["low"]) or pd.isna(row["high"]))
@@ -141,7 +139,7 @@ def measured_text(row: Row) -> str:
 
 
 def published_text(row: Row) -> str:
-    """Give "50 s (log: 46.99 s)"."""
+    """Return "50 s (log: 46.99 s)"."""
     if row["stated"] and row["logged"]:
         return f"{row['stated']} (log: {row['logged']})"
     return row["stated"] or (f"log: {row['logged']}" if row["logged"] else MISSING)
@@ -242,7 +240,7 @@ def _section(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterato
 
 
 def _claims(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterator[str]:
-    """Give statements by their names, then figures by quantity and treatment."""
+    """Yield statements by their names, then figures by quantity and treatment."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if _is_published_value(row):
@@ -264,7 +262,7 @@ def _statement(verdict: str, row: Row) -> Iterator[str]:
 
 
 def _figure(verdict: str, row: Row, test: Row) -> Iterator[str]:
-    """Give a published value by its treatment, beside what is expected of the measured one."""
+    """Yield a published value by its treatment, beside what is expected of the measured one."""
     told = test["expected"] or _published(row)
     yield from _named_line(f"    {whose(row, test)}", measured_text(row), told)
     if verdict in _EXPLAINED and row["reason"]:
@@ -272,12 +270,12 @@ def _figure(verdict: str, row: Row, test: Row) -> Iterator[str]:
 
 
 def _is_published_value(row: Row) -> bool:
-    """Tell whether a claim is a row of the reference: its id begins with the experiment."""
+    """Return whether a claim is a row of the reference: its id begins with the experiment."""
     return row["kind"] == FIGURE and str(row["id"]).startswith(f"{row['experiment']}.")
 
 
 def _heading(quantity: str, last: str) -> str:
-    """Give what the figures below it have in common, and what their last column is."""
+    """Return what the figures below it have in common, and what their last column is."""
     width = WIDTH - len(last) - 2
     return f"{_cut(f'  {quantity}', width).ljust(width)}  {last}"
 
@@ -299,7 +297,7 @@ def _published(row: Row) -> str:
 
 
 def _named_line(name: str, measured: str, published: str) -> Iterator[str]:
-    """Give a line, and one before it for a name that is too long for its column."""
+    """Yield a line, and one before it for a name that is too long for its column."""
     if len(name) > _NAME:
         yield from _wrap(name, "")
         name = ""
@@ -349,7 +347,7 @@ class Pace(NamedTuple):
         return self.measured / self.published
 
     def __str__(self) -> str:
-        """Tell the factor, and of what: "2.44 × in cpu_bound"."""
+        """Write the factor, and of what: "2.44 × in cpu_bound"."""
         return f"{format_number(self.factor)} ×" + (f" in {self.stage}" if self.stage else "")
 
 
@@ -393,7 +391,7 @@ def _baseline(published: pd.DataFrame) -> str:
 
 
 def _paces(published: pd.DataFrame, quantity: str) -> list[Pace]:
-    """Give published and measured seconds, by stage; what was logged is the more precise."""
+    """Return published and measured seconds, by stage; what was logged is the more precise."""
     told = published[(published["quantity"] == quantity) & (published["unit"] == "s")]
     seconds = told["logged"].fillna(told["stated"])
     paces = map(Pace, told["stage"], seconds, told["median"])

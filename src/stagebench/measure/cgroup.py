@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.2
 
 
-class Files(NamedTuple):
+class GroupFiles(NamedTuple):
     """The files in which one version reports memory; `cache` is a line of memory.stat."""
 
     version: int
@@ -35,8 +35,8 @@ class Files(NamedTuple):
     cache: str
 
 
-V1 = Files(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
-V2 = Files(2, "memory.peak", None, "file")
+V1 = GroupFiles(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
+V2 = GroupFiles(2, "memory.peak", None, "file")
 
 
 class Charged(NamedTuple):
@@ -55,7 +55,7 @@ class Charged(NamedTuple):
 class Group:
     """A control group for the processes of a run, or the `reason` why there is none."""
 
-    def __init__(self, folder: Path | None, files: Files, reason: str = "") -> None:
+    def __init__(self, folder: Path | None, files: GroupFiles, reason: str = "") -> None:
         self.folder = folder
         self._files = files
         self.reason = reason
@@ -124,13 +124,13 @@ def _make_group(proc: Path) -> Group:
     return group
 
 
-def _find_own(proc: Path) -> tuple[Files, Path]:
+def _find_own(proc: Path) -> tuple[GroupFiles, Path]:
     """Find the folder of this process's memory group, of version 1 if that controls memory."""
     files, place, path = find_group("memory", proc)
     return files, Path(f"{place}{path}")
 
 
-def find_group(controller: str, proc: Path) -> tuple[Files, Path, str]:
+def find_group(controller: str, proc: Path) -> tuple[GroupFiles, Path, str]:
     """Return the version, the mount point of a controller's groups, and this process's group."""
     paths = {}
     for line in (proc / "cgroup").read_text().splitlines():

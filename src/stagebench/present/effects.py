@@ -1,8 +1,7 @@
-"""How every treatment compares with its baseline, in words and tables.
+"""Comparisons with the baseline, drift and precision, in words and tables.
 
-Whether a run's place in the study showed in its results, in words and as a table.
-
-How narrow the intervals are, against what the study wants, and what the rest would take.
+How every treatment compares with its baseline; whether a run's place in the study showed in its
+results; how narrow the intervals are, against what the study wants.
 """
 
 from __future__ import annotations
@@ -16,10 +15,13 @@ from stagebench.present.markdown import (
     count_noun,
     format_number,
     format_percent,
+    format_quantity,
     format_table,
+    title_quantity,
 )
+from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import ALPHA, MIB
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -30,31 +32,28 @@ if TYPE_CHECKING:
 HEADLINES = ("makespan_s", "tree_peak_bytes")
 """Quantities whose comparison stands in the text; those of the others can be unfolded."""
 
-_MIB_UNITS = {"bytes": "MiB", "byte*s": "MiB s"}
-
 
 def effects_table(experiment: Experiment) -> str:
-    """Give median, ratio with its limits and word of every treatment; empty without another one."""
+    """Return median, ratio with limits and word of every treatment; empty without another one."""
     rows = _comparisons(experiment)
     if rows.empty:
         return ""
     columns, cells = ["treatment"], {name: [name] for name in experiment.treatments}
     for quantity in HEADLINES:
         own = rows[rows["quantity"] == quantity]
-        title = _title(quantity, str(own["unit"].iloc[0]))
-        columns += [title, "n", f"× {experiment.baseline} [95 %]", "word"]
+        columns += [title_quantity(quantity), "n", f"× {experiment.baseline} [95 %]", "word"]
         for treatment, cell in cells.items():
             cell.extend(_effect_cells(own, treatment))
     return format_table(columns, list(cells.values()), texts=1)
 
 
 def others_table(experiment: Experiment) -> str:
-    """Give the same of all other quantities, a row each."""
+    """Return the same of all other quantities, a row each."""
     rows = _comparisons(experiment)
     rows = rows[~rows["quantity"].isin(HEADLINES)]
     columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
     cells = [
-        [row["treatment"], _title(row["quantity"], row["unit"]), row["stage"], *_cells(row)]
+        [row["treatment"], title_quantity(row["quantity"]), row["stage"], *_cells(row)]
         for _, row in rows.iterrows()
     ]
     return format_table(columns, cells, texts=3)
@@ -68,7 +67,7 @@ def gap_notes(experiment: Experiment) -> list[str]:
         ["treatment", "note"], sort=False
     ):
         whole = len(own) == int((rows["treatment"] == treatment).sum())
-        names = [_named(row["quantity"], row["stage"]) for _, row in own.iterrows()]
+        names = [f"{row['stage']} {words_of(row['quantity'])}".strip() for _, row in own.iterrows()]
         what = "everything" if whole else ", ".join(names)
         shared.setdefault((what, str(note)), []).append(f"`{treatment}`")
     others = len(experiment.treatments) - 1
@@ -107,39 +106,22 @@ def _effect_cells(rows: pd.DataFrame, treatment: str) -> list[str]:
     if len(own):
         return _cells(own.iloc[0])
     first = rows.iloc[0]
-    return [_median(first["baseline_median"], first["unit"]), "", "1", "baseline"]
+    return [format_quantity(first["baseline_median"], first["quantity"]), "", "1", "baseline"]
 
 
 def _cells(row: pd.Series[float]) -> list[str]:
-    median = _median(row["median"], str(row["unit"]))
+    median = format_quantity(row["median"], str(row["quantity"]))
     return [median, str(row["n"]), ratio_cell(row), str(row["word"]) or MISSING]
 
 
 def ratio_cell(row: pd.Series[float]) -> str:
-    """Give "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
+    """Return "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
     if pd.isna(row["ratio"]):
         return MISSING
     cell = format_number(row["ratio"])
     if pd.notna(row["low"]):
         cell += f" [{format_number(row['low'])}–{format_number(row['high'])}]"
     return cell if str(row["pairing"]) == IN_BLOCKS else f"{cell} {row['pairing']}"
-
-
-def _median(value: float, unit: str) -> str:
-    if unit == "1":
-        return format_percent(value)
-    return format_number(value, scale=1 / MIB if unit in _MIB_UNITS else 1)
-
-
-def _title(quantity: str, unit: str) -> str:
-    """Write a quantity for people: "tree_peak_bytes" is "tree peak MiB"."""
-    return " ".join([_named(quantity), _MIB_UNITS.get(unit, unit).removeprefix("1")]).strip()
-
-
-def _named(quantity: str, stage: str = "") -> str:
-    endings = ("_per_s", "_byte_s", "_bytes", "_s")
-    ending = next((ending for ending in endings if quantity.endswith(ending)), "")
-    return " ".join([stage, quantity.removesuffix(ending).replace("_", " ")]).strip()
 
 
 _WHO = {
@@ -177,7 +159,7 @@ def drift_text(drift: pd.DataFrame) -> str:
 
 
 def drift_table(drift: pd.DataFrame) -> str:
-    """Give every test: the ratio with its limits, and the adjusted p."""
+    """Return every test: the ratio with its limits, and the adjusted p."""
     columns = ["experiment", "quantity", "effect", "runs", "ratio [95 %]", "p", "adjusted p"]
     rows = [
         [
@@ -213,7 +195,7 @@ _UNASKED = ("makespan_s",)
 
 
 def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Give the half-widths reached and wanted of each experiment and quantity; empty without."""
+    """Return the half-widths reached and wanted of each experiment and quantity; empty without."""
     columns = ["experiment", "quantity", "wanted", "narrowest", "median", "widest"]
     columns += ["reached in", "more blocks"]
     told = _told(comparisons, plan)

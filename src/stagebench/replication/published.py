@@ -16,9 +16,9 @@ from stagebench.tables.quantities import (
     RUN_QUANTITIES,
     STAGE_QUANTITIES,
     base_of,
+    published_size,
     unit_of,
 )
-from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
 _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 
@@ -60,7 +59,7 @@ def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFr
 
 
 def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
-    """Give every published value of the study's treatments with its measured counterpart.
+    """Return every published value of the study's treatments with its measured counterpart.
 
     Measured values are in the reference's unit, over ok runs. Where absolute values say little,
     all three are also given on a common basis: a makespan as ratio to the baseline, paired by
@@ -189,10 +188,11 @@ def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
     place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
     if row["quantity"] not in quantities:
         raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
-    units = unit_of(row["quantity"]), row["unit"]
-    if units not in _UNIT_SIZES:
-        raise StoreError(f"{place}: {row['quantity']} in {units[0]!r} is not told in {units[1]!r}")
-    return _UNIT_SIZES[units]
+    size = published_size(row["quantity"], row["unit"])
+    if size is None:
+        own = unit_of(row["quantity"])
+        raise StoreError(f"{place}: {row['quantity']} in {own!r} is not told in {row['unit']!r}")
+    return size
 
 
 def _divide(value: float, base: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import StoreError
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stagebench.units import Nanoseconds
-
-Record = TypeVar("Record")
 
 
 class Recording(NamedTuple):
@@ -57,21 +55,23 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
     if not folder.is_dir():
         raise StoreError(f"{folder}: not a folder; expected one that `stagebench trace` wrote")
     run = store.read_run(folder) if run is None else run
-    whole = run["status"] not in {"running", "truncated"}
-    sweeps = _read(folder / store.SWEEPS_FILE, SweepRecord, whole=whole)
+    cut_off = run["status"] in {"running", "truncated"}
+    sweeps = store.read_records(folder / store.SWEEPS_FILE, SweepRecord, cut_off=cut_off)
     known = {sweep.sweep for sweep in sweeps}
-    samples = _read(folder / store.SAMPLES_FILE, MemorySample, whole=whole)
+    samples = store.read_records(folder / store.SAMPLES_FILE, MemorySample, cut_off=cut_off)
     samples = [sample for sample in samples if sample.sweep in known]
-    processes = _read(folder / store.PROCESSES_FILE, ProcessRecord, whole=whole)
+    processes = store.read_records(folder / store.PROCESSES_FILE, ProcessRecord, cut_off=cut_off)
     return Recording(
         run,
         MemoryTrace(
             sweeps=sweeps,
             samples=samples,
             processes=processes or list_sampled_processes(run, sweeps, samples),
-            transitions=_read(folder / store.TRANSITIONS_FILE, TransitionRecord, whole=whole),
+            transitions=store.read_records(
+                folder / store.TRANSITIONS_FILE, TransitionRecord, cut_off=cut_off
+            ),
             # Without the records of its end there is no upper bound.
-            sampler=run["sampler"] if whole else {},
+            sampler={} if cut_off else run["sampler"],
         ),
     )
 
@@ -102,10 +102,3 @@ def list_sampled_processes(
         )
         for pid, moments in met.items()
     ]
-
-
-def _read(path: Path, record_type: type[Record], *, whole: bool) -> list[Record]:
-    # A trace that was cut off may lack even the first line of a file.
-    if not whole and (not path.exists() or b"\n" not in path.read_bytes()[:4096]):
-        return []
-    return store.read_records(path, record_type)
