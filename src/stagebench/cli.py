@@ -285,7 +285,7 @@ def _report(options: argparse.Namespace) -> None:
     from stagebench.present.report import AddedText, render_report
     from stagebench.replication.both_ways import emulation_finding, render_both_ways
     from stagebench.replication.explanations import EXPLANATIONS
-    from stagebench.replication.published import PUBLISHED
+    from stagebench.replication.published_text import PUBLISHED
 
     added = AddedText(
         sections=(EXPLANATIONS, CLAIMS, PUBLISHED),

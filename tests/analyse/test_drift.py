@@ -88,6 +88,12 @@ def test_a_single_block_tells_no_drift_and_says_so():
     assert set(found["note"]) == {"too few runs"}
 
 
+def test_without_a_run_that_succeeded_no_drift_is_known():
+    found = drift([row | {"status": "crashed", "makespan_s": None} for row in study(lambda *_: 1)])
+    assert found["ratio"].isna().all()
+    assert set(found["note"]) == {"too few runs"}
+
+
 def test_tests_are_adjusted_over_the_whole_study():
     draw = np.random.default_rng(2)
     found = drift(study(lambda *_: draw.lognormal(0, 0.1)))
