@@ -57,7 +57,7 @@ def render_published(contents: Contents) -> str:
 
 
 def compare_experiments(published: pd.DataFrame) -> list[Comparison]:
-    """Give the comparison of every experiment that has published values."""
+    """Return the comparison of every experiment that has published values."""
     return [
         _show_experiment(str(name), rows)
         for name, rows in published.groupby("experiment", sort=False)
