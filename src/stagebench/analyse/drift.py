@@ -1,4 +1,4 @@
-"""Whether a run's place in the study shows in its results: in its block, over time, at first."""
+"""Drift: whether results depend on a run's position in its block, on time, or on its block."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Groups = Sequence[Hashable]
 QUANTITIES = ("makespan_s", "tree_peak_bytes")
 
 POSITION, TIME, FIRST_BLOCK = "position", "time", "first block"
-"""Effects: the last run of a block against the first one; the last of a campaign against the first;
-runs of a campaign's first block against those of the others."""
+"""Effects: the last run of a block against its first; the last run of a campaign against its first;
+runs of a campaign's first block against those of its other blocks."""
 
 _LEAST_FREEDOM = LEAST_BLOCKS - 1
 _DECIMALS = 12
@@ -33,7 +33,7 @@ _DECIMALS = 12
 
 
 class Place(NamedTuple):
-    """Where a run stood; shares from 0, the first, to 1, the last."""
+    """The place of a run; shares are from 0 (first) to 1 (last)."""
 
     treatment: str
     campaign: str
@@ -44,10 +44,10 @@ class Place(NamedTuple):
 
 
 def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
-    """Test every experiment for effects of place; what is taken for one is adjusted for all tests.
+    """Test every experiment for effects of place; p-values are adjusted over all tests.
 
-    Each is the slope of the logarithms when the means of what else moves are taken away: those of
-    treatments, and of blocks (for the position) or campaigns.
+    Each effect is a slope of logarithms, after the means of everything else that varies are taken
+    away: those of treatments, and those of blocks (for the position) or of campaigns.
     """
     placed = zip(runs.to_dict("records"), _find_places(runs), strict=True)
     known = [(run, place) for run, place in placed if run["status"] == "ok"]
@@ -69,7 +69,7 @@ def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_places(runs: pd.DataFrame) -> list[Place]:
-    """Place every run by the order of the real starts, of failed ones, too."""
+    """Find the place of every run, failed ones included, by when it really started."""
     started = runs["started_at"].map(datetime.fromisoformat).map(datetime.timestamp)
     campaign = started.groupby(runs["campaign"])
     block = started.groupby([runs["campaign"], runs["block"]])

@@ -1,9 +1,8 @@
-"""The tables of a study → what they say of each experiment that claims are about.
+"""The tables of a study → the evidence on its experiments, and what it measures for a test.
 
-What the runs of a study say of a test: one value a run, and their interval over blocks.
-
-A value is a pair of bounds: of a peak, the largest sum of a sweep and the upper bound of what may
-have been between sweeps; of all else, the same number twice.
+A test takes one value per run, and their interval over blocks. A value is a pair of bounds: for a
+peak, the largest sum of a sweep and the upper bound between sweeps; for anything else, the same
+number twice.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a study says of one experiment: its ok runs by treatment, its place, its scale.
+    """The evidence of a study on one experiment: its ok runs by treatment, its machine, its scale.
 
-    `planned` are the treatments that it has; `cores` is None where it is unknown; `misfit` names
-    what differs from the published parameters, "" at full scale.
+    `planned` are the treatments in its plan; `cores` is None if unknown; `misfit` names a parameter
+    that differs from the published one, "" at full scale.
     """
 
     study: str
@@ -100,7 +99,7 @@ def _read_run(row: Json, stages: list[Json]) -> Run:
 
 
 def _floats(row: Json) -> dict[str, float]:
-    """Keep the numbers that are there; a missing count is neither int nor float."""
+    """Keep the numbers that are known; a missing count is neither int nor float."""
     return {
         name: float(value)
         for name, value in row.items()
@@ -114,7 +113,7 @@ def _cores(environment: pd.DataFrame) -> int | None:
 
 
 def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -> str:
-    """Name the first parameter that a study did not run with as it was published."""
+    """Describe the first parameter that differs from the published one; "" if none does."""
     own = stages[stages["experiment"] == experiment].drop_duplicates(["stage", "parameters"])
     for row in reference:
         name = row["quantity"].removeprefix(PARAMETER)
@@ -123,9 +122,9 @@ def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -
         published = row["stated"] if not math.isnan(row["stated"]) else row["logged"]
         rows = own[own["stage"] == row["stage"]] if row["stage"] else own
         given = [json.loads(text).get(name) for text in rows["parameters"]]
-        told = [value for value in given if value is not None]
-        if not told or any(value != published for value in told):
-            here = tell_number(told[0]) if told else "unknown"
+        known = [value for value in given if value is not None]
+        if not known or any(value != published for value in known):
+            here = tell_number(known[0]) if known else "unknown"
             return f"{name} is {here} here, {tell_number(published)} there"
     return ""
 
@@ -135,7 +134,7 @@ Bounds: TypeAlias = "tuple[float, float]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run that succeeded, and its numbers: of the run under "", of each stage under its name."""
+    """A successful run with its numbers: those of the run under "", of a stage under its name."""
 
     block: int
     campaign: str
@@ -145,7 +144,7 @@ class Run:
 class Estimate(NamedTuple):
     """An estimate from `n` blocks with its 95 % limits; None where there is none.
 
-    `upper` is that of the upper bounds, where they are others. `why` says what is missing.
+    `upper` is the estimate from the upper bounds, if they differ. `why` says what is missing.
     """
 
     estimate: float | None = None
@@ -176,7 +175,7 @@ _Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
-    """Return the value of each run by block and campaign, or say why there is none."""
+    """Return the value of each run by block and campaign, or the reason why there is none."""
     own = runs.get(treatment, ())
     if not own:
         return f"no run of {treatment} succeeded"
@@ -185,11 +184,11 @@ def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) 
     if known:
         return known
     what = f"the upper bound of {test.measure.quantity}" if upper_of(test.measure.quantity) else ""
-    return f"{what or test.measure.quantity} is known in no run of {treatment}"
+    return f"{what or test.measure.quantity} is unknown in all runs of {treatment}"
 
 
 def read_value(run: Run, measure: Measure) -> Bounds | None:
-    """Take a measure of one run; None where a part of it was not observed."""
+    """Take a measure of one run; None if a part of it was not observed."""
     numbers = run.numbers.get(measure.stage, {})
     value = _bounds(numbers, measure.quantity)
     if value is not None and measure.minus:
@@ -213,7 +212,7 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
 
 
 def _compare(of: _Values, to: _Values, by: str) -> Estimate:
-    """Compare run by run where two share block and campaign, else without pairs, and say so."""
+    """Compare runs in pairs of one block and campaign, or else unpaired and labelled so."""
     chosen = choose(of, to)
     if chosen.pairing != IN_BLOCKS:
         return _compare_unpaired(chosen, by)
@@ -234,7 +233,7 @@ def _estimate(
 
 
 def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
-    # What is the same in every block, such as a count, is known without a margin.
+    # A value that is the same in every block, such as a count, is known exactly.
     first = values[0]
     if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
         return Interval(first, first, first, len(values))
@@ -259,5 +258,5 @@ def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:
         high=upper.high,
         n=lower.n,
         pairing=pairing,
-        why=f"it takes {LEAST_BLOCKS} blocks, there are {lower.n}" if few else "",
+        why=f"needs {LEAST_BLOCKS} blocks, has {lower.n}" if few else "",
     )

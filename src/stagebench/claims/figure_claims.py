@@ -1,4 +1,4 @@
-"""Published values and the entries of `figures:` that they match → one claim a value."""
+"""Published values and the entries of `figures:` that they match → one claim per value."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _KEY = ("experiment", "treatment", "stage", "quantity")
 
 
 class _NoFigureError(ValueError):
-    """A published value that cannot be made a claim; says why."""
+    """A published value that cannot become a claim; says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Figure:
-    """A published value, the entry that it matches, and all values beside it."""
+    """A published value, the entry that it matches, and all published values."""
 
     row: Json
     entry: Json
@@ -62,15 +62,15 @@ def make_figures(
     reference: list[Json],
     problems: list[Problem],
 ) -> list[Claim]:
-    """Return the claim of each published value; what is wrong is added to `problems`.
+    """Return the claim of each published value, and add problems to `problems`.
 
-    The first entry that matches a value says how it is judged.
+    The first entry that matches a value decides how it is judged.
     """
     entries = list(entries)
     seen: Counter[str] = Counter()
     claims, wrong = [], _Wrong()
     for row in reference:
-        if row["quantity"].startswith(PARAMETER) or not _is_told(row):
+        if row["quantity"].startswith(PARAMETER) or not _is_published(row):
             continue
         name = ".".join(row[key] for key in _KEY if row[key])
         entry, path = _match(row, entries, grids)
@@ -83,27 +83,27 @@ def make_figures(
             claims.append(_make(figure, name if seen[name] == 1 else f"{name}-{seen[name]}"))
         except (AmountError, _NoFigureError) as error:
             wrong.add(path, str(error), name)
-    problems += wrong.tell()
+    problems += wrong.problems()
     return claims
 
 
 class _Wrong:
-    """What is wrong with published values: told once for all that share it."""
+    """Problems of published values; values with the same problem are reported together."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[KeyPath, str], list[str]] = {}
 
     def add(self, path: KeyPath, text: str, name: str) -> None:
-        """Note a published value."""
+        """Add a problem of a published value."""
         self._names.setdefault((path, text), []).append(name)
 
-    def tell(self) -> Iterator[Problem]:
-        """Yield a problem for each text, with the first values that it holds for."""
+    def problems(self) -> Iterator[Problem]:
+        """Yield one problem per text, with the first values that have it."""
         for (path, text), names in self._names.items():
             yield problem(path, f"{text} (published: {some(names)})")
 
 
-def _is_told(row: Json) -> bool:
+def _is_published(row: Json) -> bool:
     return not (math.isnan(row["stated"]) and math.isnan(row["logged"]))
 
 
@@ -166,7 +166,7 @@ def _make(figure: _Figure, name: str) -> Claim:
 
 
 def _unit(figure: _Figure) -> str:
-    """Return the unit of a published quantity; raises where the row has another."""
+    """Return the unit of a published quantity; raises if the row's unit does not fit."""
     row = figure.row
     known = STAGE_MEASURES if row["stage"] else RUN_MEASURES
     if row["quantity"] not in known:
@@ -175,7 +175,7 @@ def _unit(figure: _Figure) -> str:
         raise _NoFigureError(unknown("stage", row["stage"], figure.grid.stages))
     unit = measure_unit(row["quantity"])
     if published_size(row["quantity"], row["unit"]) is None:
-        raise _NoFigureError(f"{row['quantity']} is in {unit}, and not told in '{row['unit']}'")
+        raise _NoFigureError(f"{row['quantity']} is in {unit}, not in '{row['unit']}'")
     return unit
 
 
@@ -209,7 +209,7 @@ def _base_of(quantity: str) -> str:
 
 
 def _allowed(figure: _Figure, way: str, unit: str) -> Range:
-    """Make the range around what was published, on the basis that it is judged on."""
+    """Return the range around a published value, relative to what it is judged by."""
     entry, quantity = figure.entry, figure.row["quantity"]
     tolerance = entry.get("tolerance")
     if tolerance is None and not is_count(quantity):
@@ -219,13 +219,13 @@ def _allowed(figure: _Figure, way: str, unit: str) -> Range:
     unit = "ratio" if way == RATIO else unit
     expected = next(_expected(figure, way), None)
     if expected is None:
-        raise _NoFigureError(f"what {way} refers to was not published; allowed: value, shown")
+        raise _NoFigureError(f"nothing that {way} refers to was published; allowed: value, shown")
     text = format_estimate((expected,), None, "1" if way == RATIO else unit)
     return around(expected, text, tolerance, unit)
 
 
 def _expected(figure: _Figure, way: str) -> Iterator[float]:
-    """Yield what was published, the statement first, where it can be told on that basis."""
+    """Yield the published values that can be judged this way, the statement first."""
     row = figure.row
     for column in ("stated", "logged"):
         value = _in_own_unit(row, column)
@@ -240,12 +240,12 @@ def _expected(figure: _Figure, way: str) -> Iterator[float]:
 
 
 def _published_base(figure: _Figure, way: str, column: str) -> float | None:
-    """Look up what a value is compared with, in the same column."""
+    """Find the value to compare with, in the same column."""
     row = figure.row
     if way == RATIO:
         wanted = [(figure.grid.baseline, row["stage"], row["quantity"])]
     else:
-        # Before the workflow starts there is no child: the base of main is that of the tree.
+        # There is no child before the workflow starts, so main and tree have the same base.
         names = (_base_of(row["quantity"]), "tree_base_bytes", "main_base_bytes")
         wanted = [(row["treatment"], "", name) for name in names]
     for treatment, stage, quantity in wanted:
