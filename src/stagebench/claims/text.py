@@ -19,6 +19,7 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    format_estimate,
     format_number,
     format_table,
     render_template,
@@ -27,7 +28,7 @@ from stagebench.present.report import Section
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import PARAMETER, words_of
 from stagebench.tables.schema import VERDICTS
-from stagebench.units import ALPHA, format_estimate
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,10 +11,13 @@ from stagebench.present.markdown import (
     count_noun,
     format_number,
     format_percent,
+    format_quantity,
     format_table,
+    title_quantity,
 )
+from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import ALPHA, MIB
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
 HEADLINES = ("makespan_s", "tree_peak_bytes")
 """Quantities that are compared in the main table; the others are in the unfoldable one."""
 
-_MIB_UNITS = {"bytes": "MiB", "byte*s": "MiB s"}
-
 
 def effects_table(experiment: Experiment) -> str:
     """Return median, ratio and word of every treatment; "" if there is nothing to compare."""
@@ -36,8 +37,7 @@ def effects_table(experiment: Experiment) -> str:
     columns, cells = ["treatment"], {name: [name] for name in experiment.treatments}
     for quantity in HEADLINES:
         own = rows[rows["quantity"] == quantity]
-        title = _title(quantity, str(own["unit"].iloc[0]))
-        columns += [title, "n", f"× {experiment.baseline} [95 %]", "word"]
+        columns += [title_quantity(quantity), "n", f"× {experiment.baseline} [95 %]", "word"]
         for treatment, cell in cells.items():
             cell.extend(_effect_cells(own, treatment))
     return format_table(columns, list(cells.values()), texts=1)
@@ -49,7 +49,7 @@ def others_table(experiment: Experiment) -> str:
     rows = rows[~rows["quantity"].isin(HEADLINES)]
     columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
     cells = [
-        [row["treatment"], _title(row["quantity"], row["unit"]), row["stage"], *_cells(row)]
+        [row["treatment"], title_quantity(row["quantity"]), row["stage"], *_cells(row)]
         for _, row in rows.iterrows()
     ]
     return format_table(columns, cells, texts=3)
@@ -63,7 +63,7 @@ def gap_notes(experiment: Experiment) -> list[str]:
         ["treatment", "note"], sort=False
     ):
         whole = len(own) == int((rows["treatment"] == treatment).sum())
-        names = [_named(row["quantity"], row["stage"]) for _, row in own.iterrows()]
+        names = [f"{row['stage']} {words_of(row['quantity'])}".strip() for _, row in own.iterrows()]
         what = "everything" if whole else ", ".join(names)
         shared.setdefault((what, str(note)), []).append(f"`{treatment}`")
     others = len(experiment.treatments) - 1
@@ -107,11 +107,11 @@ def _effect_cells(rows: pd.DataFrame, treatment: str) -> list[str]:
     if len(own):
         return _cells(own.iloc[0])
     first = rows.iloc[0]
-    return [_median(first["baseline_median"], first["unit"]), "", "1", "baseline"]
+    return [format_quantity(first["baseline_median"], first["quantity"]), "", "1", "baseline"]
 
 
 def _cells(row: pd.Series[float]) -> list[str]:
-    median = _median(row["median"], str(row["unit"]))
+    median = format_quantity(row["median"], str(row["quantity"]))
     return [median, str(row["n"]), ratio_cell(row), str(row["word"]) or MISSING]
 
 
@@ -146,23 +146,6 @@ def describe_ratio(row: pd.Series[float], *, lower: str, higher: str, to: str = 
 def _factor(ratio: float, low: float, high: float) -> str:
     limits = "" if pd.isna(low) else f" [{format_number(low)}–{format_number(high)}]"
     return f"{format_number(ratio)}{limits}"
-
-
-def _median(value: float, unit: str) -> str:
-    if unit == "1":
-        return format_percent(value)
-    return format_number(value, scale=1 / MIB if unit in _MIB_UNITS else 1)
-
-
-def _title(quantity: str, unit: str) -> str:
-    """Return a quantity in words: "tree_peak_bytes" becomes "tree peak MiB"."""
-    return " ".join([_named(quantity), _MIB_UNITS.get(unit, unit).removeprefix("1")]).strip()
-
-
-def _named(quantity: str, stage: str = "") -> str:
-    endings = ("_per_s", "_byte_s", "_bytes", "_s")
-    ending = next((ending for ending in endings if quantity.endswith(ending)), "")
-    return " ".join([stage, quantity.removesuffix(ending).replace("_", " ")]).strip()
 
 
 _WHO = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from stagebench.tables.quantities import QUANTITIES, UNITS
 from stagebench.units import count_places
 
 if TYPE_CHECKING:
@@ -31,6 +32,37 @@ def format_percent(share: float) -> str:
     # From 9.95 % on, one place would give "10.0 %".
     whole = abs(share) >= 0.0995 or share == 0
     return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
+
+
+def format_quantity(value: float, quantity: str) -> str:
+    """Format a value of a quantity in the unit of its heading; a share, which has none, with %."""
+    unit = QUANTITIES[quantity].unit
+    return format_percent(value) if unit == "share" else format_number(value / UNITS[unit].size)
+
+
+def title_quantity(quantity: str) -> str:
+    """Write a quantity with the unit of its values: "tree_peak_bytes" is "tree peak MiB"."""
+    known = QUANTITIES[quantity]
+    return f"{known.label} {UNITS[known.unit].heading}".rstrip()
+
+
+def format_estimate(
+    values: tuple[float, ...], limits: tuple[float, float] | None, unit: str
+) -> str:
+    """Format an estimate (two values: a bracket's ends) with its interval: "1.02 [0.98, 1.06] ×".
+
+    All have as many places as three digits of the largest take.
+    """
+    size, word = UNITS[unit].size, UNITS[unit].word
+    numbers = [value / size for value in (*values, *(limits or ()))]
+    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers)))
+    texts = [_without_minus_zero(value / size, places) for value in values]
+    text = " to ".join(dict.fromkeys(texts))
+    # What was the same in every block needs no interval.
+    if limits is not None and limits[0] < limits[1]:
+        ends = ", ".join(_without_minus_zero(limit / size, places) for limit in limits)
+        text += f" [{ends}]"
+    return f"{text} {word}".rstrip()
 
 
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
@@ -79,6 +111,11 @@ def _with_places(value: float, places: int) -> str:
     if value and not float(text):  # rounds to zero without being zero
         return f"<{10**-places:.{places}f}"
     return text
+
+
+def _without_minus_zero(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text if float(text) else text.removeprefix("-")
 
 
 def _escape(cell: str) -> str:

@@ -15,7 +15,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
-from stagebench.tables.quantities import RUN_QUANTITIES, hides_results
+from stagebench.tables.quantities import hides_results, upper_of
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
 def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
     """Return a median in MiB; a peak with a known upper bound is both: "159 – 171"."""
     cell = format_number(experiment.summary(treatment, quantity)["median"], scale=PER_MIB)
-    upper = quantity.replace("_peak_bytes", "_peak_upper_bytes")
-    if upper == quantity or upper not in RUN_QUANTITIES:
+    upper = upper_of(quantity)
+    if upper is None:
         return cell
     bound = experiment.summary(treatment, upper)["median"]
     return cell if math.isnan(bound) else f"{cell} – {format_number(bound, scale=PER_MIB)}"

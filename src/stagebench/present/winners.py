@@ -10,9 +10,9 @@ import pandas as pd
 
 from stagebench.present.effects import describe_ratio, ratio_cell
 from stagebench.present.flow import is_open, list_unseen, name_places, name_treatments
-from stagebench.present.markdown import count_noun, format_number
+from stagebench.present.markdown import count_noun, format_quantity
 from stagebench.present.treatments import format_level
-from stagebench.units import MIB
+from stagebench.tables.quantities import QUANTITIES, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -316,7 +316,7 @@ class Contest:
     @property
     def is_memory(self) -> bool:
         """Whether the quantity is memory."""
-        return self.quantity.endswith("_bytes")
+        return QUANTITIES[self.quantity].unit == "bytes"
 
     @property
     def is_judged(self) -> bool:
@@ -338,8 +338,8 @@ class Contest:
 
     def size(self, treatment: str) -> str:
         """Return a treatment's median with its unit."""
-        number = format_number(self.median(treatment), scale=1 / MIB if self.is_memory else 1)
-        return f"{number} {'MiB' if self.is_memory else 's'}"
+        word = UNITS[QUANTITIES[self.quantity].unit].word
+        return f"{format_quantity(self.median(treatment), self.quantity)} {word}"
 
 
 def list_contests(experiment: Experiment, rows: pd.DataFrame) -> dict[str, Contest]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from stagebench.present.experiment import Experiment
     from stagebench.present.report import Contents
-    from stagebench.replication.pool_memory import Pool
+    from stagebench.replication.pool_memory import PoolMemory
 
 
 _TEMPLATE = Path(__file__).with_name("explanations.md.j2")
@@ -109,7 +109,7 @@ _READY = {"PSS": "pss", "anonymous": "anon", "files": "file", "USS": "uss"}
 _WORKER_NAMES = {"fork": "forked", "forkserver": "fork server's", "spawn": "spawned"}
 
 
-def explain_cost(pools: list[Pool]) -> Explanation | None:
+def explain_cost(pools: list[PoolMemory]) -> Explanation | None:
     """Split the children's PSS by role, and a worker's into its own part and its results."""
     processes = [pool for pool in pools if not math.isnan(pool.role("worker", "created"))]
     if not processes:
@@ -138,29 +138,29 @@ def explain_cost(pools: list[Pool]) -> Explanation | None:
     )
 
 
-def _cost_row(pool: Pool, helpers: list[str]) -> list[str]:
+def _cost_row(pool: PoolMemory, helpers: list[str]) -> list[str]:
     ready = [in_mib(_ready(pool, part)) for part in _READY.values()]
     largest = [in_mib(pool.role(role, "largest_pss_bytes")) for role in ("worker", *helpers)]
     return [pool.treatment, *ready, *largest, in_mib(_children_at_peak(pool))]
 
 
-def _ready(pool: Pool, part: str) -> float:
+def _ready(pool: PoolMemory, part: str) -> float:
     return pool.role("worker", f"ready_{part}_bytes")
 
 
-def _children_at_peak(pool: Pool) -> float:
+def _children_at_peak(pool: PoolMemory) -> float:
     sizes = [pool.role(role, "at_peak_pss_bytes") for role in ("worker", *HELPERS)]
     known = [size for size in sizes if not math.isnan(size)]
     return sum(known) if known else math.nan
 
 
-def _plainest(pools: list[Pool], kind: str) -> Pool | None:
+def _plainest(pools: list[PoolMemory], kind: str) -> PoolMemory | None:
     """Return the pool of a kind with the fewest workers, preferably one that drops its results."""
     own = [pool for pool in pools if pool.kind == kind and not math.isnan(_ready(pool, "pss"))]
     return min(own, key=lambda pool: (pool.workers, pool.retain), default=None)
 
 
-def _worker(pool: Pool) -> str:
+def _worker(pool: PoolMemory) -> str:
     sizes = {part: in_mib(_ready(pool, part)) for part in _READY.values()}
     parts = (
         f"A ready **{_WORKER_NAMES[pool.kind]} worker** (`{pool.treatment}`) has"
@@ -171,7 +171,7 @@ def _worker(pool: Pool) -> str:
     return " ".join(sentence for sentence in found if sentence)
 
 
-def _imports(pool: Pool) -> str:
+def _imports(pool: PoolMemory) -> str:
     """Compare a worker's private memory with the anonymous memory of main's base."""
     own, base = _ready(pool, "uss"), pool.main("base", "anon")
     share = own / base
@@ -186,7 +186,7 @@ def _imports(pool: Pool) -> str:
     return f"That is more than main itself had written ({sizes})."
 
 
-def _handed_over(pool: Pool) -> str:
+def _handed_over(pool: PoolMemory) -> str:
     rise = pool.role("worker", "largest_pss_bytes") - _ready(pool, "pss")
     count = rise / pool.result
     if math.isnan(count) or count < _ALIKE:
@@ -197,7 +197,7 @@ def _handed_over(pool: Pool) -> str:
     )
 
 
-def _difference(chosen: list[Pool]) -> str:
+def _difference(chosen: list[PoolMemory]) -> str:
     by_kind = {pool.kind: pool for pool in chosen}
     fork = by_kind.pop("fork", None)
     differences = [
@@ -212,7 +212,7 @@ def _difference(chosen: list[Pool]) -> str:
     return f"In private memory (USS), a worker that is not forked costs {listed} more."
 
 
-def _helpers(pools: list[Pool]) -> str:
+def _helpers(pools: list[PoolMemory]) -> str:
     found = []
     for role, name in HELPERS.items():
         own = [pool for pool in pools if pool.role(role, "created") > 0]
@@ -223,7 +223,7 @@ def _helpers(pools: list[Pool]) -> str:
     return "No resource tracker or other helper was started besides the workers."
 
 
-def _helper(role: str, name: str, pools: list[Pool]) -> str:
+def _helper(role: str, name: str, pools: list[PoolMemory]) -> str:
     kinds = " and ".join(dict.fromkeys(pool.kind for pool in pools))
     once = ", one for any number of them" if _is_single(role, pools) else ""
     where = f"A **{name}** process runs beside the workers of {kinds}{once}"
@@ -237,17 +237,17 @@ def _helper(role: str, name: str, pools: list[Pool]) -> str:
     )
 
 
-def _is_single(role: str, pools: list[Pool]) -> bool:
+def _is_single(role: str, pools: list[PoolMemory]) -> bool:
     several = len({pool.workers for pool in pools}) > 1
     return several and all(pool.role(role, "created") == 1 for pool in pools)
 
 
-def _share(pool: Pool, role: str) -> float:
+def _share(pool: PoolMemory, role: str) -> float:
     whole = _children_at_peak(pool)
     return pool.role(role, "at_peak_pss_bytes") / whole if whole else math.nan
 
 
-def _preload(pools: list[Pool]) -> str:
+def _preload(pools: list[PoolMemory]) -> str:
     modules = sorted({pool.preload for pool in pools if pool.preload})
     if not modules:
         return ""
@@ -262,7 +262,7 @@ _NOTHING = 0.25
 """Less than this share of a result is reported as nothing."""
 
 
-def explain_remains(pools: list[Pool]) -> Explanation | None:
+def explain_remains(pools: list[PoolMemory]) -> Explanation | None:
     """Compare main's end with its base where results are dropped and the pool is closed."""
     closed = [pool for pool in pools if pool.is_closed_at_end and not math.isnan(pool.result)]
     if not closed:
@@ -281,17 +281,17 @@ def explain_remains(pools: list[Pool]) -> Explanation | None:
     )
 
 
-def _remains(pool: Pool) -> float:
+def _remains(pool: PoolMemory) -> float:
     return pool.growth("pss", "end")
 
 
-def _remains_row(pool: Pool) -> list[str]:
+def _remains_row(pool: PoolMemory) -> list[str]:
     sizes = [pool.main(phase, "pss") for phase in ("base", "peak", "end")]
     cells = [in_mib(size) for size in (*sizes, sizes[2] - sizes[0])]
     return [pool.treatment, *cells, in_results(_remains(pool))]
 
 
-def _threads_remains(pools: list[Pool]) -> str:
+def _threads_remains(pools: list[PoolMemory]) -> str:
     if not pools:
         return ""
     left = [pool for pool in pools if _remains(pool) >= _NOTHING]
@@ -306,14 +306,14 @@ def _threads_remains(pools: list[Pool]) -> str:
     )
 
 
-def _hypothesis(pools: list[Pool]) -> str:
+def _hypothesis(pools: list[PoolMemory]) -> str:
     cause = "A hypothesis is that the allocator keeps the pages of freed blocks"
     if len({pool.others for pool in pools}) > 1:
         return f"{cause}; the table shows what other factors change."
     return f"{cause}; this experiment does not test it."
 
 
-def _processes_remains(pools: list[Pool]) -> str:
+def _processes_remains(pools: list[PoolMemory]) -> str:
     if not pools:
         return ""
     sizes = spread(_remains(pool) for pool in pools)
@@ -335,7 +335,7 @@ _KIND_NAMES = {
 }
 
 
-def explain_sharing(pools: list[Pool]) -> Explanation | None:
+def explain_sharing(pools: list[PoolMemory]) -> Explanation | None:
     """Compare main's PSS, anonymous PSS, USS and RSS before, beside and after its workers."""
     if not any(pool.workers_in("trough") for pool in pools):
         return None
@@ -355,7 +355,7 @@ def explain_sharing(pools: list[Pool]) -> Explanation | None:
     )
 
 
-def _sharing_row(pool: Pool) -> list[str]:
+def _sharing_row(pool: PoolMemory) -> list[str]:
     phases = ("base", "trough", "end")
     return [
         pool.treatment,
@@ -363,15 +363,15 @@ def _sharing_row(pool: Pool) -> list[str]:
     ]
 
 
-def _fell(pool: Pool, part: str) -> bool:
+def _fell(pool: PoolMemory, part: str) -> bool:
     return pool.main("trough", part) < (1 - FALL) * pool.main("base", part)
 
 
-def _fall(pool: Pool, part: str) -> float:
+def _fall(pool: PoolMemory, part: str) -> float:
     return pool.main("base", part) - pool.main("trough", part)
 
 
-def _threads_sharing(pools: list[Pool]) -> str:
+def _threads_sharing(pools: list[PoolMemory]) -> str:
     fallen = [pool for pool in pools if _fell(pool, "pss")]
     if fallen:
         return (
@@ -384,7 +384,7 @@ def _threads_sharing(pools: list[Pool]) -> str:
     )
 
 
-def _processes_sharing(pools: list[Pool]) -> str:
+def _processes_sharing(pools: list[PoolMemory]) -> str:
     seen = [pool for pool in pools if pool.workers_in("trough") > 0]
     if not seen:
         return "no sweep read one, so main's PSS beside them is unknown."
@@ -405,11 +405,11 @@ def _processes_sharing(pools: list[Pool]) -> str:
     return " ".join(sentence for sentence in (fell, *more) if sentence)
 
 
-def _from_to(pool: Pool, part: str) -> str:
+def _from_to(pool: PoolMemory, part: str) -> str:
     return f"{in_mib(pool.main('base', part))} to {in_mib(pool.main('trough', part))}"
 
 
-def _resident(fallen: list[Pool], deepest: Pool) -> str:
+def _resident(fallen: list[PoolMemory], deepest: PoolMemory) -> str:
     less = [pool for pool in fallen if _fell(pool, "rss")]
     if less:
         return (
@@ -423,7 +423,7 @@ def _resident(fallen: list[Pool], deepest: Pool) -> str:
     )
 
 
-def _what_fell(deepest: Pool) -> str:
+def _what_fell(deepest: PoolMemory) -> str:
     whole, anonymous = _fall(deepest, "pss"), _fall(deepest, "anon")
     if anonymous < whole / 2:
         return (
@@ -442,7 +442,7 @@ def _what_fell(deepest: Pool) -> str:
     return f"{text}."
 
 
-def _deeper(fallen: list[Pool]) -> str:
+def _deeper(fallen: list[PoolMemory]) -> str:
     """Compare pools that differ only in their workers, preferably those that drop results."""
     groups = group_by_workers(fallen)
     if not groups:
@@ -457,7 +457,7 @@ def _deeper(fallen: list[Pool]) -> str:
     return f"More workers did not make it fall further: {sizes}."
 
 
-def _return(fallen: list[Pool]) -> str:
+def _return(fallen: list[PoolMemory]) -> str:
     gone = [pool for pool in fallen if pool.workers_in("end") == 0]
     if not gone:
         return "No worker ended before the last sweep, so whether it comes back is unknown."
@@ -494,7 +494,7 @@ def copies_in_main(python: tuple[int, int] | None) -> int | None:
     return 3 if python < (3, 14) else 2
 
 
-def explain_transit(pools: list[Pool], python: tuple[int, int] | None) -> Explanation | None:
+def explain_transit(pools: list[PoolMemory], python: tuple[int, int] | None) -> Explanation | None:
     """Compare main's growth in the sweeps and at its high-water mark, in units of one result."""
     sized = [pool for pool in pools if not math.isnan(pool.result)]
     processes = [pool for pool in sized if pool.kind != "thread"]
@@ -523,24 +523,24 @@ def explain_transit(pools: list[Pool], python: tuple[int, int] | None) -> Explan
     )
 
 
-def _transit_row(pool: Pool) -> list[str]:
+def _transit_row(pool: PoolMemory) -> list[str]:
     growth = (pool.growth("pss", "peak"), pool.growth("rss", "peak"), pool.high_water_growth)
     cells = [in_results(value) for value in (*growth, _above(pool))]
     return [pool.treatment, str(pool.kept), *cells]
 
 
-def _above(pool: Pool) -> float:
+def _above(pool: PoolMemory) -> float:
     """Return the growth at the high-water mark without the results that are held at the end."""
     return pool.high_water_growth - pool.kept
 
 
-def _own(pool: Pool) -> float:
+def _own(pool: PoolMemory) -> float:
     """Return what the pool itself takes in main, in results: RSS beside idle workers over base."""
     own = pool.growth("rss", "trough")
     return max(own, 0) if pool.workers_in("trough") > 0 else 0
 
 
-def _threads_transit(pools: list[Pool]) -> str:
+def _threads_transit(pools: list[PoolMemory]) -> str:
     dropped = [pool for pool in pools if not pool.retain]
     if not dropped:
         return ""
@@ -552,7 +552,7 @@ def _threads_transit(pools: list[Pool]) -> str:
     return f"**Threads** that drop their results: {sizes}, which is not one result per worker."
 
 
-def _processes_transit(pools: list[Pool], copies: int | None) -> list[str]:
+def _processes_transit(pools: list[PoolMemory], copies: int | None) -> list[str]:
     known = [pool for pool in pools if not math.isnan(pool.high_water_growth)]
     if not known:
         return ["**Processes**: main's high-water mark is unknown."]
@@ -567,7 +567,7 @@ def _processes_transit(pools: list[Pool], copies: int | None) -> list[str]:
     return [high, *_copies(known, copies)]
 
 
-def _copies(pools: list[Pool], copies: int | None) -> list[str]:
+def _copies(pools: list[PoolMemory], copies: int | None) -> list[str]:
     if copies is None:
         return ["How many copies of a result its interpreter makes is not known."]
     blocks = {
@@ -597,7 +597,7 @@ def _copies(pools: list[Pool], copies: int | None) -> list[str]:
     return [enough, more]
 
 
-def _fewer(pools: list[Pool]) -> str:
+def _fewer(pools: list[PoolMemory]) -> str:
     """Report whether main peaks lower with more workers, and whether it then takes less memory."""
     pairs = [(group[0], group[-1]) for group in group_by_workers(pools)]
     if not pairs:
@@ -622,7 +622,7 @@ def _fewer(pools: list[Pool]) -> str:
     )
 
 
-def _unseen(pool: Pool) -> str:
+def _unseen(pool: PoolMemory) -> str:
     shared = pool.growth("rss", "peak") - pool.growth("pss", "peak")
     between = pool.high_water_growth - pool.growth("rss", "peak")
     return (
@@ -633,9 +633,9 @@ def _unseen(pool: Pool) -> str:
     )
 
 
-def _sampled(pool: Pool) -> float:
+def _sampled(pool: PoolMemory) -> float:
     return pool.growth("pss", "peak")
 
 
-def _drop(pair: tuple[Pool, Pool], value: Callable[[Pool], float]) -> float:
+def _drop(pair: tuple[PoolMemory, PoolMemory], value: Callable[[PoolMemory], float]) -> float:
     return value(pair[0]) - value(pair[1])

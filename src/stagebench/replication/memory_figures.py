@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stagebench.present.experiment import Experiment
-    from stagebench.replication.pool_memory import Pool
+    from stagebench.replication.pool_memory import PoolMemory
 
 
 _WIDE = ("anonymous PSS",)
@@ -66,7 +66,7 @@ def choose_pools(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(pool.treatment for pool in (forks[0], forks[-1], *others)))
 
 
-def _plain(pools: list[Pool]) -> list[Pool]:
+def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
     """Return the pools that drop their results, or else all, by their number of workers."""
     dropping = [pool for pool in pools if not pool.retain]
     return sorted(dropping or pools, key=lambda pool: pool.workers)

@@ -27,7 +27,7 @@ _KEY = ["experiment", "treatment", "replicate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class PoolMemory:
     """The pool of a treatment's only stage, with medians over its ok runs, in bytes.
 
     `phases` and `roles` map a phase or role to its columns; `others` names the levels of factors
@@ -79,7 +79,7 @@ class Pool:
         return closed and not self.retain and self.workers_in("end") == 0
 
 
-def list_pools(experiment: Experiment) -> list[Pool]:
+def list_pools(experiment: Experiment) -> list[PoolMemory]:
     """Return the single-stage treatments that have an ok run whose base is known.
 
     Runs that sampled themselves the published way are left out, because its threads are part of
@@ -99,10 +99,10 @@ def list_pools(experiment: Experiment) -> list[Pool]:
     return [pool for pool in found if pool.kind in KINDS]
 
 
-def group_by_workers(pools: list[Pool]) -> list[list[Pool]]:
+def group_by_workers(pools: list[PoolMemory]) -> list[list[PoolMemory]]:
     """Return groups of several pools that differ only in the number of workers, fewest first."""
 
-    def rest(pool: Pool) -> tuple[str, bool, str]:
+    def rest(pool: PoolMemory) -> tuple[str, bool, str]:
         return pool.kind, pool.retain, pool.others
 
     ordered = sorted(pools, key=lambda pool: (*rest(pool), pool.workers))
@@ -115,13 +115,13 @@ def _pool(
     stage: pd.Series[Any],
     phases: dict[str, dict[str, float]],
     roles: dict[str, dict[str, float]],
-) -> Pool:
+) -> PoolMemory:
     result = stage["result_bytes"]
     start_method = str(stage["start_method"])
     workers, retain = int(stage["workers"]), bool(stage["retain"])
     own = [_level(value) for value in (workers, retain, str(stage["executor"]), start_method)]
     factors = json.loads(stage["factors"]).items()
-    return Pool(
+    return PoolMemory(
         treatment=treatment,
         kind=start_method or str(stage["executor"]),
         workers=workers,
@@ -189,12 +189,12 @@ def spread(counts: Iterable[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def name_all(pools: Iterable[Pool]) -> str:
+def name_all(pools: Iterable[PoolMemory]) -> str:
     """Return "`p1-fork`, `p2-fork`"."""
     return ", ".join(f"`{pool.treatment}`" for pool in pools)
 
 
-def some_of(some: Sequence[Pool], whole: Sequence[Pool]) -> str:
+def some_of(some: Sequence[PoolMemory], whole: Sequence[PoolMemory]) -> str:
     """Return "all 3 treatments", "2 of 3 treatments", or the name of the only one."""
     if len(some) == 1:
         return name_all(some)

@@ -16,9 +16,9 @@ from stagebench.tables.quantities import (
     RUN_QUANTITIES,
     STAGE_QUANTITIES,
     base_of,
+    published_size,
     unit_of,
 )
-from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
 _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 
@@ -189,12 +188,13 @@ def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
     place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
     if row["quantity"] not in quantities:
         raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
-    units = unit_of(row["quantity"]), row["unit"]
-    if units not in _UNIT_SIZES:
+    size = published_size(row["quantity"], row["unit"])
+    if size is None:
+        own = unit_of(row["quantity"])
         raise StoreError(
-            f"{place}: {row['quantity']} in {units[0]!r} cannot be given in {units[1]!r}"
+            f"{place}: {row['quantity']} in {own!r} cannot be given in {row['unit']!r}"
         )
-    return _UNIT_SIZES[units]
+    return size
 
 
 def _divide(value: float, base: float | None) -> float | None:

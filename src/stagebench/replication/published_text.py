@@ -17,7 +17,7 @@ from stagebench.present.markdown import (
     render_template,
 )
 from stagebench.present.report import Section
-from stagebench.tables.quantities import PARAMETER
+from stagebench.tables.quantities import PARAMETER, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -82,7 +82,7 @@ def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
 
 def _title(quantity: str, unit: str) -> str:
     """Return a quantity in words: "tree_peak_bytes" in MiB becomes "tree peak (MiB)"."""
-    name = quantity.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+    name = quantity if quantity.startswith(PARAMETER) else words_of(quantity)
     return name if unit == "1" else f"{name} ({unit})"
 
 
