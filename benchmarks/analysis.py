@@ -1,12 +1,12 @@
-"""How long the analysis of a large study takes, how much memory, and how both grow with its runs.
+"""How much time and memory the analysis of a large study takes, and how both grow with its runs.
 
     python -m benchmarks.analysis --source results/default --runs 250 500 1000
 
-Builds studies of real runs: those of one experiment, again and again, each copy with an identity
-and times of its own, so that no two overlap. `--stretch 20` makes every run twenty times as long,
-with as many more sweeps. Prints a row a study: wall time of `stagebench analyse`, all its processes
-included, and the largest sum of their RSS, read every 20 ms. Exits with 1 where the largest study
-takes more than a minute or a thousand MiB.
+Builds studies from copies of one experiment's real runs. Each copy has its own identity and times,
+so that no two overlap. `--stretch 20` makes every run twenty times as long, with twenty times as
+many sweeps. Prints a row per study: the wall time of `stagebench analyse` with all its processes,
+and the largest sum of their RSS, read every 20 ms. Exits with 1 if the largest study takes more
+than a minute or a thousand MiB.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST_S = 60.0
 LARGEST_BYTES = 1000 * MIB
 
 PERIOD_S = 3600.0
-"""From one run's start to the next: longer than any run, so that none overlap."""
+"""From one run's start to the next; longer than any run, so that none overlap."""
 
 RECORD_TYPES = {
     store.TASKS_FILE: records.TaskRecord,
@@ -49,7 +49,7 @@ RECORD_TYPES = {
 
 
 class Cost(NamedTuple):
-    """What one analysis took."""
+    """The cost of one analysis."""
 
     runs: int
     sweeps: int
@@ -86,7 +86,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--source", type=Path, default=Path("results/default"))
     parser.add_argument("--experiment", default="runtime")
     parser.add_argument("--runs", type=int, nargs="+", default=[250, 500, 1000])
-    parser.add_argument("--stretch", type=int, default=1, help="repeat the sweeps of a run")
+    parser.add_argument("--stretch", type=int, default=1, help="repeats of a run's sweeps")
     return parser.parse_args()
 
 
@@ -106,7 +106,7 @@ def find_source(study: Path, experiment: str) -> Source:
 
 
 def measure_study(source: Source, runs: int, stretch: int, folder: Path) -> Cost:
-    """Build a study of so many runs and analyse it."""
+    """Build a study of `runs` runs and analyse it."""
     sweeps = build_study(source, runs, stretch, folder)
     command = [sys.executable, "-m", "stagebench", "analyse"]
     command += ["--plan", str(folder / "plan.json"), "--raw", str(folder / "raw")]
@@ -122,7 +122,7 @@ def measure_study(source: Source, runs: int, stretch: int, folder: Path) -> Cost
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Add up the RSS of a process and its descendants; one that has just ended counts nothing."""
+    """Add up the RSS of a process and its descendants; one that has just ended counts as 0."""
     process = Path(f"/proc/{pid}")
     try:
         pages = int((process / "statm").read_text().split()[1])
@@ -134,7 +134,7 @@ def tree_rss_bytes(pid: int) -> int:
 
 
 def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
-    """Write plan and run folders of a study of so many runs; gives the number of its sweeps."""
+    """Write plan and run folders of a study of `runs` runs; return the number of its sweeps."""
     planned, sweeps = [], 0
     for rank in range(runs):
         block, position = divmod(rank, len(source.folders))
@@ -164,7 +164,7 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
 
 
 def copy_run(original: Path, copy: Path, place: dict[str, Any], stretch: int) -> int:
-    """Copy a run folder with its identity and times changed; gives the number of its sweeps."""
+    """Copy a run folder with a new identity and new times; return the number of its sweeps."""
     copy.mkdir(parents=True)
     run = store.read_run(original)
     shift_s = place["rank"] * PERIOD_S
@@ -179,14 +179,14 @@ def copy_run(original: Path, copy: Path, place: dict[str, Any], stretch: int) ->
 
 
 class Clock(NamedTuple):
-    """Where a copy's moments lie: `stretch` times as far from `origin_ns`, and shifted."""
+    """The moments of a copy: `stretch` times as far from `origin_ns`, then shifted."""
 
     origin_ns: int
     stretch: int
     shift_ns: int
 
     def repeat(self, record: Any) -> Iterator[Any]:
-        """Give a record once, but sweeps and samples `stretch` times, one after the other."""
+        """Yield a record once, but sweeps and samples `stretch` times, one after another."""
         values = dataclasses.asdict(record)
         if "sweep" not in values:
             yield type(record)(**self.move(values))
@@ -196,7 +196,7 @@ class Clock(NamedTuple):
             yield type(record)(**self.divide(numbered, again))
 
     def move(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Move every moment; CPU time is none."""
+        """Move every moment, but not CPU time, which is a duration."""
         return values | {
             name: self.origin_ns + self.stretch * (value - self.origin_ns) + self.shift_ns
             for name, value in values.items()
@@ -204,7 +204,7 @@ class Clock(NamedTuple):
         }
 
     def divide(self, sweep: dict[str, Any], again: int) -> dict[str, Any]:
-        """Give a stretched sweep's part: each is as long as the sweep was; a sample has no time."""
+        """Return one part of a stretched sweep, as long as the original; samples have no time."""
         if "started_ns" not in sweep:
             return sweep
         part_ns = (sweep["ended_ns"] - sweep["started_ns"]) // self.stretch
@@ -213,7 +213,7 @@ class Clock(NamedTuple):
 
 
 def tabulate(costs: list[Cost]) -> str:
-    """Format a row a study."""
+    """Format a row per study."""
     rows = [
         [
             str(cost.runs),

@@ -1,12 +1,13 @@
-"""Whether the bracket of a trace holds: many random programs of known memory, of all kinds.
+"""Whether the bracket of a trace holds, for many random programs of known memory.
 
     python -m benchmarks.bracket --runs 1000 --children 10000
 
 Runs are interleaved: every kind once, in random order, then all again with other sizes. Prints a
-row a kind, and a table of children that were created in all ways and those that were missed. Gaps
-are from a bound to the truth, as a share of it; brackets of at least 200 MiB anonymous memory are
-too wide from 5 % on, which a spike that no sweep met cannot help. Exits with 1 if a truth lay
-outside of its bracket, a process was missed or counted twice, or a run failed. Fifteen minutes.
+row per kind, and a table of the children created and missed for each way to create them. Gaps are
+from a bound to the truth, as a share of the truth. With at least 200 MiB of anonymous memory, a
+bracket wider than 5 % is too wide; a spike between two sweeps makes that unavoidable. Exits with 1
+if a true peak was outside of its bracket, a process was missed or counted twice, or a run failed.
+Takes fifteen minutes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LARGE_BYTES = 200 << 20
 WIDEST_LARGE = 0.05
 
 LARGE_SCALE = "5"
-"""Every fourth block's sizes are multiplied by this: most have 200 MiB and more then."""
+"""Factor for the sizes of every fourth block; most of its runs then have 200 MiB or more."""
 
 PLACES = ("inside", "below lower", "above upper", "unbounded", "failed")
 
@@ -56,13 +57,13 @@ WAYS = {
     "pool_forkserver": 0.04,
     "pool_spawn": 0.02,
 }
-"""Way to create a process → its share of all children: what takes long has few."""
+"""Way to create a process → its share of all children; slow ways have few."""
 
 
 class Outcome(NamedTuple):
-    """What one run came to; a run that failed has no more than its place.
+    """The result of one run; for a failed run, only its place is known.
 
-    The gaps are from the lower bound up to the truth, and from there up to the upper bound.
+    The gaps are from the lower bound up to the truth, and from the truth up to the upper bound.
     """
 
     kind: str
@@ -77,24 +78,24 @@ class Outcome(NamedTuple):
 
     @property
     def is_true(self) -> bool:
-        """Whether all that was said of this run is true."""
+        """Whether the bracket and the number of processes are correct."""
         return self.place == "inside" and self.missed == 0
 
     @property
     def width(self) -> float | None:
-        """Width of the bracket, as a share of the truth."""
+        """The width of the bracket, as a share of the truth."""
         if self.lower_gap is None or self.upper_gap is None:
             return None
         return self.lower_gap + self.upper_gap
 
     @property
     def is_large(self) -> bool:
-        """Whether the width of its bracket has a limit."""
+        """Whether the run has so much memory that the width of its bracket is limited."""
         return self.anonymous_bytes >= LARGE_BYTES
 
     @property
     def is_too_wide(self) -> bool:
-        """Whether it is over that limit."""
+        """Whether the bracket is wider than that limit."""
         return self.is_large and self.width is not None and self.width > WIDEST_LARGE
 
 
@@ -128,13 +129,13 @@ def parse_options() -> argparse.Namespace:
         "--keep",
         type=Path,
         default=Path("results/bracket"),
-        help="where the folders of runs go that were outside or too wide (default: %(default)s)",
+        help="folder for runs whose bracket is wrong or too wide (default: %(default)s)",
     )
     return parser.parse_args()
 
 
 def draw_runs(runs: int, seed: int) -> Iterator[tuple[str, int, bool]]:
-    """Yield kind, seed and whether its sizes are large: blocks of all kinds in random order."""
+    """Yield kind, seed and whether sizes are large, in blocks of all kinds in random order."""
     rng = random.Random(seed)
     order = list(KINDS)
     for number in range(runs):
@@ -147,7 +148,7 @@ def draw_runs(runs: int, seed: int) -> Iterator[tuple[str, int, bool]]:
 def make_run(
     interpreter: Interpreter, kind: str, seed: int, *, large: bool, folder: Path, keep: Path
 ) -> Outcome:
-    """Make one run and judge it; its folder is kept if it said what is not true, or too little."""
+    """Make one run and judge it; keep its folder if the bracket is wrong or too wide."""
     options = ["--scale", LARGE_SCALE] if large else []
     try:
         outcome = judge_run(seed, observe_program(interpreter, kind, seed, folder, *options))
@@ -162,7 +163,7 @@ def make_run(
 
 
 def judge_run(seed: int, observation: Observation) -> Outcome:
-    """Compare what a trace said with the truth."""
+    """Compare the summary of a trace with the truth."""
     truth, summary, _ = observation
     bracket = summary["peak"]["tree"]
     return Outcome(
@@ -179,14 +180,14 @@ def judge_run(seed: int, observation: Observation) -> Outcome:
 
 
 def gap(truth: dict[str, Any], bound_bytes: int | None, sign: int) -> float | None:
-    """Give how far above the truth a bound is (for sign 1) or below it, as a share of it."""
+    """Return how far a bound is above the truth (sign 1) or below it (sign -1), as a share."""
     if bound_bytes is None:
         return None
     return sign * (bound_bytes / truth["tree_peak_pss_bytes"] - 1)
 
 
 def keep_folder(folder: Path, kept: Path) -> None:
-    """Move a run's folder to where it can be looked at."""
+    """Move a run's folder to `kept`, for inspection."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(kept, ignore_errors=True)
     if folder.exists():
@@ -194,16 +195,16 @@ def keep_folder(folder: Path, kept: Path) -> None:
 
 
 def share_children(children: int) -> dict[str, int]:
-    """Tell how many children each way creates: whole pools, about as many as asked for in all."""
+    """Return how many children each way creates: whole pools, about `children` in all."""
     return {
         way: max(1, round(share * children / POOL_SIZE)) * POOL_SIZE for way, share in WAYS.items()
     }
 
 
 def create_children(way: str, number: int, folder: Path, keep: Path) -> tuple[str, int, int, int]:
-    """Trace a program that creates children; gives the way, its children, helpers and the missed.
+    """Trace a program that creates children; return its way, children, helpers and missed ones.
 
-    What was counted twice is as bad as what was missed: it is a negative number here.
+    A negative number of missed processes means that some were counted twice.
     """
     truth, summary, _ = observe_creation(way, number, folder)
     missed = truth["processes_created"] - summary["processes"]["created"]
@@ -213,7 +214,7 @@ def create_children(way: str, number: int, folder: Path, keep: Path) -> tuple[st
 
 
 def tabulate_outcomes(outcomes: Sequence[Outcome]) -> str:
-    """Format a row a kind, and one for all."""
+    """Format a row per kind, and one for all."""
     header = ["kind", "runs", *PLACES]
     header += ["median lower gap", "worst", "median upper gap", "worst", "runs ≥ 200 MiB"]
     header += [f"wider than {WIDEST_LARGE:.0%}", "worst width of these", "missed", "torn sweeps"]
@@ -223,7 +224,7 @@ def tabulate_outcomes(outcomes: Sequence[Outcome]) -> str:
 
 
 def summarise(name: str, outcomes: Sequence[Outcome]) -> list[str]:
-    """Format what the runs of one kind came to."""
+    """Format the results of the runs of one kind."""
     places = [each.place for each in outcomes]
     lower = [each.lower_gap for each in outcomes if each.lower_gap is not None]
     upper = [each.upper_gap for each in outcomes if each.upper_gap is not None]
@@ -243,12 +244,12 @@ def summarise(name: str, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def median(values: Sequence[float]) -> float | None:
-    """Give the median of what there is, if anything."""
+    """Return the median; None without values."""
     return statistics.median(values) if values else None
 
 
 def tabulate_children(created: Sequence[tuple[str, int, int, int]]) -> str:
-    """Format a row a way to create a process, and one for all."""
+    """Format a row per way to create a process, and one for all."""
     rows = [[way, *map(str, numbers)] for way, *numbers in created]
     total = [str(sum(row[place] for row in created)) for place in (1, 2, 3)]
     return format_table(["created by", "children", "helpers", "missed"], [*rows, ["all", *total]])

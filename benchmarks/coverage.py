@@ -1,4 +1,4 @@
-"""How often the analysis's intervals hold the truth of simulated studies."""
+"""How often the intervals of the analysis include the truth of simulated studies."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ BLOCKS = (3, 5, 10)
 TRUTH_BLOCKS = 3
 
 BOOTSTRAPPED = slice(None, None, 6)
-"""The bootstrap is slow: every sixth treatment has to do."""
+"""The bootstrap is slow, so it gets every sixth treatment only."""
 
 
 class Truth(NamedTuple):
-    """Of every treatment: long-run means of the makespan, of its logarithm, and of efficiency."""
+    """The long-run means of log makespan, makespan and efficiency, for every treatment."""
 
     log_makespan: Numbers
     makespan_s: Numbers
@@ -42,9 +42,10 @@ class Truth(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """One kind of interval in one cell; widths are medians, relative to ratios or in points.
+    """The coverage of one kind of interval in one cell.
 
-    `error` is half the width of a 95 % interval over studies, `worst` the least of a treatment.
+    Widths are medians, relative for ratios and in points otherwise. `error` is half the width of a
+    95 % interval over studies; `worst` is the lowest coverage of a treatment.
     """
 
     interval: str
@@ -67,9 +68,9 @@ class Coverage(NamedTuple):
 def check_coverage(
     scenario: Scenario, seed: np.random.SeedSequence, studies: int, truths: int
 ) -> Iterator[Coverage]:
-    """Yield every kind of interval at every number of blocks.
+    """Yield the coverage of every kind of interval at every number of blocks.
 
-    Where there are outliers also, without a bar, for a truth of which they are a part.
+    If a scenario has outliers, also yield it, without a bar, for a truth that includes them.
     """
     rng, other = (np.random.default_rng(each) for each in (seed, *seed.spawn(1)))
     truth = _simulate_truth(rng, scenario.undisturbed, truths)
@@ -108,7 +109,7 @@ def _cover_makespans(
         bootstrap=float(_holds(contrast, ratio[BOOTSTRAPPED]).mean()),
         bootstrap_width=_relative(contrast),
     )
-    # The baseline of the next study has blocks of its own.
+    # The baseline of the next study has no block in common with this one.
     unpaired = unpaired_ratio_limits(others, np.roll(base, 1, axis=0))
     yield _describe("ratio, unpaired (makespan)", unpaired, ratio, _relative)
     seconds = _describe("mean (seconds)", mean_limits(makespan_s), truth.makespan_s, _relative)
@@ -129,7 +130,7 @@ def _cover_shares(rng: np.random.Generator, runs: Runs, truth: Truth) -> Iterato
 def _describe(
     interval: str, limits: Limits, truth: Numbers, width: Callable[[Limits], float]
 ) -> Coverage:
-    """Count over studies: treatments of one study share its blocks and its baseline."""
+    """Average per study first: the treatments of a study share its blocks and baseline."""
     holds = _holds(limits, truth)
     by_study = holds.mean(axis=1)
     return Coverage(
@@ -155,7 +156,7 @@ def _absolute(limits: Limits) -> float:
 
 
 def tabulate_coverage(cells: list[Coverage]) -> str:
-    """Format a row a cell."""
+    """Format a row per cell."""
     header = ["scenario", "blocks", "interval", "coverage", "Monte Carlo ±", "over 95 %"]
     header += ["worst treatment", "median width", "bootstrap", "its width", ""]
     rows = [

@@ -1,4 +1,4 @@
-"""How often studies in which nothing differs find something all the same."""
+"""How often studies find a difference although nothing differs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MARGIN = 0.05
 BLOCKS = 5
 
 SHIFTED_EACH = 5
-"""Words take their time: false equivalences are counted in every fifth study."""
+"""Finding words is slow, so false equivalences are counted in every fifth study."""
 
 
 class FalseFindings(NamedTuple):
-    """Studies in which nothing differs, those in which all is at the margin, and those that err."""
+    """Counts of studies without a difference, of studies at the margin, and of false findings."""
 
     scenario: str
     family: str
@@ -47,7 +47,7 @@ def check_false_findings(
 ) -> Iterator[FalseFindings]:
     """Yield the families of tests: of makespans, and of stage efficiencies."""
     runs = simulate(np.random.default_rng(seed), scenario, EQUAL, studies, BLOCKS)
-    # Where spreads differ their logarithms' means do not; those of efficiencies hardly do.
+    # Unequal spreads do not change the means of logarithms, and hardly those of efficiencies.
     shift = np.full((len(EQUAL), 1), 1 + MARGIN)
     shift[0] = 1
     for family, values in runs._asdict().items():
@@ -65,7 +65,7 @@ def check_false_findings(
 
 
 def tabulate_false_findings(families: list[FalseFindings]) -> str:
-    """Format a row a family."""
+    """Format a row per family."""
     header = ["scenario", "family", "studies", "false difference", "its 95 % interval"]
     header += ["studies at the margin", "false equivalence", "its 95 % interval", ""]
     rows = [

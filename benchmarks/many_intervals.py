@@ -1,6 +1,7 @@
-"""The intervals of `stagebench.analyse.intervals` of many studies at once; blocks: the last axis.
+"""The intervals of `stagebench.analyse.intervals`, for many studies at once.
 
-`tests/benchmarks/test_many_intervals.py` holds them to the functions that the analysis calls.
+Blocks are the last axis of all arrays. `tests/benchmarks/test_many_intervals.py` compares the
+results with those of the functions that the analysis calls.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ RESAMPLES = 1000
 
 
 class Limits(NamedTuple):
-    """Lower and upper limits, one pair for all values along the blocks."""
+    """Lower and upper limits, with the axis of blocks removed."""
 
     low: Numbers
     high: Numbers
 
 
 def mean_limits(values: Numbers) -> Limits:
-    """Give Student's interval of the mean of plain values."""
+    """Return Student's interval of the mean of plain values."""
     blocks = values.shape[-1]
     mean = values.mean(axis=-1)
     margin = _quantile(blocks - 1) * values.std(axis=-1, ddof=1) / np.sqrt(blocks)
@@ -36,17 +37,17 @@ def mean_limits(values: Numbers) -> Limits:
 
 
 def ratio_limits(of: Numbers, to: Numbers) -> Limits:
-    """Give the interval of the geometric mean of ratios, paired by block."""
+    """Return the interval of the geometric mean of ratios, paired by block."""
     return Limits(*map(np.exp, mean_limits(np.log(of / to))))
 
 
 def difference_limits(of: Numbers, to: Numbers) -> Limits:
-    """Give the interval of the mean difference, paired by block."""
+    """Return the interval of the mean difference, paired by block."""
     return mean_limits(of - to)
 
 
 def unpaired_ratio_limits(of: Numbers, to: Numbers) -> Limits:
-    """Give Welch's interval of a ratio of two treatments without common blocks."""
+    """Return Welch's interval of a ratio of two treatments without common blocks."""
     first, second = np.log(of), np.log(to)
     one, other = (_error_squared(values) for values in (first, second))
     freedom = (one + other) ** 2 / (one**2 / (of.shape[-1] - 1) + other**2 / (to.shape[-1] - 1))
@@ -56,7 +57,7 @@ def unpaired_ratio_limits(of: Numbers, to: Numbers) -> Limits:
 
 
 def bootstrap_limits(rng: np.random.Generator, values: Numbers) -> Limits:
-    """Give the percentile bootstrap's interval of the mean, for contrast; one draw serves all."""
+    """Return the percentile bootstrap's interval of the mean, for contrast; all share one draw."""
     blocks = values.shape[-1]
     drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES) / blocks
     low, high = np.quantile(values @ drawn.T, [ALPHA / 2, 1 - ALPHA / 2], axis=-1)

@@ -1,4 +1,4 @@
-"""Tables of benchmarks, as markdown."""
+"""Tables of benchmarks in Markdown."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ NOTHING = "–"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Format a table, its first column to the left, all others to the right."""
+    """Format a table with the first column left-aligned and all others right-aligned."""
     rules = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rules, *rows)) + "\n"
 
 
 def format_share(share: float | None, digits: int = 1) -> str:
-    """Format a share in percent; nothing known is a dash."""
+    """Format a share in percent; an unknown one is a dash."""
     if share is None:
         return NOTHING
     rounded = round(100 * share, digits) + 0.0  # turns -0.0 into 0.0
@@ -25,5 +25,5 @@ def format_share(share: float | None, digits: int = 1) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Format a number to a hundredth; nothing known is a dash."""
+    """Format a number to a hundredth; an unknown one is a dash."""
     return NOTHING if value is None else f"{value:.2f}"

@@ -2,15 +2,16 @@
 
     python -m benchmarks.memory_head_to_head --out FILE
 
-Each block runs one program of each kind alone and under every tool, at an equal interval of 10 ms
-and at the tool's own, in random order. Told are the error of the peak against what the program
-itself read in that very run, how many children a tool did not meet, the CPU time of the tool with
-its start, and how much longer the program took. Peers come into a virtual environment of their own;
-one that is missing or fails is told with the reason. About half an hour; do nothing else meanwhile.
+Each block runs one program of each kind alone and under every tool, at an interval of 10 ms and at
+the tool's own, in random order. Reports the error of the peak against what the program itself read
+in the same run, the number of children that a tool missed, the CPU time of the tool with its
+start-up, and how much longer the program took. Peers are installed into a virtual environment of
+their own; one that is missing or fails is reported with the reason. Takes about half an hour; do
+nothing else meanwhile.
 
-Most programs wait most of the time, which hides what a tool costs them: of the durations, those of
-`churn` tell the most. stagebench at 10 ms is given as much CPU time as it takes, like the others;
-on its own terms it keeps to its budget.
+Most programs wait most of the time, which hides the cost of a tool; the durations of `churn` show
+most of it. At 10 ms, stagebench may use as much CPU time as it needs, like the others; at its own
+interval it keeps to its budget.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.memory_tables import ALONE, Result, format_report
-from benchmarks.memory_tools import TOOLS, Told, Tool
+from benchmarks.memory_tools import TOOLS, Reading, Tool
 from benchmarks.peer_environment import PeerEnvironment, make_environment
 from tests.oracles.interpreter import Interpreter, environment, make_interpreter
 from tests.oracles.observe import KINDS
@@ -45,14 +46,14 @@ SETTINGS = {"10 ms": 0.01, "the tool's own": None}
 
 TIME_LIMIT_S = 120
 GRACE_S = 5
-"""A tool's helpers may outlive it by so much."""
+"""A tool's helpers may outlive it by this time."""
 
 OPTIONS = {"churn": ("--number", "300")}
 UNREADABLE = (OSError, ValueError, KeyError, IndexError)
 
 
 class Job(NamedTuple):
-    """One run to be made; no tool means the program alone."""
+    """One run to make; without a tool, the program runs alone."""
 
     kind: str
     repeat: int
@@ -60,13 +61,13 @@ class Job(NamedTuple):
     setting: str
 
     def result(self, **known: Any) -> Result:
-        """Give the result of this job."""
+        """Return a result of this job."""
         name = self.tool.name if self.tool else ALONE
         return Result(tool=name, setting=self.setting, kind=self.kind, repeat=self.repeat, **known)
 
 
 class Ran(NamedTuple):
-    """A command that has ended, and all that it left, too."""
+    """A command that has ended with all its descendants."""
 
     exit_code: int
     cpu_s: float
@@ -103,19 +104,19 @@ def parse_options() -> argparse.Namespace:
         "--environment",
         type=Path,
         default=Path("results/peers"),
-        help="virtual environment of the peers, made if need be (default: %(default)s)",
+        help="virtual environment of the peers, created if missing (default: %(default)s)",
     )
     return parser.parse_args()
 
 
 def describe(tool: Tool, peers: PeerEnvironment) -> str:
-    """Say what a tool's peak is of, and its version."""
+    """Describe a tool by the metric of its peak and by its version."""
     version = f" {peers.versions[tool.packages[0]]}" if tool.packages else ""
     return f"{tool.peak_of}{';' if version else ''}{version}"
 
 
 def draw_jobs(kinds: Sequence[str], repeats: int, seed: int) -> Iterator[Job]:
-    """Yield all jobs: in each repeat all kinds, of each the program alone and under every tool."""
+    """Yield all jobs: each repeat has all kinds, each alone and under every tool."""
     rng = random.Random(seed)
     for repeat in range(repeats):
         for kind in rng.sample(kinds, len(kinds)):
@@ -127,7 +128,7 @@ def draw_jobs(kinds: Sequence[str], repeats: int, seed: int) -> Iterator[Job]:
 def make_run(
     job: Job, seed: int, interpreter: Interpreter, peers: PeerEnvironment, folder: Path
 ) -> Result:
-    """Make one run; every job of a repeat has the same program, sizes and all."""
+    """Make one run; all jobs of a kind and repeat run the same program with the same sizes."""
     for package in job.tool.packages if job.tool else ():
         if package in peers.missing:
             return job.result(failure=peers.missing[package])
@@ -143,31 +144,31 @@ def make_run(
 
 
 def read_result(job: Job, folder: Path, ran: Ran) -> Result:
-    """Compare what the tool told with the program's own truth."""
+    """Compare what the tool reported with the truth of the program."""
     try:
         truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-        told = job.tool.read(folder) if job.tool else Told(None)
+        reading = job.tool.read(folder) if job.tool else Reading(None)
     except UNREADABLE as error:
         said = (folder / "said.txt").read_text(encoding="utf-8", errors="replace")[-2000:]
         print(f"{job}: {error!r}\n{said}", file=sys.stderr, flush=True)
         return job.result(failure=f"no readable result of {job.kind} (exit code {ran.exit_code})")
     return job.result(
-        error=error_of(told.peak_bytes, truth),
-        upper_error=error_of(told.upper_bytes, truth),
+        error=error_of(reading.peak_bytes, truth),
+        upper_error=error_of(reading.upper_bytes, truth),
         children=truth["processes_created"] - 1,
-        told_children=told.children,
+        reported_children=reading.children,
         other_cpu_s=ran.cpu_s - truth["cpu_s"],
         duration_s=(truth["ended_ns"] - truth["started_ns"]) / 1e9,
     )
 
 
-def error_of(told_bytes: float | None, truth: dict[str, Any]) -> float | None:
-    """Give how far a told peak is from the true one, as a share of it."""
-    return None if told_bytes is None else told_bytes / truth["tree_peak_pss_bytes"] - 1
+def error_of(peak_bytes: float | None, truth: dict[str, Any]) -> float | None:
+    """Return the error of a reported peak, as a share of the true one."""
+    return None if peak_bytes is None else peak_bytes / truth["tree_peak_pss_bytes"] - 1
 
 
 def run_to_its_end(command: Sequence[str], said: Path) -> Ran:
-    """Run a command until nothing of it is left, and add up the CPU time of all that it was."""
+    """Run a command until all its processes have ended, and add up their CPU time."""
     strangers = frozenset(read_children(os.getpid()))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with said.open("wb") as file:
@@ -184,7 +185,7 @@ def run_to_its_end(command: Sequence[str], said: Path) -> Ran:
 
 
 def reap_orphans(strangers: frozenset[int], deadline: float) -> None:
-    """Wait for all that was left behind, but not for strangers; kill it after the deadline."""
+    """Wait for all orphans but the strangers; kill them after the deadline."""
     while orphans := set(read_children(os.getpid())) - strangers:
         for pid in orphans:
             if time.monotonic() > deadline:

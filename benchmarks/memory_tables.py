@@ -1,4 +1,4 @@
-"""What the head-to-head of memory tools came to, as tables."""
+"""The results of the head-to-head of memory tools, as tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NEAR = 0.05
 class Result(NamedTuple):
     """One run of one program under one tool, or under none.
 
-    `failure` says why there is nothing else. `error` is the told peak over the true one, less 1;
-    `other_cpu_s` is the CPU time of all that was not the program; `children` counts those created.
+    `failure` is the reason if there are no other values. `error` is reported peak / true peak − 1;
+    `other_cpu_s` is the CPU time of everything but the program; `children` counts those created.
     """
 
     tool: str
@@ -30,13 +30,13 @@ class Result(NamedTuple):
     error: float | None = None
     upper_error: float | None = None
     children: int = 0
-    told_children: int | None = None
+    reported_children: int | None = None
     other_cpu_s: float = 0.0
     duration_s: float = 0.0
 
 
 class Costs:
-    """What a program takes alone, to which its runs under tools are compared."""
+    """The costs of programs alone, with which runs under tools are compared."""
 
     def __init__(self, results: Iterable[Result]) -> None:
         alone = [each for each in results if each.tool == ALONE and each.failure is None]
@@ -44,19 +44,19 @@ class Costs:
         self._other_cpu_s = [each.other_cpu_s for each in alone]
 
     def cpu_s(self, result: Result) -> float | None:
-        """CPU time of the tool: all but the program's, less what an interpreter's start takes."""
+        """CPU time of the tool: all but the program's, minus the start of an interpreter."""
         if not self._other_cpu_s:
             return None
         return result.other_cpu_s - statistics.median(self._other_cpu_s)
 
     def slowdown(self, result: Result) -> float | None:
-        """Duration of the program under the tool, as a multiple of that alone in the same block."""
+        """Duration of the program under the tool ÷ its duration alone in the same block."""
         alone_s = self._durations_s.get((result.kind, result.repeat))
         return result.duration_s / alone_s if alone_s else None
 
 
 def format_report(results: Sequence[Result], about: dict[str, str]) -> str:
-    """Format all tables; `about` says of each tool what it is, in the order of the rows."""
+    """Format all tables; `about` describes each tool, in the order of the rows."""
     costs = Costs(results)
     settings = sorted({each.setting for each in results if each.tool != ALONE})
     parts = []
@@ -73,8 +73,8 @@ def format_report(results: Sequence[Result], about: dict[str, str]) -> str:
 
 
 def summarise_tools(results: Sequence[Result], about: dict[str, str], costs: Costs) -> str:
-    """Format a row a tool over all kinds, and one for an upper bound where a tool gives one."""
-    header = ["tool", "runs", "failed", "told nothing", "median error", "lowest", "highest"]
+    """Format a row per tool over all kinds, and one for its upper bound if it has one."""
+    header = ["tool", "runs", "failed", "no peak", "median error", "lowest", "highest"]
     header += [f"within {NEAR:.0%}", "children missed", "CPU s", "slowdown", "worst slowdown"]
     rows = []
     for tool, said in about.items():
@@ -93,7 +93,7 @@ def summarise_tools(results: Sequence[Result], about: dict[str, str], costs: Cos
 
 
 def describe_costs(results: Sequence[Result], costs: Costs) -> list[str]:
-    """Format the median CPU time of the tool, the median slowdown of the program and the worst."""
+    """Format the tool's median CPU time, and the median and worst slowdown of the program."""
     cpu_s = _known(map(costs.cpu_s, results))
     slowdowns = _known(map(costs.slowdown, results))
     values = [_median(cpu_s), _median(slowdowns), max(slowdowns, default=None)]
@@ -101,19 +101,19 @@ def describe_costs(results: Sequence[Result], costs: Costs) -> list[str]:
 
 
 def describe_errors(errors: Sequence[float]) -> list[str]:
-    """Format the median, the lowest, the highest, and how many are near the truth."""
+    """Format the median, lowest and highest error, and the share near the truth."""
     near = sum(abs(error) <= NEAR for error in errors)
     shown = [_median(errors), min(errors, default=None), max(errors, default=None)]
     return [*map(format_share, shown), format_share(near / len(errors) if errors else None, 0)]
 
 
 def describe_missed(results: Sequence[Result]) -> str:
-    """Format how many children a tool did not meet, of how many; tools that do not say, say so."""
-    told = [each for each in results if each.told_children is not None]
-    if not told:
-        return "not told" if results else NOTHING
-    missed = sum(abs(each.children - (each.told_children or 0)) for each in told)
-    return f"{missed} of {sum(each.children for each in told)}"
+    """Format how many children a tool missed, of how many; not all tools report children."""
+    known = [each for each in results if each.reported_children is not None]
+    if not known:
+        return "not reported" if results else NOTHING
+    missed = sum(abs(each.children - (each.reported_children or 0)) for each in known)
+    return f"{missed} of {sum(each.children for each in known)}"
 
 
 def tabulate_kinds(
@@ -122,7 +122,7 @@ def tabulate_kinds(
     measure: Callable[[Result], float | None],
     shown: Callable[[float | None], str],
 ) -> str:
-    """Format the median of a measure: a row a kind, a column a tool."""
+    """Format the medians of a measure: a row per kind, a column per tool."""
     rows = []
     for kind in sorted({each.kind for each in results}):
         row = [kind]
@@ -135,7 +135,7 @@ def tabulate_kinds(
 
 
 def list_failures(results: Iterable[Result]) -> str:
-    """List why runs failed, each reason once with its count."""
+    """List the reasons why runs failed, with their counts."""
     reasons = Counter(
         (each.tool, each.setting, each.failure) for each in results if each.failure is not None
     )
@@ -146,7 +146,7 @@ def list_failures(results: Iterable[Result]) -> str:
 
 
 def error_of_peak(result: Result) -> float | None:
-    """Give the error of the peak, or of a lower bound."""
+    """Return the error of the peak or, for a bracket, of its lower bound."""
     return result.error
 
 

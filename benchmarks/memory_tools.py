@@ -1,4 +1,4 @@
-"""The tools that memory_head_to_head.py compares: how each is started, and what it tells."""
+"""The tools that memory_head_to_head.py compares: how to start each and read its results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MIB = 1 << 20
 PEERS = Path(__file__).parent / "peers"
 
 
-class Told(NamedTuple):
-    """What a tool says of one program; None is what it does not say.
+class Reading(NamedTuple):
+    """What a tool reports on one program; None where it reports nothing.
 
-    `children` counts those that it can be seen to have met. Only a bracket has an upper bound.
+    `children` counts those in the tool's records. Only a bracket has an upper bound.
     """
 
     peak_bytes: float | None
@@ -29,49 +29,49 @@ class Told(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """One tool: the packages that it needs, its own first; what its peak is of; how to use it.
+    """A tool: the packages that it needs (its own first), the metric of its peak, and its use.
 
-    `command` takes the folder of executables of the peers, the folder to write to, the interval in
-    seconds or None for the tool's own, and the program; `read` takes the folder written to.
+    `command` takes the folder of the peers' executables, the folder to write to, the interval in
+    seconds (None for the tool's own) and the program; `read` takes the folder that was written to.
     """
 
     name: str
     packages: tuple[str, ...]
     peak_of: str
     command: Callable[[Path, Path, float | None, Sequence[str]], list[str]]
-    read: Callable[[Path], Told]
+    read: Callable[[Path], Reading]
 
 
 def stagebench_command(
     _peers: Path, folder: Path, interval_s: float | None, program: Sequence[str]
 ) -> list[str]:
-    """Trace; an interval that is asked for is kept whatever it costs, as all the others do."""
+    """Trace; a requested interval is kept at any cost, as by all other tools."""
     asked = () if interval_s is None else ("--interval", str(interval_s), "--cpu-budget", "1")
     return trace_command(program, folder / "trace", *asked)
 
 
-def read_stagebench(folder: Path) -> Told:
-    """Read both bounds, and all children but main."""
+def read_stagebench(folder: Path) -> Reading:
+    """Read both bounds and the number of all processes but main."""
     summary = json.loads((folder / "trace" / "summary.json").read_text(encoding="utf-8"))
     bracket = summary["peak"]["tree"]
     children = summary["processes"]["created"] - 1
-    return Told(bracket["lower_bytes"], bracket["upper_bytes"], children)
+    return Reading(bracket["lower_bytes"], bracket["upper_bytes"], children)
 
 
 def psrecord_command(
     peers: Path, folder: Path, interval_s: float | None, program: Sequence[str]
 ) -> list[str]:
-    """Record with children; without an interval it samples as often as it can."""
+    """Record with children; without an interval, psrecord samples as often as it can."""
     command = [str(peers / "psrecord"), "exec " + shlex.join(program), "--include-children"]
     command += ["--log", str(folder / "psrecord.csv"), "--log-format", "csv"]
     return command if interval_s is None else [*command, "--interval", str(interval_s)]
 
 
-def read_psrecord(folder: Path) -> Told:
-    """Read the largest sum of RSS; it counts processes, and does not say which."""
+def read_psrecord(folder: Path) -> Reading:
+    """Read the largest sum of RSS; psrecord counts processes, but does not identify them."""
     with (folder / "psrecord.csv").open(encoding="utf-8", newline="") as file:
         sums = [float(row["mem_real"]) for row in csv.DictReader(file)]
-    return Told(max(sums) * MIB if sums else None)
+    return Reading(max(sums) * MIB if sums else None)
 
 
 def mprof_command(
@@ -86,20 +86,20 @@ def mprof_command(
 def mprof_each_command(
     peers: Path, folder: Path, interval_s: float | None, program: Sequence[str]
 ) -> list[str]:
-    """Profile PSS with children, and record each child beside."""
+    """Profile PSS with children, and also record each child."""
     command = mprof_command(peers, folder, interval_s, program)
     return [*command[:2], "--multiprocess", *command[2:]]
 
 
-def read_mprof(folder: Path) -> Told:
-    """Read the largest sum, and how many children have a record of their own, if any have."""
+def read_mprof(folder: Path) -> Reading:
+    """Read the largest sum; children have no records of their own."""
     lines = (folder / "mprof.dat").read_text(encoding="utf-8").splitlines()
     sums = [float(line.split()[1]) for line in lines if line.startswith("MEM ")]
-    return Told(max(sums) * MIB if sums else None)
+    return Reading(max(sums) * MIB if sums else None)
 
 
-def read_mprof_each(folder: Path) -> Told:
-    """Read the largest sum, and how many children have a record; number 0 is one that it lost."""
+def read_mprof_each(folder: Path) -> Reading:
+    """Read the largest sum and the number of children with a record; 0 marks a lost child."""
     lines = (folder / "mprof.dat").read_text(encoding="utf-8").splitlines()
     children = {line.split()[1] for line in lines if line.startswith("CHLD ")} - {"0"}
     return read_mprof(folder)._replace(children=len(children))
@@ -108,34 +108,34 @@ def read_mprof_each(folder: Path) -> Told:
 def duct_command(
     peers: Path, folder: Path, interval_s: float | None, program: Sequence[str]
 ) -> list[str]:
-    """Run with its logs kept, also where the program fails."""
+    """Run and keep the logs, even if the program fails."""
     command = [str(peers / "con-duct"), "run", "--log-level", "ERROR", "--fail-time", "0"]
     command += ["--output-prefix", f"{folder}/duct-"]
     asked = [] if interval_s is None else ["--sample-interval", str(interval_s)]
     return [*command, *asked, *program]
 
 
-def read_duct(folder: Path) -> Told:
-    """Read the largest sum of RSS, and how many processes but main it has a record of."""
+def read_duct(folder: Path) -> Reading:
+    """Read the largest sum of RSS, and the number of recorded processes but main."""
     info = json.loads((folder / "duct-info.json").read_text(encoding="utf-8"))
     lines = (folder / "duct-usage.jsonl").read_text(encoding="utf-8").splitlines()
     processes = {pid for line in lines for pid in json.loads(line)["processes"]}
-    return Told(info["execution_summary"]["peak_rss"], children=max(0, len(processes) - 1))
+    return Reading(info["execution_summary"]["peak_rss"], children=max(0, len(processes) - 1))
 
 
 def snakemake_command(
     peers: Path, _folder: Path, interval_s: float | None, program: Sequence[str]
 ) -> list[str]:
-    """Run under what `benchmark:` measures with."""
+    """Run under the sampler of `benchmark:`."""
     interval = "default" if interval_s is None else str(interval_s)
     return [str(peers / "python"), str(PEERS / "snakemake_benchmark.py"), interval, *program]
 
 
-def read_snakemake(folder: Path) -> Told:
-    """Read the largest sum of PSS from what was printed last."""
+def read_snakemake(folder: Path) -> Reading:
+    """Read the largest sum of PSS from the last line printed."""
     *_, last = (folder / "said.txt").read_text(encoding="utf-8").splitlines()
     peak = json.loads(last)["max_pss"]
-    return Told(None if peak is None else peak * MIB)
+    return Reading(None if peak is None else peak * MIB)
 
 
 def tadween_command(
@@ -147,8 +147,8 @@ def tadween_command(
     return [*script, str(folder / "tadween.log"), interval, *program]
 
 
-def read_tadween(folder: Path) -> Told:
-    """Read the largest sum of main's last sample and the children's last one."""
+def read_tadween(folder: Path) -> Reading:
+    """Read the largest sum of the latest samples of main and of children."""
     latest = {"0": 0.0, "1": 0.0}
     peak = 0.0
     for line in (folder / "tadween.log").read_text(encoding="utf-8").splitlines():
@@ -156,7 +156,7 @@ def read_tadween(folder: Path) -> Told:
         if role in latest:
             latest[role] = float(values[1])
             peak = max(peak, sum(latest.values()))
-    return Told(peak * MIB if peak else None)
+    return Reading(peak * MIB if peak else None)
 
 
 TOOLS = (

@@ -1,10 +1,10 @@
-"""Simulated studies of known truth: blocks, runs within them, tasks within runs, three stages.
+"""Simulated studies with a known truth: blocks, runs in blocks, tasks in runs, three stages.
 
 A run is simulated as it is measured: 20 tasks, submitted at once, pass download (5 workers),
-cpu_bound (as many as the treatment has) and upload (5), first come first served; makespan and stage
-efficiency follow from the tasks' times. What is random is the size of times, at three levels: of a
-block and of a run, drawn for every stage anew, and of a task. The sizes of these spreads are those
-of the default study where it was first measured: blocks 3 %, runs 7 %, tasks 15 %.
+cpu_bound (as many workers as the treatment has) and upload (5 workers), first come first served.
+Makespan and stage efficiency follow from the tasks' times. Times vary at random at three levels:
+by block and by run, drawn separately for every stage, and by task. The spreads are those of the
+default study on the machine where it was first measured: blocks 3 %, runs 7 %, tasks 15 %.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ OTHERS_S, OTHERS_WORKERS = 0.14, 5
 """Service time and workers of download and upload."""
 
 HAND_OVER_S = 0.002
-"""Mean time from a free worker to a task's start: it is drawn for every task."""
+"""Mean time from a free worker to a task's start, drawn for every task."""
 
 BLOCK_SPREAD = 0.03
 
 OUTLIERS = 0.10
-"""Share of the runs that something else slows down, in a stage, where a scenario has outliers."""
+"""In a scenario with outliers, the share of runs that something else slows down in a stage."""
 
 STUDIES_AT_ONCE = 250
-"""A bound of memory."""
+"""A limit that bounds memory."""
 
 
 class Treatment(NamedTuple):
-    """Workers of cpu_bound, and its service time."""
+    """The workers of cpu_bound, and its service time."""
 
     workers: int
     service_s: float
@@ -49,7 +49,7 @@ PUBLISHED = [
     for workers in (1, 2, 5)
     for service_s in (0.6, 0.6, 0.65, 0.04, 0.04, 0.05)
 ]
-"""A grid of the published size, 18 treatments, the first of which is the baseline."""
+"""A grid of the published size: 18 treatments, the first of them the baseline."""
 
 EQUAL = [PUBLISHED[0]] * len(PUBLISHED)
 """One treatment under 18 names."""
@@ -59,9 +59,9 @@ EQUAL = [PUBLISHED[0]] * len(PUBLISHED)
 class Scenario:
     """How runs and tasks spread.
 
-    `shape` is that of both: normal logarithms, or exponential delays on top of the shortest time.
-    `run_spread` is drawn out from the first treatment's to the last one's. A run that is an outlier
-    takes `slowed` times as long.
+    `shape` holds for both: normal logarithms, or exponential delays on top of the shortest time.
+    `run_spread` is interpolated from the first treatment to the last. An outlier takes `slowed`
+    times as long.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Scenario:
     slowed: float = 1.0
 
     def draw(self, rng: np.random.Generator, spread: Numbers, size: Sequence[int]) -> Numbers:
-        """Draw factors of time."""
+        """Draw factors of the times."""
         if self.shape == "exponential":
             return 1 + spread * rng.standard_exponential(size)
         factors: Numbers = np.exp(spread * rng.standard_normal(size))
@@ -79,12 +79,12 @@ class Scenario:
 
     @property
     def spreads_are_equal(self) -> bool:
-        """Whether treatments may be one and the same."""
+        """Whether all treatments have the same spread."""
         return self.run_spread[0] == self.run_spread[1]
 
     @property
     def undisturbed(self) -> Scenario:
-        """The same without outliers."""
+        """The same scenario without outliers."""
         return replace(self, slowed=1.0)
 
 
@@ -97,7 +97,7 @@ SCENARIOS = (
 
 
 class Runs(NamedTuple):
-    """Makespans and stage efficiencies of cpu_bound: studies x treatments x blocks."""
+    """Makespans, and stage efficiencies of cpu_bound: studies x treatments x blocks."""
 
     makespan_s: Numbers
     efficiency: Numbers
@@ -145,7 +145,7 @@ def _simulate_some(
 def _draw_factors(
     rng: np.random.Generator, scenario: Scenario, place: tuple[int, int, int]
 ) -> Iterator[Numbers]:
-    """Yield for each of the three stages the factor of every task: block x run x task."""
+    """Yield, for each of the three stages, the factor of every task: block x run x task."""
     studies, treatments, blocks = place
     spread = np.linspace(*scenario.run_spread, treatments)[:, None]
     for _ in range(3):
@@ -159,7 +159,7 @@ def _draw_factors(
 def pass_stage(
     arrivals: Numbers, service: Numbers, workers: int, hand_over: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """Serve tasks, the last axis, first come first served; gives waiting times and completions."""
+    """Serve tasks (the last axis) first come first served; return waiting times and completions."""
     arrivals = np.sort(arrivals, axis=-1)
     free = np.zeros((*arrivals.shape[:-1], workers))
     waiting, completed = np.empty_like(arrivals), np.empty_like(arrivals)

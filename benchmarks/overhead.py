@@ -1,12 +1,11 @@
-"""What measuring costs the measured: on/off pairs of treatments, and of creating a child.
+"""What measuring costs the measured program: by run, and by child process.
 
     python -m benchmarks.overhead
 
-In each pair a treatment of the default runtime study runs once as a study measures it and once with
-nobody looking, in random order; the table gives the ratio of the makespans with the 95 % interval
-of a paired t on its logarithms. The cost of a child is the time of fork, exit and wait in a parent
-of a given size, under the census and without it. Takes about ten minutes on two cores; do nothing
-else meanwhile.
+In each pair, a treatment of the default runtime study runs once as in a study and once unmeasured,
+in random order. The table shows the ratio of the makespans with the 95 % interval of a paired t on
+its logarithms. The cost of a child is the time of fork, exit and wait in a parent of a given size,
+with the census and without it. Takes about ten minutes on two cores; do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -64,15 +63,15 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("treatments", nargs="*", default=TREATMENTS, help="default: %(default)s")
     parser.add_argument("--config", type=Path, default=HERE.parent / "config" / "config.yaml")
-    parser.add_argument("--pairs", type=int, default=20, help="0 leaves them out")
-    parser.add_argument("--children", type=int, default=300, help="a parent; 0 leaves them out")
-    parser.add_argument("--rounds", type=int, default=5, help="of children, on and off in turn")
+    parser.add_argument("--pairs", type=int, default=20, help="0 skips them")
+    parser.add_argument("--children", type=int, default=300, help="per parent; 0 skips them")
+    parser.add_argument("--rounds", type=int, default=5, help="of children, each on and off")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
 
 def print_pairs(options: argparse.Namespace) -> None:
-    """Measure pairs, the treatments interleaved, and print a line a treatment."""
+    """Measure pairs with treatments interleaved, and print a line per treatment."""
     study = check_config(load_config(options.config))
     specifications = {
         treatment.id: treatment.specification
@@ -94,7 +93,7 @@ def print_pairs(options: argparse.Namespace) -> None:
 
 
 def measure_pair(specification: dict, order: random.Random) -> float:
-    """Run a treatment on and off in random order; gives on / off."""
+    """Run a treatment on and off in random order; return the ratio on / off."""
     runs = [our_makespan, unobserved_makespan]
     order.shuffle(runs)
     made = {run: run(specification) for run in runs}
@@ -102,7 +101,7 @@ def measure_pair(specification: dict, order: random.Random) -> float:
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """Give lower limit, geometric mean and upper limit of ratios − 1."""
+    """Return lower limit, geometric mean and upper limit of ratios − 1."""
     logs = [math.log(ratio) for ratio in ratios]
     mean = statistics.fmean(logs)
     half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
@@ -111,7 +110,7 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 
 def unobserved_makespan(specification: dict) -> float:
-    """Run the same measured process with nobody looking."""
+    """Run the same process unmeasured."""
     settings = specification["process"]
     environment = measured_environment(
         settings["environment"], settings["blas_threads"], os.environ
@@ -124,13 +123,13 @@ def unobserved_makespan(specification: dict) -> float:
 
 
 def makespan(folder: Path) -> float:
-    """Give the time from the first submission to the last result."""
+    """Return the time from the first submission to the last result."""
     tasks = read_records(folder / TASKS_FILE, TaskRecord)
     return (max(t.received_ns for t in tasks) - min(t.submitted_ns for t in tasks)) / 1e9
 
 
 def print_children(options: argparse.Namespace) -> None:
-    """Time children in parents of each size, on and off in turn, and print a line a size."""
+    """Time children in parents of each size, on and off in turn; print a line per size."""
     print("| parent MiB | children | off: median, p99 ms | on: median, p99 ms | added ms |")
     print("|---:|---:|---:|---:|---:|")
     for size in PARENTS_MIB:
@@ -146,7 +145,7 @@ def print_children(options: argparse.Namespace) -> None:
 
 
 def time_children(size_mib: int, count: int, *, observed: bool) -> list[float]:
-    """Let a parent create children one after the other; gives milliseconds."""
+    """Time a parent's children, created one after another, in milliseconds."""
     command = [sys.executable, "-c", CHILDREN, str(size_mib), str(count)]
     with tempfile.TemporaryDirectory() as scratch:
         if observed:
@@ -157,7 +156,7 @@ def time_children(size_mib: int, count: int, *, observed: bool) -> list[float]:
 
 
 def quantiles(values: list[float]) -> tuple[float, float]:
-    """Give median and 99th percentile."""
+    """Return median and 99th percentile."""
     ordered = sorted(values)
     return statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]
 

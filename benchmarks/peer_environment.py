@@ -1,4 +1,4 @@
-"""The peers' virtual environment: exact versions, and a reason for each that is not there."""
+"""The peers' virtual environment, with exact versions and a reason for each missing package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIME_LIMIT_S = 600
 
 
 class PeerEnvironment(NamedTuple):
-    """Where the peers' programs are, the versions asked for, and what could not be installed."""
+    """The folder of the peers' programs, the required versions, and the missing packages."""
 
     programs: Path
     versions: dict[str, str]
@@ -26,7 +26,7 @@ def read_versions(text: str) -> dict[str, str]:
 
 
 def make_environment(folder: Path, requirements: Path = REQUIREMENTS) -> PeerEnvironment:
-    """Make the environment in `folder`, or complete the one that is there."""
+    """Create the environment in `folder`, or complete an existing one."""
     programs = folder.resolve() / "bin"
     if not (programs / "python").exists():
         command = [sys.executable, "-m", "venv", str(folder)]

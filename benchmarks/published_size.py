@@ -1,8 +1,8 @@
-"""The published study at its full size, beside tadween-core on the same machine.
+"""The published study at its full size, compared with tadween-core on the same machine.
 
-For each treatment both programs run in turn, and the table gives both makespans and their ratio.
-Needs an interpreter with tadween-core 0.1.0b3 (pip install --pre 'stagebench[peers]'), by default
-the one that runs this. Takes about twelve minutes on two cores; do nothing else meanwhile.
+Both programs run each treatment in turn; the table shows both makespans and their ratio. Needs an
+interpreter with tadween-core 0.1.0b3 (pip install --pre 'stagebench[peers]'), by default the
+current one. Takes about twelve minutes on two cores; do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def compare(specification: dict, peer_python: str, *, peer_first: bool) -> tuple[float, float]:
-    """Run one treatment under both programs, one after the other; gives both makespans in s."""
+    """Run one treatment under both programs in turn; return both makespans in seconds."""
     if peer_first:
         peer = peer_makespan(specification, peer_python)
         return our_makespan(specification), peer

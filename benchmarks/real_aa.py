@@ -1,4 +1,4 @@
-"""An A/A study through the real pipeline: one treatment under many names, which nothing tells."""
+"""An A/A study through the real pipeline: one treatment under many names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ QUANTITIES = ("makespan_s", "tree_peak_bytes")
 
 
 class Findings(NamedTuple):
-    """Comparisons with the baseline, and those of them that claim a difference."""
+    """Numbers of comparisons with the baseline, and of those that claim a difference."""
 
     comparisons: int
     false: int
 
 
 def count_real_findings(config: dict[str, object]) -> Findings:
-    """Run and analyse a study that `make_config` made, and count what it finds."""
+    """Run and analyse a study by `make_config`, and count its findings."""
     file = RESULTS / f"{STUDY}.yaml"
     write_text(file, json.dumps(config, indent=1))  # JSON is YAML
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -37,7 +37,7 @@ def count_real_findings(config: dict[str, object]) -> Findings:
 
 
 def make_config(names: int, blocks: int, tasks: int, elements: int, seed: int) -> dict[str, object]:
-    """Describe a study in which nothing but names differs: they fill a variable nobody reads."""
+    """Return the config of a study whose treatments differ only in an unused variable."""
     stage = {
         "name": "square",
         "handler": "sum_squares_native",
@@ -66,6 +66,6 @@ def make_config(names: int, blocks: int, tasks: int, elements: int, seed: int) -
 
 
 def read_words(tables: Path) -> list[str]:
-    """Give the words of the comparisons of run time and of memory; "" where there was none."""
+    """Return the words of the comparisons of run time and memory; "" without a word."""
     comparisons = read_table(tables / "comparisons.csv")
     return list(comparisons.loc[comparisons["quantity"].isin(QUANTITIES), "word"])

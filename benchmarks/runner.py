@@ -1,11 +1,11 @@
-"""What the workflow runner costs, against bars that it must reach.
+"""What the workflow runner costs, compared with bars that it must reach.
 
     python -m benchmarks.runner [--quick]
 
-Every figure is made in a fresh process. In each round all programs of a table run once, in random
-order, and each ratio is of two of one round; told is the median over the rounds. tadween-core comes
-into a virtual environment of its own. The exit code is 1 where a bar is missed. About seven
-minutes on two cores; do nothing else meanwhile.
+Every number is measured in a fresh process. In each round, all programs of a table run once, in
+random order. Each ratio is of two programs of one round; the tables show medians over the rounds.
+tadween-core is installed into a virtual environment of its own. The exit code is 1 if a bar is
+missed. Takes about seven minutes on two cores; do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Measured = dict[str, float]
 
 
 class Program(NamedTuple):
-    """One of the programs of runner_subjects.py with its parameters, or the peer's."""
+    """A program of runner_subjects.py or of the peer, with its parameters."""
 
     subject: str
     parameters: Mapping[str, Any]
@@ -51,9 +51,9 @@ class Program(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A comparison of two programs of one table, and what it must reach.
+    """A comparison of two programs of one table, with its limit.
 
-    `compare` makes one number of ours and the other's, which is at most `limit`.
+    `compare` combines both values into one number, which must be at most `limit`.
     """
 
     what: str
@@ -66,7 +66,7 @@ class Bar(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Programs that take turns, and the bars that hold among them."""
+    """Programs that take turns, and the bars that compare them."""
 
     rounds: int
     programs: Mapping[str, Program]
@@ -74,12 +74,12 @@ class Table(NamedTuple):
 
 
 def ratio(ours: float, other: float) -> float:
-    """Give ours as a share of the other."""
+    """Return the ratio of ours to the other."""
     return ours / other
 
 
 def excess_mib(ours: float, other: float) -> float:
-    """Give the MiB of ours beyond the other."""
+    """Return by how many MiB ours exceeds the other."""
     return (ours - other) / MIB
 
 
@@ -110,7 +110,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def plan_tables(*, quick: bool) -> list[Table]:
-    """Give all tables, or a smaller version of each."""
+    """Return all tables, or a smaller version of each."""
     scale = 10 if quick else 1
     many, some, few = (3, 3, 3) if quick else (15, 7, 5)
     return [
@@ -122,7 +122,7 @@ def plan_tables(*, quick: bool) -> list[Table]:
 
 
 def plan_cost(kind: str, tasks: int, rounds: int, limits: tuple[float, float]) -> Table:
-    """Compare a task that does nothing with that of a bare pool, and of the peer."""
+    """Compare the cost of an empty task with that on a bare pool and on the peer."""
     given = {"kind": kind, "tasks": tasks}
     names = {"bare": "concurrent.futures", "stage": "stagebench", "peer": "tadween-core"}
     programs = {f"{name}, {kind}": Program(subject, given) for subject, name in names.items()}
@@ -135,7 +135,7 @@ def plan_cost(kind: str, tasks: int, rounds: int, limits: tuple[float, float]) -
 
 
 def plan_growth(most: int, rounds: int) -> Table:
-    """Compare few and many tasks through three stages, with and without a file to write to."""
+    """Compare few and many tasks through three stages, with and without a file of records."""
     few = most // 10
     given: dict[str, dict[str, Any]] = {
         f"{few} tasks": {"tasks": few, "sink": "file"},
@@ -164,7 +164,7 @@ def plan_growth(most: int, rounds: int) -> Table:
 
 
 def plan_transport(size: int, rounds: int) -> Table:
-    """Compare the ways of a large result from one process to the next."""
+    """Compare the transports of a large result from one process to the next."""
     programs, bars = {}, []
     for form in ("bytes", "array"):
         for transport in ("pickle", "shared_memory", "path"):
@@ -188,7 +188,7 @@ def run_rounds(
 
 
 def judge(bar: Bar, rounds: Sequence[Mapping[str, Measured]]) -> float:
-    """Give the median over the rounds of what a bar is about."""
+    """Return the median of a bar's comparison over the rounds."""
     return statistics.median(
         bar.compare(made[bar.ours][bar.key], made[bar.other][bar.key]) for made in rounds
     )
@@ -212,7 +212,7 @@ def format_measured(key: str, value: float) -> str:
 
 
 def format_bars(bars: Sequence[Bar], rounds: Sequence[Mapping[str, Measured]]) -> str:
-    """Format what must be reached, and what was."""
+    """Format every bar with its value, its limit and the verdict."""
     rows = []
     for bar in bars:
         value = judge(bar, rounds)

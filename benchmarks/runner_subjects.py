@@ -1,4 +1,4 @@
-"""What runner.py measures, each in a fresh process that prints what it was as JSON.
+"""The programs that runner.py measures; each runs in a fresh process and prints JSON.
 
     python -m benchmarks.runner_subjects NAME JSON
 
@@ -42,39 +42,39 @@ class NullSink:
     """Keeps nothing."""
 
     def task(self, record: object) -> None:
-        """Let it go."""
+        """Discard the record."""
 
     attempt = worker = event = task
 
 
 def do_nothing() -> None:
-    """Be a task."""
+    """Return at once."""
 
 
 _all_wait = threading.Event()
 
 
 def do_nothing_until_all_wait() -> None:
-    """Be a task that ends when the last one has come."""
+    """Return as soon as the last task has arrived."""
     _all_wait.wait()
 
 
 def make(*, size: int, form: str) -> Any:
-    """Make a result of a given size, of which every page is there."""
+    """Return a result of a given size, with every page in memory."""
     if form == "bytes":
         return b"x" * size
-    import numpy as np  # only where one is asked for
+    import numpy as np  # only if an array is requested
 
     return np.ones(size, dtype=np.uint8)
 
 
 def take(*, upstream: Any) -> int:
-    """Read every page of what came."""
+    """Read every page of the upstream result."""
     return sum(memoryview(upstream)[::PAGE])
 
 
 def time_bare(*, kind: str, tasks: int) -> dict[str, float]:
-    """Time tasks that do nothing on the standard library's own pool."""
+    """Time empty tasks on the standard library's pool."""
     fork = multiprocessing.get_context("fork")
     pool = ThreadPoolExecutor(WORKERS)
     with pool if kind == "thread" else ProcessPoolExecutor(WORKERS, mp_context=fork) as pool:
@@ -86,7 +86,7 @@ def time_bare(*, kind: str, tasks: int) -> dict[str, float]:
 
 
 def time_stage(*, kind: str, tasks: int) -> dict[str, float]:
-    """Time the same tasks through a stage of a workflow whose records are written."""
+    """Time empty tasks through a stage of a workflow that writes its records."""
     stage = Stage(name="noop", handler=do_nothing, workers=WORKERS, **KINDS[kind])
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -102,10 +102,10 @@ def time_stage(*, kind: str, tasks: int) -> dict[str, float]:
 def run_three_stages(
     *, tasks: int, sink: str, queue_size: int | None = None, all_wait: bool = False
 ) -> dict[str, float]:
-    """Run tasks that do nothing through three stages of threads; tells time and the largest RSS.
+    """Run empty tasks through three stages of threads; return time per task and largest RSS.
 
-    With `all_wait` the first tasks are held until all have come: otherwise it depends on the speed
-    of everything how many wait at a time, and with it the memory.
+    With `all_wait`, the first tasks are held until all have arrived. Otherwise the number of
+    waiting tasks, and with it the memory, depends on the speed of every part.
     """
     names = ("first", "second", "third")
     stages = [
@@ -134,7 +134,7 @@ def _iterate(tasks: int) -> Iterator[dict[str, Any]]:
 
 
 def pass_results(*, transport: str, form: str, size: int, tasks: int) -> dict[str, float]:
-    """Time a result's way from the end of the handler that made it to that of one that read it."""
+    """Time a result from the end of the handler that made it to the end of its reader."""
     kind = {"workers": 1, **KINDS["process"]}
     given = {"size": size, "form": form}
     stages = [
@@ -148,7 +148,7 @@ def pass_results(*, transport: str, form: str, size: int, tasks: int) -> dict[st
 
 
 def passages(records: list[TaskRecord]) -> list[float]:
-    """Give the seconds from the end of `make` to that of `take`, without the first task's."""
+    """Return the seconds from the end of `make` to that of `take`, without the first task's."""
     ends = {(record.task, record.stage): record.finished_ns for record in records}
     if any(record.status != "ok" for record in records):
         raise SystemExit("\n".join(record.error or "" for record in records))
@@ -157,7 +157,7 @@ def passages(records: list[TaskRecord]) -> list[float]:
 
 
 def read_high_water() -> int:
-    """Give this process's largest RSS since it was started."""
+    """Return this process's largest RSS since its start."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     return int(kib) * 1024

@@ -1,4 +1,4 @@
-"""The words of one family of tests, by the functions that the analysis makes them with."""
+"""The words of one family of tests, by the functions of the analysis."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ BASELINE = "0"
 
 
 def find_words(values: NDArray[np.float64], margin: float) -> list[str]:
-    """Give the word of every treatment but the first, the baseline; `values`: treatment x block."""
+    """Return the word of every treatment but the first (baseline); `values`: treatment x block."""
     family = {
         str(treatment): [Measured(block, "", "ok", value) for block, value in enumerate(own, 1)]
         for treatment, own in enumerate(values.tolist())
     }
-    told = {
+    common = {
         "quantity": "makespan_s",
         "baseline": BASELINE,
         "margin": margin,
         "half_width_wanted": margin,
     }
-    return [str(row["word"]) for row in compare_family(family, told)]
+    return [str(row["word"]) for row in compare_family(family, common)]

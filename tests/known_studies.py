@@ -12,7 +12,7 @@ from tests.commands import analyse_study
 from stagebench.analyse.traces import list_requests, read_trace
 from stagebench.present.experiment import split_experiments
 from stagebench.present.style import figure_style
-from stagebench.replication.pool_memory import Pool
+from stagebench.replication.pool_memory import PoolMemory
 from stagebench.tables.io import read_tables
 from stagebench.units import MIB
 
@@ -204,7 +204,7 @@ def known_pool(kind="fork", workers=1, *, phases=None, roles=None, **changes):
         for role, columns in (roles or {}).items()
     }
     facts = {"retain": False, "tasks": 10, "result": 10.0 * MIB, "preload": "", "others": "[]"}
-    return Pool(
+    return PoolMemory(
         treatment=f"{'t' if kind == 'thread' else 'p'}{workers}-{kind}",
         kind=kind,
         workers=workers,

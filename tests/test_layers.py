@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
     "design": {*GROUND, "store", "handlers", "problems", "structure", "task_list", "design"}
-    | {"yaml", "jsonschema"},
+    | {"ruamel", "jsonschema", "msgspec"},
     # Of measure, emulation alone.
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list", "measure"},
     "measure.emulation": {*GROUND, "store", "sampler", "measure"},
@@ -156,6 +156,7 @@ def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     assert ours == expected
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
     # The interpreter's own start-up may bring editable-install finders of other packages.
-    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "yaml", "jsonschema", "scipy"}
+    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "ruamel", "yaml", "jsonschema", "scipy"}
+    assert not foreign & {"msgspec", "pydantic"}
     assert ("asyncio" in modules) == (changes["stage"] == ASYNCIO)
     assert "concurrent.futures.process" not in modules

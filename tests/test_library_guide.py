@@ -1,4 +1,4 @@
-"""The guide to the library is true: what it shows is run, with the module that it shows."""
+"""The examples of the library guide work, with the module that it shows."""
 
 import doctest
 import re
@@ -6,16 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_command
 
 import stagebench
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs/library.md"
+README = ROOT / "README.md"
 
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    """The guide's module steps, where this process and its workers find it."""
+    """Put the guide's module `steps` where this process and its workers can import it."""
     (text,) = re.findall(r"```python\n(# steps\.py\n.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "steps.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -24,17 +26,39 @@ def steps(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("steps")
-def test_what_the_guide_shows_is_so():
+def test_the_examples_of_the_guide_work():
     failed, tried = doctest.testfile(str(GUIDE), module_relative=False)
     assert tried > 50
     assert failed == 0
 
 
+@pytest.fixture
+def readme_steps(tmp_path, monkeypatch):
+    """The README's module steps, in a folder where a study can lie beside it; return the folder."""
+    (text,) = re.findall(r"```python\n(# mine/steps\.py\n.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "steps.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("steps", None)
+
+
+@pytest.mark.usefixtures("readme_steps")
 def test_the_lines_of_the_readme_run_and_give_a_record_for_each_task_and_stage():
-    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (lines,) = re.findall(r"```python\n(from.*?)```", README.read_text(), re.DOTALL)
     namespace = {"__name__": "__main__"}
-    exec(lines, namespace)  # noqa: S102 - what a reader would do
+    exec(lines, namespace)  # noqa: S102 - the example is our own
     assert [record.status for record in namespace["sink"].tasks] == ["ok"] * 10
+
+
+def test_the_study_of_the_readme_measures_every_combination_of_its_levels(
+    readme_steps, monkeypatch, capsys
+):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    config = readme_steps / "study.yaml"
+    config.write_text(text)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(readme_steps)])
+    run_command("plan", config)
+    assert "treatments: t1, p1-fork, p1-spawn, t2, p2-fork, p2-spawn" in capsys.readouterr().out
 
 
 def test_the_guide_says_of_each_public_name_why_it_is_public():

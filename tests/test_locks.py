@@ -1,4 +1,4 @@
-"""A yielding lock is a lock, and forms no convoy."""
+"""A yielding lock is a lock that causes no convoy."""
 
 import resource
 import sys
@@ -11,7 +11,7 @@ from stagebench.locks import TRIES, YieldingLock
 
 @pytest.fixture
 def hasty():
-    """Let threads take turns as often as they can."""
+    """Make threads take turns as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -42,14 +42,14 @@ def test_one_thread_holds_it_at_a_time():
     assert set(most) == {1}
 
 
-def test_it_is_let_go_of_when_the_block_raises():
+def test_it_is_released_when_the_block_raises():
     lock = YieldingLock()
     for _ in range(2):
         with pytest.raises(ValueError, match="inside"), lock:
             raise ValueError("inside")
 
 
-def test_whoever_waits_for_long_is_given_it_in_the_end():
+def test_a_thread_that_waits_for_long_gets_it_in_the_end():
     lock, begun, taken = YieldingLock(), threading.Event(), []
 
     def take():
@@ -69,7 +69,7 @@ def test_whoever_waits_for_long_is_given_it_in_the_end():
 
 
 def switches_of(lock):
-    """Context switches of two threads that pass through a lock ten thousand times each."""
+    """Return the context switches of two threads that each take a lock ten thousand times."""
 
     def pass_through():
         for _ in range(10_000):
@@ -81,6 +81,6 @@ def switches_of(lock):
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
 
 
-def test_threads_that_pass_through_it_do_not_switch_at_every_passage():
-    # A usual lock comes to some tenths of a switch a passage, where it falls into a convoy.
+def test_threads_that_take_it_in_turn_do_not_switch_every_time():
+    # An ordinary lock that causes a convoy has some tenths of a switch each time it is taken.
     assert min(switches_of(YieldingLock()) for _ in range(3)) < 2_000

@@ -26,7 +26,7 @@ TASK = TaskRecord(
 UNSERVED = replace(TASK, status="skipped", started_ns=None, pid=None, error=None)
 
 
-def test_records_come_back_as_they_were_missing_ones_too(tmp_path):
+def test_records_are_read_as_they_were_written_with_missing_values(tmp_path):
     path = tmp_path / "tasks.csv"
     store.write_records(path, TaskRecord, [TASK, UNSERVED])
     assert store.read_records(path, TaskRecord) == [TASK, UNSERVED]
@@ -82,7 +82,7 @@ def test_writers_in_several_threads_do_not_mix_lines(tmp_path):
     assert store.read_records(path, TaskRecord) == [TASK] * 800
 
 
-def test_a_file_of_other_columns_or_none_is_an_error_that_names_it(tmp_path):
+def test_the_error_for_a_missing_file_or_wrong_columns_names_the_file(tmp_path):
     path = tmp_path / "tasks.csv"
     with pytest.raises(StoreError, match=r"tasks\.csv: cannot be read"):
         store.read_records(path, TaskRecord)
@@ -91,10 +91,25 @@ def test_a_file_of_other_columns_or_none_is_an_error_that_names_it(tmp_path):
         store.read_records(path, EventRecord)
 
 
+@pytest.mark.parametrize("text", [None, "", "stage,task"])
+def test_what_was_cut_off_before_its_first_line_has_no_records(tmp_path, text):
+    path = tmp_path / "tasks.csv"
+    if text is not None:
+        path.write_text(text)
+    assert store.read_records(path, TaskRecord, cut_off=True) == []
+
+
+def test_what_was_cut_off_later_is_read_up_to_its_last_whole_line(tmp_path):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [TASK, TASK])
+    path.write_text(path.read_text()[:-3])
+    assert store.read_records(path, TaskRecord, cut_off=True) == [TASK]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "not whole JSON"),
+        ("{", "invalid JSON"),
         ("[]", "schema_version is None"),
         ('{"schema_version": 999}', "999.*this program reads"),
     ],

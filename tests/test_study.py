@@ -1,4 +1,4 @@
-"""The smoke study, end to end, by the real Snakemake: its order, its reuse, its errors."""
+"""The smoke study, end to end, with the real Snakemake: its order, reuse and errors."""
 
 import itertools
 import re
@@ -30,7 +30,7 @@ def study(tmp_path_factory):
     return folder, done
 
 
-def test_the_report_is_named_at_the_end_and_is_there(study):
+def test_the_report_is_named_at_the_end_and_exists(study):
     folder, done = study
     assert "results/smoke/report.md" in done.stdout + done.stderr
     report = (folder / "results/smoke/report.md").read_text()
@@ -48,7 +48,7 @@ def test_every_planned_run_was_made_and_is_ok(study):
     assert {run["status"] for run in runs} == {"ok"}
 
 
-def test_measurements_are_disjoint_though_there_were_four_cores(study):
+def test_measurements_do_not_overlap_though_there_are_four_cores(study):
     _, runs = read_runs(study[0])
     spans = sorted((run["exec_ns"], run["exited_ns"]) for run in runs)
     assert all(early[1] <= late[0] for early, late in itertools.pairwise(spans))
@@ -61,7 +61,7 @@ def test_runs_were_made_in_the_planned_order(study):
     assert [run["block"] for run in by_start] == [1] * 9 + [2] * 9
 
 
-def test_analysis_begins_when_the_last_measurement_is_over(study):
+def test_analysis_begins_after_the_last_measurement(study):
     results = study[0] / "results/smoke"
     first_table = min(path.stat().st_mtime for path in (results / "tables").glob("*.csv"))
     assert first_table >= max(path.stat().st_mtime for path in results.rglob("run.json"))
@@ -76,8 +76,8 @@ def test_a_second_call_finds_nothing_to_do(study):
 def test_a_dry_run_shows_warm_ups_before_all_blocks(tmp_path):
     folder = checkout(tmp_path / "checkout")
     config = edit_config(folder, lambda config: config.update(warm_ups=1, replicates=1))
-    said = snakemake(folder, "--dry-run", config=config).stdout
-    jobs = re.findall(r"output: results/smoke/raw/(\S+)|priority: (\d+)", said)
+    output = snakemake(folder, "--dry-run", config=config).stdout
+    jobs = re.findall(r"output: results/smoke/raw/(\S+)|priority: (\d+)", output)
     names = [name.rpartition("/")[2] for name, _ in jobs if name]
     priorities = [int(priority) for _, priority in jobs if priority]
     order = [name for _, name in sorted(zip(priorities, names, strict=True), reverse=True)]
@@ -112,7 +112,7 @@ def test_the_plan_has_the_order_of_the_factors_and_their_tags(tmp_path):
     assert "thread-mmap-arena" in planned.stdout
 
 
-def test_every_error_of_a_config_is_told_at_once_and_nothing_is_written(tmp_path):
+def test_all_errors_of_a_config_are_reported_at_once_and_nothing_is_written(tmp_path):
     folder = checkout(tmp_path / "checkout")
 
     def break_it(config):
@@ -121,12 +121,12 @@ def test_every_error_of_a_config_is_told_at_once_and_nothing_is_written(tmp_path
         config["experiments"][0]["factors"]["workers"] = [1, 1]
 
     done = snakemake(folder, config=edit_config(folder, break_it))
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "Traceback" not in said
-    assert "did you mean 'replicates'?" in said
-    assert "did you mean 'sum_squares_native'?" in said
-    assert "experiments[0].factors.workers" in said
+    assert "Traceback" not in output
+    assert "did you mean 'replicates'?" in output
+    assert "did you mean 'sum_squares_native'?" in output
+    assert "experiments[0].factors.workers" in output
     assert not (folder / "results").exists()
 
 
@@ -142,14 +142,14 @@ def test_a_config_that_cannot_be_read_is_an_error_without_traceback(tmp_path, te
         path.write_text(text)
     for command in ([SNAKEMAKE, "--cores", "1"], [STAGEBENCH, "plan", "config/config.yaml"]):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         assert done.returncode != 0
-        assert "Traceback" not in said
-        assert "config.yaml" in said
+        assert "Traceback" not in output
+        assert "config.yaml" in output
     assert not (folder / "results").exists()
 
 
-def test_whole_runs_survive_a_kill_and_the_next_call_goes_on(tmp_path):
+def test_complete_runs_survive_a_kill_and_the_next_call_continues(tmp_path):
     folder = checkout(tmp_path / "checkout")
     config = edit_config(folder, shrink)
     command = [SNAKEMAKE, "--cores", "2", "--configfile", config]
@@ -171,6 +171,6 @@ def test_whole_runs_survive_a_kill_and_the_next_call_goes_on(tmp_path):
         done = snakemake(folder, *again, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = [path for path, inode in whole.items() if path.stat().st_ino == inode]
-    # The run that was under way when Snakemake was killed may have been written after all.
+    # The run in progress when Snakemake was killed may have been written after all.
     assert len(kept) >= len(whole) - 1
     assert len(read_runs(folder)[1]) == 8

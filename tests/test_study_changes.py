@@ -1,4 +1,4 @@
-"""A study that changes, by the real Snakemake: only what is new is measured."""
+"""A study that changes, with the real Snakemake: only what is new is measured."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ from stagebench import store
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The shrunk study, measured once and not analysed; tests change a copy of it."""
+    """The shrunk study, measured once and not analysed; tests change copies of it."""
     folder = checkout(tmp_path_factory.mktemp("small"))
     done = snakemake(folder, *MEASURED, config=edit_config(folder, shrink))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,7 +34,7 @@ def copy(small, tmp_path):
 
 
 def measured_anew(folder, config, *arguments):
-    """Run the study again; gives the treatments and replicates that were measured this time."""
+    """Run the study again; return the treatments and replicates that were measured this time."""
     raw = folder / "results/smoke/raw"
     before = {path: path.stat().st_mtime_ns for path in raw.rglob("run.json")}
     done = snakemake(folder, *arguments, config=config)
@@ -52,7 +52,7 @@ def grow(config):
 
 @pytest.fixture(scope="module")
 def grown(small, tmp_path_factory):
-    """The small study after it grew, as far as its report; what was measured anew; its plan."""
+    """The small study after it grew, up to its report; what was measured this time; its plan."""
     folder = tmp_path_factory.mktemp("grown") / "copy"
     shutil.copytree(small, folder)
     new = measured_anew(folder, edit_config(folder, shrink, grow))
@@ -80,10 +80,10 @@ def test_warm_ups_are_measured_first_and_never_again_when_replicates_are_added(g
     warm_ups = {path for path in new if path.endswith("/w1")}
     assert warm_ups == {f"{name}/w1" for name in plan["treatments"]}
     report = (folder / "results/smoke/report.md").read_text()
-    assert "5 runs to warm up came before the first block" in report
+    assert "5 warm-up runs came before the first block" in report
     more = edit_config(folder, shrink, grow, lambda config: config.update(replicates=3))
-    said = snakemake(folder, "--dry-run", config=more).stdout
-    planned = re.findall(r"output: results/smoke/raw/(\S+)", said)
+    output = snakemake(folder, "--dry-run", config=more).stdout
+    planned = re.findall(r"output: results/smoke/raw/(\S+)", output)
     assert sorted(planned) == sorted(f"{name}/r3" for name in plan["treatments"])
 
 

@@ -47,11 +47,11 @@ def test_a_cell_is_the_first_kind_that_its_text_fits(text, kinds, value):
         ("[" * 100_000, "json"),
     ],
 )
-def test_a_cell_of_another_kind_cannot_be_read(text, kind):
+def test_a_cell_that_does_not_fit_its_kind_is_unreadable(text, kind):
     assert read_cell(text, (kind,)) is (UNREADABLE if text else EMPTY)
 
 
-def test_a_task_leaves_out_what_its_row_leaves_empty():
+def test_a_task_has_no_value_for_an_empty_cell():
     tasks = TaskRows([("a", "x"), ("b", "y"), ("a", "z")], [(1, EMPTY, None), (EMPTY,) * 3])
 
     assert list(tasks) == [{"a": {"x": 1, "z": None}}, {}]
@@ -62,13 +62,13 @@ def test_a_task_leaves_out_what_its_row_leaves_empty():
 @pytest.mark.parametrize(
     ("tasks", "number"), [(3, 3), ([{}, {}], 2), ({"file": "x.csv", "number": 7}, 7)]
 )
-def test_tasks_are_counted_in_whichever_form_they_are(tasks, number):
+def test_tasks_are_counted_in_every_form(tasks, number):
     assert count_tasks(tasks) == number
 
 
 @pytest.fixture
 def given(tmp_path):
-    """What a specification says of a file of two tasks that lies there."""
+    """A file of two tasks, and its description in a specification."""
     data = '\ufeffwork.size,work.label\n5,\n,"a, b"\n'.encode()
     (tmp_path / "tasks.csv").write_bytes(data)
     columns = {"work.size": ["float"], "work.label": ["null", "text"]}
@@ -85,11 +85,11 @@ def test_a_file_that_was_edited_is_refused(given, tmp_path):
     with (tmp_path / "tasks.csv").open("a") as file:
         file.write("6,\n")
 
-    with pytest.raises(WorkflowError, match=r"tasks\.csv: edited after the study was called"):
+    with pytest.raises(WorkflowError, match=r"tasks\.csv: edited after the study was started"):
         open_tasks(given, tmp_path)
 
 
-def test_a_file_that_is_gone_is_named(given, tmp_path):
+def test_the_error_for_a_missing_file_names_it(given, tmp_path):
     with pytest.raises(WorkflowError, match=r"none/tasks\.csv: cannot be read: No such file"):
         open_tasks(given, tmp_path / "none")
 
@@ -98,10 +98,10 @@ def test_a_file_that_is_gone_is_named(given, tmp_path):
     ("data", "text"),
     [
         (b"a.b\n\xff\n", "line 2: not UTF-8 text"),
-        (b'a.b\n"x\n', "line 2: not CSV that can be read: unexpected end of data"),
-        (b'a.b\nx\n"y"z\n', "line 3: not CSV that can be read"),
+        (b'a.b\n"x\n', "line 2: invalid CSV: unexpected end of data"),
+        (b'a.b\nx\n"y"z\n', "line 3: invalid CSV"),
     ],
 )
-def test_what_is_no_csv_is_told_with_its_line(data, text):
+def test_the_error_for_invalid_csv_names_the_line(data, text):
     with pytest.raises(WorkflowError, match=text):
         list(read_lines(data))

@@ -1,9 +1,9 @@
-"""Runs a command under what Snakemake's `benchmark:` measures with; prints its record as JSON.
+"""Runs a command under the sampler of Snakemake's `benchmark:` and prints its record as JSON.
 
     python snakemake_benchmark.py INTERVAL COMMAND...
 
-INTERVAL is in seconds, or `default`: every half a second for the first half a minute. Snakemake's
-executors do the same with the shell of a job; here nothing is between the observer and the command.
+INTERVAL is in seconds, or `default`: every half second for the first half minute. Snakemake's
+executors measure the shell of a job in the same way; here no shell is in between.
 """
 
 import json
@@ -14,7 +14,7 @@ from snakemake.benchmark import BenchmarkRecord, benchmarked
 
 
 def main() -> None:
-    """Run the command and print what was recorded."""
+    """Run the command and print the record."""
     interval, *command = sys.argv[1:]
     settings = {} if interval == "default" else {"interval": float(interval)}
     record = BenchmarkRecord()

@@ -1,11 +1,11 @@
-"""Becomes a command under tadween-core's memory collector.
+"""Runs a command under tadween-core's memory collector.
 
     python tadween_memory.py LOG INTERVAL COMMAND...
 
-INTERVAL is in seconds, or `default`. The collector observes the process that starts it; that one
-then becomes COMMAND by exec, so that none of its imports are measured. It does so right after a
-sample of children, the last of a round, and cuts the log there: what comes later is of COMMAND. The
-package itself offers no way to wait for its collector.
+INTERVAL is in seconds, or `default`. The collector observes the process that starts it. This
+process then becomes COMMAND by exec, so that its own imports are not measured. It does so right
+after a sample of children, the last of a round, and empties the log: all later samples are of
+COMMAND. The package itself offers no way to wait for its collector.
 """
 
 import os
@@ -34,12 +34,12 @@ def main() -> None:
     if interval != "default":
         settings = {"main_interval": float(interval), "children_interval": float(interval)}
     path = Path(log)
-    # Kept until the exec: with it go the semaphores that the collector's process has to find.
+    # Kept until the exec: its semaphores, which the collector's process needs, go with it.
     collector = MemoryCollector()
     collector.start(log_dir=str(path.parent), file_name=path.name, **settings)
     wait_for_children(path, 1)
     wait_for_children(path, 2)
-    # Emptied, not replaced: the collector appends to the file that it has open.
+    # Emptied, not replaced: the collector appends to its open file.
     os.truncate(path, 0)
     os.execv(command[0], command)
 

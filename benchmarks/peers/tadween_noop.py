@@ -1,4 +1,4 @@
-"""Tasks that do nothing through one stage of tadween-core; prints the seconds that one took.
+"""Runs empty tasks through one stage of tadween-core and prints the seconds per task.
 
 Run by runner.py as `python tadween_noop.py EXECUTOR TASKS`, in an interpreter that has
 tadween-core 0.1.0b3.
@@ -18,14 +18,14 @@ WARM_UP = 10
 
 
 class Nothing(BaseModel):
-    """The smallest input and output that there is."""
+    """The smallest possible input and output."""
 
 
 class NoopHandler(BaseHandler[Nothing, Nothing]):
     """Does nothing."""
 
     def run(self, inputs: Nothing) -> Nothing:
-        """Give back what came."""
+        """Return the input."""
         return inputs
 
 

@@ -1,4 +1,4 @@
-"""The published pipeline on tadween-core; prints its makespan in seconds.
+"""Runs the published pipeline on tadween-core and prints its makespan in seconds.
 
 Run by published_size.py as `python tadween_pipeline.py PARAMETERS`, in an interpreter that has
 tadween-core 0.1.0b3. PARAMETERS is JSON: executor, start_method, workers, logic, tasks, elements,
@@ -26,7 +26,7 @@ HANDLERS = {"native": PythonSumSquaresHandler, "numpy": NumpySumHandler}
 
 
 class LastStage(MockDownloadHandler):
-    """The upload stage, which notes when each of its tasks was done."""
+    """The upload stage, which records when each of its tasks was done."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def cpu_bound_queue(parameters: dict[str, Any]) -> BaseTaskQueue:
 
 
 def main() -> None:
-    """Build the workflow, run it, print how long it took from first submission to last result."""
+    """Build and run the workflow; print the time from first submission to last result."""
     parameters = json.loads(sys.argv[1])
     transfer = {"file_size_mb": parameters["file_size_mb"]}
     upload = LastStage()

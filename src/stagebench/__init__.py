@@ -1,7 +1,7 @@
 """stagebench: a laboratory that settles concurrency questions for Python pipelines.
 
-The workflow runner as a library: build a `Workflow` of `Stage`s, run it, and read the records that
-its `ListSink` has kept (docs/library.md).
+The workflow runner is also a library: build a `Workflow` of `Stage`s, run it, and read the records
+in its `ListSink` (docs/library.md).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is used: workers and commands need few of them."""
+    """Import a public name on first use: workers and commands need only a few of them."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

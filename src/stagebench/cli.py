@@ -1,6 +1,7 @@
-"""The command line: a subcommand a rule, and a few for people; each loads, calls, saves.
+"""The command line: one subcommand for each rule, and a few for people.
 
-What a subcommand needs is imported inside it: `measure` starts for every run, and must start fast.
+Each subcommand loads, calls one function, and saves. Its imports are inside its function, because
+`measure` starts once for every run and must start fast.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-Any command is traced by
+Trace any command:
 
   stagebench trace -- COMMAND...
 
-A study is run with Snakemake, from the project's folder:
+Run a study with Snakemake, from the project's folder:
 
   snakemake --cores N                              the default study
-  snakemake --cores N --configfile FILE            another one
+  snakemake --cores N --configfile FILE            another study
 
-N parallelises the analysis only. A measurement always has the machine to
-itself: no N makes two of them overlap.
+N only parallelises the analysis. Measurements never overlap, whatever N is:
+each has the machine to itself.
 """
 
 
@@ -42,7 +43,7 @@ OVERRIDE: Any = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one subcommand; an error that a user can mend ends with its text and its exit code."""
+    """Run one subcommand; a StagebenchError is printed and sets the exit code."""
     given, command = split_command(sys.argv[1:] if arguments is None else arguments)
     options = make_parser().parse_args(given, argparse.Namespace(command=command))
     try:
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide the arguments of `trace` at the first `--`: what follows is not ours to parse."""
+    """Split the arguments of `trace` at the first `--`: the command after it is not parsed."""
     given = list(arguments)
     if given[:1] != ["trace"] or "--" not in given:
         return given, []
@@ -64,7 +65,7 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Describe the subcommands."""
+    """Return the parser of all subcommands."""
     parser = argparse.ArgumentParser(
         prog="stagebench",
         description="Settles concurrency questions for Python pipelines.",
@@ -124,23 +125,25 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument("--specification", type=json.loads, required=True, help="as JSON")
     for name in ("replicate", "seed", "block", "position", "rank"):
         parser.add_argument(f"--{name}", type=int, required=True, help="recorded with the run")
-    parser.add_argument("--warm-up", action="store_true", help="comes before the first block")
+    parser.add_argument("--warm-up", action="store_true", help="the run precedes the first block")
     parser.add_argument("--time-limit", type=float, required=True, help="seconds")
     parser.add_argument(
-        "--quiet-wait", type=float, default=2.0, help="seconds to wait for a quiet machine, at most"
+        "--quiet-wait", type=float, default=2.0, help="maximum seconds to wait for a quiet machine"
     )
-    parser.add_argument("--campaign", default="", help="when the study was called (default: now)")
-    parser.add_argument("--beside", type=Path, help="folder of own handlers and files of tasks")
+    parser.add_argument("--campaign", default="", help="when the study was started (default: now)")
+    parser.add_argument("--beside", type=Path, help="folder of the study's handlers and task files")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
 
 
 def _add_analyse(commands: Any) -> None:
     parser = _add(commands, "analyse", _analyse, "Turn run folders into tables (rule analyse).")
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of all run folders")
+    parser.add_argument("--raw", type=Path, required=True, help="folder that contains all runs")
     parser.add_argument("--reference", type=Path, help="CSV of published values")
     parser.add_argument("--out", type=Path, required=True, help="folder of tables to write")
-    parser.add_argument("--processes", type=int, help="at most so many (default: usable cores)")
+    parser.add_argument(
+        "--processes", type=int, help="maximum number of processes (default: usable cores)"
+    )
 
 
 def _add_judge(commands: Any) -> None:
@@ -171,7 +174,7 @@ def _add_trace(commands: Any) -> None:
         commands,
         "trace",
         _trace,
-        "Run any command, and tell the memory of all its processes.",
+        "Run any command and report the memory of all its processes.",
         usage="stagebench trace [options] -- COMMAND...",
     )
     parser.set_defaults(fail=parser.error)
@@ -180,7 +183,7 @@ def _add_trace(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="folder to write, new or empty (default: ./trace-<program>-<time>)",
+        help="new or empty folder to write (default: ./trace-<program>-<time>)",
     )
     parser.add_argument(
         "--interval",
@@ -194,7 +197,7 @@ def _add_trace(commands: Any) -> None:
         type=number_from("a share of one core above 0, at most 1", math.ulp(0.0), 1),
         default=0.01,
         metavar="SHARE",
-        help="what the sweeps may cost (default: %(default)s)",
+        help="share of one core that the sweeps may use (default: %(default)s)",
     )
     parser.add_argument(
         "--census",
@@ -202,18 +205,18 @@ def _add_trace(commands: Any) -> None:
         default="auto",
         help="how processes are found (default: %(default)s)",
     )
-    parser.add_argument("--no-figure", action="store_true", help="draw no trace.png")
-    parser.add_argument("--quiet", action="store_true", help="no live line, no summary")
+    parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
+    parser.add_argument("--quiet", action="store_true", help="print no live line and no summary")
 
 
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "Show the summary of a trace, or of a study's run.")
-    parser.add_argument("folder", type=Path, help="what `stagebench trace` wrote, or a run's")
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw the figure, too")
+    parser.add_argument("folder", type=Path, help="folder of a trace or of a run")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw the figure")
 
 
 def _add_claims(commands: Any) -> None:
-    parser = _add(commands, "claims", _claims, "Show what became of the claims of studies.")
+    parser = _add(commands, "claims", _claims, "Show the verdicts on the claims of studies.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
 
 
@@ -264,7 +267,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def measured_program(specification: Mapping[str, Any]) -> str:
-    """Name the module to run as the measured process of a treatment."""
+    """Return the module to run as the measured process of a treatment."""
     if "emulate" in specification["sampler"]:
         return "stagebench.replication.emulate"
     return "stagebench.measure.main"
@@ -298,7 +301,7 @@ def _report(options: argparse.Namespace) -> None:
     from stagebench.present.report import AddedText, render_report
     from stagebench.replication.both_ways import emulation_finding, render_both_ways
     from stagebench.replication.explanations import EXPLANATIONS
-    from stagebench.replication.published import PUBLISHED
+    from stagebench.replication.published_text import PUBLISHED
 
     added = AddedText(
         sections=(EXPLANATIONS, CLAIMS, PUBLISHED),
@@ -311,7 +314,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _trace(options: argparse.Namespace) -> None:
     if options.unmarked or not options.command:
-        options.fail("no command; write it after --: stagebench trace [options] -- COMMAND...")
+        options.fail("no command; put it after --: stagebench trace [options] -- COMMAND...")
     from stagebench.trace.command import TraceRequest, run_trace
     from stagebench.trace.tracer import Settings
 
@@ -335,7 +338,7 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def number_from(allowed: str, least: float, most: float) -> Callable[[str], float]:
-    """Give the reader of a number between two ends, which `allowed` puts into words."""
+    """Return a parser of numbers from `least` to `most`; `allowed` describes them in errors."""
 
     def parse(text: str) -> float:
         try:
@@ -343,7 +346,7 @@ def number_from(allowed: str, least: float, most: float) -> Callable[[str], floa
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {allowed}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: {allowed}")
         return value
 
     return parse

@@ -1,18 +1,18 @@
-"""Errors that a user can act on: each text names the place, the value and what is allowed."""
+"""Errors that a user can act on: each message names the place, the value and what is allowed."""
 
 from __future__ import annotations
 
 
 class StagebenchError(Exception):
-    """Base of all errors that stagebench raises on purpose; printed without a traceback."""
+    """Base class of all errors that stagebench raises; printed without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(StagebenchError):
-    """Everything that is wrong with one config, or another file that users write, in one pass.
+    """All problems of a config, or of another file that users write.
 
-    `problems` holds one line each, "dotted place: what is wrong; what is allowed".
+    Each of `problems` is one line: "dotted place: what is wrong; what is allowed".
     """
 
     def __init__(self, problems: list[str], *, file: str = "config") -> None:
@@ -22,29 +22,29 @@ class ConfigError(StagebenchError):
 
 
 class WorkflowError(StagebenchError):
-    """A workflow that cannot be run as it was described."""
+    """A workflow that cannot be run as described."""
 
 
 class WorkerLostError(StagebenchError):
-    """Workers of a stage end before they are ready to serve; it can get no others."""
+    """A stage's workers die before they are ready."""
 
 
 class StoreError(StagebenchError):
-    """A file of the on-disk contract is missing, cut off or of another version."""
+    """A stored file is missing, cut off, or of another version."""
 
 
 class MeasureError(StagebenchError):
-    """This machine or this call does not allow the run to be measured."""
+    """A run that cannot be measured on this machine or with these arguments."""
 
 
 class OptionError(StagebenchError):
-    """An option's value that does not allow to begin."""
+    """Invalid command-line option."""
 
     exit_code = 2
 
 
 class CommandError(StagebenchError):
-    """A command that cannot be run; the exit code is a shell's for that."""
+    """A command that cannot be run; the exit code is the one a shell would return."""
 
     def __init__(self, text: str, *, exit_code: int) -> None:
         super().__init__(text)
@@ -52,8 +52,8 @@ class CommandError(StagebenchError):
 
 
 def closest(value: str, allowed: list[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest allowed name, or an empty text."""
-    # difflib is imported where an error is being written: measured processes import this module.
+    """Return "; did you mean 'x'?" for the closest allowed name, or an empty string."""
+    # Imported only for an error: every import adds to the measured process's memory.
     import difflib
 
     matches = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)

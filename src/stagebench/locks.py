@@ -1,4 +1,4 @@
-"""A lock for short stretches of Python code that many threads pass through in turn."""
+"""A lock for short sections of Python code that many threads enter in turn."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import threading
 import time
 
 TRIES = 100
-"""Who has found the lock taken so often waits for it as for any other: its holder waits itself."""
+"""After this many failed tries, block: the holder is probably waiting itself."""
 
 
 class YieldingLock:
-    """A lock that is only taken together with the interpreter's own (the GIL).
+    """A lock that a thread only takes while it holds the GIL; not reentrant.
 
-    Who waits for a usual lock is given it while another thread runs Python code, and then holds it
-    until the interpreter comes round, up to a switch interval later. All who want the lock by then
-    go to sleep in turn, and each is given it in that way, too: a convoy that does not end, with a
-    context switch for every passage. Here, who finds the lock taken lets others run and tries
-    again. Not reentrant.
+    A thread blocked on an ordinary lock gets it while another thread runs Python code, and then
+    holds it, idle, until it gets the GIL, up to a switch interval later. Threads that want the lock
+    meanwhile block and get it in the same way: a convoy that never ends, with a context switch for
+    every use of the lock. Here, a thread that finds the lock taken yields the GIL and tries again.
     """
 
     __slots__ = ("_release", "_take")

@@ -1,8 +1,8 @@
-"""Frozen records: what the runner and the sampler observe, complete when they are made.
+"""Frozen records of what the runner and the sampler observe.
 
-Times are nanoseconds of one monotonic clock (CLOCK_MONOTONIC), comparable across the processes
-of a machine. A value that was not observed is None, never 0. Nothing derived is stored: waiting
-time is `started_ns - submitted_ns`, and so on (docs/glossary.md).
+Times are nanoseconds of one monotonic clock (CLOCK_MONOTONIC) and comparable between the processes
+of a machine. A value that was not observed is None, never 0. Derived values are not stored: waiting
+time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
-"""A task in a stage ends in exactly one of these: its handler returned; it raised, or something of
-the task could not be sent; it took longer than the stage allows; its worker process ended under it;
-an upstream stage did not deliver; the run ended before it was done."""
+"""A task ends in a stage with exactly one of these: its handler returned; it raised, or some part
+of the task could not be sent; it exceeded the stage's time-out; its worker process ended during the
+task; an upstream stage did not deliver; the run ended first."""
 
 RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
-"""Those of an attempt after which a task may be tried again."""
+"""The statuses of an attempt after which a task may be retried."""
 
 BIRTHS = ("fork", "vfork", "clone")
 
@@ -29,13 +29,13 @@ ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """One task in one stage: how it ended, or an attempt after which it was tried again.
+    """One task in one stage: how it ended, or an attempt that was followed by a retry.
 
-    `attempt` counts from 1; times are of that attempt alone. `due_ns` is the moment from which the
-    task could have been in the stage's queue: its arrival, or the receipt of what it waited for;
-    `submitted_ns` is when the queue took it, later where the queue was full. Of an attempt that was
-    lost or given up, `started_ns` is main's own view, `finished_ns` is None, and `received_ns` the
-    moment of its end for the runner.
+    `attempt` counts from 1; times are those of that attempt. `due_ns` is when the task could have
+    entered the stage's queue: its arrival, or the receipt of its last input. `submitted_ns` is when
+    it did enter, which is later if the queue was full. If an attempt was lost or timed out,
+    `started_ns` is main's own view, `finished_ns` is None, and `received_ns` is when the runner
+    noted its end.
     """
 
     task: int
@@ -55,11 +55,11 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """One worker that could serve: when its stage asked for it, and when it was ready.
+    """One worker that became ready.
 
     `requested_ns` is the stage's first submission, or the loss of the worker that this one
-    replaces; `started_ns` the worker's own first statement, `ready_ns` the one after the handler's
-    module was imported.
+    replaces; `started_ns` is the worker's own first statement; `ready_ns` is just after the
+    handler's module was imported.
     """
 
     stage: str
@@ -72,7 +72,7 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One moment of the measured process, named; `stage` is empty where none is meant."""
+    """One named moment of the measured process; `stage` is empty if it concerns no stage."""
 
     event: str
     stage: str
@@ -83,15 +83,15 @@ class EventRecord:
 class SweepRecord:
     """One reading of the whole process tree.
 
-    `kind` says what it tells. "pss": all memory, which takes a walk of the page tables, and is
-    dear. "held": the counters of every process are those of the last PSS sweep, so no page came or
-    went since, and its values hold; it has no samples of its own. "rss": the counters alone, which
-    are cheap and fill the time.
+    `kind` is what was read. "pss": all memory, which is expensive because the kernel walks the page
+    tables. "held": every process's counters equal those of the last PSS sweep, so no page came or
+    went and its values still hold; such a sweep has no samples. "rss": only the counters, which are
+    cheap and fill the time between.
 
-    `vanished` counts processes that ended while they were read; `torn` is 1 when a process came,
-    went or changed its RSS meanwhile, so that the sum over the sweep is of no one moment.
-    `huge_faults` counts huge pages that the whole machine was given since it was started; None
-    where it was not read.
+    `vanished` counts processes that ended while they were read. `torn` is 1 if a process appeared,
+    ended or changed its RSS during the sweep, so that the sum belongs to no single moment.
+    `huge_faults` counts the huge pages that all processes of the machine received since boot; None
+    if it was not read.
     """
 
     sweep: int
@@ -106,14 +106,14 @@ class SweepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySample:
-    """One process in one sweep, in bytes, as the kernel gives it.
+    """One process in one sweep, in bytes, as the kernel reports it.
 
-    USS is Private_Clean + Private_Dirty + Private_Hugetlb. PSS is the sum of an anonymous part,
-    which no other program's mappings change, a part of files and one of shared memory. In a sweep
-    of kind "rss" only the counters were read. `high_water_bytes` is the largest RSS since the mark
-    was last set back, which `mark_reset` = 1 says of this sweep; `faults_before` and `faults` count
-    the page faults of the process's life when the sweep began to read and when it was done;
-    `rss_after_bytes` and `rss_anon_after_bytes` are what was left of its RSS then.
+    USS is Private_Clean + Private_Dirty + Private_Hugetlb. PSS is the sum of three parts: anonymous
+    memory (not affected by other programs' mappings), files, and shared memory. A sweep of kind
+    "rss" reads only the counters. `high_water_bytes` is the largest RSS since that mark was last
+    reset; `mark_reset` is 1 if this sweep reset it. `faults_before` and `faults` are the process's
+    page faults since its start, before and after the sweep read it; `rss_after_bytes` and
+    `rss_anon_after_bytes` are its RSS after reading.
     """
 
     sweep: int
@@ -136,14 +136,14 @@ class MemorySample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """One process that lived in the tree, as the census knows it.
+    """One process of the tree, as the census knows it.
 
-    The moments are those at which the census learnt of birth and end; before `since_ns` it had not
-    run. `samples` counts the sweeps that read it; 0 means that its memory is known by its bounds
-    alone. `birth` is one of `BIRTHS`: a process by vfork has its parent's memory until it execs.
-    `high_water_bytes` is the largest RSS seen of its last program, `max_rss_bytes` the largest of
-    all its programs and of children that it waited for, `exit_status` its exit code or minus the
-    signal that ended it: what is known to a census by ptrace, where the process ended within the
+    `started_ns` and `ended_ns` are when the census noticed birth and end; before `since_ns` the
+    process had not run. `samples` counts the sweeps that read it; if 0, only bounds of its memory
+    are known. `birth` is one of `BIRTHS`; a vforked process shares its parent's memory until it
+    execs. `high_water_bytes` is the largest RSS seen of its last program, `max_rss_bytes` the
+    largest of all its programs and of the children it waited for, `exit_status` its exit code, or
+    minus the signal that ended it: a census by ptrace knows them if the process ended within the
     run.
     """
 
@@ -166,8 +166,8 @@ class ProcessRecord:
 class TransitionRecord:
     """A process's counters at its birth, at an exec (of the new program) or at its exit.
 
-    `kind` is "birth", "exec" or "exit". A process that several threads leave has several exits, of
-    which the last counts. The census was told of the moment while the process stood still there.
+    `kind` is "birth", "exec" or "exit". A process with several threads may have several exits; the
+    last one counts. The process was stopped at this moment while the census read it.
     """
 
     pid: int
@@ -181,10 +181,10 @@ class TransitionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedRecord:
-    """One record of the published way of sampling, which is emulated where a study asks for it.
+    """One record of the published way of sampling, for studies that emulate it.
 
-    Main's PSS of this moment, and of its children the number and the sum of PSS as they were when
-    they were last discovered, at `discovered_ns`.
+    Main's PSS is of this moment; the number of children and the sum of their PSS are those of the
+    last discovery, at `discovered_ns`.
     """
 
     time_ns: int
@@ -195,6 +195,6 @@ class EmulatedRecord:
 
 
 def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:
-    """Count the processes that were created, those that a sweep read, and the others."""
+    """Count the processes that were created, that a sweep read, and that have only bounds."""
     created, sampled = len(processes), sum(each.samples > 0 for each in processes)
     return {"created": created, "sampled": sampled, "bounded_only": created - sampled}

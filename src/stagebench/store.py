@@ -1,27 +1,27 @@
-"""The on-disk contract of a run: files, columns, version; atomic write, checked read.
+"""The on-disk format of a run: files, columns, version; atomic writes, checked reads.
 
-A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>/` of a warm-up):
+A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>/` for a warm-up):
 
-| file            | one row or value a …                                   |
+| file            | one row or value for each …                            |
 |-----------------|--------------------------------------------------------|
 | `run.json`      | run: specification, status, times, environment, state of the machine |
 | `tasks.csv`     | task and stage: how it ended there (`TaskRecord`)      |
-| `attempts.csv`  | attempt after which a task was tried again (`TaskRecord`) |
-| `workers.csv`   | worker that could serve (`WorkerRecord`)               |
+| `attempts.csv`  | attempt that was followed by a retry (`TaskRecord`)    |
+| `workers.csv`   | worker that became ready (`WorkerRecord`)              |
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
-| `processes.csv` | process that lived in the tree (`ProcessRecord`)       |
+| `processes.csv` | process of the tree (`ProcessRecord`)                  |
 | `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
-| `emulated.csv`  | reading of the published way (`EmulatedRecord`); only where it is emulated |
-| `output.txt`    | what the measured process printed, if anything         |
+| `emulated.csv`  | reading of the published way (`EmulatedRecord`); only if it is emulated |
+| `output.txt`    | run: what the measured process printed, if anything    |
 
 The trace of any other command is a folder with the same `run.json` (of kind "trace"),
-`processes.csv`, `sweeps.csv` and `samples.csv`, and what they come to: `summary.json`, `trace.png`.
-It is written in place: one that was cut off can be read up to there.
+`processes.csv`, `sweeps.csv` and `samples.csv`, and the results: `summary.json` and `trace.png`. It
+is written in place: a trace that was cut off can be read up to that point.
 
-CSV files hold a header and one line a record, written as it is made; a last line that was cut off
-is dropped on reading. Line breaks inside a text are stored as backslash and n.
+CSV files hold a header and one line for each record, written as it is made; an incomplete last line
+is dropped on reading. A line break inside a text is stored as a backslash and an n.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_VERSION = 5
-"""Version of the files named above; a reader refuses another one."""
+"""Version of the files named above; readers reject any other."""
 
 PROTOCOL = 6
-"""Version of what a measurement means. It is part of every specification: raising it after a
-change of the sampler or the runner makes every run of every study be measured anew.
+"""Version of what a measurement means. It is part of every specification: raising it after a change
+of the sampler or the runner means that every run of every study is measured again.
 
-tests/protocol.txt records it with a hash of all code that decides about a measurement, and a test
-fails when that has changed. Raise PROTOCOL if what a measurement means has changed, too; in either
-case record the new hash with `make protocol`."""
+tests/protocol.txt records it with a hash of all code that affects measurements, and a test fails
+when that code changes. Raise PROTOCOL if the meaning of a measurement has changed, too; in either
+case, record the new hash with `make protocol`."""
 
 RUN_FILE = "run.json"
 TASKS_FILE = "tasks.csv"
@@ -70,16 +70,16 @@ SUMMARY_FILE = "summary.json"
 TRACE_FIGURE_FILE = "trace.png"
 
 FLUSH_S = 0.01
-"""A record that was written in a burst is on disk after this, at the latest."""
+"""A record written in a burst reaches the disk within this time."""
 
 Record = TypeVar("Record")
 
 
 class RecordWriter(Generic[Record]):
-    """Streams records of one type to a CSV file, a line each; safe to call from several threads.
+    """Streams records of one type to a CSV file, one line each; thread-safe.
 
-    Every line is written through at once, so that what was observed before a kill is on disk. With
-    `in_bursts`, lines that come fast share one call of the system, and are there within `FLUSH_S`.
+    Every line is written to the file at once, so nothing observed before a kill is lost. With
+    `in_bursts`, lines in quick succession share one system call and are written within `FLUSH_S`.
     """
 
     def __init__(self, path: Path, record_type: type[Record], *, in_bursts: bool = False) -> None:
@@ -98,7 +98,7 @@ class RecordWriter(Generic[Record]):
             self._csv.writerow(names)
             self._file.flush()
         except OSError:
-            # Python 3.13 tells what fails when a file is dropped that was not closed.
+            # Python 3.13 reports errors of files that are dropped without being closed.
             with contextlib.suppress(OSError):
                 self._file.close()
             raise
@@ -135,7 +135,7 @@ class RecordWriter(Generic[Record]):
             self._flusher.start()
 
     def _flush(self) -> None:
-        """Flush what nothing followed that would have flushed it."""
+        """Flush the end of a burst, which no later record flushes."""
         while self._is_late.wait():
             time.sleep(FLUSH_S)
             with self._lock:
@@ -145,7 +145,7 @@ class RecordWriter(Generic[Record]):
                 try:
                     self._file.flush()
                 except OSError:
-                    # A full disk: the next record, or closing the file, raises it where it counts.
+                    # A full disk: the next record, or `close`, raises the error in its caller.
                     return
                 self._flushed_s = time.monotonic()
 
@@ -163,17 +163,22 @@ def write_records(path: Path, record_type: type[Record], records: Iterable[Recor
             writer.write(record)
 
 
-def read_records(path: Path, record_type: type[Record]) -> list[Record]:
-    """Read the whole lines of a file that `RecordWriter` wrote.
+def read_records(path: Path, record_type: type[Record], *, cut_off: bool = False) -> list[Record]:
+    """Read the complete lines of a file that `RecordWriter` wrote.
 
-    Raises StoreError when the file is missing or its columns are not those of `record_type`.
+    Raises StoreError if the file is missing or its columns are not those of `record_type`. With
+    `cut_off`, a file that is missing or lacks its first line has no records.
     """
     columns = fields(record_type)  # type: ignore[arg-type]
     names = [field.name for field in columns]
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except OSError as error:
+        if cut_off and isinstance(error, FileNotFoundError):
+            return []
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    if cut_off and not lines:
+        return []
     rows = csv.reader(lines)
     header = next(rows, [])
     if header != names:
@@ -186,34 +191,34 @@ def read_records(path: Path, record_type: type[Record]) -> list[Record]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON value, indented, keys in their order, atomically."""
+    """Write a JSON value atomically, indented, with its keys in their order."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON value; raises StoreError when the file is missing or cut off."""
+    """Read a JSON value; raises StoreError if the file is missing or cut off."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except json.JSONDecodeError as error:
-        raise StoreError(f"{path}: not whole JSON (line {error.lineno}: {error.msg})") from error
+        raise StoreError(f"{path}: invalid JSON (line {error.lineno}: {error.msg})") from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Read `run.json` of one run folder, checked for its version."""
+    """Read `run.json` of a run folder; raises StoreError if it has another version."""
     run = read_json(folder / RUN_FILE)
     version = run.get("schema_version") if isinstance(run, dict) else None
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{folder / RUN_FILE}: schema_version is {version!r}, this program reads"
-            f" {SCHEMA_VERSION}; remove the folder to measure the run anew"
+            f" {SCHEMA_VERSION}; remove the folder to measure the run again"
         )
     return dict(run)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: readers see the old one or the whole new one."""
+    """Write a text file atomically: readers see the old file or the complete new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -225,7 +230,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a fresh folder beside `target` that replaces it when the block ends without an error."""
+    """Yield a new folder beside `target` that replaces it if the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -240,15 +245,15 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what writers of `target` left that were killed: their process is no more."""
+    """Remove folders that writers of `target` left when they were killed."""
     for partial in target.parent.glob(f".{target.name}.*.partial"):
         writer = partial.name.split(".")[-2]
-        if not os.path.exists(f"/proc/{writer}") or writer == str(os.getpid()):  # one stat
+        if not os.path.exists(f"/proc/{writer}") or writer == str(os.getpid()):  # a single stat
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def canonical_json(value: Any) -> str:
-    """Give the one text that stands for a JSON value: sorted keys, no spaces, no NaN."""
+    """Return the canonical text of a JSON value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

@@ -1,8 +1,8 @@
-"""A list of tasks as a CSV file beside a config: columns `stage.parameter`, a row a task.
+"""A list of tasks as a CSV file beside a config: columns `stage.parameter`, one row for each task.
 
-An empty cell leaves a parameter as its stage has it. A specification carries of the file its name,
-its hash, the number of its tasks, and what the cells of each column may stand for: so the measured
-process reads it without the signatures that it was checked against.
+An empty cell keeps the parameter of the stage. A specification holds the file's name and hash, the
+number of tasks, and the kinds of value that each column allows. So the measured process can read
+the file without the signatures that it was checked against.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _FIXED: dict[str, dict[str, bool | None]] = {
 
 
 class TaskRows(Sequence["Mapping[str, Mapping[str, Any]]"]):
-    """The tasks of a file; each is made when it is asked for, since there may be very many.
+    """The tasks of a file, each built on access because there may be very many.
 
-    `columns` are pairs of stage and parameter; `rows` hold a value for each, or `EMPTY`.
+    `columns` are pairs of stage and parameter; each row has a value for every column, or `EMPTY`.
     """
 
     def __init__(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> None:
@@ -63,25 +63,25 @@ class TaskRows(Sequence["Mapping[str, Mapping[str, Any]]"]):
 
 
 EMPTY = object()
-"""What an empty cell holds."""
+"""The value of an empty cell."""
 
 UNREADABLE = object()
-"""What a cell holds that is nothing that its column allows."""
+"""The value of a cell that its column does not allow."""
 
 
 def count_tasks(tasks: int | Sequence[Any] | Mapping[str, Any]) -> int:
-    """Give the number of tasks of a specification, in whichever form it has them."""
+    """Return the number of tasks of a specification: a number, a list, or a reference to a file."""
     if isinstance(tasks, int):
         return tasks
     return len(tasks) if isinstance(tasks, Sequence) else int(tasks["number"])
 
 
 def open_tasks(given: Mapping[str, Any], beside: Path) -> TaskRows:
-    """Read the file of a specification; raises WorkflowError where it is not the one meant."""
+    """Read the task file of a specification; raises WorkflowError if its hash differs."""
     path = beside / given["file"]
     data = read_bytes(path)
     if hash_bytes(data) != given["sha256"]:
-        raise WorkflowError(f"{path}: edited after the study was called; call it again")
+        raise WorkflowError(f"{path}: edited after the study was started; start it again")
     columns = [split_column(name) for name in given["columns"]]
     kinds = list(given["columns"].values())
     _, *rows = read_lines(data)
@@ -90,7 +90,7 @@ def open_tasks(given: Mapping[str, Any], beside: Path) -> TaskRows:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file; raises WorkflowError."""
+    """Read a file; raises WorkflowError if it cannot be read or is too large."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -102,19 +102,19 @@ def read_bytes(path: Path) -> bytes:
 
 
 def hash_bytes(data: bytes) -> str:
-    """Hash the content of a file (SHA-256, in hexadecimal)."""
-    import hashlib  # memory of the measured process, where no file is named
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    import hashlib  # only when needed: it adds to the measured process's memory
 
     return hashlib.sha256(data).hexdigest()
 
 
 def read_lines(data: bytes) -> Iterator[list[str]]:
-    """Yield the header and the rows of a CSV file, but for empty lines; raises WorkflowError."""
+    """Yield the header and the rows of a CSV file, without empty lines; raises WorkflowError."""
     yield from (cells for _, cells in number_lines(data))
 
 
 def number_lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Yield each line with its number, from 1; of a row over several lines that of the last."""
+    """Yield each row with its line number, from 1; a row over several lines has its last line's."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,19 +124,19 @@ def number_lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
     try:
         yield from ((reader.line_num, cells) for cells in reader if cells)
     except csv.Error as error:
-        raise WorkflowError(f"line {reader.line_num}: not CSV that can be read: {error}") from error
+        raise WorkflowError(f"line {reader.line_num}: invalid CSV: {error}") from error
 
 
 def split_column(name: str) -> tuple[str, str]:
-    """Divide the name of a column into stage and parameter; neither holds a dot."""
+    """Split a column's name into stage and parameter; neither contains a dot."""
     stage, _, parameter = name.partition(".")
     return stage, parameter
 
 
 def read_cell(text: str, kinds: Kinds) -> Any:
-    """Give what a cell stands for: the first of the kinds that its text fits, else UNREADABLE.
+    """Return the value of a cell, read as the first kind that fits; else UNREADABLE.
 
-    `kinds` are of bool, null, int, float, json (a list or a mapping) and text.
+    Kinds are bool, null, int, float, json (a list or a mapping) and text.
     """
     if not text:
         return EMPTY
@@ -170,4 +170,4 @@ def _read_json(text: str) -> Any:
 
 
 def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")

@@ -1,4 +1,4 @@
-"""Units of time and memory: names for annotations, conversion at the edge, formatting."""
+"""Units of time and memory: type aliases, conversion, formatting; and the level of all tests."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def to_nanoseconds(duration_s: Seconds) -> Nanoseconds:
 
 
 def quantile_s(ordered_ns: Sequence[Nanoseconds], share: float) -> Seconds | None:
-    """Return the value below which a share of an ordered list lies, in seconds."""
+    """Return a quantile of sorted values in seconds; None for an empty list."""
     if not ordered_ns:
         return None
     return to_seconds(ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))])
 
 
 def format_bytes(size: Bytes) -> str:
-    """Format a size with the largest binary unit below it, three digits: "1.49 GiB"."""
+    """Format a size in the largest binary unit below it, with three digits: "1.49 GiB"."""
     for name, unit in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(size) >= unit:
             return f"{size / unit:.3g} {name}"
@@ -58,52 +58,25 @@ def format_seconds(duration: Seconds) -> str:
     return f"{duration * 1000:.3g} ms"
 
 
-_SHOWN = {"bytes": (MIB, "MiB"), "byte*s": (MIB, "MiB·s"), "share": (0.01, "%"), "ratio": (1, "×")}
-"""Unit of a value → what it is divided by for reading, and the unit after that."""
-
 _DIGITS = 3
 _MOST_PLACES = 4
 
 
-def format_estimate(
-    values: tuple[float, ...], limits: tuple[float, float] | None, unit: str
-) -> str:
-    """Format an estimate (two values: a bracket's ends) with its interval: "1.02 [0.98, 1.06] ×".
-
-    All have as many places as three digits of the largest take.
-    """
-    size, name = _SHOWN.get(unit, (1, "" if unit == "1" else unit))
-    numbers = [value / size for value in (*values, *(limits or ()))]
-    whole = all(number == math.floor(number) for number in numbers)
-    places = 0 if whole else count_places(max(map(abs, numbers)))
-    told = [_with_places(value / size, places) for value in values]
-    text = " to ".join(dict.fromkeys(told))
-    # What was the same in every block needs no interval.
-    if limits is not None and limits[0] < limits[1]:
-        text += f" [{', '.join(_with_places(limit / size, places) for limit in limits)}]"
-    return f"{text} {name}".rstrip()
-
-
 def count_places(value: float) -> int:
-    """Return how many decimal places three digits of a value take, at most four."""
+    """Return how many decimal places three digits of a value need, at most four."""
     if value == 0 or not math.isfinite(value):
         return 0
-    # What is just below a power of ten by its last bit is rounded up to it.
+    # A value just below a power of ten, by its last bit, counts as that power.
     return min(_MOST_PLACES, max(0, _DIGITS - 1 - math.floor(math.log10(abs(value)) + 1e-9)))
 
 
-def _with_places(value: float, places: int) -> str:
-    text = f"{value:.{places}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
 ALPHA = 0.05
-"""How often a test may find what is not there; an effect is found where its p is below."""
+"""The level of all tests: an effect is found if its p-value is below this."""
 
 CONFIDENCE = 1 - ALPHA
-"""How often an interval holds what it estimates."""
+"""The confidence level of all intervals."""
 
 
 def tell_number(number: float) -> str:
-    """Write a parameter: whole where it is, with a comma for each thousand."""
+    """Format a parameter: no decimals for a whole number, commas between thousands."""
     return f"{number:,.10g}"

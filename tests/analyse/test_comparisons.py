@@ -1,5 +1,3 @@
-""""""
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +19,7 @@ PLAN = {"precision": {"makespan_s": 0.1}, "margin": 0.05}
 
 
 def run(treatment, block, makespan, **more):
-    """Make a row of `runs`, in which everything compared is as large as the makespan."""
+    """Make a row of `runs` whose compared quantities all equal the makespan."""
     sizes = {name: makespan for name in RUN_QUANTITIES if not name.endswith("_bytes")}
     sizes |= {name: round(1000 * makespan) for name in RUN_QUANTITIES if name.endswith("_bytes")}
     facts = {"experiment": "x", "campaign": "a", "status": "ok", "baseline": treatment == "base"}
@@ -38,7 +36,7 @@ def tables(rows):
 
 
 def compare(**makespans):
-    """Compare treatments of these makespans, a block each, with the base of 1 second."""
+    """Compare treatments with these makespans, one per block, to a baseline of 1 second."""
     blocks = len(next(iter(makespans.values())))
     rows = [run("base", block + 1, 1.0) for block in range(blocks)]
     rows += [
@@ -112,7 +110,7 @@ def test_two_blocks_have_a_ratio_and_points_but_no_word():
     row = of(found).loc["a"]
     assert row["ratio"] == pytest.approx(3**0.5)
     assert row[["low", "high", "p_difference", "half_width", "more_blocks"]].isna().all()
-    assert (row["word"], row["note"]) == ("", "an interval takes 3 blocks, here are 2")
+    assert (row["word"], row["note"]) == ("", "an interval needs 3 blocks, there are 2")
     points = found["ratios"][found["ratios"]["quantity"] == "makespan_s"]
     assert list(zip(points["block"], points["ratio"], strict=True)) == [(1, 1.5), (2, 2.0)]
 
@@ -134,7 +132,7 @@ def test_an_incomplete_block_is_named_and_counts_for_nothing():
     assert (row["n"], row["note"]) == (3, "block 2: timed_out")
 
 
-def test_what_is_wanted_is_the_precision_of_the_study_or_else_its_margin():
+def test_the_wanted_half_width_is_the_precision_of_the_study_or_else_its_margin():
     found = compare(a=[1.5, 2.0, 1.8])
     assert of(found).loc["a", "half_width_wanted"] == 0.1
     assert of(found, "throughput_per_s").loc["a", "half_width_wanted"] == 0.05
@@ -168,7 +166,7 @@ QUEUES = plan(
 )
 
 
-def test_a_treatment_is_held_against_the_one_that_differs_in_the_setting_alone():
+def test_a_treatment_is_compared_with_the_one_that_differs_only_in_the_setting():
     assert list(find_contrasts(QUEUES)) == [
         Contrast("x", "queue_size", "small", "2", "free", "unbounded")
     ]
@@ -179,7 +177,7 @@ def test_a_setting_that_is_absent_is_off():
     assert [contrast.to for contrast in find_contrasts(planned)] == ["free"]
 
 
-def test_without_a_treatment_that_has_it_off_the_first_is_what_others_are_held_against():
+def test_if_no_treatment_has_the_setting_off_others_are_compared_with_the_first():
     planned = plan(
         four=specification({"transport": "path"}), two=specification({"transport": "shared_memory"})
     )
@@ -193,7 +191,7 @@ def test_tasks_in_flight_are_a_setting_of_the_run():
     assert found == [Contrast("x", "in_flight", "few", "3", "free", "unbounded")]
 
 
-def test_two_treatments_of_the_same_level_are_not_held_against_each_other():
+def test_two_treatments_of_the_same_level_are_not_compared():
     planned = plan(a=specification({}), b=specification({"queue_size": None}))
     assert list(find_contrasts(planned)) == []
 
@@ -207,7 +205,7 @@ def test_two_treatments_of_the_same_level_are_not_held_against_each_other():
         (({"queue_size": 4}, {"queue_size": 8}), "s0 4, s1 8"),
     ],
 )
-def test_a_level_is_told_stage_by_stage_where_they_differ(stages, level):
+def test_a_level_is_named_stage_by_stage_where_they_differ(stages, level):
     assert name_level(specification(*stages), "queue_size") == level
 
 

@@ -1,5 +1,3 @@
-""""""
-
 import copy
 
 import pytest
@@ -70,7 +68,7 @@ def test_of_many_treatments_the_runs_are_counted(traces, known_run):
 
 @pytest.fixture
 def conditions():
-    """Describe the known run, a calm one, with some values changed: a__b names the place."""
+    """Describe the known, calm run with some values changed: `a__b` is the key `b` in `a`."""
 
     def describe(**changes):
         run = copy.deepcopy(FACTS["run"])
@@ -85,7 +83,7 @@ def conditions():
     return describe
 
 
-def test_a_calm_run_is_told_and_not_flagged(conditions):
+def test_a_calm_run_is_described_and_not_flagged(conditions):
     assert conditions() == {
         "quiet_wait_s": 0.0,
         "idle_before_share": 0.9375,

@@ -14,7 +14,7 @@ SIZES = {"a": 1.0, "b": 3.0, "c": 10.0, "d": 30.0}
 
 
 def study(makespan, blocks=4, campaign=lambda _: "a"):
-    """Make runs, each `makespan(place in block, share of time, block)` times its treatment's size.
+    """Make runs of `makespan(place in block, share of time, block)` × the size of their treatment.
 
     Each block begins with the next treatment.
     """
@@ -82,8 +82,14 @@ def test_a_failed_run_has_its_place_and_no_value():
     assert found["n"]["position"] == 15
 
 
-def test_a_single_block_tells_no_drift_and_says_so():
+def test_a_single_block_is_too_little_to_find_drift_and_says_so():
     found = drift(study(lambda *_: 1, blocks=1))
+    assert found["ratio"].isna().all()
+    assert set(found["note"]) == {"too few runs"}
+
+
+def test_without_a_run_that_succeeded_no_drift_is_known():
+    found = drift([row | {"status": "crashed", "makespan_s": None} for row in study(lambda *_: 1)])
     assert found["ratio"].isna().all()
     assert set(found["note"]) == {"too few runs"}
 

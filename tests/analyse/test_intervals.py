@@ -147,5 +147,5 @@ def test_a_family_without_any_effect_has_a_finding_in_one_of_twenty_at_most():
         effects = [paired_effect(draw.lognormal(0, 0.05, 3)) for _ in range(9)]
         return min(holm([p_difference(effect) for effect in effects])) < ALPHA
 
-    # The bound is three standard errors above 5 %.
+    # The limit is three standard errors above 5 %.
     assert sum(finds() for _ in range(400)) <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)

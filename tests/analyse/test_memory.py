@@ -1,5 +1,3 @@
-""""""
-
 from dataclasses import replace
 
 import pytest
@@ -32,7 +30,7 @@ def mib(row, *names):
         ("tree", [20, 20, 36, 26, 16, 16], 3.25),
     ],
 )
-def test_a_part_is_told_by_base_trough_peak_end_growth_and_step(run_trace, part, expected, time):
+def test_a_part_has_base_trough_peak_end_growth_and_step(run_trace, part, expected, time):
     row = summarise_memory(run_trace())
     names = ("base", "trough", "peak", "end", "growth", "largest_step")
     assert mib(row, *(f"{part}_{name}_bytes" for name in names)) == expected
@@ -149,17 +147,17 @@ def test_sweep_rows_stand_at_their_end_relative_to_the_start(run_trace):
 
 @pytest.fixture
 def mib_of_memory_causes(run_trace, known_run):
-    """Give columns of a run in MiB; sweeps may be given."""
+    """Return a function that summarises a known run and returns columns in MiB."""
 
-    def tell(*names, sweeps=None, **more):
+    def columns(*names, sweeps=None, **more):
         run = known_run(**more) if sweeps is None else known_run(sweeps=sweeps, **more)
         row = summarise_memory_causes(run_trace(run))
         return [None if row[name] is None else row[name] / MIB for name in names]
 
-    return tell
+    return columns
 
 
-def test_base_and_trough_tell_main_by_pss_rss_and_anonymous_memory(mib_of_memory_causes):
+def test_base_and_trough_of_main_have_pss_rss_and_anonymous_memory(mib_of_memory_causes):
     assert mib_of_memory_causes("main_base_rss_bytes", "main_base_anon_bytes") == [40, 5]
     trough = ("at_trough_main_bytes", "at_trough_main_rss_bytes", "at_trough_main_anon_bytes")
     assert mib_of_memory_causes(*trough) == [12, 24, 3]
@@ -189,7 +187,7 @@ def test_a_torn_sweep_makes_no_rise(mib_of_memory_causes, make_sweep):
     assert mib_of_memory_causes("tree_largest_rise_bytes", sweeps=sweeps) == [5]
 
 
-def test_a_tree_that_only_fell_has_no_rise_and_a_lone_sweep_tells_none(
+def test_a_tree_that_only_shrank_has_a_rise_of_0_and_a_lone_sweep_none(
     mib_of_memory_causes, make_sweep
 ):
     falling = (make_sweep(0, 11, 20), make_sweep(1, 12, 15))
@@ -204,7 +202,7 @@ def test_children_spread_while_all_workers_live(mib_of_memory_causes, make_sweep
     assert mib_of_memory_causes("children_spread_bytes", sweeps=(make_sweep(0, 11, 20),)) == [None]
 
 
-def test_mains_high_water_mark_is_the_censuss(run_trace, known_run):
+def test_the_high_water_mark_of_main_is_that_of_the_census(run_trace, known_run):
     run = run_trace(known_run())
     marked = [
         replace(process, high_water_bytes=99 if process.role == "main" else 500)
@@ -215,7 +213,7 @@ def test_mains_high_water_mark_is_the_censuss(run_trace, known_run):
     assert summarise_memory_causes(run)["main_high_water_bytes"] is None
 
 
-def test_without_the_workflows_start_nothing_is_told(mib_of_memory_causes):
+def test_without_the_workflows_start_nothing_is_known(mib_of_memory_causes):
     names = ("at_trough_main_bytes", "main_base_rss_bytes", "tree_largest_rise_bytes")
     assert mib_of_memory_causes(*names, events={}, status="crashed") == [None, None, None]
 
@@ -255,11 +253,11 @@ def test_torn_sweeps_count():
 
 
 @pytest.mark.parametrize("inside", [range(11, 20), [*range(10, 13), *range(19, 21)], []])
-def test_too_few_sweeps_tell_nothing(inside):
+def test_too_few_sweeps_have_no_memory_time(inside):
     assert held([(n, 7) for n in inside]) is None
 
 
-def test_sweeps_too_far_apart_tell_nothing():
+def test_sweeps_too_far_apart_have_no_memory_time():
     dense = [(10 + n / 10, 7) for n in range(1, 31)]
     assert held([*dense, (17.9, 7)]) == pytest.approx(70)
     assert held([*dense, (18.1, 7)]) is None
@@ -372,18 +370,18 @@ def test_the_largest_values_are_of_one_process(helped):
     assert [row[name] / MIB for name in names] == [14, 3.5, 10.5, 7]
 
 
-def test_a_worker_is_ready_in_the_first_sweep_begun_after_it_said_so(
+def test_a_worker_is_ready_in_the_first_sweep_begun_after_it_reported_ready(
     run_trace, known_run, make_sweep
 ):
-    # The worker is ready at second 10.75; a sweep that ended just then began before.
+    # The worker is ready at second 10.75; a sweep that ended at that moment began earlier.
     sweeps = (make_sweep(0, 10.75, 20, [3]), make_sweep(1, 11, 20, [5]), make_sweep(2, 12, 20, [9]))
     row = roles(run_trace(known_run(sweeps=sweeps)))["worker"]
     assert row["ready_pss_bytes"] == 5 * MIB
     assert row["ready_anon_bytes"] + row["ready_file_bytes"] == row["ready_pss_bytes"]
 
 
-def test_a_worker_thread_is_not_told_as_a_process(helped):
-    # Threads of main served, too: see the known run's workers.
+def test_a_worker_thread_is_not_listed_as_a_process(helped):
+    # Threads of main served, too (see the workers of the known run).
     assert "ready_pss_bytes" not in roles(helped)["main"]
 
 
@@ -394,7 +392,7 @@ def test_a_high_water_mark_is_the_largest_known(helped):
     assert roles(replace(helped, processes=processes))["worker"]["high_water_bytes"] == HELPER * MIB
 
 
-def test_sweeps_of_rss_alone_tell_nothing_of_pss(helped):
+def test_sweeps_of_rss_alone_have_no_pss(helped):
     samples = tuple(
         replace(sample, pss_bytes=None, anon_bytes=None, file_bytes=None, uss_bytes=None)
         for sample in helped.samples
@@ -404,11 +402,11 @@ def test_sweeps_of_rss_alone_tell_nothing_of_pss(helped):
     assert "at_peak_pss_bytes" not in row
 
 
-def test_a_run_of_which_nothing_was_heard_has_no_role(run_trace, known_run):
+def test_a_run_without_records_has_no_role(run_trace, known_run):
     assert summarise_roles(run_trace(known_run(sweeps=(), events={}, status="crashed"))) == []
 
 
-def test_a_run_tells_what_one_of_its_ready_workers_takes(run_trace, known_run, make_sweep):
+def test_a_run_has_the_memory_of_one_of_its_ready_workers(run_trace, known_run, make_sweep):
     sweeps = (make_sweep(0, 10.75, 20, [3]), make_sweep(1, 11, 20, [5]))
     row = summarise_ready_workers(run_trace(known_run(sweeps=sweeps)))
     assert [row[f"worker_ready_{name}_bytes"] / MIB for name in ("pss", "uss")] == [5, 2.5]

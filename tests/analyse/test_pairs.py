@@ -1,5 +1,3 @@
-""""""
-
 import pytest
 from scipy import stats
 
@@ -38,7 +36,7 @@ def test_a_block_that_lacks_one_of_both_is_no_pair_and_is_named():
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(None, "not known"), (0.0, "0, which has no ratio"), (-1.5, "-1.5, which has no ratio")],
+    [(None, "unknown"), (0.0, "0, which has no ratio"), (-1.5, "-1.5, which has no ratio")],
 )
 def test_values_that_have_no_ratio_are_left_out_and_named(value, reason):
     own = runs(1.0, value, value)
@@ -70,7 +68,7 @@ def test_without_a_run_of_the_own_campaign_all_of_the_baseline_are_compared():
 
 
 @pytest.mark.parametrize(
-    ("own", "base", "told"),
+    ("own", "base", "note"),
     [
         (
             BASE,
@@ -81,10 +79,10 @@ def test_without_a_run_of_the_own_campaign_all_of_the_baseline_are_compared():
         (BASE, [], "the baseline has no such stage"),
     ],
 )
-def test_where_one_side_never_succeeded_nothing_is_compared_and_it_is_said(own, base, told):
+def test_where_one_side_never_succeeded_nothing_is_compared_and_the_note_says_so(own, base, note):
     found = match(own, base)
     assert (found.pairing, found.ratios()) == ("", [])
-    assert describe_gaps(own, base) == [told]
+    assert describe_gaps(own, base) == [note]
 
 
 def runs_of_measured(*values, status="ok"):

@@ -1,4 +1,4 @@
-"""The shipped claims against the shipped index, published values and configs."""
+"""The shipped claims agree with the shipped index, published values and configs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def listed(value):
 
 
 def list_tests(claim):
-    """Give a claim's tests, each with its experiment."""
+    """Return a claim's tests, each with its experiment."""
     return [{"experiment": claim.get("experiment")} | test for test in claim["tests"]]
 
 
@@ -47,7 +47,7 @@ def plans():
 
 @pytest.fixture(scope="module")
 def treatments(plans):
-    """Experiment → treatment → its specification, of the experiments that claims name."""
+    """Return experiment → treatment → specification, for the experiments that claims name."""
     found = {}
     for experiment, config in CLAIMS["experiments"].items():
         prefix = f"{experiment}/"
@@ -76,7 +76,7 @@ def test_only_controls_have_no_place():
     assert all(claim["says"].startswith("Control: ") for claim in without)
 
 
-def test_every_cause_says_what_falls_with_it():
+def test_every_cause_says_what_is_wrong_without_it():
     causes = [claim for claim in CLAIMS["claims"] if claim["kind"] == "cause"]
     assert len(causes) >= 20
     assert [claim["id"] for claim in causes if not claim.get("otherwise")] == []
@@ -127,7 +127,7 @@ def test_two_rows_of_one_published_value_have_one_logged_value():
 
 
 def logged_values(experiment):
-    """Give treatment → (stage, quantity) → logged value."""
+    """Return treatment → (stage, quantity) → logged value."""
     found = {}
     for row in PUBLISHED:
         if row["experiment"] == experiment and row["treatment"] and row["logged"]:
@@ -155,7 +155,7 @@ def test_no_logged_part_is_larger_than_the_logged_whole():
         main, children, tree = (
             logged["", f"{part}_peak_bytes"] for part in ("main", "children", "tree")
         )
-        # A peak of the total is of one record, those of its parts may be of others.
+        # The peaks of total and parts may be in different records.
         assert max(main, children) <= tree + 0.01 <= main + children + 0.1, treatment
 
 
@@ -174,15 +174,15 @@ def test_published_values_of_claims_follow_from_the_published_figures(kind):
         values = [find_value(test, name, kind) for name in (treatment, test["to"]) if kind in test]
         if values and None not in values:
             of, to = values
-            told = float(STATED.fullmatch(str(test[kind]))[1])
+            published = float(STATED.fullmatch(str(test[kind]))[1])
             expected = of - to if test.get("by") == "difference" else of / to
-            assert told == pytest.approx(expected, rel=0.02), (claim, treatment)
+            assert published == pytest.approx(expected, rel=0.02), (claim, treatment)
             checked += 1
     assert checked >= (5 if kind == "stated" else 25)
 
 
 def find_value(test, treatment, kind):
-    """Find a published value; the log has no makespan of the memory study but a duration."""
+    """Find a published value; for the memory study the log has a duration instead of a makespan."""
     quantity = test["quantity"]
     if (test["experiment"], quantity) == ("memory", "makespan_s"):
         quantity = "sampled_s"

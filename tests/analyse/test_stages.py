@@ -1,5 +1,3 @@
-""""""
-
 from dataclasses import replace
 
 import pytest
@@ -56,7 +54,7 @@ def test_on_cpu_share_counts_waiting_and_service_cpu_share_does_not(work):
     assert work["service_cpu_share"] == pytest.approx(1.5 / 3)
 
 
-def test_cpu_time_is_told_a_task_and_queues_by_their_deepest(work, save):
+def test_a_stage_has_its_mean_cpu_time_and_its_deepest_queue(work, save):
     assert (work["cpu_mean_s"], save["cpu_mean_s"]) == (0.75, 0.375)
     assert (work["deepest_queue"], save["deepest_queue"]) == (2, 0)
 
@@ -83,7 +81,7 @@ def test_workers_served_counts_distinct_threads_and_processes(work, save):
     assert (work["workers_served"], save["workers_served"]) == (1, 2)
 
 
-def test_a_stage_is_told_with_what_it_was_run_with(work, save):
+def test_a_stage_has_the_settings_that_it_was_run_with(work, save):
     assert work["parameters"] == '{"size_mib":2.5}'
     assert (work["executor"], work["start_method"], work["workers"]) == ("process", "fork", 1)
     assert save["start_method"] is None
@@ -121,7 +119,7 @@ def test_a_run_that_did_not_end_has_no_makespan(run_trace, known_run, status):
     assert makespan_s(run_trace(known_run(status=status))) is None
 
 
-def test_a_stage_tells_how_long_tasks_were_held_back_in_front_of_it(
+def test_a_stage_has_the_time_that_tasks_were_held_back_in_front_of_it(
     run_trace, known_run, make_task
 ):
     tasks = (
@@ -133,7 +131,7 @@ def test_a_stage_tells_how_long_tasks_were_held_back_in_front_of_it(
     assert work["waiting_mean_s"] == 0.5
 
 
-def test_a_stage_is_told_with_its_limits(run_trace, known_run):
+def test_a_stage_has_its_limits(run_trace, known_run):
     work, save = known_run().stages
     limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
     work |= limits | {"retry_on": ["lost", "timed_out"]}
@@ -193,15 +191,15 @@ def test_tasks_that_keep_the_size_change_nothing():
 
 
 @pytest.mark.parametrize(
-    ("tasks", "told"),
+    ("tasks", "described"),
     [
         ([{"work": {"size_mib": 1}}], stage(size_mib=2)),
         (3, stage()),
         (3, stage(handler="download", size_mib=2)),
     ],
 )
-def test_results_of_several_sizes_or_of_an_unknown_one_have_none(tasks, told):
-    assert result_bytes({"tasks": tasks}, told) is None
+def test_results_of_several_sizes_or_of_an_unknown_one_have_none(tasks, described):
+    assert result_bytes({"tasks": tasks}, described) is None
 
 
 def test_a_file_of_tasks_may_give_each_its_size():

@@ -1,5 +1,3 @@
-""""""
-
 import json
 import os
 import shutil
@@ -144,7 +142,7 @@ def test_what_one_process_can_do_is_done_in_this_one():
 
 @pytest.fixture
 def tables(write_runs, known_run):
-    """Baseline thrice, at 1, 2 and 4 times its times; a treatment that never succeeded."""
+    """Three baseline runs, stretched 1, 2 and 4 times, and a treatment that never succeeded."""
     runs = [known_run(replicate=n + 1, start=20 * n).stretched(2**n) for n in range(3)]
     plan, raw = write_runs(
         *runs,
@@ -182,7 +180,7 @@ def test_a_run_has_its_place_and_its_noise(tables):
     assert run["factors"] == '{"executor":"process","workers":1}'
 
 
-def test_what_was_imported_beforehand_and_what_a_result_weighs_are_told(tables):
+def test_a_run_has_its_preloaded_modules_and_a_stage_the_size_of_its_results(tables):
     assert tables["runs"]["preload"].iloc[0] == ""
     assert list(tables["stages"]["result_bytes"].iloc[:2]) == [2.5 * MIB, pd.NA]
 
@@ -265,11 +263,11 @@ def test_reading_tables_loses_nothing(tables, tmp_path):
         assert first.count(b"\n") == len(table) + 1
 
 
-def test_a_warm_up_is_told_and_in_no_other_table(write_runs, known_run):
+def test_a_warm_up_is_in_its_own_table_and_in_no_other(write_runs, known_run):
     warm_up = known_run(warm_up=True, status="crashed", detail="exit code 1").stretched(9)
     tables = summarise_study(*write_runs(warm_up, known_run(start=20)))
-    told = tables["warm_ups"].iloc[0]
-    assert (told["replicate"], told["status"], told["detail"]) == (1, "crashed", "exit code 1")
+    row = tables["warm_ups"].iloc[0]
+    assert (row["replicate"], row["status"], row["detail"]) == (1, "crashed", "exit code 1")
     without = summarise_study(*write_runs(known_run(start=20)))
     for name in sorted(set(tables) - {"warm_ups"}):
         places = ["rank", "position"] if name == "runs" else []
@@ -287,5 +285,5 @@ def test_a_warm_up_in_the_folder_of_a_run_is_an_error(write_runs, known_run):
     plan, raw = write_runs(known_run(warm_up=True), known_run(start=20))
     shutil.rmtree(raw / "pipe/p1-fork/r1")
     (raw / "pipe/p1-fork/w1").rename(raw / "pipe/p1-fork/r1")
-    with pytest.raises(StoreError, match=r"r1/run.json: warm_up is True, the plan says False"):
+    with pytest.raises(StoreError, match=r"r1/run.json: warm_up is True, the plan has False"):
         summarise_study(plan, raw)

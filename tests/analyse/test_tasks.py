@@ -1,5 +1,3 @@
-""""""
-
 from dataclasses import replace
 
 import pytest
@@ -58,7 +56,7 @@ def test_a_task_that_never_started_has_no_worker_and_no_times(run_trace, known_r
     assert [row[f"{name}_s"] for name in ("waiting", "service", "response", "cpu")] == [None] * 4
 
 
-def test_an_error_is_told_by_the_last_line_of_its_traceback(run_trace, known_run, make_task):
+def test_an_error_is_the_last_line_of_its_traceback(run_trace, known_run, make_task):
     text = 'Traceback (most recent call last):\n  File "x"\nValueError: no | such\n'
     failed = make_task(0, "work", (10, 11, 12, 13), status="failed", error=text)
     row = summarise_tasks(run_trace(known_run(tasks=(failed,), status="tasks_failed")))[0]
@@ -123,7 +121,7 @@ def test_coroutines_of_one_thread_have_no_number(run_trace, known_run):
     assert [row["worker"] for row in rows] == [None, 0, None, 1]
 
 
-def test_a_task_counts_by_its_worst_stage_and_unheard_tasks_are_missing(
+def test_a_task_counts_by_its_worst_stage_and_tasks_without_records_are_missing(
     run_trace, known_run, make_task
 ):
     tasks = (
@@ -156,7 +154,7 @@ def test_a_list_of_tasks_counts_its_entries(run_trace, known_run):
 
 @pytest.fixture
 def repeated(run_trace, known_run, make_task):
-    """A run whose task 0 took three attempts in one stage, and whose queue overflowed once."""
+    """A run whose task 0 took three attempts in a stage whose queue overflowed once."""
     attempts = (
         make_task(0, "work", (10, 10, None, 10.5), status="timed_out"),
         make_task(0, "work", (10.5, 10.5, 10.75, 11), status="failed", attempt=2),
@@ -187,7 +185,7 @@ def test_a_run_counts_repeated_attempts_and_overflows_of_all_stages(repeated, ru
     assert count_repeated(run_trace()) == {"attempts_repeated": 0, "queue_overflows": 0}
 
 
-def test_a_file_of_tasks_counts_as_many_as_it_was_said_to_have(run_trace, known_run):
+def test_a_file_of_tasks_counts_as_many_as_the_specification_says(run_trace, known_run):
     named = {"file": "tasks.csv", "sha256": "0", "number": 7, "columns": {}}
     assert count_tasks(run_trace(known_run(tasks_planned=named)))["tasks"] == 7
 
@@ -257,7 +255,7 @@ def efficiency(run_trace, known_run):
 
 
 def test_it_is_the_lowest_efficiency_that_the_quickest_task_had_in_a_stage(efficiency, make_task):
-    # The first is through in 4 s, 2 of 3 s at work; the other in 6 s, without waiting.
+    # The first takes 4 s, with 2 of 3 s in service; the other takes 6 s without waiting.
     quickest = (
         make_task(0, "work", (10, 11, 13, 13)),
         make_task(0, "save", (13, 13, 14, 14)),
@@ -289,7 +287,7 @@ def test_a_turnaround_is_from_the_arrival_to_the_last_receipt(run_trace):
 
 
 def test_back_pressure_cannot_hide_waiting(run_trace, known_run, make_task):
-    # Both tasks arrived at 10 s; the second one was let in when the first had been served.
+    # Both tasks arrived at 10 s; the second was admitted once the first had been served.
     tasks = (
         make_task(0, "work", (10, 10, 12, 12)),
         make_task(1, "work", (12, 12, 14, 14), due=10),
@@ -326,6 +324,6 @@ def test_an_unknown_arrival_leaves_it_unknown(run_trace, known_run):
     assert turnarounds(run_trace(replace(run, tasks=(unknown, *run.tasks[1:])))) == {1: 6}
 
 
-def test_where_nothing_was_heard_of_any_task_it_is_missing(run_trace, known_run):
+def test_without_records_of_any_task_it_is_missing(run_trace, known_run):
     times = summarise_turnaround(run_trace(known_run(tasks=(), status="crashed")))
     assert times == {"blocked_s": None}

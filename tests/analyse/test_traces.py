@@ -1,5 +1,3 @@
-""""""
-
 import json
 import shutil
 
@@ -69,26 +67,26 @@ def test_a_folder_with_another_run_in_it_is_an_error(write_runs, known_run):
     plan, raw = write_runs(known_run())
     path = raw / "pipe/p1-fork/r1" / store.RUN_FILE
     store.write_json(path, json.loads(path.read_text()) | {"treatment": "t9"})
-    with pytest.raises(StoreError, match="treatment is 't9', the plan says 'p1-fork'"):
+    with pytest.raises(StoreError, match="treatment is 't9', the plan has 'p1-fork'"):
         read_first(plan, raw)
 
 
 def test_a_run_of_another_specification_than_the_plans_is_an_error(write_runs, known_run):
     plan, raw = write_runs(known_run())
     plan["treatments"]["pipe/p1-fork"]["specification"]["tasks"] = 3
-    with pytest.raises(StoreError, match="was measured with another specification"):
+    with pytest.raises(StoreError, match="measured with a specification that is not the plan's"):
         read_first(plan, raw)
 
 
 def test_a_task_of_a_stage_that_the_run_does_not_have_is_an_error(write_runs, known_run, make_task):
     plan, raw = write_runs(known_run(tasks=(make_task(0, "sort", (10, 11, 12, 13)),)))
     with pytest.raises(
-        StoreError, match=r"tasks.csv: stages \['sort'\], the run has \['work', 'save'\]"
+        StoreError, match=r"tasks.csv: unknown stages \['sort'\]; the run has \['work', 'save'\]"
     ):
         read_first(plan, raw)
 
 
-def test_the_head_of_a_trace_tells_the_same_of_its_run_without_the_records(run_trace):
+def test_the_head_of_a_trace_is_its_run_without_the_records(run_trace):
     whole = run_trace()
     assert whole.head.key == whole.key
     assert whole.head.specification == whole.specification
@@ -104,7 +102,7 @@ def test_a_span_is_missing_when_either_end_is():
 def test_a_run_of_another_protocol_is_an_error_that_names_its_folder(write_runs, known_run):
     plan, raw = write_runs(known_run(), known_run(treatment="t1", baseline=False))
     plan["treatments"]["pipe/t1"]["specification"]["protocol"] = 4
-    with pytest.raises(StoreError, match="pipe/t1/r1: was measured by protocol 1, the plan says 4"):
+    with pytest.raises(StoreError, match="pipe/t1/r1: measured by protocol 1, the plan has 4"):
         [read_trace(request, raw) for request in list_requests(plan)]
 
 

@@ -36,7 +36,7 @@ def plan(**specifications):
 
 
 def table(**makespans):
-    """Make the table of runs, in which memory shrinks as time grows."""
+    """Make a table of runs in which memory shrinks as time grows."""
     return make_table(
         "runs",
         [
@@ -84,8 +84,8 @@ def test_what_may_be_as_good_is_alike_and_what_is_surely_more_is_not():
     assert [rows[name]["alike"] for name in ("best", "near", "far")] == [True, True, False]
 
 
-def test_what_pairs_find_less_than_the_winner_is_not_told_behind_it():
-    # Less in each block that both have, and more in the median, by runs that are in no pair.
+def test_a_treatment_below_the_winner_in_pairs_is_alike():
+    # Smaller in each shared block, but larger in the median because of unpaired runs.
     alone = [Measured(block, "a", "ok", 0.1) for block in range(4, 9)]
     rows = by_name(
         rank({"best": [*runs(1.0, 1.1, 1.2), *alone], "less": runs(0.999, 1.099, 1.199)})
@@ -157,7 +157,7 @@ def test_what_passes_results_on_outside_of_processes_competes_by_time_and_not_by
         a=specification(), b=specification(transport="pickle"), c=specification(transport=transport)
     )
     found = find_winners(table(a=[2.0], b=[1.0], c=[0.5]), planned)
-    # It is the fastest, and by what PSS sees it would take least.
+    # It is the fastest, and would take the least memory by what PSS sees.
     least = find_winners(table(a=[2.0], b=[1.0], c=[9.0]), planned)
     for rows, quickest in ((found, "c"), (least, "b")):
         by_quantity = dict(list(rows.groupby("quantity")))
@@ -186,8 +186,8 @@ def test_the_winners_row_has_no_ratio_to_itself_and_what_is_not_known_is_missing
 
 
 def test_of_treatments_that_are_truly_equal_nearly_all_are_found_alike():
-    # The winner is chosen by the same runs, so that an interval misses more often than one in
-    # twenty, and not much more.
+    # The winner is chosen by the same runs, so intervals miss slightly more often than one in
+    # twenty.
     draw = np.random.default_rng(11)
     shares = []
     for _ in range(200):
@@ -196,13 +196,13 @@ def test_of_treatments_that_are_truly_equal_nearly_all_are_found_alike():
     assert 0.85 < fmean(shares) < 1
 
 
-def test_a_treatment_that_is_truly_behind_is_told_so():
+def test_a_treatment_that_is_truly_behind_is_found_so():
     draw = np.random.default_rng(12)
-    told = 0
+    found = 0
     for _ in range(100):
         values = {
             "best": draw.lognormal(0, 0.03, 5),
             "behind": draw.lognormal(math.log(1.3), 0.03, 5),
         }
-        told += by_name(rank({k: runs(*v) for k, v in values.items()}))["behind"]["alike"] is False
-    assert told > 95
+        found += by_name(rank({k: runs(*v) for k, v in values.items()}))["behind"]["alike"] is False
+    assert found > 95

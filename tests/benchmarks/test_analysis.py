@@ -1,4 +1,4 @@
-"""Copies of runs for studies of any size."""
+"""Copied runs keep their relations in stretched studies of any size."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The benchmark of brackets, on outcomes made up."""
+"""The benchmark of brackets, on made-up outcomes."""
 
 from collections import Counter
 
@@ -66,7 +66,7 @@ def test_children_are_shared_out_among_all_ways_in_whole_pools():
     assert all(number % POOL_SIZE == 0 for number in share_children(90).values())
 
 
-def test_a_row_counts_places_and_tells_the_gaps_apart():
+def test_a_row_counts_places_and_separates_the_gaps():
     table = tabulate_outcomes(
         [
             outcome(lower_gap=0.1, torn=1),
@@ -81,7 +81,7 @@ def test_a_row_counts_places_and_tells_the_gaps_apart():
     assert table.splitlines()[-1] == row.replace("steady", "all")
 
 
-def test_what_nothing_is_known_of_is_a_dash():
+def test_an_unknown_value_is_a_dash():
     table = tabulate_outcomes([Outcome("churn", 1, "failed")])
     assert "| churn | 1 | 0 | 0 | 0 | 0 | 1 | – | – | – | – | 0 | 0 | – | 0 | – |" in table
 

@@ -1,4 +1,4 @@
-"""Intervals of many studies at once are those that the analysis draws."""
+"""Intervals of many studies at once equal those of the analysis."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The plan of the head-to-head, and how a run of it is measured."""
+"""The jobs of the head-to-head, and how one of them is measured."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The tables of the head-to-head, on results made up."""
+"""The tables of the head-to-head, on made-up results."""
 
 import pytest
 from benchmarks.memory_tables import (
@@ -43,9 +43,9 @@ def test_errors_keep_their_sign_and_are_near_within_five_percent():
 
 
 def test_a_tool_that_does_not_report_children_is_not_said_to_have_missed_any():
-    assert describe_missed([result("ours", children=5)]) == "not told"
-    told = [result("ours", children=5, told_children=n) for n in (5, 2, 6)]
-    assert describe_missed(told) == "4 of 15"
+    assert describe_missed([result("ours", children=5)]) == "not reported"
+    reported = [result("ours", children=5, reported_children=n) for n in (5, 2, 6)]
+    assert describe_missed(reported) == "4 of 15"
     assert describe_missed([]) == "–"
 
 
@@ -63,7 +63,7 @@ def test_a_bracket_has_a_row_for_either_bound():
     assert rows(report, "ours, upper bound |  |  |  | 2.0 %")
 
 
-def test_a_tool_that_told_no_peak_is_counted_as_such():
+def test_a_tool_without_a_peak_is_counted_as_such():
     report = format_report([alone(), result("ours", error=None)], ABOUT)
     assert rows(report, "ours (PSS) | 1 | 0 | 1 | – |")
 

@@ -1,4 +1,4 @@
-"""What each tool leaves is read as it means it."""
+"""The output of each tool is read as the tool means it."""
 
 import json
 
@@ -17,7 +17,7 @@ from benchmarks.memory_tools import (
 from benchmarks.peer_environment import REQUIREMENTS, read_versions
 
 
-def test_a_trace_tells_two_bounds_and_all_children(tmp_path):
+def test_a_trace_has_two_bounds_and_all_children(tmp_path):
     (tmp_path / "trace").mkdir()
     bracket = {"lower_bytes": 5, "lower_s": 0.1, "upper_bytes": 9}
     summary = {"peak": {"tree": bracket}, "processes": {"created": 4}}
@@ -25,27 +25,27 @@ def test_a_trace_tells_two_bounds_and_all_children(tmp_path):
     assert read_stagebench(tmp_path) == (5, 9, 3)
 
 
-def test_psrecord_tells_the_largest_sum(tmp_path):
+def test_psrecord_has_the_largest_sum(tmp_path):
     text = "elapsed_time,nproc,cpu,mem_real,mem_virtual\n0.0,1,0.0,2.5,9\n0.1,3,0.0,4.5,9\n"
     (tmp_path / "psrecord.csv").write_text(text)
     assert read_psrecord(tmp_path) == (4.5 * MIB, None, None)
 
 
-def test_mprof_tells_the_largest_sum_and_its_children_if_asked(tmp_path):
+def test_mprof_has_the_largest_sum_and_its_children_if_asked(tmp_path):
     text = "CMDLINE x\nMEM 7.5 1.0\nCHLD 12 1.0 3.0\nCHLD 12 1.0 3.1\nCHLD 13 1.0 3\nCHLD 0 0.0 3\n"
     (tmp_path / "mprof.dat").write_text(text)
     assert read_mprof(tmp_path) == (7.5 * MIB, None, None)
     assert read_mprof_each(tmp_path) == (7.5 * MIB, None, 2)
 
 
-def test_duct_tells_its_peak_and_every_process_it_met(tmp_path):
+def test_duct_has_its_peak_and_every_process_it_recorded(tmp_path):
     (tmp_path / "duct-info.json").write_text('{"execution_summary": {"peak_rss": 77}}')
     lines = [{"processes": {"5": {}, "6": {}}}, {"processes": {"5": {}, "7": {}}}]
     (tmp_path / "duct-usage.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert read_duct(tmp_path) == (77, None, 2)
 
 
-def test_snakemake_tells_its_peak_last_or_nothing(tmp_path):
+def test_snakemake_prints_its_peak_last_or_none(tmp_path):
     said = tmp_path / "said.txt"
     said.write_text('a word\n{"max_pss": 3.0, "max_rss": 4.0}\n')
     assert read_snakemake(tmp_path).peak_bytes == 3 * MIB
@@ -53,7 +53,7 @@ def test_snakemake_tells_its_peak_last_or_nothing(tmp_path):
     assert read_snakemake(tmp_path).peak_bytes is None
 
 
-def test_the_collectors_children_stay_until_they_are_sampled_anew(tmp_path):
+def test_the_collectors_children_stay_until_they_are_sampled_again(tmp_path):
     text = "0|0.01|5.0\n1|0.01|3.0|1\n0|0.02|6.0\n1|0.03|0.0|0\n0|0.04|7.0\n"
     (tmp_path / "tadween.log").write_text(text)
     assert read_tadween(tmp_path) == (9 * MIB, None, None)

@@ -1,4 +1,4 @@
-"""Simulated studies are served as ours are, and their truth is known."""
+"""Simulated studies are served like measured ones, and their truth is known."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_without_spread_every_run_of_a_treatment_is_like_the_next(monkeypatch):
     monkeypatch.setattr("benchmarks.nested_data.HAND_OVER_S", 0.0)
     still = Scenario(name="still", run_spread=(0.0, 0.0), task_spread=0.0)
     runs = simulate(np.random.default_rng(1), still, EQUAL[:2], 2, 3)
-    # The first download, 20 services of the one worker, the last upload.
+    # The first download, 20 services by the one worker, and the last upload.
     assert runs.makespan_s == pytest.approx(np.full((2, 2, 3), 0.14 + 20 * 0.6 + 0.14))
 
 

@@ -1,4 +1,4 @@
-"""The A/A study that is really run."""
+"""The config of the real A/A study."""
 
 from benchmarks.real_aa import make_config
 

@@ -1,4 +1,4 @@
-"""What the runner costs is told as medians of ratios, each of one round."""
+"""The cost of the runner is a median of ratios, each within one round."""
 
 import random
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_bar_is_judged_by_the_median_of_the_ratios_of_single_rounds():
     assert judge(TIME, rounds_of((1, 1), (9, 3), (20, 10))) == 2
 
 
-def test_what_is_missed_is_said():
+def test_a_missed_bar_is_marked():
     assert "| 1.50 | ≤ 1.50 | reached |" in format_bars([TIME], rounds_of((3, 2)))
     assert "| 1.60 | ≤ 1.50 | MISSED |" in format_bars([TIME], rounds_of((3.2, 2)))
 
@@ -74,7 +74,7 @@ def test_every_bar_is_about_programs_of_its_table(quick):
         ("peak_bytes", 2.5 * MIB, "2.5 MiB"),
     ],
 )
-def test_values_are_told_in_their_units(key, value, text):
+def test_values_have_their_units(key, value, text):
     assert format_measured(key, value) == text
 
 
@@ -92,7 +92,7 @@ def test_values_are_told_in_their_units(key, value, text):
         ("results", {"transport": "shared_memory", "form": "array", "size": 100_000, "tasks": 2}),
     ],
 )
-def test_every_program_runs_and_tells_what_it_took(subject, parameters):
+def test_every_program_runs_and_returns_its_costs(subject, parameters):
     made = Program(subject, parameters).run(Path("no peer"))
     assert made
     assert all(value > 0 for value in made.values())

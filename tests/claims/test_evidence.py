@@ -65,13 +65,13 @@ def test_runs_of_a_campaign_that_the_other_treatment_lacks_are_left_out_of_an_un
     assert (measured.pairing, measured.estimate) == ("unpaired", -6)
 
 
-def test_a_quantity_can_be_taken_less_another_of_its_run():
+def test_another_quantity_of_its_run_can_be_subtracted():
     runs = [run(n, main_end_bytes=10 + n, main_base_bytes=5) for n in (1, 2, 3)]
     measured = measure_test(one_test("main_end_bytes", minus="main_base_bytes"), {"a": runs})
     assert limits(measured) == mean_interval([6, 7, 8])
 
 
-def test_a_quantity_can_be_divided_by_another_of_its_run():
+def test_it_can_be_divided_by_another_quantity_of_its_run():
     runs = [run(n, cpu_s=2 * n, makespan_s=n) for n in (1, 2, 3)]
     assert limits(measure_test(one_test("cpu_s", over="makespan_s"), {"a": runs})) == (2, 2, 2, 3)
 
@@ -103,9 +103,9 @@ def test_a_count_that_is_the_same_in_all_blocks_is_known_exactly():
 @pytest.mark.parametrize(
     ("a", "why"),
     [
-        (runs_of(1, 2), "it takes 3 blocks, there are 2"),
+        (runs_of(1, 2), "needs 3 blocks, has 2"),
         ([], "no run of a succeeded"),
-        ([run(1)], "makespan_s is known in no run of a"),
+        ([run(1)], "makespan_s is unknown in all runs of a"),
         (runs_of(0, 1, 2), "a value of 0 or less has no ratio"),
     ],
 )
@@ -118,4 +118,4 @@ def test_what_cannot_be_estimated_says_why(a, why):
 def test_a_peak_without_an_upper_bound_is_not_known():
     runs = {"a": runs_of(1, 2, 3, quantity="tree_peak_bytes")}
     measured = measure_test(one_test("tree_peak_bytes"), runs)
-    assert measured.why == "the upper bound of tree_peak_bytes is known in no run of a"
+    assert measured.why == "the upper bound of tree_peak_bytes is unknown in all runs of a"

@@ -44,8 +44,8 @@ def check(claims=(), figures=(), rows=(), tags=None, experiments=None):
     return made, [str(problem) for problem in problems]
 
 
-def told(**test):
-    """Give what is said of one test in which something is wrong."""
+def problems_of(**test):
+    """Return the problems of one test, without its place in the file."""
     problems = check([CLAIM | {"tests": [TEST | test]}])[1]
     return [text.removeprefix("claims[0].tests[0].") for text in problems]
 
@@ -80,13 +80,13 @@ def test_a_test_on_several_treatments_is_one_for_each():
         ({"wide": 1}, "wide: unknown key 'wide'"),
     ],
 )
-def test_what_is_wrong_with_a_test_is_told_with_place_value_and_what_is_allowed(test, text):
-    problems = told(**test)
+def test_a_problem_of_a_test_has_place_value_and_what_is_allowed(test, text):
+    problems = problems_of(**test)
     assert len(problems) == 1
     assert problems[0].startswith(text)
 
 
-def test_everything_wrong_is_told_at_once():
+def test_all_problems_are_reported_at_once():
     broken = [
         CLAIM | {"tests": [TEST | {"of": "t9"}], "place": "tag.1"},
         CLAIM | {"tests": [TEST | {"quantity": "x"}], "kind": "fact"},
@@ -144,7 +144,7 @@ def test_ratios_are_expected_within_one_column():
     claims = figures(entries, base, row("makespan_s", 25, 30), row("makespan_s", logged=30))
     expected = [(c.tests[0].allowed.low, c.tests[0].allowed.high) for c in claims[1:]]
     assert expected == [pytest.approx((0.45, 0.55)), pytest.approx((0.675, 0.825))]
-    # The baseline itself is what the others are told by.
+    # The others are compared with the baseline itself.
     assert claims[0].tests[0].allowed is None
 
 
@@ -186,7 +186,7 @@ def test_a_count_needs_no_tolerance_and_all_else_does():
         (entry(stage="wrk"), "figures[0].stage: unknown stage 'wrk'"),
     ],
 )
-def test_what_is_wrong_with_an_entry_of_figures_is_told(given, text):
+def test_a_problem_of_an_entry_of_figures_is_reported(given, text):
     problems = check(figures=[given])[1]
     assert len(problems) == 1
     assert problems[0].startswith(text)
@@ -195,9 +195,9 @@ def test_what_is_wrong_with_an_entry_of_figures_is_told(given, text):
 @pytest.mark.parametrize(
     ("published", "text"),
     [
-        (row("makespan_s", 5, unit="MiB"), "makespan_s is in s, and not told in 'MiB'"),
+        (row("makespan_s", 5, unit="MiB"), "makespan_s is in s, not in 'MiB'"),
         (row("makespan_s", 5, treatment="t1"), ""),
-        (row("makespan_s", 5), "what ratio refers to was not published; allowed: value, shown"),
+        (row("makespan_s", 5), "nothing that ratio refers to was published; allowed: value, shown"),
         (row("makespan_s", 5, treatment="t9"), "unknown treatment 't9'"),
     ],
 )

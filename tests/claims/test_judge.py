@@ -1,4 +1,4 @@
-"""Claims from file to verdict: the documented example, real tables, the real rule."""
+"""Claims from file to verdict: the documented example, real tables and the real rule."""
 
 import re
 import shutil
@@ -26,12 +26,12 @@ JUDGED = (",makespan_s,", ",cpu_bound,stage_efficiency,", ",tree_peak_bytes,", "
 
 @pytest.fixture
 def example(tmp_path):
-    """The example of docs/claims.md beside the published config, and values that it is for."""
+    """The example of docs/claims.md, beside the published config and its published values."""
     for name in ("published.yaml", "smoke.yaml"):
         shutil.copy(CONFIG / name, tmp_path)
     (tmp_path / "claims.yaml").write_text(EXAMPLE)
     rows = (CONFIG / "published.csv").read_text().splitlines(keepends=True)[1:]
-    # What above_base refers to is published beside it, and is no figure of this example.
+    # above_base refers to these values, which are not figures of the example.
     kept = [row for row in rows if any(name in row for name in JUDGED)]
     bases = [row for row in rows if "base_bytes" in row]
     shown = "\nfigures:\n  - {experiment: memory, quantity: tree_base_bytes, as: shown}"
@@ -57,7 +57,7 @@ def problems_of(folder, text):
     return caught.value.problems
 
 
-def test_configs_that_cannot_be_used_are_told_with_all_else(example):
+def test_configs_that_cannot_be_used_are_reported_with_all_other_problems(example):
     (example / "broken.yaml").write_text("study: broken\n")
     text = """
 experiments: {runtime: published.yaml, a: broken.yaml, b: nowhere.yaml, memry: published.yaml}
@@ -115,7 +115,7 @@ claims:
 
 
 def write_study(folder, experiment, makespans):
-    """Write the tables of a study: one run a block of each treatment, and nothing of stages."""
+    """Write the tables of a study: one run per block of each treatment, and no stages."""
     rows = [
         {
             "experiment": experiment,
@@ -137,7 +137,7 @@ def write_study(folder, experiment, makespans):
 
 @pytest.fixture
 def judged(example):
-    """A study of its own name, beside the folder where the published one would be."""
+    """A judged study, beside the folder where the published study would be."""
     (example / "claims.yaml").write_text(CLAIMS)
     return write_study(example / "results/smoke", "runtime", {"t1": 2, "p2-fork": 1})
 
@@ -147,7 +147,7 @@ def verdicts(folder):
     return dict(zip(claims["id"], claims["verdict"], strict=True))
 
 
-def test_an_experiment_of_another_study_counts_once_that_study_was_run(example, judged):
+def test_an_experiment_of_another_study_counts_as_soon_as_that_study_was_run(example, judged):
     judge_study(judged, example / "claims.yaml", None)
     assert verdicts(judged) == {"fork-helps": "reproduced", "spawn-costs": "not testable here"}
     assert "experiment memory was not run: run published.yaml" in show_claims([judged])
@@ -199,7 +199,7 @@ def test_a_refuted_claim_is_no_error_and_several_folders_are_shown(example, judg
     assert capsys.readouterr().out.count("REFUTED (1)") == 2
 
 
-def test_a_folder_without_claims_is_told_what_to_give(tmp_path):
+def test_the_error_of_a_folder_without_claims_says_what_to_name(tmp_path):
     with pytest.raises(StoreError, match=r"no judged claims .* such as results/published"):
         show_claims([tmp_path])
 
@@ -299,9 +299,9 @@ def test_the_numbers_of_a_claim_are_those_of_the_test_that_decided():
 
 def test_too_few_blocks_are_inconclusive_and_said():
     row = judge(claim_of(check_of(4, 6, treatment="t5")))
-    assert (row["verdict"], row["reason"]) == ("inconclusive", "it takes 3 blocks, there are 2")
+    assert (row["verdict"], row["reason"]) == ("inconclusive", "needs 3 blocks, has 2")
     assert row["sentence"] == (
-        "Makespan of t5: 5.00 × t1 in 2 blocks, expected 4 to 6; it takes 3 blocks, there are 2."
+        "Makespan of t5: 5.00 × t1 in 2 blocks, expected 4 to 6; needs 3 blocks, has 2."
     )
 
 
@@ -353,7 +353,7 @@ def test_what_is_not_paired_by_block_says_so():
     ]
     runs = {"t1": runs_of(1, 1, 1), "t2": late}
     sentence = judge(claim_of(check_of(1, 2)), runs=runs)["sentence"]
-    assert "in 3 blocks (not paired by block of another campaign)" in sentence
+    assert "in 3 blocks (not paired by block, from another campaign)" in sentence
 
 
 def test_the_table_of_tests_has_the_range_that_was_allowed():
@@ -376,7 +376,7 @@ REFERENCE = {"experiment": "pipe", "treatment": "", "stage": "work", "logged": f
         ("makespan_s", 10, ""),
     ],
 )
-def test_the_scale_of_a_study_is_told_by_its_parameters(
+def test_the_scale_of_a_study_is_found_by_its_parameters(
     write_runs, known_run, quantity, stated, misfit
 ):
     tables = summarise_study(*write_runs(known_run()))

@@ -107,6 +107,6 @@ def test_what_a_statement_was_rounded_to_can_be_said():
     assert not publish(stated, logged, parse_amount("5 s", "s")).contradiction
 
 
-def test_shares_and_ratios_are_told_from_counts():
+def test_shares_and_ratios_are_distinguished_from_counts():
     quantities = ("stage_efficiency", "on_cpu_share", "makespan_ratio", "most_children")
     assert [measure_unit(name) for name in quantities] == ["share", "share", "ratio", "1"]

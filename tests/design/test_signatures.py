@@ -1,6 +1,7 @@
 """"""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,17 +9,19 @@ import pytest
 
 from stagebench.design.levels import UNKNOWN
 from stagebench.design.signatures import (
-    allows,
-    cell_kinds,
-    convert,
     convert_parameters,
-    describe,
+    default_parameters,
     find_parameter_problems,
-    is_handled,
+    make_parameter,
     missing_parameters,
     read_parameters,
 )
+from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import Bounds
+
+
+class Size(StrEnum):
+    SMALL = "small"
 
 
 def handler(
@@ -111,7 +114,7 @@ POSITIVE = Annotated[int, Bounds(above=0)]
         (int | None, [1, None], ["x", 0.5], "a whole number or null"),
         (POSITIVE, [1], [0, "x"], "a whole number > 0"),
         (POSITIVE | None, [1, None], [0], "a whole number > 0 or null"),
-        (Annotated[float | None, Bounds(at_least=0)], [0, None], [-1], "a number or null >= 0"),
+        (Annotated[float | None, Bounds(at_least=0)], [0, None], [-1], "a number >= 0 or null"),
         (list, [[], [1, "x"]], ["x", {}], "a list"),
         (list[POSITIVE], [[], [1, 2]], [[0], ["x"], 1], "a list, each item a whole number > 0"),
         (Sequence[str], [["x"]], ["x", [1]], "a list, each item a text"),
@@ -124,10 +127,11 @@ POSITIVE = Annotated[int, Bounds(above=0)]
 def test_a_value_is_held_against_every_annotation_that_yaml_can_meet(
     annotation, allowed, refused, words
 ):
-    assert is_handled(annotation)
-    assert all(allows(annotation, value) for value in allowed)
-    assert not any(allows(annotation, value) for value in refused)
-    assert describe(annotation).startswith(words)
+    parameter = make_parameter("x", annotation, None)
+
+    assert all(map(parameter.accepts, allowed))
+    assert not any(map(parameter.accepts, refused))
+    assert parameter.allowed.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,68 @@ def test_a_value_is_held_against_every_annotation_that_yaml_can_meet(
     ids=str,
 )
 def test_an_annotation_that_yaml_cannot_meet_is_not_handled(annotation):
-    assert not is_handled(annotation)
+    with pytest.raises(WorkflowError, match=r"parameter 'x': its annotation .* cannot be checked"):
+        make_parameter("x", annotation, None)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        (list[int] | list[str], "Type unions may not contain more than one array-like"),
+        (dict[str, int] | dict[str, str], "Type unions may not contain more than one dict type"),
+        (Annotated[int, Bounds(at_least=1)] | float, "the numbers of a union have the same limits"),
+        (Literal[0] | float, "the numbers of a union have the same limits"),
+        (Annotated[str, Bounds(at_least=1)], "Bounds are for int and float"),
+        (Annotated[int, Bounds(at_least=2**63)], "don't fit in an int64"),
+        (dict[int, str], "no value of YAML is of this type"),
+    ],
+    ids=str,
+)
+def test_an_annotation_that_is_not_handled_is_refused_with_the_reason(annotation, reason):
+    with pytest.raises(WorkflowError) as caught:
+        make_parameter("x", annotation, None)
+
+    assert reason in str(caught.value)
+    assert "allowed: bool, int, float" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed", "refused", "words"),
+    [
+        (Bounds(above=0.5), [1], [0], "a whole number > 0"),
+        (Bounds(at_least=0.5, at_most=1e6), [1, 10**6], [0, 10**6 + 1], "a whole number >= 1 and"),
+        (Bounds(at_least=1, at_most=3.5), [3], [4], "a whole number >= 1 and <= 3"),
+        (Bounds(at_least=1), [10**30], [-(10**30)], "a whole number >= 1"),
+    ],
+    ids=str,
+)
+def test_bounds_of_a_whole_number_may_be_any_number(bounds, allowed, refused, words):
+    parameter = make_parameter("x", Annotated[int, bounds], None)
+
+    assert all(map(parameter.accepts, allowed))
+    assert not any(map(parameter.accepts, refused))
+    assert parameter.allowed.startswith(words)
+
+
+def test_bounds_around_a_union_hold_for_all_its_numbers():
+    parameter = make_parameter("x", Annotated[int | float | None, Bounds(at_least=0.5)], None)
+
+    assert parameter.allowed == "a whole number >= 1 or a number >= 0.5 or null"
+    assert all(map(parameter.accepts, [None, 1, 0.5]))
+    assert not any(map(parameter.accepts, [0, 0.25, -1]))
+
+
+def test_no_number_is_inside_bounds_that_is_not_one():
+    assert not make_parameter("x", Annotated[float, Bounds(above=0)], None).accepts(float("nan"))
+
+
+def test_choices_are_named_in_the_order_of_the_signature():
+    assert make_parameter("x", Literal["small", "large"], None).allowed == '"small", "large"'
+
+
+@pytest.mark.parametrize("default", [(1, 2), Size.SMALL, {1}, float("nan")], ids=str)
+def test_a_default_that_a_config_could_not_set_is_in_no_specification(default):
+    assert default_parameters({"x": make_parameter("x", Any, default)}) == {}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +224,7 @@ def test_an_annotation_that_yaml_cannot_meet_is_not_handled(annotation):
     ids=str,
 )
 def test_equal_values_get_one_form(annotation, value, form):
-    converted = convert(annotation, value)
+    converted = make_parameter("x", annotation, None).convert(value)
 
     assert (repr(converted), type(converted)) == (repr(form), type(form))
 
@@ -179,4 +244,4 @@ def test_equal_values_get_one_form(annotation, value, form):
     ids=str,
 )
 def test_a_cell_is_tried_as_text_last(annotation, kinds):
-    assert cell_kinds(annotation) == kinds
+    assert make_parameter("x", annotation, None).cells == kinds

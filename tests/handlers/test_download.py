@@ -70,8 +70,8 @@ def test_the_busy_loop_burns_cpu_only_where_it_would_last_over_a_millisecond():
         )
         return time.thread_time() - started
 
-    # Four chunks of 50 ms each at 10 Mbit/s: half of it busy is 25 ms a chunk. The loop ends by
-    # the clock, with less CPU time where others want the core, too; without it there is 2 ms.
+    # Four chunks of 50 ms each at 10 Mbit/s, half of that busy: 25 ms a chunk. The loop ends by the
+    # clock, with less CPU time if other processes use the core; without it there are 2 ms.
     assert cpu(0.5, 10.0) - cpu(0.0, 10.0) >= 0.03
     # At 1,000 Mbit/s a chunk lasts 0.5 ms: the loop is left out.
     assert cpu(1.0, 1000.0) < 0.02
@@ -83,7 +83,7 @@ def test_the_temporary_file_is_gone_afterwards(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_from_nowhere_is_an_error(monkeypatch):
+def test_data_that_nobody_sent_is_an_error(monkeypatch):
     class Answering(socket.socket):
         def recv(self, _size):
             return b"?"

@@ -13,7 +13,7 @@ def fresh_process(monkeypatch):
 
 
 def outcomes(calls, **parameters):
-    """Give what each of several calls returns, or the name of what it raises."""
+    """Return the result of each call, or the name of the exception it raises."""
     found = []
     for _ in range(calls):
         try:
@@ -34,5 +34,5 @@ def test_every_nth_call_takes_longer():
     assert time.monotonic() - started >= 0.03
 
 
-def test_nothing_fails_or_hangs_where_it_is_not_asked_for():
+def test_nothing_fails_or_hangs_by_default():
     assert outcomes(3) == [1, 2, 3]

@@ -19,7 +19,7 @@ def test_a_wrong_product_is_noticed(monkeypatch):
 
 
 def test_the_estimate_of_memory_is_what_is_allocated():
-    matrix_product(size=2)  # BLAS takes its buffers at its first call
+    matrix_product(size=2)  # BLAS allocates its buffers on the first call
     tracemalloc.start()
     try:
         matrix_product(size=200)

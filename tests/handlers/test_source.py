@@ -28,27 +28,27 @@ def beside(tmp_path):
     return tmp_path / "config"
 
 
-def test_the_hash_of_a_shipped_handler_is_of_its_own_source():
+def test_every_shipped_handler_has_a_hash_of_its_own():
     hashes = {source_hash(name) for name in HANDLERS}
     assert len(hashes) == len(HANDLERS)
     assert all(len(text) == 12 and int(text, 16) >= 0 for text in hashes)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "mine_unused.py"])
-def test_an_edit_of_an_own_handler_or_of_what_it_imports_from_beside_changes_its_hash(beside, name):
+def test_an_edit_of_a_users_handler_or_of_its_helpers_changes_its_hash(beside, name):
     before = source_hash("mine:f", beside)
     with (beside / name).open("a") as file:
         file.write("# edited\n")
     assert source_hash("mine:f", beside) != before
 
 
-def test_an_edit_of_what_is_not_imported_changes_nothing(beside):
+def test_an_edit_of_a_module_that_is_not_imported_changes_nothing(beside):
     before = source_hash("mine:f", beside)
     (beside / "mine_unused.py").write_text("y = 2\n")
     assert source_hash("mine:f", beside) == before
 
 
-def test_what_is_imported_for_type_checkers_alone_changes_nothing(beside):
+def test_imports_for_type_checkers_change_nothing(beside):
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mine_unused\n"
     (beside / "mine_late.py").write_text(f"{typed}else:\n    import mine_instead\nx = 1\n")
     (beside / "mine_instead.py").write_text("z = 1\n")
@@ -96,12 +96,12 @@ def test_a_helper_found_twice_is_refused_too(beside):
         source_hash("mine:f", beside)
 
 
-def test_a_folder_that_is_on_the_path_as_well_is_no_second_place(beside, monkeypatch):
+def test_a_module_is_not_found_twice_if_its_folder_is_on_the_path(beside, monkeypatch):
     monkeypatch.syspath_prepend(beside)
     assert find_module("mine", beside) == beside / "mine.py"
 
 
-def test_a_folder_of_data_with_the_name_of_a_module_is_no_module(beside):
+def test_a_data_folder_with_the_name_of_a_module_is_not_a_module(beside):
     (beside / "json").mkdir()
     assert "config" not in find_module("json", beside).parts
 
@@ -115,18 +115,18 @@ def test_a_folder_of_data_with_the_name_of_a_module_is_no_module(beside):
         ("time:sleep", "module time has no source file to hash"),
     ],
 )
-def test_a_module_that_is_not_there_is_named(beside, target, text):
+def test_the_error_for_a_missing_module_names_it(beside, target, text):
     with pytest.raises(WorkflowError, match=text):
         source_hash(target, beside)
 
 
-def test_a_helper_that_is_not_python_is_named_with_its_line(beside):
+def test_the_error_for_an_invalid_helper_names_its_line(beside):
     (beside / "mine_late.py").write_text("x = 1\nx = (\n")
     with pytest.raises(WorkflowError, match=r"mine_late\.py, line 2: '\(' was never closed"):
         source_hash("mine:f", beside)
 
 
-def test_a_source_that_was_edited_after_the_study_was_called_is_refused(beside):
+def test_a_source_edited_after_the_study_was_started_is_refused(beside):
     stage = {"name": "s", "handler": "mine:f", "source": source_hash("mine:f", beside)}
     check_sources([stage], beside)
     (beside / "mine_late.py").write_text("x = 2\n")

@@ -1,4 +1,4 @@
-"""Control groups: a real one where this machine lets us make one, and every reason why not."""
+"""Control groups: a real one if this machine permits it, and every reason why it may not."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def test_a_group_is_gone_when_the_block_ends():
     assert not folder.exists()
 
 
-def test_without_a_mounted_group_of_memory_the_reason_is_told(tmp_path):
+def test_without_a_mounted_memory_group_the_reason_is_reported(tmp_path):
     proc = describe(tmp_path / "none", "0::/\n", "proc /proc proc rw 0 0\n")
     with control_group(proc) as group:
         group.add(os.getpid())
@@ -49,16 +49,16 @@ def test_without_a_mounted_group_of_memory_the_reason_is_told(tmp_path):
         assert group.reason == "no control group of memory is mounted"
 
 
-def test_a_group_that_does_not_tell_its_peak_is_not_used(tmp_path):
+def test_a_group_without_a_peak_is_not_used(tmp_path):
     (tmp_path / "tree/own").mkdir(parents=True)
     mounts = f"cgroup2 {tmp_path}/tree cgroup2 rw 0 0\n"
     with control_group(describe(tmp_path / "v2", "0::/own\n", mounts)) as group:
         assert group.read() is None
-        assert group.reason == "memory.peak is not told for a group of its own"
+        assert group.reason == "memory.peak does not exist in a new group"
     assert list((tmp_path / "tree/own").iterdir()) == []
 
 
-def test_a_group_that_may_not_be_made_is_told_with_its_place(tmp_path):
+def test_a_group_that_cannot_be_created_is_reported_with_its_path(tmp_path):
     mounts = f"cgroup {tmp_path}/tree cgroup rw,memory 0 0\n"
     proc = describe(tmp_path / "v1", "4:memory:/nowhere\n", mounts)
     with control_group(proc) as group:
@@ -77,7 +77,7 @@ def write(root, files):
 
 
 def make_groups(tmp_path, kind, controllers, folder, files):
-    """Write what /proc says of one mount of groups, and files of the groups below it."""
+    """Write what /proc says about one mount of groups, and the files of the groups below it."""
     write(tmp_path, {"cgroup": f"4:{controllers}:{folder}\n"})
     options = f"rw,{controllers}" if controllers else "rw"
     (tmp_path / "mounts").write_text(f"none {tmp_path}/groups {kind} {options} 0 0\n")
@@ -99,7 +99,7 @@ def test_the_lowest_limit_of_a_group_and_those_around_it_counts(tmp_path, outer)
     assert read_limits(proc) == Limits(1.5 if outer else 2.0, 1048576, 7)
 
 
-def test_groups_of_version_1_tell_their_limits(tmp_path):
+def test_groups_of_version_1_have_limits(tmp_path):
     files = {
         "a/cpu.cfs_quota_us": "50000",
         "a/cpu.cfs_period_us": "100000",
@@ -142,7 +142,7 @@ def test_memory_is_the_lowest_limit_of_either_version(tmp_path, version, limits,
 
 
 def test_a_container_of_version_1_sees_its_limit_where_groups_are_mounted(tmp_path):
-    # Docker names the host's path in /proc/self/cgroup and mounts that very folder as the root.
+    # Docker shows the host's path in /proc/self/cgroup and mounts that folder as the root.
     files = {"memory.limit_in_bytes": "1000\n"}
     proc = make_groups(tmp_path, "cgroup", "memory", "/docker/c0ffee", files)
     assert machine_memory_bytes(proc) == 1000

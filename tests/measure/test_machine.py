@@ -1,4 +1,4 @@
-""""""
+"""The state of the machine, and the wait until it is quiet."""
 
 import os
 
@@ -31,14 +31,14 @@ def write(root, files):
         path.write_text(text)
 
 
-def test_this_machine_tells_its_state():
+def test_this_machine_reports_its_state():
     state = read_machine()
     assert state["context_switches"] > 0
     assert state["settings"]["affinity"] == sorted(os.sched_getaffinity(0))
     assert state["settings"]["aslr"] in {0, 1, 2}
 
 
-def test_everything_that_a_machine_tells_is_read(tmp_path):
+def test_everything_that_a_machine_reports_is_read(tmp_path):
     cpu = "sys/devices/system/cpu/cpu"
     files = {"proc/stat": STAT, "proc/pressure/memory": PSI, "proc/self/personality": "00000000\n"}
     for number in (0, 1):
@@ -57,11 +57,11 @@ def test_everything_that_a_machine_tells_is_read(tmp_path):
     assert state["throttled"] == {"thermal": 10, "cgroup": None}
     assert state["frequency_mhz"] == [2500, 2500]
     settings = state["settings"]
-    told = (settings["governor"], settings["transparent_huge_pages"], settings["aslr"])
-    assert told == ("powersave", "madvise", 2)
+    read = (settings["governor"], settings["transparent_huge_pages"], settings["aslr"])
+    assert read == ("powersave", "madvise", 2)
 
 
-def test_what_a_machine_does_not_tell_is_unknown(tmp_path):
+def test_what_a_machine_does_not_report_is_unknown(tmp_path):
     state = read_machine(tmp_path)
     assert state["pressure"] == {"cpu": None, "memory": None, "io": None}
     assert state["throttled"] == {"thermal": None, "cgroup": None}
@@ -72,7 +72,7 @@ def test_what_a_machine_does_not_tell_is_unknown(tmp_path):
     assert set(settings.values()) == {None}
 
 
-def test_a_program_started_without_randomisation_says_so(tmp_path):
+def test_a_personality_without_randomisation_is_reported(tmp_path):
     write(
         tmp_path,
         {"proc/sys/kernel/randomize_va_space": "2\n", "proc/self/personality": "00040000\n"},
@@ -81,11 +81,11 @@ def test_a_program_started_without_randomisation_says_so(tmp_path):
 
 
 def test_pressure_is_parsed():
-    told = {"some_avg10": 1.5, "some_us": 2000, "full_avg10": 0.5, "full_us": 1000}
-    assert parse_pressure(PSI) == told
+    pressure = {"some_avg10": 1.5, "some_us": 2000, "full_avg10": 0.5, "full_us": 1000}
+    assert parse_pressure(PSI) == pressure
 
 
-def test_a_stat_without_switches_leaves_them_unknown():
+def test_context_switches_are_unknown_if_stat_lacks_them():
     assert parse_stat("cpu  1 2 3 4 5 6 7 8 0 0\n")["context_switches"] is None
 
 
@@ -94,11 +94,14 @@ def test_a_choice_without_brackets_is_unknown():
 
 
 STEP_TICKS = 10
-"""Of two cores in 0.05 s."""
+"""Ticks of two cores in 0.05 s."""
 
 
 class Machine:
-    """Is busy in the steps that are named, and idle in the others; time passes in sleep alone."""
+    """A fake machine that is busy in the given steps and idle in all others.
+
+    Its clock advances only in `sleep`.
+    """
 
     def __init__(self, busy=()):
         self.busy, self.now, self.idle = set(busy), 0, 0
@@ -127,27 +130,27 @@ def test_the_wait_ends_a_fifth_of_a_second_after_the_last_busy_moment():
     assert wait(Machine(busy=range(1, 7))) == (0.5, 1.0, True)
 
 
-def test_a_machine_that_does_not_become_quiet_is_waited_for_no_longer_than_allowed():
+def test_the_wait_for_a_busy_machine_is_limited():
     waited_s, share, quiet = wait(Machine(busy=range(1, 100)))
     assert 1.95 <= waited_s <= 2.0
     assert (share, quiet) == (0.0, False)
 
 
-def test_what_is_idle_nine_tenths_of_the_time_is_quiet_and_what_is_less_is_not():
+def test_a_machine_is_quiet_from_nine_tenths_of_idle_time_on():
     assert is_quiet(idle_share(Ticks(100, 1000), Ticks(190, 1100)))
     assert not is_quiet(idle_share(Ticks(100, 1000), Ticks(189, 1100)))
 
 
 @pytest.mark.parametrize("at_most_s", [0.0, 0.15])
-def test_without_time_to_look_it_is_unknown(at_most_s):
+def test_without_time_for_enough_readings_quiet_is_unknown(at_most_s):
     found = wait(Machine(), at_most_s)
     assert (found.idle_share, found.quiet) == (None, None)
 
 
-def test_waiting_for_a_disk_and_stolen_time_are_not_idle():
+def test_neither_waiting_for_a_disk_nor_stolen_time_is_idle():
     text = "cpu  10 20 30 400 50 60 70 80 5 5\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
     assert parse_ticks(text) == Ticks(idle=400, all=720)
 
 
-def test_this_machine_tells_its_ticks():
+def test_this_machine_reports_its_ticks():
     assert 0 < read_ticks().idle < read_ticks().all

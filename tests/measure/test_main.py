@@ -1,4 +1,4 @@
-"""The measured process: what it makes of a specification, and how it ends."""
+"""The measured process: how it runs a specification, and how it ends."""
 
 import csv
 
@@ -33,14 +33,14 @@ def rows(folder, name):
         return list(csv.DictReader(file))
 
 
-def test_what_a_specification_does_not_set_the_runner_does_not_either():
+def test_settings_that_a_specification_lacks_have_the_runners_defaults():
     stage = make_stage(STAGE)
 
     assert (stage.handler, stage.transport, stage.queue_size) == (wait, "pickle", None)
     assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE_STATUSES)
 
 
-def test_what_a_specification_sets_is_what_the_runner_is_given():
+def test_settings_of_a_specification_reach_the_runner():
     limits = {
         "transport": "path",
         "queue_size": 2,
@@ -55,13 +55,13 @@ def test_what_a_specification_sets_is_what_the_runner_is_given():
     assert (stage.retries, stage.retry_on) == (3, ("lost",))
 
 
-def test_a_number_of_tasks_is_not_spelt_out():
+def test_a_number_of_tasks_stays_a_number():
     assert list_tasks(100_000) == 100_000
 
 
-def test_tasks_of_a_file_need_the_folder_that_it_lies_in():
+def test_tasks_of_a_file_need_the_folder_of_the_config():
     with pytest.raises(
-        WorkflowError, match=r"x\.csv: beside the config, whose folder was not given"
+        WorkflowError, match=r"x\.csv: lies beside the config, whose folder is unknown"
     ):
         list_tasks({"file": "x.csv"})
 
@@ -82,7 +82,7 @@ def test_an_own_handler_and_its_helper_are_found_in_every_kind_of_worker(
     assert len(store.read_records(folder / store.TASKS_FILE, TaskRecord)) == 2
 
 
-def test_where_the_caller_is_decides_about_no_import(specify, measure, tmp_path, monkeypatch):
+def test_nothing_is_imported_from_the_working_directory(specify, measure, tmp_path, monkeypatch):
     (tmp_path / "mine_cwd.py").write_text("def f():\n    pass\n")
     monkeypatch.chdir(tmp_path)
 
@@ -113,7 +113,7 @@ def test_tasks_of_a_file_are_run_with_their_own_parameters(specify, measure, tmp
     assert statuses == {"0": "ok", "1": "failed"}  # no bytes of a negative number
 
 
-def test_a_file_that_was_edited_since_is_refused_before_the_first_task(specify, measure, tmp_path):
+def test_a_task_file_edited_since_is_refused_before_the_first_task(specify, measure, tmp_path):
     specification = specify_file(specify, tmp_path, "work.size_mib\n0.5\n1\n")
     (tmp_path / "tasks.csv").write_text("work.size_mib\n2\n1\n")
 
@@ -121,7 +121,7 @@ def test_a_file_that_was_edited_since_is_refused_before_the_first_task(specify, 
 
     run = store.read_run(folder)
     assert run["status"] == "crashed"
-    assert "tasks.csv: edited after the study was called; call it again" in run["detail"]
+    assert "tasks.csv: edited after the study was started; start it again" in run["detail"]
     assert rows(folder, store.TASKS_FILE) == []
 
 

@@ -42,13 +42,13 @@ os.register_at_fork(after_in_child=die)
 def alive(pid):
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):  # gone, or reaped while it was read
+    except (FileNotFoundError, ProcessLookupError):  # has ended, or was reaped while it was read
         return False
     return status != "Z"
 
 
 def peak_pss(folder, role):
-    """Largest PSS of any one process of a role."""
+    """Return the largest PSS of any one process of a role."""
     roles = {p.pid: p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)}
     samples = store.read_records(folder / "samples.csv", MemorySample)
     return max((s.pss_bytes or 0 for s in samples if roles[s.pid] == role), default=0)
@@ -99,7 +99,7 @@ def test_a_run_is_a_folder_of_whole_records(specify, measure, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_known_allocation_is_seen_where_it_is_made(specify, measure, kind):
+def test_a_known_allocation_is_found_in_the_process_that_makes_it(specify, measure, kind):
     elements = 2_000_000
     specification = specify(
         stage={
@@ -139,8 +139,8 @@ def test_retained_payloads_stay_in_main_and_consumed_ones_do_not(specify, measur
         return sum(s.anon_bytes for s in samples if s.sweep == last and roles[s.pid] == "main")
 
     difference = end_of_main(retain=True) - end_of_main(retain=False)
-    # Eight payloads, give or take one that the allocator keeps of those consumed; from processes
-    # they arrive pickled, and the pickles' memory is not all given back.
+    # Eight payloads, give or take one that the allocator keeps of the consumed ones. From processes
+    # they arrive pickled, and the allocator does not return all memory of the pickles.
     most = 90 if kind == "thread" else 160
     assert 70 * 2**20 <= difference <= most * 2**20
 
@@ -217,7 +217,7 @@ def test_an_orphan_is_sampled_and_ended(specify, measure):
     assert not alive(orphan.pid)
 
 
-def test_settings_of_the_measured_process_arrive(specify, measure, monkeypatch):
+def test_settings_reach_the_measured_process(specify, measure, monkeypatch):
     monkeypatch.setenv("STAGEBENCH_REMOVED", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("PYTHONMALLOC", "debug")
@@ -236,24 +236,26 @@ def test_settings_of_the_measured_process_arrive(specify, measure, monkeypatch):
         assert name not in output
 
 
-@pytest.mark.parametrize(("level", "said"), [(None, "None\n"), ("65536", "65536\n")])
-def test_a_variable_of_the_callers_is_set_anew_or_removed(
-    specify, measure, monkeypatch, level, said
+@pytest.mark.parametrize(("level", "output"), [(None, "None\n"), ("65536", "65536\n")])
+def test_a_variable_of_the_caller_is_overwritten_or_removed(
+    specify, measure, monkeypatch, level, output
 ):
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "4096")
     program = "import os; print(os.environ.get('MALLOC_MMAP_THRESHOLD_'), flush=True)"
     settings = {"environment": {"MALLOC_MMAP_THRESHOLD_": level}}
     folder = measure(specify(program=program, process=settings))
-    assert (folder / "output.txt").read_text() == said
+    assert (folder / "output.txt").read_text() == output
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"switch_interval_s": 0.25}, 0.25), ({}, 0.005)])
+@pytest.mark.parametrize(
+    ("settings", "interval_s"), [({"switch_interval_s": 0.25}, 0.25), ({}, 0.005)]
+)
 def test_the_switch_interval_holds_in_main_and_in_a_spawned_worker(
-    specify, measure, settings, said
+    specify, measure, settings, interval_s
 ):
     program = "import sys; print(sys.getswitchinterval(), flush=True)"
     folder = measure(specify(stage=KINDS["spawn"], program=program, process=settings))
-    assert (folder / "output.txt").read_text() == f"{said}\n" * 2
+    assert (folder / "output.txt").read_text() == f"{interval_s}\n" * 2
 
 
 def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
@@ -283,7 +285,7 @@ def start_supervisor(specification, folder):
 
 
 def wait_for_tree(supervisor, size):
-    """Wait until main and its workers run; gives their pids."""
+    """Wait until main and its workers run, and return their pids."""
     while supervisor.poll() is None:
         pids = read_children(supervisor.pid)
         pids += [child for pid in pids for child in read_children(pid)]
@@ -321,7 +323,7 @@ def test_nothing_of_a_run_outlives_a_killed_supervisor(specify, tmp_path):
 
 @pytest.mark.parametrize("means", ["ptrace", "poll"])
 def test_main_is_not_sampled_before_it_runs_its_own_program(specify, measure, means):
-    ballast = bytearray(200 << 20)  # what a fork of this process would show
+    ballast = bytearray(200 << 20)  # would be sampled in a fork of this process
     sampler = {"interval_s": 0.001, "cpu_budget": 1.0, "census": means}
     folder = measure(specify(sampler=sampler))
     assert peak_pss(folder, "main") < 60 << 20
@@ -337,7 +339,7 @@ def test_a_census_by_polling_is_labelled(specify, measure):
     assert sorted(roles) == ["main", "worker", "worker"]
 
 
-def test_a_run_tells_of_the_machine_before_and_after_it(specify, measure):
+def test_a_run_records_the_machine_before_and_after_it(specify, measure):
     run = store.read_run(measure(specify(), quiet_wait_s=0.3))
     assert run["quiet"]["waited_s"] >= 0.2
     assert 0 <= run["quiet"]["idle_share"] <= 1
@@ -349,14 +351,14 @@ def test_a_run_tells_of_the_machine_before_and_after_it(specify, measure):
     assert run["campaign"] == "2026-11-23T07:00:00+00:00"
 
 
-def test_sleeping_gives_the_core_up_and_is_counted(specify, measure):
+def test_sleeping_is_counted_as_voluntary_context_switches(specify, measure):
     few = store.read_run(measure(specify(tasks=1)))["context_switches_voluntary"]
     program = "import time\nfor _ in range(200):\n    time.sleep(0)\n    time.sleep(0.0001)\n"
     many = store.read_run(measure(specify(tasks=1, program=program)))["context_switches_voluntary"]
     assert many - few >= 150
 
 
-def test_what_a_sampler_does_not_see_the_census_does(specify, measure):
+def test_the_census_counts_processes_that_the_sampler_misses(specify, measure):
     program = "import os\nfor _ in range(100):\n    os.fork() or os._exit(0)\n    os.wait()\n"
     sampler = {"interval_s": 30.0, "cpu_budget": 0.01, "census": "ptrace"}
     census = store.read_run(measure(specify(program=program, sampler=sampler)))["census"]
@@ -374,7 +376,7 @@ def test_two_supervisors_measure_one_after_the_other(specify, tmp_path):
     assert second["lock_wait_s"] > first["lock_wait_s"]
 
 
-def test_what_a_killed_supervisor_left_is_removed_by_the_next(specify, measure, tmp_path):
+def test_the_leftovers_of_a_killed_supervisor_are_removed_by_the_next(specify, measure, tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     abandoned = tmp_path / "raw" / f".r1.{ended.pid}.partial"
@@ -383,11 +385,11 @@ def test_what_a_killed_supervisor_left_is_removed_by_the_next(specify, measure, 
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["r1"]
 
 
-def test_a_child_that_the_supervisor_was_given_is_neither_sampled_nor_ended(specify, measure):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as given:
+def test_a_child_that_the_supervisor_had_before_is_neither_sampled_nor_ended(specify, measure):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         folder = measure(specify())
-        assert given.poll() is None
-        given.kill()
+        assert stranger.poll() is None
+        stranger.kill()
     processes = store.read_records(folder / "processes.csv", ProcessRecord)
     assert [process.role for process in processes] == ["main"]
     assert store.read_run(folder)["survivors"] == 0
@@ -402,7 +404,7 @@ def can_mount():
 
 
 @pytest.mark.skipif(not can_mount(), reason="this user may not mount a small disk")
-def test_a_full_disk_ends_a_run_with_its_place_and_leaves_nothing(specify, tmp_path):
+def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     specification = store.canonical_json(

@@ -1,4 +1,4 @@
-"""Kinds in which a process holds memory: steadily, for a spike, in threads, until it is killed."""
+"""Kinds of programs that hold memory: steadily, for a spike, in threads, or until killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 THREADS = 64
 
 STABLE_ROUNDS = 5
-"""So often in a row nothing may have grown since the truth was written."""
+"""The number of rounds in a row without growth after which the written truth holds."""
 
 
 def steady(scene: Scene) -> Known:
@@ -36,12 +36,12 @@ def steady(scene: Scene) -> Known:
 
 
 def spike_main(scene: Scene, length_s: float) -> Known:
-    """Hold some memory in main, and for `length_s` much more."""
+    """Hold some memory in main, and much more for `length_s`."""
     base, spike = scene.size(2, 10), scene.size(20, 120)
     before_s, after_s = scene.rng.uniform(0.05, 0.15), scene.rng.uniform(0.05, 0.15)
     block = allocate(base)
     time.sleep(before_s)
-    for size in (PAGE, spike):  # the first is a rehearsal
+    for size in (PAGE, spike):  # the first one is a rehearsal
         brief = allocate(size)
         scene.hold(length_s)
         brief.close()
@@ -52,18 +52,18 @@ def spike_main(scene: Scene, length_s: float) -> Known:
 
 
 def spike_child(scene: Scene, length_s: float) -> Known:
-    """Hold much memory for `length_s` in a child, which then frees it or is killed."""
+    """Hold a lot of memory for `length_s` in a child, which then frees it or is killed."""
     return _spike_in_child(scene, length_s, scene.family.fork)
 
 
 def spike_thread_child(scene: Scene, length_s: float) -> Known:
-    """Do as `spike_child`, with a child that a thread forks: /proc lists it under that thread."""
+    """Do the same as `spike_child` in a child of a thread, which /proc lists under that thread."""
     over = threading.Event()
     born: list[int] = []
 
     def fork_and_wait(body: Callable[[], object]) -> None:
         born.append(scene.family.fork(body))
-        # A thread that ended would leave its child to another one.
+        # If the thread ended, the child would belong to another one.
         over.wait()
 
     def fork(body: Callable[[], object]) -> int:
@@ -84,7 +84,7 @@ def _spike_in_child(
     before_s, after_s = scene.rng.uniform(0.05, 0.15), scene.rng.uniform(0.05, 0.15)
 
     def body() -> None:
-        for size in (PAGE, spike):  # the first is a rehearsal
+        for size in (PAGE, spike):  # the first one is a rehearsal
             brief = allocate(size)
             scene.family.report()
             scene.family.await_permit()
@@ -135,10 +135,10 @@ def threads(scene: Scene) -> Known:
 
 
 def killed_main(scene: Scene) -> Known:
-    """Kill main while it holds memory, and a child does.
+    """Kill main while it and a child hold memory.
 
-    The truth has to be written before, which takes a few pages more: it is read and written again
-    until it holds.
+    The truth has to be written before, and writing it takes a few more pages. So it is read and
+    written again until it no longer changes.
     """
     own, childs = scene.size(10, 80), scene.size(4, 20)
     plateau_s = scene.plateau_s()
@@ -160,4 +160,4 @@ def killed_main(scene: Scene) -> Known:
         scene.readings.restart()
         scene.hold(0.0, [signal_self])
     signal_self(SIGKILL)
-    return Known({"kept": len(kept)}, 0, 0)  # never come to
+    return Known({"kept": len(kept)}, 0, 0)  # never reached

@@ -1,4 +1,4 @@
-"""Kinds in which processes come about: many short ones, orphans, programs that exec."""
+"""Kinds of programs that create processes: many short-lived ones, orphans, and by exec."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HOLDER = str(Path(__file__).with_name("holder.py"))
 
 
 class Grandchild:
-    """A descendant that main cannot wait for: a pipe that it alone holds tells of its end."""
+    """A descendant that main cannot wait for; its end closes a pipe that it alone holds."""
 
     def __init__(self) -> None:
         self._end, self._held = os.pipe()
-        self._number, self._told = os.pipe()
+        self._pid_read, self._pid_write = os.pipe()
         self.pid = 0
 
     def fork(self, scene: Scene, body: Callable[[], object]) -> None:
-        """Fork it, called by a child of main."""
+        """Fork it; to be called by a child of main."""
         if os.fork() == 0:
             try:
-                os.write(self._told, b"%d\n" % os.getpid())
+                os.write(self._pid_write, b"%d\n" % os.getpid())
                 os.write(self._held, b"." * ROUNDS * LARGEST_PLATEAUS)
                 kept = body()
                 scene.family.stand_still(kept)
@@ -36,14 +36,14 @@ class Grandchild:
                 os._exit(1)
         os.close(self._held)
 
-    def learn(self) -> int:
-        """Learn its process id, in main."""
+    def read_pid(self) -> int:
+        """Return its process id; to be called by main."""
         os.close(self._held)
-        self.pid = int(os.read(self._number, 20))
+        self.pid = int(os.read(self._pid_read, 20))
         return self.pid
 
     def kill(self, number: int) -> None:
-        """Do as `scene.kill`: its memory is gone before its end of the pipe is closed."""
+        """Do the same as `scene.kill`: its memory is freed before its end of the pipe is closed."""
         os.kill(self.pid, number)
         while os.read(self._end, 1) and number:
             pass
@@ -52,7 +52,7 @@ class Grandchild:
 def churn(scene: Scene) -> Known:
     """Fork many children one after another; each touches a little memory and lives about 1 ms.
 
-    Both are read twice while a child lives: at the first time it may not stand still yet.
+    Main and the child are read twice: at the first reading the child may still be running.
     """
     number = scene.number or scene.rng.randint(40, 120)
     size, main_size = scene.size(0.5, 2), scene.size(2, 20)
@@ -80,7 +80,7 @@ def double_fork(scene: Scene) -> Known:
         os._exit(0)
 
     child = scene.family.fork(body)
-    pid = grandchild.learn()
+    pid = grandchild.read_pid()
     os.waitpid(child, 0)
     scene.family.wait_reports()
     scene.readings.watch(pid)
@@ -89,7 +89,7 @@ def double_fork(scene: Scene) -> Known:
 
 
 def orphan(scene: Scene) -> Known:
-    """End a child that holds memory; its own child, which holds some too, then takes more."""
+    """End a child that holds memory; its own child, which holds some as well, then takes more."""
     first = scene.size(4, 30)
     childs, more = scene.unequal_sizes()
     plateau_s = scene.plateau_s()
@@ -106,7 +106,7 @@ def orphan(scene: Scene) -> Known:
         return allocate(childs)
 
     child = scene.family.fork(body)
-    pid = grandchild.learn()
+    pid = grandchild.read_pid()
     scene.family.wait_reports(2)
     scene.readings.watch(child, pid)
     scene.hold_and_kill(plateau_s, child)
@@ -131,7 +131,7 @@ def fork_exec(scene: Scene) -> Known:
             os.set_inheritable(inherited, True)
         scene.family.report()
         scene.family.await_permit()
-        ballast.close()  # to make room for what the way to exec touches
+        ballast.close()  # compensates for the pages that are touched until the exec
         os.execv(command[0], command)
 
     child = scene.family.fork(body)
@@ -146,7 +146,7 @@ def fork_exec(scene: Scene) -> Known:
 
 
 def vfork_exec(scene: Scene) -> Known:
-    """Start a program from a main that holds memory, which a vfork lends it until the exec."""
+    """Start a program by vfork, which shares main's memory with it until its exec."""
     own, childs, plateau_s = scene.size(8, 60), scene.size(8, 60), scene.plateau_s()
     block = allocate(own)
     pipes = (scene.family.life, scene.family.reporting)

@@ -1,4 +1,4 @@
-"""The private interpreter, and a test for every kind of program of known truth."""
+"""The private interpreter, and one test per kind of program of known memory."""
 
 import pytest
 from tests.oracles.interpreter import make_interpreter

@@ -2,7 +2,7 @@
 
     python creation.py WAY --number N --truth FILE
 
-The truth counts every process of the tree: main, the children that were asked for, and helpers.
+The truth counts every process of the tree: main, the children asked for, and helpers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fork_in_thread(number: int) -> int:
 
 
 def double_fork(number: int) -> int:
-    """Fork children that each fork one themselves, and leave it an orphan."""
+    """Fork children that each fork a child of their own and leave it an orphan."""
     end, held = os.pipe()
     for _ in range(number // 2):
         child = os.fork()
@@ -49,7 +49,7 @@ def double_fork(number: int) -> int:
             os._exit(0)
         os.waitpid(child, 0)
     os.close(held)
-    os.read(end, 1)  # when the last orphan has ended, nobody holds the other end
+    os.read(end, 1)  # returns when the last orphan has ended and so closed the other end
     return 0
 
 
@@ -68,17 +68,17 @@ def posix_spawn(number: int) -> int:
 
 
 def pool_fork(number: int) -> int:
-    """Start pools of forked workers, without a helper."""
+    """Start pools of forked workers; there is no helper."""
     return _start_pools("fork", number)
 
 
 def pool_forkserver(number: int) -> int:
-    """Start pools whose workers a forkserver forks; it and the resource tracker help."""
+    """Start pools of a forkserver; helpers are the forkserver and the resource tracker."""
     return _start_pools("forkserver", number) + 2
 
 
 def pool_spawn(number: int) -> int:
-    """Start pools of spawned workers; the resource tracker helps."""
+    """Start pools of spawned workers; the resource tracker is a helper."""
     return _start_pools("spawn", number) + 1
 
 
@@ -109,8 +109,10 @@ WAYS: dict[str, Callable[[int], int]] = {
     "pool_forkserver": pool_forkserver,
     "pool_spawn": pool_spawn,
 }
-"""Name → a function that creates a number of children and returns how many helpers came with them;
-the number has to be even, of pools a multiple of `POOL_SIZE`."""
+"""Functions that create a number of children and return how many helpers there were, by name.
+
+The number must be even, and for pools a multiple of `POOL_SIZE`.
+"""
 
 
 def main() -> None:

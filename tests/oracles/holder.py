@@ -1,6 +1,8 @@
-"""The program that a child becomes: holds memory, reports, stands still until it is killed.
+"""A program for a child to exec: holds memory, reports, and stands still until it is killed.
 
-python holder.py BYTES REPORT LIFE: the last two are descriptors, see `scene.Family`.
+    python holder.py BYTES REPORT LIFE
+
+The last two are descriptors, see `scene.Family`.
 """
 
 from __future__ import annotations

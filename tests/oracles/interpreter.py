@@ -1,8 +1,8 @@
-"""An interpreter of files that no other program maps: then no other program changes a tree's PSS.
+"""A private interpreter: no other program maps its files, so none can change its tree's PSS.
 
-A copy of the executable, of the loader, of every library and extension module that the programs
-of known truth map, and of these programs. The copied loader is called by name: the executable
-names the system's one.
+It consists of copies of the executable, the loader, every library and extension module that the
+programs of known memory map, and these programs. The copied loader is started by its path, because
+the executable names that of the system.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ PROGRAMS = (
 
 
 class Interpreter(NamedTuple):
-    """A private interpreter: the command that starts it, and where the programs are."""
+    """A private interpreter: the command that starts it, and the folder of the programs."""
 
     command: list[str]
     folder: Path
 
     def program(self, kind: str, seed: int, truth: Path, *options: str) -> list[str]:
-        """Compose the command that runs one kind of program and writes its truth."""
+        """Return the command that runs one kind of program and writes its truth."""
         command = [*self.command, str(self.folder / "program.py"), kind, "--seed", str(seed)]
         return [*command, "--truth", str(truth), "--python", json.dumps(self.command), *options]
 
 
 def environment() -> dict[str, str]:
-    """Give this process's environment with a locale for which no file is mapped."""
+    """Return this process's environment with a locale for which no file is mapped."""
     return os.environ | {"LC_ALL": "C"}
 
 
 def make_interpreter(folder: Path) -> Interpreter:
-    """Make a private interpreter in `folder`, which must not be shared with anyone.
+    """Create a private interpreter in `folder`, which nobody else may use.
 
-    Raises RuntimeError where that is not possible: not on Linux, or without a shared C library.
+    Raises RuntimeError if that is impossible: not on Linux, or without a shared C library.
     """
-    base = Path(sys._base_executable).resolve()  # the one name of a venv's own python
+    base = Path(sys._base_executable).resolve()  # the Python behind a venv
     for program in PROGRAMS:
         shutil.copy(HERE / f"{program}.py", folder)
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\n", encoding="utf-8")
@@ -68,12 +68,12 @@ def make_interpreter(folder: Path) -> Interpreter:
     if shared := [
         str(file) for file in _mapped(made.command, folder) if folder not in file.parents
     ]:
-        raise RuntimeError(f"the private interpreter maps files that others map, too: {shared}")
+        raise RuntimeError(f"the private interpreter maps files outside its folder: {shared}")
     return made
 
 
 def _mapped(command: list[str], folder: Path) -> list[Path]:
-    """Let an interpreter name the files that it maps when all modules are imported."""
+    """List the files that an interpreter maps after importing all modules."""
     done = subprocess.run(
         [*command, folder / "program.py", "--list", "files"],
         check=True,
@@ -86,9 +86,10 @@ def _mapped(command: list[str], folder: Path) -> list[Path]:
 
 
 def _copy(file: Path, base: Path, folder: Path) -> None:
-    """Copy a file to its place: an extension module goes beside the programs, where import looks.
+    """Copy a file to its place; extension modules go beside the programs, where they are imported.
 
-    What is mapped bears the name of the file, but is asked for by that of a link beside it.
+    A library is mapped by the name of its file but requested by that of a link beside it, so these
+    links are created, too.
     """
     if file.samefile(base):
         shutil.copy(file, folder / "bin" / base.name)

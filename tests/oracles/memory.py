@@ -1,4 +1,4 @@
-"""Memory of known size: mapped for itself, touched page by page, given back when it is closed."""
+"""Memory of known size: a mapping of its own, touched page by page and freed when closed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MIB = 1 << 20
 
 
 def allocate(size: int, *, shared: bool = False) -> mmap.mmap:
-    """Map and touch `size` bytes, a multiple of the page size, for this process or to be shared.
+    """Map and touch `size` bytes, a multiple of the page size, private or shared.
 
-    Not through malloc, which keeps what it is given back; without huge pages, which would make of
-    one touched byte 2 MiB, at a time that the kernel chooses.
+    malloc would not do, because it keeps freed memory. Huge pages are off, because they turn one
+    touched byte into 2 MiB at a time that the kernel chooses.
     """
     kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
     block = mmap.mmap(-1, size, flags=kind | mmap.MAP_ANONYMOUS)

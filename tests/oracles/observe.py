@@ -1,4 +1,4 @@
-"""Runs a program of known truth under `stagebench trace`, and judges what it said."""
+"""Runs a program of known memory under `stagebench trace`, and judges the trace."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ KINDS = (
     "killed_main",
     "large_parent",
 )
-"""The kinds that program.py knows, which is no module of this package."""
+"""The kinds of program.py, which cannot be imported from here."""
 
 CREATION = Path(__file__).with_name("creation.py")
 KIB = 1024
 TIME_LIMIT_S = 300
 
 SETTINGS = ("--interval", "0.01", "--cpu-budget", "0.2")
-"""How often the programs are swept, and what that may cost."""
+"""The interval of sweeps and their budget."""
 
 
 class Observation(NamedTuple):
-    """What a program knew of itself, what the trace said of it, and where all is."""
+    """A program's truth about itself, the summary of its trace, and the folder of both."""
 
     truth: dict[str, Any]
     summary: dict[str, Any]
@@ -52,7 +52,7 @@ def observe_program(
     folder: Path,
     *options: str,
 ) -> Observation:
-    """Trace one program of known memory; everything it leaves lies in `folder`, which is made."""
+    """Trace one program of known memory; creates `folder` for everything that it writes."""
     folder.mkdir(parents=True)
     return trace(interpreter.program(kind, seed, folder / "truth.json", *options), folder)
 
@@ -65,15 +65,15 @@ def observe_creation(way: str, number: int, folder: Path) -> Observation:
 
 
 def trace_command(program: Sequence[str], out: Path, *settings: str) -> list[str]:
-    """Compose the command that traces `program`."""
+    """Return the command that traces `program`."""
     command = [sys.executable, "-m", "stagebench", "trace", "--quiet", "--no-figure"]
     return [*command, *settings, "--out", str(out), "--", *program]
 
 
 def trace(program: Sequence[str], folder: Path) -> Observation:
-    """Trace a program that writes its truth to `folder`; raises RuntimeError where either fails."""
+    """Trace a program that writes its truth to `folder`; raises RuntimeError if either fails."""
     out = folder / "trace"
-    # Its exit code is the program's, which may end as it was meant to by being killed.
+    # The exit code is the program's, and some kinds end by being killed.
     done = subprocess.run(
         trace_command(program, out, *SETTINGS),
         check=False,
@@ -88,26 +88,26 @@ def trace(program: Sequence[str], folder: Path) -> Observation:
             for path in (folder / "truth.json", out / "summary.json")
         )
     except FileNotFoundError as error:
-        said = (done.stdout + done.stderr)[-2000:]
+        output = (done.stdout + done.stderr)[-2000:]
         raise RuntimeError(
-            f"{error.filename} is missing; exit code {done.returncode}: {said}"
+            f"{error.filename} is missing; exit code {done.returncode}: {output}"
         ) from error
     return Observation(truth, summary, folder)
 
 
 def rounding_bytes(truth: dict[str, Any]) -> int:
-    """Give the only tolerance that a lower bound is due.
+    """Return the tolerance of a lower bound, the only one.
 
-    The kernel cuts each process's PSS to KiB: two sums of the same memory over n processes, shared
-    out differently among them, may differ by n KiB.
+    The kernel rounds each process's PSS down to KiB. So two sums of the same memory over n
+    processes may differ by n KiB if they share it differently.
     """
     return int(truth["processes_at_peak"]) * KIB
 
 
 def judge_bracket(truth: dict[str, Any], bracket: dict[str, Any]) -> str:
-    """Tell where the true tree peak lies: `inside`, `below lower`, `above upper`, or `unbounded`.
+    """Return where the true tree peak lies: `inside`, `below lower`, `above upper` or `unbounded`.
 
-    A bracket without a lower bound begins at nothing: no sweep was whole.
+    If no sweep was whole, there is no lower bound and the bracket starts at 0.
     """
     peak = truth["tree_peak_pss_bytes"]
     if (bracket["lower_bytes"] or 0) > peak + rounding_bytes(truth):

@@ -1,27 +1,28 @@
-"""A program whose tree's true peak PSS is known by its own readings; writes that truth as JSON.
+"""A program that knows the true peak PSS of its tree by its own readings, and writes it as JSON.
 
     python program.py KIND --seed N --truth FILE
 
 The truth is the largest of several readings of /proc/<pid>/smaps_rollup, summed over all living
-processes of the tree while they stand still. What could make it wrong, and what is done about it:
+processes of the tree while they stand still. Sources of error, and what is done about them:
 
-- *Other programs.* A page of a file, such as libc's, counts in parts to all processes on the
-  machine that map it: another Python that ends makes this tree grow. `interpreter.py` makes an
-  interpreter of files that nothing else maps. What remains is the page of the vDSO, a few bytes.
-  `tree_peak_anon_bytes` is free of that in any case.
-- *The kernel's rounding.* It cuts each process's PSS to KiB, so that a sum over n processes may
-  differ from another one of the same memory by n KiB. No other tolerance is due.
-- *The reader's own pages.* Files are opened and buffers filled before, in memory that no child
-  inherits; the garbage collector is off. A process that runs on touches a page now and then that
-  it shares with a child, which is then copied: so the last readings count, not the first.
+- *Other programs.* A page of a file, such as one of libc, is divided among all processes on the
+  machine that map it: when another Python ends, this tree's PSS grows. So `interpreter.py` creates
+  an interpreter whose files nothing else maps. What remains is the page of the vDSO, a few bytes.
+  `tree_peak_anon_bytes` does not depend on other programs at all.
+- *The kernel's rounding.* It rounds each process's PSS down to KiB, so two sums of the same memory
+  over n processes may differ by n KiB. There is no other tolerance.
+- *The reader's own pages.* Files are opened and buffers filled beforehand, in memory that no child
+  inherits; the garbage collector is off. A running process occasionally touches a page that it
+  shares with a child, and the kernel copies it: so the last readings count, not the first.
 - *What happens after the last reading.* Each step that ends a plateau is rehearsed before it.
-  Children are killed where they stand, because on their way out they would touch more, and main
-  waits for each: a tracer keeps a killed process's memory for a while. Main gives its own large
-  block back before it does anything else.
+  Children are killed where they stand, because a regular exit would touch more memory, and main
+  waits for each: a tracer keeps a killed process's memory for a while. Main frees its own large
+  block before it does anything else.
 - *malloc and huge pages.* Blocks are mappings of their own, without huge pages.
-- *Swap.* Pages that are swapped out are in no PSS: a machine that swaps knows no truth.
-- *The peak may be elsewhere.* Between two plateaus a tree has less than at one of them: it either
-  only takes or gives back first. Under vfork a child has its parent's memory, not as much again.
+- *Swap.* Pages that are swapped out are in no PSS: the truth is wrong on a machine that swaps.
+- *The peak may be elsewhere.* Between two plateaus a tree has less memory than at one of them: it
+  either only takes memory, or frees some first. After a vfork a child uses its parent's memory and
+  adds none.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIME_LIMIT_S = 120
-"""A program that hangs ends by SIGALRM, and its children with it."""
+"""SIGALRM ends a program that hangs, and its children with it."""
 
 SPIKES_MS = (20, 5)
 
@@ -76,7 +77,7 @@ KINDS: dict[str, Callable[[Scene], Known]] = {
 
 
 class Began(NamedTuple):
-    """When a program began, and what had been spent on it until then."""
+    """When a program began, and the CPU time that it had used until then."""
 
     time_ns: int
     cpu_s: float
@@ -112,22 +113,22 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--python",
         default=json.dumps([sys.executable, "-E", "-S"]),
-        help="command by which this interpreter is started, as JSON (default: %(default)s)",
+        help="command that starts this interpreter, as JSON (default: %(default)s)",
     )
     parser.add_argument(
-        "--list", choices=["kinds", "files"], help="name all kinds, or all files mapped"
+        "--list", choices=["kinds", "files"], help="list all kinds, or all files mapped"
     )
     return parser.parse_args()
 
 
 def mapped_files() -> list[str]:
-    """List the files that this process maps, all modules imported."""
+    """List the files that this process maps, with all modules imported."""
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     return sorted({line.split(maxsplit=5)[5] for line in lines if "/" in line})
 
 
 def publish(options: argparse.Namespace, scene: Scene, began: Began, known: Known) -> None:
-    """Write the truth, at once or not at all."""
+    """Write the truth atomically."""
     peak = scene.readings.peak()
     truth: dict[str, Any] = {
         "kind": options.kind,
@@ -155,7 +156,7 @@ def publish(options: argparse.Namespace, scene: Scene, began: Began, known: Know
 
 
 def cpu_s() -> float:
-    """Give the CPU time of this process and of the children that it has waited for."""
+    """Return the CPU time of this process and of the children that it has waited for."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

@@ -1,7 +1,7 @@
-"""A program's readings of its own tree: /proc/<pid>/smaps_rollup, with as little trace as can be.
+"""A program's readings of its own tree from /proc/<pid>/smaps_rollup, with little side effect.
 
-Files are opened and buffers touched beforehand; a reading allocates next to nothing, and is parsed
-only when all is over.
+Files are opened and buffers touched beforehand. A reading allocates next to nothing, and is parsed
+only at the end.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 from memory import allocate
 
 TEXT_SIZE = 2048
-"""Room for one text, which has about 800 bytes."""
+"""Space for one text of about 800 bytes."""
 
 KIB = 1024
 
 
 class Peak(NamedTuple):
-    """The reading with the largest PSS of the tree, its parts, and when it was."""
+    """The reading with the largest PSS of the tree, with its parts and its time."""
 
     tree_pss_bytes: int
     main_pss_bytes: int
@@ -32,10 +32,10 @@ class Peak(NamedTuple):
 
 
 class Readings:
-    """Rounds of readings of this process and of those that are watched."""
+    """Rounds of readings of this process and of the watched ones."""
 
     def __init__(self, rounds: int, processes: int) -> None:
-        # Main's alone: what is shared with a child since its fork is copied when it is written to.
+        # Not inherited: writing to a page that is shared with a forked child would copy it.
         room = allocate(rounds * processes * TEXT_SIZE)
         room.madvise(mmap.MADV_DONTFORK)
         places = memoryview(room)
@@ -49,13 +49,13 @@ class Readings:
         self.watch()
 
     def begin(self) -> None:
-        """Begin a plateau: what `held_ns` tells of is the last one."""
+        """Begin a plateau, to which `held_ns` then refers."""
         self._plateau = self._next
 
     def watch(self, *pids: int) -> None:
-        """Read these processes beside this one from now on, and no others.
+        """From now on, read this process and the given ones only.
 
-        After an exec a process has to be named again: an open file stands for the old memory.
+        Call it again after an exec, because an open file refers to the old memory.
         """
         for file in self._files:
             os.close(file)
@@ -64,7 +64,7 @@ class Readings:
         ]
 
     def read(self) -> None:
-        """Read all of them once."""
+        """Read all watched processes once."""
         row = self._rows[self._next]
         for place, file in enumerate(self._files):
             os.preadv(file, row[place], 0)
@@ -73,11 +73,11 @@ class Readings:
         self._next += 1
 
     def peak(self) -> Peak:
-        """Give the largest of all rounds."""
+        """Return the largest of all rounds."""
         return max(map(self._parse, range(self._next)))
 
     def restart(self) -> None:
-        """Forget all rounds: their places are used again."""
+        """Forget all rounds and reuse their space."""
         self._next = 0
 
     def keep_largest(self) -> None:
@@ -89,7 +89,7 @@ class Readings:
 
     @property
     def held_ns(self) -> tuple[int, int]:
-        """Give the moments of the first and the last reading of the last plateau."""
+        """The times of the first and the last reading of the last plateau."""
         return self._times_ns[self._plateau], self._times_ns[self._next - 1]
 
     def _parse(self, number: int) -> Peak:
@@ -103,6 +103,6 @@ class Readings:
 
 
 def field(text: bytes, name: bytes) -> int:
-    """Give the value, in bytes, of one line of a smaps_rollup text."""
+    """Return the value of one line of a smaps_rollup text in bytes."""
     start = text.index(b"\n" + name) + 1 + len(name)
     return int(text[start : text.index(b" kB", start)]) * KIB

@@ -1,4 +1,4 @@
-"""What every kind of program is given: its random sizes, its children, its readings."""
+"""The parts of every kind of program: random sizes, children and readings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 ROUNDS = 4
-"""Readings of a plateau."""
+"""Readings per plateau."""
 
 SIGKILL = int(signal.SIGKILL)
-"""A plain number beside 0, which rehearses it: the named one lies in a page of its own."""
+"""A plain int like 0, which is used to rehearse it: the enum member lies in a page of its own."""
 
 LARGEST_PLATEAUS = 4
 LARGEST_TREE = 8
 
 
 class Known(NamedTuple):
-    """What is known of a program by its construction."""
+    """What is known about a program by its construction."""
 
     parameters: dict[str, Any]
     processes_created: int
@@ -37,8 +37,8 @@ class Known(NamedTuple):
 class Family:
     """Children that report and then stand still.
 
-    They are ended by SIGKILL where they stand: on its way out a child would touch pages that it
-    had shared until then, after the last reading. When main ends first they end by themselves.
+    SIGKILL ends them where they stand: a regular exit would touch pages that the child shared
+    until then, after the last reading. If main ends first, they end by themselves.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Family:
         self._anything = os.open("/dev/zero", os.O_RDONLY)
 
     def fork(self, body: Callable[[], object]) -> int:
-        """Fork a child that runs `body`, reports, and stands still with what `body` gave."""
+        """Fork a child that runs `body`, reports, and stands still with the result of `body`."""
         pid = os.fork()
         if pid:
             return pid
@@ -61,38 +61,38 @@ class Family:
             os._exit(1)
 
     def leave_parent(self) -> None:
-        """Close, in a child, the ends by which it would see its parent alive for ever."""
+        """Close, in a child, its copies of the pipe ends whose closing reports main's end."""
         os.close(self._life_end)
         os.close(self._permitting)
 
     def stand_still(self, _kept: object = None) -> NoReturn:
-        """Report, and wait for the end of main or, rather, to be killed."""
+        """Report, and wait to be killed, or for the end of main."""
         self.report()
         os.read(self.life, 1)
         os._exit(0)
 
     def report(self) -> None:
-        """Tell main, from a child, that all is as main wanted it."""
+        """Report to main, from a child, that it is ready."""
         os.write(self.reporting, b"r")
 
     def wait_reports(self, count: int = 1) -> None:
-        """Wait for that many reports."""
+        """Wait for a number of reports."""
         for _ in range(count):
             os.read(self._reports, 1)
 
     def permit(self, permitted: int = 1) -> None:
-        """Let one child that awaits it go on; with 0, do the same to no effect, as a rehearsal."""
+        """Let one waiting child continue; with 0, do the same without effect, as a rehearsal."""
         os.write(self._permitting if permitted else self._nowhere, b"p")
 
     def await_permit(self) -> None:
-        """Wait, in a child, for main's permission to go on; without main there is none."""
-        for source in (self._anything, self._permits):  # the first is a rehearsal
+        """Wait, in a child, for main's permission to continue; exit if main has ended."""
+        for source in (self._anything, self._permits):  # the first one is a rehearsal
             if not os.read(source, 1):
                 os._exit(1)
 
 
 class Scene:
-    """One run of one kind."""
+    """One run of one kind of program."""
 
     def __init__(
         self, rng: random.Random, *, scale: float, number: int | None, python: list[str]
@@ -111,17 +111,17 @@ class Scene:
         return self.rng.randint(low, high) * PAGE
 
     def unequal_sizes(self) -> tuple[int, int]:
-        """Draw two sizes, either the larger one, by more than what an interpreter needs itself."""
+        """Draw two sizes in random order; they differ by more than an interpreter itself needs."""
         small = self.size(4, 40)
         large = small + self.size(16, 40)
         return (small, large) if self.rng.random() < 0.5 else (large, small)
 
     def plateau_s(self) -> float:
-        """Draw how long memory is held."""
+        """Draw for how long memory is held."""
         return self.rng.uniform(0.08, 0.2)
 
     def pause(self) -> float:
-        """Stay as it is for a random time, as a program does between two steps; gives the time."""
+        """Sleep for a random time, as between two steps of a program; returns that time."""
         pause_s = self.rng.uniform(0, 0.15)
         time.sleep(pause_s)
         return pause_s
@@ -129,10 +129,10 @@ class Scene:
     def hold(
         self, length_s: float, ends: Iterable[Callable[[int], None]] = (), last: int = 0
     ) -> None:
-        """Read the tree several times over `length_s`; at its end call each of `ends` with `last`.
+        """Read the tree several times over `length_s`, then call each of `ends` with `last`.
 
-        They are called with 0 in the rounds before: so the end runs through no code, and
-        touches no page, that was not in use before the last reading.
+        In the rounds before they are called with 0, as a rehearsal: so at the end no code is run
+        and no page is touched for the first time.
         """
         self.readings.begin()
         started = time.monotonic()
@@ -143,7 +143,7 @@ class Scene:
                 end(last if done == ROUNDS else 0)
 
     def hold_and_permit(self, length_s: float) -> None:
-        """Read the tree over `length_s`, then let a child that awaits it go on."""
+        """Read the tree over `length_s`, then let a waiting child continue."""
         self.hold(length_s, [self.family.permit], 1)
 
     def hold_and_kill(self, length_s: float, *children: int) -> None:
@@ -152,9 +152,9 @@ class Scene:
 
 
 def kill(child: int, number: int) -> None:
-    """Send a signal; if it is none, see whether the child has ended, else wait until it has.
+    """Send a signal and wait until the child has ended; with 0, only check whether it has.
 
-    A tracer keeps a killed child's memory for a while. Meanwhile this process stands still, too.
+    A tracer keeps a killed child's memory for a while, so this process stands still meanwhile.
     """
     os.kill(child, number)
     os.waitpid(child, 0 if number else os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Kinds in which processes share memory: a shared mapping, and what a fork leaves in common."""
+"""Kinds of programs whose processes share memory: by a shared mapping, or after a fork."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def shared_mapping(scene: Scene) -> Known:
-    """Share a mapping between main and its children, which all touch all of it."""
+    """Share a mapping between main and its children, all of which touch all of it."""
     size, plateau_s = scene.size(20, 100), scene.rng.uniform(0.2, 0.4)
     processes = scene.rng.randint(2, 6)
     block = allocate(size, shared=True)
     pause_s = scene.pause()
-    # A fork does not copy the page tables of a shared mapping: each process has to touch it.
+    # A fork does not copy the page tables of a shared mapping, so each process has to touch it.
     children = [scene.family.fork(lambda: touch(block, 0, size)) for _ in range(processes - 1)]
     scene.family.wait_reports(processes - 1)
     scene.readings.watch(*children)
@@ -28,7 +28,7 @@ def shared_mapping(scene: Scene) -> Known:
 
 
 def copy_on_write(scene: Scene) -> Known:
-    """Fork a parent with a large block; the child writes to its one half, then to the other."""
+    """Fork a parent with a large block; the child writes to one half of it, then to the other."""
     half, plateau_s = scene.size(8, 40), scene.plateau_s()
     block = allocate(2 * half)
     pause_s = scene.pause()
@@ -51,7 +51,7 @@ def copy_on_write(scene: Scene) -> Known:
 
 
 def large_parent(scene: Scene) -> Known:
-    """Fork several children of a parent with at least 200 MiB, of which they touch little.
+    """Fork several children of a parent with at least 200 MiB; they touch little of it.
 
     The plateau is long because each reading of so much memory takes about 10 ms.
     """

@@ -1,4 +1,4 @@
-"""What a trace says of a program of known truth is true: its bracket, and its count."""
+"""The trace of a program of known memory is true: its bracket, and its number of processes."""
 
 import pytest
 from tests.oracles.observe import judge_bracket, observe_creation, observe_program
@@ -11,7 +11,7 @@ SEEDS = (1, 2, 3)
 
 @pytest.fixture(scope="module")
 def observe(interpreter, tmp_path_factory):
-    """Trace a program, once for all tests of it."""
+    """Trace a program; all tests of the same kind and seed share one trace."""
     made = {}
 
     def make(kind, seed):
@@ -60,7 +60,7 @@ def test_a_shared_mapping_is_found_at_its_size_in_whole_sweeps_while_it_is_held(
 
 
 def whole_sweeps(folder, since_ns, until_ns):
-    """Yield the samples of each untorn sweep for PSS between two moments."""
+    """Yield the samples of each untorn PSS sweep between two moments."""
     samples = read_records(folder / SAMPLES_FILE, MemorySample)
     for sweep in read_records(folder / SWEEPS_FILE, SweepRecord):
         if sweep.kind != "pss" or sweep.torn:

@@ -1,4 +1,4 @@
-"""Judging a bracket, on figures made up."""
+"""Judging a bracket, on made-up figures."""
 
 import pytest
 from tests.oracles.observe import judge_bracket
@@ -23,5 +23,5 @@ def bracket(lower, upper):
         (110_000, None, "below lower"),
     ],
 )
-def test_the_truth_may_be_under_a_lower_bound_by_the_rounding_alone(lower, upper, place):
+def test_only_rounding_may_put_the_truth_below_a_lower_bound(lower, upper, place):
     assert judge_bracket(TRUTH, bracket(lower, upper)) == place

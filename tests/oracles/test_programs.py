@@ -1,4 +1,4 @@
-"""The programs of known truth know it: what they read agrees with what they are built to hold."""
+"""The programs of known memory read what they are built to hold."""
 
 import json
 import subprocess
@@ -9,12 +9,12 @@ from tests.oracles.observe import KINDS
 
 MIB = 1 << 20
 OWN_MIB = 12
-"""What an interpreter has of its own, copied pages included; a thread or a child has less."""
+"""The memory of an interpreter itself, with copied pages; a thread or a child needs less."""
 
 
 @pytest.fixture
 def run(interpreter, tmp_path):
-    """Run a program without any observer; gives its truth."""
+    """Run a program without a tracer; returns its truth."""
 
     def make(kind, seed, *options):
         truth = tmp_path / "truth.json"
@@ -26,7 +26,7 @@ def run(interpreter, tmp_path):
     return make
 
 
-def test_the_anonymous_memory_read_is_what_was_taken_and_the_interpreters_own(run, kind):
+def test_the_anonymous_memory_read_is_the_allocated_and_the_interpreters_own(run, kind):
     truth = run(kind, 1)
     own = truth["tree_peak_anon_bytes"] - truth["anonymous_bytes"]
     assert 0 <= own <= OWN_MIB * MIB * truth["processes_at_peak"]
@@ -37,7 +37,7 @@ def test_the_parts_of_a_peak_add_up(run, kind):
     peak = truth["tree_peak_pss_bytes"]
     assert truth["main_pss_at_peak_bytes"] + truth["children_pss_at_peak_bytes"] == peak
     parts = sum(truth[f"tree_peak_{part}_bytes"] for part in ("anon", "file", "shmem"))
-    # Each of three parts of each process is cut to KiB.
+    # Each of three parts of each process is rounded down to KiB.
     assert 0 <= peak - parts <= 3 * 1024 * truth["processes_at_peak"]
 
 
@@ -47,7 +47,7 @@ def test_a_shared_mapping_is_counted_once_however_many_share_it(run):
     assert 0 <= truth["shared_mapping_bytes"] - truth["tree_peak_shmem_bytes"] <= cut
 
 
-def test_a_seed_repeats_a_program(run):
+def test_a_program_is_repeatable_by_its_seed(run):
     first, second, other = (run("steady", seed) for seed in (4, 4, 5))
     assert first["parameters"] == second["parameters"] != other["parameters"]
 
@@ -64,7 +64,7 @@ def test_a_large_parent_has_200_mib_and_several_children(run):
     assert truth["processes_created"] >= 3
 
 
-def test_children_of_churn_are_as_many_as_asked_for(run):
+def test_churn_creates_as_many_children_as_asked_for(run):
     assert run("churn", 1, "--number", "7")["processes_created"] == 8
 
 

@@ -4,8 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from stagebench.peak.bounds import Kernel
-from stagebench.peak.bracket import Bracket, Kept, MemoryTrace, find_brackets, kept_by, kept_by_tree
+from stagebench.peak.bracket import (
+    Bracket,
+    MemoryTrace,
+    SurvivingMemory,
+    bound_surviving,
+    bound_surviving_in_tree,
+    find_brackets,
+)
+from stagebench.peak.upper_bounds import Kernel
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 MIB = 1024 * 1024
@@ -23,7 +30,7 @@ PER_MIB = MIB // 4096
 
 
 class Course:
-    """Records of a tree, written down as they would be made; sizes in MiB, times in ms."""
+    """The records of one run, added one by one; sizes in MiB, times in ms."""
 
     def __init__(self):
         self.sweeps, self.samples, self.processes, self.transitions = [], [], [], []
@@ -141,7 +148,7 @@ def test_a_mark_may_lag_by_the_drift_of_the_counters_but_not_by_more_than_was_ma
 
 
 def fork_and_write(written):
-    """Main holds 200 MiB, forks, and the child writes on some of it between two sweeps."""
+    """Let main hold 200 MiB and fork; the child writes to some of it between two sweeps."""
     course = Course()
     course.process(CHILD, 11, 900, birth="fork")
     course.sweep(10, alone(200, 200, 51200))
@@ -156,11 +163,11 @@ def fork_and_write(written):
     return course
 
 
-def test_a_fork_alone_brings_nothing_however_large_the_parent_is():
+def test_a_fork_alone_adds_nothing_however_large_the_parent_is():
     assert fork_and_write(0).brackets()["tree"] == (200, 200)
 
 
-def test_copying_on_write_brings_a_page_a_fault():
+def test_copying_on_write_adds_one_page_per_fault():
     assert fork_and_write(50).brackets()["tree"] == (250, 250)
 
 
@@ -169,7 +176,7 @@ def test_main_has_all_of_its_pages_again_when_the_child_has_ended():
     assert fork_and_write(50).brackets(since=13, until=19)["main"] == (None, 150)
 
 
-def test_a_large_child_is_half_its_parents_at_most_and_what_it_wrote():
+def test_a_child_has_at_most_half_of_its_parents_memory_and_what_it_wrote():
     assert fork_and_write(0).brackets()["children"] == (100, 100)
     assert fork_and_write(50).brackets()["children"][0] == 125
     assert fork_and_write(50).brackets(since=13, until=19)["children"][1] == 150
@@ -201,7 +208,7 @@ def test_children_one_after_the_other_are_not_added_up():
     assert course.brackets()["tree"] == (10, 40)
 
 
-def test_a_child_by_vfork_counts_from_its_exec_and_a_program_with_all_that_it_maps():
+def test_a_child_by_vfork_counts_from_its_exec_with_all_that_its_program_maps():
     course = Course()
     course.process(CHILD, 11, 15, birth="vfork", execs=1)
     course.sweep(10, alone(100, 100, 25000))
@@ -226,7 +233,7 @@ def test_a_child_by_vfork_that_never_execs_counts_nothing():
     assert course.brackets()["tree"] == (100, 100)
 
 
-def test_without_an_untorn_sweep_the_beginning_of_mains_program_is_counted_from():
+def test_without_an_untorn_sweep_the_beginning_of_mains_program_is_the_base():
     course = Course()
     course.process(CHILD, 11, 900, birth="fork")
     course.moved(MAIN, "exec", 1, 1, faults=256)
@@ -235,11 +242,11 @@ def test_without_an_untorn_sweep_the_beginning_of_mains_program_is_counted_from(
     course.sweep(20, *reads, torn=1)
     course.moved(CHILD, "exit", 890, 200)
     course.moved(MAIN, "exit", 999, 200, faults=51200)
-    # What both share may be the same pages: it counts once.
+    # Both may share the same pages, so these count once.
     assert course.brackets()["tree"] == (200, 200)
 
 
-def test_a_torn_sweep_is_a_lower_bound_as_far_as_nothing_went_and_no_base():
+def test_a_torn_sweep_bounds_from_below_what_was_not_freed_and_is_no_base():
     course = Course()
     course.sweep(10, alone(20, 20, 5000))
     course.sweep(20, alone(60, 60, 15240), torn=1)
@@ -247,7 +254,7 @@ def test_a_torn_sweep_is_a_lower_bound_as_far_as_nothing_went_and_no_base():
     assert course.brackets()["tree"] == (60, 60)
 
 
-def test_a_torn_sweep_tells_nothing_where_the_machine_gave_huge_pages_meanwhile():
+def test_a_torn_sweep_proves_nothing_if_the_machine_handed_out_huge_pages_meanwhile():
     course = Course()
     course.sweep(10, alone(20, 20, 5000))
     course.sweep(20, alone(60, 60, 15240), torn=1, huge=1)
@@ -255,7 +262,7 @@ def test_a_torn_sweep_tells_nothing_where_the_machine_gave_huge_pages_meanwhile(
     assert course.brackets(huge_faults=1)["tree"][0] == 20
 
 
-def test_a_huge_page_may_have_come_with_any_fault_while_the_machine_gave_some():
+def test_any_fault_may_have_mapped_a_huge_page_while_the_machine_handed_some_out():
     course = fork_and_write(0)
     course.sweeps[1:] = []
     course.samples = [each for each in course.samples if each.sweep == 0]
@@ -263,7 +270,7 @@ def test_a_huge_page_may_have_come_with_any_fault_while_the_machine_gave_some():
     assert course.brackets(huge_faults=3)["tree"] == (200, 212)
 
 
-def test_held_sweeps_confirm_and_bound_nothing_new():
+def test_held_sweeps_add_no_new_bound():
     course = Course()
     course.sweep(10, alone(20, 20, 5000))
     course.sweep(20, kind="held")
@@ -296,14 +303,14 @@ def test_the_kernels_own_maximum_bounds_a_process_whose_exit_was_not_read():
     assert course.brackets()["tree"] == (20, 53)
 
 
-def test_without_counts_of_faults_there_is_no_upper_bound():
+def test_without_page_fault_counts_there_is_no_upper_bound():
     course = Course()
     course.sweep(10, alone(20, 20, 0))
     course.moved(MAIN, "exit", 999, 20, mark=20)
     assert course.brackets(counts_faults=False)["tree"] == (20, None)
 
 
-def test_a_sweep_in_which_a_process_forbade_its_walk_is_a_lower_bound_and_no_base():
+def test_a_sweep_that_could_not_read_one_process_is_a_lower_bound_and_no_base():
     course = fork_and_write(50)
     course.samples = [
         replace(each, pss_bytes=None) if (each.sweep, each.pid) == (2, CHILD) else each
@@ -317,12 +324,11 @@ def test_of_an_empty_trace_nothing_is_known():
     assert find_brackets(trace)["tree"] == Bracket(None, None, None)
 
 
-PER_MIB_of_kept = 256  # faults
 KERNEL = Kernel(drift=MIB, page=4096, anonymous_fault=4096)
 
 
 def sample(*, uss=60, file=10, after=80, faults=0):
-    """80 MiB of anonymous memory, 20 of them shared, and 10 of files that it may have alone."""
+    """Make a process with 80 MiB of anonymous memory, 20 of them shared, and 10 MiB of files."""
     return MemorySample(
         sweep=0,
         pid=1,
@@ -343,42 +349,38 @@ def sample(*, uss=60, file=10, after=80, faults=0):
     )
 
 
-def in_mib(kept):
-    return tuple(size / MIB for size in kept)
+def surviving_mib(surviving):
+    return tuple(size / MIB for size in surviving)
 
 
-def test_what_stands_still_is_kept_whole_but_for_files():
-    assert in_mib(kept_by(sample(), KERNEL)) == (50, 80)
+def test_all_but_files_survives_in_a_process_that_stands_still():
+    assert surviving_mib(bound_surviving(sample(), KERNEL)) == (50, 80)
 
 
 @pytest.mark.parametrize(
     ("after", "faults", "lost"),
     [
-        pytest.param(70, 0, 10 + 1, id="what the RSS fell by, and the drift of the counters"),
-        pytest.param(80, 5 * PER_MIB_of_kept, 5 + 1, id="what may have come in its place"),
-        pytest.param(
-            90, 10 * PER_MIB_of_kept, 0 + 1, id="nothing, where all that came made it grow"
-        ),
-        pytest.param(90, 12 * PER_MIB_of_kept, 2 + 1, id="what came beside the growth"),
-        pytest.param(
-            75, 3 * PER_MIB_of_kept, 5 + 3 + 1, id="what the RSS fell by, and what came besides"
-        ),
+        pytest.param(70, 0, 10 + 1, id="decrease of the RSS, and the drift of the counters"),
+        pytest.param(80, 5 * PER_MIB, 5 + 1, id="faults that may have replaced pages"),
+        pytest.param(90, 10 * PER_MIB, 0 + 1, id="nothing, where every fault made it grow"),
+        pytest.param(90, 12 * PER_MIB, 2 + 1, id="faults beyond the growth"),
+        pytest.param(75, 3 * PER_MIB, 5 + 3 + 1, id="decrease of the RSS, and faults besides"),
     ],
 )
-def test_what_may_have_gone_is_taken_off(after, faults, lost):
-    kept = kept_by(sample(after=after, faults=faults), KERNEL)
-    assert in_mib(kept) == (50 - lost, 80 - lost)
+def test_what_may_have_been_freed_is_subtracted(after, faults, lost):
+    surviving = bound_surviving(sample(after=after, faults=faults), KERNEL)
+    assert surviving_mib(surviving) == (50 - lost, 80 - lost)
 
 
-def test_no_more_than_all_can_be_lost():
-    assert kept_by(sample(after=0, faults=10_000_000), KERNEL) == Kept(0, 0)
+def test_a_process_cannot_free_more_than_it_had():
+    assert bound_surviving(sample(after=0, faults=10_000_000), KERNEL) == SurvivingMemory(0, 0)
 
 
-def test_a_process_of_which_only_counters_were_read_tells_nothing():
-    assert kept_by(sample(uss=None), KERNEL) == Kept(0, 0)
+def test_counters_alone_prove_no_surviving_memory():
+    assert bound_surviving(sample(uss=None), KERNEL) == SurvivingMemory(0, 0)
 
 
-def test_of_shared_memory_one_process_counts():
-    tree = [Kept(50, 80), Kept(10, 35), Kept(0, 20)]
-    assert kept_by_tree(tree) == 50 + 10 + 0 + 30
-    assert kept_by_tree([]) == 0
+def test_shared_memory_counts_for_one_process_only():
+    tree = [SurvivingMemory(50, 80), SurvivingMemory(10, 35), SurvivingMemory(0, 20)]
+    assert bound_surviving_in_tree(tree) == 50 + 10 + 0 + 30
+    assert bound_surviving_in_tree([]) == 0

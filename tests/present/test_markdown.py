@@ -5,10 +5,13 @@ import pytest
 
 from stagebench.present.markdown import (
     count_noun,
+    format_estimate,
     format_number,
     format_percent,
+    format_quantity,
     format_spread,
     format_table,
+    title_quantity,
 )
 
 NAN = float("nan")
@@ -42,7 +45,7 @@ def test_a_number_is_scaled_before_it_is_rounded():
     ("share", "text"),
     [(0.426, "43 %"), (0.0987, "9.9 %"), (0.0999, "10 %"), (0, "0 %"), (1, "100 %"), (NAN, "–")],
 )
-def test_a_share_is_told_in_percent(share, text):
+def test_a_share_is_shown_in_percent(share, text):
     assert format_percent(share) == text
 
 
@@ -89,3 +92,40 @@ def test_a_sign_that_opens_no_tag_stays_as_it_is():
 @pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])
 def test_a_noun_follows_its_number(count, text):
     assert count_noun(count, "run") == text
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "unit", "text"),
+    [
+        ((1.02,), (0.98, 1.06), "ratio", "1.02 [0.98, 1.06] ×"),
+        ((0.2,), (0.15, 0.25), "share", "20 [15, 25] %"),
+        (
+            (10 * 2**20, 12 * 2**20),
+            (9.5 * 2**20, 12.5 * 2**20),
+            "bytes",
+            "10.0 to 12.0 [9.5, 12.5] MiB",
+        ),
+        ((5,), (5, 5), "1", "5"),
+        ((-0.001,), (-3, 3), "s", "0.00 [-3.00, 3.00] s"),
+        ((2.5,), None, "1/s", "2.50 1/s"),
+    ],
+)
+def test_an_estimate_is_told_with_its_interval_in_one_unit(values, limits, unit, text):
+    assert format_estimate(values, limits, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value", "title", "text"),
+    [
+        ("tree_peak_bytes", 36 * 2**20, "tree peak MiB", "36.0"),
+        ("makespan_s", 12.6, "makespan s", "12.6"),
+        ("throughput_per_s", 2.5, "throughput /s", "2.50"),
+        ("tree_memory_time_byte_s", 2**21, "tree memory time MiB s", "2.00"),
+        ("stage_efficiency", 0.43, "stage efficiency", "43 %"),
+        ("makespan_ratio", 1.02, "makespan ratio", "1.02"),
+        ("tree_peak_bytes", NAN, "tree peak MiB", "–"),
+    ],
+)
+def test_a_value_of_a_quantity_reads_in_the_unit_of_its_title(quantity, value, title, text):
+    assert title_quantity(quantity) == title
+    assert format_quantity(value, quantity) == text

@@ -1,4 +1,4 @@
-"""Handlers of random workflows: what one does to a task is told by a hash, so that it is known."""
+"""Handlers of random workflows: a hash decides what each does to a task, so tests know it, too."""
 
 import asyncio
 import os
@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-# Not where it is used: a worker that is forked while a thread imports it would wait for ever.
+# Imported at the top: a worker forked while a thread imports it would wait for ever.
 import numpy as np
 
 LONG_S = 60
-"""What lingers does so for this, unless it is released or ended."""
+"""How long a lingering handler lasts, unless it is released or ended."""
 
 LARGE = 70_000
 RELEASED = threading.Event()
-"""Lets threads that were given up end, after all has been looked at that they might hold up."""
+"""Ends abandoned threads, once everything that they might hold up has been checked."""
 
 
 class Plan(NamedTuple):
-    """What the handler of a stage does; the folder is for what it has to remember of an attempt."""
+    """What the handler of a stage does; in `folder` it marks tasks that it has attempted."""
 
     seed: int
     stage: str
     acts: tuple[str, ...]
     folder: str
     sources: dict[str, "Plan"]
-    """Of the stages that it follows, if it takes what they made."""
+    """The plans of the stages that it follows, if it takes their results."""
 
     def act_on(self, task):
-        """Give what it does to a task."""
+        """Return what the handler does to a task."""
         return self.acts[self.draw(task, "act") % len(self.acts)]
 
     def draw(self, task, what):
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 
 class Odd(BaseException):
-    """What no handler should raise."""
+    """An exception that no handler should raise."""
 
 
 class Unsendable(Exception):
@@ -49,7 +49,7 @@ class Unsendable(Exception):
 
 
 class Unreceivable:
-    """A value that can be sent, and then not be read."""
+    """A value that can be pickled but not unpickled."""
 
     def __reduce__(self):
         return refuse, ()
@@ -60,7 +60,7 @@ def refuse():
 
 
 def result_of(plan, task):
-    """Give the value that a stage makes of a task: small or large, in some forms."""
+    """Return a stage's result for a task: small or large, of several types."""
     number = plan.draw(task, "value")
     content = number.to_bytes(4, "big") * (LARGE // 4)
     form = number % 5
@@ -76,7 +76,7 @@ def result_of(plan, task):
 
 
 def is_result(value, plan, task):
-    """Tell whether a value is the one that a stage makes of a task."""
+    """Return whether a value is a stage's result for a task."""
     if plan.act_on(task) in ("unsendable", "unreceivable"):
         return type(value) in (type(threading.Lock()), Unreceivable)
     wanted = result_of(plan, task)
@@ -86,12 +86,12 @@ def is_result(value, plan, task):
 
 
 def act(*, plan, task):
-    """Serve a task that takes nothing from upstream."""
+    """Serve a task without upstream results."""
     return perform(plan, task)
 
 
 def act_on(*, plan, task, upstream):
-    """Serve a task that takes what the stages before it have made."""
+    """Serve a task that takes upstream results."""
     check(plan, task, upstream)
     return perform(plan, task)
 
@@ -102,7 +102,7 @@ async def act_later(*, plan, task):
 
 
 async def act_later_on(*, plan, task, upstream):
-    """Serve a task as a coroutine that takes what the stages before it have made."""
+    """Serve a task that takes upstream results as a coroutine."""
     check(plan, task, upstream)
     return await perform_later(plan, task)
 
@@ -152,7 +152,7 @@ def speak():
 
 
 def forget(plan):
-    """Let every attempt be the first again."""
+    """Remove all marks, so that the next attempt of every task is the first."""
     for mark in Path(plan.folder).iterdir():
         mark.unlink()
 
@@ -178,14 +178,14 @@ def die():
 
 
 def fork_and_return():
-    """Let a child come back from the handler, too."""
+    """Return from the handler in a forked child, too."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
 
 
 def fork_and_die():
-    """Leave a child behind that holds all that is open."""
+    """Die and leave a child behind that holds all open files."""
     if not os.fork():
         time.sleep(0.3)
         os._exit(0)

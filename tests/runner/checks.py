@@ -1,4 +1,4 @@
-"""What holds of the records of any workflow, whatever its handlers do."""
+"""Properties of the records of any workflow, whatever its handlers do."""
 
 from collections import Counter, defaultdict
 
@@ -10,7 +10,7 @@ SERVED = ("ok", *RETRIABLE_STATUSES)
 
 
 def check_run(case, tasks, sink, *, is_cut):
-    """Check the records of one run, in which so many tasks began; `is_cut`: it was ended before."""
+    """Check the records of one run, in which `tasks` tasks began; `is_cut`: it ended early."""
     finals = {(record.task, record.stage): record for record in sink.tasks}
     attempts = defaultdict(list)
     for record in sink.attempts:
@@ -46,7 +46,7 @@ def _check_attempts(case, stage, attempts, final):
 
 
 def _check_fate(upstream, final, *, is_cut):
-    """Check that a task is served where everything came, and skipped where something did not."""
+    """Check that a task is served if all its inputs arrived, and skipped otherwise."""
     if final.status == "cancelled":
         assert is_cut, final
     elif final.status == "skipped":
@@ -56,7 +56,7 @@ def _check_fate(upstream, final, *, is_cut):
 
 
 def _check_moments(stage, record, upstream):
-    """Check that a record is complete for its status, and its moments in order."""
+    """Check that a record is complete for its status and that its times are in order."""
     moments = [
         record.due_ns,
         record.submitted_ns,
@@ -85,13 +85,13 @@ def _check_moments(stage, record, upstream):
 
 
 def check_service(stage, records):
-    """Check that no more tasks are served at a time than there are workers."""
+    """Check that no more tasks are served at once than there are workers."""
     spans = [(r.started_ns, r.finished_ns or r.received_ns) for r in records if r.started_ns]
     assert _most_at_a_time(spans) <= stage.workers
 
 
 def check_depth(stage, records, overflows):
-    """Check that no more tasks wait than may, beside those that are served."""
+    """Check that no more tasks wait than allowed, apart from those being served."""
     spans = [(r.submitted_ns, r.received_ns) for r in records if r.submitted_ns]
     if stage.queue_size is not None:
         assert _most_at_a_time(spans) <= stage.workers + stage.queue_size + overflows
@@ -107,7 +107,7 @@ def _most_at_a_time(spans):
 
 
 def _check_workers(stage, sink, records):
-    """Check that only workers serve that were ready before."""
+    """Check that workers serve only after they are ready."""
     ready = {(w.pid, w.thread_id): w.ready_ns for w in sink.workers if w.stage == stage.name}
     for record in records:
         if record.finished_ns is not None:

@@ -1,6 +1,6 @@
-"""Kinds of workers, short ways to make stages and run them, and how many random workflows are run:
+"""Kinds of workers, helpers that make and run stages, and the number of random workflows.
 
-the same few in every run of the suite, or a thousand others with
+The suite runs the same few every time. To run a thousand others:
 
     pytest tests/runner/test_graphs.py --hypothesis-profile=thousand
 """
@@ -21,7 +21,7 @@ KINDS = {
 THREAD, FORK, SPAWN = KINDS["thread"], KINDS["fork"], KINDS["spawn"]
 LOOP = {"executor": "asyncio"}
 
-# A workflow takes as long as its handlers do; what hangs is found by the test itself.
+# A workflow takes as long as its handlers do; the test itself detects hangs.
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("suite", max_examples=100, derandomize=True, database=None, **PATIENT)
 settings.register_profile("thousand", max_examples=1000, print_blob=True, **PATIENT)
@@ -46,12 +46,12 @@ def run(stages, tasks, sink=None, **settings):
 
 
 def statuses(sink, name):
-    """How each task ended in a stage, in the order of tasks."""
+    """Return how each task ended in a stage, in the order of tasks."""
     own = sorted((r.task, r.status) for r in sink.tasks if r.stage == name)
     return [status for _, status in own]
 
 
 def errors(sink, name):
-    """The last line of each task's error in a stage, in the order of tasks."""
+    """Return the last line of each task's error in a stage, in the order of tasks."""
     own = sorted((r.task, r.error) for r in sink.tasks if r.stage == name)
     return [(error or "").strip().rpartition("\n")[2] for _, error in own]

@@ -1,4 +1,4 @@
-"""Random workflows: how they are drawn, and what must come of each task in them."""
+"""Random workflows: how they are drawn, and how each task in them may end."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ HANDLERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A workflow and what is done with it; `fault` ends the run at some record, or task."""
+    """A workflow and how it is run; `fault` ends the run at the record or task `fault_at`."""
 
     stages: list[Stage]
     in_flight: int | None
@@ -47,7 +47,7 @@ class Case:
 
 @st.composite
 def cases(draw, folder):
-    """Draw a workflow of one to seven stages; half of them have no faults but their handlers'."""
+    """Draw a workflow of one to seven stages; in most, only handlers are at fault."""
     seed = draw(st.integers(0, 9999))
     kinds = SLOW if draw(st.integers(0, 19)) == 13 else QUICK
     stages = []
@@ -97,7 +97,7 @@ def _stages(draw, plan, kinds, before):
 
 
 def _acts(executor, timeout_s):
-    """Draw what a stage's handler does: mostly its work, and a few other things."""
+    """Draw what a stage's handler does: mostly its work, and a few faults."""
     odd = [*ANYWHERE, "once_raise"]
     if executor == "process":
         odd += [*acts.DEADLY, *acts.DEADLY, "once_die", "once_vanish"]
@@ -110,13 +110,13 @@ def _acts(executor, timeout_s):
 
 
 def possible(case, stage, task, attempt):
-    """Give the statuses that an attempt may have that is served; one only, if time is no matter."""
+    """Return the statuses that a served attempt may have; only one if the stage has no time-out."""
     act = stage.parameters["plan"].act_on(task)
     statuses = {_outcome(case, stage, act, attempt)}
     if _cannot_take(stage, task):
         statuses = {"failed"}
     if stage.timeout_s is not None:
-        # A slow machine may take any attempt for too long, and before it is remembered.
+        # On a slow machine any attempt may time out, even before it leaves its mark.
         statuses.add("timed_out")
         if act.startswith("once_"):
             statuses.add(_outcome(case, stage, act, 1))
@@ -139,7 +139,7 @@ def _outcome(case, stage, act, attempt):
 
 
 def _is_packed(case, stage):
-    """Tell whether main lays down what a stage's threads have made."""
+    """Return whether main packs the results of a stage's threads."""
     return stage.transport != "pickle" and any(
         stage.name in other.after
         and other.executor == "process"
@@ -149,7 +149,7 @@ def _is_packed(case, stage):
 
 
 def _cannot_take(stage, task):
-    """Tell whether something of upstream, made by threads, cannot get into the stage's process."""
+    """Return whether some upstream result cannot be sent to the stage's processes."""
     if stage.executor != "process":
         return False
     sources = stage.parameters["plan"].sources.values()
@@ -157,7 +157,7 @@ def _cannot_take(stage, task):
 
 
 class Tasks:
-    """The tasks of a run one by one, `given` of them so far; the fault may be theirs."""
+    """An iterator over the tasks of a run, `given` of them so far; it may raise the fault."""
 
     def __init__(self, case):
         self.given = 0

@@ -1,4 +1,4 @@
-"""What a workflow may have left in this process and on this machine."""
+"""What a workflow may have left behind in this process and on this machine."""
 
 import contextlib
 import gc
@@ -25,7 +25,7 @@ class Leftovers(NamedTuple):
     folders: frozenset[str]
 
     def beyond(self, before):
-        """Give what is here and was not before."""
+        """Return what exists now and did not exist before."""
         left = {
             name: set(now) - set(then)
             for (name, now), then in zip(self._asdict().items(), before, strict=True)
@@ -34,7 +34,7 @@ class Leftovers(NamedTuple):
 
 
 def look():
-    """Look at all of it now."""
+    """Return everything that exists now."""
     shared = Path("/dev/shm")
     return Leftovers(
         frozenset(_descriptors()),
@@ -54,12 +54,12 @@ def look():
 
 def _descriptors():
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            yield f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}"  # one call
+        with contextlib.suppress(FileNotFoundError):  # the listing's own descriptor
+            yield f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}"  # a single call
 
 
 def wait_for_none(before):
-    """Give what is left beyond `before` when nothing more of it goes away."""
+    """Wait until nothing is left beyond `before`; return what remains after `PATIENCE_S`."""
     end = time.monotonic() + PATIENCE_S
     left = look().beyond(before)
     while left and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""What handlers take from the stages before theirs, and how it travels."""
+"""What handlers take from upstream stages, and how it travels."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from stagebench.runner.workflow import Workflow
 
 
 def left_behind():
-    """Segments and folders of ours that exist."""
+    """Return the segments and folders of this process that exist."""
     folders = Path(tempfile.gettempdir()).glob(f"stagebench-{os.getpid()}-*")
     return {*folders, *Path("/dev/shm").glob(f"stagebench_{os.getpid()}_*")}
 
@@ -46,8 +46,8 @@ def test_after_a_fan_in_a_handler_takes_results_by_the_names_of_their_stages(kin
         stage("b", workloads.double, THREAD, parameters={"value": 2}),
         stage("join", workloads.describe, kind, after=("b", "a")),
     ]
-    (said,) = errors(run(stages, 1), "join")
-    assert said in ("ValueError: took {'a': 2, 'b': 4}", "ValueError: took {'b': 4, 'a': 2}")
+    (error,) = errors(run(stages, 1), "join")
+    assert error in ("ValueError: took {'a': 2, 'b': 4}", "ValueError: took {'b': 4, 'a': 2}")
 
 
 def test_after_a_fan_out_every_stage_takes_the_same_result(kind):
@@ -79,8 +79,8 @@ def test_arrays_keep_their_values_and_cannot_be_written_to_in_shared_memory(tran
         stage("b", workloads.sum_of, FORK, after=("a",)),
     ]
     writeable = transport == "pickle"
-    said = f"ValueError: sum 4999950000 writeable {writeable}"
-    assert errors(run(stages, 2), "b") == [said] * 2
+    error = f"ValueError: sum 4999950000 writeable {writeable}"
+    assert errors(run(stages, 2), "b") == [error] * 2
 
 
 def test_a_handler_may_keep_what_lies_in_shared_memory():
@@ -97,7 +97,7 @@ def test_a_handler_may_keep_what_lies_in_shared_memory():
 
 def test_handlers_that_take_nothing_are_sent_nothing():
     stages = [
-        stage("lock", workloads.return_lock, THREAD),  # which could not be sent
+        stage("lock", workloads.return_lock, THREAD),  # a lock cannot be sent
         stage("s", workloads.double, FORK, after=("lock",)),
     ]
     assert statuses(run(stages, 2), "s") == ["ok", "ok"]
@@ -141,11 +141,11 @@ def test_retained_results_are_given_by_task_until_the_stage_is_closed(kind):
     workflow.run(1)
     assert workflow.results("s") == {0: 2}
     workflow.close()
-    with pytest.raises(WorkflowError, match="stage 's' is closed, its results are gone"):
+    with pytest.raises(WorkflowError, match="stage 's' is closed and its results are gone"):
         workflow.results("s")
 
 
-def test_results_that_are_not_there_are_refused():
+def test_asking_for_results_that_do_not_exist_is_an_error():
     workflow = Workflow([stage("s", workloads.double, THREAD)], ListSink())
     with pytest.raises(WorkflowError, match="retains no results"):
         workflow.results("s")
@@ -156,9 +156,9 @@ def test_results_that_are_not_there_are_refused():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"handler": workloads.length_of}, "takes 'upstream', but the stage follows none"),
+        ({"handler": workloads.length_of}, "takes 'upstream', but the stage follows no other"),
         ({"parameters": {"valu": 1}}, "'valu' is unknown; double takes value; did you mean"),
-        ({"parameters": {"upstream": 1}}, "'upstream' is given by the runner"),
+        ({"parameters": {"upstream": 1}}, "'upstream' is set by the runner"),
         ({"handler": workloads.wait_async}, "'thread': a plain function"),
         ({"executor": "asyncio"}, "'asyncio': a coroutine function"),
         ({"transport": "shm"}, "transport is 'shm'; allowed: pickle, shared_memory, path"),
@@ -169,21 +169,21 @@ def test_results_that_are_not_there_are_refused():
         ({"retry_on": ("late",)}, "retry_on is 'late'; allowed: failed, timed_out, lost"),
         ({"after": "a"}, "after is 'a'; allowed: a tuple of names, such as ('a',)"),
         ({"after": ("a", "a")}, "after is ('a', 'a'); allowed: each name once"),
-        ({"name": ""}, "name is ''; allowed: a text that is not empty"),
+        ({"name": ""}, "name is ''; allowed: a non-empty string"),
         ({"parameters": [1]}, "parameters is [1]; allowed: a mapping of names to values"),
         (
             {"handler": workloads.by_position},
-            "parameter 'value' of by_position is taken by position",
+            "parameter 'value' of by_position is positional-only",
         ),
     ],
 )
-def test_what_a_stage_cannot_be_is_refused(changes, words):
+def test_an_invalid_stage_is_refused(changes, words):
     given = {"name": "s", "handler": workloads.double, "executor": "thread", "workers": 1}
     with pytest.raises(WorkflowError) as caught:
         run([stage(**{"kind": {}, **given, **changes})], 1)
     assert words in str(caught.value)
 
 
-def test_a_missing_parameter_is_told_before_anything_starts():
+def test_a_missing_parameter_is_reported_before_anything_starts():
     with pytest.raises(WorkflowError, match="task 1, stage 's': parameter 'seconds' of take"):
         run([stage("s", workloads.take, THREAD)], [{"s": {"seconds": 1}}, {}])

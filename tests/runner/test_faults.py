@@ -26,7 +26,7 @@ def test_a_task_that_is_served_for_too_long_is_given_up_and_the_others_are_serve
     assert statuses(sink, "s") == ["timed_out", "ok", "ok"]
     assert statuses(sink, "next") == ["skipped", "ok", "ok"]
     (given_up,) = [record for record in sink.tasks if record.status == "timed_out"]
-    assert given_up.error == "still served after 0.2 s"
+    assert given_up.error == "timed out after 0.2 s"
     assert given_up.received_ns - given_up.started_ns >= 200_000_000
     assert given_up.finished_ns is None
     assert given_up.cpu_ns is None
@@ -109,14 +109,14 @@ def test_a_child_that_a_handler_forks_sends_and_records_nothing(kind):
 
 def test_a_handler_that_prints_does_not_disturb_its_records(kind, capfd):
     assert statuses(run([stage("s", workloads.print_much, kind)], 3), "s") == ["ok"] * 3
-    if kind.get("start_method") != "forkserver":  # its server was started with other files
+    if kind.get("start_method") != "forkserver":  # its server started with other files
         assert "x" * 1000 in capfd.readouterr().out
 
 
 def test_what_cannot_be_sent_back_is_named():
     sink = run([stage("s", workloads.return_lock, FORK)], 1)
-    (said,) = errors(sink, "s")
-    assert said.startswith("the result of return_lock, a lock, cannot be sent to main: TypeError")
+    (error,) = errors(sink, "s")
+    assert error.startswith("the result of return_lock, a lock, cannot be sent to main: TypeError")
 
 
 def test_an_upstream_result_that_cannot_be_sent_fails_the_task_that_takes_it():
@@ -124,8 +124,8 @@ def test_an_upstream_result_that_cannot_be_sent_fails_the_task_that_takes_it():
         stage("lock", workloads.return_lock, THREAD),
         stage("s", workloads.length_of, FORK, after=("lock",)),
     ]
-    (said,) = errors(run(stages, 1), "s")
-    assert said.startswith("upstream results cannot be sent to a process: TypeError")
+    (error,) = errors(run(stages, 1), "s")
+    assert error.startswith("upstream results cannot be sent to a process: TypeError")
 
 
 def test_many_tasks_that_cannot_be_sent_do_not_exhaust_the_stack():
@@ -173,7 +173,7 @@ if __name__ == "__main__":
 
 
 def wait_for_the_end_of(group):
-    """Wait until the last process of a group is gone: a tracker ends after those that it serves."""
+    """Wait until the last process of a group has ended: resource trackers end after the others."""
     for _ in range(1000):
         try:
             os.killpg(group, 0)
@@ -195,10 +195,10 @@ def test_ctrl_c_ends_a_run_at_once_with_every_task_recorded(kind, tmp_path):
         start_new_session=True,
     )
     assert program.stdout.readline() == "running\n"
-    time.sleep(0.7)  # until the workers serve; nothing hangs on it
-    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
-    said, _ = program.communicate(timeout=20)  # the handlers would take 30 s
-    assert said == "ended\n"
+    time.sleep(0.7)  # until the workers serve; the test does not depend on it
+    os.killpg(program.pid, signal.SIGINT)  # to all processes, as a terminal does
+    output, _ = program.communicate(timeout=20)  # the handlers would take 30 s
+    assert output == "ended\n"
     assert program.returncode == 130
     wait_for_the_end_of(program.pid)
 

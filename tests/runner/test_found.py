@@ -1,4 +1,4 @@
-"""What random workflows (test_graphs.py), studies and trials have found in the runner."""
+"""Regressions: faults that random workflows (test_graphs.py), studies and trials found."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_closing_does_not_wait_for_a_thread_that_was_given_up():
 
 
 def test_a_worker_that_comes_after_its_pool_was_closed_ends_with_it(monkeypatch):
-    add = ProcessPool._add  # held up for the window to be open
+    add = ProcessPool._add  # delayed, to hit the moment between replacing and closing
     replacing, closing = threading.Event(), threading.Event()
 
     def add_late(pool, requested_ns):
@@ -77,7 +77,7 @@ def test_a_child_that_a_coroutine_forks_serves_nothing(tmp_path):
     assert set(marks.read_text().split()) == {str(os.getpid())}
 
 
-def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
+def test_a_task_cancelled_between_two_attempts_is_recorded_as_the_next_attempt():
     class Full(ListSink):
         def attempt(self, record):
             super().attempt(record)
@@ -88,7 +88,7 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
         raise ValueError("no")
 
     sink = Full()
-    # So many that the run is cancelled before the last, however late main wakes up.
+    # Enough retries that the run is cancelled before the last, however late main wakes up.
     stages = [stage("s", refuse_slowly, THREAD, workers=1, retries=100_000)]
     with (
         Workflow(stages, sink) as workflow,
@@ -101,7 +101,7 @@ def test_what_is_cancelled_between_two_attempts_is_told_as_the_next_attempt():
 
 
 @pytest.mark.parametrize("transport", ["shared_memory", "path"])
-def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
+def test_an_abandoned_thread_stores_nothing_after_the_end(transport):
     released, ended = threading.Event(), threading.Event()
 
     def linger():
@@ -126,11 +126,11 @@ def test_a_thread_that_was_given_up_lays_nothing_down_after_the_end(transport):
 
 
 def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypatch):
-    tracker, telling = resource_tracker._resource_tracker, threading.Event()
+    tracker, checking = resource_tracker._resource_tracker, threading.Event()
     check = tracker._check_alive  # called with the tracker's lock held
 
     def check_slowly():
-        telling.set()
+        checking.set()
         time.sleep(0.1)
         return check()
 
@@ -139,7 +139,7 @@ def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypat
     names = [f"stagebench_{os.getpid()}_{who}" for who in ("thread", "child")]
     thread = threading.Thread(target=pack, args=(bytes(70_000), "shared_memory", names[0]))
     thread.start()
-    assert telling.wait(10)
+    assert checking.wait(10)
     child = os.fork()
     if not child:
         signal.alarm(10)
@@ -153,7 +153,7 @@ def test_a_process_that_is_forked_while_a_segment_is_made_can_make_one(monkeypat
 
 
 @pytest.mark.parametrize("size", [0, 70_000])
-def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd):
+def test_a_segment_that_a_killed_worker_only_began_is_removed(size, capfd):
     name = f"stagebench_{os.getpid()}_begun"
     path = Path("/dev/shm", name)
     path.write_bytes(bytes(size))
@@ -163,7 +163,7 @@ def test_what_a_killed_worker_had_only_begun_to_lay_down_is_removed(size, capfd)
     assert capfd.readouterr().err == ""
 
 
-def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatch):
+def test_a_pool_can_be_closed_while_its_thread_opens_the_next_one(monkeypatch):
     dispatch, close, closing = Engine._dispatch, ProcessPool.close, threading.Event()
 
     def fail_and_dispatch(engine, job):
@@ -172,12 +172,12 @@ def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatc
             closing.wait(10)
         dispatch(engine, job)
 
-    def tell_and_close(pool, *, cancel):
+    def signal_and_close(pool, *, cancel):
         closing.set()
         close(pool, cancel=cancel)
 
     monkeypatch.setattr(Engine, "_dispatch", fail_and_dispatch)
-    monkeypatch.setattr(ProcessPool, "close", tell_and_close)
+    monkeypatch.setattr(ProcessPool, "close", signal_and_close)
     sink = ListSink()
     following = stage("next", workloads.double, THREAD, after=("s",))
     workflow = Workflow([stage("s", workloads.double, FORK), following], sink)
@@ -196,7 +196,7 @@ def test_a_pool_is_closed_while_a_thread_of_it_wants_to_open_the_next(monkeypatc
 def test_a_task_that_is_not_due_when_the_run_fails_does_not_begin(monkeypatch):
     feed, fed = Engine.feed, []
 
-    def tell_and_feed(engine, task, overrides, due_ns):
+    def note_and_feed(engine, task, overrides, due_ns):
         fed.append(task)
         return feed(engine, task, overrides, due_ns)
 
@@ -205,7 +205,7 @@ def test_a_task_that_is_not_due_when_the_run_fails_does_not_begin(monkeypatch):
             super().task(record)
             raise OSError("no space left")
 
-    monkeypatch.setattr(Engine, "feed", tell_and_feed)
+    monkeypatch.setattr(Engine, "feed", note_and_feed)
     workflow = Workflow([stage("s", workloads.double, THREAD)], Full())
     with pytest.raises(OSError, match="no space left"), workflow:
         workflow.run(3, Arrival(kind="fixed_rate", rate_per_s=1.0))
@@ -233,11 +233,11 @@ def test_a_worker_that_is_forked_while_a_thread_prints_can_print(monkeypatch):
     assert statuses(sink, "s") == ["ok"] * 20
 
 
-def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
+def test_a_fan_in_is_due_when_its_last_upstream_stage_has_ended():
     arrived = threading.Event()
 
     class Slow(ListSink):
-        """Is slow to take the record of whichever stage comes first."""
+        """Takes long over the record of the first stage."""
 
         def task(self, record):
             super().task(record)
@@ -261,7 +261,7 @@ def test_what_two_upstream_stages_bring_is_due_when_the_later_has_come():
 def bear_and_die_while_sending(note):
     child = os.fork()
     if child == 0:
-        time.sleep(60)  # with all that it was given
+        time.sleep(60)  # keeps all inherited files open
         os._exit(0)
     Path(note).write_text(str(child))
 
@@ -270,11 +270,11 @@ def bear_and_die_while_sending(note):
         if len(message) > 1000:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Connection._send = send_in_part  # after the header, and before the end
+    Connection._send = send_in_part  # dies after the header and before the end
     return bytes(100_000)
 
 
-def test_a_worker_that_dies_while_it_sends_is_not_waited_for_though_its_child_lives(tmp_path):
+def test_main_does_not_wait_for_a_worker_that_died_while_sending_though_its_child_lives(tmp_path):
     note, sink = tmp_path / "note", ListSink()
     with Workflow([stage("s", bear_and_die_while_sending, FORK, workers=1)], sink) as workflow:
         runner = threading.Thread(target=workflow.run, args=([{"s": {"note": str(note)}}],))
@@ -303,9 +303,9 @@ print(read_pss(os.getpid()) - before)
 """
 
 
-def test_of_large_results_that_main_drops_no_memory_stays_with_it():
-    # By itself, since what this process has freed before decides what malloc does here. Read from
-    # socket pairs, results left 11 to 32 MiB; modules and threads of the runner take 2.
+def test_main_keeps_no_memory_of_large_results_that_it_drops():
+    # In a process of its own, because malloc's behaviour depends on what was freed before. With
+    # socket pairs, results left 11 to 32 MiB; modules and threads of the runner take 2 MiB.
     command = [sys.executable, "-c", MAIN_THAT_DROPS_RESULTS]
-    stays = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert int(stays) < 5 << 20
+    kept = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert int(kept) < 5 << 20

@@ -1,4 +1,4 @@
-"""Whatever a workflow is made of and whatever its handlers do: it ends, tells all, leaves nothing.
+"""Any workflow, whatever its handlers do, ends, records everything, and leaves nothing behind.
 
 pytest tests/runner/test_graphs.py --hypothesis-profile=thousand
 """
@@ -22,16 +22,16 @@ from stagebench.runner.sink import ListSink
 from stagebench.runner.workflow import Workflow
 
 LIMIT_S = 45
-"""Far more than any of these workflows takes: what is not done by then hangs."""
+"""Far longer than any of these workflows takes: one that is not done by then hangs."""
 
 
 class Hung(BaseException):
-    """The workflow did not come to its end; where all threads were is on standard error."""
+    """The workflow did not end; standard error shows where all threads were."""
 
 
 @contextmanager
 def limited(case):
-    """Raise Hung in the block when it takes too long, and again where it then takes longer."""
+    """Raise Hung in the block when it takes too long, and every 10 s after that."""
 
     def stop(_number, _frame):
         sys.__stderr__.write(f"{case}\n")
@@ -48,14 +48,14 @@ def limited(case):
 
 
 class FaultySink(ListSink):
-    """Keeps the records of a run, and at one of them raises, or is where Ctrl-C comes."""
+    """Keeps the records of a run; at one of them it raises, or sends Ctrl-C."""
 
     def __init__(self, case):
         super().__init__()
         self._case = case
 
     def begin(self):
-        """Forget the run before, but not its workers, which go on."""
+        """Forget the previous run, but not its workers, which continue."""
         self.tasks, self.attempts, self.events = [], [], []
         self._left = self._case.fault_at
 
@@ -72,7 +72,7 @@ class FaultySink(ListSink):
 
 @pytest.fixture(scope="module", autouse=True)
 def _surroundings(tmp_path_factory):
-    """Start what multiprocessing keeps for good, and have a folder for temporary files alone."""
+    """Start the helpers that multiprocessing keeps, and use a separate temporary folder."""
     resource_tracker.ensure_running()
     forkserver.ensure_running()
     before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
@@ -81,7 +81,7 @@ def _surroundings(tmp_path_factory):
 
 
 @given(st.data())
-def test_any_workflow_ends_tells_all_and_leaves_nothing(data):
+def test_any_workflow_ends_records_everything_and_leaves_nothing(data):
     acts.RELEASED.clear()
     with tempfile.TemporaryDirectory() as folder:
         case = data.draw(cases(folder))
@@ -93,7 +93,7 @@ def test_any_workflow_ends_tells_all_and_leaves_nothing(data):
 
 
 def run(case):
-    """Run a case, as often as it says, and check each time what was recorded."""
+    """Run a case as often as it asks for, and check the records each time."""
     sink = FaultySink(case)
     with Workflow(case.stages, sink, in_flight=case.in_flight) as workflow:
         for _ in range(case.runs):
@@ -108,7 +108,7 @@ def run(case):
 
 
 def run_once(case, workflow, tasks):
-    """Run all tasks; tells whether the run was cut off."""
+    """Run all tasks; return whether the run was cut off."""
     try:
         workflow.run(list(tasks) if case.is_sized else tasks, case.arrival)
     except (OSError, LookupError, KeyboardInterrupt):
@@ -118,7 +118,7 @@ def run_once(case, workflow, tasks):
 
 
 def count_begun(case, tasks, sink, *, is_cut):
-    """Give the number of tasks that are to have records: of an iterator, those that have begun."""
+    """Return the number of tasks that must have records: all, or those begun by an iterator."""
     if case.is_sized or not is_cut:
         return case.tasks
     begun = len({record.task for record in sink.tasks})
@@ -127,7 +127,7 @@ def count_begun(case, tasks, sink, *, is_cut):
 
 
 def check_results(case, workflow, sink):
-    """Check that of what is retained, the last run's is there."""
+    """Check that the last run's retained results are there."""
     for stage in case.stages:
         if stage.retain:
             results = workflow.results(stage.name)

@@ -1,4 +1,4 @@
-"""Bounded queues, tasks in flight, and arrivals."""
+"""Bounded queues, limits of tasks in flight, and arrivals."""
 
 import itertools
 import time
@@ -14,9 +14,9 @@ from stagebench.runner.workflow import Workflow
 
 
 def deepest(sink, name):
-    """The most tasks that waited for a stage at once."""
+    """Return the most tasks that waited for a stage at once."""
     own = [r for r in sink.tasks if r.stage == name and r.started_ns]
-    # Those that are taken at once do not wait: of equal moments, the end comes first.
+    # A task that starts at once does not wait: at equal times, the end comes first.
     events = sorted(
         event
         for r in own
@@ -55,13 +55,13 @@ def test_a_full_queue_blocks_the_stage_before(kind, size):
     ]
     sink = run(stages, 12)
     assert statuses(sink, "slow") == ["ok"] * 12
-    # A worker that begins is told so after its task has left the queue: one may seem to wait more.
+    # A worker starts a task just after it has left the queue: one more may seem to wait.
     assert deepest(sink, "slow") <= size + 1
     held = [r.submitted_ns - r.due_ns for r in sink.tasks if r.stage == "slow"]
     assert max(held) > 10_000_000
     fast = sorted(r.started_ns for r in sink.tasks if r.stage == "fast")
     slow = sorted(r.started_ns for r in sink.tasks if r.stage == "slow")
-    # What has been made and is not yet served: in the queue, or with the two workers of "fast".
+    # Results that are not yet served are in the queue, or held by the two workers of "fast".
     assert all(fast[i + size + 4] > slow[i] for i in range(12 - size - 4))
 
 
@@ -102,7 +102,7 @@ def test_a_bounded_first_queue_takes_tasks_when_it_has_a_place():
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_fan_in_with_full_queues_comes_to_its_end(size):
-    """One branch brings late what the other one brings early: places fill with halves."""
+    """One branch is slower than the other, so tasks with missing parts fill the places."""
     bounds = {"workers": 1, "queue_size": size}
     stages = [
         stage("source", workloads.double, THREAD, **bounds),
@@ -127,18 +127,18 @@ def test_tasks_arrive_at_a_fixed_rate():
     assert all(r.submitted_ns >= r.due_ns for r in sink.tasks)
 
 
-def test_poisson_arrivals_are_those_of_their_seed():
+def test_poisson_arrivals_depend_only_on_their_seed():
     def gaps(seed):
         offsets = Arrival(kind="poisson", rate_per_s=100, seed=seed).offsets_s()
         return list(itertools.islice(offsets, 4000))
 
     assert gaps(1) == gaps(1) != gaps(2)
     assert gaps(1) == sorted(gaps(1))
-    # The mean of 4,000 exponential gaps is within 5 standard errors (8 %) of its own.
+    # The mean of 4,000 exponential gaps lies within 5 standard errors (8 %) of the true one.
     assert 36.8 < gaps(3)[-1] < 43.2
 
 
-def test_a_task_that_could_not_come_in_keeps_the_moment_at_which_it_was_due():
+def test_a_task_that_is_held_back_keeps_the_time_at_which_it_was_due():
     slow = stage("s", workloads.take, THREAD, workers=1, parameters={"seconds": 0.02})
     arrival = Arrival(kind="fixed_rate", rate_per_s=1000)
     sink = run([slow], 5, arrival=arrival, in_flight=1)
@@ -155,17 +155,17 @@ def test_a_task_that_could_not_come_in_keeps_the_moment_at_which_it_was_due():
         ({"kind": "poison"}, "kind is 'poison'; allowed: at_once, fixed_rate, poisson; did you"),
         ({"kind": "fixed_rate"}, "rate_per_s is None; allowed: a number > 0"),
         ({"kind": "poisson", "rate_per_s": 1}, "seed is None; allowed: a whole number >= 0"),
-        ({"rate_per_s": 1}, "tasks at once have none"),
+        ({"rate_per_s": 1}, "at_once has none"),
         ({"kind": "fixed_rate", "rate_per_s": 1, "seed": 1}, "only poisson has one"),
     ],
 )
-def test_an_arrival_that_cannot_be_is_refused(changes, words):
+def test_an_invalid_arrival_is_refused(changes, words):
     with pytest.raises(WorkflowError) as caught:
         Arrival(**changes)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("limit", [0, True, 1.5])
-def test_a_limit_of_tasks_in_flight_that_cannot_be_is_refused(limit):
+def test_an_invalid_limit_of_tasks_in_flight_is_refused(limit):
     with pytest.raises(WorkflowError, match=r"in_flight is .*allowed: a whole number >= 1"):
         Workflow([stage("s", workloads.double, THREAD)], ListSink(), in_flight=limit)

@@ -1,4 +1,4 @@
-"""Where tasks go and who may begin, without any worker."""
+"""Where tasks go and which may start, without any worker."""
 
 import pytest
 from tests.runner import workloads
@@ -10,7 +10,7 @@ from stagebench.runner.transport import NOTHING, Delivery, Parcels
 
 
 class Simulation:
-    """A router whose workers are moved by hand: `end` lets one of them end its task."""
+    """A router without real workers; `end` ends a task that is being served."""
 
     def __init__(self, stages, in_flight=None):
         self.queues = {s.name: StageQueue(s, index) for index, s in enumerate(stages)}
@@ -51,7 +51,7 @@ def test_workers_take_tasks_in_the_order_in_which_they_came():
     assert simulation.serving("s") == [0, 2]
 
 
-def test_a_worker_whose_task_finds_no_place_serves_no_other():
+def test_a_worker_whose_task_finds_no_place_serves_no_other_task():
     simulation = Simulation([plain("a", 1), plain("b", 1, queue_size=1, after=("a",))])
     simulation.feed(0, 1, 2, 3)
     for task in (0, 1, 2):
@@ -67,7 +67,7 @@ def test_a_worker_whose_task_finds_no_place_serves_no_other():
     assert held.due_ns < held.submitted_ns
 
 
-def test_a_stop_at_a_fan_in_is_overcome_by_one_place_beyond_the_bound():
+def test_a_deadlock_at_a_fan_in_is_resolved_by_one_place_beyond_the_bound():
     simulation = Simulation(
         [
             plain("a", 1),
@@ -77,13 +77,13 @@ def test_a_stop_at_a_fan_in_is_overcome_by_one_place_beyond_the_bound():
         ]
     )
     simulation.feed(0, 1, 2)
-    for task in (2, 0, 1):  # what is oldest comes last to b
+    for task in (2, 0, 1):  # the oldest tasks reach b last
         simulation.end("p", task)
-    simulation.end("a", 0)  # takes the only place, for its half
-    simulation.end("a", 1)  # finds none: "a" is held up
+    simulation.end("a", 0)  # takes the only place, though its other part is missing
+    simulation.end("a", 1)  # finds no place: "a" is held up
     assert simulation.serving("a") == []
     assert simulation.overflows() == []
-    simulation.end("b", 2)  # finds none, and now nobody could go on
+    simulation.end("b", 2)  # finds no place either: now no task could continue
     assert simulation.overflows() == ["join"]
     assert simulation.serving("a") == [2]
     simulation.end("a", 2)
@@ -97,7 +97,7 @@ def test_a_stop_at_a_fan_in_is_overcome_by_one_place_beyond_the_bound():
     assert simulation.overflows() == ["join"]
 
 
-def test_the_same_stop_is_overcome_by_real_workers_and_recorded():
+def test_the_same_deadlock_is_resolved_with_real_workers_and_recorded():
     stages = [
         plain("a", 1),
         plain("p", 3, handler=workloads.take),
@@ -109,7 +109,7 @@ def test_the_same_stop_is_overcome_by_real_workers_and_recorded():
     assert [event.stage for event in sink.events if event.event == "queue_overflow"] == ["join"]
 
 
-def test_what_follows_a_failure_is_skipped_once_all_parts_are_in():
+def test_stages_after_a_failure_are_skipped_once_all_parts_have_arrived():
     simulation = Simulation(
         [plain("a", 1), plain("b", 1), plain("c", 1, after=("a", "b")), plain("d", 1, after=("c",))]
     )
@@ -122,7 +122,7 @@ def test_what_follows_a_failure_is_skipped_once_all_parts_are_in():
     assert simulation.router.tasks == {}
 
 
-def test_a_failure_gives_up_the_place_of_its_other_half():
+def test_a_failure_frees_the_place_of_the_other_part_of_its_task():
     simulation = Simulation(
         [plain("a", 2), plain("b", 2), plain("join", 1, queue_size=1, after=("a", "b"))]
     )
@@ -135,7 +135,7 @@ def test_a_failure_gives_up_the_place_of_its_other_half():
     assert simulation.queues["join"].partials == 1
 
 
-def test_no_more_tasks_are_let_in_than_may_be_in_flight():
+def test_no_more_tasks_are_fed_than_may_be_in_flight():
     simulation = Simulation([plain("s", 5)], in_flight=2)
     simulation.feed(0, 1)
     assert not simulation.router.may_feed()
@@ -143,7 +143,7 @@ def test_no_more_tasks_are_let_in_than_may_be_in_flight():
     assert simulation.router.may_feed()
 
 
-def test_a_result_is_dropped_when_the_last_that_takes_it_is_done():
+def test_a_result_is_dropped_when_its_last_taker_is_done():
     takes = {"handler": workloads.length_of, "after": ("a",)}
     simulation = Simulation([plain("a", 1), plain("b", 1, **takes), plain("c", 1, **takes)])
     simulation.feed(0)

@@ -1,4 +1,4 @@
-"""The contract of the runner, the same over every kind of worker."""
+"""The contract of the runner, the same for every kind of worker."""
 
 import multiprocessing
 import os
@@ -205,11 +205,11 @@ def test_an_error_of_the_sink_is_raised_by_run_and_does_not_hang_it(kind):
 
 
 def pools():
-    """Stages whose pool threads live."""
+    """Return the stages whose pools have live threads."""
     return {thread.name.split("_")[0] for thread in threading.enumerate()} & {"kept", "gone"}
 
 
-def test_pools_stay_open_until_they_are_closed_those_of_retaining_stages_longest():
+def test_pools_of_retaining_stages_can_stay_open_longer_than_the_others():
     stages = [
         stage("kept", workloads.bytes_of, KINDS["thread"], retain=True, parameters={"size": 10}),
         stage("gone", workloads.bytes_of, KINDS["thread"], parameters={"size": 10}),
@@ -224,7 +224,7 @@ def test_pools_stay_open_until_they_are_closed_those_of_retaining_stages_longest
 
 
 class Weighed:
-    """A result whose end can be seen."""
+    """A result that notes when it is freed."""
 
     alive: ClassVar[set[int]] = set()
 
@@ -289,7 +289,7 @@ def test_a_handler_may_run_a_workflow_of_its_own(kind, start_method):
         ([("a", {"after": ("a",)})], ["cycle", "a -> a"]),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_starts(stages, words):
+def test_an_invalid_workflow_is_refused_before_anything_starts(stages, words):
     made = [
         Stage(**{"name": n, "handler": workloads.double, "executor": "thread", "workers": 1, **o})
         for n, o in stages
@@ -312,7 +312,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(stages, words):
         ([{"s": 1}], "task 0 is {'s': 1}; allowed: a mapping"),
     ],
 )
-def test_what_is_no_task_is_refused(tasks, words):
+def test_invalid_tasks_are_refused(tasks, words):
     sink = ListSink()
     with (
         Workflow([stage("s", workloads.double, KINDS["thread"])], sink) as workflow,
@@ -323,7 +323,7 @@ def test_what_is_no_task_is_refused(tasks, words):
     assert sink.tasks == []
 
 
-def test_what_is_no_workflow_is_refused():
+def test_arguments_of_the_wrong_type_are_refused():
     one = stage("s", workloads.double, KINDS["thread"])
     for stages in (one, [one, "s"], {"s": one}):
         with pytest.raises(WorkflowError, match=r"stages is .*; allowed: a list of Stage"):
@@ -344,7 +344,7 @@ def test_a_handler_needs_no_module_of_its_own(method):
         assert workflow.results("s") == {0: "X"}
 
 
-def test_all_problems_of_a_workflow_are_told_at_once():
+def test_all_problems_of_a_workflow_are_reported_at_once():
     bad = {"handler": workloads.double, "executor": "thread", "workers": 0}
     with pytest.raises(WorkflowError) as caught:
         Workflow([Stage(name="a", **bad), Stage(name="b", **bad)], ListSink())
@@ -372,7 +372,7 @@ def test_no_process_is_started_before_the_first_submission(start_method):
 
 @pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
 def test_the_switch_interval_is_set_in_a_worker_process_however_it_was_started(start_method):
-    stages = [stage("s", workloads.refuse_telling_the_switch_interval, KINDS[start_method])]
+    stages = [stage("s", workloads.raise_switch_interval, KINDS[start_method])]
     sink = ListSink()
     with Workflow(stages, sink, setup=WorkerSetup(switch_interval_s=0.25)) as workflow:
         workflow.run([{}])

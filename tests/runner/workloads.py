@@ -1,4 +1,4 @@
-"""Handlers for the runner's tests: in a module, so that spawned workers can import them."""
+"""Handlers for the runner's tests, in a module so that spawned workers can import them."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ def refuse(*, value=0):
     raise ValueError(f"refused {value}")
 
 
-def refuse_telling_the_switch_interval():
+def raise_switch_interval():
     raise ValueError(f"interval {sys.getswitchinterval()}")
 
 
@@ -60,7 +60,7 @@ def print_much():
 
 
 def fail_until(*, path, attempts):
-    """Fail, leaving a mark, until there are so many attempts."""
+    """Leave a mark and fail, until there have been `attempts` attempts."""
     with open(path, "a") as file:
         file.write("x")
     if os.path.getsize(path) < attempts:
@@ -79,7 +79,7 @@ def length_of(*, upstream):
 
 
 def describe(*, upstream):
-    """Raise what was taken from upstream: the one way to see it in a record."""
+    """Raise the upstream results as an error, so that they appear in a record."""
     raise ValueError(f"took {upstream!r}")
 
 
@@ -94,7 +94,7 @@ def sum_of(*, upstream):
     raise ValueError(f"sum {total} writeable {upstream['data'].flags.writeable}")
 
 
-def keep(*, upstream, kept=[]):  # noqa: B006 - it is to be kept
+def keep(*, upstream, kept=[]):  # noqa: B006 - shared between calls on purpose
     kept.append(upstream)
     return len(kept)
 
@@ -121,7 +121,7 @@ async def ignore_cancellation(*, seconds):
 
 
 def run_a_workflow_within(*, start_method):
-    """Run a workflow of processes inside a worker; gives the results of its only stage."""
+    """Run a workflow of processes inside a worker; return the results of its only stage."""
     from stagebench import ListSink, Stage, Workflow
 
     inner = Stage(
@@ -145,7 +145,7 @@ def bytes_of(*, size):
     return bytes(size)
 
 
-class Unprintable(Exception):  # its text is what fails
+class Unprintable(Exception):  # fails when it is pickled
     def __reduce__(self):
         raise TypeError("cannot be pickled")
 

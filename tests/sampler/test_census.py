@@ -1,4 +1,4 @@
-"""The census, on real programs: whatever creates a process, it is counted."""
+"""The census counts every process of a real program, however it was created."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from stagebench.sampler.processes import record_lives
 
 @pytest.fixture
 def transitions():
-    """The transitions of the program that `follow` ran."""
+    """The transitions of the last program that `follow` ran."""
     return []
 
 
 @pytest.fixture
 def follow(transitions):
-    """Run a program under a ptrace census to its end; gives its records, main first."""
+    """Run a program under a census to its end; returns its process records, main first."""
     handlers = signal.getsignal(signal.SIGCHLD)
 
     def make(program, *, means="ptrace"):
@@ -133,7 +133,7 @@ def test_the_high_water_mark_of_a_spike_is_exact_though_nothing_sampled_it(follo
     assert child.samples == 0
 
 
-def test_births_tell_how_and_transitions_tell_the_memory(follow, transitions):
+def test_births_record_their_kind_and_transitions_the_memory(follow, transitions):
     records = follow("""
         import os, subprocess, sys
         block = bytearray(50 << 20)
@@ -152,7 +152,8 @@ def test_births_tell_how_and_transitions_tell_the_memory(follow, transitions):
     left = by_kind[forked.pid, "exit"]
     assert left.faults > born.faults
     assert left.high_water_bytes == forked.high_water_bytes
-    # A new program begins with little, and ends with what Python needs: not with main's 50 MiB.
+    # A new program starts with little memory and ends with what Python needs, without main's 50 MiB
+    # of ballast.
     assert by_kind[spawned.pid, "exec"].rss_bytes < 2 << 20
     assert 5 << 20 < spawned.high_water_bytes < 50 << 20
     assert main.max_rss_bytes >= main.high_water_bytes - (4 << 20)
@@ -171,7 +172,7 @@ def test_a_child_by_vfork_has_no_memory_of_its_own_until_it_execs(follow):
     assert records[1].high_water_bytes is None
 
 
-def test_threads_are_no_processes_however_many_exit(follow):
+def test_threads_are_not_counted_as_processes(follow):
     records = follow("""
         import threading
         threads = [threading.Thread(target=lambda: None) for _ in range(64)]
@@ -182,7 +183,7 @@ def test_threads_are_no_processes_however_many_exit(follow):
     assert statuses(records) == [0]
 
 
-def test_a_process_whose_first_thread_leaves_early_ends_with_its_last(follow):
+def test_a_process_whose_first_thread_exits_early_ends_with_its_last(follow):
     records = follow("""
         import ctypes, threading, time, os
         def late():
@@ -205,7 +206,7 @@ def test_exec_from_a_thread_is_one_process(follow):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_process_that_a_signal_ends_says_which(follow, number):
+def test_the_signal_that_ended_a_process_is_recorded(follow, number):
     records = follow(f"import os; os.kill(os.getpid(), {int(number)})")
     assert statuses(records) == [-number]
 
@@ -247,7 +248,7 @@ def test_stop_and_continue_work_as_without_a_tracer(follow):
     assert statuses(records) == [0, -signal.SIGTERM]
 
 
-def test_children_of_a_killed_main_are_followed_to_their_end(follow):
+def test_children_of_a_killed_main_are_followed_until_they_end(follow):
     records = follow("""
         import os, signal, time
         if os.fork() == 0:
@@ -259,7 +260,7 @@ def test_children_of_a_killed_main_are_followed_to_their_end(follow):
     assert statuses(records) == [-9, 9]
 
 
-def test_polling_says_so_and_misses_what_lives_between_two_polls(follow):
+def test_polling_misses_processes_that_live_between_two_polls(follow):
     records = follow(
         """
         import os, time

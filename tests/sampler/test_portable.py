@@ -11,12 +11,12 @@ from stagebench.sampler.procfs import MemoryFiles, Vanished
 from stagebench.sampler.sweep import Sweep, complete_readings, read_counters_of, record_sample
 
 
-def test_where_the_rollup_is_to_be_had_it_is_read(tmp_path):
+def test_the_rollup_is_read_where_it_exists(tmp_path):
     assert isinstance(open_files(), MemoryFiles)
     assert isinstance(open_files(tmp_path / "smaps_rollup"), PortableFiles)
 
 
-def test_psutils_best_metric_here_is_pss_and_near_the_kernels():
+def test_psutils_best_metric_here_is_pss_and_agrees_with_the_kernels():
     files = PortableFiles()
     assert files.metric == "pss"
     assert not files.counts_faults
@@ -39,7 +39,7 @@ def test_a_process_that_has_ended_vanishes():
         files.read_counters(child.pid)
 
 
-def test_what_psutil_does_not_tell_is_missing_in_the_sample():
+def test_what_psutil_does_not_report_is_missing_in_the_sample():
     files = PortableFiles()
     readings = complete_readings(read_counters_of([os.getpid()], files), files, walk=True)
     sweep = Sweep("pss", 1, 2, readings, 0, changed=False)

@@ -1,6 +1,6 @@
 import pytest
 
-from stagebench.sampler.processes import tell_role
+from stagebench.sampler.processes import find_role
 
 MAIN = "python -m stagebench.measure.main out"
 FORKSERVER = "python -c from multiprocessing.forkserver import main; main(3)"
@@ -24,9 +24,11 @@ FORKSERVER = "python -c from multiprocessing.forkserver import main; main(3)"
     ],
 )
 def test_a_role_follows_from_command_and_parent(command, parent_role, parent_command, role):
-    told = tell_role(command, is_main=False, parent_role=parent_role, parent_command=parent_command)
-    assert told == role
+    found = find_role(
+        command, is_main=False, parent_role=parent_role, parent_command=parent_command
+    )
+    assert found == role
 
 
 def test_the_process_that_was_started_is_main_whatever_it_is_called():
-    assert tell_role("sh", is_main=True, parent_role="other", parent_command="") == "main"
+    assert find_role("sh", is_main=True, parent_role="other", parent_command="") == "main"

@@ -65,7 +65,7 @@ def test_known_memory_of_this_process_is_seen():
     for name in ("pss_bytes", "uss_bytes", "rss_bytes", "anon_bytes"):
         grown = getattr(after, name) - getattr(before, name)
         assert grown == pytest.approx(len(block), rel=0.05)
-    # The cheap counter may lag behind by what each CPU has not yet handed in.
+    # The cheap counter may lag behind by what each CPU has not yet added to it.
     later = files.read_counters(os.getpid())
     assert later.rss_bytes - counters.rss_bytes == pytest.approx(len(block), rel=0.05)
     assert later.rss_anon_bytes - counters.rss_anon_bytes == pytest.approx(len(block), rel=0.05)
@@ -80,7 +80,7 @@ def descriptors_on(pid):
     return sum(str(link).startswith(f"/proc/{pid}/") for link in links)
 
 
-def test_descriptors_are_kept_until_they_are_forgotten_as_an_exec_asks_for():
+def test_descriptors_stay_open_until_they_are_forgotten_which_an_exec_requires():
     program = "import os; print(1, flush=True); input(); os.execlp('cat', 'cat')"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     child = subprocess.Popen([sys.executable, "-c", program], **pipes)
@@ -102,7 +102,7 @@ def test_descriptors_are_kept_until_they_are_forgotten_as_an_exec_asks_for():
     child.communicate()
 
 
-def test_a_status_tells_process_and_memory_and_a_zombies_none():
+def test_a_status_has_process_and_memory_but_a_zombies_has_none():
     memory = b"VmHWM:\t  20 kB\nVmRSS:\t3 kB\nRssAnon:\t 2 kB\nRssFile:\t 1 kB\n"
     text = b"Name:\tx\nTgid:\t7\nPid:\t8\nVmPeak:\t1 kB\n" + memory
     assert parse_status(text) == Status(7, 3 * 1024, 2 * 1024, 20 * 1024)
@@ -120,7 +120,7 @@ def test_counters_of_a_thread_are_those_of_its_process():
     assert read_counters(thread).rss_anon_bytes > 2**20
 
 
-def test_a_mark_is_set_back_to_the_rss():
+def test_a_mark_is_reset_to_the_rss():
     program = "block = bytearray(50 << 20); del block; print(1, flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     child = subprocess.Popen([sys.executable, "-c", program], **pipes)
@@ -136,7 +136,7 @@ def test_a_mark_is_set_back_to_the_rss():
     assert after.high_water_bytes - after.rss_bytes < 2**20
 
 
-def test_huge_pages_are_counted_and_a_fault_brings_a_page_at_least():
+def test_huge_pages_are_counted_and_a_fault_maps_at_least_one_page():
     assert read_huge_faults() is None or read_huge_faults() >= 0
     assert read_anonymous_fault_bytes() % PAGE_BYTES == 0
 
@@ -150,7 +150,7 @@ def test_a_child_forked_by_a_thread_is_found_under_its_process():
     thread.start()
     thread.join()
     (child,) = started
-    # Not before it speaks: for a moment after exec the command line is empty.
+    # Wait for its output: for a moment after exec the command line is empty.
     assert child.stdout.readline() == b"1\n"
     assert child.pid in read_children(os.getpid())
     assert read_command(child.pid) == " ".join(command)

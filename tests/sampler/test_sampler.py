@@ -18,10 +18,10 @@ COUNTERS = Counters(rss_bytes=9, rss_anon_bytes=6, high_water_bytes=9, faults=3)
 
 
 class Scene:
-    """A clock that the test moves, a census and memory that it sets, records kept.
+    """Fakes the sampler's clock, census and memory files, and keeps its records.
 
-    `counters` are the readings to come of a process, of which the last one stays. Each instant
-    has news for the sampler (`news`), or else its sweeps would be held.
+    `counters` lists the next readings of each process; the last one is repeated. With `news`, the
+    census reports a change at each instant; otherwise sweeps are held.
     """
 
     metric = "pss"
@@ -53,7 +53,7 @@ class Scene:
 
     # The census of the scene …
     def update(self):
-        """Nothing happens but what the test sets."""
+        """Do nothing: the test sets the census itself."""
 
     # … and its files.
     def read_memory(self, pid):
@@ -95,7 +95,7 @@ def test_due_times_are_multiples_of_the_interval_however_late_a_sweep_begins():
     assert scene.sampler.due_ns == 1020
 
 
-def test_instants_that_a_slow_sweep_missed_are_left_out():
+def test_instants_missed_during_a_slow_sweep_are_skipped():
     scene = Scene(interval_ns=10, walk_cost_ns=25)
     scene.take_at(1000)
     assert scene.sampler.due_ns == 1030
@@ -113,7 +113,7 @@ def test_every_process_of_a_sweep_is_a_sample_of_it():
     assert [life.samples for life in scene.alive.values()] == [2, 2]
 
 
-def test_a_vanished_process_is_counted_gives_no_sample_and_tears_its_sweep():
+def test_a_vanished_process_is_counted_has_no_sample_and_tears_its_sweep():
     scene = Scene()
     scene.add(8)
     scene.gone.add(8)
@@ -152,7 +152,7 @@ def test_a_sweep_is_held_while_no_counter_changes_and_walks_no_page_table():
     assert (scene.cpu, scene.sampler.use().held, scene.sampler.use().sweeps) == (5, 2, 3)
 
 
-def test_where_faults_are_not_counted_no_sweep_is_held():
+def test_no_sweep_is_held_if_faults_are_not_counted():
     scene = Scene()
     scene.counts_faults = scene.news = False
     scene.take_at(1000)
@@ -172,7 +172,7 @@ def test_a_sweep_is_not_held_when_any_counter_changed(news):
     assert [sweep.kind for sweep in scene.sweeps] == ["pss", "pss"]
 
 
-def test_a_sweep_is_not_held_when_the_census_has_news_or_pages_came_during_the_last():
+def test_a_sweep_is_not_held_after_a_census_change_or_page_faults_during_the_last():
     scene = Scene()
     scene.news = False
     scene.take_at(1000)
@@ -187,7 +187,7 @@ def test_a_sweep_is_not_held_when_the_census_has_news_or_pages_came_during_the_l
     assert [(sweep.kind, sweep.torn) for sweep in scene.sweeps[2:]] == [("pss", 0), ("pss", 0)]
 
 
-def test_a_mark_well_above_the_rss_is_set_back_and_the_higher_of_both_readings_is_kept():
+def test_a_mark_well_above_the_rss_is_reset_and_the_higher_of_both_readings_is_recorded():
     scene = Scene()
     high = COUNTERS._replace(high_water_bytes=9 + 200_000)
     scene.counters[7] = [high, COUNTERS]
@@ -200,7 +200,7 @@ def test_a_mark_well_above_the_rss_is_set_back_and_the_higher_of_both_readings_i
     assert scene.reset == [7]
 
 
-def test_memory_that_may_be_the_parents_is_not_read():
+def test_memory_that_may_belong_to_the_parent_is_not_read():
     scene = Scene()
     scene.add(8)
     scene.alive[8].owns_memory = False
@@ -210,9 +210,9 @@ def test_memory_that_may_be_the_parents_is_not_read():
     assert [(sample.sweep, sample.pid) for sample in scene.samples] == [(0, 7), (1, 7), (1, 8)]
 
 
-def test_where_a_walk_exceeds_the_budget_counters_are_read_and_where_they_do_nothing_is():
-    # A walk costs 36 and the counters 2, read once before and once after; of every 10 a tenth is
-    # 1: 0.75 for walks, 0.25 for counters alone.
+def test_if_the_budget_is_too_small_for_a_walk_counters_are_read_or_the_sweep_is_left_out():
+    # A walk costs 36 ns, and reading the counters 2, once before and once after. The budget is 1 ns
+    # per interval of 10: 0.75 for walks and 0.25 for counters alone.
     scene = Scene(interval_ns=10, walk_cost_ns=36, cost_ns=2, budget=0.1)
     for instant in range(400):
         if scene.now <= 1000 + 10 * instant:
@@ -234,7 +234,7 @@ def test_a_part_of_the_budget_may_be_spent_in_advance():
     scene = Scene(walk_cost_ns=30, budget=0.1, advance_s=1000e-9)
     for instant in range(10):
         scene.take_at(1000 + 50 * instant)
-    # A tenth of 1,000 is 100, of which walks may take three quarters: two and a half of them.
+    # A tenth of 1,000 is 100; walks may take three quarters of it, enough for two and a half.
     assert [sweep.kind for sweep in scene.sweeps[:4]] == ["pss"] * 3 + ["rss"]
 
 
@@ -254,7 +254,7 @@ def test_files_of_ended_processes_are_closed():
     assert scene.forgotten == [8]
 
 
-def test_gaps_are_told_and_are_missing_where_there_are_none():
+def test_gaps_are_reported_and_missing_if_there_are_none():
     scene = Scene(interval_ns=10)
     scene.take_at(1000)
     assert scene.sampler.use().median_gap_s is None
@@ -264,7 +264,7 @@ def test_gaps_are_told_and_are_missing_where_there_are_none():
     assert scene.sampler.use().longest_gap_s == 80e-9
 
 
-def test_files_of_a_process_that_execs_are_opened_anew():
+def test_files_of_a_process_are_reopened_after_an_exec():
     scene = Scene()
     scene.alive[7].execs = 1
     scene.take_at(1000)
@@ -275,7 +275,7 @@ def test_files_of_a_process_that_execs_are_opened_anew():
     assert scene.forgotten == [7]
 
 
-def test_without_news_of_execs_no_file_is_kept():
+def test_no_file_stays_open_if_the_census_does_not_see_execs():
     scene = Scene()
     scene.take_at(1000)
     scene.take_at(1010)

@@ -10,7 +10,7 @@ COUNTERS = Counters(rss_bytes=100, rss_anon_bytes=70, high_water_bytes=100, faul
 
 
 class Files:
-    """Memory files of processes: 4 has ended, 6 ends when it is walked, 8 forbids that."""
+    """Fake files: process 4 has ended, 6 ends while it is walked, and 8 does not permit a walk."""
 
     def read_memory(self, pid):
         if pid in {4, 6}:
@@ -25,7 +25,7 @@ class Files:
         return COUNTERS
 
     def reset_mark(self, pid):
-        raise AssertionError(f"the mark of {pid} stands where the RSS does")
+        raise AssertionError(f"the mark of {pid} equals its RSS and needs no reset")
 
 
 def test_a_walk_finds_every_descendant_after_its_parent():
@@ -35,7 +35,7 @@ def test_a_walk_finds_every_descendant_after_its_parent():
     assert order.index(2) < order.index(4) < order.index(5)
 
 
-def test_strangers_and_what_is_below_them_are_left_out():
+def test_strangers_and_their_descendants_are_left_out():
     found = walk_tree(1, lambda pid: TREE.get(pid, []), frozenset({2}))
     assert list(found) == [(3, 1)]
 
@@ -47,12 +47,12 @@ def test_processes_that_end_during_a_sweep_are_absent_and_the_others_are_read():
     assert readings == [Reading(2, COUNTERS, MEMORY, COUNTERS, was_reset=False)]
 
 
-def test_a_process_that_forbids_its_walk_is_told_by_its_counters():
+def test_a_process_that_does_not_permit_a_walk_is_read_by_its_counters():
     readings = complete_readings({8: COUNTERS}, Files(), walk=True)
     assert readings == [Reading(8, COUNTERS, None, COUNTERS, was_reset=False)]
 
 
-def test_without_a_walk_the_counters_stand_for_what_comes_after():
+def test_without_a_walk_the_counters_are_used_for_both_readings():
     readings = complete_readings({2: COUNTERS}, Files(), walk=False)
     assert readings == [Reading(2, COUNTERS, None, COUNTERS, was_reset=False)]
 
@@ -73,7 +73,7 @@ def test_a_sweep_is_torn_when_a_process_left_the_census_changed_or_an_rss_did():
     assert sweep_of(reading(MEMORY._replace(rss_bytes=99))).is_torn
 
 
-def test_a_sweep_is_still_when_no_page_came_either():
+def test_a_sweep_is_still_if_no_page_came_or_went():
     assert sweep_of(reading()).is_still
     assert sweep_of(reading(high_water_bytes=90)).is_still
     assert not sweep_of(reading(faults=6)).is_still

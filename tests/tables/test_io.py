@@ -17,7 +17,7 @@ from stagebench.tables.io import (
 from stagebench.tables.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
 from stagebench.tables.schema import TABLES
 
-GLOSSARY = Path(__file__).parents[1] / "docs/glossary.md"
+GLOSSARY = Path(__file__).parents[2] / "docs/glossary.md"
 ROW = {"property": "kernel", "value": "6.18", "runs": 3}
 
 

@@ -1,4 +1,4 @@
-"""`stagebench trace` and a command that does not notice it."""
+"""`stagebench trace` does not disturb the command, and writes what it saw."""
 
 import json
 import os
@@ -22,7 +22,7 @@ grep -E '^(Sig|Shd|Cap|NoNew)' /proc/self/status
 cut -d' ' -f5,6,7,8,18,19 /proc/self/stat
 ls /proc/self/fd
 """
-"""All that a command is given: it has to be the same with us and without us."""
+"""Prints everything that a command inherits, which has to be the same with and without a trace."""
 
 
 def only_folder(path):
@@ -36,7 +36,7 @@ def test_the_exit_code_is_the_commands(trace, code):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGRTMIN])
-def test_a_command_that_a_signal_ends_ends_us_by_the_same(trace, tmp_path, number):
+def test_a_signal_that_ends_the_command_ends_us_too(trace, tmp_path, number):
     done = trace("sh", "-c", f"kill -{int(number)} $$")
     assert done.returncode == -number
     assert "SIG" in done.stderr
@@ -60,13 +60,13 @@ def test_we_leave_no_core_file_of_our_own(tmp_path):
     assert not os.WCOREDUMP(status)
 
 
-def test_input_and_output_are_the_commands_alone(trace):
+def test_standard_input_and_output_belong_to_the_command_alone(trace):
     done = trace("sh", "-c", "cat; echo problem >&2", input="words\n")
     assert done.stdout == "words\n"
     assert done.stderr.startswith("problem\n")
 
 
-def test_a_command_is_given_what_it_would_be_given_without_us(trace, tmp_path):
+def test_a_command_inherits_what_it_would_inherit_without_us(trace, tmp_path):
     os.set_inheritable(descriptor := os.open("/dev/null", os.O_RDONLY), True)
     # In the C locale an interpreter adds LC_CTYPE to its environment.
     environment = {name: value for name, value in os.environ.items() if name[:2] != "LC"}
@@ -90,7 +90,7 @@ def test_signals_that_were_ignored_before_us_are_ignored_by_the_command(trace):
     command = ["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]
     done = trace(*command, preexec_fn=ignore)
     bare = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=ignore)
-    # Whoever starts the tests may ignore signals, too.
+    # The process that runs the tests may ignore signals, too.
     assert done.stdout == bare.stdout
     blocked, ignored = (int(line.split()[1], 16) for line in done.stdout.splitlines())
     assert blocked & 1 << signal.SIGUSR1 - 1
@@ -98,7 +98,7 @@ def test_signals_that_were_ignored_before_us_are_ignored_by_the_command(trace):
     assert ignored & 1 << signal.SIGINT - 1
 
 
-def test_a_script_without_an_interpreter_line_is_the_shells(trace, tmp_path):
+def test_a_script_without_an_interpreter_line_is_run_by_the_shell(trace, tmp_path):
     script = tmp_path / "script"
     script.write_text("echo $1 $0")
     script.chmod(0o755)
@@ -122,7 +122,7 @@ def test_a_command_that_cannot_be_run_has_a_shells_exit_code_and_leaves_nothing(
         assert list(work.iterdir()) == []
 
 
-def test_a_chosen_empty_folder_stays_when_there_was_nothing_to_run(trace, tmp_path):
+def test_a_chosen_empty_folder_is_kept_if_the_command_cannot_be_run(trace, tmp_path):
     (tmp_path / "out").mkdir()
     assert trace("no-such-command", options=("--out", "out")).returncode == 127
     assert list((tmp_path / "out").iterdir()) == []
@@ -146,7 +146,7 @@ def test_a_chosen_empty_folder_stays_when_there_was_nothing_to_run(trace, tmp_pa
         (["--out", "none/such"], ["--out", "none/such", "No such file"]),
     ],
 )
-def test_a_bad_option_is_told_before_anything_runs(trace, tmp_path, options, words):
+def test_a_bad_option_is_reported_before_anything_runs(trace, tmp_path, options, words):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     (tmp_path / "file").touch()
@@ -159,7 +159,7 @@ def test_a_bad_option_is_told_before_anything_runs(trace, tmp_path, options, wor
 
 
 @pytest.mark.parametrize("arguments", [[], ["--"], ["--quiet", "--"], ["touch", "ran"]])
-def test_a_command_is_asked_for_where_there_is_none(tmp_path, arguments):
+def test_a_missing_command_is_reported(tmp_path, arguments):
     command = [sys.executable, "-m", "stagebench", "trace", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -225,7 +225,7 @@ def test_two_traces_of_one_second_are_two_folders(trace, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_draws_is_not_imported_while_the_command_runs(trace):
+def test_no_drawing_library_is_imported_while_the_command_runs(trace):
     program = "grep -cE 'matplotlib|numpy|pandas' /proc/$PPID/maps"
     assert trace("sh", "-c", program, options=()).stdout == "0\n"
 
@@ -238,7 +238,7 @@ def test_a_census_by_polling_says_so(trace, tmp_path):
 
 
 def test_where_ptrace_is_refused_nothing_is_started_or_the_tree_is_polled(trace, tmp_path):
-    # A process has one tracer at most: within a trace there is none to be had.
+    # A process has at most one tracer, so ptrace is refused within a trace.
     inner = [*TRACE, "--quiet", "--no-figure", "--out", "inner"]
     refused = trace(*inner, "--census", "ptrace", "--", "touch", "ran")
     assert refused.returncode == 1
@@ -260,7 +260,7 @@ def test_a_run_of_a_study_is_shown_too(specify, measure, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["none", "empty"])
-def test_a_folder_without_a_trace_is_told(tmp_path, name):
+def test_a_folder_without_a_trace_is_reported(tmp_path, name):
     (tmp_path / "empty").mkdir()
     show = [sys.executable, "-m", "stagebench", "show", name]
     done = subprocess.run(show, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -270,7 +270,7 @@ def test_a_folder_without_a_trace_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["none/such.png", "trace.gif"])
-def test_a_figure_that_cannot_be_written_is_told(trace, tmp_path, name):
+def test_a_figure_that_cannot_be_written_is_reported(trace, tmp_path, name):
     trace("true", options=("--out", "out", "--quiet", "--no-figure"))
     show = [sys.executable, "-m", "stagebench", "show", "out", "--figure", name]
     done = subprocess.run(show, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Signals, endings and failures of a trace: the command goes on as it would without us."""
+"""Signals, endings and failures of a trace: the command runs on as it would without us."""
 
 import ctypes
 import json
@@ -47,7 +47,7 @@ def test_a_signal_that_is_sent_to_the_whole_group_reaches_the_command_once(start
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-def test_an_interrupt_of_ours_alone_is_not_the_commands(start, number):
+def test_an_interrupt_sent_to_us_alone_does_not_reach_the_command(start, number):
     tracer = start("sh", "-c", "echo ready; read line; exit 3")
     assert tracer.stdout.readline() == "ready\n"
     tracer.send_signal(number)
@@ -83,7 +83,7 @@ def test_a_command_goes_on_when_its_tracer_is_killed(start, tmp_path):
     command = [sys.executable, "-m", "stagebench", "show", "out", "--figure", "cut.png"]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "CUT OFF" in shown.stdout
-    assert "how many there were was not recorded" in shown.stdout
+    assert "their total number was not recorded" in shown.stdout
     assert "at least" in shown.stdout
     assert (tmp_path / "cut.png").exists()
 
@@ -103,11 +103,11 @@ def test_a_daemon_that_stays_is_named_and_lives_on_untraced(trace, tmp_path):
         print(*(daemon.pid for daemon in daemons))
         os._exit(5)
     """)
-    # The daemons keep the output open: a file has an end nevertheless.
-    with (tmp_path / "said").open("w+") as said:
-        done = trace(*PYTHON, program, options=("--out", "out"), stdout=said, stderr=said)
-        said.seek(0)
-        text = said.read()
+    # The daemons keep the output open: a pipe would never end, but a file does.
+    with (tmp_path / "output").open("w+") as output:
+        done = trace(*PYTHON, program, options=("--out", "out"), stdout=output, stderr=output)
+        output.seek(0)
+        text = output.read()
     pids = [int(word) for word in text.split("\n")[0].split()]
     try:
         assert done.returncode == 5
@@ -116,7 +116,7 @@ def test_a_daemon_that_stays_is_named_and_lives_on_untraced(trace, tmp_path):
         assert set(pids) <= set(stayed)
         assert stayed[pids[1]] == "sleep 600"
         assert f"pid {pids[1]}  sleep 600" in text
-        assert state_of(pids[0]) in {("S", 0), ("R", 0), ("D", 0)}  # it forks
+        assert state_of(pids[0]) in {("S", 0), ("R", 0), ("D", 0)}  # it keeps forking
         assert state_of(pids[1]) == ("S", 0)
         assert state_of(pids[2]) == ("T", 0)
     finally:
@@ -126,9 +126,9 @@ def test_a_daemon_that_stays_is_named_and_lives_on_untraced(trace, tmp_path):
 
 def test_with_polling_a_daemon_that_stays_is_named_too(trace, tmp_path):
     program = "(sleep 600 & echo $! > pid) & sleep 0.3"
-    with (tmp_path / "said").open("w+") as said:
+    with (tmp_path / "output").open("w+") as output:
         options = ("--out", "out", "--census", "poll", "--no-figure")
-        trace("sh", "-c", program, options=options, stdout=said, stderr=said)
+        trace("sh", "-c", program, options=options, stdout=output, stderr=output)
     pid = int((tmp_path / "pid").read_text())
     assert state_of(pid) == ("S", 0)
     end(pid)
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_grow_ends_the_recording_and_not_the_command(start, t
     assert run["detail"] in {f"{name}: File too large" for name in RECORDS}
     assert "NOT WHOLE" in errors
     assert "csv: File too large; recorded up to" in " ".join(errors.split())
-    assert "not all could be written" in errors
+    assert "some files could not be written" in errors
     assert not (tmp_path / "out" / "trace.png").exists()
     command = [sys.executable, "-m", "stagebench", "show", "out"]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_grow_ends_the_recording_and_not_the_command(start, t
 
 
 @pytest.mark.parametrize("most", [60, 100])
-def test_where_not_even_the_beginning_can_be_written_nothing_is_started(trace, tmp_path, most):
+def test_a_command_is_not_started_if_its_trace_cannot_be_written(trace, tmp_path, most):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
@@ -175,7 +175,7 @@ def test_where_not_even_the_beginning_can_be_written_nothing_is_started(trace, t
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_tracer_that_fails_lets_go_of_the_command_and_says_so(start, tmp_path):
+def test_a_tracer_that_fails_releases_the_command_and_says_so(start, tmp_path):
     program = "echo $$; read line; sleep 0.1; read line; exit 5"
     tracer = start("sh", "-c", program, options=("--no-figure", "--cpu-budget", "1"))
     main = int(tracer.stdout.readline())
@@ -193,7 +193,7 @@ def test_a_tracer_that_fails_lets_go_of_the_command_and_says_so(start, tmp_path)
 
 
 RECORDS = (store.SAMPLES_FILE, store.SWEEPS_FILE, store.TRANSITIONS_FILE)
-"""Which of them meets its end first is chance."""
+"""It is random which of them fails first."""
 
 FULL_DISK = """
 set -e
@@ -209,7 +209,7 @@ do for name in samples sweeps transitions
 do size=$(stat -c %s disk/out/$name.csv); [ $((size % 4096)) -ne 0 -o $size -eq 0 ] || exit 5
 done; done
 """
-"""A file on a full disk still grows to the end of its page."""
+"""Fills the disk, and ends when a record file is full: it still grows to the end of its page."""
 
 
 def can_mount():
@@ -238,11 +238,11 @@ def test_a_full_disk_ends_the_recording_and_not_the_command(tmp_path):
         timeout=120,
     )
     assert "Traceback" not in done.stderr
-    told, shown = done.stdout.split("\n", 1)
-    assert told == "code 5"
+    code, shown = done.stdout.split("\n", 1)
+    assert code == "code 5"
     assert "with exit code 5" in done.stderr
     assert "csv: No space left on device" in " ".join(done.stderr.split())
-    assert "not all could be written" in done.stderr
+    assert "some files could not be written" in done.stderr
     assert "CUT OFF" in shown
     assert "at least" in shown
 
@@ -251,7 +251,7 @@ def drop_ptrace_capability():
     ctypes.CDLL(None).prctl(24, 19, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_SYS_PTRACE; 0 for other users
 
 
-def test_a_process_that_may_not_be_read_is_counted_and_no_reason_to_fail(trace, tmp_path):
+def test_a_process_that_may_not_be_read_is_counted_without_an_error(trace, tmp_path):
     program = textwrap.dedent("""
         import ctypes, os, time
         if os.fork() == 0:

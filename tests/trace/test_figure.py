@@ -63,12 +63,12 @@ def test_the_bracket_is_a_point_and_a_line_over_the_curves():
         ({"peak": PEAK | {"upper_bytes": None}}, "upper bound not known"),
     ],
 )
-def test_the_figure_says_what_it_lacks(values, words):
+def test_the_figure_says_what_is_missing(values, words):
     with figure_style():
         assert words in words_of(plot_trace(summary(**values), TIMELINE))
 
 
-def test_no_text_leaves_the_figure():
+def test_every_text_fits_into_the_figure():
     long = ("command" * 40, "$x^2$ _{y}")
     with figure_style():
         figure = plot_trace(summary(status="truncated", means="poll", command=long), TIMELINE)

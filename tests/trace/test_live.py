@@ -7,7 +7,7 @@ from stagebench.trace.live import LiveLine, format_elapsed, format_line
 
 
 def read_all(terminal):
-    """Read what was written to a terminal, part by part, until its other end is closed."""
+    """Read what was written to a terminal until its other end is closed."""
     text = b""
     with contextlib.suppress(OSError):
         while part := os.read(terminal, 1000):
@@ -28,7 +28,7 @@ def test_the_line_is_overwritten_at_most_five_times_a_second():
     os.close(above)
 
 
-def test_the_longest_line_still_has_its_numbers_within_80_columns():
+def test_even_the_longest_line_fits_into_80_columns():
     line = format_line(360_000, 1_500 << 30, 1_500 << 30, (10_000, 1_000_000))
     assert len(line) <= 79
     assert format_line(0, None, None, (1, 1)).startswith("0.0 s  tree –")

@@ -1,4 +1,4 @@
-"""Reading the folder of a trace, whole or cut off, and what it comes to."""
+"""Reading the folder of a trace, whole or cut off, and summarising it."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from stagebench import store
 from stagebench.errors import StoreError
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 from stagebench.trace.recording import read_recording
-from stagebench.trace.summary import draw_timeline, summarise_recording
+from stagebench.trace.summary import build_timeline, summarise_recording
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -143,7 +143,7 @@ def write(tmp_path):
     return make
 
 
-def test_a_whole_trace_comes_to_what_was_recorded(write):
+def test_the_summary_of_a_whole_trace_agrees_with_its_records(write):
     summary = summarise_recording(read_recording(write()))
     assert summary["command"] == ["work", "two words"]
     assert (summary["status"], summary["exit_code"], summary["duration_s"]) == ("complete", 3, 0.1)
@@ -159,13 +159,13 @@ def test_a_whole_trace_comes_to_what_was_recorded(write):
         "worker": {"created": 2, "sampled": 1, "high_water_bytes": 97 * MIB},
     }
     assert summary["stayed"] == RUN["stayed"]
-    told = summary["sampler"]
-    assert told == {name: RUN["sampler"][name] for name in told}
-    assert (told["sweeps"], told["torn"], told["cpu_s"]) == (4, 1, 0.001)
+    sampler = summary["sampler"]
+    assert sampler == {name: RUN["sampler"][name] for name in sampler}
+    assert (sampler["sweeps"], sampler["torn"], sampler["cpu_s"]) == (4, 1, 0.001)
 
 
 def test_a_timeline_has_the_sweeps_for_pss_and_the_processes_of_the_census(write):
-    timeline = draw_timeline(read_recording(write()))
+    timeline = build_timeline(read_recording(write()))
     assert timeline.time_s == [0.011, 0.021, 0.031, 0.051]
     assert [size // MIB for size in timeline.pss_bytes["tree"]] == [10, 42, 95, 95]
     assert [size // MIB for size in timeline.pss_bytes["children"]] == [0, 30, 90, 90]
@@ -188,11 +188,11 @@ def test_a_trace_that_was_cut_off_says_so_and_is_read_up_to_there(write):
     sampler = summary["sampler"]
     assert (sampler["sweeps"], sampler["torn"], sampler["median_gap_s"]) == (4, 1, 0.01)
     assert sampler["cpu_s"] is None
-    assert draw_timeline(recording).alive == [1, 2, 2, 2, 2]
+    assert build_timeline(recording).alive == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kept", range(0, 700, 23))
-def test_wherever_its_files_end_a_trace_is_read_up_to_its_last_whole_sweep(write, kept):
+def test_a_trace_is_read_up_to_its_last_whole_sweep_wherever_its_files_end(write, kept):
     folder = write(CUT, processes=None)
     for name in (store.SWEEPS_FILE, store.SAMPLES_FILE):
         path = folder / name
@@ -201,10 +201,10 @@ def test_wherever_its_files_end_a_trace_is_read_up_to_its_last_whole_sweep(write
     known = {sweep.sweep for sweep in recording.memory.sweeps}
     assert {sample.sweep for sample in recording.memory.samples} <= known
     assert summarise_recording(recording)["status"] == "cut"
-    draw_timeline(recording)
+    build_timeline(recording)
 
 
-def test_a_file_that_a_whole_trace_lacks_is_named(write):
+def test_a_file_that_is_missing_from_a_whole_trace_is_named(write):
     folder = write()
     (folder / store.SAMPLES_FILE).unlink()
     with pytest.raises(StoreError, match=r"samples\.csv"):

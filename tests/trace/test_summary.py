@@ -83,7 +83,7 @@ def test_a_summary_is_a_screen_of_text():
         ),
     ],
 )
-def test_what_is_out_of_the_ordinary_is_said(values, words):
+def test_anything_unusual_is_reported(values, words):
     assert words in " ".join(format_summary(changed(**values)).split("\n           "))
 
 
@@ -95,7 +95,7 @@ def test_every_line_is_within_80_columns_and_free_of_control_characters():
     assert "\x1b" not in text
 
 
-def test_a_peak_says_what_is_not_known():
+def test_a_peak_says_what_is_unknown():
     assert format_peak({"lower_bytes": None, "lower_s": None, "upper_bytes": None}) == (
         "not seen by any sweep"
     )

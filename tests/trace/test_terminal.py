@@ -39,15 +39,15 @@ while True:
     (os.kill if command == "continue\\n" else os.killpg)(job, signal.SIGCONT)
 print("ended", os.waitstatus_to_exitcode(status), file=report)
 """
-"""A shell with a single job: what it heard of it goes to the file `report`."""
+"""A shell with a single job; it writes what happens to that job to the file `report`."""
 
 
 class Terminal:
-    """A pseudo-terminal of 80 columns, and the shell in it."""
+    """A pseudo-terminal of 80 columns and the shell in it; `output` is what was written to it."""
 
     def __init__(self, folder, command):
         self._folder = folder
-        self.said = b""
+        self.output = b""
         self.shell, self._descriptor = pty.fork()
         if self.shell == 0:
             os.chdir(folder)
@@ -59,30 +59,30 @@ class Terminal:
     def type(self, text):
         os.write(self._descriptor, text.encode())
 
-    def wait_said(self, text):
-        wait_for(lambda: text.encode() in self.said)
+    def wait_output(self, text):
+        wait_for(lambda: text.encode() in self.output)
 
     def wait_reports(self, count):
         return wait_for(lambda: len(self.reports) >= count and self.reports)
 
     @property
     def reports(self):
-        """What the shell heard of its job, but for its number."""
+        """What happened to the shell's job, one line each."""
         with contextlib.suppress(FileNotFoundError):
             return (self._folder / "report").read_text().split("\n")[1:-1]
         return []
 
     @property
     def main(self):
-        """Number of the traced process."""
+        """Process id of the traced process."""
         job = int((self._folder / "report").read_text().split("\n")[0].split()[1])
         return wait_for(lambda: read_children(job))[0]
 
     def close(self):
-        """Give all that was said until everything on the terminal has ended."""
+        """Wait until everything on the terminal has ended, and return all of its output."""
         os.waitpid(self.shell, 0)
         self._reader.join(60)
-        return self.said.decode()
+        return self.output.decode()
 
     def kill(self):
         with contextlib.suppress(OSError):
@@ -94,12 +94,12 @@ class Terminal:
     def _read(self):
         with contextlib.suppress(OSError):  # raised at the end
             while block := os.read(self._descriptor, 65536):
-                self.said += block
+                self.output += block
 
 
 @pytest.fixture
 def terminal(tmp_path):
-    """Start to trace a command in a terminal, into the folder `out`."""
+    """Start to trace a command in a terminal; the folder is `out`."""
     opened = []
 
     def make(*command, options=("--quiet", "--no-figure")):
@@ -125,7 +125,7 @@ ASK = program("""
 """)
 
 
-def test_ctrl_c_is_the_commands_to_answer(terminal):
+def test_ctrl_c_is_handled_by_the_command(terminal):
     shell = terminal(
         *program("""
             import sys, time
@@ -137,7 +137,7 @@ def test_ctrl_c_is_the_commands_to_answer(terminal):
                 sys.exit(9)
         """)
     )
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     shell.type("\x03")
     assert shell.wait_reports(1) == ["ended 9"]
     assert shell.close().count("caught") == 1
@@ -145,11 +145,11 @@ def test_ctrl_c_is_the_commands_to_answer(terminal):
 
 @pytest.mark.parametrize(("key", "number"), [("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT)])
 @pytest.mark.parametrize("means", ["ptrace", "poll"])
-def test_a_command_that_a_key_ends_ends_us_too(terminal, tmp_path, key, number, means):
+def test_a_key_that_ends_the_command_ends_us_too(terminal, tmp_path, key, number, means):
     shell = terminal(
         "sh", "-c", "ulimit -c 0; echo ready; exec sleep 600", options=("--census", means)
     )
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     shell.type(key)
     assert shell.wait_reports(1) == [f"ended {-number}"]
     assert store.read_run(tmp_path / "out")["status"] == "complete"
@@ -158,9 +158,9 @@ def test_a_command_that_a_key_ends_ends_us_too(terminal, tmp_path, key, number, 
 
 @pytest.mark.parametrize("means", ["ptrace", "poll"])
 @pytest.mark.parametrize("word", ["fg", "continue"])
-def test_a_job_stops_and_goes_on_as_often_as_one_likes(terminal, means, word):
+def test_a_job_can_be_stopped_and_continued_repeatedly(terminal, means, word):
     shell = terminal(*ASK, options=("--quiet", "--no-figure", "--census", means))
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     for turn in range(3):
         shell.type("\x1a")
         assert shell.wait_reports(turn + 1) == [f"stopped by {signal.SIGTSTP}"] * (turn + 1)
@@ -174,7 +174,7 @@ def test_a_job_stops_and_goes_on_as_often_as_one_likes(terminal, means, word):
 
 def test_a_command_that_ignores_ctrl_z_is_not_stopped(terminal):
     shell = terminal("sh", "-c", "trap '' TSTP; echo ready; read line; exit 4")
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     shell.type("\x1a")
     shell.type("yes\n")
     assert shell.wait_reports(1) == ["ended 4"]
@@ -196,23 +196,23 @@ STOP_ITSELF = """
 
 @pytest.mark.parametrize("target", ["0", "os.getpid()"])
 @pytest.mark.parametrize("means", ["ptrace", "poll"])
-def test_a_command_that_tidies_up_before_it_stops_can_do_so(terminal, target, means):
+def test_a_command_can_tidy_up_before_it_stops(terminal, target, means):
     text = STOP_ITSELF.format(target=target)
     shell = terminal(*program(text), options=("--quiet", "--no-figure", "--census", means))
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     shell.type("\x1a")
     assert shell.wait_reports(1) == [f"stopped by {signal.SIGTSTP}"]
-    assert b"tidied" in shell.said
-    assert b"back" not in shell.said
+    assert b"tidied" in shell.output
+    assert b"back" not in shell.output
     shell.type("fg\n")
-    shell.wait_said("back")
+    shell.wait_output("back")
     shell.type("yes\n")
     assert shell.wait_reports(2)[1] == "ended 4"
 
 
 def test_a_terminal_that_hangs_up_ends_the_command_and_the_trace_is_whole(terminal, tmp_path):
     shell = terminal("sh", "-c", "echo ready; exec sleep 600")
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     main = shell.main
     shell.kill()
     try:
@@ -225,7 +225,7 @@ def test_a_terminal_that_hangs_up_ends_the_command_and_the_trace_is_whole(termin
 
 
 def screen_of(text):
-    """Give the lines that a terminal shows in the end, of whatever width they would need."""
+    """Return the lines that a terminal shows in the end."""
     lines, column = [""], 0
     for character in text:
         if character == "\n":
@@ -244,8 +244,8 @@ def test_a_terminal_shows_a_line_while_the_command_runs_and_not_after(terminal, 
     waiting = "while [ ! -e go ]; do sleep 0.05; done; exit 4"
     # The forks of this loop would use up a small budget before any sweep.
     shell = terminal("sh", "-c", waiting, options=("--no-figure", "--cpu-budget", "1"))
-    shell.wait_said(" processes live")
-    shell.wait_said("tree 0.")
+    shell.wait_output(" processes live")
+    shell.wait_output("tree 0.")
     (tmp_path / "go").touch()
     shell.wait_reports(1)
     text = shell.close()
@@ -271,9 +271,9 @@ def test_a_terminal_whose_program_reads_single_keys_is_left_alone(terminal):
         """),
         options=("--no-figure",),
     )
-    shell.wait_said("ready")
+    shell.wait_output("ready")
     shell.type("a")
-    shell.wait_said("read\r\n")
+    shell.wait_output("read\r\n")
     shell.type("b")
     shell.wait_reports(1)
     begun = shell.close().split("ready")[1]

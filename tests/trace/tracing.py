@@ -1,4 +1,4 @@
-"""What the tests of traces share: waiting, and the state of processes."""
+"""Helpers for the tests of traces: waiting, and the state of processes."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ PYTHON = (sys.executable, "-c")
 
 
 def wait_for(condition):
-    """Wait until something holds; what never holds fails the test, however slow the machine."""
+    """Wait until a condition holds and return its value; fail after a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if value := condition():
@@ -20,10 +20,9 @@ def wait_for(condition):
 
 
 def state_of(pid):
-    """State letter and tracer of a process; ("Z", 0) when it is no more.
+    """Return the state letter and the tracer of a process; ("Z", 0) if it no longer exists.
 
-    A process that is reaped between the opening and the reading of its file is reported by the
-    reading, as ESRCH.
+    If a process is reaped after its file was opened, reading that file fails with ESRCH.
     """
     try:
         with open(f"/proc/{pid}/status") as file:
@@ -34,6 +33,6 @@ def state_of(pid):
 
 
 def end(pid):
-    """Kill a process that is none of our children, and wait until it is gone."""
+    """Kill a process that is not our child, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: state_of(pid)[0] == "Z")

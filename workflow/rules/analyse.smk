@@ -10,7 +10,7 @@ rule analyse:
         directory(f"{RESULTS}/tables"),
     log:
         f"{RESULTS}/logs/analyse.log",
-    # Nothing else could run meanwhile: it needs all runs, and all figures need it.
+    # Nothing else could run at the same time: it needs all runs, and all figures need it.
     threads: exclusive
     params:
         code=code_of("analyse"),

@@ -1,10 +1,10 @@
-# The claims of the study, if it has some: what rules need of them. Checking them takes the libraries
-# of the analysis, and is a part of the first job.
+# What rules need of the study's claims, if it has any. Checking them needs the libraries of the analysis,
+# and is a part of the first job.
 from stagebench.claims.file import find_sources
 
 
 def claims_sources():
-    """What the claims depend on beside their file; an error in a file is told as those of configs."""
+    """Return what the claims depend on beside their file; errors are reported like the config's."""
     try:
         return find_sources(BESIDE / STUDY.claims) if STUDY.claims else None
     except StagebenchError as error:
@@ -21,6 +21,6 @@ CHECK_CLAIMS = (
 
 
 def claims_evidence():
-    """What claims are judged by beside the study's own tables, as far as it is there now."""
+    """Return the tables of other studies that claims are judged by, as far as they exist."""
     others = [f"results/{name}/tables" for name in CLAIMS.studies if name != STUDY.name]
     return [folder for folder in others if Path(folder).is_dir()]

@@ -1,8 +1,8 @@
 include: "claims.smk"
 
 
-# What the plan is made of is known already, so it is not passed: the rule runs again when the plan is
-# another one. It is the first job of a study, so that wrong claims stop it before anything is measured.
+# The plan is known already: the rule runs again if it has changed. This is the first job of a study, so
+# that wrong claims stop the study before anything is measured.
 rule design:
     output:
         f"{RESULTS}/plan.json",

@@ -1,14 +1,13 @@
-"""Every treatment against its baseline: ratios with intervals, tests, and the word they allow.
+"""Comparisons of treatments: with their baseline, by one setting, and with the best one.
 
-What a setting of the flow of tasks changes: treatments that differ in it and nothing else.
-
-The settings are bounds of queues and of tasks in flight, and how results are transported.
-
-Which treatment wins, and which cannot be told apart from it: by time and by memory.
-
-Treatments compete where they do the same work: the same tasks, arriving alike, with the same
-parameters, by whatever handlers and workers. By memory only those compete whose results are where
-PSS sees them: one that waits in shared memory or in a file is mapped by no process.
+- `comparisons` and `ratios`: every treatment against its baseline, as ratios with intervals, tests
+  and the word that the tests support.
+- `contrasts`: pairs of treatments that differ in one setting of the flow of tasks and in nothing
+  else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
+- `winners`: the best treatment by time and by memory, and the treatments statistically tied with
+  it. Treatments compete if they do the same work: the same tasks with the same arrival and
+  parameters, whatever their handlers and workers. Treatments whose results wait in shared memory or
+  in a file do not compete by memory: no process maps these results, so PSS does not see them.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from stagebench.analyse.pairs import (
 )
 from stagebench.store import canonical_json
 from stagebench.tables.io import make_table
-from stagebench.tables.quantities import hides_results, unit_of
+from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, hides_results, unit_of
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
@@ -55,19 +54,18 @@ RUN_QUANTITIES = (
     "tree_peak_upper_bytes",
     "tree_memory_time_byte_s",
 )
-"""Quantities of runs that are compared; a peak by both ends of its bracket."""
+"""Quantities of runs to compare; a peak is compared by both ends of its bracket."""
 
 STAGE_QUANTITIES = ("stage_efficiency", "on_cpu_share")
-"""Quantities of every stage that are compared."""
+"""Quantities of stages to compare."""
 
 EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
-_WORDS = {"makespan_s": ("faster", "slower"), "throughput_per_s": ("slower", "faster")}
-_OTHER_WORDS = ("lower", "higher")
-"""What a ratio below 1 and one above 1 are called."""
+_PACES = ("makespan_s", "throughput_per_s")
+"""Quantities of which one side is called faster; of all others, lower."""
 
 
 class Family(NamedTuple):
-    """A quantity of one experiment: what is tested together, and adjusted for it."""
+    """A quantity of one experiment; the tests of a family are adjusted together."""
 
     experiment: str
     stage: str
@@ -80,7 +78,7 @@ _Families = dict[Family, dict[str, list[Measured]]]
 def compare_treatments(
     tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
 ) -> dict[str, pd.DataFrame]:
-    """Make the tables `comparisons` and `ratios` of the tables `runs` and `stages`."""
+    """Make the tables `comparisons` and `ratios` from the tables `runs` and `stages`."""
     runs = tables["runs"]
     baselines = dict(runs.loc[runs["baseline"], ["experiment", "treatment"]].to_numpy().tolist())
     compared: list[Row] = []
@@ -100,16 +98,17 @@ def compare_treatments(
     }
 
 
-def compare_family(values: Mapping[str, Sequence[Measured]], told: Row) -> list[Row]:
+def compare_family(values: Mapping[str, Sequence[Measured]], common: Row) -> list[Row]:
     """Compare the treatments of one family with their baseline: rows with tests and words.
 
-    `told` has what all rows say: quantity, baseline, margin, and the half-width wanted.
+    `common` has the columns that all rows share: quantity, baseline, margin, and the half-width
+    wanted.
     """
-    base = values.get(told["baseline"], ())
+    base = values.get(common["baseline"], ())
     rows = [
-        told | {"treatment": name} | _compare_with_baseline(own, base, told)
+        common | {"treatment": name} | _compare_with_baseline(own, base, common)
         for name, own in values.items()
-        if name != told["baseline"]
+        if name != common["baseline"]
     ]
     return _conclude(rows)
 
@@ -128,7 +127,7 @@ def _list_ratios(
 
 
 def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> _Families:
-    """Give the values of every run by what is compared and by treatment."""
+    """Return the values of all runs by family and treatment."""
     found: _Families = {}
     places = {}
     for run in runs.to_dict("records"):
@@ -155,14 +154,14 @@ def _add(
         own.append(Measured(*place, value))
 
 
-def _compare_with_baseline(own: Sequence[Measured], base: Sequence[Measured], told: Row) -> Row:
+def _compare_with_baseline(own: Sequence[Measured], base: Sequence[Measured], common: Row) -> Row:
     matched, notes = match(own, base), describe_gaps(own, base)
     row: Row = {"median": find_median(own), "baseline_median": find_median(base), "n": 0}
     if matched.pairing:
         effect = matched.effect()
         interval = effect_interval(effect)
         if not effect.is_tested:
-            notes.append(f"an interval takes {LEAST_BLOCKS} blocks, here are {effect.n}")
+            notes.append(f"an interval needs {LEAST_BLOCKS} blocks, there are {effect.n}")
         row |= {
             "ratio": interval.estimate,
             "low": interval.low,
@@ -170,15 +169,15 @@ def _compare_with_baseline(own: Sequence[Measured], base: Sequence[Measured], to
             "n": effect.n,
             "pairing": matched.pairing,
             "p_difference": p_difference(effect),
-            "p_equivalence": p_equivalence(effect, told["margin"]),
+            "p_equivalence": p_equivalence(effect, common["margin"]),
             "half_width": half_width(interval),
-            "more_blocks": more_blocks(effect, told["half_width_wanted"]),
+            "more_blocks": more_blocks(effect, common["half_width_wanted"]),
         }
     return row | {"note": "; ".join(notes)}
 
 
 def _conclude(family: list[Row]) -> list[Row]:
-    """Adjust the tests of one family, and choose the words."""
+    """Adjust the tests of one family and choose the words."""
     difference = holm([row.get("p_difference") for row in family])
     equivalence = holm([row.get("p_equivalence") for row in family])
     return [
@@ -195,12 +194,15 @@ def _word(row: Row, differs: float | None, equals: float | None) -> str:
     if equals < ALPHA:
         return EQUIVALENT
     if differs < ALPHA:
-        return _WORDS.get(row["quantity"], _OTHER_WORDS)[row["ratio"] > 1]
+        side = HIGHER if row["ratio"] > 1 else LOWER
+        if row["quantity"] not in _PACES:
+            return side
+        return "faster" if side == QUANTITIES[row["quantity"]].better else "slower"
     return INCONCLUSIVE
 
 
 def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:
-    """Put rows in the order of the plan; those of a treatment stay as they are."""
+    """Sort rows by the order of the plan; rows of one treatment keep their order."""
     names = runs[["experiment", "treatment"]].drop_duplicates().to_numpy().tolist()
     places = {tuple(name): place for place, name in enumerate(names)}
     return sorted(rows, key=lambda row: places[row["experiment"], row["treatment"]])
@@ -210,13 +212,13 @@ Json = dict[str, Any]
 
 CONTRAST_QUANTITIES = ("makespan_s", "turnaround_p95_s", "cpu_s", "tree_peak_bytes")
 STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle"}
-"""Settings of a stage → what it is called where no stage has one."""
+"""Setting of a stage → name of its level if it is not set."""
 
 RUN_SETTINGS = {"in_flight": "unbounded"}
 
 
 class Contrast(NamedTuple):
-    """Two treatments that differ in one setting alone."""
+    """Two treatments that differ in one setting only."""
 
     experiment: str
     setting: str
@@ -227,7 +229,7 @@ class Contrast(NamedTuple):
 
 
 def contrast_treatments(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
-    """Make the table `contrasts` of the table `runs`."""
+    """Make the table `contrasts` from the table `runs`."""
     found = list(find_contrasts(plan))
     values = {
         quantity: collect_measured(runs, quantity) for quantity in CONTRAST_QUANTITIES if found
@@ -242,9 +244,9 @@ def contrast_treatments(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataF
 
 
 def find_contrasts(plan: Mapping[str, Any]) -> Iterator[Contrast]:
-    """Give each treatment with the one that it is held against, setting by setting.
+    """Yield each treatment with the one that it is compared with, setting by setting.
 
-    That is one in which the setting is off, or else the first.
+    That is a treatment in which the setting is off or, if there is none, the first one.
     """
     known: dict[str, dict[str, Json]] = {}
     for key, treatment in plan["treatments"].items():
@@ -261,7 +263,7 @@ def find_contrasts(plan: Mapping[str, Any]) -> Iterator[Contrast]:
 
 
 def name_level(specification: Json, setting: str) -> str:
-    """Name the level of a setting: "4", or stage by stage where they differ: "parse 4, write 8"."""
+    """Name the level of a setting: "4", or "parse 4, write 8" if stages differ."""
     if setting in RUN_SETTINGS:
         level = specification.get(setting)
         return RUN_SETTINGS[setting] if level is None else str(level)
@@ -273,7 +275,7 @@ def name_level(specification: Json, setting: str) -> str:
 
 
 def _group_by_rest(treatments: Mapping[str, Json], setting: str) -> list[dict[str, str]]:
-    """Give groups of treatments that are the same but for a setting, with its levels."""
+    """Return groups of treatments that differ only in a setting, with its levels."""
     groups: dict[str, dict[str, str]] = {}
     for name, specification in treatments.items():
         rest = canonical_json(_without(specification, setting))
@@ -290,7 +292,7 @@ def _without(specification: Json, setting: str) -> Json:
 
 
 def _measure(contrast: Contrast, values: Values) -> Row | None:
-    """Compare the two in one quantity; None where neither of both is known."""
+    """Compare the two treatments in one quantity; None if it is known for neither."""
     treatments = values.get(contrast.experiment, {})
     own, to = treatments.get(contrast.treatment, []), treatments.get(contrast.to, [])
     median, to_median = find_median(own), find_median(to)
@@ -300,13 +302,13 @@ def _measure(contrast: Contrast, values: Values) -> Row | None:
 
 
 WINNER_QUANTITIES = ("makespan_s", "tree_peak_bytes", "turnaround_p95_s")
-"""Of which the least wins; of a peak its lower end."""
+"""The smallest value wins; of a peak, the smallest lower bound."""
 
 _OF_MEMORY = "tree_peak_bytes"
 
 
 def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
-    """Make the table `winners` of the table `runs`: a row for each treatment that has a rival."""
+    """Make the table `winners` from the table `runs`: one row per treatment that has a rival."""
     values = {quantity: collect_measured(runs, quantity) for quantity in WINNER_QUANTITIES}
     rows = [
         {"experiment": experiment, "work": number, "quantity": quantity, "unit": unit_of(quantity)}
@@ -321,7 +323,7 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
-    """Give every experiment's treatments in groups that do the same work, in the plan's order."""
+    """Return the treatments of each experiment in groups of equal work, in the plan's order."""
     groups: dict[str, dict[str, list[str]]] = {}
     for key, treatment in plan["treatments"].items():
         experiment, _, name = key.partition("/")
@@ -331,7 +333,7 @@ def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
 
 
 def describe_work(specification: Mapping[str, Any]) -> str:
-    """Give one text for the work of a treatment: tasks, arrival, and parameters of its stages."""
+    """Return the work of a treatment as one text: tasks, arrival and parameters of its stages."""
     return canonical_json(
         {
             "tasks": specification["tasks"],
@@ -342,10 +344,11 @@ def describe_work(specification: Mapping[str, Any]) -> str:
 
 
 def rank(values: Mapping[str, Sequence[Measured]]) -> list[Row]:
-    """Name the treatment of the least median, and compare the others with it.
+    """Find the treatment with the smallest median, and compare the others with it.
 
-    The winner and whatever is not surely more are alike: the limits of the ratio to the winner hold
-    1, or lie below it where pairs and medians disagree. Without limits it is not known.
+    A treatment is `alike` unless it is surely larger: the interval of its ratio to the winner
+    includes 1, or lies below 1 if pairs and medians disagree. Without an interval, `alike` is
+    unknown.
     """
     medians = {name: find_median(own) for name, own in values.items()}
     known = {name: value for name, value in medians.items() if value is not None}
@@ -368,7 +371,7 @@ def _compare_with_best(own: Sequence[Measured], best: Sequence[Measured]) -> Row
 def _admit(
     plan: Mapping[str, Any], experiment: str, names: Sequence[str], quantity: str
 ) -> list[str]:
-    """Give the treatments that can be judged by this quantity."""
+    """Return the treatments that can be compared by this quantity."""
     if quantity != _OF_MEMORY:
         return list(names)
     stages = {

@@ -1,8 +1,7 @@
-"""Where the runs of a study were made: every property and value, and which runs saw it.
+"""The conditions of runs: properties of their machine, its state, and what disturbed a run.
 
-What disturbed a run: the state of the machine before and after it, and why it is flagged.
-
-A flag is a label. No run is dropped, and no number changes, because of it.
+A disturbed run is flagged as noisy, with the reasons. The flag is a label: no run is dropped and no
+number changes because of it.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 MOST_NAMED = 4
-"""Treatments of an experiment that are named one by one; of more, the runs are counted."""
+"""With more treatments of an experiment, their runs are counted instead of named."""
 
 
 def summarise_environment(heads: Sequence[Head]) -> list[Row]:
-    """Give one row per property and value; more than one value a property means mixed places."""
+    """Return one row per property and value; a second value of a property means mixed places."""
     seen: dict[str, dict[str, list[int]]] = {}
     for index, head in enumerate(heads):
         for name, value in _properties(head.run):
@@ -45,7 +44,7 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
 
 
 def name_places(runs: list[tuple[str, str]], own: list[int]) -> str:
-    """Name the experiments, or else the treatments, that some runs are of: "a, b/t1 (2 of 3)"."""
+    """Name the experiments, or else the treatments, of some runs: "a, b/t1 (2 of 3 runs)"."""
     chosen = [runs[index] for index in own]
     places = []
     for experiment in dict.fromkeys(name for name, _ in chosen):
@@ -76,15 +75,15 @@ def _properties(run: Row) -> Iterator[tuple[str, str]]:
 MOST_STEAL_SHARE = 0.01
 MOST_OTHERS_SHARE = 0.05
 MOST_MEMORY_PRESSURE_SHARE = 0.01
-"""A run is noisy where more than this was stolen by the host, used by other programs, or spent by
-tasks that waited for memory. Pressure on CPU and disk is no flag: a run makes its own."""
+"""A run is noisy if the host stole more than this share, other programs used more, or tasks waited
+for memory for longer. Pressure on CPU and disk is not flagged: the run itself causes it."""
 
 LEAST_CPU_S = 0.05
-"""What was stolen or used by others is no flag below this: the kernel counts in ticks of 10 ms."""
+"""Less stolen time or use by others is not flagged: the kernel counts in ticks of 10 ms."""
 
 
 def describe_conditions(run: Row) -> Row:
-    """Give the columns of one run that tell what the machine was like, and what disturbed it."""
+    """Return the columns of one run on the state of the machine and on what disturbed the run."""
     before, after, quiet = run["machine_before"], run["machine_after"], run["quiet"]
     found = {
         "quiet_wait_s": quiet["waited_s"],
@@ -103,7 +102,7 @@ def describe_conditions(run: Row) -> Row:
 
 
 def find_noise(run: Row, found: Row) -> Iterator[str]:
-    """Name everything that makes a run noisy, with its size."""
+    """Yield every reason why a run is noisy, with its size."""
     before, after, noise = run["machine_before"], run["machine_after"], run["noise"]
     cores = run["environment"].get("cores") or 1
     span_s = to_seconds(after["time_ns"] - before["time_ns"]) * cores
@@ -124,7 +123,7 @@ def find_noise(run: Row, found: Row) -> Iterator[str]:
 
 
 def _exceeds(share: float | None, most: float, span_s: Seconds = math.inf) -> bool:
-    """Tell whether a share is too large, and of its span more than the kernel's grain."""
+    """Whether a share is too large, and its time more than the kernel's clock resolves."""
     return share is not None and share > most and share * span_s > LEAST_CPU_S
 
 
@@ -138,14 +137,14 @@ def _difference(before: Row, after: Row, name: str) -> int | None:
 
 
 def _count_throttled(before: Row, after: Row) -> int | None:
-    """Count how often heat or a control group's limit slowed CPUs down; missing if neither told."""
+    """Count how often heat or a control group's limit slowed CPUs; missing if both are unknown."""
     found = [_difference(before["throttled"], after["throttled"], n) for n in before["throttled"]]
     known = [count for count in found if count is not None]
     return sum(known) if known else None
 
 
 def _pressure_share(before: Row, after: Row, name: str) -> float | None:
-    """Give the share of the run's time in which some task of the machine waited for it."""
+    """Return the share of the run's time in which some task of the machine waited for `name`."""
     first, last = before["pressure"][name], after["pressure"][name]
     span_ns = after["time_ns"] - before["time_ns"]
     if first is None or last is None or not span_ns:

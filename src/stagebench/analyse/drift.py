@@ -1,4 +1,4 @@
-"""Whether a run's place in the study shows in its results: in its block, over time, at first."""
+"""Drift: whether results depend on a run's position in its block, on time, or on its block."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from stagebench.tables.io import make_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
 Row = dict[str, Any]
 Groups = Sequence[Hashable]
 
 QUANTITIES = ("makespan_s", "tree_peak_bytes")
 
 POSITION, TIME, FIRST_BLOCK = "position", "time", "first block"
-"""Effects: the last run of a block against the first one; the last of a campaign against the first;
-runs of a campaign's first block against those of the others."""
+"""Effects: the last run of a block against its first; the last run of a campaign against its first;
+runs of a campaign's first block against those of its other blocks."""
 
 _LEAST_FREEDOM = LEAST_BLOCKS - 1
 _DECIMALS = 12
 """Of a logarithm: what is smaller is rounding, and no residual."""
-_MOST_TURNS = 1000
 
 
 class Place(NamedTuple):
-    """Where a run stood; shares from 0, the first, to 1, the last."""
+    """The place of a run; shares are from 0 (first) to 1 (last)."""
 
     treatment: str
     campaign: str
@@ -43,10 +44,10 @@ class Place(NamedTuple):
 
 
 def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
-    """Test every experiment for effects of place; what is taken for one is adjusted for all tests.
+    """Test every experiment for effects of place; p-values are adjusted over all tests.
 
-    Each is the slope of the logarithms when the means of what else moves are taken away: those of
-    treatments, and of blocks (for the position) or campaigns.
+    Each effect is a slope of logarithms, after the means of everything else that varies are taken
+    away: those of treatments, and those of blocks (for the position) or of campaigns.
     """
     placed = zip(runs.to_dict("records"), _find_places(runs), strict=True)
     known = [(run, place) for run, place in placed if run["status"] == "ok"]
@@ -63,12 +64,12 @@ def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     adjusted = holm([row.get("p") for row in rows])
-    told = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
-    return make_table("drift", told)
+    complete = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
+    return make_table("drift", complete)
 
 
 def _find_places(runs: pd.DataFrame) -> list[Place]:
-    """Place every run by the order of the real starts, of failed ones, too."""
+    """Find the place of every run, failed ones included, by when it really started."""
     started = runs["started_at"].map(datetime.fromisoformat).map(datetime.timestamp)
     campaign = started.groupby(runs["campaign"])
     block = started.groupby([runs["campaign"], runs["block"]])
@@ -90,7 +91,7 @@ def _share(part: pd.Series[float], whole: pd.Series[float]) -> pd.Series[float]:
 
 
 def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
-    """Give the rows of one quantity; `found` are logarithms with the places of their runs."""
+    """Return the rows of one quantity; `found` are logarithms with the places of their runs."""
     logs, places = [log for log, _ in found], [place for _, place in found]
     treatments = [place.treatment for place in places]
     blocks = [(place.campaign, place.block) for place in places]
@@ -101,10 +102,10 @@ def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
         (FIRST_BLOCK, [float(place.is_in_first) for place in places], campaigns),
     ):
         slope = fit_slope(logs, moved, (treatments, groups))
-        yield {"effect": effect, "n": len(logs)} | _tell(slope)
+        yield {"effect": effect, "n": len(logs)} | _describe(slope)
 
 
-def _tell(found: Effect | None) -> Row:
+def _describe(found: Effect | None) -> Row:
     if found is None:
         return {"note": "too few runs"}
     interval = effect_interval(found)
@@ -117,45 +118,37 @@ def fit_slope(
 ) -> Effect | None:
     """Fit least squares of `values` on `moved` and on a mean for each group of each grouping.
 
-    None where too few values are left to tell, or nothing moves within the groups.
+    None where too few values are left to say, or nothing moves within the groups.
     """
-    freedom = len(values) - _count_means(groupings) - 1
-    y, x = _without_means(values, groupings), _without_means(moved, groupings)
+    if not values:
+        return None
+    left, means = _without_means(np.array([values, moved]).T, groupings)
+    # Sums by fsum are exact: they do not depend on how many threads add.
+    y, x = left.T.tolist()
+    freedom = len(values) - means - 1
     square = math.fsum(one * one for one in x)
     if freedom < _LEAST_FREEDOM or square == 0:
         return None
     slope = math.fsum(a * b for a, b in zip(x, y, strict=True)) / square
-    left = [round(b - slope * a, _DECIMALS) for a, b in zip(x, y, strict=True)]
-    error = math.sqrt(math.fsum(one * one for one in left) / freedom / square)
+    rest = [round(b - slope * a, _DECIMALS) for a, b in zip(x, y, strict=True)]
+    error = math.sqrt(math.fsum(one * one for one in rest) / freedom / square)
     return Effect(round(slope, _DECIMALS), error, freedom, len(values))
 
 
-def _count_means(groupings: Sequence[Groups]) -> int:
-    """Count the means that can be told apart: the rank of the groups' indicators."""
-    indicators = [
-        [group == one for one in groups] for groups in groupings for group in dict.fromkeys(groups)
-    ]
-    return int(np.linalg.matrix_rank(np.array(indicators, dtype=float))) if indicators else 0
+def _without_means(
+    columns: NDArray[np.float64], groupings: Sequence[Groups]
+) -> tuple[NDArray[np.float64], int]:
+    """Return what the means of all groups leave of each column, and how many means there are.
 
-
-def _without_means(values: Sequence[float], groupings: Sequence[Groups]) -> list[float]:
-    """Take the means of all groups away, in turns until none is left.
-
-    The sums are exact, so that the result does not depend on how many threads add.
+    They are as many as can be kept apart: the rank of the groups' indicators.
     """
-    left = list(values)
-    for _ in range(_MOST_TURNS):
-        before = left
-        for groups in groupings:
-            left = _without_group_means(left, groups)
-        if all(abs(a - b) < 10**-_DECIMALS / 10 for a, b in zip(before, left, strict=True)):
-            break
-    return [round(value, _DECIMALS) for value in left]
-
-
-def _without_group_means(values: Sequence[float], groups: Groups) -> list[float]:
-    members: dict[Hashable, list[float]] = {}
-    for value, group in zip(values, groups, strict=True):
-        members.setdefault(group, []).append(value)
-    means = {group: math.fsum(some) / len(some) for group, some in members.items()}
-    return [value - means[group] for value, group in zip(values, groups, strict=True)]
+    indicators = np.array(
+        [
+            [group == one for group in groups]
+            for groups in groupings
+            for one in dict.fromkeys(groups)
+        ],
+        dtype=float,
+    ).T
+    means, _, rank, _ = np.linalg.lstsq(indicators, columns)
+    return np.round(columns - indicators @ means, _DECIMALS), int(rank)

@@ -1,8 +1,8 @@
-"""Intervals and tests over blocks: one value a run goes in, never a task or a sample.
+"""Intervals and tests over blocks: each run counts as one value, never its tasks or samples.
 
-Student's t on the logarithms of ratios, because a ratio's spread is multiplicative; and on plain
-values where they are no ratios (a share, a difference of memory). Percentile and BCa bootstraps
-cover far too little at the three to ten blocks that a study has (benchmarks/statistics_check.py).
+Ratios use Student's t on their logarithms, because their spread is multiplicative. Other values (a
+share, a difference of memory) use it as they are. Percentile and BCa bootstraps cover far too
+little at the three to ten blocks that a study has (benchmarks/statistics_check.py).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LEAST_BLOCKS = 3
-"""Below it there is no interval: with two blocks t has one degree of freedom, and says nothing."""
+"""Fewer blocks have no interval: with two, t has one degree of freedom and says nothing."""
 
 _MOST_BLOCKS = 1_000_000
-"""Where the search for a number of blocks ends."""
+"""The search for a number of blocks ends here."""
 
 
 class Interval(NamedTuple):
-    """An estimate from `n` blocks with its 95 % limits; None where `n` is below `LEAST_BLOCKS`."""
+    """An estimate from `n` blocks with its 95 % limits; None if `n` is below `LEAST_BLOCKS`."""
 
     estimate: float
     low: float | None
@@ -36,10 +36,10 @@ class Interval(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """A ratio's logarithm, its standard error and the degrees of freedom of that.
+    """The logarithm of a ratio, with its standard error and the error's degrees of freedom.
 
     `n` is the number of blocks or, without common blocks, the smaller number of runs. Below
-    `LEAST_BLOCKS` the error is not known: it is NaN.
+    `LEAST_BLOCKS` the error is unknown: NaN.
     """
 
     estimate: float
@@ -49,30 +49,30 @@ class Effect(NamedTuple):
 
     @property
     def is_tested(self) -> bool:
-        """Whether there are blocks enough for an interval and for tests."""
+        """Whether there are enough blocks for an interval and for tests."""
         return self.n >= LEAST_BLOCKS
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Give the mean of plain values, at least one, with Student's interval."""
+    """Return the mean of at least one plain value, with Student's interval."""
     effect = _mean_effect(values)
     low, high = _limits(effect)
     return Interval(effect.estimate, low, high, effect.n)
 
 
 def ratio_interval(ratios: Sequence[float]) -> Interval:
-    """Give the geometric mean of ratios, all above 0, with Student's interval on their logs."""
+    """Return the geometric mean of ratios, all above 0, with Student's interval on their logs."""
     return effect_interval(paired_effect(ratios))
 
 
 def unpaired_mean_interval(of: Sequence[float], to: Sequence[float]) -> Interval:
-    """Return the difference of means of two treatments without common blocks: Welch's interval."""
+    """Return the difference of means of two treatments without common blocks (Welch)."""
     effect = _welch(of, to)
     return Interval(effect.estimate, *_limits(effect), effect.n)
 
 
 def unpaired_ratio_interval(of: Sequence[float], to: Sequence[float]) -> Interval:
-    """Give the ratio of two treatments without common blocks: Welch's interval on the logs.
+    """Return the ratio of two treatments without common blocks: Welch's interval on the logs.
 
     `n` is the smaller number of runs; all values are above 0.
     """
@@ -80,23 +80,23 @@ def unpaired_ratio_interval(of: Sequence[float], to: Sequence[float]) -> Interva
 
 
 def paired_effect(ratios: Sequence[float]) -> Effect:
-    """Estimate from the ratios of pairs, one a block, all above 0."""
+    """Estimate the effect from the ratios of pairs, one per block, all above 0."""
     return _mean_effect([math.log(ratio) for ratio in ratios])
 
 
 def unpaired_effect(of: Sequence[float], to: Sequence[float]) -> Effect:
-    """Estimate from runs without common blocks (Welch), all above 0, at least one of each."""
+    """Estimate the effect from runs without common blocks (Welch): one or more each, above 0."""
     return _welch([math.log(value) for value in of], [math.log(value) for value in to])
 
 
 def effect_interval(effect: Effect) -> Interval:
-    """Give the ratio of an effect with its 95 % limits."""
+    """Return the ratio of an effect with its 95 % limits."""
     low, high = (None if limit is None else math.exp(limit) for limit in _limits(effect))
     return Interval(math.exp(effect.estimate), low, high, effect.n)
 
 
 def p_difference(effect: Effect) -> float | None:
-    """Test that the ratio is 1, from both sides; None below `LEAST_BLOCKS`."""
+    """Return the two-sided p-value against a ratio of 1; None below `LEAST_BLOCKS`."""
     if not effect.is_tested:
         return None
     if effect.error == 0:
@@ -105,28 +105,29 @@ def p_difference(effect: Effect) -> float | None:
 
 
 def p_equivalence(effect: Effect, margin: float) -> float | None:
-    """Test that the ratio is beyond the margin, by two one-sided tests; None as above.
+    """Return the p-value against a ratio beyond the margin; None below `LEAST_BLOCKS`.
 
-    The margin is the same in both directions: a share of 0.05 is 1/1.05 to 1.05.
+    It is that of two one-sided tests. The margin is the same in both directions: 0.05 stands for
+    1/1.05 to 1.05.
     """
     if not effect.is_tested:
         return None
     beyond = abs(effect.estimate) - math.log1p(margin)
     if effect.error == 0:
         return float(beyond >= 0)
-    # The larger p of the two tests is that of the nearer limit.
+    # The test against the nearer limit has the larger p of the two.
     return float(special.stdtr(effect.freedom, beyond / effect.error))
 
 
 def half_width(interval: Interval) -> float | None:
-    """Give how far the upper limit of a ratio is above it, as a share of it."""
+    """Return how far the upper limit of a ratio is above the ratio, as a share of it."""
     return None if interval.high is None else interval.high / interval.estimate - 1
 
 
 def more_blocks(effect: Effect, wanted: float) -> int | None:
-    """Say how many more blocks a half-width takes, should they spread as those known do.
+    """Estimate how many more blocks a half-width needs if they spread like the known ones.
 
-    None where the spread is not known. The spread is an estimate from few blocks, and so is this.
+    None if the spread is unknown. The spread is itself an estimate from few blocks.
     """
     if not effect.is_tested:
         return None
@@ -139,7 +140,7 @@ def more_blocks(effect: Effect, wanted: float) -> int | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust the p-values of one family by Holm's step-down; a missing one is no member of it."""
+    """Adjust the p-values of one family by Holm's step-down; missing ones do not count."""
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -167,7 +168,7 @@ def _quantile(freedom: float) -> float:
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> Effect:
-    """Estimate a difference of means whose variances may differ."""
+    """Estimate the difference of two means whose variances may differ."""
     n = min(len(first), len(second))
     difference = fmean(first) - fmean(second)
     if n < LEAST_BLOCKS:

@@ -1,12 +1,10 @@
-"""Memory of a run: totals of every sweep, and base, trough, peak and end over the run.
+"""Memory of a run, by sweep, by phase and by role of its processes.
 
-What tells why a run's memory is as it is: main at rest and at its trough, jumps, spread.
-
-Memory times time: what a workflow kept from others, and for how long.
-
-Main's memory at the moments that tell where it goes: base, trough, peak and end of a run.
-
-The processes of a run by role: how many there were, and what one of them takes.
+- Totals of every sweep; base, trough, peak and end of main, children and tree over the run.
+- Columns that help to explain a run's memory: main at rest and at its trough, jumps, spread.
+- Memory times time: how much memory a workflow occupied, and for how long.
+- Phases: main's memory at base, trough, peak and end.
+- Roles: how many processes there were of each, and how much memory one of them takes.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stagebench.analyse.traces import span_s
-from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower
+from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower_bounds
 from stagebench.records import ROLES, count_processes
 from stagebench.tables.quantities import MEMORY_PARTS, PHASES, SAMPLE_PARTS
 from stagebench.units import to_nanoseconds, to_seconds
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.analyse.traces import Trace
-    from stagebench.peak.bracket import Lower
+    from stagebench.peak.bracket import LowerBounds
     from stagebench.records import MemorySample, ProcessRecord, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -40,10 +38,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepTotal:
-    """One sweep added up; sums over no child are 0, for none was there.
+    """The sums of one sweep; without children, their sums are 0.
 
-    `vanished` counts processes that ended while they were read: then the sums lack them. `read` is
-    the sweep that has the samples: this one, or the one that it holds.
+    `vanished` counts processes that ended while they were read; the sums lack them. `read` is the
+    sweep that has the samples: this one or, if this one is held, the sweep that it repeats.
     """
 
     sweep: int
@@ -75,10 +73,10 @@ class SweepTotal:
 
 @lru_cache(maxsize=1)
 def total_sweeps(trace: Trace) -> list[SweepTotal]:
-    """Add up every sweep that tells PSS, and in which the measured process was read, in order.
+    """Add up, in order, every sweep that read the PSS of the measured process.
 
-    A held sweep has the sums of the sweep that it holds. Where PSS was not to be had, the run's own
-    metric stands for it. The tables of a run ask for it one after the other: it is made once.
+    A held sweep has the sums of the sweep that it repeats. If PSS was not available, the run's own
+    metric takes its place. The result is cached, because several tables of a run need it in turn.
     """
     roles = {process.pid: process.role for process in trace.processes}
     by_sweep: dict[int, list[MemorySample]] = {}
@@ -96,7 +94,7 @@ def total_sweeps(trace: Trace) -> list[SweepTotal]:
 
 
 def summarise_sweeps(trace: Trace) -> list[Row]:
-    """Give one row per sweep; a sweep stands at the moment at which it ended."""
+    """Return one row per sweep; its time is the moment at which it ended."""
     return [
         trace.key
         | {
@@ -120,10 +118,10 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 
 
 def summarise_memory(trace: Trace) -> Row:
-    """Give the memory columns of a run.
+    """Return the memory columns of a run.
 
-    Trough, peak and step are of the sweeps of the workflow, end is the last of them. Without the
-    workflow's start only the number of sweeps is known.
+    Trough, peak and step are taken over the sweeps of the workflow; end is the last of them. If the
+    workflow's start is unknown, only counts and the sampled time are.
     """
     totals = total_sweeps(trace)
     start = trace.events.get("workflow_started")
@@ -152,10 +150,10 @@ def summarise_memory(trace: Trace) -> Row:
     return counted | merged | _at_peak(lower) | _other_peaks(after) | held | upper
 
 
-def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[Lower]:
+def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[LowerBounds]:
     return [
         each
-        for each in list_lower(trace, trace.sampler["metric"])
+        for each in list_lower_bounds(trace, trace.sampler["metric"])
         if since_ns <= each.ended_ns <= until_ns
     ]
 
@@ -167,11 +165,11 @@ def _hold(last: SweepTotal, sweep: SweepRecord) -> SweepTotal:
 def split_sweeps(
     trace: Trace, totals: list[SweepTotal]
 ) -> tuple[list[SweepTotal], list[SweepTotal]]:
-    """Give the base, one sweep or none, and the sweeps of the workflow.
+    """Return the base (one sweep or none) and the sweeps of the workflow.
 
-    Base is the last sweep between the end of the imports and the workflow's start. Sweeps begun
-    after the process was about to exit see an interpreter that tears itself down: they are left
-    out. Without the workflow's start there are neither.
+    The base is the last sweep between the end of the imports and the workflow's start. Sweeps that
+    began after the process was about to exit are left out: they see an interpreter that tears
+    itself down. If the workflow's start is unknown, both lists are empty.
     """
     start = trace.events.get("workflow_started")
     if start is None:
@@ -183,7 +181,7 @@ def split_sweeps(
 
 
 def highest_sweep(after: list[SweepTotal]) -> SweepTotal | None:
-    """Give the first untorn sweep in which the tree's PSS is at its peak, if any is untorn."""
+    """Return the first untorn sweep at the peak of the tree's PSS, or None if all are torn."""
     untorn = [total for total in after if not total.torn]
     return max(untorn, key=lambda total: total.tree, default=None)
 
@@ -226,23 +224,23 @@ def _part(part: str, base: list[SweepTotal], after: list[SweepTotal]) -> Row:
         f"{part}_base_bytes": base[0].pss(part) if base else None,
         f"{part}_trough_bytes": min(values),
         f"{part}_end_bytes": values[-1],
-        # 0 says that it never rose; one sweep alone says nothing.
+        # 0 means that memory never rose; a single sweep has no step.
         f"{part}_largest_step_bytes": max(0, *steps) if steps else None,
     }
 
 
-def _peak(part: str, base: list[SweepTotal], lower: list[Lower], start: Nanoseconds) -> Row:
+def _peak(part: str, base: list[SweepTotal], lower: list[LowerBounds], start: Nanoseconds) -> Row:
     highest = max(lower, key=lambda each: each.part(part), default=None)
     peak = highest.part(part) if highest else None
     return {
         f"{part}_peak_bytes": peak,
         f"{part}_growth_bytes": peak - base[0].pss(part) if base and peak is not None else None,
-        # Where there was never a child there is no moment of the children's peak.
+        # Without a child there is no moment of the children's peak.
         f"{part}_time_to_peak_s": span_s(start, highest.ended_ns) if highest and peak else None,
     }
 
 
-def _at_peak(lower: list[Lower]) -> Row:
+def _at_peak(lower: list[LowerBounds]) -> Row:
     highest = max(lower, key=lambda each: each.part("tree"), default=None)
     if highest is None:
         return {}
@@ -258,11 +256,11 @@ def _other_peaks(after: list[SweepTotal]) -> Row:
 
 
 RISE_S = 0.1
-"""Rises are counted within this time, the interval at which the published study read main."""
+"""Rises are taken within this time, the interval at which the published study read main."""
 
 
 def summarise_memory_causes(trace: Trace) -> Row:
-    """Give the columns of a run by which causes are judged; empty where nothing tells them."""
+    """Return the columns of a run by which causes are judged; None where they are unknown."""
     totals = total_sweeps(trace)
     base, after = split_sweeps(trace, totals)
     trough = find_trough(after) if after else None
@@ -280,9 +278,9 @@ def summarise_memory_causes(trace: Trace) -> Row:
 
 
 def _largest_rise(totals: list[SweepTotal]) -> Bytes | None:
-    """Give the largest rise of the tree within `RISE_S`, or from one sweep to the next if longer.
+    """Return the largest rise of the tree within `RISE_S`, or between sweeps further apart.
 
-    A torn sweep may add up what never was at one moment: it is left out.
+    Torn sweeps are left out: they may add up values of different moments.
     """
     whole = [total for total in totals if not total.torn]
     first, rises = 0, []
@@ -294,14 +292,14 @@ def _largest_rise(totals: list[SweepTotal]) -> Bytes | None:
 
 
 def _children_spread(after: list[SweepTotal]) -> Bytes | None:
-    """Give largest less least PSS of the children while as many workers lived as ever did."""
+    """Return the range of the children's PSS while the largest number of workers lived."""
     most = max((total.workers for total in after), default=0)
     full = [total.children for total in after if total.workers == most and not total.torn]
     return max(full) - min(full) if most and full else None
 
 
 def _main_idle(trace: Trace, after: list[SweepTotal]) -> Bytes | None:
-    """Give main's PSS in the last sweep between the last task's end and the pools' closing."""
+    """Return main's PSS in the last sweep between the last task's end and the pools' closing."""
     done, closing = (trace.events.get(name) for name in ("workflow_finished", "pools_closing"))
     if done is None or closing is None:
         return None
@@ -315,10 +313,10 @@ def _main_high_water(trace: Trace) -> Bytes | None:
 
 
 LEAST_SWEEPS = 10
-"""Below it the sum of what fell between the sweeps is a guess."""
+"""With fewer sweeps, the memory between them would be a guess."""
 
 LONGEST_GAP = 0.5
-"""Share of the time that may pass without a sweep."""
+"""The largest share of the time that may pass without a sweep."""
 
 
 def memory_time(
@@ -326,9 +324,8 @@ def memory_time(
 ) -> float | None:
     """Integrate the tree's PSS from the workflow's start to its last result, in byte seconds.
 
-    Sweeps are joined by straight lines, torn ones, too: that their sums are of moments some
-    milliseconds apart matters to a peak, and not to an area. Missing where they are too few or too
-    far apart.
+    Sweeps are joined by straight lines. Torn ones count, too: parts read some milliseconds apart
+    matter to a peak but not to an area. None if sweeps are too few or too far apart.
     """
     known = [(total.ended_ns, total.tree) for total in totals]
     if end_ns is None or end_ns <= start_ns:
@@ -340,13 +337,13 @@ def memory_time(
         return None
     times = [to_seconds(at_ns - start_ns) for at_ns in moments]
     at_ns, tree = zip(*known, strict=True)
-    # Beyond the first and the last sweep their values go on.
+    # Before the first and after the last sweep, their values are held.
     sizes = np.interp(times, [to_seconds(at - start_ns) for at in at_ns], tree)
     return float(np.trapezoid(sizes, times))
 
 
 def summarise_phases(trace: Trace) -> list[Row]:
-    """Give one row per phase that a sweep saw; peak is the sweep of main's largest PSS."""
+    """Return one row per phase that has a sweep; peak is the sweep of main's largest PSS."""
     base, after = split_sweeps(trace, total_sweeps(trace))
     if not after:
         return []
@@ -361,7 +358,7 @@ def summarise_phases(trace: Trace) -> list[Row]:
 
 
 def find_trough(after: list[SweepTotal]) -> SweepTotal:
-    """Give the sweep of main's least PSS while a worker process lives, or, if none does, of all."""
+    """Return the sweep of main's smallest PSS while a worker process lives; of all if none does."""
     return min([t for t in after if t.workers] or after, key=lambda total: total.main)
 
 
@@ -380,7 +377,7 @@ def _row(trace: Trace, phase: str, total: SweepTotal) -> Row:
 
 
 def summarise_roles(trace: Trace) -> list[Row]:
-    """Give one row per role that a process of the run had."""
+    """Return one row per role that a process of the run had."""
     by_role = {
         role: [process for process in trace.processes if process.role == role] for role in ROLES
     }
@@ -400,16 +397,16 @@ def summarise_roles(trace: Trace) -> list[Row]:
 
 
 def summarise_ready_workers(trace: Trace) -> Row:
-    """Give what one worker process of the run takes when it is ready to serve, as a run's columns.
+    """Return the run's columns for the memory of one worker process that is ready to serve.
 
-    A median over the workers of all pools; nothing where workers are threads.
+    They are medians over the workers of all pools; None if workers are threads.
     """
     ready = _ready(list(_ready_samples(trace, _samples_by_pid(trace)).values()))
     return {f"worker_{name}": ready.get(name) for name in ("ready_pss_bytes", "ready_uss_bytes")}
 
 
 def _samples_by_pid(trace: Trace) -> dict[int, list[MemorySample]]:
-    """Give the samples of every process that hold its PSS, in order."""
+    """Return the samples of every process that have its PSS, in order."""
     samples: dict[int, list[MemorySample]] = {}
     for sample in trace.samples:
         if sample.pss_bytes is not None:
@@ -430,7 +427,7 @@ def _peak_sweep(trace: Trace) -> int | None:
 
 
 def _ready_samples(trace: Trace, samples: dict[int, list[MemorySample]]) -> dict[int, MemorySample]:
-    """Give of every worker process the sample of the first sweep begun after it was ready."""
+    """Return each worker process's sample of the first sweep begun after it was ready."""
     starts = {sweep.sweep: sweep.started_ns for sweep in trace.sweeps}
     main = {process.pid for process in trace.processes if process.role == "main"}
     later = {
@@ -454,7 +451,7 @@ def _largest(samples: list[MemorySample]) -> Row:
 
 
 def _ready(samples: list[MemorySample]) -> Row:
-    """Give medians over the workers of a run: its pools' workers are alike."""
+    """Return medians over the workers of a run: the workers of its pools are alike."""
     known = {part: [getattr(s, f"{part}_bytes") for s in samples] for part in SAMPLE_PARTS}
     return {f"ready_{part}_bytes": median(values) for part, values in known.items() if values}
 

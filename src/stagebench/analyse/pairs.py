@@ -1,6 +1,7 @@
-"""Which run is compared with which: in the same block and campaign, or as near as there is.
+"""Which runs are compared with each other, and the ratio of two treatments in one quantity.
 
-One quantity of all runs, by experiment and treatment; and the ratio of two treatments in it.
+Runs of the same block and campaign are pairs. Without any pair, all runs of shared campaigns are
+compared, or else all runs.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Place: TypeAlias = "tuple[int, str]"
-"""Block and campaign of a run: a treatment has one run there."""
+"""Block and campaign of a run; a treatment has one run in each place."""
 
 
 class Chosen(NamedTuple, Generic[T]):
-    """What is compared: in pairs if `pairing` is IN_BLOCKS; nothing where it is empty."""
+    """The runs to compare: pairs if `pairing` is IN_BLOCKS; none if it is empty."""
 
     pairing: str
     of: Sequence[T]
@@ -36,7 +37,7 @@ class Chosen(NamedTuple, Generic[T]):
 
 
 def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
-    """Choose what is compared of a treatment and another: pairs wherever there is one."""
+    """Choose the runs of two treatments to compare: their pairs, if there are any."""
     pairs = [(one, base[place]) for place, one in own.items() if place in base]
     if pairs:
         return Chosen(IN_BLOCKS, [one for one, _ in pairs], [other for _, other in pairs])
@@ -50,7 +51,7 @@ def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
 
 
 class Measured(NamedTuple):
-    """One quantity of one run; `value` is None where it is not known."""
+    """One quantity of one run; `value` is None if it is unknown."""
 
     block: int
     campaign: str
@@ -59,12 +60,12 @@ class Measured(NamedTuple):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be part of a ratio."""
+        """Whether the value can be part of a ratio."""
         return self.status == "ok" and self.value is not None and self.value > 0
 
 
 class Matched(Chosen[Measured]):
-    """What is compared of a treatment and its baseline, as ratios."""
+    """The runs of a treatment and of its baseline to compare, as ratios."""
 
     __slots__ = ()
 
@@ -75,7 +76,7 @@ class Matched(Chosen[Measured]):
         return unpaired_effect(_values(self.of), _values(self.to))
 
     def ratios(self) -> list[tuple[int, float]]:
-        """Give block and ratio of every pair, or of every run to the baseline's geometric mean."""
+        """Return block and ratio of each pair, or of each run to the baseline's geometric mean."""
         of, to = _values(self.of), _values(self.to)
         if to and self.pairing != IN_BLOCKS:
             to = [math.exp(fmean(map(math.log, to)))] * len(of)
@@ -84,17 +85,17 @@ class Matched(Chosen[Measured]):
 
 
 def match(own: Sequence[Measured], base: Sequence[Measured]) -> Matched:
-    """Choose what is compared of a treatment and its baseline, of runs that can be in a ratio."""
+    """Choose the usable runs of a treatment and its baseline to compare."""
     return Matched(*choose(_usable(own), _usable(base)))
 
 
 def describe_gaps(own: Sequence[Measured], base: Sequence[Measured]) -> list[str]:
-    """Say which blocks have no pair, and why: "blocks 1, 3: baseline timed_out"."""
+    """List the blocks without a pair, and why: "blocks 1, 3: baseline timed_out"."""
     if not base:
         return ["the baseline has no such stage"]
-    told = [_failures("no ok run", own), _failures("the baseline failed in every block", base)]
-    if any(told):
-        return [text for text in told if text]
+    failures = [_failures("no ok run", own), _failures("the baseline failed in every block", base)]
+    if any(failures):
+        return [text for text in failures if text]
     bases = {one.block: one for one in base}
     blocks: dict[str, list[int]] = {}
     for one in own:
@@ -115,7 +116,7 @@ def _failures(title: str, runs: Sequence[Measured]) -> str:
 
 def _gap(one: Measured, base: Measured | None) -> str:
     if base is None:
-        return "no run of the baseline"
+        return "no baseline run"
     if reason := _unusable(one):
         return reason
     if reason := _unusable(base):
@@ -127,7 +128,7 @@ def _unusable(one: Measured) -> str:
     if one.status != "ok":
         return one.status
     if one.value is None:
-        return "not known"
+        return "unknown"
     return "" if one.value > 0 else f"{one.value:g}, which has no ratio"
 
 
@@ -147,7 +148,7 @@ _COLUMNS = ["experiment", "treatment", "block", "campaign", "status"]
 
 
 def collect_measured(runs: pd.DataFrame, quantity: str) -> Values:
-    """Give the quantity of every run in the table of runs, in its order."""
+    """Return one quantity of every run, in the order of the table of runs."""
     found: Values = {}
     for *place, value in runs[[*_COLUMNS, quantity]].itertuples(index=False, name=None):
         experiment, treatment, block, campaign, status = place
@@ -158,13 +159,13 @@ def collect_measured(runs: pd.DataFrame, quantity: str) -> Values:
 
 
 def find_median(values: Sequence[Measured]) -> float | None:
-    """Give the median over the ok runs in which the quantity is known."""
+    """Return the median over the ok runs whose value is known; None if there are none."""
     known = [one.value for one in values if one.status == "ok" and one.value is not None]
     return median(known) if known else None
 
 
 def estimate_ratio(own: Sequence[Measured], base: Sequence[Measured]) -> Row:
-    """Give ratio, limits, number and pairing; where nothing can be compared only that n is 0."""
+    """Return ratio, limits, number and pairing; only `n` = 0 if nothing can be compared."""
     matched = match(own, base)
     if not matched.pairing:
         return {"n": 0}

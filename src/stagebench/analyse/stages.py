@@ -1,7 +1,4 @@
-"""Stages of a run: one row per stage, with the times of its tasks.
-
-How large a result of a stage is, where its specification tells.
-"""
+"""Stages of a run: one row per stage, with the times of its tasks and the size of its results."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ Spans = dict[str, list[float]]
 
 
 def summarise_stages(trace: Trace) -> list[Row]:
-    """Give one row per stage, in the order of the workflow; times are of tasks that succeeded."""
+    """Return one row per stage, in the order of the workflow; times are of successful tasks."""
     stages = trace.specification["stages"]
     served = {stage["name"]: _served(trace, stage["name"]) for stage in stages}
     spans = {name: _spans(records, _held_before(trace, name)) for name, records in served.items()}
@@ -51,7 +48,7 @@ def summarise_stages(trace: Trace) -> list[Row]:
 
 
 def makespan_s(trace: Trace) -> Seconds | None:
-    """Give first submission → last receipt; missing unless all tasks of the run have ended."""
+    """Return first submission → last receipt; None unless all tasks of the run have ended."""
     if trace.run["status"] not in ("ok", "tasks_failed"):
         return None
     received = [record.received_ns for record in trace.tasks if record.received_ns is not None]
@@ -59,7 +56,7 @@ def makespan_s(trace: Trace) -> Seconds | None:
 
 
 def describe_stage(stage: Row) -> Row:
-    """Give the columns that say how a stage was specified; a setting that it lacks is missing."""
+    """Return the columns on a stage's specification; a setting that it lacks is missing."""
     names = ("handler", "executor", "start_method", "workers", "retain")
     limits = ("queue_size", "timeout_s", "retries")
     retries = stage.get("retries")
@@ -77,7 +74,7 @@ def _served(trace: Trace, stage: str) -> list[TaskRecord]:
 
 
 def _held_before(trace: Trace, stage: str) -> dict[int, Seconds]:
-    """Give how long tasks were held back before attempts that were not their last."""
+    """Return how long each task was held back before all attempts but its last."""
     held: dict[int, Seconds] = {}
     for record in trace.attempts:
         if record.stage == stage:
@@ -90,7 +87,7 @@ def _spans(served: list[TaskRecord], held_before: dict[int, Seconds]) -> Spans:
     times = [task_times(record) for record in served]
     for record, each in zip(served, times, strict=True):
         if held_before and each["blocked"] is not None:
-            # A task that is tried again is in its queue at once: who held it back is known before.
+            # A repeated task enters its queue at once: it was held back before earlier attempts.
             each["blocked"] += held_before.get(record.task, 0)
     found = {name: [each[name] for each in times] for name in STAGE_TIMES}
     return {name: [span for span in all_ if span is not None] for name, all_ in found.items()}
@@ -116,7 +113,7 @@ def _spread(name: str, values: list[Seconds]) -> Row:
 
 
 def _cpu_s(served: list[TaskRecord]) -> Seconds | None:
-    """Add up the CPU time; missing where that of a task is: coroutines share a thread's."""
+    """Add up the CPU time; None if that of a task is unknown, since coroutines share a thread."""
     cpu = [record.cpu_ns for record in served if record.cpu_ns is not None]
     return to_seconds(sum(cpu)) if len(cpu) == len(served) else None
 
@@ -126,7 +123,7 @@ def _mean_cpu_s(served: list[TaskRecord]) -> Seconds | None:
 
 
 def _count_workers(stage: Row, served: list[TaskRecord]) -> int | None:
-    """Count the workers that served; coroutines cannot be told apart."""
+    """Count the workers that served; None for coroutines, which share a thread."""
     if stage["executor"] == "asyncio":
         return None
     return len({(record.pid, record.thread_id) for record in served})
@@ -142,7 +139,7 @@ def _utilisation(stage: Row, spans: Spans, makespan: Seconds | None) -> float | 
 
 
 def _pool_start_up(trace: Trace, stage: str) -> Row:
-    """Give when the first workers could serve; those that replace a lost one come later."""
+    """Return when the first workers were ready; replacements of lost workers do not count."""
     workers = [worker for worker in trace.workers if worker.stage == stage]
     asked = min((worker.requested_ns for worker in workers), default=None)
     ready = [worker.ready_ns for worker in workers if worker.requested_ns == asked]
@@ -157,7 +154,7 @@ def _ratio(part: float | None, whole: float) -> float | None:
 
 
 def result_bytes(specification: dict[str, Any], stage: dict[str, Any]) -> Bytes | None:
-    """Give the size of each result of a stage; missing if unknown or not of one size."""
+    """Return the size of each result of a stage; None if it is unknown or varies."""
     if stage["handler"] != "payload" or "size_mib" not in stage["parameters"]:
         return None
     if _is_overridden(specification["tasks"], stage["name"]):
@@ -166,7 +163,7 @@ def result_bytes(specification: dict[str, Any], stage: dict[str, Any]) -> Bytes 
 
 
 def _is_overridden(tasks: int | list[Any] | dict[str, Any], stage: str) -> bool:
-    """Tell whether a task may have a size of its own: by a list of tasks, or a file's column."""
+    """Whether a task may have a size of its own, by a list of tasks or by a column of a file."""
     if isinstance(tasks, int):
         return False
     if isinstance(tasks, dict):

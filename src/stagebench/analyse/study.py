@@ -1,12 +1,8 @@
-"""One study on disk: its plan and run folders → its tables.
+"""A study's plan and run folders → all of its tables.
 
-Run folders → tables: one row per run, and the tables that follow from it.
-
-One row per treatment and quantity: median and spread over the replicates.
-
-Work on many runs in parts, by one process or several: the result is the same, and in order.
-
-Warm-up runs: told of, and in no estimate.
+Runs are read and summarised in parts, by one process or several; the tables do not depend on the
+number of processes. Treatments are summarised by median and spread over their replicates. Warm-up
+runs have a table of their own, and are part of no estimate.
 """
 
 from __future__ import annotations
@@ -81,14 +77,14 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "roles": summarise_roles,
     "queue_depth": trace_queues,
 }
-"""Tables that are a run's rows, then the next run's: those of many runs are made apart."""
+"""Tables that have the rows of one run after those of another, so that parts can be joined."""
 
 
 class AddedTables(NamedTuple):
     """What other packages add to the tables of a study.
 
-    `columns` of the table of runs, and the `rows` of further tables, are made from one run's trace
-    each, by functions that can be pickled; `whole` tables are made of all the others.
+    Functions of one run's trace make `columns` of the table of runs and the `rows` of further
+    tables; they must be picklable. `whole` tables are made from all the other tables.
     """
 
     columns: Sequence[Callable[[Trace], Row]] = ()
@@ -100,7 +96,7 @@ NOTHING_ADDED = AddedTables()
 
 
 class Part(NamedTuple):
-    """Some runs summarised; of their records nothing is kept."""
+    """Some runs, summarised, without their records."""
 
     heads: list[Head]
     runs: list[Row]
@@ -110,10 +106,10 @@ class Part(NamedTuple):
 def summarise_study(
     plan: dict[str, Any], raw: Path, processes: int = 1, added: AddedTables = NOTHING_ADDED
 ) -> dict[str, pd.DataFrame]:
-    """Make all tables of a study that follow from `raw` and its plan, and what is `added` to them.
+    """Make the tables of a study that follow from its plan, from `raw` and from what is `added`.
 
-    They do not depend on the number of `processes` that share the work.
-    Raises StoreError naming the run folder that is missing or unreadable.
+    They do not depend on the number of `processes` that share the work. Raises StoreError with the
+    run folder that is missing or unreadable.
     """
     summarise = partial(summarise_part, raw=raw, added=added)
     parts = map_parts(summarise, list_requests(plan), processes)
@@ -136,7 +132,7 @@ def summarise_study(
 
 
 def summarise_part(requests: Sequence[Request], raw: Path, added: AddedTables) -> Part:
-    """Read and summarise some runs, one after the other."""
+    """Read and summarise some runs, one after another."""
     heads, runs = [], []
     tables = {**TABLES_OF_RUNS, **added.rows}
     rows: dict[str, list[Row]] = {name: [] for name in tables}
@@ -150,7 +146,7 @@ def summarise_part(requests: Sequence[Request], raw: Path, added: AddedTables) -
 
 
 def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) -> Row:
-    """Give the row of a run, without what takes other runs to tell."""
+    """Return the row of a run, without the columns that depend on other runs."""
     tasks = count_tasks(trace)
     row = (
         _run_facts(trace)
@@ -171,7 +167,7 @@ def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) 
 
 
 def compare_runs(heads: list[Head], rows: list[Row]) -> list[Row]:
-    """Add to the rows of all runs what they are to one another."""
+    """Add to the rows of all runs the columns that depend on other runs."""
     pairs = zip(heads, rows, strict=True)
     makespans = [row["makespan_s"] if head.is_ok else None for head, row in pairs]
     between: dict[str, Sequence[float | None]] = {
@@ -282,7 +278,7 @@ def _summarise(
     quantities: Sequence[str],
 ) -> pd.DataFrame:
     rows = []
-    # Rows come in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
+    # Rows are in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
     for key, members in values.groupby(group, sort=False):
         found = dict(zip(group, key, strict=True))
         ok = members.loc[members["status"] == "ok", list(quantities)].astype("float64")
@@ -303,21 +299,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LARGEST_PART = 16
-"""Runs in a part at most: as many traces' rows are held at once, by every process."""
+"""The most runs in a part: every process holds the rows of as many runs at once."""
 
 
 def map_parts(
     work: Callable[[Sequence[Item]], Result], items: Sequence[Item], processes: int
 ) -> list[Result]:
-    """Give what `work` makes of every part of the items, in their order.
+    """Return the result of `work` for every part of the items, in their order.
 
-    With several processes, `work` and all that it takes and gives is pickled.
+    With several processes, `work`, its arguments and its results are pickled.
     """
     parts = divide(items, processes)
     if processes == 1 or len(parts) == 1:
         return [work(part) for part in parts]
-    # By spawn: the libraries of the analysis may have threads, which a fork would not bring along.
-    # Ctrl-C reaches them all: these end without a word, the first process says what happened.
+    # By spawn, because the libraries of the analysis may have threads, which a fork would lose.
+    # Ctrl-C reaches all processes: these end silently, and the first one reports it.
     with ProcessPoolExecutor(
         min(processes, len(parts)),
         mp_context=get_context("spawn"),
@@ -328,13 +324,13 @@ def map_parts(
 
 
 def divide(items: Sequence[Item], processes: int) -> list[Sequence[Item]]:
-    """Cut the items into parts, at least one for every process where there are enough."""
+    """Cut the items into parts, at least one per process if there are enough items."""
     size = max(1, min(LARGEST_PART, -(-len(items) // processes)))
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, Any]]:
-    """Give one row per warm-up, in the order of the plan; raises StoreError as for other runs."""
+    """Yield one row per warm-up, in the order of the plan; raises StoreError as for other runs."""
     for request in list_warm_ups(plan):
         head = read_head(request, raw)
         run = head.run
@@ -347,7 +343,7 @@ def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, An
 
 
 RUNS_PER_PROCESS = 32
-"""With fewer runs a further process takes longer to start than it saves."""
+"""With fewer runs, another process takes longer to start than it saves."""
 
 
 def analyse_study(
@@ -359,7 +355,8 @@ def analyse_study(
 ) -> None:
     """Write all tables of a study into the folder `out`, replacing it.
 
-    At most so many `processes` share the work: without a number as many as there are usable cores.
+    `processes` is the largest number of processes that share the work; by default the number of
+    usable cores.
     """
     planned = read_json(plan)
     most = processes or len(os.sched_getaffinity(0))

@@ -1,6 +1,7 @@
-"""All raw records of one run, read and checked; and what is kept of a run.
+"""The raw records of runs, read and checked, and how runs relate to each other.
 
-What runs are to one another: order, overlap, blocks, the one that figures show.
+Runs relate by the order of their starts, by overlap in time, by the baseline of their block, and by
+which run of a treatment figures show.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 OVERFLOW = "queue_overflow"
-"""The event that a bounded queue took one task more than its bound."""
+"""The event of a bounded queue that took one task more than its bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Head:
-    """What is kept of a run when its records have been summarised: `run.json`, and its plan.
+    """A run without its records: `run.json` and its entry in the plan.
 
-    It is equal to none but itself, so that what follows from a trace can be remembered.
+    Compared by identity, so that results for a trace can be cached.
     """
 
     planned: dict[str, Any]
@@ -60,7 +61,7 @@ class Head:
 
     @property
     def specification(self) -> dict[str, Any]:
-        """What was measured."""
+        """The specification that was measured."""
         return dict(self.run["specification"])
 
 
@@ -68,9 +69,10 @@ class Head:
 class Trace(Head):
     """One run: its entry in the plan, `run.json` and all records.
 
-    `tasks` has how each task ended in each stage, `attempts` those after which it was tried again.
+    `tasks` has how each task ended in each stage, `attempts` the repeated attempts before that.
     `events` maps the name of a moment to its time; a run that ended early lacks some. `overflows`
-    counts by stage how often a queue took more than its bound, because nothing else could go on.
+    counts, by stage, how often a queue took more than its bound because the run would otherwise
+    have stalled.
     """
 
     tasks: tuple[TaskRecord, ...]
@@ -91,7 +93,7 @@ class Trace(Head):
 
     @property
     def submitted_ns(self) -> Nanoseconds | None:
-        """The first submission, be it of an attempt that was repeated."""
+        """The first submission, including those of repeated attempts."""
         records = (*self.attempts, *self.tasks)
         moments = [record.submitted_ns for record in records if record.submitted_ns is not None]
         return min(moments, default=None)
@@ -105,14 +107,14 @@ class Trace(Head):
 
 
 class Request(NamedTuple):
-    """One run to be read: its entry in the plan, and that of its treatment."""
+    """A run to read: its entry in the plan, and that of its treatment."""
 
     planned: dict[str, Any]
     treatment: dict[str, Any]
 
 
 def list_requests(plan: dict[str, Any]) -> list[Request]:
-    """Give all planned runs but warm-ups, in the order experiment, treatment, replicate."""
+    """Return all planned runs but warm-ups, in the order experiment, treatment, replicate."""
     experiments = [experiment["name"] for experiment in plan["experiments"]]
     treatments = list(plan["treatments"])
 
@@ -125,7 +127,7 @@ def list_requests(plan: dict[str, Any]) -> list[Request]:
 
 
 def list_warm_ups(plan: dict[str, Any]) -> list[Request]:
-    """Give all planned warm-ups in the order of the plan."""
+    """Return all planned warm-ups in the order of the plan."""
     return [_request(plan, run) for run in plan["warm_up_runs"]]
 
 
@@ -137,7 +139,7 @@ def read_trace(request: Request, raw: Path) -> Trace:
 def read_head(request: Request, raw: Path) -> Head:
     """Read `run.json` of one planned run.
 
-    Raises StoreError naming the folder that is missing, unreadable or another run's.
+    Raises StoreError with the folder if it is missing, unreadable or another run's.
     """
     planned, treatment = request
     folder = _folder(request, raw)
@@ -150,7 +152,7 @@ def read_head(request: Request, raw: Path) -> Head:
 
 
 def span_s(start_ns: Nanoseconds | None, end_ns: Nanoseconds | None) -> Seconds | None:
-    """Give the time between two moments; missing when either was not observed."""
+    """Return the time between two moments; None if either was not observed."""
     return None if start_ns is None or end_ns is None else to_seconds(end_ns - start_ns)
 
 
@@ -206,8 +208,8 @@ def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) 
     for name in ("experiment", "treatment", "replicate", "warm_up"):
         if run[name] != planned[name]:
             raise StoreError(
-                f"{folder / store.RUN_FILE}: {name} is {run[name]!r}, the plan says"
-                f" {planned[name]!r}; remove the folder to measure the run anew"
+                f"{folder / store.RUN_FILE}: {name} is {run[name]!r}, the plan has"
+                f" {planned[name]!r}; remove the folder to measure the run again"
             )
 
 
@@ -215,11 +217,11 @@ def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[s
     protocols = measured["protocol"], planned["protocol"]
     if protocols[0] != protocols[1]:
         raise StoreError(
-            f"{folder}: was measured by protocol {protocols[0]}, the plan says {protocols[1]}: they"
-            " do not measure the same; remove the folder to measure the run anew"
+            f"{folder}: measured by protocol {protocols[0]}, the plan has {protocols[1]}: they"
+            " do not measure the same; remove the folder to measure the run again"
         )
     if measured != planned:
-        raise StoreError(f"{folder}: was measured with another specification than the plan's")
+        raise StoreError(f"{folder}: measured with a specification that is not the plan's")
 
 
 def _check_stages(
@@ -229,21 +231,19 @@ def _check_stages(
     for name, records in files.items():
         unknown = sorted({record.stage for record in records} - set(stages))
         if unknown:
-            raise StoreError(f"{folder / name}: stages {unknown}, the run has {stages}")
+            raise StoreError(f"{folder / name}: unknown stages {unknown}; the run has {stages}")
 
 
 def _read(
     folder: Path, name: str, record_type: type[Record], *, ended_early: bool
 ) -> tuple[Record, ...]:
     # A process that crashed or was killed may not have come as far as opening its files.
-    if ended_early and not (folder / name).exists():
-        return ()
-    return tuple(store.read_records(folder / name, record_type))
+    return tuple(store.read_records(folder / name, record_type, cut_off=ended_early))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Interval:
-    """When a measured process lived, on the machine's own clock and on the wall's."""
+    """The lifetime of a measured process, on the monotonic clock and on the wall clock."""
 
     start_ns: Nanoseconds
     end_ns: Nanoseconds
@@ -251,16 +251,16 @@ class _Interval:
     end: datetime
 
     def meets(self, other: _Interval) -> bool:
-        """Tell whether both lived at once.
+        """Whether both lived at once.
 
-        Both clocks must agree: the machine's starts anew at boot, the wall's can be set.
+        Both clocks must agree: the monotonic clock restarts at boot, the wall clock can be set.
         """
         monotonic = self.start_ns < other.end_ns and other.start_ns < self.end_ns
         return monotonic and self.start < other.end and other.start < self.end
 
 
 def started_ranks(runs: Sequence[Head]) -> list[int]:
-    """Give the place, from 0, that every run took in the order of start."""
+    """Return the rank of every run, from 0, in the order of their starts."""
     moments = [datetime.fromisoformat(head.run["started_at"]) for head in runs]
     order = sorted(range(len(runs)), key=moments.__getitem__)
     ranks = {index: rank for rank, index in enumerate(order)}
@@ -268,7 +268,7 @@ def started_ranks(runs: Sequence[Head]) -> list[int]:
 
 
 def count_overlaps(runs: Sequence[Head]) -> list[int | None]:
-    """Count for every run the others that were measured at the same time."""
+    """Count, for every run, the other runs measured at the same time."""
     intervals = [_interval(head) for head in runs]
     counts = [None if interval is None else 0 for interval in intervals]
     for one, other in _meetings(intervals):
@@ -278,9 +278,9 @@ def count_overlaps(runs: Sequence[Head]) -> list[int | None]:
 
 
 def choose_shown(runs: Sequence[Head], makespans: Sequence[Seconds | None]) -> list[bool]:
-    """Mark each treatment's run of median makespan, the lower one of two.
+    """Mark each treatment's run of median makespan; of the middle two, the faster one.
 
-    The makespans are those of ok runs; other runs have none and are never shown.
+    Only ok runs have a makespan here; other runs are never shown.
     """
     groups: dict[tuple[str, str], list[tuple[Seconds, int]]] = {}
     for index, (head, makespan) in enumerate(zip(runs, makespans, strict=True)):
@@ -294,9 +294,9 @@ def choose_shown(runs: Sequence[Head], makespans: Sequence[Seconds | None]) -> l
 def makespan_ratios(
     runs: Sequence[Head], makespans: Sequence[Seconds | None]
 ) -> list[float | None]:
-    """Divide every ok run's makespan by that of its pair: the baseline's in block and campaign.
+    """Divide every ok run's makespan by that of the baseline in the same block and campaign.
 
-    The makespans are those of ok runs; other runs have none.
+    Only ok runs have a makespan here.
     """
     measured = list(zip(runs, makespans, strict=True))
     baselines = {_pair_key(head): makespan for head, makespan in measured if head.baseline}
@@ -312,7 +312,7 @@ def _pair_key(head: Head) -> tuple[str, int, str | None]:
 
 
 def _meetings(intervals: Sequence[_Interval | None]) -> Iterator[tuple[int, int]]:
-    """Yield every pair that lived at once: none is looked at that began after one's end."""
+    """Yield every pair that lived at once, without comparing runs that began after one ended."""
     known = [(interval, index) for index, interval in enumerate(intervals) if interval is not None]
     known.sort(key=lambda pair: pair[0].start_ns)
     for place, (one, index) in enumerate(known):

@@ -1,9 +1,8 @@
-"""The tables of a study → what they say of each experiment that claims are about.
+"""The tables of a study → the evidence on its experiments, and what it measures for a test.
 
-What the runs of a study say of a test: one value a run, and their interval over blocks.
-
-A value is a pair of bounds: of a peak, the largest sum of a sweep and the upper bound of what may
-have been between sweeps; of all else, the same number twice.
+A test takes one value per run, and their interval over blocks. A value is a pair of bounds: for a
+peak, the largest sum of a sweep and the upper bound between sweeps; for anything else, the same
+number twice.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from stagebench.analyse.intervals import (
 from stagebench.analyse.pairs import choose
 from stagebench.claims.model import RATIO
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, RUN_QUANTITIES
+from stagebench.tables.quantities import PARAMETER, upper_of
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import tell_number
 
@@ -42,10 +41,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a study says of one experiment: its ok runs by treatment, its place, its scale.
+    """The evidence of a study on one experiment: its ok runs by treatment, its machine, its scale.
 
-    `planned` are the treatments that it has; `cores` is None where it is unknown; `misfit` names
-    what differs from the published parameters, "" at full scale.
+    `planned` are the treatments in its plan; `cores` is None if unknown; `misfit` names a parameter
+    that differs from the published one, "" at full scale.
     """
 
     study: str
@@ -58,7 +57,7 @@ class Evidence:
 def gather_evidence(
     study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
 ) -> dict[str, Evidence]:
-    """Give the evidence on each experiment of a study, from its runs, stages and environment."""
+    """Return the evidence on each experiment of a study, from its runs, stages and environment."""
     runs = list_rows(tables["runs"])
     stages = _by_run(list_rows(tables["stages"]))
     cores = _cores(tables["environment"])
@@ -100,7 +99,7 @@ def _read_run(row: Json, stages: list[Json]) -> Run:
 
 
 def _floats(row: Json) -> dict[str, float]:
-    """Keep the numbers that are there; a missing count is neither int nor float."""
+    """Keep the numbers that are known; a missing count is neither int nor float."""
     return {
         name: float(value)
         for name, value in row.items()
@@ -114,7 +113,7 @@ def _cores(environment: pd.DataFrame) -> int | None:
 
 
 def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -> str:
-    """Name the first parameter that a study did not run with as it was published."""
+    """Describe the first parameter that differs from the published one; "" if none does."""
     own = stages[stages["experiment"] == experiment].drop_duplicates(["stage", "parameters"])
     for row in reference:
         name = row["quantity"].removeprefix(PARAMETER)
@@ -123,31 +122,29 @@ def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -
         published = row["stated"] if not math.isnan(row["stated"]) else row["logged"]
         rows = own[own["stage"] == row["stage"]] if row["stage"] else own
         given = [json.loads(text).get(name) for text in rows["parameters"]]
-        told = [value for value in given if value is not None]
-        if not told or any(value != published for value in told):
-            here = tell_number(told[0]) if told else "unknown"
+        known = [value for value in given if value is not None]
+        if not known or any(value != published for value in known):
+            here = tell_number(known[0]) if known else "unknown"
             return f"{name} is {here} here, {tell_number(published)} there"
     return ""
 
-
-_PEAK = "_peak_bytes"
 
 Bounds: TypeAlias = "tuple[float, float]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run that succeeded, and its numbers: of the run under "", of each stage under its name."""
+    """A successful run with its numbers: those of the run under "", of a stage under its name."""
 
     block: int
     campaign: str
     numbers: Mapping[str, Mapping[str, float]]
 
 
-class Measured(NamedTuple):
+class Estimate(NamedTuple):
     """An estimate from `n` blocks with its 95 % limits; None where there is none.
 
-    `upper` is that of the upper bounds, where they are others. `why` says what is missing.
+    `upper` is the estimate from the upper bounds, if they differ. `why` says what is missing.
     """
 
     estimate: float | None = None
@@ -159,18 +156,18 @@ class Measured(NamedTuple):
     why: str = ""
 
 
-def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Measured:
+def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
-        return Measured(why=of)
+        return Estimate(why=of)
     if not test.to:
         return _estimate(list(of.values()), mean_interval, "")
     to = _values(test, test.to, runs)
     if isinstance(to, str):
-        return Measured(why=to)
+        return Estimate(why=to)
     if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
-        return Measured(why="a value of 0 or less has no ratio")
+        return Estimate(why="a value of 0 or less has no ratio")
     return _compare(of, to, test.by)
 
 
@@ -178,7 +175,7 @@ _Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
-    """Give the value of each run by block and campaign, or say why there is none."""
+    """Return the value of each run by block and campaign, or the reason why there is none."""
     own = runs.get(treatment, ())
     if not own:
         return f"no run of {treatment} succeeded"
@@ -186,12 +183,12 @@ def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) 
     known = {key: value for key, value in found.items() if value is not None}
     if known:
         return known
-    what = f"the upper bound of {test.measure.quantity}" if _upper_of(test.measure.quantity) else ""
-    return f"{what or test.measure.quantity} is known in no run of {treatment}"
+    what = f"the upper bound of {test.measure.quantity}" if upper_of(test.measure.quantity) else ""
+    return f"{what or test.measure.quantity} is unknown in all runs of {treatment}"
 
 
 def read_value(run: Run, measure: Measure) -> Bounds | None:
-    """Take a measure of one run; None where a part of it was not observed."""
+    """Take a measure of one run; None if a part of it was not observed."""
     numbers = run.numbers.get(measure.stage, {})
     value = _bounds(numbers, measure.quantity)
     if value is not None and measure.minus:
@@ -205,14 +202,8 @@ def read_value(run: Run, measure: Measure) -> Bounds | None:
 
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
     low = numbers.get(quantity, math.nan)
-    high = numbers.get(_upper_of(quantity) or quantity, math.nan)
+    high = numbers.get(upper_of(quantity) or quantity, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
-
-
-def _upper_of(quantity: str) -> str:
-    """Name the upper bound of a peak; "" for what is no bracket."""
-    upper = quantity.removesuffix(_PEAK) + "_peak_upper_bytes"
-    return upper if quantity.endswith(_PEAK) and upper in RUN_QUANTITIES else ""
 
 
 def _divide(value: Bounds, by: Bounds) -> Bounds:
@@ -220,8 +211,8 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
     return min(quotients), max(quotients)
 
 
-def _compare(of: _Values, to: _Values, by: str) -> Measured:
-    """Compare run by run where two share block and campaign, else without pairs, and say so."""
+def _compare(of: _Values, to: _Values, by: str) -> Estimate:
+    """Compare runs in pairs of one block and campaign, or else unpaired and labelled so."""
     chosen = choose(of, to)
     if chosen.pairing != IN_BLOCKS:
         return _compare_unpaired(chosen, by)
@@ -236,20 +227,20 @@ def _subtract(value: Bounds, less: Bounds) -> Bounds:
 
 def _estimate(
     values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
-) -> Measured:
+) -> Estimate:
     lower, upper = ([value[end] for value in values] for end in (0, 1))
     return _join(_interval(lower, method), _interval(upper, method), pairing)
 
 
 def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
-    # What is the same in every block, such as a count, is known without a margin.
+    # A value that is the same in every block, such as a count, is known exactly.
     first = values[0]
     if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
         return Interval(first, first, first, len(values))
     return method(values)
 
 
-def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
+def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Estimate:
     method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
     of, to = chosen.of, chosen.to
     lower = method([low for low, _ in of], [high for _, high in to])
@@ -257,15 +248,15 @@ def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Measured:
     return _join(lower, upper, chosen.pairing)
 
 
-def _join(lower: Interval, upper: Interval, pairing: str) -> Measured:
+def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:
     """Make one interval of a bracket: from the lower ends' lowest to the upper ends' highest."""
     few = lower.n < LEAST_BLOCKS
-    return Measured(
+    return Estimate(
         estimate=lower.estimate,
         upper=upper.estimate if upper.estimate != lower.estimate else None,
         low=lower.low,
         high=upper.high,
         n=lower.n,
         pairing=pairing,
-        why=f"it takes {LEAST_BLOCKS} blocks, there are {lower.n}" if few else "",
+        why=f"needs {LEAST_BLOCKS} blocks, has {lower.n}" if few else "",
     )

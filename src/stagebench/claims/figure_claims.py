@@ -1,4 +1,4 @@
-"""Published values and the entries of `figures:` that they match → one claim a value."""
+"""Published values and the entries of `figures:` that they match → one claim per value."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from stagebench.claims.model import (
     read_needs,
 )
 from stagebench.design.problems import KeyPath, Problem, problem, some, unknown
-from stagebench.tables.quantities import PARAMETER, base_of, words_of
-from stagebench.units import MIB, format_estimate
+from stagebench.present.markdown import format_estimate
+from stagebench.tables.quantities import PARAMETER, base_of, published_size, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,17 +39,16 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 VALUE, ABOVE_BASE, SHOWN = "value", "above_base", "shown"
-_SIZES = {("bytes", "MiB"): float(MIB), ("s", "s"): 1.0, ("1/s", "1/s"): 1.0}
 _KEY = ("experiment", "treatment", "stage", "quantity")
 
 
 class _NoFigureError(ValueError):
-    """A published value that cannot be made a claim; says why."""
+    """A published value that cannot become a claim; says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Figure:
-    """A published value, the entry that it matches, and all values beside it."""
+    """A published value, the entry that it matches, and all published values."""
 
     row: Json
     entry: Json
@@ -63,15 +62,15 @@ def make_figures(
     reference: list[Json],
     problems: list[Problem],
 ) -> list[Claim]:
-    """Give the claim of each published value; what is wrong is added to `problems`.
+    """Return the claim of each published value, and add problems to `problems`.
 
-    The first entry that matches a value says how it is judged.
+    The first entry that matches a value decides how it is judged.
     """
     entries = list(entries)
     seen: Counter[str] = Counter()
     claims, wrong = [], _Wrong()
     for row in reference:
-        if row["quantity"].startswith(PARAMETER) or not _is_told(row):
+        if row["quantity"].startswith(PARAMETER) or not _is_published(row):
             continue
         name = ".".join(row[key] for key in _KEY if row[key])
         entry, path = _match(row, entries, grids)
@@ -84,27 +83,27 @@ def make_figures(
             claims.append(_make(figure, name if seen[name] == 1 else f"{name}-{seen[name]}"))
         except (AmountError, _NoFigureError) as error:
             wrong.add(path, str(error), name)
-    problems += wrong.tell()
+    problems += wrong.problems()
     return claims
 
 
 class _Wrong:
-    """What is wrong with published values: told once for all that share it."""
+    """Problems of published values; values with the same problem are reported together."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[KeyPath, str], list[str]] = {}
 
     def add(self, path: KeyPath, text: str, name: str) -> None:
-        """Note a published value."""
+        """Add a problem of a published value."""
         self._names.setdefault((path, text), []).append(name)
 
-    def tell(self) -> Iterator[Problem]:
-        """Give a problem for each text, with the first values that it holds for."""
+    def problems(self) -> Iterator[Problem]:
+        """Yield one problem per text, with the first values that have it."""
         for (path, text), names in self._names.items():
             yield problem(path, f"{text} (published: {some(names)})")
 
 
-def _is_told(row: Json) -> bool:
+def _is_published(row: Json) -> bool:
     return not (math.isnan(row["stated"]) and math.isnan(row["logged"]))
 
 
@@ -167,7 +166,7 @@ def _make(figure: _Figure, name: str) -> Claim:
 
 
 def _unit(figure: _Figure) -> str:
-    """Give the unit of a published quantity; raises where it is not told in the row's unit."""
+    """Return the unit of a published quantity; raises if the row's unit does not fit."""
     row = figure.row
     known = STAGE_MEASURES if row["stage"] else RUN_MEASURES
     if row["quantity"] not in known:
@@ -175,8 +174,8 @@ def _unit(figure: _Figure) -> str:
     if row["stage"] and row["stage"] not in figure.grid.stages:
         raise _NoFigureError(unknown("stage", row["stage"], figure.grid.stages))
     unit = measure_unit(row["quantity"])
-    if row["unit"] != "1" and (unit, row["unit"]) not in _SIZES:
-        raise _NoFigureError(f"{row['quantity']} is in {unit}, and not told in '{row['unit']}'")
+    if published_size(row["quantity"], row["unit"]) is None:
+        raise _NoFigureError(f"{row['quantity']} is in {unit}, not in '{row['unit']}'")
     return unit
 
 
@@ -210,7 +209,7 @@ def _base_of(quantity: str) -> str:
 
 
 def _allowed(figure: _Figure, way: str, unit: str) -> Range:
-    """Make the range around what was published, on the basis that it is judged on."""
+    """Return the range around a published value, relative to what it is judged by."""
     entry, quantity = figure.entry, figure.row["quantity"]
     tolerance = entry.get("tolerance")
     if tolerance is None and not is_count(quantity):
@@ -220,18 +219,17 @@ def _allowed(figure: _Figure, way: str, unit: str) -> Range:
     unit = "ratio" if way == RATIO else unit
     expected = next(_expected(figure, way), None)
     if expected is None:
-        raise _NoFigureError(f"what {way} refers to was not published; allowed: value, shown")
+        raise _NoFigureError(f"nothing that {way} refers to was published; allowed: value, shown")
     text = format_estimate((expected,), None, "1" if way == RATIO else unit)
     return around(expected, text, tolerance, unit)
 
 
 def _expected(figure: _Figure, way: str) -> Iterator[float]:
-    """Yield what was published, the statement first, where it can be told on that basis."""
+    """Yield the published values that can be judged this way, the statement first."""
     row = figure.row
-    size = _SIZES.get((measure_unit(row["quantity"]), row["unit"]), 1.0)
     for column in ("stated", "logged"):
-        value = row[column] * size
-        if math.isnan(value):
+        value = _in_own_unit(row, column)
+        if value is None:
             continue
         if way == VALUE:
             yield value
@@ -242,21 +240,28 @@ def _expected(figure: _Figure, way: str) -> Iterator[float]:
 
 
 def _published_base(figure: _Figure, way: str, column: str) -> float | None:
-    """Look up what a value is compared with, in the same column."""
+    """Find the value to compare with, in the same column."""
     row = figure.row
     if way == RATIO:
         wanted = [(figure.grid.baseline, row["stage"], row["quantity"])]
     else:
-        # Before the workflow starts there is no child: the base of main is that of the tree.
+        # There is no child before the workflow starts, so main and tree have the same base.
         names = (_base_of(row["quantity"]), "tree_base_bytes", "main_base_bytes")
         wanted = [(row["treatment"], "", name) for name in names]
     for treatment, stage, quantity in wanted:
         key = (row["experiment"], treatment, stage, quantity)
         for other in figure.rows:
-            if tuple(other[name] for name in _KEY) == key and not math.isnan(other[column]):
-                size = _SIZES.get((measure_unit(quantity), other["unit"]), 1.0)
-                return float(other[column] * size)
+            if tuple(other[name] for name in _KEY) == key:
+                value = _in_own_unit(other, column)
+                if value is not None:
+                    return value
     return None
+
+
+def _in_own_unit(row: Json, column: str) -> float | None:
+    """Return a published value in its quantity's own unit; None where there is none."""
+    size = published_size(row["quantity"], row["unit"])
+    return None if size is None or math.isnan(row[column]) else float(row[column] * size)
 
 
 def _says(row: Json, published: Published) -> str:

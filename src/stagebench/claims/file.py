@@ -1,4 +1,4 @@
-"""A claims file → checked claims; everything that is wrong with it is told at once."""
+"""A claims file → checked claims, or all of its problems at once."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def check_claims(
     reference: list[Json],
     tags: Collection[str] | None = None,
 ) -> tuple[tuple[Claim, ...], list[Problem]]:
-    """Give the claims of a file, those of its figures last, and all problems that it has.
+    """Return the claims of a file, those of its figures last, and all of its problems.
 
-    `grids` has the experiments that the file names and whose configs could be read; `reference`
-    the rows of the file of published values; `tags` the places of the index, where there is one.
+    `grids` has the experiments that the file names, if their configs could be read; `reference` has
+    the rows of the file of published values; `tags` has the places of the index, if there is one.
     """
     validator = make_validator("stagebench.claims", "claims.schema.yaml")
     problems = tell_problems(validator, validator.iter_errors(mapping))
@@ -99,7 +99,7 @@ def check_claims(
 
 
 class _Checker:
-    """Reads claims one by one, and keeps what is wrong with them."""
+    """Reads claims one by one, and collects their problems."""
 
     def __init__(
         self,
@@ -115,18 +115,18 @@ class _Checker:
         self._tags = tags
 
     def sound(self, key: str) -> Iterator[tuple[Json, KeyPath]]:
-        """Yield the entries of a list that have the structure they should have."""
+        """Yield the entries of a list whose structure is valid."""
         entries = self._mapping.get(key)
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if not any(path[:2] == (key, index) for path in self._broken):
                 yield entry, (key, index)
 
     def claim(self, given: Json, path: KeyPath) -> Claim:
-        """Read one claim; a test with a problem is left out of it."""
+        """Read one claim, without the tests that have problems."""
         places = _listed(given.get("place", []))
         for index, place in enumerate(places):
             if self._tags is not None and place not in self._tags:
-                self._tell((*path, "place", index), unknown("tag", place, self._tags))
+                self._report((*path, "place", index), unknown("tag", place, self._tags))
         default = given.get("experiment")
         tests = [
             test
@@ -146,24 +146,24 @@ class _Checker:
         )
 
     def find_duplicates(self, claims: list[Claim]) -> None:
-        """Tell of ids that two claims have."""
+        """Report ids that several claims share."""
         counts = Counter(claim.id for claim in claims)
         for name, count in counts.items():
             if count > 1:
                 text = f"'{name}' is the id of {count} claims; allowed: each id once"
-                self._tell(("claims",), text)
+                self._report(("claims",), text)
 
     def check_controls(self) -> None:
-        """Look at the claims that others name as their controls."""
+        """Report controls that are not other claims."""
         given = list(self.sound("claims"))
         for entry, path in given:
             others = [other["id"] for other, _ in given if other is not entry]
             for name in _listed(entry.get("control", [])):
                 if name not in others:
-                    self._tell((*path, "control"), unknown("claim", name, others))
+                    self._report((*path, "control"), unknown("claim", name, others))
 
     def check_figures(self) -> None:
-        """Look at the names in entries of figures, whether or not a published value matches."""
+        """Report unknown names in entries of figures, even if no published value matches."""
         for given, path in self.sound("figures"):
             grid = self._grid(given["experiment"], (*path, "experiment"))
             if grid is None:
@@ -172,7 +172,7 @@ class _Checker:
                 self._measure({"stage": None} | given, path, grid)
             elif given["quantity"] not in (*RUN_MEASURES, *STAGE_MEASURES):
                 names = sorted({*RUN_MEASURES, *STAGE_MEASURES})
-                self._tell((*path, "quantity"), unknown("quantity", given["quantity"], names))
+                self._report((*path, "quantity"), unknown("quantity", given["quantity"], names))
             self._check_where(given, path, grid)
 
     def _check_where(self, given: Json, path: KeyPath, grid: Grid) -> None:
@@ -180,14 +180,14 @@ class _Checker:
             known = [f[factor] for f in grid.treatments.values() if factor in f]
             if not known:
                 names = dict.fromkeys(name for f in grid.treatments.values() for name in f)
-                self._tell((*path, "where", factor), unknown("factor", factor, names))
+                self._report((*path, "where", factor), unknown("factor", factor, names))
             for value in level if isinstance(level, list) and level not in known else [level]:
                 if known and value not in known:
                     levels = dict.fromkeys(map(str, known))
-                    self._tell((*path, "where", factor), unknown("level", str(value), levels))
+                    self._report((*path, "where", factor), unknown("level", str(value), levels))
 
     def _tests(self, given: Json, path: KeyPath) -> list[ClaimTest]:
-        """Read one entry of `tests`: a test for each treatment that it names."""
+        """Read one entry of `tests`: one test per treatment that it names."""
         grid = self._grid(given["experiment"], (*path, "experiment"))
         if grid is None:
             return []
@@ -195,9 +195,9 @@ class _Checker:
         treatments, to = _listed(given["of"]), given.get("to", "")
         for key, name in [*(("of", name) for name in treatments), *([("to", to)] if to else [])]:
             if name not in grid.treatments:
-                self._tell((*path, key), unknown("treatment", name, grid.treatments))
+                self._report((*path, key), unknown("treatment", name, grid.treatments))
         if "by" in given and not to:
-            self._tell((*path, "by"), "there is nothing to compare with; allowed: together with to")
+            self._report((*path, "by"), "nothing to compare with; allowed: together with to")
         measure = self._measure(given, path, grid)
         if measure is None:
             return []
@@ -222,32 +222,32 @@ class _Checker:
         ]
 
     def _grid(self, experiment: str | None, path: KeyPath) -> Grid | None:
-        """Look an experiment up; None, too, where its config had problems of its own."""
+        """Return the grid of an experiment; None if it is unknown or its config has problems."""
         declared = self._mapping.get("experiments")
         names = list(declared) if isinstance(declared, dict) else []
         if experiment is None:
-            self._tell(path, f"missing; allowed: {', '.join(names)}")
+            self._report(path, f"missing; allowed: {', '.join(names)}")
         elif experiment not in names:
-            self._tell(path, unknown("experiment", experiment, names))
+            self._report(path, unknown("experiment", experiment, names))
         return self._grids.get(experiment or "")
 
     def _measure(self, given: Json, path: KeyPath, grid: Grid) -> Measure | None:
         stage = given.get("stage") or ""
         if stage and stage not in grid.stages:
-            self._tell((*path, "stage"), unknown("stage", stage, grid.stages))
+            self._report((*path, "stage"), unknown("stage", stage, grid.stages))
             return None
         keys = [key for key in ("quantity", "minus", "over") if key in given]
         texts = {key: _why_no_quantity(given[key], stage, grid) for key in keys}
         for key, text in texts.items():
             if text:
-                self._tell((*path, key), text)
+                self._report((*path, key), text)
         if any(texts.values()):
             return None
         units = {key: measure_unit(given[key]) for key in keys}
         unit = units["quantity"]
         if "minus" in units and units["minus"] != unit:
             text = f"{given['minus']} ({units['minus']}) cannot be subtracted; allowed: {unit}"
-            self._tell((*path, "minus"), text)
+            self._report((*path, "minus"), text)
         if "over" in units:
             unit = self._divided(unit, units["over"], given["over"], (*path, "over"))
         return Measure(
@@ -262,25 +262,25 @@ class _Checker:
         if unit == divisor:
             return "ratio"
         if divisor != "1":
-            self._tell(path, f"{name} ({divisor}) cannot divide {unit}; allowed: {unit}, a count")
+            self._report(path, f"{name} ({divisor}) cannot divide {unit}; allowed: {unit}, a count")
         return unit
 
     def _range(self, expect: Json, path: KeyPath, unit: str, measure: Measure) -> Range | None:
         forms = [form for form in _FORMS if form in expect]
         if len(forms) != 1:
             found = ", ".join(forms) or "none"
-            self._tell(path, f"{found} of its forms; allowed: one of {', '.join(_FORMS)}")
+            self._report(path, f"{found} of its forms; allowed: one of {', '.join(_FORMS)}")
             return None
         if "tolerance" in expect and forms != ["equal"]:
-            self._tell((*path, "tolerance"), "not allowed here; allowed: together with equal")
+            self._report((*path, "tolerance"), "not allowed here; allowed: together with equal")
         exact = is_count(measure.quantity) and unit == "1"
         if forms == ["equal"] and "tolerance" not in expect and not exact:
             text = "missing; allowed: a number with %, or with the unit of the quantity"
-            self._tell((*path, "tolerance"), text)
+            self._report((*path, "tolerance"), text)
         try:
             return parse_range(expect, unit)
         except AmountError as error:
-            self._tell(path, str(error))
+            self._report(path, str(error))
             return None
 
     def _published(self, given: Json, path: KeyPath, units: tuple[str, str]) -> Published:
@@ -291,7 +291,7 @@ class _Checker:
     def _amount(
         self, given: Json, key: str, path: KeyPath, units: tuple[str, str]
     ) -> Amount | None:
-        """Read what was published, in the unit of the test or of its quantity."""
+        """Read a published amount, in the unit of the test or of its quantity."""
         if key not in given:
             return None
         for unit in dict.fromkeys(units):
@@ -299,10 +299,10 @@ class _Checker:
                 return parse_amount(given[key], unit)
             except AmountError as error:
                 text = str(error)
-        self._tell((*path, key), text)
+        self._report((*path, key), text)
         return None
 
-    def _tell(self, path: KeyPath, text: str) -> None:
+    def _report(self, path: KeyPath, text: str) -> None:
         self.problems.append(problem(path, text))
 
 

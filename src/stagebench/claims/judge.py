@@ -1,8 +1,7 @@
-"""A claims file and the tables of studies → the tables of their verdicts, and back as text.
+"""A claims file and the tables of studies → verdicts.
 
-One sentence for a claim, made of the numbers: measured, expected, published.
-
-Claims + the tables of studies → verdicts, each with a sentence made of the numbers.
+Every verdict has a sentence made from the numbers: measured, expected and published. Verdicts are
+written as tables, and can be shown as text.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.claims.evidence import Measured, gather_evidence, measure_test
+from stagebench.claims.evidence import Estimate, gather_evidence, measure_test
 from stagebench.claims.file import check_claims, name_configs
 from stagebench.claims.model import RATIO, Grid
 from stagebench.claims.text import format_claims
@@ -21,6 +20,7 @@ from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
 from stagebench.design.yaml import load_config, load_file, raise_problems
 from stagebench.errors import ConfigError, StoreError
+from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
 from stagebench.tables.io import (
     list_rows,
@@ -32,7 +32,6 @@ from stagebench.tables.io import (
 )
 from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
-from stagebench.units import format_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,12 +47,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _EVIDENCE = ("runs", "stages", "environment")
-"""Tables that claims are judged by."""
+"""The tables by which claims are judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimsFile:
-    """A checked claims file: its claims, the config and the study of each experiment it names.
+    """A checked claims file: its claims, and the config and study of each experiment in it.
 
     `index` is the file of places, if there is one.
     """
@@ -103,7 +102,7 @@ def _load_claims(path: Path, reference: Path | None, results: Path | None) -> Cl
 
 
 def load_study_claims(study: Study, folder: Path) -> ClaimsFile | None:
-    """Read the claims of a study whose config lies in `folder`; None where it has none."""
+    """Read the claims of a study whose config is in `folder`; None if it has none."""
     if study.claims is None:
         return None
     return load_claims(folder / study.claims, folder / study.reference if study.reference else None)
@@ -112,7 +111,8 @@ def load_study_claims(study: Study, folder: Path) -> ClaimsFile | None:
 def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
     """Judge claims by the tables of the study in `folder`, and write the verdicts beside them.
 
-    What other studies that the claims file names have in the folders beside it counts, too.
+    Tables of the other studies that the claims file names count, too, if they are in folders beside
+    this one.
     """
     file = load_claims(claims, reference, folder.parent)
     rows = [] if reference is None else list_rows(read_reference(reference))
@@ -129,7 +129,7 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
 
 
 def show_claims(folders: list[Path]) -> str:
-    """Give the stored verdicts of studies as text for a terminal; nothing is judged anew."""
+    """Return the stored verdicts of studies as text for a terminal, without judging again."""
     return "\n".join(format_claims(str(folder), *_read_claims(folder)) for folder in folders)
 
 
@@ -154,7 +154,7 @@ def _sound(plan: Json | ConfigError) -> Json:
 
 
 def _find_grid(experiment: str, file: str, plan: Json | ConfigError) -> Grid | Problem:
-    """Give what claims may name of an experiment, or the problem of its config."""
+    """Return what claims may name in an experiment, or the problem of its config."""
     path = ("experiments", experiment)
     if isinstance(plan, ConfigError):
         more = f" (and {len(plan.problems) - 1} more)" if len(plan.problems) > 1 else ""
@@ -194,7 +194,7 @@ def _read_evidence(tables: Path) -> dict[str, pd.DataFrame]:
 def _gather_other(
     study: str, folder: Path, reference: list[Json], missing: dict[str, str]
 ) -> dict[str, Evidence]:
-    """Give the evidence of another study; where there is none that can be read, note why."""
+    """Return the evidence of another study; if it cannot be read, add the reason to `missing`."""
     tables = folder / "tables"
     if not tables.is_dir():
         return {}
@@ -209,18 +209,18 @@ def _read_claims(folder: Path) -> list[pd.DataFrame]:
     path = folder / "claims" / "claims.csv"
     if not path.is_file():
         raise StoreError(
-            f"{folder}: no judged claims ({path} is missing); give the folder of a study that was"
+            f"{folder}: no judged claims ({path} is missing); name the folder of a study that was"
             " run and whose config names claims, such as results/published"
         )
     return list(read_claims(path.parent).values())
 
 
 MOST_TESTS = 4
-"""Tests that a sentence tells in full; those that decide come first."""
+"""The most tests that a sentence describes; those that decide come first."""
 
 
-def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) -> str:
-    """Tell what was measured of a claim, what was published, and why it was not judged, if so."""
+def describe_claim(judged: Sequence[tuple[ClaimTest, Estimate]], reason: str) -> str:
+    """Describe what was measured for a claim, what was published, and why it is not judged."""
     known = [(test, measured) for test, measured in judged if measured.estimate is not None]
     parts = [_describe(test, measured) for test, measured in known[:MOST_TESTS]]
     if len(known) > MOST_TESTS:
@@ -231,8 +231,8 @@ def describe_claim(judged: Sequence[tuple[ClaimTest, Measured]], reason: str) ->
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _describe(test: ClaimTest, measured: Measured) -> str:
-    """Tell one test: "makespan of t2: 1.02 [0.98, 1.06] × t1 in 5 blocks, expected 1 ± 10 %"."""
+def _describe(test: ClaimTest, measured: Estimate) -> str:
+    """Format a test: "makespan of t2: 1.02 [0.98, 1.06] × t1 in 5 blocks, expected 1 ± 10 %"."""
     if measured.estimate is None:
         return ""
     values = (measured.estimate, *([] if measured.upper is None else [measured.upper]))
@@ -245,7 +245,7 @@ def _describe(test: ClaimTest, measured: Measured) -> str:
     what = f"{_name(test.measure)} of {stage}{test.treatment}"
     text = f"{what}: {number}{_against(test)} in {blocks}"
     if measured.pairing not in ("", IN_BLOCKS):
-        apart = " of another campaign" if measured.pairing == OTHER_CAMPAIGN else ""
+        apart = ", from another campaign" if measured.pairing == OTHER_CAMPAIGN else ""
         text += f" (not paired by block{apart})"
     return text if test.allowed is None else f"{text}, expected {test.allowed.text}"
 
@@ -257,12 +257,12 @@ def _against(test: ClaimTest) -> str:
 
 
 def _name(measure: Measure) -> str:
-    """Name what is taken of a run: "main end less main base"."""
+    """Name a measure: "main end minus main base"."""
     name = words_of(measure.quantity)
     if measure.minus:
-        name += f" less {words_of(measure.minus)}"
+        name += f" minus {words_of(measure.minus)}"
     if measure.over:
-        name += f" over {words_of(measure.over)}"
+        name += f" divided by {words_of(measure.over)}"
     return name
 
 
@@ -278,15 +278,15 @@ def _published(test: ClaimTest) -> str:
 REFUTED, CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
 
 _ORDER = (NOT_TESTABLE, REFUTED, INCONCLUSIVE, REPRODUCED, SHOWN)
-"""Verdicts of tests: a claim has the first that one of its tests has, since all must hold."""
+"""Verdicts of tests, first to last: a claim has the first one among its tests."""
 
 
 class Judged(NamedTuple):
-    """What became of one test."""
+    """The verdict on one test."""
 
     test: ClaimTest
     study: str
-    measured: Measured
+    measured: Estimate
     verdict: str
     reason: str
 
@@ -296,7 +296,7 @@ def judge_claims(
 ) -> dict[str, pd.DataFrame]:
     """Judge every claim: the tables `claims` and `claim_tests`, in the order of the claims.
 
-    `missing` says of each experiment without evidence how to come by it.
+    `missing` says how to get the evidence of each experiment that has none.
     """
     tested = [(claim, _judge_tests(claim, evidence, missing)) for claim in claims]
     verdicts = {claim.id: _judge(claim, judged) for claim, judged in tested}
@@ -320,17 +320,17 @@ def _judge_tests(
 
 
 def _control(claim: Claim, verdicts: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Give a claim's verdict and reason; without its controls an experiment decides nothing."""
+    """Return a claim's verdict and reason; if a control does not hold, nothing is decided."""
     verdict, reason = verdicts[claim.id]
     failed = [name for name in claim.controls if verdicts[name][0] != REPRODUCED]
     if not failed or verdict not in (REFUTED, REPRODUCED):
         return verdict, reason
-    told = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
-    return INCONCLUSIVE, f"its control does not hold: {told}"
+    controls = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
+    return INCONCLUSIVE, f"its control does not hold: {controls}"
 
 
 def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
-    """Give the verdict on a claim, and the reason for it where the numbers are none."""
+    """Return the verdict on a claim, and the reason if it is not in the numbers."""
     contradictions = [test.published.contradiction for test in claim.tests]
     if any(contradictions):
         return CONTRADICTED, next(filter(None, contradictions))
@@ -340,15 +340,15 @@ def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
 
 
 def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
-    """Judge one test; `why` says why its claim is not testable here, if it is not."""
-    measured = measure_test(test, evidence.runs) if evidence else Measured()
+    """Judge one test; `why` says why its claim is not testable here, or is ""."""
+    measured = measure_test(test, evidence.runs) if evidence else Estimate()
     study = evidence.study if evidence else ""
     if why:
         return Judged(test, study, measured, NOT_TESTABLE, why)
     return Judged(test, study, measured, _compare(test, measured), measured.why)
 
 
-def _compare(test: ClaimTest, measured: Measured) -> str:
+def _compare(test: ClaimTest, measured: Estimate) -> str:
     if test.allowed is None:
         return SHOWN
     if measured.low is None or measured.high is None:
@@ -383,8 +383,8 @@ def _why_unmet(needs: Needs, found: Evidence) -> str:
 
 
 def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) -> Json:
-    """Put a claim's verdict beside the numbers of the test that decided about it."""
-    told = sorted(judged, key=lambda one: _ORDER.index(one.verdict))
+    """Return the row of a claim, with the numbers of the test that decided its verdict."""
+    ordered = sorted(judged, key=lambda one: _ORDER.index(one.verdict))
     aside = "" if verdict == CONTRADICTED else reason
     return {
         "id": claim.id,
@@ -394,10 +394,10 @@ def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) ->
         "experiment": claim.experiment,
         "verdict": verdict,
         "reason": reason,
-        **_numbers(told[0]),
+        **_numbers(ordered[0]),
         "stated": _joined(test.published.stated for test in claim.tests),
         "logged": _joined(test.published.logged for test in claim.tests),
-        "sentence": describe_claim([(one.test, one.measured) for one in told], aside),
+        "sentence": describe_claim([(one.test, one.measured) for one in ordered], aside),
         "otherwise": claim.otherwise,
     }
 
@@ -423,7 +423,7 @@ def _test_row(claim: Claim, number: int, judged: Judged) -> Json:
         "measured_upper": judged.measured.upper,
         "pairing": judged.measured.pairing,
         "expected": "" if allowed is None else allowed.text,
-        # An end that is infinite is none.
+        # An infinite end is no limit.
         **{f"expected_{name}": end for name, end in ends.items() if math.isfinite(end)},
         "stated": test.published.stated,
         "logged": test.published.logged,

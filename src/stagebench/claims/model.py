@@ -1,6 +1,7 @@
-"""What a checked claims file means: frozen values that the judging works on.
+"""The values of a checked claims file, and the amounts in it.
 
-Amounts as claims write them ("10 MiB", "25 %"), what they allow, and how they were rounded.
+Amounts are written as "10 MiB" or "25 %"; they set the allowed range of a test, and show how a
+published number was rounded.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from stagebench.tables.quantities import unit_of
-from stagebench.tables.schema import COUNT, NUMBER, TABLES
-from stagebench.units import GIB, KIB, MIB
+from stagebench.tables.quantities import COUNT, QUANTITIES, RUN, STAGE, UNITS, list_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +24,9 @@ RATIO = "ratio"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """The values that a claim allows, and how it words them.
+    """The values that a claim allows, and its words for them.
 
-    The ends belong to it unless it is `open` ("above 1" does not allow 1); an end may be infinite.
+    The ends are included unless the range is `open` ("above 1" excludes 1); an end may be infinite.
     """
 
     low: float = -math.inf
@@ -36,13 +35,13 @@ class Range:
     text: str
 
     def holds(self, low: float, high: float) -> bool:
-        """Tell whether all values from `low` to `high` are allowed."""
+        """Whether all values from `low` to `high` are allowed."""
         if self.open:
             return self.low < low and high < self.high
         return self.low <= low and high <= self.high
 
     def misses(self, low: float, high: float) -> bool:
-        """Tell whether no value from `low` to `high` is allowed."""
+        """Whether no value from `low` to `high` is allowed."""
         if self.open:
             return high <= self.low or self.high <= low
         return high < self.low or self.high < low
@@ -50,10 +49,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What was published of a value, with its unit; "" where nothing was.
+    """The published statement and log of a value, with units; "" if there is none.
 
-    `contradiction` says how far the statement and its log are apart, where its rounding does not
-    explain it.
+    `contradiction` describes the gap between statement and log if rounding does not explain it.
     """
 
     stated: str = ""
@@ -63,9 +61,9 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """What is taken of a run: a quantity, less another or as a multiple of another.
+    """What to measure of a run: a quantity, minus another one or divided by it.
 
-    `stage` is "" for a quantity of the whole run; `minus` and `over` are "" for none. `unit` is
+    `stage` is "" for a quantity of the whole run; `minus` and `over` are "" if unused. `unit` is
     that of the result.
     """
 
@@ -78,10 +76,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimTest:
-    """One thing that a claim says: a measure of a treatment, by itself or against another one.
+    """One test of a claim: a measure of a treatment, by itself or against another treatment.
 
-    `to` and `by` are "" where the value itself is looked at; `unit` is that of what comes out.
-    Without an `allowed` range the value is shown and not judged.
+    `to` and `by` are "" if the value itself is tested; `unit` is that of the result. Without an
+    `allowed` range the value is shown but not judged.
     """
 
     experiment: str
@@ -96,23 +94,23 @@ class ClaimTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a machine and a study must have for a claim to be judged there."""
+    """What a claim needs of machine and study to be judged."""
 
     cores: int = 0
     full_scale: bool = False
 
 
 def read_needs(entry: Mapping[str, Any], *, scale: str = "any") -> Needs:
-    """Read what an entry of a claims file needs; `scale` holds where it says nothing of that."""
+    """Read the needs of an entry of a claims file; `scale` is the default."""
     needs = entry.get("needs", {})
     return Needs(cores=needs.get("cores", 0), full_scale=needs.get("scale", scale) == "full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One published statement in our words, and the tests that must all hold for it.
+    """One published statement in our words, with its tests, all of which must hold.
 
-    `controls` are the ids of claims without which its experiment decides nothing.
+    `controls` are the ids of claims that must hold for its experiment to decide anything.
     """
 
     id: str
@@ -128,9 +126,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What claims may name of an experiment: treatments with their factors, stages, baseline.
+    """What claims may name in an experiment: treatments with their factors, stages, baseline.
 
-    `config` is the file that defines it, as the claims file calls it.
+    `config` is the file that defines the experiment, as named in the claims file.
     """
 
     config: str
@@ -139,38 +137,20 @@ class Grid:
     baseline: str
 
 
-UNITS: dict[str, dict[str, float]] = {
-    "s": {"s": 1, "ms": 0.001, "min": 60},
-    "bytes": {"MiB": MIB, "KiB": KIB, "GiB": GIB, "B": 1},
-    "byte*s": {"MiB*s": MIB, "GiB*s": GIB},
-    "1/s": {"/s": 1, "1/s": 1},
-    "share": {"%": 0.01, "points": 0.01, "": 1},
-    "ratio": {"": 1, "%": 0.01, "points": 0.01},
-    "1": {"": 1},
-}
-"""Unit of a value → the words that may stand behind its number, and what each is worth."""
-
 _AMOUNT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(\D*)")
-_SHARES = re.compile(r".*(_share|_efficiency)|share_of_total_time|utilisation")
-_PLACES = {"replicate", "block", "position", "rank", "started_rank"}
-_NUMERIC = (COUNT, NUMBER)
 
-RUN_MEASURES = tuple(
-    name for name, kind in TABLES["runs"].items() if kind in _NUMERIC and name not in _PLACES
-)
-STAGE_MEASURES = tuple(
-    name for name, kind in TABLES["stages"].items() if kind in _NUMERIC and name not in _PLACES
-)
-"""Quantities that a claim may name: the numbers of runs.csv and of stages.csv."""
+RUN_MEASURES = tuple(list_level(RUN))
+STAGE_MEASURES = tuple(list_level(STAGE))
+"""Quantities that a claim may name: those of a run, and of a stage."""
 
 
 class AmountError(ValueError):
-    """A text that is no amount of the unit asked for; says what is allowed."""
+    """A text that is not an amount in the expected unit; says what is allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """A number as it was written, and the size of its unit."""
+    """A number as written, with the size of its unit."""
 
     number: Decimal
     word: str
@@ -178,33 +158,31 @@ class Amount:
 
     @property
     def value(self) -> float:
-        """Give it in the quantity's own unit."""
-        # Through decimals: 110 % is 1.1, and not 1.1 and a bit.
+        """The amount in the unit of the quantity."""
+        # By decimals, so that 110 % is exactly 1.1.
         return float(self.number * Decimal(str(self.size)))
 
     @property
     def text(self) -> str:
-        """Write it as it was written."""
+        """The amount as it was written."""
         return f"{self.number:f} {self.word}".rstrip()
 
 
 def measure_unit(quantity: str) -> str:
-    """Give the unit of a quantity's values: as `unit_of`, but shares and ratios are named."""
-    if _SHARES.fullmatch(quantity):
-        return "share"
-    return "ratio" if quantity.endswith("_ratio") else unit_of(quantity)
+    """Return the unit of a quantity's values."""
+    return QUANTITIES[quantity].unit
 
 
 def is_count(quantity: str) -> bool:
-    """Tell whether a quantity counts things, so that one value can be expected exactly."""
-    kinds = TABLES["runs"] | TABLES["stages"]
-    return unit_of(quantity) == "1" and kinds.get(quantity) == COUNT
+    """Return whether a quantity counts things, so that one value can be expected exactly."""
+    known = QUANTITIES[quantity]
+    return known.unit == "1" and known.kind == COUNT
 
 
 def parse_amount(value: str | float, unit: str) -> Amount:
-    """Read an amount of a unit; raises AmountError."""
+    """Read an amount in a unit; raises AmountError."""
     match = _AMOUNT.fullmatch(str(value))
-    words = UNITS[unit]
+    words = UNITS[unit].words
     if match is None or match[2].strip() not in words:
         raise AmountError(f"'{value}' is not allowed; allowed: {_describe(words)}")
     word = match[2].strip()
@@ -212,20 +190,20 @@ def parse_amount(value: str | float, unit: str) -> Amount:
 
 
 def parse_tolerance(value: str | float, unit: str, expected: float) -> tuple[float, str]:
-    """Give what a tolerance allows on each side of a value, and its text; raises AmountError."""
-    words = {word: size for word, size in UNITS[unit].items() if word not in ("", "%")}
+    """Return what a tolerance allows on each side of a value, and its text; raises AmountError."""
+    words = {word: size for word, size in UNITS[unit].words.items() if word not in ("", "%")}
     match = _AMOUNT.fullmatch(str(value))
     word = match[2].strip() if match else ""
     if match is None or (word != "%" and word not in words) or Decimal(match[1]) < 0:
         allowed = _describe({"%": 0.01} | words)
-        raise AmountError(f"'{value}' is not allowed; allowed: {allowed} (% of what is expected)")
+        raise AmountError(f"'{value}' is not allowed; allowed: {allowed} (% of the expected value)")
     number = float(match[1])
     width = abs(expected) * number / 100 if word == "%" else number * words[word]
     return width, f"{match[1]} {word}"
 
 
 def around(expected: float, text: str, tolerance: str | float | None, unit: str) -> Range:
-    """Make the range of "equal, within a tolerance"; without one, the value alone."""
+    """Return the range of a value within a tolerance; without one, the value alone."""
     if tolerance is None:
         return Range(low=expected, high=expected, text=text)
     width, words = parse_tolerance(tolerance, unit, expected)
@@ -233,7 +211,7 @@ def around(expected: float, text: str, tolerance: str | float | None, unit: str)
 
 
 def parse_range(expect: dict[str, Any], unit: str) -> Range:
-    """Read what a test expects, which has one of the four forms; raises AmountError."""
+    """Read the range that a test expects, in one of its four forms; raises AmountError."""
     if "between" in expect:
         low, high = (parse_amount(end, unit) for end in expect["between"])
         if low.value > high.value:
@@ -248,23 +226,23 @@ def parse_range(expect: dict[str, Any], unit: str) -> Range:
 
 
 def publish(stated: Amount | None, logged: Amount | None, nearest: Amount | None) -> Published:
-    """Put a statement beside its log; they contradict where rounding cannot explain the gap."""
-    told = {"stated": stated.text if stated else "", "logged": logged.text if logged else ""}
+    """Combine a statement and its log; they contradict if rounding does not explain the gap."""
+    texts = {"stated": stated.text if stated else "", "logged": logged.text if logged else ""}
     if stated is None or logged is None:
-        return Published(**told)
+        return Published(**texts)
     step = _exact(nearest) if nearest else rounding(stated.number) * Decimal(str(stated.size))
     gap = abs(_exact(stated) - _exact(logged))
     if gap <= step / 2:
-        return Published(**told)
+        return Published(**texts)
     return Published(
-        **told, contradiction=f"the document states {stated.text}, its log says {logged.text}"
+        **texts, contradiction=f"the document states {stated.text}, its log says {logged.text}"
     )
 
 
 def rounding(number: Decimal) -> Decimal:
-    """Give the step that a written number was rounded to, by the looks of it.
+    """Guess the step that a written number was rounded to.
 
-    The place of its last digit that is not 0, or five of that place where the digit is a 5: 20 is
+    It is the place of the last digit that is not 0, times five if that digit is a 5: 20 is rounded
     to the nearest 10, 25 to the nearest 5, 12 to the nearest 1, 50 to the nearest 50.
     """
     _, digits, exponent = number.normalize().as_tuple()
@@ -273,24 +251,25 @@ def rounding(number: Decimal) -> Decimal:
 
 
 def from_reference(value: float, word: str, unit: str) -> Amount | None:
-    """Make an amount of a number in a file of published values; None where it is missing.
+    """Make an amount from a number in a file of published values; None if it is missing.
 
-    `word` is the unit there, `unit` that of the quantity: a share is told in percent.
+    `word` is the unit in that file, `unit` that of the quantity; a share is written in percent.
     """
     if math.isnan(value):
         return None
     number = Decimal(repr(value))
     if unit == "share":
         return Amount(number=(number * 100).normalize(), word="%", size=0.01)
-    size = MIB if word == "MiB" else 1
-    return Amount(number=number.normalize(), word="" if word == "1" else word, size=size)
+    if word == "1":
+        return Amount(number=number.normalize(), word="", size=1)
+    return Amount(number=number.normalize(), word=word, size=UNITS[unit].size)
 
 
 def _exact(amount: Amount) -> Decimal:
     return amount.number * Decimal(str(amount.size))
 
 
-def _describe(words: dict[str, float]) -> str:
+def _describe(words: Mapping[str, float]) -> str:
     named = [word for word in words if word]
     if not named:
         return "a number without a unit"

@@ -1,4 +1,4 @@
-"""Handlers that a config names: imported, their signatures read, what is wrong with them told.
+"""Handlers that a config names: imported, their signatures read, what is wrong with them reported.
 
 A user's own handler is code that is run when it is imported, here as later in the measured process.
 Whatever it does then, other than ending the interpreter, ends in a text that says so.
@@ -41,8 +41,8 @@ class Handler:
     """A handler that can be used: what its signature and its module say of it.
 
     `upstream`: "no" parameter of this name, an "optional" one, or a "required" one. `untravelled`:
-    why it cannot be sent to a process; an empty text where it can. `need` gives the memory of one
-    call, where the module tells: its function memory_need_<name>, or memory_need for all handlers.
+    why it cannot be sent to a process; an empty text where it can. `need` returns the memory of one
+    call, where the module has it: its function memory_need_<name>, or memory_need for all handlers.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Handler:
 
 @cache
 def find_handler(name: str, beside: Path | None) -> Handler | str:
-    """Give a handler by its name in a config, or the text of what is wrong with it.
+    """Return a handler by its name in a config, or the text of what is wrong with it.
 
     `beside` is the folder of the config. A handler that has been imported stays as it was.
     """
@@ -71,13 +71,13 @@ def find_handler(name: str, beside: Path | None) -> Handler | str:
 
 
 def known_handler(name: object, beside: Path | None) -> Handler | None:
-    """Give a handler, or None where the name is open or something is wrong with it."""
+    """Return a handler, or None where the name is open or something is wrong with it."""
     found = find_handler(name, beside) if isinstance(name, str) else None
     return found if isinstance(found, Handler) else None
 
 
 def sound_handler(name: str, beside: Path | None) -> Handler:
-    """Give a handler that was checked before; raises WorkflowError where it was not."""
+    """Return a handler that was checked before; raises WorkflowError where it was not."""
     found = find_handler(name, beside)
     if isinstance(found, str):
         raise WorkflowError(found)
@@ -85,7 +85,7 @@ def sound_handler(name: str, beside: Path | None) -> Handler:
 
 
 def memory_need(handler: Handler, parameters: Mapping[str, Any]) -> MemoryNeed:
-    """Ask a handler's module what one call needs; nothing is known, so 0, where it does not tell.
+    """Ask a handler's module what one call needs; 0 where it does not say.
 
     Raises WorkflowError for an estimate that fails.
     """
@@ -171,14 +171,14 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
 
 
 def _find_need(module: ModuleType, function: str) -> Callable[..., MemoryNeed] | None:
-    """Give what tells the memory of a call: the function's own, or that of the whole module."""
+    """Return what estimates the memory of a call: the function's own, or the whole module's."""
     whole = getattr(module, "memory_need", None)
     need: Callable[..., MemoryNeed] | None = getattr(module, f"memory_need_{function}", whole)
     return need
 
 
 def _is_function(value: object) -> bool:
-    """Tell whether a value is a function, or a wrapper around one, whose signature can be read."""
+    """Return whether a value is a function, or wraps one, whose signature can be read."""
     try:
         return callable(value) and inspect.isfunction(inspect.unwrap(value))
     except ValueError:  # it is wrapped in itself

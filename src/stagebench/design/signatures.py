@@ -1,20 +1,24 @@
-"""Parameters of handlers, read from their signatures: what a config may give them.
+"""Parameters of handlers, read from their signatures: what a config may set them to.
 
-Annotations of handlers' parameters: which values of a config they allow, and in which form.
-
-Those that a value of YAML can have: bool, int, float, str, None, Any, Literal, unions, lists and
-mappings with text keys of these, and `Annotated[…, Bounds(…)]` around each.
+msgspec checks and converts the values. The words of the errors are ours, made from what
+`msgspec.inspect` says of a type. Handled is an annotation that a value of YAML can meet.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+
+import msgspec
+import msgspec.inspect as described
 
 from stagebench.design.levels import holds_unknown
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
@@ -23,53 +27,61 @@ from stagebench.handlers.bounds import Bounds
 from stagebench.store import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 Parameters: TypeAlias = "dict[str, Any]"
 Known: TypeAlias = "Mapping[str, Parameter]"
+Annotation: TypeAlias = Any
+"""What stands after a parameter's colon."""
 
 UPSTREAM = "upstream"
 """The parameter by which a handler takes what the stages before it have made, from the runner."""
 
+HANDLED = (
+    "bool, int, float, str, None, Any, Literal, unions, list[…] and dict[str, …] of these, or"
+    " Annotated[…, Bounds(…)]"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter of a handler; `default` is inspect's `empty` where there is none."""
+    """One parameter of a handler.
+
+    `default` is inspect's `empty` where there is none. `form` is the annotation as msgspec checks
+    it. `allowed` says what a config may give ("a number > 0"), `cells` what the text of a CSV cell
+    may stand for, the first that fits (`read_cell`).
+    """
 
     name: str
-    annotation: Annotation
     default: Any
+    form: Annotation
+    allowed: str
+    cells: tuple[str, ...]
 
     @property
     def required(self) -> bool:
-        """Tell whether a config has to give it."""
+        """Whether a config has to give it."""
         return self.default is inspect.Parameter.empty
 
-    @property
-    def allowed(self) -> str:
-        """Say what a config may give: "a number > 0"."""
-        return describe(self.annotation)
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Tell what the text of a CSV cell may stand for."""
-        return cell_kinds(self.annotation)
-
     def accepts(self, value: object) -> bool:
-        """Tell whether a value has the type and lies inside the bounds."""
-        return allows(self.annotation, value)
+        """Return whether a value has the type and lies inside the bounds."""
+        try:
+            self.convert(value)
+        except msgspec.ValidationError:
+            return False
+        return True
 
     def convert(self, value: Any) -> Any:
-        """Give the one form of a value: a whole number for a float parameter becomes a float."""
-        return convert(self.annotation, value)
+        """Return the one form of a value: a whole number for a float parameter becomes a float."""
+        return msgspec.convert(value, self.form)
 
 
 def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
-    """Read the parameters of a function that a config may give, from its signature.
+    """Read the parameters of a function that a config may set, from its signature.
 
-    Without an annotation any value may be given. Raises WorkflowError for a parameter that cannot
-    be given by its name, or whose annotation is none that values can be held against.
+    Without an annotation any value is allowed. Raises WorkflowError for a parameter that cannot be
+    set by its name, or whose annotation is not handled.
     """
     named = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -97,12 +109,12 @@ def missing_parameters(given: Parameters, known: Known) -> list[Parameter]:
 
 
 def default_parameters(known: Known) -> Parameters:
-    """Give the defaults that a config could have given: others are a matter of the source alone."""
+    """Return the defaults that a config could set: others are a matter of the source alone."""
     return {p.name: p.default for p in known.values() if _is_givable(p)}
 
 
 def convert_parameters(given: Parameters, known: Known) -> Parameters:
-    """Give checked values in their one form."""
+    """Return checked values, each in its one form."""
     return {name: known[name].convert(value) for name, value in given.items()}
 
 
@@ -120,10 +132,11 @@ def _is_givable(parameter: Parameter) -> bool:
     if parameter.required or not parameter.accepts(parameter.default):
         return False
     try:
-        # Any value is accepted where none is asked for: a tuple would come back as a list.
-        return bool(json.loads(canonical_json(parameter.default)) == parameter.default)
+        # A tuple would come back as a list, a member of an enumeration as its text.
+        restored = json.loads(canonical_json(parameter.default))
     except (TypeError, ValueError):
         return False
+    return type(restored) is type(parameter.default) and bool(restored == parameter.default)
 
 
 def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) -> Parameter:
@@ -131,17 +144,11 @@ def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) 
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         text = "it stands before a '/'; allowed: parameters that can be given by name"
         raise WorkflowError(f"parameter '{parameter.name}': {text}")
-    if not is_handled(annotation):
-        text = inspect.formatannotation(annotation)
-        raise WorkflowError(
-            f"parameter '{parameter.name}': its annotation {text} cannot be checked; allowed:"
-            f" {HANDLED}, or none"
-        )
-    return Parameter(name=parameter.name, annotation=annotation, default=parameter.default)
+    return make_parameter(parameter.name, annotation, parameter.default)
 
 
 def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:
-    """Give what one annotation stands for: others may be for type checkers alone."""
+    """Evaluate one annotation alone: others may be for type checkers only."""
     if parameter.annotation is inspect.Parameter.empty:
         return Any
     names = getattr(inspect.unwrap(function), "__globals__", {})
@@ -156,154 +163,122 @@ def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Ann
         raise WorkflowError(f"parameter '{parameter.name}': {text}") from error
 
 
-Annotation: TypeAlias = Any
-"""What stands after a parameter's colon."""
-
-HANDLED = (
-    "bool, int, float, str, None, Any, Literal, unions, list[…] and dict[str, …] of these, or"
-    " Annotated[…, Bounds(…)]"
-)
-
-_KINDS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    types.NoneType: "null",
-    None: "null",
-    Any: "any value",
-    object: "any value",
-    list: "a list",
-    Sequence: "a list",
-    dict: "a mapping",
-    Mapping: "a mapping",
-}
-
-_CELLS: dict[Any, tuple[str, ...]] = {
-    bool: ("bool",),
-    int: ("int",),
-    float: ("float",),
-    str: ("text",),
-    types.NoneType: ("null",),
-    None: ("null",),
-    Any: ("bool", "null", "int", "float", "json", "text"),
-    object: ("bool", "null", "int", "float", "json", "text"),
-}
-
-
-def is_handled(annotation: Annotation) -> bool:
-    """Tell whether values can be held against an annotation."""
-    origin, arguments = _split(annotation)
-    if origin is Annotated:
-        return is_handled(arguments[0])
-    if origin is Literal:
-        return all(choice is None or type(choice) in (bool, int, str) for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return all(map(is_handled, arguments))
-    if origin in (list, Sequence):
-        return is_handled(arguments[0])
-    if origin in (dict, Mapping):
-        return arguments[0] is str and is_handled(arguments[1])
-    return _is_plain(annotation)
-
-
-def allows(annotation: Annotation, value: object) -> bool:
-    """Tell whether a value has the type, and lies inside the bounds if it is a number."""
-    origin, arguments = _split(annotation)
-    if origin is Annotated:
-        return allows(arguments[0], value) and _is_inside(value, _bounds(arguments))
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return any(allows(argument, value) for argument in arguments)
-    if origin in (list, Sequence):
-        return isinstance(value, list) and all(allows(arguments[0], item) for item in value)
-    if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(allows(arguments[1], v) for v in value.values())
-    return _is_of(value, annotation)
-
-
-def describe(annotation: Annotation) -> str:
-    """Say what a config may give: "a number > 0"."""
-    origin, arguments = _split(annotation)
-    if origin is Annotated:
-        return " ".join([describe(arguments[0]), *map(str, _bounds(arguments))])
-    if origin is Literal:
-        return ", ".join(show(choice) for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(argument) for argument in arguments)
-    if origin in (list, Sequence):
-        return f"a list, each item {describe(arguments[0])}"
-    if origin in (dict, Mapping):
-        return f"a mapping, each value {describe(arguments[1])}"
-    return _KINDS[annotation]
-
-
-def convert(annotation: Annotation, value: Any) -> Any:
-    """Give an allowed value its one form: a whole number is a float where no int is asked for."""
-    origin, arguments = _split(annotation)
-    if origin is Annotated:
-        return convert(arguments[0], value)
-    if origin in (Union, types.UnionType):
-        forms = [convert(one, value) for one in arguments if allows(one, value)]
-        return next((form for form in forms if type(form) is type(value)), forms[0])
-    if origin in (list, Sequence):
-        return [convert(arguments[0], item) for item in value]
-    if origin in (dict, Mapping):
-        return {key: convert(arguments[1], item) for key, item in value.items()}
-    return float(value) if annotation is float else value
-
-
-def cell_kinds(annotation: Annotation) -> tuple[str, ...]:
-    """Tell what the text of a CSV cell may stand for, the first that fits (`read_cell`)."""
-    wanted = set(_cell_kinds(annotation))
-    return tuple(kind for kind in _CELLS[Any] if kind in wanted)
-
-
-def _cell_kinds(annotation: Annotation) -> Iterator[str]:
-    origin, arguments = _split(annotation)
-    if origin is Annotated:
-        yield from _cell_kinds(arguments[0])
-    elif origin is Literal:
-        for choice in arguments:
-            yield from _CELLS[type(choice)]
-    elif origin in (Union, types.UnionType):
-        for argument in arguments:
-            yield from _cell_kinds(argument)
-    else:
-        yield from _CELLS.get(annotation, ("json",))
-
-
-def _split(annotation: Annotation) -> tuple[Any, tuple[Any, ...]]:
-    """Give what an annotation is made of; a bare `list` has no arguments and no origin."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    return (origin, arguments) if arguments else (None, ())
-
-
-def _bounds(arguments: tuple[Any, ...]) -> list[Bounds]:
-    return [extra for extra in arguments[1:] if isinstance(extra, Bounds)]
-
-
-def _is_plain(annotation: Annotation) -> bool:
+def make_parameter(name: str, annotation: Annotation, default: Any) -> Parameter:
+    """Make a parameter of its annotation; raises WorkflowError where that is not handled."""
     try:
-        return annotation in _KINDS
-    except TypeError:  # not hashable: an annotation may be anything
-        return False
+        form = _translate(annotation)
+        # The decoder refuses unions of types that it cannot keep apart.
+        msgspec.json.Decoder(form)
+        allowed, cells = _explain(described.type_info(form))
+    except Exception as error:  # msgspec looks into classes, and those may raise anything
+        text = f"its annotation {inspect.formatannotation(annotation)} cannot be checked"
+        raise WorkflowError(
+            f"parameter '{name}': {text}; allowed: {HANDLED}, or none ({error})"
+        ) from error
+    known = tuple(cell for cell in _CELLS if cell in cells)
+    return Parameter(name=name, default=default, form=form, allowed=allowed, cells=known)
 
 
-def _is_inside(value: object, limits: list[Bounds]) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    return all(bounds.allows(value) for bounds in limits)
+def _translate(annotation: Annotation, limits: tuple[Bounds, ...] = ()) -> Annotation:
+    """Return an annotation as msgspec reads it: with its own limits, at the numbers themselves."""
+    origin: Any = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin is Annotated:
+        own = tuple(one for one in arguments[1:] if isinstance(one, Bounds))
+        return _bound(arguments[0], limits, own)
+    if origin in (Union, types.UnionType):
+        return reduce(or_, (_translate(one, limits) for one in arguments))
+    if origin in (list, Sequence, dict, Mapping):
+        return origin[tuple(map(_translate, arguments))]
+    if origin is Literal:
+        # msgspec sorts the choices; a message has them in the order of the signature.
+        return Annotated[annotation, msgspec.Meta(extra={"choices": arguments})]
+    if annotation in (int, float):
+        return reduce(
+            lambda number, one: Annotated[number, _meta(one, annotation)], limits, annotation
+        )
+    return Any if annotation is object else annotation
 
 
-def _is_of(value: object, annotation: Annotation) -> bool:
-    if annotation is Any or annotation is object:
-        return True
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation in (list, Sequence):
-        return isinstance(value, list)
-    if annotation in (dict, Mapping):
-        return isinstance(value, dict)
-    return value is None if annotation in (None, types.NoneType) else type(value) is annotation
+def _bound(
+    annotation: Annotation, limits: tuple[Bounds, ...], own: tuple[Bounds, ...]
+) -> Annotation:
+    bounded = _translate(annotation, (*limits, *own))
+    if own and bounded == _translate(annotation, limits):
+        raise WorkflowError("Bounds are for int and float")
+    return bounded
+
+
+def _meta(bounds: Bounds, number: type) -> msgspec.Meta:
+    limits = {"gt": bounds.above, "ge": bounds.at_least, "le": bounds.at_most}
+    known: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    if number is int:
+        # msgspec takes whole numbers as limits of whole numbers.
+        known = {n: math.ceil(v) if n == "ge" else math.floor(v) for n, v in known.items()}
+    return msgspec.Meta(**known)
+
+
+_CELLS = ("bool", "null", "int", "float", "json", "text")
+"""What the text of a CSV cell may stand for, in the order in which it is tried."""
+
+_PLAIN: dict[type[described.Type], tuple[str, str]] = {
+    described.BoolType: ("true or false", "bool"),
+    described.IntType: ("a whole number", "int"),
+    described.FloatType: ("a number", "float"),
+    described.StrType: ("a text", "text"),
+    described.NoneType: ("null", "null"),
+}
+"""The words for a type, and its cells."""
+
+
+def _explain(kind: described.Type) -> tuple[str, set[str]]:
+    """Return the words for a type, and its cells; raises WorkflowError where it is not handled."""
+    match kind:
+        case described.AnyType():
+            words, cells = "any value", set(_CELLS)
+        case described.IntType() | described.FloatType():
+            word, cell = _PLAIN[type(kind)]
+            words, cells = f"{word} {_bounds(kind)}".rstrip(), {cell}
+        case described.Metadata(extra={"choices": choices}):
+            words = ", ".join(map(show, choices))
+            cells = {_PLAIN[type(described.type_info(type(choice)))][1] for choice in choices}
+        case described.UnionType():
+            _check_numbers(kind)
+            members = list(map(_explain, kind.types))
+            words = " or ".join(word for word, _ in members)
+            cells = {cell for _, some in members for cell in some}
+        case described.ListType():
+            words, cells = _explain_items("a list, each item", kind.item_type), {"json"}
+        case described.DictType(key_type=described.StrType() | described.AnyType()):
+            words, cells = _explain_items("a mapping, each value", kind.value_type), {"json"}
+        case _ if type(kind) in _PLAIN:
+            words, cell = _PLAIN[type(kind)]
+            cells = {cell}
+        case _:
+            raise WorkflowError("no value of YAML is of this type")
+    return words, cells
+
+
+def _explain_items(each: str, items: described.Type) -> str:
+    words, _ = _explain(items)
+    return each.partition(",")[0] if isinstance(items, described.AnyType) else f"{each} {words}"
+
+
+def _bounds(kind: described.IntType | described.FloatType) -> Bounds:
+    return Bounds(above=kind.gt, at_least=kind.ge, at_most=kind.le)
+
+
+def _check_numbers(union: described.UnionType) -> None:
+    """Refuse a union in which one member allows a whole number that another one does not.
+
+    msgspec asks one member alone.
+    """
+    limits = set()
+    for kind in union.types:
+        match kind:
+            case described.IntType() | described.FloatType():
+                limits.add(repr(_meta(_bounds(kind), int)))
+            case described.Metadata(extra={"choices": choices}):
+                limits |= {"choices" for choice in choices if type(choice) is int}
+    if len(limits) > 1:
+        raise WorkflowError("the numbers of a union have the same limits")

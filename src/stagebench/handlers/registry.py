@@ -1,6 +1,6 @@
-"""The handlers that a config can name, and how they are found without importing the others.
+"""The handlers that a config can name; only those that are used get imported.
 
-A config names a shipped handler by its name, and any other as `module:function`.
+A config refers to a shipped handler by its name, and to any other as `module:function`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def handler_target(name: str) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a name is that of a user's own handler."""
+    """Return whether a name refers to a user's own handler."""
     return ":" in name
 
 

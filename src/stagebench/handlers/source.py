@@ -1,7 +1,7 @@
-"""Where the source of a handler is, and a hash of it, without importing it.
+"""Find and hash the source of a handler without importing it.
 
-A user's own module is found in the environment or beside the config. A name that is found in both
-is an error: which of them is measured must not depend on what happens to be installed.
+A user's own module is looked up in the environment and beside the config. A name found in both is
+an error: which one is measured must not depend on what happens to be installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 DIGITS = 12
-"""Of the hash in hexadecimal."""
+"""Length of a hash, in hexadecimal digits."""
 
 PACKAGE_FILE = "__init__.py"
 
@@ -29,11 +29,11 @@ _MAY_HOLD_IMPORTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def source_hash(name: str, beside: Path | None = None) -> str:
-    """Hash the source of a handler (SHA-256), with the helpers of one that lies beside the config.
+    """Return the SHA-256 of a handler's source; beside the config, helpers are included.
 
-    Helpers are the modules in the folder `beside` that its module imports, and those that they do.
-    Part of every specification: an edited handler is another treatment and is measured anew.
-    Raises WorkflowError where there is no source, or where a name is found twice.
+    Helpers are the modules in the folder `beside` that the handler's module imports, directly or
+    not. The hash is part of every specification: an edited handler is another treatment and is
+    measured again. Raises WorkflowError if there is no source, or if a name is found twice.
     """
     module = handler_target(name).partition(":")[0]
     file = find_module(module, beside)
@@ -45,28 +45,28 @@ def source_hash(name: str, beside: Path | None = None) -> str:
         files = {name: find_module(name, beside) for name in names}
     total = hashlib.sha256()
     for found in sorted(files):
-        # Names, not places: a checkout may move.
+        # Names, not paths: a checkout may move.
         data = files[found].read_bytes()
         total.update(f"{found} {len(data)}\n".encode() + data)
     return total.hexdigest()[:DIGITS]
 
 
 def check_sources(stages: Sequence[Mapping[str, str]], beside: Path | None) -> None:
-    """Hold the sources of handlers against a specification's hashes; raises WorkflowError.
+    """Compare the sources of handlers with a specification's hashes; raises WorkflowError.
 
-    What was edited after the study was called would be measured under the wrong hash.
+    A handler edited after the study was started would be measured under the wrong hash.
     """
     for stage in stages:
         name = stage["handler"]
         if source_hash(name, beside) != stage["source"]:
             raise WorkflowError(
                 f"stage {stage['name']!r}: the source of handler {name!r} was edited after the"
-                " study was called; call it again"
+                " study was started; start it again"
             )
 
 
 def find_module(module: str, beside: Path | None) -> Path:
-    """Give the file of a module; raises WorkflowError where there is none, or two."""
+    """Return the file of a module; raises WorkflowError if there is none, or more than one."""
     top = module.partition(".")[0]
     if beside is None or module_file(top, beside) is None:
         return _find_installed(module, beside)
@@ -78,7 +78,7 @@ def find_module(module: str, beside: Path | None) -> Path:
 
 
 def module_file(module: str, folder: Path) -> Path | None:
-    """Give the file of a module in a folder, if it is there; packages have an __init__.py."""
+    """Return the file of a module in a folder, or None; a package needs an __init__.py."""
     place = folder.joinpath(*module.split("."))
     for file in (place / PACKAGE_FILE, place.with_name(f"{place.name}.py")):
         if file.is_file():
@@ -88,24 +88,24 @@ def module_file(module: str, folder: Path) -> Path | None:
 
 def _refuse_second(top: str, beside: Path) -> None:
     own, spec = module_file(top, beside), _find_spec(top)
-    # A folder without __init__.py has no origin; any module comes before it.
+    # A folder without __init__.py has no origin; any module takes precedence over it.
     if own is None or spec is None or spec.origin is None:
         return
     if Path(spec.origin).resolve() != own.resolve():
         raise WorkflowError(
             f"module {top} is found twice, beside the config and in the environment"
-            f" ({spec.origin}); give the one beside the config another name"
+            f" ({spec.origin}); rename the one beside the config"
         )
 
 
 def _find_spec(top: str) -> ModuleSpec | None:
-    """Ask the finders that an import asks for a module that is in no package."""
+    """Return the spec of a top-level module, from the same finders that an import uses."""
     specs = (finder.find_spec(top, None) for finder in sys.meta_path)
     return next((spec for spec in specs if spec is not None), None)
 
 
 def _find_installed(module: str, beside: Path | None) -> Path:
-    """Find a module of the environment without importing the packages that it lies in."""
+    """Return the file of an installed module without importing its packages."""
     top, *parts = module.split(".")
     name, spec = top, _find_spec(top)
     for part in parts:
@@ -120,7 +120,7 @@ def _find_installed(module: str, beside: Path | None) -> Path:
 
 
 def _imports_beside(module: str, beside: Path) -> Iterable[str] | None:
-    """Give what a module beside the config imports; None for any other module."""
+    """Return what a module beside the config imports; None for any other module."""
     file = module_file(module, beside)
     if file is None:
         return None
@@ -131,9 +131,9 @@ def _imports_beside(module: str, beside: Path) -> Iterable[str] | None:
 def follow_imports(
     start: Iterable[str], imports_of: Callable[[str], Iterable[str] | None]
 ) -> set[str]:
-    """Give all modules that are reached from some by imports; those are among them.
+    """Return all modules that imports reach from `start`, including those in `start`.
 
-    `imports_of` gives what a module imports, and None for one that is not to be followed.
+    `imports_of` returns what a module imports, or None to leave the module out.
     """
     reached: set[str] = set()
     waiting = list(start)
@@ -149,9 +149,9 @@ def follow_imports(
 
 
 def imported_names(module: str, tree: ast.Module, *, is_package: bool) -> Iterator[str]:
-    """Yield what may be a module in the imports of parsed code, and the packages above it.
+    """Yield the names in the imports of parsed code that may be modules, and their packages.
 
-    Imports inside functions count; those for type checkers alone are never executed.
+    Imports inside functions are included; imports under `if TYPE_CHECKING` are not.
     """
     for node in _executed(tree):
         names = []
@@ -165,13 +165,13 @@ def imported_names(module: str, tree: ast.Module, *, is_package: bool) -> Iterat
 
 
 def with_packages(module: str) -> list[str]:
-    """Give a module and the packages above it: Python executes those first."""
+    """Return a module's packages, which Python executes first, and the module itself."""
     parts = module.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield all statements but those that stand under `if TYPE_CHECKING`."""
+    """Yield all statements except those under `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -189,7 +189,7 @@ def _is_for_types(node: ast.AST) -> TypeGuard[ast.If]:
 
 
 def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> list[str]:
-    """Give the parts of the absolute name of what is imported from."""
+    """Return the parts of the absolute name of the module that is imported from."""
     below = node.module.split(".") if node.module else []
     if not node.level:
         return below
@@ -198,7 +198,7 @@ def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> list[str]
 
 
 def parse_source(file: Path) -> ast.Module:
-    """Parse a file; raises WorkflowError, with the line, where it is no Python."""
+    """Parse a Python file; raises WorkflowError, with the line, if it is invalid."""
     try:
         return ast.parse(file.read_bytes(), file.name)
     except SyntaxError as error:

@@ -1,1 +1,1 @@
-"""Measuring one run: a supervisor that samples, and the measured process that it starts."""
+"""Measuring one run: the supervisor that samples, and the measured process that it starts."""

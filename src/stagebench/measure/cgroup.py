@@ -1,15 +1,14 @@
-"""A control group around a run, where one can be made: the kernel's own peak, as a cross-check.
+"""Control groups: one around a run, as a cross-check of its memory, and the limits that apply.
 
-A group is charged for what its processes touch first: anonymous memory, page cache and kernel
-memory (page tables, sockets). So its peak is no PSS, and lies above the anonymous part of ours.
-Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.peak) and cgroup-v1/memory.rst.
+A group is charged for the memory that its processes touch first: anonymous memory, page cache and
+kernel memory (page tables, sockets). So its peak is not a PSS, but it is never below the anonymous
+part of the sampled peak.
 
-Limits of the control groups that this process lies in: they hold for a run, too.
+The limits are those of the groups that contain this process; they apply to a run, too. A study that
+exceeds them is refused before it starts, so every Snakefile imports this module: keep it cheap.
 
-A study is refused by them before it begins, so this is imported by every Snakefile: keep it cheap.
-
-Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat, memory.max) and, for
-version 1, scheduler/sched-bwc.rst and admin-guide/cgroup-v1/memory.rst.
+Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.peak, memory.max, cpu.max, cpu.stat)
+and, for version 1, admin-guide/cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.2
 
 
-class Files(NamedTuple):
-    """Where a version of control groups tells of memory; `cache` is a line of memory.stat."""
+class GroupFiles(NamedTuple):
+    """The files in which one version reports memory; `cache` is a line of memory.stat."""
 
     version: int
     peak: str
@@ -36,14 +35,15 @@ class Files(NamedTuple):
     cache: str
 
 
-V1 = Files(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
-V2 = Files(2, "memory.peak", None, "file")
+V1 = GroupFiles(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
+V2 = GroupFiles(2, "memory.peak", None, "file")
 
 
 class Charged(NamedTuple):
-    """What a group was charged with, in bytes: at its peak; of that, page cache at the end.
+    """The memory that a group was charged for.
 
-    `kernel_peak_bytes` is the peak of kernel memory, where it is told.
+    `cache_bytes` is its page cache at the end, not at the peak. `kernel_peak_bytes` is None if the
+    peak of kernel memory is not reported.
     """
 
     version: int
@@ -53,15 +53,15 @@ class Charged(NamedTuple):
 
 
 class Group:
-    """A control group that a run's processes live in, or the reason why there is none."""
+    """A control group for the processes of a run, or the `reason` why there is none."""
 
-    def __init__(self, folder: Path | None, files: Files, reason: str = "") -> None:
+    def __init__(self, folder: Path | None, files: GroupFiles, reason: str = "") -> None:
         self.folder = folder
         self._files = files
         self.reason = reason
 
     def add(self, pid: int) -> None:
-        """Take a process in, and with it all that it will create."""
+        """Add a process, and with it all processes that it will create."""
         if self.folder is None:
             return
         try:
@@ -71,7 +71,7 @@ class Group:
             self.folder, self.reason = None, f"cgroup.procs: {error.strerror}"
 
     def read(self) -> Charged | None:
-        """Tell what was charged until now; None where there is no group."""
+        """Read what was charged so far; None if there is no group."""
         if self.folder is None:
             return None
         read, kernel = self._read, self._files.kernel
@@ -84,7 +84,7 @@ class Group:
         )
 
     def remove(self) -> None:
-        """Remove the group; processes that have just ended may hold it for a moment."""
+        """Remove the group; retries because processes that have just ended may keep it busy."""
         deadline = time.monotonic() + PATIENCE_S
         while self.folder is not None and self.folder.exists():
             with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ class Group:
 
 @contextlib.contextmanager
 def control_group(proc: Path = Path("/proc/self")) -> Iterator[Group]:
-    """Make a group below this process's own, for the length of a block, if that is permitted."""
+    """Create a group below this process's own for a `with` block, if that is permitted."""
     group = _make_group(proc)
     try:
         yield group
@@ -120,18 +120,18 @@ def _make_group(proc: Path) -> Group:
     group = Group(folder, files)
     if not (folder / files.peak).exists():
         group.remove()
-        return Group(None, files, f"{files.peak} is not told for a group of its own")
+        return Group(None, files, f"{files.peak} does not exist in a new group")
     return group
 
 
-def _find_own(proc: Path) -> tuple[Files, Path]:
-    """Find the folder of this process's memory group: of version 1 where that has the memory."""
+def _find_own(proc: Path) -> tuple[GroupFiles, Path]:
+    """Find the folder of this process's memory group, of version 1 if that controls memory."""
     files, place, path = find_group("memory", proc)
     return files, Path(f"{place}{path}")
 
 
-def find_group(controller: str, proc: Path) -> tuple[Files, Path, str]:
-    """Find where a controller's groups are mounted, and this process's group below that."""
+def find_group(controller: str, proc: Path) -> tuple[GroupFiles, Path, str]:
+    """Return the version, the mount point of a controller's groups, and this process's group."""
     paths = {}
     for line in (proc / "cgroup").read_text().splitlines():
         _number, controllers, path = line.split(":", 2)
@@ -147,13 +147,13 @@ def find_group(controller: str, proc: Path) -> tuple[Files, Path, str]:
 
 OWN = Path("/proc/self")
 UNLIMITED = 1 << 62
-"""Bytes; version 1 says a little less than 2^63 where there is no limit."""
+"""In bytes; version 1 reports a value just below 2^63 if there is no limit."""
 
 
 class Limits(NamedTuple):
-    """What the groups around this process allow it, "max" where nothing is set; None is unknown.
+    """The limits of this process's groups: "max" if none is set, None if unknown.
 
-    `cpus` is CPU time a second; `throttled` counts periods in which it was used up.
+    `cpus` is CPU time per second; `throttled` counts the periods in which it was used up.
     """
 
     cpus: float | str | None
@@ -162,7 +162,7 @@ class Limits(NamedTuple):
 
 
 def read_limits(proc: Path = OWN) -> Limits:
-    """Read the lowest limits of this process's groups and of all that they lie in."""
+    """Read the lowest limits of this process's groups and of all groups that contain them."""
     cpu, memory = _list_groups("cpu", proc), _list_groups("memory", proc)
     return Limits(
         cpus=_lowest(cpu, _cpu_limit),
@@ -172,14 +172,14 @@ def read_limits(proc: Path = OWN) -> Limits:
 
 
 def machine_memory_bytes(proc: Path = OWN) -> int:
-    """Return how much memory this process may use: the machine's or, where lower, its groups'."""
+    """Return how much memory this process may use: the machine's, or less if a group limits it."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = read_limits(proc).memory_bytes
     return min(machine, limit) if isinstance(limit, int) else machine
 
 
 def _list_groups(controller: str, proc: Path) -> list[Path]:
-    """List the folder of this process's group and of all that it lies in; empty if unknown."""
+    """List the folders of this process's group and all that contain it; empty if unknown."""
     try:
         _, place, path = find_group(controller, proc)
     except (OSError, LookupError):
@@ -189,7 +189,7 @@ def _list_groups(controller: str, proc: Path) -> list[Path]:
 
 
 def _lowest(groups: list[Path], read: Callable[[Path], float | None]) -> Any:
-    # A group without the file has no limit of its own: the outermost one never has.
+    # A group without the file has no limit of its own; the outermost one never has the file.
     limits = [limit for limit in map(read, groups) if limit is not None]
     return min(limits) if limits else "max" if groups else None
 

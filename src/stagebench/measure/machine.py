@@ -1,13 +1,11 @@
-"""The state of the machine at one moment: what may disturb a run. Unknown is None.
+"""The machine of a run: its state, its software, what else runs on it, and when it is quiet.
+
+Unknown values are None. Before a run, the supervisor waits until the machine is quiet, so that
+leftovers of the run before do not disturb it. Quiet is judged by the idle time in /proc/stat: load
+averages decay over minutes and would include the run before.
 
 Sources: Linux, Documentation/accounting/psi.rst, admin-guide/pm/cpufreq.rst,
 admin-guide/mm/transhuge.rst, admin-guide/sysctl/kernel.rst (randomize_va_space).
-
-Where and beside what a run was made: machine, software, commit, noise. Unknown is None.
-
-Waiting until the machine is quiet: what ran before a run must not run beside it.
-
-Load averages decay over minutes and hold the run before; the idle time of /proc/stat does not.
 """
 
 from __future__ import annotations
@@ -37,17 +35,17 @@ if TYPE_CHECKING:
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 STEAL_FIELD = 8
-"""Place of steal in the first line of /proc/stat."""
+"""Index of the steal time in the first line of /proc/stat."""
 
 PRESSED = ("cpu", "memory", "io")
 ADDR_NO_RANDOMIZE = 0x0040000
-"""Bit of personality(2), as `setarch --addr-no-randomize` sets it."""
+"""Bit of personality(2) that `setarch --addr-no-randomize` sets."""
 
 ROOT = Path("/")
 
 
 def read_machine(root: Path = ROOT) -> dict[str, Any]:
-    """Read counters and settings; counters go on from boot, so that two readings make a span."""
+    """Read settings, and counters since boot, so that the difference of two readings is a span."""
     limits = read_limits(root / "proc/self")
     return {
         "time_ns": time.monotonic_ns(),
@@ -72,7 +70,7 @@ def read_machine(root: Path = ROOT) -> dict[str, Any]:
 
 
 def parse_stat(text: str | None) -> dict[str, float | int | None]:
-    """Parse /proc/stat: CPU time that the host took, and context switches, both since boot."""
+    """Parse /proc/stat: CPU time stolen by the host, and context switches, both since boot."""
     if text is None:
         return {"steal_s": None, "context_switches": None}
     switches = re.search(r"^ctxt (\d+)$", text, re.MULTILINE)
@@ -84,7 +82,7 @@ def parse_stat(text: str | None) -> dict[str, float | int | None]:
 
 
 def parse_pressure(text: str | None) -> dict[str, float | int] | None:
-    """Parse a file of /proc/pressure: shares of the last 10 s in percent, and totals."""
+    """Parse a file of /proc/pressure: shares of the last 10 s in percent, and totals in µs."""
     if text is None:
         return None
     found: dict[str, float | int] = {}
@@ -96,13 +94,13 @@ def parse_pressure(text: str | None) -> dict[str, float | int] | None:
 
 
 def parse_choice(text: str | None) -> str | None:
-    """Give the choice that brackets mark: "always [madvise] never"."""
+    """Return the choice in brackets: "madvise" from "always [madvise] never"."""
     found = re.search(r"\[(\w+)\]", text or "")
     return found[1] if found else None
 
 
 def _count_thermal(root: Path) -> int | None:
-    """Add up how often cores and packages were throttled because they were hot."""
+    """Count how often cores and packages were throttled because of heat."""
     names = ("core_throttle_count", "package_throttle_count")
     counts = [text for name in names for text in _read_cpus(root, f"thermal_throttle/{name}")]
     return sum(map(int, counts)) if counts else None
@@ -113,16 +111,19 @@ def _read_governor(root: Path) -> str | None:
 
 
 def _read_frequencies(root: Path) -> list[float] | None:
-    """Give every CPU's frequency of this moment, as its driver or else /proc/cpuinfo tells it."""
-    told = [int(text) / 1000 for text in _read_cpus(root, "cpufreq/scaling_cur_freq")]
-    if not told:
+    """Return the current frequency of every CPU in MHz, from its driver or else /proc/cpuinfo."""
+    known = [int(text) / 1000 for text in _read_cpus(root, "cpufreq/scaling_cur_freq")]
+    if not known:
         cpuinfo = _read(root / "proc/cpuinfo") or ""
-        told = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([\d.]+)$", cpuinfo, re.MULTILINE)]
-    return told or None
+        known = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([\d.]+)$", cpuinfo, re.MULTILINE)]
+    return known or None
 
 
 def _read_aslr(root: Path) -> int | None:
-    """Give the kernel's randomisation of addresses: 2 of all, 0 none; a personality may say 0."""
+    """Return how addresses are randomised: from 0, not at all, to 2, everywhere.
+
+    The personality of this process can turn it off.
+    """
     text, personality = (_read(root / f"proc/{name}") for name in _ASLR_FILES)
     if personality is not None and int(personality, 16) & ADDR_NO_RANDOMIZE:
         return 0
@@ -138,7 +139,7 @@ def _read_cpus(root: Path, name: str) -> Iterable[str]:
 
 
 def _read(path: Path) -> str | None:
-    """Read a file of the kernel; None where there is none, or it may not be read."""
+    """Read a file of the kernel; None if it does not exist or may not be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -170,7 +171,7 @@ def read_environment() -> dict[str, Any]:
 
 
 def read_packages() -> dict[str, str]:
-    """Give the installed version of each package that stagebench declares as a dependency."""
+    """Return the installed version of each package that stagebench declares as a dependency."""
     try:
         declared = importlib.metadata.requires("stagebench") or []
     except importlib.metadata.PackageNotFoundError:
@@ -180,7 +181,7 @@ def read_packages() -> dict[str, str]:
 
 
 def read_commit(folder: Path) -> tuple[str | None, bool | None]:
-    """Give the commit of the checkout that holds `folder`, and whether files differ from it."""
+    """Return the commit of the checkout around `folder`, and whether tracked files differ."""
     try:
         commit = _ask_git(folder, "rev-parse", "HEAD")
         changes = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -190,19 +191,19 @@ def read_commit(folder: Path) -> tuple[str | None, bool | None]:
 
 
 def _ask_git(folder: Path, *question: str) -> str:
-    # Without its locks git writes nothing: a stale one would block the checkout's owner.
+    # Without optional locks git writes nothing; a stale lock would block the checkout's owner.
     command = ["git", "--no-optional-locks", "-C", str(folder), *question]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def read_cpu_model() -> str | None:
-    """Give the CPU's name from /proc/cpuinfo; None where the architecture does not tell it."""
+    """Return the CPU's name from /proc/cpuinfo; None if the architecture does not report one."""
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else None
 
 
 def read_os_name() -> str:
-    """Give the distribution's name and version, or the kernel's name where there is none."""
+    """Return the distribution's name and version, or else the kernel's name."""
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
@@ -210,13 +211,13 @@ def read_os_name() -> str:
 
 
 def read_filesystem(folder: str) -> str | None:
-    """Name the type of the file system that holds `folder`: what fsync costs depends on it."""
+    """Return the type of the file system of `folder`, on which the cost of fsync depends."""
     mounts = [
         part
         for part in psutil.disk_partitions(all=True)
         if os.path.commonpath([part.mountpoint, folder]) == part.mountpoint
     ]
-    # Of mounts on one point the last hides the others.
+    # Of several mounts on one point the last hides the others.
     return (
         max(enumerate(mounts), key=lambda pair: (len(pair[1].mountpoint), pair[0]))[1].fstype
         or None
@@ -233,7 +234,7 @@ class Busy(NamedTuple):
 
 
 def read_busy() -> Busy:
-    """Read how busy the machine is and was."""
+    """Read the load average and the CPU times since boot."""
     first = Path("/proc/stat").read_text().split("\n", 1)[0]
     user, nice, system, idle, iowait, irq, softirq, steal = (
         int(ticks) / TICKS_PER_S for ticks in first.split()[1:9]
@@ -247,10 +248,10 @@ def read_busy() -> Busy:
 
 
 def describe_noise(before: Busy, after: Busy, own_cpu_s: float) -> dict[str, float | None]:
-    """Tell what else the machine did between two readings, as shares of all its CPU time.
+    """Return what else the machine did between two readings, as shares of all its CPU time.
 
     `own_cpu_s` is the CPU time of the run and its supervisor. The kernel counts in ticks of 10 ms,
-    so the shares of a run under a second are coarse.
+    so the shares are coarse for a run of less than a second.
     """
     used, idle, steal = (after[i] - before[i] for i in (1, 2, 3))
     total = used + idle + steal
@@ -263,23 +264,23 @@ def describe_noise(before: Busy, after: Busy, own_cpu_s: float) -> dict[str, flo
 
 
 QUIET_SHARE = 0.9
-"""A machine is quiet when at least this share of its CPU time is idle ..."""
+"""A machine is quiet if at least this share of its CPU time is idle ..."""
 
 STEP_S, STEPS = 0.05, 4
-"""... over so many steps, 0.2 s; it is looked at after each."""
+"""... over so many steps, 0.2 s in all; it is checked after each step."""
 
 
 class Ticks(NamedTuple):
-    """CPU time of the whole machine since boot, in ticks; waiting for a disk is not idle."""
+    """CPU time of the whole machine since boot, in ticks; `idle` excludes waiting for a disk."""
 
     idle: int
     all: int
 
 
 class Quiet(NamedTuple):
-    """How long was waited, the share that was idle at last, and whether that is quiet.
+    """How long the supervisor waited, the last idle share, and whether that is quiet.
 
-    Unknown (None) where the wait ended before there was a span to look at.
+    The last two are None if the wait ended before there were enough readings.
     """
 
     waited_s: Seconds
@@ -293,7 +294,7 @@ def wait_until_quiet(
     clock: Callable[[], Seconds] = time.monotonic,
     sleep: Callable[[Seconds], None] = time.sleep,
 ) -> Quiet:
-    """Wait until the machine is quiet, or there is no time for a further step."""
+    """Wait until the machine is quiet, or until there is no time for another step."""
     began_s, share = clock(), None
     readings = deque([read()], maxlen=STEPS + 1)
     while clock() - began_s + STEP_S <= at_most_s and not is_quiet(share):
@@ -305,22 +306,25 @@ def wait_until_quiet(
 
 
 def is_quiet(share: float | None) -> bool | None:
-    """Tell whether a machine with this share of idle time is quiet."""
+    """Return whether a machine with this share of idle time is quiet; None if it is unknown."""
     return None if share is None else share >= QUIET_SHARE
 
 
 def idle_share(before: Ticks, after: Ticks) -> float | None:
-    """Give the share of CPU time that was idle between two readings."""
+    """Return the share of CPU time that was idle between two readings; None if no time passed."""
     passed = after.all - before.all
     return (after.idle - before.idle) / passed if passed > 0 else None
 
 
 def read_ticks() -> Ticks:
-    """Read how much CPU time passed since boot, and how much of it was idle."""
+    """Read how much CPU time has passed since boot, and how much of it was idle."""
     return parse_ticks(Path("/proc/stat").read_text(encoding="ascii"))
 
 
 def parse_ticks(text: str) -> Ticks:
-    """Parse /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Parse the first line of /proc/stat.
+
+    Its fields are user, nice, system, idle, iowait, irq, softirq and steal.
+    """
     ticks = [int(field) for field in text.split("\n", 1)[0].split()[1:9]]
     return Ticks(idle=ticks[3], all=sum(ticks))

@@ -1,9 +1,9 @@
-"""Entry of the measured process: a workflow, its handlers, and a sink for its records.
+"""Entry point of the measured process: runs a workflow and writes its records.
 
 Started as `python -m stagebench.measure.main FOLDER [BESIDE]`, with the treatment's specification
-as JSON on standard input; BESIDE is the folder of own handlers and files of tasks. Whatever is
-imported here is measured memory and start-up time, and is imported again by every spawned worker:
-tests/test_layers.py holds the list.
+as JSON on standard input; BESIDE is the folder of the user's own handlers and task files. Every
+import here adds to the measured memory and start-up time, and every spawned worker repeats it:
+tests/test_layers.py has the list of what is allowed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FileSink:
         self.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
 
     def close(self) -> None:
-        """Bring all records to disk."""
+        """Write all records to disk."""
         for writer in self._writers:
             writer.close()
 
@@ -63,9 +63,10 @@ def run_specification(
     *,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """Run a treatment: settle, run all tasks, linger with the pools open, then with them closed.
+    """Run a treatment: wait, run all tasks, wait with the pools open, then with the pools closed.
 
-    `meanwhile` makes a block around all this, from the workflow's start on.
+    `meanwhile` returns a context manager that is entered when the workflow starts, and left at the
+    end of the last wait.
     """
     linger = specification["linger"]
     setup = prepare_process(specification["process"], beside)
@@ -88,10 +89,10 @@ def run_specification(
 
 
 def prepare_process(settings: Mapping[str, Any], beside: Path | None = None) -> WorkerSetup:
-    """Make this process as the specification asks; gives what its workers are to do for that.
+    """Set up this process as specified, and return the setup for its workers.
 
-    Own handlers are looked for last: no module beside the config comes before one of the
-    environment. Worker processes have the path of imports that main has.
+    The user's own handlers come last in the import path: a module beside the config never hides one
+    of the environment. Worker processes get main's import path.
     """
     if beside is not None:
         sys.path.append(str(beside))
@@ -127,21 +128,21 @@ def make_stage(stage: Mapping[str, Any]) -> Stage:
 def list_tasks(
     tasks: int | list[dict[str, Any]] | dict[str, Any], beside: Path | None = None
 ) -> int | Sequence[Mapping[str, Any]]:
-    """Give the number of equal tasks, or one mapping of overrides a task."""
+    """Return the number of equal tasks, or one mapping of overrides per task."""
     if not isinstance(tasks, dict):
         return tasks
     if beside is None:
-        raise WorkflowError(f"{tasks['file']}: beside the config, whose folder was not given")
-    # Not imported where tasks are in the specification: it is measured memory.
+        raise WorkflowError(f"{tasks['file']}: lies beside the config, whose folder is unknown")
+    # Imported only if it is needed: every import adds to the measured memory.
     from stagebench.task_list import open_tasks
 
     return open_tasks(tasks, beside)
 
 
 def main(meanwhile: Meanwhile | None = None) -> None:
-    """Read the specification and run it; an error ends the process at once, and nothing waits.
+    """Read the specification and run it; an error ends the process without waiting for tasks.
 
-    `meanwhile` is handed to `run_specification`.
+    `meanwhile` is passed on to `run_specification`.
     """
     specification = json.load(sys.stdin)
     folder, *beside = map(Path, sys.argv[1:])
@@ -152,13 +153,13 @@ def main(meanwhile: Meanwhile | None = None) -> None:
         leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
-    except Exception:  # nothing is swallowed: it is told as the interpreter would
+    except Exception:  # not swallowed: printed as the interpreter would
         leave(sink, traceback.format_exc(), 1)
     sink.close()
 
 
 def leave(sink: FileSink, text: str, exit_code: int) -> NoReturn:
-    """End this process; sys.exit would wait for tasks whose records are written already."""
+    """Print a text and end this process; sys.exit would wait for tasks already recorded."""
     sink.close()
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
     os._exit(exit_code)

@@ -1,4 +1,4 @@
-"""Starting a process that is to be watched, and seeing to it that nothing of a run stays."""
+"""Starting a process that will be measured or traced, and ending its whole tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLAS_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "GOTO_NUM_THREADS",
 )
-"""Each library reads its own before it is imported; Snakemake sets some of them in every job."""
+"""Each library reads its own when it is imported; Snakemake sets some of them in every job."""
 
 INHERITED_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
 
@@ -37,22 +37,22 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 """Options of prctl(2), from linux/prctl.h."""
 
 GRACE_S = 0.5
-"""After main's exit its helpers (resource tracker, forkserver) end by themselves within this."""
+"""Main's helpers (resource tracker, forkserver) get this long to end by themselves."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def adopt_orphans() -> frozenset[int]:
-    """Become the parent of every orphan below this process, so that all can be found and ended.
+    """Become the parent of every orphan below this process, so that it can be found and ended.
 
-    Returns the strangers: children that this process has already, which are none of the run's.
+    Returns the strangers: children that this process has already and that do not belong to the run.
     """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return frozenset(read_children(os.getpid()))
 
 
 def forbid_core_file() -> None:
-    """See to it that the end of this process, whatever signal it is by, leaves no core file."""
+    """Prevent a core file of this process, whatever signal ends it."""
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
@@ -61,8 +61,8 @@ def measured_environment(
 ) -> dict[str, str]:
     """Compose the measured process's environment variables; a setting of None removes one.
 
-    Python's own variables are not inherited, but for those that say where modules are: an
-    allocator or a bytecode setting of the caller's shell would silently become a part of the study.
+    Python's own variables are not inherited, except those that locate modules: an allocator or
+    bytecode setting in the caller's shell would silently become part of the study.
     """
     environment = {
         name: value
@@ -78,10 +78,10 @@ def measured_environment(
 
 
 class ChildSignals:
-    """Tells that a child, or a process that is traced, has something to report.
+    """Waits for SIGCHLD: a child or a traced process has something to report.
 
-    Python's signal handlers run late when the main thread blocks in a system call; the descriptor
-    that the interpreter writes to does not.
+    Python's signal handlers run late if the main thread blocks in a system call. So this waits for
+    the descriptor to which the interpreter writes at once.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class ChildSignals:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def wait(self, timeout_s: Seconds) -> bool:
-        """Wait for a report; False when the time is over first."""
+        """Wait for a report; False if the time is up first."""
         if not select.select([self._read], [], [], max(0.0, timeout_s))[0]:
             return False
         os.read(self._read, 65536)
@@ -98,10 +98,10 @@ class ChildSignals:
 
 
 class Started(NamedTuple):
-    """A process that waits to be let into its program, so that nothing of it goes unseen.
+    """A process that was forked but is held before exec until the census follows it.
 
-    `entered` is readable when the process has entered its program, or has ended; it holds the error
-    number where the program could not be run.
+    Writing to `gate` releases it. `entered` becomes readable when exec has succeeded or the process
+    has ended; it contains the error number if exec failed.
     """
 
     pid: int
@@ -109,9 +109,9 @@ class Started(NamedTuple):
     entered: int
 
     def release(self, census: Census) -> int:
-        """Let it go, and wait until it runs its program: what it had before was this process's.
+        """Let it exec its program, and wait until it has: until then its memory is a copy of ours.
 
-        Returns 0, or the error number for which its program could not be run.
+        Returns 0, or the error number if its program could not be run.
         """
         with contextlib.suppress(BrokenPipeError):  # killed while it waited
             os.write(self.gate, b"g")
@@ -124,7 +124,7 @@ class Started(NamedTuple):
         return failure[0] if failure else 0
 
     def cancel(self) -> int:
-        """End it before it was let go; gives how it ended, as it may have been killed before."""
+        """End it without releasing it; returns its exit code, as it may have been killed before."""
         os.close(self.gate)
         os.close(self.entered)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -133,10 +133,10 @@ class Started(NamedTuple):
 def start_program(
     command: Sequence[str], environment: Mapping[str, str], *, stdin: int, output: int | None
 ) -> Started:
-    """Fork a process in a session of its own that will exec `command` when it is released.
+    """Fork a process in a new session that will exec `command` when it is released.
 
-    Standard input is the descriptor `stdin`; `output`, if given, takes standard output and error.
-    It ends with this process.
+    Its standard input is the descriptor `stdin`; `output`, if given, gets its standard output and
+    error. It is killed when this process ends.
     """
 
     def prepare() -> None:
@@ -159,7 +159,7 @@ def fork_held(
 ) -> Started:
     """Fork a process that calls `prepare` and will exec `command` when it is released."""
     gate_read, gate_write = os.pipe()
-    # Closed by exec, like every descriptor that Python opens: that is how it tells.
+    # Exec closes it, like every descriptor that Python opens, and so reports its own success.
     entered_read, entered_write = os.pipe()
     pid = os.fork()  # this process has one thread
     if pid == 0:
@@ -187,14 +187,14 @@ def _exec(
         found = shutil.which(command[0])
         if error.errno != errno.ENOEXEC or found is None:
             raise
-        # A script that does not name its interpreter is the shell's, as with execvp(3).
+        # The shell runs a script that does not name its interpreter, as in execvp(3).
         os.execve("/bin/sh", ["sh", found, *command[1:]], environment)
 
 
 def end_tree(census: Census) -> int:
-    """Wait a while for the rest of a tree to end by itself, then kill it; returns how many it was.
+    """Wait for the rest of a tree to end by itself, then kill it; returns how many were killed.
 
-    When main has exited, its helpers (resource tracker, forkserver) end on their own.
+    After main's exit its helpers (resource tracker, forkserver) end by themselves.
     """
     deadline = time.monotonic() + GRACE_S
     census.update()
@@ -205,7 +205,7 @@ def end_tree(census: Census) -> int:
 
 
 def kill_tree(census: Census) -> int:
-    """Kill every process of a tree and collect it; returns how many processes were killed."""
+    """Kill and reap every process of a tree; returns how many processes were killed."""
     killed: set[int] = set()
     census.update()
     while census.alive:

@@ -1,10 +1,7 @@
-"""The supervisor of one run: starts it, samples it, times it out, reaps it, writes its folder.
+"""The supervisor of one run: starts it, samples it, times it out, reaps it and writes its folder.
 
-One measurement at a time on a machine, also across checkouts and users.
-
-How a run ended: its status, and in a few words why it is not ok.
-
-Watching a tree: what the supervisor of a run and the trace of any command have in common.
+A machine makes one measurement at a time, also across checkouts and users. Every run ends with a
+status and, if it is not "ok", with a short reason.
 """
 
 from __future__ import annotations
@@ -59,15 +56,16 @@ if TYPE_CHECKING:
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
-"""What the file system says when it takes no more."""
+"""Errors that mean that the file system accepts no more data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """One run to be made: a treatment's specification and its place in the study.
+    """A run to be measured: a treatment's specification and its place in the study.
 
-    `beside` is the folder of own handlers and files of tasks. It is no part of the specification: a
-    checkout may move. `program` is the module that is run as the measured process.
+    `beside` is the folder of the user's own handlers and task files. It is not part of the
+    specification, because a checkout may move. `program` is the module that is run as the measured
+    process.
     """
 
     study: str
@@ -101,15 +99,15 @@ class Exit(NamedTuple):
 
 
 def name_campaign() -> str:
-    """Name the campaign of a run that no call of Snakemake makes: the present moment."""
+    """Name the campaign of a run that is not started by Snakemake: the current time."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def measure_run(request: RunRequest, target: Path) -> str:
-    """Make one run and write its folder to `target`; returns the run's status.
+    """Measure one run and write its folder to `target`; returns the run's status.
 
-    A run that fails or times out is a result like any other. Nothing is written when this process
-    is interrupted.
+    A run that fails or times out is a result like any other. If this process is interrupted,
+    nothing is written.
     """
     try:
         return _measure_run(request, target)
@@ -117,14 +115,14 @@ def measure_run(request: RunRequest, target: Path) -> str:
         if error.errno not in FULL:
             raise
         raise MeasureError(
-            f"{target}: cannot be written ({error.strerror}); the run was ended, and nothing of it"
-            " was kept"
+            f"{target}: cannot be written ({error.strerror}); the run was ended, and its records"
+            " were discarded"
         ) from error
 
 
 def _measure_run(request: RunRequest, target: Path) -> str:
     supervisor_started_ns = started_at_ns()
-    # Asked to end, end as on Ctrl-C: with the tree killed and no folder written.
+    # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     strangers = process.adopt_orphans()
     environment = read_environment()
@@ -162,7 +160,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
-    """Give the part of a run's record that was known before it was made."""
+    """Return the part of a run's record that is known before the run."""
     return {
         "study": request.study,
         "experiment": request.specification["experiment"],
@@ -182,7 +180,7 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
 def supervise(
     request: RunRequest, folder: Path, strangers: frozenset[int]
 ) -> tuple[Exit, Sampler, Census]:
-    """Start the measured process, sample its tree until it exits, and end what it leaves."""
+    """Start the measured process, sample its tree until it exits, and kill what it leaves."""
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (
         control_group() as group,
@@ -213,7 +211,7 @@ def supervise(
 
 
 class Watched(NamedTuple):
-    """What was seen of a measured process to its end, and of how many others it left."""
+    """When the measured process started, whether it timed out, and how many processes it left."""
 
     exec_ns: int
     timed_out: bool
@@ -223,7 +221,7 @@ class Watched(NamedTuple):
 def describe_exit(
     watched: Watched, main: Life, cpu_before: resource.struct_rusage, cgroup: dict[str, Any]
 ) -> Exit:
-    """Tell how main ended, and what its tree used, all of which has been collected."""
+    """Describe how main ended, and the resources of its tree, which has been reaped."""
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Exit(
         exec_ns=watched.exec_ns,
@@ -246,7 +244,7 @@ def watch_run(
     signals: process.ChildSignals,
     sampler: Sampler,
 ) -> Watched:
-    """Let the measured process go, and sample its tree until it exits or its time is over."""
+    """Release the measured process, and sample its tree until it exits or times out."""
     exec_ns = time.monotonic_ns()
     started.release(census)
     deadline_ns = exec_ns + to_nanoseconds(time_limit_s)
@@ -256,20 +254,20 @@ def watch_run(
 
 
 def start_measured(request: RunRequest, folder: Path) -> process.Started:
-    """Start the measured process, held at its gate, with the specification as standard input."""
+    """Start the measured process, held before exec, with the specification as standard input."""
     settings = request.specification["process"]
     environment = process.measured_environment(
         settings["environment"], settings["blas_threads"], os.environ
     )
-    # -P: where the caller happens to be decides about no import.
+    # -P: the caller's working directory must not influence imports.
     command = [sys.executable, "-P", "-m", request.program, str(folder)]
     if request.beside is not None:
         command.append(str(request.beside.absolute()))
-    with tempfile.TemporaryFile() as given, (folder / store.OUTPUT_FILE).open("wb") as said:
-        given.write(store.canonical_json(request.specification).encode())
-        given.seek(0)
+    with tempfile.TemporaryFile() as stdin, (folder / store.OUTPUT_FILE).open("wb") as output:
+        stdin.write(store.canonical_json(request.specification).encode())
+        stdin.seek(0)
         return process.start_program(
-            command, environment, stdin=given.fileno(), output=said.fileno()
+            command, environment, stdin=stdin.fileno(), output=output.fileno()
         )
 
 
@@ -279,7 +277,7 @@ def open_sampler(
     sweeps: store.RecordWriter[SweepRecord],
     samples: store.RecordWriter[MemorySample],
 ) -> Sampler:
-    """Make the sampler that the specification asks for."""
+    """Create the sampler that the specification asks for."""
     settings = request.specification["sampler"]
     return Sampler(
         census,
@@ -291,13 +289,13 @@ def open_sampler(
 
 
 def own_cpu_s() -> float:
-    """Give the CPU time of this process, which is the run's and no other's noise."""
+    """Return the CPU time of this process, which counts as part of the run, not as noise."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     return own.ru_utime + own.ru_stime
 
 
 def started_at_ns() -> int:
-    """Give the moment at which this process was started, on the monotonic clock, to a tick."""
+    """Return when this process was started, on the monotonic clock, to the precision of a tick."""
     fields = _read_stat().rpartition(")")[2].split()
     started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
     since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -309,14 +307,14 @@ def _read_stat() -> str:
         return file.read()
 
 
-LOCK_PATH = "/tmp/stagebench-measure.lock"  # noqa: S108 - one path for the whole machine, whatever TMPDIR says
+LOCK_PATH = "/tmp/stagebench-measure.lock"  # noqa: S108 - one path for the whole machine, whatever TMPDIR is
 
 
 @contextlib.contextmanager
 def measurement_lock(path: str = LOCK_PATH) -> Iterator[float]:
-    """Hold the machine's measurement lock; gives the seconds waited for it.
+    """Hold the machine's measurement lock; yields the seconds that it took to get it.
 
-    The kernel releases the lock when its holder ends, however that happens.
+    The kernel releases the lock when its holder ends, however it ends.
     """
     started = time.monotonic()
     descriptor = _open_lock(path)
@@ -328,9 +326,9 @@ def measurement_lock(path: str = LOCK_PATH) -> Iterator[float]:
 
 
 def _open_lock(path: str) -> int:
-    """Open the lock file for reading, which flock is content with and other users are allowed."""
+    """Open the lock file for reading, which is enough for flock and allowed to other users."""
     try:
-        # Without O_CREAT where it exists: in a sticky folder that flag is refused on others' files.
+        # Without O_CREAT, because in a sticky folder it is refused for files of other users.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -339,14 +337,14 @@ def _open_lock(path: str) -> int:
 
 
 UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of exiting helpers may follow it."""
+"""The line of a traceback that names the error; warnings of ending helpers may follow it."""
 
 
 def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> tuple[str, str]:
-    """Tell a run's status from what it left, and say in a few words why it is not ok.
+    """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
-    "worker_lost": a task's last attempt went with its worker. "crashed": the measured process ended
-    with an exit code. `exceeded_s` is the time limit that the run was ended at, if it was.
+    "worker_lost": a task's worker was lost in its last attempt. "crashed": the measured process
+    ended with a nonzero exit code. `exceeded_s` is the time limit, if the run exceeded it.
     """
     if exceeded_s is not None:
         return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
@@ -362,7 +360,7 @@ def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> t
 
 
 def read_statuses(folder: Path) -> list[str]:
-    """Read the status column of the task records alone: there may be very many."""
+    """Read only the status column of the task records, as there may be very many."""
     try:
         with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
             return [row["status"] for row in csv.DictReader(file)]
@@ -371,14 +369,14 @@ def read_statuses(folder: Path) -> list[str]:
 
 
 def describe_loss(folder: Path) -> str:
-    """Say which stage lost a worker, in the words of its first lost task."""
+    """Name the stage that lost a worker, with the error of its first lost task."""
     tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
     lost = next(task for task in tasks if task.status == "lost")
     return f"stage {lost.stage!r}: {lost.error}"
 
 
 def last_words(folder: Path) -> str:
-    """Give the last error that the measured process printed, or else its last line."""
+    """Return the last error that the measured process printed, or else its last line."""
     output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
     lines = output.strip().splitlines()
     errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
@@ -392,7 +390,7 @@ def sample_until_exit(
     signals: ChildSignals,
     deadline_ns: float = math.inf,
 ) -> bool:
-    """Sweep at each due time until main exits; True when the deadline came first."""
+    """Sweep at each due time until main exits; True if the deadline comes first."""
     sampler.update()
     while main in census.alive:
         now_ns = time.monotonic_ns()

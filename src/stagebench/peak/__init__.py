@@ -1,1 +1,1 @@
-"""The bracket around a peak of memory: lower and upper bounds of every state between two sweeps."""
+"""Bracket a peak of memory: what sweeps saw of it, and how high it can have been between them."""

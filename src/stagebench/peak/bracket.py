@@ -1,13 +1,11 @@
-"""The peak of a tree's PSS as a bracket: the largest that was seen, and a bound that it kept.
+"""The peak of a tree's PSS as a bracket: a value that it certainly reached, and an upper bound.
 
-Between two sweeps nobody looked, but the kernel counted. docs/method.md has the proof.
+The lower end is the largest value that a single sweep proves. An untorn sweep proves the sum of its
+readings. A torn one adds up readings of different moments, but the counters that are read at its
+end limit how much of what was seen can have been freed meanwhile; the rest was still there.
 
-What a torn sweep tells for certain: anonymous memory that was still there when it ended.
-
-docs/method.md proves it. A torn sweep adds up moments; but the counters that were read when all
-processes had been walked say how much of what was seen can have gone meanwhile.
-
-What the tree had for certain, sweep by sweep: the lower ends of the brackets.
+The upper end is the largest bound of all spans between two sweeps: nothing was read there, but the
+kernel counted. docs/method.md has the proofs.
 """
 
 from __future__ import annotations
@@ -15,8 +13,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.peak.bounds import Base, Bounds, Kernel, Span, bound_parts, larger, share_of
-from stagebench.peak.history import History, build_histories
+from stagebench.peak.history import CounterHistory, build_counter_histories
+from stagebench.peak.upper_bounds import (
+    Base,
+    Bounds,
+    Kernel,
+    Span,
+    bound_contribution,
+    bound_parts,
+    larger,
+)
 from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 
 if TYPE_CHECKING:
@@ -27,11 +33,11 @@ if TYPE_CHECKING:
 
 
 BEFORE_ALL = -1
-"""In the place of a sweep's number, for the moment at which main's program began."""
+"""Stands for a sweep's number at the moment at which main's program began."""
 
 
 class MemoryTrace(NamedTuple):
-    """The records of memory of one run; `sampler` is that of its run.json."""
+    """The memory records of one run; `sampler` is that part of its run.json."""
 
     sweeps: Sequence[SweepRecord]
     samples: Sequence[MemorySample]
@@ -41,9 +47,9 @@ class MemoryTrace(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """A peak of PSS: the most that a sweep tells for certain, when it ended, and an upper bound.
+    """A peak of PSS: the most that a sweep proves, the end of that sweep, and an upper bound.
 
-    A part is None where it is not known: nothing was seen, or a process ended unbounded.
+    A value is None if it is unknown: no sweep proved anything, or a process has no bound.
     """
 
     lower_bytes: Bytes | None
@@ -54,20 +60,20 @@ class Bracket(NamedTuple):
 def find_brackets(
     trace: MemoryTrace, since_ns: Nanoseconds | None = None, until_ns: Nanoseconds | None = None
 ) -> dict[str, Bracket]:
-    """Bracket the peaks of main, its children and the whole tree, within a span of time.
+    """Bracket the peaks of main, its children and the whole tree within a span of time.
 
-    A child that main never had counts 0.
+    If main never had a child, the bounds of its children are 0.
     """
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
-    lower = _find_lower(trace, first, last)
-    upper = _find_upper(trace, first, last)
+    lower = _find_lower_bounds(trace, first, last)
+    upper = _find_upper_bounds(trace, first, last)
     return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
 
 
-def _find_lower(
+def _find_lower_bounds(
     trace: MemoryTrace, first: float, last: float
 ) -> dict[str, tuple[Bytes | None, Nanoseconds | None]]:
-    lower = [each for each in list_lower(trace) if first <= each.ended_ns <= last]
+    lower = [each for each in list_lower_bounds(trace) if first <= each.ended_ns <= last]
     found: dict[str, tuple[Bytes | None, Nanoseconds | None]] = dict.fromkeys(PARTS, (None, None))
     for part in PARTS if lower else ():
         highest = max(lower, key=lambda each: each.part(part))
@@ -75,13 +81,15 @@ def _find_lower(
     return found
 
 
-def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
-    """Take the largest bound of all spans between sweeps."""
+def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
+    """Return the largest bound of all spans between sweeps."""
     sampler = trace.sampler
-    if not sampler.get("counts_faults"):  # not where psutil read, or a trace was cut off
+    if not sampler.get("counts_faults"):  # psutil read the memory, or the trace was cut off
         return dict.fromkeys(PARTS)
     kernel = read_kernel(trace)
-    histories = build_histories(trace.processes, trace.transitions, trace.sweeps, trace.samples)
+    histories = build_counter_histories(
+        trace.processes, trace.transitions, trace.sweeps, trace.samples
+    )
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base = _first_base(histories, sampler["huge_faults_before"] or 0)
     for opening, span in _list_spans(trace, histories):
@@ -93,43 +101,43 @@ def _find_upper(trace: MemoryTrace, first: float, last: float) -> Bounds:
 
 
 def _bound_span(
-    histories: Sequence[History], span: Span, base: Base | None, kernel: Kernel
+    histories: Sequence[CounterHistory], span: Span, base: Base | None, kernel: Kernel
 ) -> Bounds:
     if span.is_held and base is not None:
         return {"main": base.main, "children": base.children, "tree": base.main + base.children}
-    shares = [
-        share_of(place, history, span, base, kernel)
+    contributions = [
+        bound_contribution(place, history, span, base, kernel)
         for place, history in enumerate(histories)
-        if history.starts_ns <= span.ends_ns and history.kept_ns >= span.begins_ns
+        if history.starts_ns <= span.ends_ns and history.counts_until_ns >= span.begins_ns
     ]
-    return bound_parts(shares, span, base)
+    return bound_parts(contributions, span, base)
 
 
 def _list_spans(
-    trace: MemoryTrace, histories: Sequence[History]
+    trace: MemoryTrace, histories: Sequence[CounterHistory]
 ) -> Iterator[tuple[SweepRecord | None, Span]]:
-    """Yield the spans between sweeps, each with the sweep whose values it opens with.
+    """Yield the spans between sweeps, each with the sweep whose values hold when it begins.
 
-    After a held sweep they are those of the PSS sweep that it holds.
+    A held sweep has no values of its own: those of the last PSS sweep hold.
     """
     opening: SweepRecord | None = None
     begins = read_ns = histories[0].starts_ns if histories else 0
     huge = trace.sampler["huge_faults_before"] or 0
     for sweep in trace.sweeps:
         held = sweep.kind == "held"
-        given = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
-        huge += given
-        yield opening, Span(begins, read_ns, sweep.ended_ns, given, huge, held)
+        new_huge = 0 if sweep.huge_faults is None else sweep.huge_faults - huge
+        huge += new_huge
+        yield opening, Span(begins, read_ns, sweep.ended_ns, new_huge, huge, held)
         opening, begins = opening if held else sweep, sweep.started_ns
         read_ns = opening.ended_ns if opening else begins
     if histories:
-        given = (trace.sampler["huge_faults"] or huge) - huge
+        new_huge = (trace.sampler["huge_faults"] or huge) - huge
         ends = histories[0].ends_ns
-        yield opening, Span(begins, read_ns, ends, given, huge + given, is_held=False)
+        yield opening, Span(begins, read_ns, ends, new_huge, huge + new_huge, is_held=False)
 
 
-def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
-    """Count from main's program on, where its beginning was told: it is the tree's, too."""
+def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | None:
+    """Return the beginning of main's program, which is the tree's, as a base, if recorded."""
     main = histories[0] if histories else None
     if main is None or not main.execs:
         return None
@@ -141,9 +149,12 @@ def _first_base(histories: Sequence[History], huge_count: int) -> Base | None:
 
 
 def _renew_base(
-    base: Base | None, opening: SweepRecord | None, histories: Sequence[History], huge_count: int
+    base: Base | None,
+    opening: SweepRecord | None,
+    histories: Sequence[CounterHistory],
+    huge_count: int,
 ) -> Base | None:
-    """Take the sweep that opens a span as the new base, if its sum is of one moment."""
+    """Return the sweep that opens a span as the new base if it is an untorn PSS sweep."""
     if opening is None or opening.kind != "pss" or opening.torn:
         return base
     states = [
@@ -151,7 +162,7 @@ def _renew_base(
     ]
     pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
     if len(pss) < len(states):
-        return base  # a process forbade its walk
+        return base  # a process does not allow its PSS to be read
     return Base(
         sweep=opening.sweep,
         started_ns=opening.started_ns,
@@ -161,44 +172,45 @@ def _renew_base(
     )
 
 
-class Kept(NamedTuple):
+class SurvivingMemory(NamedTuple):
     """Lower bounds of one process's anonymous memory at the end of a sweep.
 
-    `own` counts pages that it alone had, `whole` those that it shared, too.
+    `own` counts its private pages, `whole` the shared ones as well.
     """
 
     own: Bytes
     whole: Bytes
 
 
-def kept_by(sample: MemorySample, kernel: Kernel) -> Kept:
-    """Bound what a process had, and had not let go of when the sweep ended.
+def bound_surviving(sample: MemorySample, kernel: Kernel) -> SurvivingMemory:
+    """Bound the memory that a process still had when the sweep ended.
 
-    Not where the machine gave huge pages meanwhile: a fault may have brought any number of pages.
+    Invalid if the machine handed out huge pages during the sweep: one fault may then have mapped
+    any number of pages.
     """
     if sample.uss_bytes is None or sample.file_bytes is None or sample.shmem_bytes is None:
-        return Kept(0, 0)
+        return SurvivingMemory(0, 0)
     lost = _lost(sample, kernel)
-    # Private pages of files are a part of its files' PSS.
+    # The PSS of files includes their private pages.
     private = sample.uss_bytes - sample.file_bytes - sample.shmem_bytes
-    return Kept(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
+    return SurvivingMemory(max(0, private - lost), max(0, sample.rss_anon_bytes - lost))
 
 
-def kept_by_tree(kept: Iterable[Kept]) -> Bytes:
-    """Bound the anonymous memory of a tree at the end of a sweep: each page counts once.
+def bound_surviving_in_tree(surviving: Iterable[SurvivingMemory]) -> Bytes:
+    """Bound the anonymous memory of a tree at the end of a sweep, each page counted once.
 
-    What processes share may be the same for all of them: of one alone it counts.
+    All processes may share the same pages, so only the largest shared part counts.
     """
-    each = list(kept)
+    each = list(surviving)
     shared = max((one.whole - one.own for one in each), default=0)
     return sum(one.own for one in each) + shared
 
 
 def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
-    """Bound what it let go of since it was walked.
+    """Bound the anonymous memory that a process has freed since its page tables were walked.
 
-    What its anonymous RSS fell by, and what came in the place of something else: by faults that did
-    not make it grow.
+    That is the decrease of its anonymous RSS, and what other pages replaced: a page for each fault
+    that did not make the RSS grow.
     """
     grown = sample.rss_anon_after_bytes - sample.rss_anon_bytes
     faults = sample.faults - sample.faults_before
@@ -208,11 +220,11 @@ def _lost(sample: MemorySample, kernel: Kernel) -> Bytes:
     return max(0, -grown) + idle * kernel.anonymous_fault + kernel.drift
 
 
-class Lower(NamedTuple):
-    """PSS that was there at the end of a sweep: of main and children, both at that one moment.
+class LowerBounds(NamedTuple):
+    """PSS that was certainly there at the end of a sweep, of main and children at that one moment.
 
-    What they share may be counted with either, so that of a torn sweep only their sum bounds the
-    tree; `main_alone` and `children_alone` bound the PSS of each.
+    After a torn sweep, shared memory may be counted with either part: `main` and `children` bound
+    the tree by their sum only. `main_alone` and `children_alone` bound the PSS of each.
     """
 
     ended_ns: Nanoseconds
@@ -222,16 +234,16 @@ class Lower(NamedTuple):
     children_alone: Bytes
 
     def part(self, name: str) -> Bytes:
-        """Bound `main`, `children` or `tree`."""
+        """Return the lower bound of `main`, `children` or `tree`."""
         alone = {"main": self.main_alone, "children": self.children_alone}
         return alone.get(name, self.main + self.children)
 
 
-def list_lower(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower]:
-    """Bound every PSS sweep in which something was told, in order.
+def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[LowerBounds]:
+    """Yield the lower bounds that every PSS sweep proves, in order.
 
-    Where PSS was not to be had `metric` stands for it, or else USS, which is a part of it; torn
-    sweeps then tell nothing.
+    Where the machine does not report PSS, `metric` stands for it, or else USS, which is a part of
+    it; torn sweeps then prove nothing.
     """
     main = trace.processes[0].pid if trace.processes else None
     by_sweep: defaultdict[int, list[MemorySample]] = defaultdict(list)
@@ -240,17 +252,17 @@ def list_lower(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower]:
     kernel = read_kernel(trace) if trace.sampler.get("counts_faults") else None
     huge = trace.sampler.get("huge_faults_before")
     for sweep in trace.sweeps:
-        given, huge = _more_huge(sweep, huge)
+        new_huge, huge = _more_huge(sweep, huge)
         if sweep.kind != "pss" or not by_sweep[sweep.sweep]:
             continue
         if not sweep.torn:
             yield from _add_up(sweep, by_sweep[sweep.sweep], main, metric)
-        elif kernel is not None and not given:
+        elif kernel is not None and not new_huge:
             yield _bound_torn(sweep, by_sweep[sweep.sweep], main, kernel)
 
 
 def read_kernel(trace: MemoryTrace) -> Kernel:
-    """Give what the sampler recorded of the machine."""
+    """Return what the sampler recorded about the machine."""
     return Kernel(
         drift=trace.sampler["counter_drift_bytes"],
         page=trace.sampler["page_bytes"],
@@ -259,7 +271,7 @@ def read_kernel(trace: MemoryTrace) -> Kernel:
 
 
 def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None]:
-    """Tell whether the machine may have given huge pages since the last count, and the count."""
+    """Return whether the machine may have handed out huge pages since `before`, and the count."""
     if sweep.huge_faults is None:
         return sweep.kind != "held", before
     return sweep.huge_faults != before, sweep.huge_faults
@@ -267,34 +279,34 @@ def _more_huge(sweep: SweepRecord, before: int | None) -> tuple[bool, int | None
 
 def _add_up(
     sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, metric: str
-) -> Iterator[Lower]:
-    """Add up a sweep in which nothing moved."""
-    told = [(sample.pid == main, _told(sample, metric)) for sample in samples]
-    known = [(is_main, size) for is_main, size in told if size is not None]
+) -> Iterator[LowerBounds]:
+    """Add up an untorn sweep."""
+    sizes = [(sample.pid == main, _size(sample, metric)) for sample in samples]
+    known = [(is_main, size) for is_main, size in sizes if size is not None]
     if known:
         of_main = sum(size for is_main, size in known if is_main)
         of_children = sum(size for is_main, size in known if not is_main)
-        yield Lower(sweep.ended_ns, of_main, of_children, of_main, of_children)
+        yield LowerBounds(sweep.ended_ns, of_main, of_children, of_main, of_children)
 
 
-def _told(sample: MemorySample, metric: str) -> Bytes | None:
-    told: Bytes | None = getattr(sample, f"{metric}_bytes")
-    return sample.uss_bytes if told is None else told
+def _size(sample: MemorySample, metric: str) -> Bytes | None:
+    size: Bytes | None = getattr(sample, f"{metric}_bytes")
+    return sample.uss_bytes if size is None else size
 
 
 def _bound_torn(
     sweep: SweepRecord, samples: Sequence[MemorySample], main: int | None, kernel: Kernel
-) -> Lower:
-    kept = [(sample.pid == main, kept_by(sample, kernel)) for sample in samples]
-    children = sum(each.own for is_main, each in kept if not is_main)
-    tree = kept_by_tree(each for _, each in kept)
+) -> LowerBounds:
+    surviving = [(sample.pid == main, bound_surviving(sample, kernel)) for sample in samples]
+    children = sum(each.own for is_main, each in surviving if not is_main)
+    tree = bound_surviving_in_tree(each for _, each in surviving)
     alone = max((_of_main(sample, kernel) for sample in samples if sample.pid == main), default=0)
-    return Lower(sweep.ended_ns, tree - children, children, alone, children)
+    return LowerBounds(sweep.ended_ns, tree - children, children, alone, children)
 
 
 def _of_main(sample: MemorySample, kernel: Kernel) -> Bytes:
-    """Bound main's PSS: one process is walked at one moment, if it stands still meanwhile."""
+    """Bound main's PSS: its reading is exact if main did not change while it was read."""
     is_still = sample.faults == sample.faults_before and sample.rss_bytes == sample.rss_after_bytes
     if is_still and sample.pss_bytes is not None:
         return sample.pss_bytes
-    return kept_by(sample, kernel).own
+    return bound_surviving(sample, kernel).own

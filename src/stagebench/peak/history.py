@@ -1,6 +1,6 @@
-"""What the counters say of one process between two moments: how far its memory can have gone.
+"""All readings of each process's memory counters, in order of time.
 
-The moments are readings: at birth, exec and exit by the census, in every sweep by the sampler.
+The census reads them at birth, exec and exit; the sampler reads them in every sweep.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class State(NamedTuple):
-    """A process's counters at one moment; `high_water` is the largest RSS since it was set back.
+    """A process's counters at one moment; `high_water` is the largest RSS since the last reset.
 
-    `faults_before` is the count when the reading began. PSS and USS are None where only counters
-    were read. `is_exact` says that the process did not change its RSS while it was read.
+    `faults_before` is the number of page faults when the reading began. PSS and USS are None if
+    only counters were read. If it `is_exact`, the RSS did not change during the reading.
     """
 
     at_ns: Nanoseconds
@@ -37,7 +37,7 @@ class State(NamedTuple):
 
     @property
     def shared(self) -> Bytes:
-        """RSS that may be shared: all but the anonymous pages that are surely its own."""
+        """RSS that may be shared: all but the anonymous pages that are certainly private."""
         not_anonymous = self.rss - self.rss_anon
         return self.rss - max(0, (self.uss or 0) - not_anonymous)
 
@@ -46,17 +46,17 @@ _at_ns = attrgetter("at_ns")
 
 
 @dataclass(slots=True)
-class History:
+class CounterHistory:
     """One process and all its readings in order of time.
 
-    `last_fork_ns` is when its last child was met that got its memory; what it brought may live on
-    in its descendants until `kept_ns`.
+    `last_fork_ns` is when the census met the last child that inherited its memory. Its descendants
+    may keep pages that it mapped until `counts_until_ns`.
     """
 
     process: ProcessRecord
     is_main: bool
     last_fork_ns: Nanoseconds | None = None
-    kept_ns: float = 0
+    counts_until_ns: float = 0
     states: list[State] = field(default_factory=list)
     by_sweep: dict[int, State] = field(default_factory=dict)
     execs: list[State] = field(default_factory=list)
@@ -65,59 +65,59 @@ class History:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self.process.pid
 
     @property
     def starts_ns(self) -> Nanoseconds:
-        """Before this moment it had no memory of its own, or had not run: see `lives`."""
+        """The moment before which it had no memory of its own, or had not run."""
         if self.process.birth == "vfork" or self.is_main:
             return self.execs[0].at_ns if self.execs else self.process.started_ns
         return self.process.since_ns
 
     @property
     def ends_ns(self) -> float:
-        """After this moment it had no memory."""
+        """The moment after which it had no memory; infinite if it did not end within the trace."""
         return float("inf") if self.process.ended_ns is None else self.process.ended_ns
 
     @property
     def is_borrower(self) -> bool:
-        """Whether it had its parent's memory to its end."""
+        """Whether it used its parent's memory until its end."""
         return self.process.birth == "vfork" and not self.execs
 
     def state_before(self, at_ns: float) -> State | None:
-        """Give the last reading until a moment."""
+        """Return the last reading at or before a moment."""
         found = bisect_right(self.states, at_ns, key=_at_ns)
         return self.states[found - 1] if found else None
 
     def state_after(self, at_ns: float) -> State | None:
-        """Give the first reading from a moment on, or the last one, at the process's exit."""
+        """Return the first reading at or after a moment, or else the reading at exit, if any."""
         found = bisect_left(self.states, at_ns, key=_at_ns)
         if found < len(self.states):
             return self.states[found]
-        # After its last thread's exit nothing runs, though its end may have been told later.
+        # Nothing runs after the last thread's exit, even if the end is reported later.
         has_ended = self.exit is not None and self.process.ended_ns is not None
         return self.states[-1] if has_ended and self.states else None
 
     def lost_ns(self, execs: list[State]) -> float:
-        """Give when it let go of the memory that it had before: at an exec, or after its exit."""
+        """Return when it gave up the memory it had: at the first of `execs`, or at its exit."""
         ends = self.exit.at_ns if self.exit and self.process.ended_ns is not None else self.ends_ns
         return min([ends, *(each.at_ns for each in execs)])
 
     def execs_between(self, after_ns: float, until_ns: float) -> list[State]:
-        """Give its execs in a span of time."""
+        """Return its execs in a span of time."""
         return [each for each in self.execs if after_ns < each.at_ns <= until_ns]
 
 
-def build_histories(
+def build_counter_histories(
     processes: Iterable[ProcessRecord],
     transitions: Iterable[TransitionRecord],
     sweeps: Iterable[SweepRecord],
     samples: Iterable[MemorySample],
-) -> list[History]:
-    """Sort all readings by process; a number that was given out twice is told apart by time."""
-    histories = [History(process, place == 0) for place, process in enumerate(processes)]
-    by_pid: dict[int, list[History]] = {}
+) -> list[CounterHistory]:
+    """Sort all readings by process; where a pid was reused, the time decides."""
+    histories = [CounterHistory(process, place == 0) for place, process in enumerate(processes)]
+    by_pid: dict[int, list[CounterHistory]] = {}
     for history in histories:
         by_pid.setdefault(history.pid, []).append(history)
     for transition in transitions:
@@ -138,8 +138,8 @@ def build_histories(
     return histories
 
 
-def _drop_foreign_memory(history: History) -> None:
-    """Drop what was read while it had its parent's memory, or, for main, was not yet itself."""
+def _drop_foreign_memory(history: CounterHistory) -> None:
+    """Drop readings of memory that was not its own: its parent's, or main's before its exec."""
     if history.process.birth == "vfork" or history.is_main:
         own = history.execs[0].at_ns if history.execs else None
         if own is not None or history.process.birth == "vfork":
@@ -147,27 +147,30 @@ def _drop_foreign_memory(history: History) -> None:
             history.birth = None
 
 
-def _follow_memory(histories: list[History], by_pid: dict[int, list[History]]) -> None:
-    """Note of every process who got memory from it, and until when that lives: youngest first."""
+def _follow_memory(
+    histories: list[CounterHistory], by_pid: dict[int, list[CounterHistory]]
+) -> None:
+    """Note when each process last forked, and how long descendants may keep its pages."""
+    # Youngest first: each child's `counts_until_ns` is final before its parent takes it over.
     for history in reversed(histories):
-        history.kept_ns = max(history.kept_ns, history.ends_ns)
+        history.counts_until_ns = max(history.counts_until_ns, history.ends_ns)
         parents = by_pid.get(history.process.parent_pid or 0)
         if parents and history.process.birth != "vfork":
             met_ns = history.process.started_ns
             parent = _of_that_time(parents, met_ns)
-            parent.kept_ns = max(parent.kept_ns, history.kept_ns)
+            parent.counts_until_ns = max(parent.counts_until_ns, history.counts_until_ns)
             parent.last_fork_ns = max(parent.last_fork_ns or 0, met_ns)
 
 
-def _of_that_time(histories: list[History], at_ns: Nanoseconds) -> History:
+def _of_that_time(histories: list[CounterHistory], at_ns: Nanoseconds) -> CounterHistory:
     starts = [history.process.since_ns for history in histories]
     return histories[max(0, bisect_right(starts, at_ns) - 1)]
 
 
-def _add_transition(history: History, transition: TransitionRecord) -> None:
+def _add_transition(history: CounterHistory, transition: TransitionRecord) -> None:
     state = State(
         at_ns=transition.time_ns,
-        # At birth and exec it has one thread, which stood still; at an exit others may run on.
+        # At birth and exec its only thread is stopped; at an exit other threads may run on.
         is_exact=transition.kind != "exit",
         rss=transition.rss_bytes,
         rss_anon=transition.rss_anon_bytes,

@@ -1,4 +1,4 @@
-"""Numbers, tables and templates as Markdown that reads well raw, too."""
+"""Numbers, tables and templates as Markdown that also reads well unrendered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from stagebench.tables.quantities import QUANTITIES, UNITS
 from stagebench.units import count_places
 
 if TYPE_CHECKING:
@@ -28,9 +29,40 @@ def format_percent(share: float) -> str:
     """Format a share as whole percent: "43 %"; below ten percent with one place."""
     if pd.isna(share):
         return MISSING
-    # From 9.95 % on one place would round to 10.0 %.
+    # From 9.95 % on, one place would give "10.0 %".
     whole = abs(share) >= 0.0995 or share == 0
     return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
+
+
+def format_quantity(value: float, quantity: str) -> str:
+    """Format a value of a quantity in the unit of its heading; a share, which has none, with %."""
+    unit = QUANTITIES[quantity].unit
+    return format_percent(value) if unit == "share" else format_number(value / UNITS[unit].size)
+
+
+def title_quantity(quantity: str) -> str:
+    """Write a quantity with the unit of its values: "tree_peak_bytes" is "tree peak MiB"."""
+    known = QUANTITIES[quantity]
+    return f"{known.label} {UNITS[known.unit].heading}".rstrip()
+
+
+def format_estimate(
+    values: tuple[float, ...], limits: tuple[float, float] | None, unit: str
+) -> str:
+    """Format an estimate (two values: a bracket's ends) with its interval: "1.02 [0.98, 1.06] ×".
+
+    All have as many places as three digits of the largest take.
+    """
+    size, word = UNITS[unit].size, UNITS[unit].word
+    numbers = [value / size for value in (*values, *(limits or ()))]
+    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers)))
+    texts = [_without_minus_zero(value / size, places) for value in values]
+    text = " to ".join(dict.fromkeys(texts))
+    # What was the same in every block needs no interval.
+    if limits is not None and limits[0] < limits[1]:
+        ends = ", ".join(_without_minus_zero(limit / size, places) for limit in limits)
+        text += f" [{ends}]"
+    return f"{text} {word}".rstrip()
 
 
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
@@ -44,7 +76,7 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Give a Markdown table, padded; the first `texts` columns are text, the others numbers."""
+    """Return a padded Markdown table; the first `texts` columns are text, the others numbers."""
     cells = [[_escape(cell) for cell in row] for row in [columns, *rows]]
     widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(columns))]
     rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -53,7 +85,7 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts
 
 
 def render_template(file: Path, values: Mapping[str, Any]) -> str:
-    """Fill a template in; it may include others of its folder. Pages (html.j2) are escaped."""
+    """Render a template, which may include others of its folder; pages (html.j2) are escaped."""
     environment = Environment(
         loader=FileSystemLoader(file.parent),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -66,7 +98,7 @@ def render_template(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def count_noun(count: int, noun: str) -> str:
-    """Give "1 run", "3 runs"."""
+    """Return "1 run", "3 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
@@ -76,13 +108,18 @@ def _are_whole(values: Sequence[float]) -> bool:
 
 def _with_places(value: float, places: int) -> str:
     text = f"{value:.{places}f}"
-    if value and not float(text):  # too small for the places, yet not nothing
+    if value and not float(text):  # rounds to zero without being zero
         return f"<{10**-places:.{places}f}"
     return text
 
 
+def _without_minus_zero(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text if float(text) else text.removeprefix("-")
+
+
 def _escape(cell: str) -> str:
-    # A run's own words (an error's text) must not end a cell or open a tag.
+    # Text from a run, such as an error message, must not end a cell or open a tag.
     text = " ".join(cell.split())
     return _TAG_START.sub("&lt;", text.replace("&", "&amp;")).replace("|", "\\|")
 

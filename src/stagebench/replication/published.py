@@ -1,60 +1,44 @@
-"""Published values beside the measured ones.
-
-Published values beside the measured ones, as Markdown.
-"""
+"""Published values beside the measured ones."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from stagebench.errors import StoreError
-from stagebench.present.markdown import (
-    MISSING,
-    count_noun,
-    format_number,
-    format_spread,
-    format_table,
-    render_template,
-)
-from stagebench.present.report import Section
 from stagebench.tables.io import list_rows, make_table, numbers, read_reference
 from stagebench.tables.quantities import (
     PARAMETER,
     RUN_QUANTITIES,
     STAGE_QUANTITIES,
     base_of,
+    published_size,
     unit_of,
 )
-from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from stagebench.analyse.study import Tables
 
     Numbers: TypeAlias = pd.Series[float]
-    from collections.abc import Hashable
-
-    from stagebench.present.report import Contents
 
 
 Row = dict[str, Any]
 
-_UNIT_SIZES = {("s", "s"): 1.0, ("1", "1"): 1.0, ("bytes", "MiB"): float(MIB), ("1/s", "1/s"): 1.0}
 _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Comparison:
-    """Measured values of one quantity, and what makes them comparable with published ones.
+    """Measured values of one quantity, and what makes them comparable with the published ones.
 
-    `relative` is `measured` on the basis named, `stated` and `logged` the published.
+    `relative`, `stated` and `logged` are the measured and published values relative to `basis`.
     """
 
     measured: Numbers
@@ -65,9 +49,9 @@ class _Comparison:
 
 
 def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFrame]]:
-    """Read a file of published values; returns how the study's table of them is made, by its name.
+    """Read a file of published values; return the function that makes the table, by its name.
 
-    Without a file there is no such table. Raises StoreError where the file cannot be read.
+    Without a file there is no table. Raises StoreError if the file cannot be read.
     """
     if path is None:
         return {}
@@ -75,12 +59,12 @@ def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFr
 
 
 def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
-    """Give every published value of the study's treatments with its measured counterpart.
+    """Return every published value of the study's treatments with its measured counterpart.
 
-    Measured values are in the reference's unit, over ok runs. Where absolute values say little,
-    all three are also given on a common basis: a makespan as ratio to the baseline, paired by
-    block; memory as difference from the run's own base; a parameter as share of the published.
-    Raises StoreError for a quantity or unit that no table has.
+    Measured values are in the reference's unit, over ok runs. Where absolute values are hard to
+    compare, all three are also relative to a basis: a makespan is divided by the baseline's, paired
+    by block; the run's own base is subtracted from memory; a parameter is divided by the published
+    one. Raises StoreError for a quantity or unit that no table has.
     """
     known = set(zip(tables["runs"]["experiment"], tables["runs"]["treatment"], strict=True))
     experiments = {experiment for experiment, _ in known}
@@ -142,7 +126,7 @@ def _as_ratio(
 def _above_base(
     own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, base: str
 ) -> _Comparison:
-    # Before the workflow starts there is no child: the base of main is that of the tree.
+    # Before the workflow starts there is no child, so main's base is also the tree's.
     bases = [base, "tree_base_bytes", "main_base_bytes"]
     measured = numbers(own, base) / _unit_size(row, RUN_QUANTITIES)
     return _Comparison(
@@ -178,7 +162,7 @@ def _stage_values(tables: Tables, row: Row) -> Numbers:
 
 
 def _ok_runs(runs: pd.DataFrame, row: Row) -> pd.DataFrame:
-    # An empty treatment means: the same in every treatment of the experiment.
+    # No treatment means that the value holds for all treatments of the experiment.
     own: pd.Series[bool] = (runs["experiment"] == row["experiment"]) & (runs["status"] == "ok")
     if row["treatment"]:
         own &= runs["treatment"] == row["treatment"]
@@ -204,10 +188,13 @@ def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
     place = f"published value {row['experiment']}/{row['treatment']}/{row['stage']}"
     if row["quantity"] not in quantities:
         raise StoreError(f"{place}: no table has the quantity {row['quantity']!r}")
-    units = unit_of(row["quantity"]), row["unit"]
-    if units not in _UNIT_SIZES:
-        raise StoreError(f"{place}: {row['quantity']} in {units[0]!r} is not told in {units[1]!r}")
-    return _UNIT_SIZES[units]
+    size = published_size(row["quantity"], row["unit"])
+    if size is None:
+        own = unit_of(row["quantity"])
+        raise StoreError(
+            f"{place}: {row['quantity']} in {own!r} cannot be given in {row['unit']!r}"
+        )
+    return size
 
 
 def _divide(value: float, base: float | None) -> float | None:
@@ -216,117 +203,3 @@ def _divide(value: float, base: float | None) -> float | None:
 
 def _subtract(value: float, base: float | None) -> float | None:
     return None if base is None or pd.isna(value) else value - base
-
-
-_TEMPLATE = Path(__file__).with_name("published.md.j2")
-
-HEADLINES = (
-    "makespan_s",
-    "stage_efficiency",
-    "tree_peak_bytes",
-    "main_peak_bytes",
-    "children_peak_bytes",
-)
-"""Quantities whose comparison stands in the text; those of the others can be unfolded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """The comparison of one experiment: its scale in words, and tables by title."""
-
-    experiment: str
-    scale: str
-    headlines: dict[str, str]
-    others: dict[str, str]
-
-
-def render_published(contents: Contents) -> str:
-    """Write the section that sets published values beside measured ones; "" without any."""
-    published = contents.tables["published"]
-    comparisons = compare_experiments(published)
-    if not comparisons:
-        return ""
-    values = {"comparisons": comparisons, "coverage": coverage_text(published)}
-    return render_template(_TEMPLATE, values)
-
-
-def compare_experiments(published: pd.DataFrame) -> list[Comparison]:
-    """Give the comparison of every experiment that has published values."""
-    return [
-        _show_experiment(str(name), rows)
-        for name, rows in published.groupby("experiment", sort=False)
-    ]
-
-
-def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
-    values = rows[rows["treatment"] != ""]
-    tables = {
-        _title(str(quantity), str(unit)): (quantity, own)
-        for (quantity, unit), own in values.groupby(["quantity", "unit"], sort=False)
-    }
-    told = {title: _quantity_table(own) for title, (_, own) in tables.items()}
-    first = [title for name in HEADLINES for title, (own, _) in tables.items() if own == name]
-    return Comparison(
-        experiment=experiment,
-        scale=_scale(rows[rows["quantity"].str.startswith(PARAMETER)]),
-        headlines={title: told[title] for title in first},
-        others={title: table for title, table in told.items() if title not in first},
-    )
-
-
-def _title(quantity: str, unit: str) -> str:
-    """Write a quantity for people: "tree_peak_bytes" in MiB is "tree peak (MiB)"."""
-    name = quantity.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
-    return name if unit == "1" else f"{name} ({unit})"
-
-
-def _scale(parameters: pd.DataFrame) -> str:
-    known = parameters[parameters["measured_relative"].notna()]
-    if known.empty:
-        return "The scale of this study against the published one is not known."
-    if (known["measured_relative"] == 1).all():
-        return "It ran at the published size."
-    told = (_parameter(row) for row in known.to_dict("records"))
-    return (
-        f"It did not run at the published size ({'; '.join(told)}): absolute values that depend on"
-        " it cannot be compared, ratios can."
-    )
-
-
-def _parameter(row: dict[Hashable, Any]) -> str:
-    name = str(row["quantity"]).removeprefix(PARAMETER)
-    published = row["stated"] if pd.notna(row["stated"]) else row["logged"]
-    return f"{row['stage']} {name} {row['median']:,.10g} of {published:,.10g}".strip()
-
-
-def _quantity_table(rows: pd.DataFrame) -> str:
-    with_stage = bool((rows["stage"] != "").any())
-    basis = next((basis for basis in rows["basis"] if basis), "")
-    columns = ["treatment", *(["stage"] if with_stage else []), "stated", "logged", "measured"]
-    if basis:
-        columns += [f"{basis}: stated", "logged", "measured"]
-    cells = [_row(row, with_stage=with_stage, with_basis=bool(basis)) for _, row in rows.iterrows()]
-    return format_table(columns, cells, texts=1 + with_stage)
-
-
-def _row(row: pd.Series[float], *, with_stage: bool, with_basis: bool) -> list[str]:
-    relative = [row[f"{kind}_relative"] for kind in ("stated", "logged", "measured")]
-    return [
-        str(row["treatment"]),
-        *([str(row["stage"])] if with_stage else []),
-        MISSING if pd.isna(row["stated"]) else f"~{row['stated']:g}",
-        MISSING if pd.isna(row["logged"]) else f"{row['logged']:g}",
-        format_spread(row),
-        *([format_number(value) for value in relative] if with_basis else []),
-    ]
-
-
-def coverage_text(published: pd.DataFrame) -> str:
-    """Say how many treatments have a published value: "15 treatments of runtime and …"."""
-    named = published[published["treatment"] != ""]
-    counts = named.groupby("experiment", sort=False)["treatment"].nunique()
-    parts = [f"{count_noun(count, 'treatment')} of `{name}`" for name, count in counts.items()]
-    return " and ".join(parts)
-
-
-PUBLISHED = Section("published", "published and measured", render_published)

@@ -1,1 +1,1 @@
-"""The workflow runner: stages over thread or process pools, a record per task and stage."""
+"""The workflow runner: stages with pools of workers, and a record for each task and stage."""

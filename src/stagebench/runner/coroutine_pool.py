@@ -1,6 +1,6 @@
-"""Workers that are coroutines, some at a time, on one event loop in one thread.
+"""Workers that are coroutines on one event loop, in a thread of its own.
 
-CPU time is not known of a single one: they share the thread.
+Their CPU time is unknown, because they share the thread.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from stagebench.runner.jobs import Job, PoolPlan
 
 PATIENCE_S = 1.0
-"""At a cancelled end, coroutines that do not stop are left to themselves after this."""
+"""How long a cancelled run waits for coroutines; after this, those still running are left alone."""
 
 
 class CoroutinePool:
-    """A stage's event loop; see executors.Pool."""
+    """A stage's event loop; see jobs.Pool."""
 
     def __init__(self, plan: PoolPlan) -> None:
         self._stage = plan.stage
@@ -45,15 +45,15 @@ class CoroutinePool:
         self._has_loop.wait()
 
     def dispatch(self, job: Job) -> None:
-        """Begin a coroutine for a job; from any thread."""
+        """Start a coroutine for a job; may be called from any thread."""
         self._call(self._begin, job)
 
     def abandon(self, job: Job) -> None:
-        """Cancel the coroutine of a job at what it awaits; what it does then is its own affair."""
+        """Cancel the coroutine of a job; the coroutine may ignore that."""
         self._call(self._cancel, job)
 
     def close(self, *, cancel: bool) -> None:
-        """End the loop; with `cancel` without waiting long for what goes on in it."""
+        """End the loop; with `cancel`, wait for running coroutines for `PATIENCE_S` at most."""
         if self._closing is not None:
             self._call(self._closing.set)
         if self._thread is not None:
@@ -64,7 +64,7 @@ class CoroutinePool:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
         except RuntimeError:
-            pass  # the loop has ended, and what it did with it
+            pass  # the loop has ended, and its coroutines with it
 
     def _run(self, requested_ns: int) -> None:
         try:
@@ -96,7 +96,7 @@ class CoroutinePool:
             task.cancel()
 
     async def _work(self, first: Job) -> None:
-        """Serve a job and those that follow it, as one of the stage's workers."""
+        """Serve a job and those that follow it, as one worker of the stage."""
         job: Job | None = first
         task = self._tasks[first]
         while job is not None:
@@ -114,11 +114,11 @@ class CoroutinePool:
         try:
             arguments = job.arguments(job.take_inputs())
             result = await self._stage.handler(**arguments)
-        except BaseException:  # a handler's exit must not take the loop along
+        except BaseException:  # a handler that exits must not end the loop
             error = traceback.format_exc()
         finished_ns = time.monotonic_ns()
         if os.getpid() != pid:
-            # As in `serve`: a child that the handler forked must not go on with the loop.
+            # As in `serve`: a child that the handler forked must not continue the loop.
             os._exit(0)
         status = "ok" if error is None else "failed"
         return Served(status, result, error, started_ns, finished_ns, None)

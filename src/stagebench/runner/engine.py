@@ -1,15 +1,13 @@
-"""What a workflow does with the jobs that its router lets begin and its pools have served.
+"""The engine of a workflow: carries out what the router decides, and records every outcome.
 
-A worker, or the thread that listens to it, calls `finish` with what came of its job:
+A worker, or the thread that listens to it, calls `finish` with the outcome of its job:
 
     claim               with the lock: whoever ends a job first records it
-    record --> Sink     without it: a slow sink holds up its own worker alone
+    record --> Sink     without it: a slow sink holds up only its own worker
     retry or deliver    with the lock: bookkeeping (routing.py)
     dispatch --> Pool   without it; the worker's own next job is returned to it
 
-Records of what came of a job.
-
-Gives up tasks that are served for longer than their stage allows.
+A watchdog abandons jobs that exceed the time-out of their stage.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ if TYPE_CHECKING:
 
 
 _SETTLING_S = 1.0
-"""How long a cancelled run waits for records that are being made."""
+"""How long a cancelled run waits for records that are being written."""
 
 
 class Engine:
-    """Queues, pools and records of one workflow; the Crew of its pools (executors.py)."""
+    """The queues, pools and records of one workflow; the `Crew` of its pools (jobs.py)."""
 
     def __init__(
         self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
@@ -62,21 +60,21 @@ class Engine:
         self._fed = 0
         self._is_awaited = False
 
-    # What the workflow asks for, in its caller's thread.
+    # Called by the workflow, in the caller's thread.
 
     def begin(self) -> None:
-        """Begin a run: its tasks are numbered from 0."""
+        """Begin a run; tasks are numbered from 0."""
         self._fed = 0
         self._parcels.open()
         for queue in self.queues.values():
-            # Results are those of the last run.
+            # Only the last run's results are kept.
             self._drop_results(queue)
             queue.is_closed = False
         self._note("workflow_started")
         self._watchdog.start()
 
     def feed(self, task: int, overrides: Mapping[str, Mapping[str, Any]], due_ns: int) -> bool:
-        """Let a task begin if there is room for it; else `wait` for that."""
+        """Start a task and return True; return False if there is no room yet: then call `wait`."""
         with self._lock:
             if not self._router.may_feed():
                 self._await()
@@ -89,7 +87,7 @@ class Engine:
         return True
 
     def has_ended(self) -> bool:
-        """Tell whether every task that was fed has ended in every stage; else `wait` for that."""
+        """Return whether every task fed has ended in every stage; if not, call `wait`."""
         with self._lock:
             if self._router.tasks:
                 self._await()
@@ -97,22 +95,22 @@ class Engine:
             return True
 
     def wait(self) -> None:
-        """Wait until there may be room, or the end, or a failure."""
+        """Wait until there may be room, everything may have ended, or the run fails."""
         self._wake.wait()
 
     def sleep(self, duration_s: float) -> None:
-        """Wait for a time, or a failure."""
+        """Sleep for a time, or until the run fails."""
         self._failed.wait(duration_s)
 
     def end(self, tasks: int) -> None:
-        """End a run of so many tasks; after a failure all that had not ended is cancelled."""
+        """End a run of `tasks` tasks; after a failure, cancel those that have not ended."""
         self._watchdog.stop()
         if self.failure is not None:
             self._cancel(range(self._fed, tasks))
         self._note("workflow_finished")
 
     def fail(self, error: BaseException) -> None:
-        """End the run by an error, which `run` raises."""
+        """End the run with an error, which `run` raises."""
         with self._lock:
             if self.failure is None:
                 self.failure = error
@@ -120,20 +118,20 @@ class Engine:
         self._wake.set()
 
     def results(self, stage: str) -> dict[int, Any]:
-        """Give the retained results of a stage by task."""
+        """Return the retained results of a stage by task."""
         return {task: one.take() for task, one in sorted(self.queues[stage].deliveries.items())}
 
     def is_closed(self, stage: str) -> bool:
-        """Tell whether a stage was closed since its last run."""
+        """Return whether a stage was closed since its last run."""
         return self.queues[stage].is_closed
 
     def close(self, *, keep_retained: bool) -> None:
-        """End the pools and drop retained results, or only those of stages that retain none."""
+        """End the pools and drop all results; with `keep_retained`, spare retaining stages."""
         for queue in self.queues.values():
             if keep_retained and queue.stage.retain:
                 continue
             with self._opening:
-                # Not while it is closed: a thread of the pool may want to open the next one.
+                # Released before the pool closes: a thread of the pool may be opening another.
                 pool, queue.pool = queue.pool, None
             if pool is not None:
                 pool.close(cancel=self._router.closed)
@@ -147,10 +145,10 @@ class Engine:
         for delivery in deliveries.values():
             self._parcels.release(delivery)
 
-    # What pools tell, in their own threads.
+    # Called by pools, in their own threads.
 
     def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
-        """Record that a worker can serve."""
+        """Record that a worker is ready."""
         record = WorkerRecord(
             stage=stage.name,
             pid=start.pid,
@@ -162,7 +160,7 @@ class Engine:
         self._emit(self._sink.worker, record)
 
     def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
-        """Record what came of a job and hand the task on; gives the next job for the worker."""
+        """Record a job's outcome and pass the task on; return the worker's next job, if any."""
         own = None
         for following in self._end(job, served, start):
             if own is None and following.queue is job.queue:
@@ -172,11 +170,11 @@ class Engine:
         return own
 
     def issue_parcel(self, transport: str) -> str:
-        """Give a name to lay a result down under."""
+        """Return a name to store a result under."""
         return self._parcels.issue(transport)
 
     def _cancel(self, unfed: Iterable[int]) -> None:
-        """Let nothing follow, give every task that has not ended its record, and end the pools."""
+        """Stop routing, record every task that has not ended as cancelled, and end the pools."""
         with self._lock:
             left = self._router.close()
         self._let_records_settle()
@@ -192,18 +190,20 @@ class Engine:
         self._emit(self._sink.event, record)
 
     def _expire(self, job: Job) -> None:
-        """Give up a job that is served for too long."""
-        error = f"still served after {job.queue.stage.timeout_s:g} s"
+        """Abandon a job that has timed out."""
+        error = f"timed out after {job.queue.stage.timeout_s:g} s"
         for following in self._end(job, Served("timed_out", error=error), job.worker, abandon=True):
             self._dispatch(following)
 
     def _end(
         self, job: Job, served: Served, start: Start | None, *, abandon: bool = False
     ) -> list[Job]:
-        """Record an attempt and hand the task on; gives the jobs that may begin then."""
+        """Record an attempt and pass the task on; return the jobs that may start now."""
         received_ns = time.monotonic_ns()
-        served, delivery = self._parcels.wrap(job, served)
-        stage = job.queue.stage
+        queue = job.queue
+        stage = queue.stage
+        transport = stage.transport if queue.packs else None
+        served, delivery = self._parcels.wrap(served, job.parcel, transport, queue.takers)
         is_retried = served.status in stage.retry_on and job.attempt <= stage.retries
         with self._lock:
             is_ours = self._router.claim(job, final=not is_retried)
@@ -237,7 +237,7 @@ class Engine:
             pool.dispatch(job)
 
     def _open(self, job: Job) -> Pool | None:
-        """Open a stage's pool for its first job: all of its start-up is inside the makespan."""
+        """Open a stage's pool for its first job, so its start-up counts towards the makespan."""
         queue = job.queue
         with self._opening:
             if queue.pool is None and not self._router.closed:
@@ -282,7 +282,7 @@ class Engine:
 
 
 def record_served(job: Job, served: Served, received_ns: int, start: Start | None) -> TaskRecord:
-    """Make the record of an attempt; `start` is its worker, None where none began."""
+    """Return the record of an attempt; `start` is its worker, None if no worker started it."""
     return TaskRecord(
         task=job.task,
         stage=job.queue.stage.name,
@@ -290,7 +290,7 @@ def record_served(job: Job, served: Served, received_ns: int, start: Start | Non
         status=served.status,
         due_ns=job.due_ns,
         submitted_ns=job.submitted_ns,
-        # Of a worker that was lost or given up, main's own view of when it began.
+        # A lost or abandoned worker sends no times: use main's own view of when it began.
         started_ns=served.started_ns or job.since_ns,
         finished_ns=served.finished_ns,
         received_ns=received_ns,
@@ -302,7 +302,7 @@ def record_served(job: Job, served: Served, received_ns: int, start: Start | Non
 
 
 def record_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRecord:
-    """Make the record of a task that no worker served to an end in a stage."""
+    """Return the record of a task that was skipped or cancelled in a stage."""
     return TaskRecord(
         task=task,
         stage=stage,
@@ -321,9 +321,10 @@ def record_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRec
 
 
 class Watchdog:
-    """Looks at the tasks in service whenever one of them may have become too old.
+    """Abandons jobs that are served for longer than their stage's time-out.
 
-    It needs no word of those that begin: none of them is too old before the shortest time-out.
+    It wakes up when the next job may time out. A job that starts meanwhile needs no signal: it
+    cannot time out before the shortest time-out has passed.
     """
 
     def __init__(self, queues: Sequence[StageQueue], expire: Callable[[Job], None]) -> None:
@@ -335,14 +336,14 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch, if any stage has a time-out."""
+        """Start watching, if any stage has a time-out."""
         if self._limits_ns and self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -353,7 +354,7 @@ class Watchdog:
             pass
 
     def look(self, now_ns: int) -> int:
-        """Give up what is too old; returns the nanoseconds until the next may be."""
+        """Abandon jobs that have timed out; return the nanoseconds until the next may."""
         soonest_ns = min(self._limits_ns.values())
         for queue, limit_ns in self._limits_ns.items():
             for job in list(queue.in_service):

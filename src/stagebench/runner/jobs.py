@@ -1,7 +1,4 @@
-"""A task in one stage on its way through the runner, and what holds up those before it.
-
-One stage's queue: who waits, who is served, who waits for a place, and how many are free.
-"""
+"""The runner's data: a task, its jobs, the queue of each stage, and the interface of pools."""
 
 from __future__ import annotations
 
@@ -23,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class TaskState:
-    """A task in flight: how many stages it has not ended in, which it has, and what is joined.
+    """A task in flight.
 
-    `attempts` counts those that were recorded and after which it is tried again.
+    `open` counts the stages it has not ended in, `ended` is a bit mask of the others. `joins` holds
+    jobs that wait for more upstream stages. `attempts` is, by stage, the last recorded attempt that
+    was followed by a retry.
     """
 
     __slots__ = ("attempts", "ended", "joins", "open", "overrides")
@@ -39,9 +38,9 @@ class TaskState:
 
 
 class Hold:
-    """What a full queue holds up: the worker of a finished task, or (queue None) the arrivals.
+    """A worker (or, with queue None, the arrival of tasks) held up by full queues.
 
-    `remaining` counts the tasks that it has to get rid of first.
+    `remaining` counts the tasks that must find a place before it continues.
     """
 
     __slots__ = ("queue", "remaining")
@@ -54,9 +53,9 @@ class Hold:
 class Job:
     """One attempt of a task in a stage.
 
-    `missing` counts upstream stages that have not delivered yet; `inputs` are the deliveries of the
-    others, where the handler takes them. `since_ns` is when a worker began with it, as far as main
-    can tell, and `worker` which one; `abandoned` says that it was given up meanwhile.
+    `missing` counts upstream stages that have not delivered yet; `inputs` holds the deliveries of
+    the others if the handler takes them. `worker` serves the job, since `since_ns` as seen by main.
+    `abandoned` is set once the job has timed out.
     """
 
     __slots__ = (
@@ -95,14 +94,14 @@ class Job:
         self.abandoned = False
 
     def begin(self, worker: Start) -> int:
-        """Note that a worker begins with it now; gives the moment."""
+        """Note that a worker starts the job now; return the time."""
         self.worker = worker
-        # Last: from now on the watchdog may give it up.
+        # Last: from here on the watchdog may abandon the job.
         self.since_ns = time.monotonic_ns()
         return self.since_ns
 
     def again(self, now_ns: int) -> Job:
-        """Make the next attempt of the same."""
+        """Return the next attempt of the same task."""
         job = Job(self.task, self.queue, self.parameters)
         job.inputs = self.inputs
         job.attempt = self.attempt + 1
@@ -110,13 +109,13 @@ class Job:
         return job
 
     def arguments(self, upstream: object) -> Mapping[str, Any]:
-        """Give the handler's arguments; `upstream` are its inputs in the form that it gets them."""
+        """Return the handler's arguments; `upstream` is its input as the handler expects it."""
         if self.inputs is None:
             return self.parameters
         return {**self.parameters, "upstream": upstream}
 
     def take_inputs(self) -> object:
-        """Give the inputs as a thread of this process takes them: one value, or one a stage."""
+        """Return the inputs for a thread: one value, or a dictionary with one for each stage."""
         if self.inputs is None:
             return None
         if len(self.queue.stage.after) == 1:
@@ -124,7 +123,7 @@ class Job:
         return {name: delivery.take() for name, delivery in self.inputs.items()}
 
     def send_inputs(self) -> object:
-        """Give the inputs as they are sent to a process: one value, or one a stage."""
+        """Return the inputs for a process: one value, or a dictionary with one for each stage."""
         if self.inputs is None:
             return None
         if len(self.queue.stage.after) == 1:
@@ -133,15 +132,15 @@ class Job:
 
 
 class StageQueue:
-    """The tasks of one stage that have not ended in it; guarded by the lock of the workflow.
+    """The tasks of one stage that have not ended in it; guarded by the workflow's lock.
 
-    `downstream` are the queues that follow. `takers` is the number of those whose handlers take
-    results, and one more where they are retained; with `packs`, results that threads have made are
-    packed for processes that take them.
+    `downstream` lists the queues that follow. `takers` counts those whose handlers take results,
+    plus one if results are retained. If `packs` is set, main packs the results of threads for the
+    processes that take them.
 
-    A task that has come from some of several upstream stages has a place, too: `partials` counts
-    these. What finds no place is `blocked`, and holds up whoever brings it. `free` workers are
-    those that neither serve nor are held up; `deliveries` are results that are retained.
+    A task that has arrived from only some of its upstream stages takes a place, too; `partials`
+    counts these. A task without a place is `blocked` and holds up the worker that brings it.
+    `free` counts workers that neither serve nor are held up; `deliveries` are retained results.
     """
 
     def __init__(self, stage: Stage, index: int) -> None:
@@ -155,14 +154,14 @@ class StageQueue:
         self.free = stage.workers
         self.waiting: deque[Job] = deque()
         self.partials = 0
-        # Dictionaries, because they keep their order and let go of any member at once.
+        # Dictionaries: they keep their order, and any member is removed in constant time.
         self.in_service: dict[Job, None] = {}
         self.blocked: dict[Job, None] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.is_closed = False
 
     def connect(self, downstream: list[StageQueue]) -> None:
-        """Name the queues that follow this one."""
+        """Set the queues that follow this one."""
         takers = [queue.stage for queue in downstream if queue.takes_upstream]
         self.downstream = downstream
         self.takers = len(takers) + self.stage.retain
@@ -173,12 +172,12 @@ class StageQueue:
         )
 
     def has_place(self) -> bool:
-        """Tell whether one more task may wait."""
+        """Return whether one more task may wait."""
         size = self.stage.queue_size
         return size is None or len(self.waiting) + self.partials < size
 
     def next_blocked(self) -> Job | None:
-        """Give the first task without a place that can have one now, or be served at once."""
+        """Return the first blocked task that can now get a place or be served at once."""
         if not self.blocked:
             return None
         if self.has_place():
@@ -189,42 +188,42 @@ class StageQueue:
 
 
 class Crew(Protocol):
-    """Whom a pool tells what its workers do; called from the pool's own threads."""
+    """What a pool reports to (the engine); called from the pool's own threads."""
 
     def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
         """Note that a worker can serve."""
 
     def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
-        """Take what came of a job; gives the next one for the same worker, if there is one.
+        """Take the outcome of a job; return the next job for the same worker, if any.
 
-        Of a job that was abandoned meanwhile, nothing is taken.
+        The outcome of an abandoned job is ignored.
         """
 
     def fail(self, error: BaseException) -> None:
-        """End the run: the stage can have no workers."""
+        """End the run: the stage has no workers."""
 
     def issue_parcel(self, transport: str) -> str:
-        """Give a name to lay a result down under."""
+        """Return a name to store a result under."""
 
 
 class Pool(Protocol):
-    """Workers of one stage."""
+    """The workers of one stage."""
 
     def open(self, requested_ns: int) -> None:
-        """Start all workers; raises OSError where the machine allows no more."""
+        """Start all workers; raises OSError if the system refuses more."""
 
     def dispatch(self, job: Job) -> None:
-        """Let a free worker serve a job."""
+        """Pass a job to a free worker."""
 
     def abandon(self, job: Job) -> None:
-        """Get rid of the worker of a job that was given up, and put another in its place."""
+        """Replace the worker of a job that has timed out."""
 
     def close(self, *, cancel: bool) -> None:
-        """End all workers; with `cancel` without waiting for what they serve."""
+        """End all workers; with `cancel`, do not wait for running jobs."""
 
 
 class PoolPlan(NamedTuple):
-    """What a pool is made of; `shares_memory`: workers lay results down in shared memory."""
+    """What a pool is built from; `shares_memory`: some stage's results use shared memory."""
 
     stage: Stage
     setup: WorkerSetup

@@ -1,12 +1,9 @@
-"""Pools of workers: threads, processes started by fork, forkserver or spawn, or coroutines.
+"""Pools of workers, and the pool of threads.
 
-A pool has as many workers as its stage says from its first task on. It is given a job only when one
-of them is free for it, and never keeps a queue of its own: what waits, waits in the stage's queue.
+A pool starts all its workers for the stage's first task. It receives a job only when a worker is
+free; jobs that have to wait do so in the stage's queue, not in the pool.
 
-Workers that are threads of this process.
-
-Daemon threads: a handler that never returns can be left to itself, and does not keep the process
-from ending.
+Threads are daemon threads, so a handler that never returns does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -27,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def make_pool(plan: PoolPlan) -> Pool:
-    """Make a stage's pool; it starts no worker before it is opened."""
-    # Each is imported only where it is used: it is memory of the measured process.
+    """Return a stage's pool; workers start when it is opened."""
+    # Imported only when needed: every import adds to the measured process's memory.
     if plan.stage.executor == "thread":
         return ThreadPool(plan)
     if plan.stage.executor == "asyncio":
@@ -41,15 +38,15 @@ def make_pool(plan: PoolPlan) -> Pool:
 
 
 class ThreadPool:
-    """A stage's threads, which take jobs from one inbox; see executors.Pool."""
+    """A stage's threads, which take jobs from one inbox; see jobs.Pool."""
 
     def __init__(self, plan: PoolPlan) -> None:
         self._stage = plan.stage
-        # Threads share the switch interval with main, which has set it.
+        # Threads share main's switch interval, which is set already.
         self._setup = plan.setup._replace(switch_interval_s=None)
         self._crew = plan.crew
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
-        # What each serves; those whose job was given up are no longer among them.
+        # The job that each thread serves; a thread whose job was abandoned is removed.
         self._serving: dict[threading.Thread, Job | None] = {}
         self._numbers = count()
 
@@ -59,18 +56,18 @@ class ThreadPool:
             self._add(requested_ns)
 
     def dispatch(self, job: Job) -> None:
-        """Let a free thread serve a job."""
+        """Pass a job to a free thread."""
         self._inbox.put(job)
 
     def abandon(self, job: Job) -> None:
-        """Put a thread in the place of the one that still serves a job: it ends when it returns."""
+        """Replace the thread that serves a job; the old one ends when its handler returns."""
         for thread, serving in list(self._serving.items()):
             if serving is job:
                 del self._serving[thread]
         self._add(time.monotonic_ns())
 
     def close(self, *, cancel: bool) -> None:
-        """End the threads; with `cancel` without waiting for what they serve."""
+        """End the threads; with `cancel`, do not wait for running jobs."""
         threads = list(self._serving)
         for _ in threads:
             self._inbox.put(None)
@@ -101,7 +98,7 @@ class ThreadPool:
             following = self._serve(job, start)
             if job.abandoned:
                 return
-            # Of the last job, nothing is kept while the next is waited for.
+            # Keep nothing of the last job while waiting for the next.
             job = following
             del following
             if job is None:
@@ -112,7 +109,7 @@ class ThreadPool:
         try:
             arguments = job.arguments(job.take_inputs())
         except Exception:  # recorded: a value's own unpickling may raise anything
-            error = f"an upstream result could not be taken:\n{traceback.format_exc()}"
+            error = f"an upstream result could not be read:\n{traceback.format_exc()}"
             return self._crew.finish(job, Served("failed", error=error), start)
         job.begin(start)
         return self._crew.finish(job, serve(self._stage.handler, arguments), start)

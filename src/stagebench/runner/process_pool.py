@@ -1,15 +1,13 @@
-"""Workers that are processes of their own, each at the ends of two pipes of its own.
+"""Workers that are processes, each connected to main by two pipes.
 
     dispatch --> pipe --> worker --> pipe --> manager thread --> crew.finish
                             |                      ^
-                          its end --> descriptor --+--> another worker in its place
+                          exit ---> descriptor ----+--> a new worker replaces it
 
-Main knows which job each worker has: when a worker ends, or has to be killed, that job alone is
-concerned. The standard library's pool shares its queues among its workers, so that one of them that
-is killed may take a lock along; it gives up then. Death is read from a pidfd where the system has
-them: an end of file would not come while a process that a handler has forked holds the pipe.
-
-One worker process as main knows it: pipes, job, and the descriptor that tells its end.
+Main knows which job each worker has, so a worker that ends or is killed loses only that job. In the
+standard library's pool all workers share the queues: a killed worker may hold their lock, and the
+whole pool is broken. A worker's end is read from a pidfd if the system has them: an end of file
+would not arrive while a process that a handler forked still holds the pipe.
 """
 
 from __future__ import annotations
@@ -47,17 +45,18 @@ if TYPE_CHECKING:
 
 
 PATIENCE_S = 5.0
-"""A worker that was asked to end is killed after this."""
+"""How long a worker that was asked to end may take before it is killed."""
 
 _forking = threading.Lock()
-"""No pool forks while another one makes a pipe: the child would hold an end that nobody closes."""
+"""Held while a pool opens pipes and forks: the child of another pool would inherit pipe ends that
+it never closes."""
 
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 
 def _forget_parent() -> None:
-    """In a forked process: forget the lock that was held when it was forked, and other pools."""
-    global _forking  # noqa: PLW0603 - the one thing a fork cannot pass on in working order
+    """In a forked process, reset the lock, which was held during the fork, and forget all pools."""
+    global _forking  # noqa: PLW0603 - a lock that was held during a fork is useless in the child
     _forking = threading.Lock()
     _pools.clear()
 
@@ -66,7 +65,7 @@ os.register_at_fork(after_in_child=_forget_parent)
 
 
 class ProcessPool:
-    """A stage's processes; see executors.Pool."""
+    """A stage's processes; see jobs.Pool."""
 
     def __init__(self, plan: PoolPlan) -> None:
         self._stage = plan.stage
@@ -88,15 +87,15 @@ class ProcessPool:
         self._manager = threading.Thread(target=self._manage, name=name, daemon=True)
 
     def open(self, requested_ns: int) -> None:
-        """Start all processes, and then the thread that listens to them."""
+        """Start all processes, then the thread that listens to them."""
         _pools.add(self)
         if self._shares_memory:
-            # All processes are to report to one tracker of shared memory: a worker's own would
-            # remove, at the worker's end, what others still read.
+            # All processes must share one resource tracker: a worker's own tracker would remove
+            # segments that others still read when the worker ends.
             from multiprocessing import resource_tracker
 
-            # And main must not be importing this while it forks: see segment.py.
-            import stagebench.runner.segment  # noqa: F401 - for that alone
+            # Imported now, because main must not be importing it while it forks; see segment.py.
+            import stagebench.runner.segment  # noqa: F401 - imported for its effect
 
             with _forking:
                 resource_tracker.ensure_running()
@@ -105,7 +104,7 @@ class ProcessPool:
         self._manager.start()
 
     def dispatch(self, job: Job) -> None:
-        """Send a job to a free worker; from any thread."""
+        """Send a job to a free worker; may be called from any thread."""
         with self._lock:
             if not self._idle:
                 self._backlog.append(job)
@@ -115,7 +114,7 @@ class ProcessPool:
         self._send(worker, job)
 
     def abandon(self, job: Job) -> None:
-        """Kill the worker of a job; the manager puts another in its place."""
+        """Kill the worker of a job; the manager replaces it."""
         with self._lock:
             for worker in self._workers:
                 if worker.job is job:
@@ -123,7 +122,7 @@ class ProcessPool:
                     worker.process.kill()
 
     def close(self, *, cancel: bool) -> None:
-        """End all processes, if need be by force, and wait until they have ended."""
+        """End all processes and wait for them; kill those that do not end in time."""
         with self._lock:
             if self._closing:
                 return
@@ -134,7 +133,7 @@ class ProcessPool:
             worker.end(by_force=cancel)
         os.write(self._wake_sender, b"x")
         if self._manager.ident is None:
-            # Not all could be started, and so it was not.
+            # Some worker failed to start, so the manager was never started.
             self._manager.start()
         self._manager.join(PATIENCE_S)
         if self._manager.is_alive():
@@ -142,7 +141,7 @@ class ProcessPool:
                 worker.process.kill()
             self._manager.join()
         for worker in list(self._workers):
-            # The manager has given up: it could not put another in a worker's place.
+            # The manager has failed because it could not replace a worker.
             worker.process.kill()
             self._bury(worker)
         self._selector.close()
@@ -174,7 +173,7 @@ class ProcessPool:
         return worker
 
     def _manage(self) -> None:
-        """Take what workers send, and bury those that have ended, until all have at the end."""
+        """Handle messages and ends of workers until the pool is closed and all have ended."""
         try:
             while self._workers or not self._closing:
                 for key, _ in self._selector.select():
@@ -182,18 +181,18 @@ class ProcessPool:
                         os.read(self._wake_receiver, 1)
                     else:
                         worker, react = key.data
-                        # Not if another event of the same batch has buried it.
+                        # Another event of the same batch may have buried it.
                         if worker in self._workers:
                             react(worker)
-        except BaseException as error:  # a run whose pool nobody listens to must end
+        except BaseException as error:  # without a manager, the run would hang
             self._crew.fail(error)
 
     def _receive(self, worker: WorkerProcess) -> None:
-        """Take one message: that a worker is ready, that it cannot be, or what came of its job."""
+        """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
         try:
             message: object = worker.ends.receiver.recv()
         except (EOFError, OSError):
-            # Its end is told by its descriptor.
+            # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
         except Exception:  # recorded: a value's own unpickling may raise anything
@@ -213,10 +212,10 @@ class ProcessPool:
         job, worker.job = worker.job, None
         following = None if job is None else self._crew.finish(job, served, worker.start)
         del served
-        self._give(worker, following)
+        self._assign(worker, following)
 
-    def _give(self, worker: WorkerProcess, job: Job | None) -> None:
-        """Let a worker that has become free serve a job, or one that waits for any worker."""
+    def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
+        """Assign a job to a free worker; without one, take it from the backlog."""
         with self._lock:
             if job is not None and worker.doomed:
                 self._backlog.append(job)
@@ -230,7 +229,7 @@ class ProcessPool:
         self._send(worker, job)
 
     def _send(self, worker: WorkerProcess, job: Job) -> None:
-        """Send a job; one that cannot be sent has failed, and the worker is given the next."""
+        """Send a job; if it cannot be sent, record it as failed and send the next one."""
         while True:
             try:
                 message = self._write(job)
@@ -241,12 +240,12 @@ class ProcessPool:
             following = self._crew.finish(job, served, worker.start)
             if following is None:
                 worker.job = None
-                self._give(worker, None)
+                self._assign(worker, None)
                 return
             job = worker.job = following
         if worker.start is not None:
             job.begin(worker.start)
-        # Where it has ended, its descriptor tells, and its job is recorded as lost.
+        # If the worker has ended, its descriptor reports that, and the job is recorded as lost.
         with contextlib.suppress(OSError):
             worker.ends.sender.send_bytes(message)
 
@@ -259,7 +258,7 @@ class ProcessPool:
         return write_job(job.parameters, None if job.inputs is None else (upstream,), job.parcel)
 
     def _bury(self, worker: WorkerProcess) -> None:
-        """Take leave of a worker that has ended, and put another in its place."""
+        """Clean up after a worker that has ended, and replace it."""
         worker.doomed = True
         receiver = worker.ends.receiver
         while receiver in self._selector.get_map() and receiver.poll():
@@ -286,7 +285,7 @@ class ProcessPool:
         if worker.job is not None:
             lost = Served("lost", error=f"{reason} while it served the task")
             following = self._crew.finish(worker.job, lost, worker.start)
-        self._give(successor, following)
+        self._assign(successor, following)
 
     def _fail(self, reason: str) -> None:
         self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
@@ -297,7 +296,7 @@ class ProcessPool:
 
 
 def _describe(job: Job, error: Exception) -> str:
-    """Name the parameters that cannot be sent, or else what else cannot."""
+    """Return why a job cannot be sent: its parameters, or else its upstream results."""
     return "\n".join(check_pickles(job.parameters)) or (
         f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
     )
@@ -305,16 +304,16 @@ def _describe(job: Job, error: Exception) -> str:
 
 @atexit.register
 def _end_all() -> None:
-    """End what nobody has closed: multiprocessing would wait for it for ever."""
+    """End pools that are still open at exit: multiprocessing would wait for them for ever."""
     for pool in list(_pools):
         pool.close(cancel=True)
 
 
 class WorkerProcess:
-    """What main needs of one worker.
+    """One worker process as main sees it.
 
-    `start` is None until it is ready; `doomed` says that it has ended, or was killed, and gets no
-    further job.
+    `descriptor` becomes readable when the process ends. `start` is None until the worker is ready.
+    A worker that is `doomed` has ended or was killed, and gets no further job.
     """
 
     __slots__ = ("descriptor", "doomed", "ends", "job", "process", "requested_ns", "start")
@@ -329,16 +328,16 @@ class WorkerProcess:
         self.doomed = False
 
     def end(self, *, by_force: bool) -> None:
-        """Ask it to end, or kill it."""
+        """Ask the process to end, or kill it."""
         if by_force:
             self.process.kill()
             return
-        # Where it has ended by itself, nothing is to be done.
+        # It may have ended by itself already.
         with contextlib.suppress(OSError):
             self.ends.sender.send_bytes(b"")
 
     def describe_end(self) -> str:
-        """Say how it ended: by which signal, or with which exit code."""
+        """Return how it ended: the signal or the exit code."""
         code = self.process.exitcode
         if code is not None and code < 0:
             try:
@@ -349,20 +348,20 @@ class WorkerProcess:
 
 
 def _open_life(process: BaseProcess) -> int:
-    """Give a descriptor of our own that becomes readable when the process has ended."""
+    """Return a new descriptor that becomes readable when the process has ended."""
     if hasattr(os, "pidfd_open"):
         try:
             return os.pidfd_open(process.pid or 0)
         except ProcessLookupError:
-            pass  # ended and reaped already: its sentinel tells that at once
+            pass  # ended and reaped already: its sentinel is readable at once
     return os.dup(process.sentinel)
 
 
 def guard_hint(start_method: str | None) -> str:
-    """Say what most probably ends a worker that imports the main script again."""
+    """Return the most likely reason why a worker ends before it is ready; empty for fork."""
     if start_method == "fork":
         return ""
     return (
-        f"; workers by {start_method} import the main script again: what it runs belongs under"
+        f"; {start_method} workers import the main script again: put the code that it runs under"
         ' if __name__ == "__main__"'
     )

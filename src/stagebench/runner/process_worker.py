@@ -1,11 +1,9 @@
-"""What runs in a worker process: take a job from a pipe, serve it, send back what came of it.
+"""A worker process: read a job from a pipe, serve it, send back the outcome.
 
-The pipes between main and a worker process: one each way, as the standard library's pools have.
-
-A socket pair would need one object only. But a read from it brings 200 KiB, and a block of that
-size that is freed makes glibc raise the size from which on blocks are mappings of their own
-(mallopt(3), M_MMAP_THRESHOLD): up to 30 MiB of results that main had dropped stayed with it. A read
-from a pipe brings 64 KiB, and nothing stays.
+Main and a worker share two pipes, one each way, as in the standard library's pools. One socket pair
+would do, but a read from it returns 200 KiB, and freeing a block of that size makes glibc raise the
+size from which blocks get a mapping of their own (mallopt(3), M_MMAP_THRESHOLD): main then kept up
+to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and main keeps nothing.
 """
 
 from __future__ import annotations
@@ -36,19 +34,19 @@ def run_worker(
     setup: WorkerSetup,
     transport: str,
 ) -> None:
-    """Serve jobs until main closes the pipe, sends an empty message, or is gone.
+    """Serve jobs until main closes the pipe, sends an empty message, or has ended.
 
-    The handler comes as a pickle, so that its module is imported here: in its turn, and in the time
-    that the worker takes to be ready.
+    The handler arrives pickled, so that its module is imported here: after the set-up, and within
+    the time that the worker takes to get ready.
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
-    # Nor may a child that the handler forks hold ours: if this worker is killed as it sends, main
-    # would wait for the rest until that child has ended, too.
+    # A child that the handler forks must not hold our ends: if this worker is killed while it
+    # sends, main would wait for the rest until that child has ended, too.
     os.register_at_fork(after_in_child=ends.close)
     sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
-    # Ctrl-C in a terminal reaches workers, too: main decides what becomes of them. A function
-    # instead of SIG_IGN, which programs that a handler starts would inherit.
+    # Ctrl-C in a terminal reaches workers, too, but main decides when they end. This is a function
+    # because programs that a handler starts would inherit SIG_IGN.
     signal.signal(signal.SIGINT, lambda *_: None)
     try:
         prepare_worker(setup)
@@ -62,15 +60,12 @@ def run_worker(
 
 
 def _renew(stream: Any) -> Any:
-    """Open a stream's file anew: a thread of main may have been printing when this was forked.
-
-    The stream's own lock would then be held for ever.
-    """
+    """Reopen a stream's file: its lock is stuck if a thread of main printed during the fork."""
     try:
         descriptor = stream.fileno()
     except (AttributeError, OSError, ValueError):
-        return stream  # None, or no file
-    renewed = open(  # noqa: SIM115 - of a descriptor, for as long as the process lives
+        return stream  # None, or not a file
+    renewed = open(  # noqa: SIM115 - stays open for as long as the process lives
         descriptor, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
     )
     renewed.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
@@ -78,7 +73,7 @@ def _renew(stream: Any) -> Any:
 
 
 def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool:
-    """Serve one job; False at the end. A function of its own: nothing of a job outlives it."""
+    """Serve one job; return False at the end. A separate function, so no job outlives it."""
     try:
         message = ends.receiver.recv_bytes()
     except (EOFError, OSError):
@@ -93,33 +88,36 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
     else:
         del message
         served = serve(handler, arguments)
-        # What was taken from upstream is not kept while the result is on its way.
+        # Free the upstream results before the result is sent.
         del arguments
-        served = _lay_down(served, handler, transport, parcel)
+        served = _pack_result(served, handler, transport, parcel)
     ends.sender.send_bytes(_encode(served, handler))
     return True
 
 
 def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | None) -> Any:
-    """Give the message for a job; `upstream` holds what its handler takes, `parcel` is a name."""
+    """Return the message for a job.
+
+    `upstream` holds the handler's input, `parcel` is the name to store the result under.
+    """
     return ForkingPickler.dumps((parameters, upstream, parcel))
 
 
 def read_job(message: bytes) -> tuple[dict[str, Any], str | None]:
-    """Give the handler's arguments, and the name that its result may be laid down under."""
+    """Return the handler's arguments, and the name that its result may be stored under."""
     parameters, upstream, parcel = pickle.loads(message)  # noqa: S301 - written by main
     if upstream is None:
         return parameters, parcel
-    (given,) = upstream
-    taken = {k: unpack(v) for k, v in given.items()} if type(given) is Inputs else unpack(given)
+    (sent,) = upstream
+    taken = {k: unpack(v) for k, v in sent.items()} if type(sent) is Inputs else unpack(sent)
     return {**parameters, "upstream": taken}, parcel
 
 
 class Inputs(dict[str, object]):
-    """What several upstream stages have made, by their names."""
+    """The results of several upstream stages, by the stages' names."""
 
 
-def _lay_down(
+def _pack_result(
     served: Served, handler: Callable[..., Any], transport: str, parcel: str | None
 ) -> Served:
     if parcel is None or served.status != "ok":
@@ -127,7 +125,7 @@ def _lay_down(
     try:
         return served._replace(result=pack(served.result, transport, parcel))
     except Exception as error:  # recorded: a full disk, or a value's own pickling
-        return _fail(served, handler, f"cannot be laid down by {transport}", error)
+        return _fail(served, handler, f"cannot be stored for transport {transport!r}", error)
 
 
 def _encode(served: Served, handler: Callable[..., Any]) -> Any:
@@ -138,7 +136,7 @@ def _encode(served: Served, handler: Callable[..., Any]) -> Any:
 
 
 def _fail(served: Served, handler: Callable[..., Any], what: str, error: Exception) -> Served:
-    """Say which result it was: of which handler, and of which type."""
+    """Turn an outcome into a failure that names the result's handler and type."""
     name = getattr(handler, "__qualname__", repr(handler))
     kind = type(served.result).__qualname__
     text = f"the result of {name}, a {kind}, {what}: {type(error).__name__}: {error}"
@@ -146,7 +144,7 @@ def _fail(served: Served, handler: Callable[..., Any], what: str, error: Excepti
 
 
 class Ends(NamedTuple):
-    """What one side has of the two pipes of a worker."""
+    """One side's ends of a worker's two pipes."""
 
     receiver: Connection[Any, Any]
     sender: Connection[Any, Any]
@@ -158,12 +156,12 @@ class Ends(NamedTuple):
 
 
 MAIN_ENDS: set[Ends] = set()
-"""Main's ends of the pipes of all its workers. A forked worker has copies of them, and closes them:
-while somebody holds one, the worker at its other end cannot see that main is gone."""
+"""Main's ends of the pipes of all its workers. A forked worker inherits copies and closes them:
+while any process holds such an end, the worker at the other end cannot see that main has ended."""
 
 
 def open_pipes(context: BaseContext) -> tuple[Ends, Ends]:
-    """Open both pipes of a worker; gives main's ends, and the worker's."""
+    """Open both pipes of a worker; return main's ends and the worker's."""
     from_worker, to_main = context.Pipe(duplex=False)
     try:
         from_main, to_worker = context.Pipe(duplex=False)
@@ -177,7 +175,7 @@ def open_pipes(context: BaseContext) -> tuple[Ends, Ends]:
 
 
 def forget_main_ends() -> None:
-    """Close, in a worker, what it has been given of main's ends by being forked."""
+    """Close, in a forked worker, its copies of main's ends."""
     for ends in MAIN_ENDS:
         ends.close()
     MAIN_ENDS.clear()

@@ -1,14 +1,14 @@
-"""Where tasks go: which stage is next, who waits for a place, and who may begin.
+"""Where tasks go: which stage is next, which tasks wait for a place, and which may start.
 
-Bookkeeping only: nothing is started, sent or recorded here, and nobody waits. Every method is
-called with the lock of the workflow held; what follows from a call is left in `starts`, `skipped`
-and `overflows` for the caller to carry out.
+Bookkeeping only: nothing here starts, sends, records or waits. Every method is called with the
+workflow's lock held and leaves what follows from it in `starts`, `skipped` and `overflows` for the
+caller to carry out.
 
-A full queue blocks: who brings a task keeps it, and with it the worker that has made it, until
-there is a place. With several upstream stages that can come to a stop: all places taken by tasks of
-which a part is missing, and the workers that could bring the parts held up with other tasks. When
-nobody serves and somebody is held up, the oldest of the tasks that wait for a place gets one beyond
-the bound. So any acyclic graph comes to its end: each such step lets go of something that was held.
+A full queue blocks: the worker that brings a task keeps it, and serves no other, until there is a
+place. With several upstream stages this can deadlock: tasks with missing parts take all places, and
+the workers that could bring those parts are held up with other tasks. So when no worker serves and
+some are held up, the oldest task that waits for a place gets one beyond the bound. Each such step
+frees something that was held, so every acyclic graph comes to its end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """The tasks in flight and the queues that they are in."""
+    """Moves the tasks in flight between the queues of their stages."""
 
     def __init__(
         self, queues: Sequence[StageQueue], in_flight: int | None, parcels: Parcels
@@ -47,18 +47,18 @@ class Router:
         self._now_ns = 0
 
     def take(self) -> tuple[list[Job], list[StageQueue], list[StageQueue]]:
-        """Give `starts`, `skipped` and `overflows` since the last time."""
+        """Return `starts`, `skipped` and `overflows`, and empty them."""
         taken = self.starts, self.skipped, self.overflows
         self.starts, self.skipped, self.overflows = [], [], []
         return taken
 
     def may_feed(self) -> bool:
-        """Tell whether one more task may begin."""
+        """Return whether one more task may begin."""
         in_flight = self._in_flight
         return not self._feed_hold.remaining and (in_flight is None or len(self.tasks) < in_flight)
 
     def feed(self, task: int, overrides: Overrides, due_ns: int, now_ns: int) -> None:
-        """Let a task begin in every stage that follows no other."""
+        """Start a task in every stage that follows no other."""
         self._advance(now_ns)
         self.tasks[task] = TaskState(overrides, len(self.queues))
         self._feed_hold = Hold(None)
@@ -69,7 +69,7 @@ class Router:
                 self._bring(job, self._feed_hold)
 
     def claim(self, job: Job, *, final: bool) -> bool:
-        """Take a job out of service, to be recorded; False where somebody else has."""
+        """Take a job out of service; return False if another thread already has."""
         if self.closed or job not in job.queue.in_service:
             return False
         del job.queue.in_service[job]
@@ -81,7 +81,7 @@ class Router:
         return True
 
     def retry(self, job: Job, now_ns: int) -> None:
-        """Let a task be tried again by the worker that it had, or the one in its place."""
+        """Retry a task with the same worker, or the one that replaces it."""
         self.handling -= 1
         if not self.closed:
             self._advance(now_ns)
@@ -89,9 +89,9 @@ class Router:
             self._start(job.again(self._now_ns))
 
     def deliver(self, job: Job, delivery: Delivery | None, now_ns: int) -> None:
-        """Hand a task on that has ended in a stage, and free its worker; None: it has failed.
+        """Pass on a task that has ended in a stage, and free its worker; None: it has failed.
 
-        Where stages are `skipped`, `count_skipped` is to be called when that is recorded.
+        If this adds to `skipped`, the caller records that and then calls `count_skipped`.
         """
         self.handling -= 1
         if self.closed:
@@ -112,13 +112,13 @@ class Router:
         self._count_down(job.task, 1)
 
     def count_skipped(self, task: int, stages: int) -> None:
-        """Count a task as ended in the stages that it was skipped in."""
+        """Count a task as ended in `stages` stages that it skipped."""
         self.handling -= 1
         if not self.closed:
             self._count_down(task, stages)
 
     def close(self) -> list[tuple[int, StageQueue, int]]:
-        """Let nothing follow any more; gives what had not ended, and at which attempt it was."""
+        """Stop routing; return the task, stage and attempt of everything that has not ended."""
         self.closed = True
         left = [
             (task, queue, state.attempts.get(queue, 0) + 1)
@@ -135,8 +135,8 @@ class Router:
         return left
 
     def _advance(self, now_ns: int) -> None:
-        """Take a moment as now, unless a later one has been: a slow sink lets others overtake."""
-        if now_ns > self._now_ns:  # noqa: PLR1730 - twice as fast as max, once a task and stage
+        """Set the current time, but never back: with a slow sink, calls arrive out of order."""
+        if now_ns > self._now_ns:  # noqa: PLR1730 - twice as fast as max(), on the hot path
             self._now_ns = now_ns
 
     def _make_job(self, task: int, queue: StageQueue) -> Job:
@@ -149,7 +149,7 @@ class Router:
         return job
 
     def _hand_on(self, job: Job, delivery: Delivery | None, hold: Hold) -> None:
-        """Bring a task to all stages that follow; those that it cannot reach are skipped."""
+        """Bring a task to all stages that follow; skip those that it cannot reach."""
         done = [(job.queue, delivery)]
         while done:
             queue, brought = done.pop()
@@ -163,7 +163,7 @@ class Router:
                     done.append((downstream, None))
 
     def _arrive(self, task: int, queue: StageQueue, source: str, brought: Delivery | None) -> Job:
-        """Count one upstream stage in."""
+        """Note that one upstream stage of a task has ended; return the task's job."""
         joins = self.tasks[task].joins
         job = joins.get(queue) or self._make_job(task, queue)
         job.missing -= 1
@@ -179,7 +179,7 @@ class Router:
         return job
 
     def _give_up(self, job: Job) -> None:
-        """Let go of a task's place and inputs: a part of it will never come."""
+        """Free a task's place and inputs: one of its parts will never arrive."""
         job.failed = True
         self._drop_inputs(job)
         if job.has_place:
@@ -188,7 +188,7 @@ class Router:
             self._unblock(job)
 
     def _bring(self, job: Job, hold: Hold) -> None:
-        """Let a task in, or a part of it; where there is no place, it holds up who brings it."""
+        """Admit a task, or a part of it; without a place, it holds up the worker that brings it."""
         queue = job.queue
         if not job.missing and job.due_ns is None:
             job.due_ns = self._now_ns
@@ -224,7 +224,7 @@ class Router:
         self._changed.append(job.queue)
 
     def _enter(self, job: Job) -> None:
-        """Let a task be served if somebody is free, or wait for that, or for its other parts."""
+        """Serve a task if a worker is free; otherwise it waits for one, or for its other parts."""
         queue = job.queue
         if job.missing:
             job.has_place = True
@@ -249,7 +249,7 @@ class Router:
             self._release(hold.queue)
 
     def _release(self, queue: StageQueue) -> None:
-        """Give a worker that is neither serving nor held up its next task."""
+        """Start the next task on a worker that neither serves nor is held up."""
         if queue.waiting:
             self._start(queue.waiting.popleft())
         else:
@@ -258,7 +258,7 @@ class Router:
             self._changed.append(queue)
 
     def _settle(self) -> None:
-        """Fill places that have become free, and go on beyond a bound where nothing else can."""
+        """Fill places that have become free; exceed a bound only if nothing else can continue."""
         while True:
             while self._changed:
                 self._refill(self._changed.popleft())
@@ -273,7 +273,7 @@ class Router:
             job = queue.next_blocked()
 
     def _overflow(self) -> bool:
-        """Give the oldest task that holds a worker up a place beyond the bound."""
+        """Admit the oldest task that holds up a worker beyond the bound; False if none does."""
         held = [job for queue in self.queues if queue.stage.after for job in queue.blocked]
         if not held:
             return False

@@ -1,4 +1,4 @@
-"""A segment of shared memory that may be let go of while values are still built on it."""
+"""A shared memory segment that can be closed while arrays still use it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
 _tracking = threading.Lock()
-"""Held where the library's tracker is told of a segment, and by whoever forks: the tracker has a
-lock of its own, which a process that is forked meanwhile would find taken for ever."""
+"""Held while a segment is registered with the resource tracker, and during every fork. The tracker
+has a lock of its own, which would stay locked for ever in a process forked meanwhile."""
 
 os.register_at_fork(
     before=_tracking.acquire,
@@ -20,13 +20,12 @@ os.register_at_fork(
 
 
 class Segment(SharedMemory):
-    """Shared memory whose mapping ends with the last value that is built on it.
+    """Shared memory that stays mapped until the last array that uses it is gone.
 
-    A handler may keep an array that lies in it: closing then waits for the array's end instead of
-    raising BufferError.
+    If a handler keeps such an array, `close` leaves the mapping to it and raises no BufferError.
     """
 
-    # The library's own attributes, of which its close() gives up the first that is in use.
+    # Attributes of SharedMemory; its close() raises at the first one still in use.
     _mmap: object
     _fd: int
 
@@ -35,11 +34,11 @@ class Segment(SharedMemory):
             super().__init__(name, create=create, size=size)
 
     def close(self) -> None:
-        """Let go of the mapping, or leave that to the end of the values built on it."""
+        """Unmap the segment, or leave that to the arrays that still use it."""
         try:
             super().close()
         except BufferError:
-            # The mapping belongs to those values now; the descriptor would be left open.
+            # The arrays keep the mapping alive; the descriptor would stay open.
             self._mmap = None
             if self._fd >= 0:
                 os.close(self._fd)
@@ -47,13 +46,13 @@ class Segment(SharedMemory):
 
 
 def remove_segment(name: str) -> None:
-    """Remove a segment, which those that have it open keep; FileNotFoundError where there is none.
+    """Remove a segment; processes that have it open keep it. Raises FileNotFoundError.
 
-    It is not opened for that, as the library would: one that a killed worker has only just made is
-    still empty, and cannot be.
+    The library would open the segment first. That fails for an empty one, which a worker leaves if
+    it is killed right after creating it.
     """
     with _tracking:
-        # That worker may not have told the tracker either, who does not forget what it never knew.
+        # Such a worker may not have registered it: unregistering an unknown name is an error.
         resource_tracker.register(f"/{name}", "shared_memory")
         try:
             shm_unlink(f"/{name}")

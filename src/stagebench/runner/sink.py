@@ -1,4 +1,4 @@
-"""Where the runner hands its records to: the caller decides whether they are kept or streamed."""
+"""Where the runner sends its records: the caller decides whether to keep or stream them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Takes records as they are made, from several threads at once."""
+    """Receives records as they are made, from several threads at once."""
 
     def task(self, record: TaskRecord) -> None:
-        """Take the record of how one task ended in one stage."""
+        """Receive the record of how a task ended in a stage."""
 
     def attempt(self, record: TaskRecord) -> None:
-        """Take the record of an attempt after which the task is tried again in the same stage."""
+        """Receive the record of an attempt that is followed by a retry."""
 
     def worker(self, record: WorkerRecord) -> None:
-        """Take the record of a worker that is ready to serve."""
+        """Receive the record of a worker that is ready."""
 
     def event(self, record: EventRecord) -> None:
-        """Take one named moment of the run."""
+        """Receive one named moment of the run."""
 
 
 class ListSink:
-    """Keeps all records in four lists, of which pandas makes a DataFrame each."""
+    """Keeps all records in four lists; `pandas.DataFrame` accepts each of them."""
 
     def __init__(self) -> None:
         self.tasks: list[TaskRecord] = []

@@ -1,7 +1,4 @@
-"""A stage as its user describes it, and the checks that its description stands alone.
-
-When the tasks of a run arrive: all at once, at a fixed rate, or as a Poisson process.
-"""
+"""What users describe: a stage, the arrival of tasks, and the checks of both."""
 
 from __future__ import annotations
 
@@ -25,28 +22,28 @@ EXECUTORS = ("thread", "process", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
 
 UPSTREAM = "upstream"
-"""The parameter by which a handler takes what the stages before it have made."""
+"""The parameter through which a handler takes the results of the stages before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step of a workflow: a handler, the workers that serve it, and the stages it follows.
 
-    `handler` is a function; of the executor "asyncio" a coroutine function. `parameters` are its
-    keyword arguments; a task may override some. A handler with a parameter named `upstream` is
-    given the result of the stage that it follows, or, where it follows several, a mapping of their
+    `handler` is a function, or a coroutine function for the executor "asyncio". `parameters` are
+    its keyword arguments; a task may override some. A handler with a parameter named `upstream`
+    gets the result of the stage that it follows; if it follows several, it gets a mapping of their
     names to their results.
 
-    `workers` are threads, processes, or coroutines at a time. `start_method` is fork, forkserver
-    or spawn, of processes only. With `retain` the results stay until the stage is closed; otherwise
-    each is dropped when all that take it have. `transport` says how a result leaves the stage where
-    it has to leave its process: as a pickle through a pipe, through shared memory, or through a
-    temporary file ("path"); small ones always go through the pipe.
+    `workers` is the number of threads, processes, or concurrent coroutines. `start_method` is fork,
+    forkserver or spawn, for processes only. With `retain`, results are kept until the stage is
+    closed; otherwise each is dropped once all stages that take it are done. `transport` is how a
+    result leaves its process if it has to: as a pickle through a pipe, through shared memory, or
+    through a temporary file ("path"); small results always go through the pipe.
 
-    `queue_size` bounds the tasks that wait for the stage; None does not. `timeout_s` ends an
-    attempt that is served for longer: a process is killed and replaced, a coroutine cancelled, a
-    thread left to itself and replaced. After an attempt whose status is in `retry_on` a task is
-    tried again, `retries` times at most.
+    `queue_size` limits the tasks that wait for the stage; None means no limit. `timeout_s` ends an
+    attempt that is served for longer: a process is killed and replaced, a coroutine is cancelled,
+    a thread is left running and replaced. After an attempt whose status is in `retry_on`, the task
+    is retried, at most `retries` times.
     """
 
     name: str
@@ -65,13 +62,13 @@ class Stage:
 
 
 def takes_upstream(handler: Callable[..., Any]) -> bool:
-    """Tell whether a handler has a parameter for what the stages before it have made."""
+    """Return whether a handler has a parameter for the results of the stages before it."""
     signature = _signature(handler)
     return signature is not None and UPSTREAM in signature.parameters
 
 
 def check_stage(stage: Stage) -> list[str]:
-    """Return everything that is wrong with one stage by itself, a line each."""
+    """Return all problems of a single stage, one line each."""
     problems = [
         *_check_shape(stage),
         *_check_pool(stage),
@@ -83,12 +80,12 @@ def check_stage(stage: Stage) -> list[str]:
 
 
 def check_names(stage: Stage, given: Iterable[str]) -> list[str]:
-    """Return what is wrong with the names of arguments that a handler is to be given."""
+    """Return problems with the names of the arguments given to a stage's handler."""
     names, takes_any = _argument_names(stage.handler)
     problems = []
     for name in sorted(given):
         if name == UPSTREAM:
-            problems.append(f"parameter {UPSTREAM!r} is given by the runner")
+            problems.append(f"parameter {UPSTREAM!r} is set by the runner")
         elif name not in names and not takes_any:
             known = [other for other in names if other != UPSTREAM]
             takes = f"{name_of(stage.handler)} takes {', '.join(known) or 'none'}"
@@ -97,7 +94,7 @@ def check_names(stage: Stage, given: Iterable[str]) -> list[str]:
 
 
 def check_missing(stage: Stage, given: Container[str]) -> list[str]:
-    """Return the arguments that a handler needs and is not to be given."""
+    """Return the required arguments of a handler that are not given."""
     signature = _signature(stage.handler)
     return [
         f"parameter {p.name!r} of {name_of(stage.handler)} is missing"
@@ -110,7 +107,7 @@ _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWOR
 
 
 def _argument_names(handler: object) -> tuple[list[str], bool]:
-    """Give the names of a handler's arguments, and whether it takes any other."""
+    """Return the names of a handler's arguments, and whether it takes any others."""
     signature = _signature(handler)
     if signature is None:
         return [], True
@@ -120,12 +117,12 @@ def _argument_names(handler: object) -> tuple[list[str], bool]:
 
 
 def name_of(handler: object) -> str:
-    """Name a handler as its user knows it."""
+    """Return a handler's name for messages."""
     return str(getattr(handler, "__qualname__", None) or repr(handler))
 
 
 def _signature(handler: object) -> inspect.Signature | None:
-    """Give the signature; None of what has none that can be read, such as some built-ins."""
+    """Return the signature of a handler; None if it has none, like some built-ins."""
     try:
         return inspect.signature(handler)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -139,7 +136,7 @@ def _check_pool(stage: Stage) -> list[str]:
     problems += _check_choice("executor", stage.executor, EXECUTORS)
     if stage.executor == "process":
         allowed = tuple(sorted(multiprocessing.get_all_start_methods()))
-        # A start method is a factor and has no default: refuse what the platform lacks.
+        # A start method is a factor and has no default: reject what the platform lacks.
         problems += _check_choice("start_method", stage.start_method, allowed, " here")
     elif stage.executor in EXECUTORS and stage.start_method is not None:
         kind = {"thread": "threads", "asyncio": "coroutines"}[stage.executor]
@@ -149,7 +146,7 @@ def _check_pool(stage: Stage) -> list[str]:
 
 def _check_shape(stage: Stage) -> Iterator[str]:
     if not isinstance(stage.name, str) or not stage.name:
-        yield f"name is {stage.name!r}; allowed: a text that is not empty"
+        yield f"name is {stage.name!r}; allowed: a non-empty string"
     if not isinstance(stage.parameters, Mapping):
         yield f"parameters is {stage.parameters!r}; allowed: a mapping of names to values"
     for what, value in (("after", stage.after), ("retry_on", stage.retry_on)):
@@ -207,7 +204,7 @@ def _check_handler(stage: Stage) -> list[str]:
 
 
 def find_pickle_error(value: object) -> str:
-    """Say why a value cannot be pickled; an empty text where it can."""
+    """Return why a value cannot be pickled; an empty string if it can."""
     try:
         pickle.dumps(value)
     except Exception as error:  # a value's own __reduce__ may raise anything
@@ -221,12 +218,12 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
     signature = _signature(stage.handler)
     upstream = signature.parameters.get(UPSTREAM) if signature else None
     if upstream is not None and upstream.default is upstream.empty and not stage.after:
-        yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows none"
+        yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows no other"
     for parameter in signature.parameters.values() if signature else ():
         if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
             yield (
-                f"parameter {parameter.name!r} of {name_of(stage.handler)} is taken by position;"
-                " allowed: parameters that are taken by name"
+                f"parameter {parameter.name!r} of {name_of(stage.handler)} is positional-only;"
+                " allowed: parameters that can be passed by name"
             )
     if isinstance(stage.parameters, Mapping):
         yield from check_names(stage, stage.parameters)
@@ -235,7 +232,7 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
 
 
 def check_pickles(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Say which parameters cannot be sent to a process, and why."""
+    """Yield the parameters that cannot be sent to a process, and why."""
     for name, value in parameters.items():
         error = find_pickle_error(value)
         if error:
@@ -243,7 +240,7 @@ def check_pickles(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 
 def order_stages(stages: list[Stage]) -> list[Stage]:
-    """Return the stages so that each follows its upstream ones; raises WorkflowError on a cycle."""
+    """Sort stages so that each comes after its upstream stages; raises WorkflowError on a cycle."""
     placed: dict[str, Stage] = {}
     waiting = {stage.name: stage for stage in stages}
     while waiting:
@@ -256,7 +253,7 @@ def order_stages(stages: list[Stage]) -> list[Stage]:
 
 
 def _find_cycle(waiting: dict[str, Stage]) -> str:
-    """Walk upstream among stages that all wait for one another until a name comes twice."""
+    """Return one cycle as text: walk upstream until a name repeats."""
     path = [next(iter(waiting))]
     while path.count(path[-1]) == 1:
         path.append(next(name for name in waiting[path[-1]].after if name in waiting))
@@ -271,9 +268,9 @@ ARRIVALS = ("at_once", "fixed_rate", "poisson")
 class Arrival:
     """How the tasks of a run arrive.
 
-    `rate_per_s` is the number of tasks a second, of "fixed_rate" exactly and of "poisson" in the
-    mean; `seed` makes the gaps of "poisson", which are exponential, the same in every run. Raises
-    WorkflowError for a kind that is not one of `ARRIVALS`, or without what it needs.
+    `kind` is one of `ARRIVALS`. `rate_per_s` is the number of tasks per second: exact for
+    "fixed_rate", the mean for "poisson". `seed` makes the exponential gaps of "poisson" the same in
+    every run. Raises WorkflowError if a value is invalid, missing or not needed.
     """
 
     kind: str = "at_once"
@@ -286,7 +283,7 @@ class Arrival:
             raise WorkflowError("\n".join(f"arrival: {problem}" for problem in problems))
 
     def offsets_s(self) -> Iterator[float]:
-        """Give the moment of each task's arrival in seconds after the run's start, endlessly."""
+        """Yield the arrival of each task in seconds after the start of the run, endlessly."""
         if self.kind == "at_once" or self.rate_per_s is None:
             yield from repeat(0.0)
         elif self.kind == "fixed_rate":
@@ -299,7 +296,7 @@ class Arrival:
 
 
 def _poisson(rate_per_s: float, seed: int | None) -> Iterator[float]:
-    # Imported where it is asked for: it is memory of the measured process.
+    # Imported only when needed: every import adds to the measured process's memory.
     import random
 
     gaps = random.Random(seed)
@@ -316,7 +313,7 @@ def _find_problems(arrival: Arrival) -> list[str]:
     problems = []
     if arrival.kind == "at_once":
         if arrival.rate_per_s is not None:
-            problems.append(f"rate_per_s is {arrival.rate_per_s!r}; tasks at once have none")
+            problems.append(f"rate_per_s is {arrival.rate_per_s!r}; at_once has none")
     elif not _is_rate(arrival.rate_per_s):
         problems.append(f"rate_per_s is {arrival.rate_per_s!r}; allowed: a number > 0")
     if arrival.kind == "poisson":

@@ -1,15 +1,15 @@
-"""How a result leaves the process that made it: in a pipe, in shared memory, or in a file.
+"""How results travel between processes: through a pipe, shared memory, or a file.
 
     worker process                      main                        worker process, or main
     result --pack--> segment "…_7"      Delivery(Packed "…_7")      --unpack--> the same value
-              +----> Packed "…_7" ----> (hands it on as it is) ---->     when all that take it have:
+              +----> Packed "…_7" ----> (passes it on unread) ---->      after the last taker:
                                                                          main discards "…_7"
 
-Only the small `Packed` goes through pipes; main looks inside only where a thread takes the result.
-Main issues every name before anything is made under it, so that what a killed worker left behind
-is found and removed.
+Only the small `Packed` goes through pipes; main unpacks it only if a thread takes the result. Main
+issues every name before anything is stored under it, so it can remove what a killed worker left.
 
-Results on their way: who still takes them, and the names that large ones lie under.
+`Delivery` is one result and the number of stages that still need it; `Parcels` keeps the names of
+packed results.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.shared_memory import SharedMemory
 
-    from stagebench.runner.jobs import Job
     from stagebench.runner.worker import Served
 
 
 LARGE_BYTES = 64 * 1024
-"""Results below this go through the pipe whatever the transport: nothing is gained for them."""
+"""Smaller results go through the pipe with any transport: packing them gains nothing."""
 
 _PLAIN = {"bytes": bytes, "bytearray": bytearray}
-"""Types whose memory is moved as it is: pickle would copy them once more."""
+"""Types whose memory is written directly: pickle would make another copy."""
 
 
 class Packed(NamedTuple):
-    """Where a result lies: the pickle and its buffers, one after the other, of these sizes."""
+    """Where a result is stored: a pickle followed by its buffers; `sizes` are in bytes."""
 
     transport: str
     name: str
@@ -46,10 +45,9 @@ class Packed(NamedTuple):
 
 
 def pack(value: object, transport: str, name: str) -> object:
-    """Lay a large result down under `name` and give its `Packed`; give a small one as it is.
+    """Store a large result under `name` and return its `Packed`; return a small one unchanged.
 
-    Buffers that support it (pickle protocol 5: NumPy arrays and the like) are copied once, with no
-    detour through a pickle.
+    Buffers that support pickle protocol 5, such as NumPy arrays, are copied only once.
     """
     kind = type(value).__name__ if type(value) in _PLAIN.values() else ""
     buffers: list[pickle.PickleBuffer] = []
@@ -67,9 +65,9 @@ def pack(value: object, transport: str, name: str) -> object:
 
 
 def unpack(value: object) -> Any:
-    """Give the value that was packed; anything else as it is.
+    """Return the value that was packed; return anything else unchanged.
 
-    What NumPy and the like build on shared memory is read-only: others may be given the same.
+    Arrays in shared memory are read-only, because several workers may get the same one.
     """
     if not isinstance(value, Packed):
         return value
@@ -80,12 +78,12 @@ def unpack(value: object) -> Any:
 
 
 def discard(transport: str, name: str) -> None:
-    """Remove what was laid down under a name, if anything was."""
+    """Remove what was stored under a name, if anything was."""
     if transport == "path":
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)  # pathlib is not imported by measured processes
         return
-    # Imported only where it is used: it is memory of the measured process.
+    # Imported only when needed: every import adds to the measured process's memory.
     from stagebench.runner.segment import remove_segment
 
     with contextlib.suppress(FileNotFoundError):
@@ -102,7 +100,7 @@ def _slices(whole: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 def _read(packed: Packed) -> memoryview:
     if packed.transport == "shared_memory":
         segment = _segment_type()(packed.name)
-        # A view of its own, which outlives the segment's.
+        # A separate view, which outlives the segment's own.
         return memoryview(segment.buf or b"").toreadonly()
     with open(packed.name, "rb", buffering=0) as file:
         return memoryview(file.read())
@@ -120,8 +118,8 @@ def _write_file(path: str, parts: Sequence[memoryview]) -> None:
 def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
     segment = _segment_type()(name, create=True, size=size)
     try:
-        # As to a file: it takes half the time of a copy into the mapping, and a full /dev/shm is an
-        # error instead of a SIGBUS.
+        # Written like a file: this takes half the time of copying into the mapping, and a full
+        # /dev/shm raises an error instead of SIGBUS.
         _write_all(segment._fd, parts)  # type: ignore[attr-defined] # noqa: SLF001 - no public name has it
     except OSError:
         discard("shared_memory", name)
@@ -138,7 +136,7 @@ def _write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
 
 
 def _segment_type() -> type[SharedMemory]:
-    # Imported only where it is used, as above.
+    # Imported only when needed, as above.
     from stagebench.runner.segment import Segment
 
     return Segment
@@ -148,10 +146,10 @@ _PREFIX = "stagebench"
 
 
 class Delivery:
-    """One result until all stages that take it are done with it.
+    """One result, kept until all stages that take it are done with it.
 
-    A result that a process made and packed stays packed in main; one that a thread made may be
-    there both ways, for threads and for processes.
+    A result packed by a worker process stays packed in main. A thread's result may exist in both
+    forms: the value for threads, the packed form for processes.
     """
 
     __slots__ = ("packed", "takers", "value")
@@ -162,20 +160,20 @@ class Delivery:
         self.takers = takers
 
     def for_process(self) -> object:
-        """Give what is sent to a process."""
+        """Return the form that is sent to a process."""
         return self.value if self.packed is None else self.packed
 
     def take(self) -> Any:
-        """Give the value itself, for a thread."""
+        """Return the value itself, for a thread."""
         return unpack(self.value)
 
 
 NOTHING = Delivery(None, None, 0)
-"""What a stage delivers that nobody takes: that it is done."""
+"""What a stage delivers when no other stage takes its result."""
 
 
 class Parcels:
-    """Names for packed results, and what was laid down under them and not yet removed."""
+    """Issues names for packed results, and removes the results that are no longer needed."""
 
     _numbers = count()
 
@@ -186,41 +184,47 @@ class Parcels:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Let names be issued until `close`."""
+        """Allow names to be issued until `close`."""
         self._is_open = True
 
     def issue(self, transport: str) -> str:
-        """Give a new name to lay a result down under: of a segment, or of a file.
+        """Return a new name to store a result under: that of a segment, or a file's path.
 
-        Raises OSError after the end: a thread that was given up may come so late.
+        Raises OSError once closed; a thread abandoned after its time-out may ask that late.
         """
         with self._lock:
             if not self._is_open:
                 raise OSError("the workflow has ended")
             number = next(self._numbers)
             if transport == "path":
-                name = os.path.join(self._open_folder(), str(number))  # os.path, as in transport
+                name = os.path.join(self._open_folder(), str(number))  # no pathlib, as above
             else:
                 name = f"{_PREFIX}_{os.getpid()}_{number}"
             self._live[name] = transport
         return name
 
-    def wrap(self, job: Job, served: Served) -> tuple[Served, Delivery | None]:
-        """Make a delivery of a result; of one that cannot be packed, a failure."""
-        queue, result = job.queue, served.result
+    def wrap(
+        self, served: Served, parcel: str | None, transport: str | None, takers: int
+    ) -> tuple[Served, Delivery | None]:
+        """Turn a result into a delivery; return a failure if it cannot be packed.
+
+        `parcel` is the name that was issued to the worker process. `transport` is how to pack a
+        result made in main; None leaves it unpacked.
+        """
+        result = served.result
         packed = result if isinstance(result, Packed) else None
-        if job.parcel is not None and packed is None and served.status in ("ok", "failed"):
-            self._forget(job.parcel)
+        if parcel is not None and packed is None and served.status in ("ok", "failed"):
+            self._forget(parcel)
         if served.status != "ok":
             return served, None
-        if queue.packs:
+        if transport is not None:
             try:
-                packed = self._pack(result, queue.stage.transport)
+                packed = self._pack(result, transport)
             except Exception as error:  # recorded: a full disk, or a value's own pickling
-                text = f"the result cannot be laid down: {type(error).__name__}: {error}"
+                text = f"the result cannot be stored: {type(error).__name__}: {error}"
                 return served._replace(status="failed", result=None, error=text), None
-        if queue.takers:
-            return served, Delivery(result, packed, queue.takers)
+        if takers:
+            return served, Delivery(result, packed, takers)
         if packed is not None:
             self.remove(Delivery(None, packed, 0))
         return served, NOTHING
@@ -238,37 +242,37 @@ class Parcels:
         return None
 
     def _forget(self, name: str) -> None:
-        """Take a name back that nothing was laid down under."""
+        """Withdraw a name that nothing was stored under."""
         self._live.pop(name, None)
 
     def release(self, delivery: Delivery) -> None:
-        """Count one taker of a result as done, and remove it after the last."""
+        """Count one taker of a result as done; remove the result after the last."""
         delivery.takers -= 1
         if delivery.takers <= 0:
             self.remove(delivery)
 
     def remove(self, delivery: Delivery) -> None:
-        """Drop a result that nobody takes any more."""
+        """Drop a result that is no longer needed."""
         packed, delivery.value, delivery.packed = delivery.packed, None, None
         if packed is not None:
             self._live.pop(packed.name, None)
             discard(packed.transport, packed.name)
 
     def close(self) -> None:
-        """Remove all that is left, such as what killed workers had laid down."""
+        """Remove everything left, including what killed workers stored."""
         with self._lock:
             self._is_open = False
             live, self._live = self._live, {}
             for name, transport in live.items():
                 discard(transport, name)
             if self._folder is not None:
-                # With what a thread lays down at this very moment, which nobody takes any more.
+                # Including what a thread may be writing right now: it is no longer needed.
                 _remove_folder(self._folder)
                 self._folder = None
 
     def _open_folder(self) -> str:
         if self._folder is None:
-            # Imported where it is asked for: it is memory of the measured process.
+            # Imported only when needed, as above.
             import tempfile
 
             self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-")
@@ -276,7 +280,7 @@ class Parcels:
 
 
 def _remove_folder(folder: str) -> None:
-    # Imported where it is asked for: tempfile has it, too.
+    # Imported only when needed; tempfile imports it anyway.
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)

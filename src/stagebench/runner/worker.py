@@ -1,4 +1,4 @@
-"""What runs in a worker, be it a thread, a process or an event loop: start it, serve one task."""
+"""What every worker runs, whether thread, process or event loop: set-up, and serving one task."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class WorkerSetup(NamedTuple):
-    """What every worker of a workflow does when it starts, before its handler's module is imported.
+    """What every worker of a workflow does at its start, before its handler's module is imported.
 
-    `preload` names modules to import: a spawned worker would import the user's script again, and
-    with it what the script imports. `switch_interval_s`, if given, is set in worker processes:
-    however they were started, they do as main does.
+    `preload` names modules to import. It stands for what a user's script imports, since a spawned
+    worker imports the script again. `switch_interval_s`, unless None, is set in worker processes,
+    so that they use main's value with any start method.
     """
 
     preload: tuple[str, ...] = ()
@@ -27,10 +27,10 @@ class WorkerSetup(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What came of one attempt; a tuple, because it is pickled for every task.
+    """The outcome of one attempt; a tuple, because it is pickled for every task.
 
-    `status` is one of TASK_STATUSES, `error` a text where it is not "ok". Times are those of the
-    worker, and None where no worker began to serve.
+    `status` is one of TASK_STATUSES; `error` is None if it is "ok". Times are the worker's own, and
+    None if no worker started the attempt.
     """
 
     status: str
@@ -42,7 +42,7 @@ class Served(NamedTuple):
 
 
 class Start(NamedTuple):
-    """When a worker began and when it was ready, and who it is."""
+    """When a worker started and was ready, and its identity."""
 
     started_ns: int
     ready_ns: int
@@ -51,7 +51,7 @@ class Start(NamedTuple):
 
 
 def prepare_worker(setup: WorkerSetup) -> None:
-    """Do what every worker does before its handler's module is imported."""
+    """Set up a worker before its handler's module is imported."""
     if setup.switch_interval_s is not None:
         sys.setswitchinterval(setup.switch_interval_s)
     for name in setup.preload:
@@ -59,24 +59,24 @@ def prepare_worker(setup: WorkerSetup) -> None:
 
 
 def introduce_worker(started_ns: int) -> Start:
-    """Say of the worker that calls this that it is ready."""
+    """Return the start of the calling worker, which is ready now."""
     return Start(started_ns, time.monotonic_ns(), os.getpid(), threading.get_native_id())
 
 
 def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
-    """Run a handler on one task; whatever it raises becomes text, so that it can always travel."""
+    """Run a handler on one task; an exception becomes text, which can always be pickled."""
     pid = os.getpid()
     result, error = None, None
     started_ns = time.monotonic_ns()
     cpu_started_ns = time.thread_time_ns()
     try:
         result = handler(**arguments)
-    except BaseException:  # a handler's exit must not take its worker or the run along
+    except BaseException:  # a handler that exits must not end its worker or the run
         error = traceback.format_exc()
     cpu_ns = time.thread_time_ns() - cpu_started_ns
     finished_ns = time.monotonic_ns()
     if os.getpid() != pid:
-        # A child that the handler forked came back from it: it must not send or record anything.
+        # A child that the handler forked has returned here: it must not send or record anything.
         os._exit(0)
     status = "ok" if error is None else "failed"
     return Served(status, result, error, started_ns, finished_ns, cpu_ns)

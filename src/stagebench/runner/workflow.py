@@ -11,23 +11,23 @@
       |
       +--> job --> pipe --> worker process --> pipe --> manager thread --> finish --> Sink, route
                               |                  |
-                              +-- large result --+--> shared memory or file, and its name alone
+                              +-- large result --+--> shared memory or file; only its name
                                                       goes through main
 
-There is no dispatching thread: a task is handed on by the thread that completes it, a worker of a
-thread pool, the event loop, or the thread that listens to a pool of processes. Where the next queue
-is full, the worker keeps its task and serves no other until there is a place. What fails is tried
-again as often as its stage says, then recorded, and what follows it is skipped; a worker that is
-lost or has to be killed is replaced.
+There is no dispatching thread. The thread that completes a task passes it on: a worker of a thread
+pool, the event loop, or the thread that listens to a pool of processes. If the next queue is full,
+the worker keeps its task and serves no other until there is a place. A task that fails is retried
+as often as its stage allows; then the failure is recorded, and the stages that follow are skipped.
+A worker that is lost or killed is replaced.
 
 From the top down: this module checks and feeds; engine.py carries out; routing.py decides where
-tasks go and who may begin, over queues.py and jobs.py; executors.py names the pools, one module
-each; worker.py and process_worker.py run inside workers; transport.py and parcels.py carry results.
+tasks go and which may start, using the queues of jobs.py; pools.py, process_pool.py and
+coroutine_pool.py hold the workers; worker.py and process_worker.py run inside them; transport.py
+carries results.
 
-`run` returns when every task has ended in every stage, with all pools still open: how memory looks
-before and after they are closed is one of the things that are measured.
-
-Ctrl-C while tasks are handed out: held back until nothing is half done.
+`run` returns when every task has ended in every stage, with all pools still open, because memory is
+measured before and after they close. While it feeds tasks, Ctrl-C is held back until no step is
+half done.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ _TASK = "a mapping of stage names to mappings of parameters"
 class Workflow:
     """Stages in an acyclic graph, each with its own queue and pool.
 
-    `sink` takes the records; `setup` says what workers do when they start; `in_flight` bounds the
-    tasks that have begun and not ended in all stages, None does not. Raises WorkflowError, with
-    every problem, before anything is started. Use as a context manager, or call `close` when done.
+    `sink` receives the records; `setup` is what workers do when they start; `in_flight` limits the
+    tasks that have begun but not ended in all stages (None: no limit). Raises WorkflowError, with
+    every problem, before anything starts. Use it as a context manager, or call `close` when done.
     """
 
     def __init__(
@@ -92,21 +92,21 @@ class Workflow:
         self._engine = Engine(ordered, sink, setup, in_flight)
 
     def run(self, tasks: int | Iterable[Overrides], arrival: Arrival = _AT_ONCE) -> None:
-        """Pass all tasks through all stages; returns when each has ended in each stage.
+        """Pass all tasks through all stages; return when each has ended in each stage.
 
-        `tasks` is a number, or a mapping for each task of stage names to parameters that override
-        the stage's own; an iterator is read as tasks begin, so that it may be long. Raises
-        WorkflowError for tasks that cannot be run, before the first one starts if their number is
-        known; WorkerLostError where a stage can have no workers; and whatever the sink raises. What
-        had not ended is then recorded as cancelled, as it is on Ctrl-C.
+        `tasks` is a number, or one mapping for each task, from stage names to parameters that
+        override the stage's own. An iterator is read as tasks begin, so it may be long. Raises
+        WorkflowError for invalid tasks, before the first one starts if their number is known;
+        WorkerLostError if a stage cannot start its workers; and whatever the sink raises. Tasks
+        that have not ended by then are recorded as cancelled, as they are on Ctrl-C.
         """
         if self._engine.failure is not None:
-            raise WorkflowError("this workflow has failed before; make a new one")
+            raise WorkflowError("this workflow has failed before; create a new one")
         _check_kinds(tasks, arrival)
         listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
         is_sized = isinstance(listed, Sized)
         if is_sized:
-            # Of a number of them, all are alike.
+            # Tasks given as a number are all alike: one check is enough.
             self._check_tasks(enumerate([_NONE][:tasks] if isinstance(tasks, int) else listed))
         self._engine.begin()
         try:
@@ -114,29 +114,29 @@ class Workflow:
                 self._feed(enumerate(listed), arrival, interrupts, is_checked=is_sized)
                 while not self._engine.has_ended():
                     self._wait(interrupts)
-        except BaseException as error:  # raised below, after the rest was cancelled
+        except BaseException as error:  # raised again below, once the rest is cancelled
             self._engine.fail(error)
         self._engine.end(len(listed) if isinstance(listed, Sized) else 0)
         if self._engine.failure is not None:
             raise self._engine.failure
 
     def results(self, stage: str) -> dict[int, Any]:
-        """Give the last run's results of a stage that retains them, by task.
+        """Return the last run's results of a stage that retains them, by task.
 
-        Raises WorkflowError for a stage that is unknown, retains none, or is closed.
+        Raises WorkflowError if the stage is unknown, retains no results, or is closed.
         """
         if stage not in self._stages:
             raise WorkflowError(_unknown_stage(stage, self._stages))
         if not self._stages[stage].retain:
-            raise WorkflowError(f"stage {stage!r} retains no results; give it retain=True")
+            raise WorkflowError(f"stage {stage!r} retains no results; set retain=True")
         if self._engine.is_closed(stage):
             raise WorkflowError(
-                f"stage {stage!r} is closed, its results are gone; read them before"
+                f"stage {stage!r} is closed and its results are gone; read them before closing"
             )
         return self._engine.results(stage)
 
     def close(self, *, keep_retained: bool = False) -> None:
-        """End the pools; with `keep_retained` only those of stages that do not retain results."""
+        """End the pools; with `keep_retained`, spare those of stages that retain results."""
         self._engine.close(keep_retained=keep_retained)
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class Workflow:
         *,
         is_checked: bool,
     ) -> None:
-        """Let one task after the other begin, when it is due and there is room for it."""
+        """Begin one task after another, each when it is due and there is room for it."""
         begun_ns = time.monotonic_ns()
         for (task, overrides), offset_s in zip(feed, arrival.offsets_s(), strict=False):
             if not is_checked:
@@ -179,7 +179,7 @@ class Workflow:
             raise self._engine.failure
 
     def _check_tasks(self, tasks: Iterable[tuple[int, Overrides]]) -> None:
-        """Refuse parameters that a handler does not take, that it lacks, or that cannot be sent."""
+        """Reject parameters that are unknown, missing, or cannot be sent to a process."""
         checked: set[tuple[str, frozenset[str]]] = set()
         problems = []
         for number, overrides in tasks:
@@ -196,13 +196,13 @@ class Workflow:
                 key = (stage.name, frozenset(own))
                 if key not in checked or (own and stage.executor == "process"):
                     checked.add(key)
-                    problems += _tell_task_problems(number, stage, own)
+                    problems += _find_task_problems(number, stage, own)
         if problems:
             raise WorkflowError("\n".join(problems))
 
 
 def check_workflow(stages: Sequence[Stage], in_flight: int | None = None) -> list[Stage]:
-    """Return the stages in an order of execution; raises WorkflowError with every problem."""
+    """Return the stages in order of execution; raises WorkflowError with every problem."""
     if not isinstance(stages, Sequence) or not all(isinstance(one, Stage) for one in stages):
         raise WorkflowError(f"stages is {stages!r}; allowed: a list of Stage")
     names = [stage.name for stage in stages]
@@ -252,7 +252,7 @@ def _check_kinds(tasks: object, arrival: object) -> None:
         raise WorkflowError(f"arrival is {arrival!r}; allowed: an Arrival")
 
 
-def _tell_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> Iterator[str]:
+def _find_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> Iterator[str]:
     place = f"task {number}, stage {stage.name!r}"
     for problem in check_names(stage, own):
         yield f"{place}: {problem}"
@@ -264,10 +264,10 @@ def _tell_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> It
 
 
 class Interrupts:
-    """Raises KeyboardInterrupt only where it is `allowed`, or when it comes a second time.
+    """Holds back Ctrl-C until it is `allowed`; a second one raises KeyboardInterrupt at once.
 
-    Only in the main thread, and only where Python's own handler is in place: whoever has another
-    one has decided otherwise.
+    Applies only in the main thread, and only while Python's default handler is in place: a handler
+    installed by the user stays in charge.
     """
 
     def __init__(self) -> None:
@@ -276,13 +276,13 @@ class Interrupts:
         self._before: Any = None
 
     def check(self) -> None:
-        """Raise what was held back."""
+        """Raise KeyboardInterrupt if one was held back."""
         if self._came:
             raise KeyboardInterrupt
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Mark a stretch that may be left anywhere; raises at once what was held back."""
+        """Allow interrupts inside the block; raise at once if one was held back."""
         self._is_allowed = True
         try:
             self.check()

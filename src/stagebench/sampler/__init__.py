@@ -1,1 +1,1 @@
-"""The memory sampler: sweeps over a process tree, read from /proc."""
+"""The memory sampler: sweeps over a process tree, and a census of its processes."""

@@ -1,6 +1,6 @@
-"""Opening a census: by ptrace where that is permitted, by polling where it is not.
+"""Opening a census by ptrace or, where that is not permitted, by polling.
 
-The census by polling, where ptrace is not permitted: what lives between two polls is missed.
+The polling census is here, too; it misses processes that live between two polls.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def open_census(
     write_transition: Callable[[TransitionRecord], None],
     observe: Callable[[Report], None] | None = None,
 ) -> Census:
-    """Take up the census of the tree that begins with `main`, a child of `supervisor`.
+    """Start a census of the tree of `main`, a child of `supervisor`.
 
-    `auto` falls back to polling where ptrace is refused; `ptrace` raises MeasureError there.
-    Polling has no transition to write, and no stop to show to `observe`.
+    If ptrace is refused, `auto` falls back to polling and `ptrace` raises MeasureError. A polling
+    census calls neither `write_transition` nor `observe`.
     """
     if means == "poll":
         return PollCensus(supervisor, strangers)
@@ -54,13 +54,13 @@ def open_census(
 
 
 SETTLING_NS = 500_000_000
-"""For so long a new process's command line is read anew: a child shows its parent's until exec."""
+"""A new process's command line is reread for this long: until exec, a child shows its parent's."""
 
 
 class PollCensus:
     """Lists the tree below `supervisor` at every update.
 
-    `strangers` are children of the supervisor that are none of the run's.
+    `strangers` are children of the supervisor that do not belong to the run.
     """
 
     means = "poll"
@@ -85,7 +85,7 @@ class PollCensus:
         self._updated_ns = clock()
 
     def update(self) -> None:
-        """List the tree again, and note who came and who went; collect who ended."""
+        """Reap ended children, list the tree again, and note which processes came and went."""
         self._reap()
         found = dict(walk_tree(self._supervisor, self._children, self._strangers))
         now_ns = self._clock()
@@ -97,7 +97,7 @@ class PollCensus:
         self._updated_ns = now_ns
 
     def _reap(self) -> None:
-        """Collect the supervisor's own children that have ended, orphans that it adopted too."""
+        """Reap the supervisor's children that have ended, including adopted orphans."""
         for pid in set(self._children(self._supervisor)) - self._strangers:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended and pid in self.alive:

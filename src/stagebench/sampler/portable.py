@@ -1,4 +1,4 @@
-"""Memory where PSS is not to be had from `smaps_rollup`: the best that psutil tells, and its name.
+"""Reading memory by psutil where /proc has no `smaps_rollup`.
 
 Linux before 4.14 and some sandboxes lack that file; other systems have no PSS at all.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from stagebench.sampler.sweep import Files
 
 METRICS = ("pss", "uss", "rss")
-"""From the best on: shares divided; only what is a process's own; all that it maps."""
+"""Best first: shared memory divided among its users, private memory only, all that is mapped."""
 
 Value = TypeVar("Value")
 
 
 def open_files(rollup: Path = Path("/proc/self/smaps_rollup")) -> Files:
-    """Give the memory files of this machine: those of /proc, or else psutil's."""
+    """Return a reader of memory for this machine: by /proc, or else by psutil."""
     try:
         rollup.read_bytes()
     except OSError:
@@ -34,48 +34,48 @@ def open_files(rollup: Path = Path("/proc/self/smaps_rollup")) -> Files:
 
 
 class PortableFiles:
-    """Reads memory by psutil: by `metric`, the best of `METRICS` that this machine tells.
+    """Reads memory by psutil; `metric` is the best of `METRICS` that this machine reports.
 
-    What psutil does not tell stays missing; of faults and marks it knows nothing.
+    What psutil does not report is missing; it knows neither page faults nor high-water marks.
     """
 
     counts_faults = False
 
     def __init__(self) -> None:
-        import psutil  # costs 30 ms, and is needed on few machines
+        import psutil  # takes 30 ms, and few machines need it
 
         self._psutil = psutil
         self._open: dict[int, psutil.Process] = {}
-        told = psutil.Process().memory_full_info()._fields
-        self.metric = next(metric for metric in METRICS if metric in told)
+        fields = psutil.Process().memory_full_info()._fields
+        self.metric = next(metric for metric in METRICS if metric in fields)
 
     def read_memory(self, pid: int) -> Memory:
-        """Read one process's memory; raises ProcessLookupError when it has ended."""
-        told = self._ask(pid, lambda process: process.memory_full_info())
+        """Read one process's memory; raises ProcessLookupError if it has ended."""
+        info = self._ask(pid, lambda process: process.memory_full_info())
         return Memory(
-            pss_bytes=getattr(told, "pss", None),
+            pss_bytes=getattr(info, "pss", None),
             anon_bytes=None,
             file_bytes=None,
             shmem_bytes=None,
-            uss_bytes=getattr(told, "uss", None),
-            rss_bytes=told.rss,
-            swap_bytes=getattr(told, "swap", None),
-            rss_anon_bytes=told.rss,
+            uss_bytes=getattr(info, "uss", None),
+            rss_bytes=info.rss,
+            swap_bytes=getattr(info, "swap", None),
+            rss_anon_bytes=info.rss,
         )
 
     def read_counters(self, pid: int) -> Counters:
-        """Read one process's RSS; raises as `read_memory`."""
+        """Read one process's RSS; raises like `read_memory`."""
         rss = self._ask(pid, lambda process: process.memory_info()).rss
         if not rss:
             raise ProcessLookupError(f"process {pid} has ended")
         return Counters(rss, rss, rss, 0)
 
     def reset_mark(self, pid: int) -> bool:  # noqa: ARG002 - there is no mark
-        """Give False: psutil knows no mark."""
+        """Return False: psutil cannot reset the mark."""
         return False
 
     def forget(self, pid: int) -> None:
-        """Let go of a process that has ended: its number may be given out again."""
+        """Drop a process that has ended: its pid may be reused."""
         self._open.pop(pid, None)
 
     def _ask(self, pid: int, question: Callable[[psutil.Process], Value]) -> Value:

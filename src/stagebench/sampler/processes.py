@@ -1,7 +1,4 @@
-"""What a census knows of processes, and the records that come of it.
-
-What part a process plays in a run, told from its command line and its parent.
-"""
+"""What a census knows about processes, their roles in a run, and the records made of both."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Life:
-    """What is known so far of one process; the moments are those at which it became known.
+    """What is known so far about one process; its times are those at which the census noticed.
 
-    While `owns_memory` is not known to be so, its memory may be its parent's (a child by vfork
-    before its exec), and must not be counted twice.
+    While `owns_memory` is False, its memory may be its parent's (a child by vfork before its exec)
+    and must not be counted twice.
     """
 
     pid: int
@@ -37,36 +34,33 @@ class Life:
     samples: int = 0
 
     def note_mark(self, high_water_bytes: int) -> None:
-        """Take a reading of the high-water mark, which is set back between readings."""
+        """Add a reading of the high-water mark, which the sampler resets between readings."""
         self.high_water_bytes = max(high_water_bytes, self.high_water_bytes or 0)
 
 
 class Census(Protocol):
-    """Keeps track of every process of a tree.
-
-    `changes` counts what came to be known: births, execs, ends.
-    """
+    """Keeps track of every process of a tree; `changes` counts births, execs and ends."""
 
     means: str
     changes: int
 
     @property
     def lives(self) -> Sequence[Life]:
-        """Every process met, in the order of meeting."""
+        """Every process of the tree so far, in the order in which the census met them."""
 
     @property
     def alive(self) -> Mapping[int, Life]:
-        """Process id → what is known of a process that has not ended."""
+        """The processes that have not ended, by process id."""
 
     def update(self) -> None:
-        """Take in what has happened since the last call."""
+        """Take in everything that has happened since the last call."""
 
 
 def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
-    """Give the record of every process, in the order in which they became known.
+    """Return the record of every process, in the order in which the census met them.
 
-    A role follows from a process's command and its parent's, which came before it; where a number
-    was given out twice, the parent is the last that had it.
+    A role depends on the parent, which was met before; if a pid was reused, the parent is the last
+    process that had it.
     """
     records: list[ProcessRecord] = []
     latest: dict[int | None, ProcessRecord] = {}
@@ -75,7 +69,7 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
         record = ProcessRecord(
             pid=life.pid,
             parent_pid=life.parent_pid,
-            role=tell_role(
+            role=find_role(
                 life.command,
                 is_main=not records and life.pid == main,
                 parent_role=parent.role if parent else "other",
@@ -99,12 +93,12 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
     return records
 
 
-def tell_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
-    """Return one of `records.ROLES`.
+def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
+    """Return the role of a process, one of `records.ROLES`, from its command line and its parent.
 
-    A forked worker has its parent's command line; a spawned one and the helpers of
-    multiprocessing carry the function that they run in theirs. What the resource tracker or a
-    worker forks is a part of neither: `other`.
+    A forked worker has its parent's command line. Those of spawned workers and of multiprocessing's
+    helpers contain the function that they run. Anything that a worker or the resource tracker forks
+    is `other`.
     """
     if is_main:
         return "main"

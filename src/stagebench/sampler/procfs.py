@@ -1,4 +1,4 @@
-"""Reads and parses the files of /proc that a sweep needs; parsing is apart from reading."""
+"""Reading and parsing the files of /proc that sampler and census need."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ KIB = 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Vanished = (FileNotFoundError, ProcessLookupError)
-"""What reading from /proc raises when the process has ended."""
+"""The errors that a read from /proc raises if the process has ended."""
 
 
 class Memory(NamedTuple):
-    """Memory of a process at one moment, in bytes (see `records.MemorySample`); None: not told."""
+    """Memory of a process at one moment (see `records.MemorySample`); None is unknown."""
 
     pss_bytes: int | None
     anon_bytes: int | None
@@ -27,7 +27,7 @@ class Memory(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What /proc/PID/status tells: the process of a thread, and its memory if it has any left."""
+    """The part of /proc/PID/status that is used: the process of a thread, and its memory."""
 
     process: int
     rss_bytes: int
@@ -36,10 +36,10 @@ class Status(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What the kernel counts of a process, cheap to read whatever its size.
+    """A process's counters in the kernel, which are cheap to read whatever its size.
 
-    `high_water_bytes` is the largest RSS since the mark was set back; `faults` counts the page
-    faults of its life, threads that have ended included.
+    `high_water_bytes` is the largest RSS since the mark was reset. `faults` counts all page faults
+    of the process, including those of threads that have ended.
     """
 
     rss_bytes: int
@@ -49,10 +49,10 @@ class Counters(NamedTuple):
 
 
 def parse_smaps_rollup(text: bytes) -> Memory:
-    """Read a process's memory from the text of /proc/PID/smaps_rollup.
+    """Parse the text of /proc/PID/smaps_rollup.
 
-    An empty text is that of a process without memory of its own (a zombie): raises
-    ProcessLookupError, as it has ended. Source: Linux, Documentation/filesystems/proc.rst.
+    Raises ProcessLookupError if the text is empty: the process has no memory any more (a zombie).
+    Source: Linux, Documentation/filesystems/proc.rst.
     """
     if not text:
         raise ProcessLookupError("no memory map: the process has ended")
@@ -74,7 +74,7 @@ def parse_smaps_rollup(text: bytes) -> Memory:
 
 
 def parse_status(text: bytes) -> Status | None:
-    """Read the text of /proc/PID/status; None for a zombie, which has no memory any more."""
+    """Parse the text of /proc/PID/status; None for a zombie, which has no memory any more."""
     process = _number(text, b"\nTgid:")
     if b"\nVmRSS:" not in text:
         return None
@@ -89,16 +89,16 @@ def _number(text: bytes, name: bytes) -> int:
 
 
 def parse_faults(text: bytes) -> int:
-    """Add up minor and major page faults in the text of /proc/PID/stat (fields 10 and 12)."""
+    """Return the sum of minor and major page faults in /proc/PID/stat (fields 10 and 12)."""
     fields = text[text.rindex(b")") :].split(maxsplit=11)
     return int(fields[8]) + int(fields[10])
 
 
 class MemoryFiles:
-    """Reads memory through descriptors that stay open, which saves the price of opening.
+    """Reads memory through descriptors that stay open, which saves the cost of opening them.
 
-    A descriptor stands for the memory that the process had when it was opened: after an exec it has
-    to be forgotten.
+    A descriptor refers to the memory that the process had when it was opened: call `forget` after
+    an exec.
     """
 
     metric = "pss"
@@ -108,11 +108,11 @@ class MemoryFiles:
         self._open: dict[tuple[int, str], int] = {}
 
     def read_memory(self, pid: int) -> Memory:
-        """Read one process's memory; raises one of `Vanished` when it has ended."""
+        """Read one process's memory; raises one of `Vanished` if it has ended."""
         return parse_smaps_rollup(self._read(pid, "smaps_rollup"))
 
     def read_counters(self, pid: int) -> Counters:
-        """Read one process's counters, faults last; raises as `read_memory`."""
+        """Read one process's counters, faults last; raises like `read_memory`."""
         status = parse_status(self._read(pid, "status"))
         if status is None:
             raise ProcessLookupError("no memory: the process has ended")
@@ -120,10 +120,10 @@ class MemoryFiles:
         return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
 
     def reset_mark(self, pid: int) -> bool:
-        """Set the high-water mark back to the RSS; False where that is not permitted.
+        """Reset the high-water mark to the RSS; False if that is not permitted.
 
-        Source: Linux, Documentation/filesystems/proc.rst, clear_refs. The program's own
-        ru_maxrss is set back with it.
+        This resets the program's own ru_maxrss, too. Source: Linux,
+        Documentation/filesystems/proc.rst, clear_refs.
         """
         try:
             os.pwrite(self._descriptor(pid, "clear_refs", os.O_WRONLY), b"5", 0)
@@ -132,7 +132,7 @@ class MemoryFiles:
         return True
 
     def forget(self, pid: int) -> None:
-        """Close what is open of a process that has ended: its number may be given out again."""
+        """Close the descriptors of a process that has called exec or ended: pids are reused."""
         for key in [key for key in self._open if key[0] == pid]:
             os.close(self._open.pop(key))
 
@@ -147,9 +147,9 @@ class MemoryFiles:
 
 
 def read_children(pid: int) -> list[int]:
-    """List the children of every thread of a process; empty when it has ended.
+    """List the children of every thread of a process; empty if it has ended.
 
-    A child that a thread forked is listed under that thread, not under the process's first one.
+    /proc lists a child under the thread that forked it, not under the process's first thread.
     """
     children: list[int] = []
     try:
@@ -161,7 +161,7 @@ def read_children(pid: int) -> list[int]:
 
 
 def read_command(pid: int) -> str:
-    """Read the command line, arguments joined by spaces; empty for a process that has ended."""
+    """Read the command line, joined by spaces; empty if the process has ended."""
     try:
         words = _read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0")
     except Vanished:
@@ -170,17 +170,17 @@ def read_command(pid: int) -> str:
 
 
 def read_process(thread: int) -> int:
-    """Tell the process of a thread; raises one of `Vanished` when it has ended."""
+    """Return the process of a thread; raises one of `Vanished` if the thread has ended."""
     return _number(_read(f"/proc/{thread}/status"), b"\nTgid:")
 
 
 def read_counters(thread: int) -> Counters | None:
-    """Read the counters of a thread's process; None when it has none, raises when it has ended."""
+    """Read the counters of a thread's process; None if it has no memory, raises if it has ended."""
     status = parse_status(_read(f"/proc/{thread}/status"))
     if status is None:
         return None
-    # By the thread: the first one may have ended before the others. Its process's faults stand
-    # under the process.
+    # The status is read by thread, because the process's first thread may have ended before the
+    # others. Page faults of the whole process are listed under the process alone.
     faults = parse_faults(_read(f"/proc/{status.process}/stat"))
     return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
 
@@ -189,14 +189,14 @@ _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")
 
 
 def read_huge_faults() -> int | None:
-    """Count the huge pages that the machine was given since its start; None where none is told."""
+    """Count the huge pages that the machine has handed out since boot; None if it has no count."""
     text = _read("/proc/vmstat")
     counts = [_number(text, name) for name in _HUGE if name in text]
     return sum(counts) if counts else None
 
 
 def _read(path: str) -> bytes:
-    # os.open and os.read: a third of the time of open().read(), many times a sweep.
+    # os.open and os.read take a third of the time of open().read(), and run many times per sweep.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         text = os.read(descriptor, 65536)
@@ -208,7 +208,7 @@ def _read(path: str) -> bytes:
 
 
 def read_anonymous_fault_bytes() -> int:
-    """Give how much anonymous memory one fault can bring, huge pages apart: a page, or a folio.
+    """Return how much anonymous memory one page fault can map, huge pages apart: a page or a folio.
 
     Source: Linux, Documentation/admin-guide/mm/transhuge.rst (`hugepages-<size>kB/enabled`).
     """

@@ -1,13 +1,12 @@
-"""The requests of ptrace(2) that a census needs: attach, resume, ask; by ctypes, unprivileged.
+"""The census by ptrace: the kernel reports every process of a tree, however short its life.
 
-Source: ptrace(2) and linux/ptrace.h. A tracee is a thread; only the thread that attached it may
-make requests for it or wait for it.
+A thread stops at each birth, exec and exit until its report is taken here, and at nothing else.
+Reports come in any order: a child's exit may be reported before its parent's fork. So every report
+is merged into what is known about a process, and none is assumed to be the first.
 
-The census: every process that ever lived in a tree, told by the kernel and not by polling.
-
-Each birth, exec and exit stops the thread that does it until its report is taken here; nothing
-else does. Reports come in any order: a child may be seen to exit before its parent's fork is told.
-So facts are merged into what is known of a process, never assumed to be the first.
+The first half of the module makes the requests of ptrace(2), through ctypes and without privileges.
+A tracee is a thread, and only the thread that attached to it may make requests for it or wait for
+it. Source: ptrace(2) and linux/ptrace.h.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ OPTION_FORK, OPTION_VFORK, OPTION_CLONE, OPTION_EXEC, OPTION_EXIT = 2, 4, 8, 0x1
 OPTION_EXITKILL = 0x100000
 
 WAIT_ALL = 0x40000000
-"""__WALL: wait for threads as well as for children."""
+"""__WALL: wait for threads as well as for child processes."""
 
 STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
@@ -48,7 +47,7 @@ _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 
 class Report(NamedTuple):
-    """What a wait said of one thread: the raw status, the resources if it ended, told apart."""
+    """The result of waiting for one thread; `max_rss_bytes` is valid only if it ended."""
 
     thread: int
     status: int
@@ -56,12 +55,12 @@ class Report(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the thread is no more."""
+        """Whether the thread has ended."""
         return os.WIFEXITED(self.status) or os.WIFSIGNALED(self.status)
 
     @property
     def event(self) -> int:
-        """The ptrace event of a stop, 0 for the delivery of a signal."""
+        """The ptrace event of a stop; 0 if a signal is being delivered."""
         return self.status >> 16
 
     @property
@@ -71,30 +70,30 @@ class Report(NamedTuple):
 
 
 def seize(thread: int, options: int) -> None:
-    """Attach to a running thread without stopping it; raises OSError where that is not allowed."""
+    """Attach to a running thread without stopping it; raises OSError if that is not permitted."""
     _request(PTRACE_SEIZE, thread, 0, options)
 
 
 def wait_report() -> Report | None:
-    """Take the next report of any tracee or child, without waiting; None when there is none.
+    """Return the next report of any tracee or child without waiting; None if there is none.
 
-    Raises ChildProcessError when there is neither tracee nor child.
+    Raises ChildProcessError if there is neither a tracee nor a child.
     """
     thread, status, usage = os.wait4(-1, os.WNOHANG | WAIT_ALL)
     return Report(thread, status, usage.ru_maxrss * 1024) if thread else None
 
 
 def event_message(thread: int) -> int:
-    """Ask for the value that comes with an event: the new thread, or the exit status."""
+    """Return the value that comes with an event: the new thread, or the exit status."""
     message = ctypes.c_ulong()
     _request(PTRACE_GETEVENTMSG, thread, 0, ctypes.addressof(message))
     return message.value
 
 
 def resume(report: Report) -> None:
-    """Let a stopped thread go on as it would without us: with its signal, or stopped, if it was.
+    """Let a stopped thread continue as it would without us: with its signal, or still stopped.
 
-    A thread that was killed while stopped is gone: nothing is left to resume.
+    Does nothing if the thread was killed meanwhile.
     """
     request, value = PTRACE_CONT, 0
     if report.event == 0:
@@ -123,11 +122,11 @@ BIRTH_NAMES = {
 
 
 class PtraceCensus:
-    """Follows a tree from the seizing of its first process on.
+    """Follows a tree of processes, starting with one that it attaches to.
 
-    `update` is called, by the thread that made this, whenever SIGCHLD has arrived. `changes` counts
-    births, execs and ends: a sweep over which it differs is torn. `write_transition` is given every
-    process's counters at those moments; `observe` is shown every stop.
+    Call `update` whenever SIGCHLD has arrived, from the thread that created the census. `changes`
+    counts births, execs and ends; if it differs before and after a sweep, the sweep is torn.
+    `write_transition` gets every process's counters at those moments, `observe` every ptrace stop.
     """
 
     means = "ptrace"
@@ -156,7 +155,7 @@ class PtraceCensus:
         self.lives[0].owns_memory = True
 
     def update(self) -> None:
-        """Take all reports that wait."""
+        """Take all pending reports."""
         began_ns = self._clock()
         self._take_reports()
         self._updated_ns = began_ns
@@ -172,7 +171,7 @@ class PtraceCensus:
                         self._observe(report)
                     resume(report)
         except ChildProcessError:
-            return  # neither tracee nor child is left
+            return  # no tracee and no child is left
 
     def _note(self, report: Report) -> None:
         try:
@@ -185,10 +184,10 @@ class PtraceCensus:
             elif report.event == EVENT_EXIT:
                 self._exit(process, report.thread)
         except Vanished:
-            return  # killed while it was stopped: its end is reported next
+            return  # killed while it was stopped; its end is reported next
 
     def _process(self, thread: int) -> int:
-        """Tell the process of a thread that is stopped, and meet it if it is new."""
+        """Return the process of a stopped thread; a new process is added to the census."""
         process = self._process_of.get(thread)
         if process is None:
             process = self._process_of[thread] = read_process(thread)
@@ -214,7 +213,7 @@ class PtraceCensus:
         self._transition("birth", life, read_counters(pid))
 
     def _birth(self, child: int, parent: int, birth: str) -> None:
-        """Note who made a thread or process, which may have been met before, or even ended."""
+        """Note the parent of a thread or process, which may be known already or even have ended."""
         life = self.alive.get(child) or self._ended.pop(child, None)
         if life is None:
             self._births[child] = parent, birth
@@ -224,7 +223,7 @@ class PtraceCensus:
             self.changes += 1
 
     def _exec(self, pid: int, former: int) -> None:
-        """Note a new program; a thread other than the first takes the first one's number."""
+        """Note a new program; `former` is the old id of the thread that called exec."""
         if former != pid:
             self._process_of.pop(former, None)
         life = self.alive[pid]
@@ -236,7 +235,7 @@ class PtraceCensus:
         self._transition("exec", life, read_counters(pid))
 
     def _exit(self, process: int, thread: int) -> None:
-        """Read the counters while the memory is still there: this thread may be the last."""
+        """Read the counters while the memory still exists: this may be the last thread."""
         self._transition("exit", self.alive[process], read_counters(thread))
 
     def _transition(self, kind: str, life: Life, counters: Counters | None) -> None:
@@ -263,5 +262,5 @@ class PtraceCensus:
 
 
 def _owns_memory(birth: str | None) -> bool:
-    """Tell whether a process born so has memory of its own; unknown until its birth is told."""
+    """Return whether a process has memory of its own after this birth; False if it is unknown."""
     return birth in {"fork", "clone"}

@@ -1,4 +1,4 @@
-"""The sampler: when to sweep and for what, and what each sweep adds to the trace."""
+"""The sampler: when to sweep, what to read, and what each sweep adds to the trace."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ if TYPE_CHECKING:
     from stagebench.sampler.sweep import Files
 
 WALK_SHARE = 0.75
-"""Part of the budget for walks of page tables and the census; the rest is for counters alone."""
+"""Share of the budget for the census and for walking page tables; the rest is for counters."""
 
 
 class Still(NamedTuple):
-    """A tree in which no page came or went while its PSS was read: its counters, the census's."""
+    """A tree that neither gained nor lost a page while its PSS was read.
+
+    `counters` are those of its processes by pid, `changes` is the census's.
+    """
 
     counters: dict[int, Counters]
     changes: int
 
 
 class SamplerUse(NamedTuple):
-    """What the sampler achieved, and what it took.
+    """What the sampler achieved, and at what cost.
 
-    `metric` is what `portable.METRICS` calls it: PSS, or the best that was to be had. `sweeps`
-    counts those that tell PSS, of which some were held; gaps are between their starts.
-    `counter_drift_bytes` and `page_bytes` are what a bracket of the peak needs to know.
+    `metric` is one of `portable.METRICS`: PSS, or the best that this machine reports. `sweeps`
+    counts the sweeps with a known PSS, including the `held` ones; gaps are between their starts.
+    The bracket of the peak needs `counts_faults` and the last five fields.
     """
 
     metric: str
@@ -69,13 +72,13 @@ class SamplerUse(NamedTuple):
 
 
 class Sampler:
-    """Sweeps at start + k × interval, as far as the budget goes.
+    """Sweeps at start + k × interval, as far as the budget allows.
 
-    The budget is a share of one core, and the census is paid from it, too. Each sweep reads the
-    counters of all processes. Where none has changed since the last PSS sweep, its values hold.
-    Where one has, and the budget has room, the page tables of all are walked, which costs the more
-    the more memory they have, and holds their memory maps meanwhile. An instant that was missed is
-    not made up for. `advance_s` seconds of the budget may be spent before they have passed.
+    The budget is a share of one core and covers the census, too. Each sweep reads the counters of
+    all processes. If none has changed since the last PSS sweep, the values of that sweep still
+    hold. Otherwise, if the budget allows, the page tables of all processes are walked: the cost
+    grows with their memory, and their memory maps are locked meanwhile. Missed instants are
+    skipped. The budget of `advance_s` seconds may be spent in advance.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Sampler:
         self._origin_ns = self.due_ns = clock()
 
     def update(self) -> None:
-        """Let the census take in what has happened."""
+        """Update the census, and close the files of processes that have ended."""
         self._booked_ns = self._cpu_clock()
         self._census.update()
         for pid in self._known.keys() - self._census.alive.keys():
@@ -119,11 +122,11 @@ class Sampler:
         self._book("census")
 
     def take(self) -> None:
-        """Sweep for what the budget has room for, and set the next due time."""
+        """Take the most complete sweep that the budget allows, and set the next due time."""
         self._booked_ns = self._cpu_clock()
         elapsed_ns = self._clock() - self._origin_ns
         allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
-        # The first walk is free: else a tree that busies the census from the start would have none.
+        # The first walk is free: a tree that keeps the census busy from the start would have none.
         first = not self._pss_starts_ns
         walk = first or self._spent("walk", "census") <= WALK_SHARE * allowed_ns
         if (
@@ -138,7 +141,7 @@ class Sampler:
         self.due_ns += (missed + 1) * self._interval_ns
 
     def take_last(self) -> None:
-        """Read the counters of all that live, whatever the budget: they bound what came before."""
+        """Read all counters once more, whatever the budget: they bound what happened before."""
         self._booked_ns = self._cpu_clock()
         if self._census.alive:
             self._sweep(walk=False)
@@ -201,7 +204,7 @@ class Sampler:
         self._book("counters")
 
     def _hold(self, started_ns: int, processes: int) -> None:
-        """Note that the last PSS sweep's values still hold."""
+        """Record that the values of the last PSS sweep still hold."""
         self._count(
             SweepRecord(
                 sweep=self._number(),
@@ -239,10 +242,10 @@ class Sampler:
             self._pss_starts_ns.append(record.started_ns)
 
     def _forget_old_program(self, pid: int, execs: int | None) -> None:
-        """Close what is open of a process that may run another program since.
+        """Close the files of a process that may have called exec since the last sweep.
 
-        An open file goes on to tell of the old memory, which after a vfork is the parent's. A
-        census that does not see execs leaves nothing to keep open.
+        An open file still refers to the old memory, which after a vfork is the parent's. If the
+        census does not see execs, no file can stay open.
         """
         if execs is None or self._known.get(pid, execs) != execs:
             self._files.forget(pid)
@@ -250,10 +253,10 @@ class Sampler:
 
 
 def counter_drift_bytes(cpus: int) -> int:
-    """Give how far the kernel's high-water mark of a process may lag behind its true RSS.
+    """Return how far the kernel's high-water mark of a process may lag behind its true RSS.
 
-    The mark is taken of three counts (anonymous, file, shared memory) that are each kept in parts,
-    one a CPU, and a part is added in only when it has reached a batch. Source: Linux,
+    The kernel computes the mark from three counters (anonymous, file and shared memory). Each has a
+    part per CPU, which is added to the total only when it reaches a batch. Source: Linux,
     `update_hiwater_rss` in linux/mm.h and `compute_batch_value` in lib/percpu_counter.c.
     """
     batch = max(32, 2 * cpus)

@@ -1,4 +1,4 @@
-"""One sweep: every process that a census knows to be alive, read as close together as can be."""
+"""One sweep: reading every living process of a tree, as close together as possible."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 MARK_SLACK_BYTES = 128 * 1024
-"""A mark that stands less than this above the RSS is not worth setting back."""
+"""A high-water mark is not reset if it is at most this far above the RSS."""
 
 
 class Files(Protocol):
-    """Where memory is read from; what has ended raises one of `procfs.Vanished`.
+    """Reads the memory of processes; raises one of `procfs.Vanished` if a process has ended.
 
-    Where it `counts_faults`, equal counters say that no page came or went.
+    If it `counts_faults`, equal counters mean that the process neither gained nor lost a page.
     """
 
     metric: str
     counts_faults: bool
 
     def read_memory(self, pid: int) -> Memory:
-        """Read all that is told of one process's memory."""
+        """Read everything that the system reports about one process's memory."""
 
     def read_counters(self, pid: int) -> Counters:
-        """Read what is cheap to read of it."""
+        """Read the values that are cheap to read."""
 
     def reset_mark(self, pid: int) -> bool:
-        """Set its high-water mark back; False where that cannot be."""
+        """Reset its high-water mark; False if that is impossible."""
 
     def forget(self, pid: int) -> None:
-        """Let go of what is kept of it."""
+        """Close or drop everything that is kept open for it."""
 
 
 class Reading(NamedTuple):
-    """One process in a sweep: its counters before and after, and in between, if walked, the rest.
+    """One process in a sweep: its counters before and after, and its `memory` if it was walked.
 
-    `was_reset` tells that the high-water mark was set back after the first.
+    `was_reset`: its high-water mark was reset after the first reading.
     """
 
     pid: int
@@ -54,13 +54,13 @@ class Reading(NamedTuple):
 
     @property
     def kept_rss(self) -> bool:
-        """Whether all that was read of it tells the same RSS."""
+        """Whether all of its readings have the same RSS."""
         walked = [self.memory.rss_bytes] if self.memory else []
         return {self.before.rss_bytes, self.after.rss_bytes, *walked} == {self.before.rss_bytes}
 
     @property
     def kept_still(self) -> bool:
-        """Whether no page of it came or went: neither RSS nor faults have changed."""
+        """Whether it neither gained nor lost a page: RSS and page faults are unchanged."""
         return self.kept_rss and self.before[:2] == self.after[:2] and not self.faults
 
     @property
@@ -70,9 +70,9 @@ class Reading(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """All whole readings of one sweep, and how many others there were (CLOCK_MONOTONIC).
+    """The complete readings of one sweep; `vanished` counts the processes that ended meanwhile.
 
-    `changed` tells that the census learnt of a birth, exec or end meanwhile.
+    `changed`: the census noticed a birth, exec or end meanwhile. Times are of CLOCK_MONOTONIC.
     """
 
     kind: str
@@ -84,29 +84,29 @@ class Sweep(NamedTuple):
 
     @property
     def is_torn(self) -> bool:
-        """Whether a process came, went or changed its RSS meanwhile: the sum is of no moment."""
+        """Whether a process came, went or changed its RSS, so the sum is not of one moment."""
         kept = all(reading.kept_rss for reading in self.readings)
         return self.changed or self.vanished > 0 or not kept
 
     @property
     def is_still(self) -> bool:
-        """Whether it tells PSS of a tree in which no page came or went meanwhile."""
+        """Whether it read the PSS of a tree that neither gained nor lost a page meanwhile."""
         kept = all(reading.kept_still for reading in self.readings)
         return self.kind == "pss" and not self.is_torn and kept
 
 
 def read_counters_of(pids: Iterable[int], files: Files) -> dict[int, Counters]:
-    """Read the counters of every process, one after the other; those that have ended are absent."""
+    """Read the counters of every process, one by one; those that have ended are absent."""
     read = ((pid, _or_none(files.read_counters, pid)) for pid in pids)
     return {pid: counters for pid, counters in read if counters is not None}
 
 
 def complete_readings(before: dict[int, Counters], files: Files, *, walk: bool) -> list[Reading]:
-    """Set marks back, walk the page tables if that is asked for, and read the counters again.
+    """Reset high-water marks, walk the page tables if asked to, and read the counters again.
 
-    The readings of one process lie as far apart as the sweep is long: what changed in one while
-    another was read shows as a difference of its own. Where nothing lies between them, the first
-    stand for the second. Processes that ended meanwhile are absent.
+    The first and second reading of a process enclose the readings of all others, so a change during
+    the sweep shows as a difference between the two. If nothing happens in between, the first
+    reading is used for both. Processes that ended meanwhile are absent.
     """
     reset = {pid for pid, counters in before.items() if _reset_mark(pid, counters, files)}
     memory = _walk(before, files) if walk else dict.fromkeys(before)
@@ -119,14 +119,14 @@ def complete_readings(before: dict[int, Counters], files: Files, *, walk: bool) 
 
 
 def _walk(pids: Iterable[int], files: Files) -> dict[int, Memory | None]:
-    """Read all memory of every process; None where that is not permitted, absent if it ended."""
+    """Read all memory of every process; None if that is not permitted, absent if it has ended."""
     memory: dict[int, Memory | None] = {}
     for pid in pids:
         try:
             memory[pid] = files.read_memory(pid)
         except Vanished:
             continue
-        except PermissionError:  # a process may forbid it: prctl(2), PR_SET_DUMPABLE
+        except PermissionError:  # a process may forbid it by prctl(2), PR_SET_DUMPABLE
             memory[pid] = None
     return memory
 
@@ -171,7 +171,7 @@ def record_sample(number: int, reading: Reading) -> MemorySample:
 def walk_tree(
     root: int, children: Callable[[int], list[int]], strangers: frozenset[int] = frozenset()
 ) -> Iterator[tuple[int, int]]:
-    """Yield (pid, parent pid) of all descendants of `root` but `strangers`, parents first."""
+    """Yield (pid, parent pid) of all descendants of `root`, parents first, without `strangers`."""
     parents = [root]
     for parent in parents:
         for pid in children(parent):

@@ -1,4 +1,4 @@
-"""Tables on disk: made, written and read by the contract of `columns`.
+"""Tables on disk: made, written and read by the contract of `schema`.
 
 The same content gives the same bytes.
 """
@@ -12,15 +12,8 @@ import pandas as pd
 
 from stagebench.errors import StoreError
 from stagebench.store import write_text
-from stagebench.tables.schema import (
-    CLAIM_TABLES,
-    COUNT,
-    FLAG,
-    NUMBER,
-    REFERENCE_COLUMNS,
-    TABLES,
-    TEXT,
-)
+from stagebench.tables.quantities import COUNT, NUMBER
+from stagebench.tables.schema import CLAIM_TABLES, FLAG, REFERENCE_COLUMNS, TABLES, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +40,7 @@ def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Give a column as floats: counts, too, with NaN where a value is missing."""
+    """Return a column as floats: counts, too, with NaN where a value is missing."""
     return table[column].astype("float64")
 
 

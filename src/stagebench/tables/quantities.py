@@ -1,24 +1,30 @@
-"""The names of quantities: what is told of a run, of a stage in it, and of memory.
+"""The one table of what can be measured: every quantity, its unit, and how people read both.
 
-Units stand in the names (`_s`, `_bytes`, `_per_s`; shares and ratios have none).
-docs/glossary.md defines every quantity.
+Schema, summaries, comparisons, claims, figures and report take units and words from here.
+docs/glossary.md defines every quantity; a test holds it to this table.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from stagebench.units import GIB, KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PARAMETER = "parameter."
-"""Prefix of a published quantity that tells the scale of the study, and is no result."""
+"""Prefix of a published quantity that names a parameter of a handler, and is no result."""
 
 MEMORY_PARTS = ("main", "children", "tree")
-"""Whose PSS is told: the measured process, all its descendants, both together."""
+"""Whose PSS is summed: the measured process, all its descendants, both together."""
 
 SAMPLE_PARTS = ("pss", "anon", "file", "uss")
-"""What a sample tells of one process, beside its RSS; anonymous and file are parts of PSS."""
+"""What a sample has of one process, beside its RSS; anonymous and file are parts of PSS."""
 
 PHASES = ("base", "trough", "peak", "end")
-"""Sweeps of a run that tell where main's memory goes."""
+"""Sweeps of a run that show where main's memory goes."""
 
 TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
 """Moments of a task in a stage, in their order; times lie between two of them."""
@@ -26,123 +32,347 @@ TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
 STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
-RUN_QUANTITIES = (
-    "makespan_s",
-    "makespan_ratio",
-    "throughput_per_s",
-    "turnaround_mean_s",
-    "turnaround_p95_s",
-    "blocked_s",
-    "attempts_repeated",
-    "queue_overflows",
-    "own_time_s",
-    "start_up_s",
-    "supervisor_overhead_s",
-    "lock_wait_s",
-    "cpu_s",
-    "cpu_user_s",
-    "cpu_system_s",
+COUNT, NUMBER = "count", "number"
+"""Kinds of cells: a whole number; any other."""
+
+RUN, STAGE, TASK = "run", "stage", "task"
+SWEEP, PHASE, ROLE = "sweep", "phase", "role"
+EMULATED = "emulated"
+"""A record of the published way of sampling."""
+QUEUE = "queue"
+"""A moment at which a queue changed."""
+
+LOWER, HIGHER = "lower", "higher"
+
+
+class Quantity(NamedTuple):
+    """One thing that can be measured, or that was set.
+
+    `unit` is that of its values, a key of `UNITS`; `kind` that of its cells; `level` what it
+    describes; `label` its words for people, without the unit; `better` the direction that is
+    better, "" where neither is.
+    """
+
+    name: str
+    unit: str
+    kind: str
+    level: str
+    label: str
+    better: str = ""
+
+
+class Unit(NamedTuple):
+    """How people read and write the values of a unit.
+
+    A value is divided by `size` for reading, with `word` behind it. `heading` is what the heading
+    of a column says, "" where every cell has the word. `words` are those that a claim may put
+    behind a number, and what each is worth.
+    """
+
+    size: float
+    word: str
+    heading: str
+    words: Mapping[str, float]
+
+
+UNITS = {
+    "s": Unit(1, "s", "s", {"s": 1, "ms": 0.001, "min": 60}),
+    "bytes": Unit(MIB, "MiB", "MiB", {"MiB": MIB, "KiB": KIB, "GiB": GIB, "B": 1}),
+    "byte*s": Unit(MIB, "MiB·s", "MiB s", {"MiB*s": MIB, "GiB*s": GIB}),
+    "1/s": Unit(1, "1/s", "/s", {"/s": 1, "1/s": 1}),
+    "share": Unit(0.01, "%", "", {"%": 0.01, "points": 0.01, "": 1}),
+    "ratio": Unit(1, "×", "", {"": 1, "%": 0.01, "points": 0.01}),
+    "1": Unit(1, "", "", {"": 1}),
+}
+
+_MEMORY_OF_RUN = tuple(
+    Quantity(f"{part}_{name}", unit, kind, RUN, f"{part} {label}", better)
+    for part in MEMORY_PARTS
+    for name, unit, kind, label, better in (
+        ("base_bytes", "bytes", COUNT, "base", LOWER),
+        ("trough_bytes", "bytes", COUNT, "trough", LOWER),
+        ("peak_bytes", "bytes", COUNT, "peak", LOWER),
+        ("peak_upper_bytes", "bytes", COUNT, "peak upper", LOWER),
+        ("end_bytes", "bytes", COUNT, "end", LOWER),
+        ("growth_bytes", "bytes", COUNT, "growth", LOWER),
+        ("time_to_peak_s", "s", NUMBER, "time to peak", ""),
+        ("largest_step_bytes", "bytes", COUNT, "largest step", LOWER),
+    )
+)
+
+_SUMMARISED_OF_RUN = (
+    Quantity("makespan_s", "s", NUMBER, RUN, "makespan", LOWER),
+    Quantity("makespan_ratio", "ratio", NUMBER, RUN, "makespan ratio", LOWER),
+    Quantity("throughput_per_s", "1/s", NUMBER, RUN, "throughput", HIGHER),
+    Quantity("turnaround_mean_s", "s", NUMBER, RUN, "turnaround mean", LOWER),
+    Quantity("turnaround_p95_s", "s", NUMBER, RUN, "turnaround p95", LOWER),
+    Quantity("blocked_s", "s", NUMBER, RUN, "blocked", LOWER),
+    Quantity("attempts_repeated", "1", COUNT, RUN, "attempts repeated", LOWER),
+    Quantity("queue_overflows", "1", COUNT, RUN, "queue overflows", LOWER),
+    Quantity("own_time_s", "s", NUMBER, RUN, "own time", LOWER),
+    Quantity("start_up_s", "s", NUMBER, RUN, "start up", LOWER),
+    Quantity("supervisor_overhead_s", "s", NUMBER, RUN, "supervisor overhead", LOWER),
+    Quantity("lock_wait_s", "s", NUMBER, RUN, "lock wait"),
+    Quantity("cpu_s", "s", NUMBER, RUN, "cpu", LOWER),
+    Quantity("cpu_user_s", "s", NUMBER, RUN, "cpu user", LOWER),
+    Quantity("cpu_system_s", "s", NUMBER, RUN, "cpu system", LOWER),
+    *_MEMORY_OF_RUN,
+    Quantity("at_peak_main_bytes", "bytes", COUNT, RUN, "at peak main", LOWER),
+    Quantity("at_peak_children_bytes", "bytes", COUNT, RUN, "at peak children", LOWER),
+    Quantity("tree_uss_peak_bytes", "bytes", COUNT, RUN, "tree uss peak", LOWER),
+    Quantity("tree_anon_peak_bytes", "bytes", COUNT, RUN, "tree anon peak", LOWER),
+    Quantity("tree_memory_time_byte_s", "byte*s", NUMBER, RUN, "tree memory time", LOWER),
+    Quantity("tree_largest_rise_bytes", "bytes", COUNT, RUN, "tree largest rise", LOWER),
+    Quantity("children_spread_bytes", "bytes", COUNT, RUN, "children spread"),
+    Quantity("main_idle_bytes", "bytes", COUNT, RUN, "main idle", LOWER),
+    Quantity("main_base_rss_bytes", "bytes", COUNT, RUN, "main base rss", LOWER),
+    Quantity("main_base_anon_bytes", "bytes", COUNT, RUN, "main base anon", LOWER),
+    Quantity("main_high_water_bytes", "bytes", COUNT, RUN, "main high water", LOWER),
+    Quantity("at_trough_main_bytes", "bytes", COUNT, RUN, "at trough main", LOWER),
+    Quantity("at_trough_main_rss_bytes", "bytes", COUNT, RUN, "at trough main rss", LOWER),
+    Quantity("at_trough_main_anon_bytes", "bytes", COUNT, RUN, "at trough main anon", LOWER),
+    # Medians over the workers of a run, which need not be whole.
+    Quantity("worker_ready_pss_bytes", "bytes", NUMBER, RUN, "worker ready pss", LOWER),
+    Quantity("worker_ready_uss_bytes", "bytes", NUMBER, RUN, "worker ready uss", LOWER),
+    Quantity("quickest_task_efficiency", "share", NUMBER, RUN, "quickest task efficiency", HIGHER),
+    Quantity("most_children", "1", COUNT, RUN, "most children"),
+    Quantity("sweeps", "1", COUNT, RUN, "sweeps"),
+    Quantity("sweeps_with_children", "1", COUNT, RUN, "sweeps with children"),
+    Quantity("sweeps_with_workers", "1", COUNT, RUN, "sweeps with workers"),
+    Quantity("sampled_s", "s", NUMBER, RUN, "sampled"),
+    Quantity("emulated_peak_bytes", "bytes", COUNT, RUN, "emulated peak"),
+    Quantity("emulated_false_peak_bytes", "bytes", COUNT, RUN, "emulated false peak"),
+    Quantity("emulated_most_children", "1", COUNT, RUN, "emulated most children"),
+    Quantity("emulated_discoveries", "1", COUNT, RUN, "emulated discoveries"),
+    Quantity("emulated_children_sums", "1", COUNT, RUN, "emulated children sums"),
+    Quantity("sampler_cpu_s", "s", NUMBER, RUN, "sampler cpu", LOWER),
+    Quantity("census_cpu_s", "s", NUMBER, RUN, "census cpu", LOWER),
+    Quantity("processes_created", "1", COUNT, RUN, "processes created"),
+    Quantity("processes_sampled", "1", COUNT, RUN, "processes sampled"),
+    Quantity("processes_bounded_only", "1", COUNT, RUN, "processes bounded only"),
+    Quantity("sampler_median_gap_s", "s", NUMBER, RUN, "sampler median gap", LOWER),
+    Quantity("sampler_p99_gap_s", "s", NUMBER, RUN, "sampler p99 gap", LOWER),
+    Quantity("sampler_longest_gap_s", "s", NUMBER, RUN, "sampler longest gap", LOWER),
+    Quantity("load_before", "1", NUMBER, RUN, "load before"),
+    Quantity("load_after", "1", NUMBER, RUN, "load after"),
+    Quantity("steal_share", "share", NUMBER, RUN, "steal share", LOWER),
+    Quantity("others_cpu_share", "share", NUMBER, RUN, "others cpu share", LOWER),
+    Quantity("quiet_wait_s", "s", NUMBER, RUN, "quiet wait"),
+    Quantity("idle_before_share", "share", NUMBER, RUN, "idle before share"),
+    Quantity("throttled", "1", COUNT, RUN, "throttled", LOWER),
+    Quantity("pressure_cpu_share", "share", NUMBER, RUN, "pressure cpu share", LOWER),
+    Quantity("pressure_memory_share", "share", NUMBER, RUN, "pressure memory share", LOWER),
+    Quantity("pressure_io_share", "share", NUMBER, RUN, "pressure io share", LOWER),
+    Quantity("machine_context_switches", "1", COUNT, RUN, "machine context switches"),
+    Quantity("context_switches_voluntary", "1", COUNT, RUN, "context switches voluntary"),
+    Quantity("context_switches_involuntary", "1", COUNT, RUN, "context switches involuntary"),
+)
+
+_SUMMARISED_OF_STAGE = (
     *(
-        f"{part}_{name}"
-        for part in MEMORY_PARTS
-        for name in (
-            "base_bytes",
-            "trough_bytes",
-            "peak_bytes",
-            "peak_upper_bytes",
-            "end_bytes",
-            "growth_bytes",
-            "time_to_peak_s",
-            "largest_step_bytes",
+        Quantity(f"{time}_{statistic}_s", "s", NUMBER, STAGE, f"{time} {statistic}", LOWER)
+        for time in STAGE_TIMES
+        for statistic in STAGE_STATISTICS
+    ),
+    Quantity("stage_efficiency", "share", NUMBER, STAGE, "stage efficiency", HIGHER),
+    Quantity("share_of_total_time", "share", NUMBER, STAGE, "share of total time"),
+    Quantity("utilisation", "share", NUMBER, STAGE, "utilisation"),
+    Quantity("on_cpu_share", "share", NUMBER, STAGE, "on cpu share"),
+    Quantity("service_cpu_share", "share", NUMBER, STAGE, "service cpu share"),
+    Quantity("pool_first_ready_s", "s", NUMBER, STAGE, "pool first ready", LOWER),
+    Quantity("pool_last_ready_s", "s", NUMBER, STAGE, "pool last ready", LOWER),
+    Quantity("workers_served", "1", COUNT, STAGE, "workers served"),
+    Quantity("cpu_mean_s", "s", NUMBER, STAGE, "cpu mean", LOWER),
+    Quantity("deepest_queue", "1", COUNT, STAGE, "deepest queue"),
+    Quantity("attempts_repeated", "1", COUNT, STAGE, "attempts repeated", LOWER),
+    Quantity("queue_overflows", "1", COUNT, STAGE, "queue overflows", LOWER),
+)
+
+_OUTCOMES = tuple(
+    Quantity(f"tasks_{outcome}", "1", COUNT, level, f"tasks {label}", better)
+    for level in (RUN, STAGE)
+    for outcome, label, better in (
+        ("ok", "ok", HIGHER),
+        ("failed", "failed", LOWER),
+        ("timed_out", "timed out", LOWER),
+        ("lost", "lost", LOWER),
+        ("skipped", "skipped", LOWER),
+        ("cancelled", "cancelled", LOWER),
+        ("missing", "missing", LOWER),
+    )
+)
+
+_OTHERS_OF_RUN = (
+    Quantity("in_flight", "1", COUNT, RUN, "in flight"),
+    Quantity("overlaps", "1", COUNT, RUN, "overlaps", LOWER),
+    Quantity("time_limit_s", "s", NUMBER, RUN, "time limit"),
+    Quantity("survivors", "1", COUNT, RUN, "survivors", LOWER),
+    Quantity("tasks", "1", COUNT, RUN, "tasks"),
+    Quantity("sampler_interval_s", "s", NUMBER, RUN, "sampler interval"),
+    Quantity("sampler_cpu_budget", "share", NUMBER, RUN, "sampler cpu budget"),
+    Quantity("sweeps_held", "1", COUNT, RUN, "sweeps held"),
+    Quantity("rss_sweeps", "1", COUNT, RUN, "rss sweeps"),
+    Quantity("sweeps_left_out", "1", COUNT, RUN, "sweeps left out", LOWER),
+    Quantity("sweeps_torn", "1", COUNT, RUN, "sweeps torn", LOWER),
+    Quantity("cgroup_peak_bytes", "bytes", COUNT, RUN, "cgroup peak", LOWER),
+    Quantity("cgroup_kernel_peak_bytes", "bytes", COUNT, RUN, "cgroup kernel peak", LOWER),
+    Quantity("cgroup_cache_bytes", "bytes", COUNT, RUN, "cgroup cache", LOWER),
+    Quantity("vanished", "1", COUNT, RUN, "vanished", LOWER),
+    Quantity("emulated_interval_s", "s", NUMBER, RUN, "emulated interval"),
+    Quantity("emulated_discovery_s", "s", NUMBER, RUN, "emulated discovery"),
+    *(
+        Quantity(f"emulated_{peak}_{name}", unit, kind, RUN, f"emulated {words} {label}")
+        for peak, words in (("peak", "peak"), ("false_peak", "false peak"))
+        for name, unit, kind, label in (
+            ("main_bytes", "bytes", COUNT, "main"),
+            ("children_bytes", "bytes", COUNT, "children"),
+            ("time_s", "s", NUMBER, "time"),
+            ("age_s", "s", NUMBER, "age"),
         )
     ),
-    "at_peak_main_bytes",
-    "at_peak_children_bytes",
-    "tree_uss_peak_bytes",
-    "tree_anon_peak_bytes",
-    "tree_memory_time_byte_s",
-    "tree_largest_rise_bytes",
-    "children_spread_bytes",
-    "main_idle_bytes",
-    "main_base_rss_bytes",
-    "main_base_anon_bytes",
-    "main_high_water_bytes",
-    "at_trough_main_bytes",
-    "at_trough_main_rss_bytes",
-    "at_trough_main_anon_bytes",
-    "worker_ready_pss_bytes",
-    "worker_ready_uss_bytes",
-    "quickest_task_efficiency",
-    "most_children",
-    "sweeps",
-    "sweeps_with_children",
-    "sweeps_with_workers",
-    "sampled_s",
-    "emulated_peak_bytes",
-    "emulated_false_peak_bytes",
-    "emulated_most_children",
-    "emulated_discoveries",
-    "emulated_children_sums",
-    "sampler_cpu_s",
-    "census_cpu_s",
-    "processes_created",
-    "processes_sampled",
-    "processes_bounded_only",
-    "sampler_median_gap_s",
-    "sampler_p99_gap_s",
-    "sampler_longest_gap_s",
-    "load_before",
-    "load_after",
-    "steal_share",
-    "others_cpu_share",
-    "quiet_wait_s",
-    "idle_before_share",
-    "throttled",
-    "pressure_cpu_share",
-    "pressure_memory_share",
-    "pressure_io_share",
-    "machine_context_switches",
-    "context_switches_voluntary",
-    "context_switches_involuntary",
+    Quantity("emulated_false_peak_ended", "1", COUNT, RUN, "emulated false peak ended"),
+    Quantity("emulated_false_peak_tree_bytes", "bytes", COUNT, RUN, "emulated false peak tree"),
 )
-"""Numeric quantities of a run that are summarised over the replicates of a treatment."""
 
-STAGE_QUANTITIES = (
-    *(f"{time}_{statistic}_s" for time in STAGE_TIMES for statistic in STAGE_STATISTICS),
-    "stage_efficiency",
-    "share_of_total_time",
-    "utilisation",
-    "on_cpu_share",
-    "service_cpu_share",
-    "pool_first_ready_s",
-    "pool_last_ready_s",
-    "workers_served",
-    "cpu_mean_s",
-    "deepest_queue",
-    "attempts_repeated",
-    "queue_overflows",
+_OTHERS_OF_STAGE = (
+    Quantity("workers", "1", COUNT, STAGE, "workers"),
+    Quantity("queue_size", "1", COUNT, STAGE, "queue size"),
+    Quantity("timeout_s", "s", NUMBER, STAGE, "timeout"),
+    Quantity("retries", "1", COUNT, STAGE, "retries"),
+    Quantity("result_bytes", "bytes", COUNT, STAGE, "result"),
+    Quantity("repeated_failed", "1", COUNT, STAGE, "repeated failed", LOWER),
+    Quantity("repeated_timed_out", "1", COUNT, STAGE, "repeated timed out", LOWER),
+    Quantity("repeated_lost", "1", COUNT, STAGE, "repeated lost", LOWER),
 )
-"""Numeric quantities of a stage in a run that are summarised over the replicates."""
+
+_OF_TASK = (
+    Quantity("attempt", "1", COUNT, TASK, "attempt"),
+    *(Quantity(f"{moment}_s", "s", NUMBER, TASK, moment) for moment in TASK_MOMENTS),
+    *(Quantity(f"{time}_s", "s", NUMBER, TASK, time, LOWER) for time in STAGE_TIMES),
+    Quantity("cpu_s", "s", NUMBER, TASK, "cpu", LOWER),
+)
+
+_OF_SWEEP = (
+    Quantity("time_s", "s", NUMBER, SWEEP, "time"),
+    *(
+        Quantity(f"{part}_pss_bytes", "bytes", COUNT, SWEEP, f"{part} pss", LOWER)
+        for part in MEMORY_PARTS
+    ),
+    *(
+        Quantity(f"{part}_{name}_bytes", "bytes", COUNT, SWEEP, f"{part} {name}", LOWER)
+        for part in ("tree", "main")
+        for name in ("uss", "anon", "rss")
+    ),
+    Quantity("processes", "1", COUNT, SWEEP, "processes"),
+    Quantity("vanished", "1", COUNT, SWEEP, "vanished", LOWER),
+    Quantity("torn", "1", COUNT, SWEEP, "torn", LOWER),
+)
+
+_OF_PHASE = (
+    Quantity("time_s", "s", NUMBER, PHASE, "time"),
+    *(
+        Quantity(f"main_{name}_bytes", "bytes", COUNT, PHASE, f"main {name}", LOWER)
+        for name in ("pss", "anon", "uss", "rss")
+    ),
+    Quantity("workers", "1", COUNT, PHASE, "workers"),
+)
+
+_OF_ROLE = (
+    *(Quantity(name, "1", COUNT, ROLE, name) for name in ("created", "sampled")),
+    Quantity("bounded_only", "1", COUNT, ROLE, "bounded only"),
+    Quantity("at_peak_processes", "1", COUNT, ROLE, "at peak processes"),
+    Quantity("at_peak_pss_bytes", "bytes", COUNT, ROLE, "at peak pss", LOWER),
+    *(
+        Quantity(f"largest_{name}_bytes", "bytes", COUNT, ROLE, f"largest {name}", LOWER)
+        for name in SAMPLE_PARTS
+    ),
+    *(
+        # A median over the workers of a run, which need not be whole.
+        Quantity(f"ready_{name}_bytes", "bytes", NUMBER, ROLE, f"ready {name}", LOWER)
+        for name in SAMPLE_PARTS
+    ),
+    Quantity("high_water_bytes", "bytes", COUNT, ROLE, "high water", LOWER),
+)
+
+_OF_EMULATED = (
+    Quantity("time_s", "s", NUMBER, EMULATED, "time"),
+    *(
+        Quantity(f"{part}_pss_bytes", "bytes", COUNT, EMULATED, f"{part} pss", better)
+        for part, better in (("main", LOWER), ("children", LOWER), ("total", ""))
+    ),
+    Quantity("children", "1", COUNT, EMULATED, "children"),
+    Quantity("discovered_s", "s", NUMBER, EMULATED, "discovered"),
+)
+
+_OF_QUEUE = (
+    Quantity("time_s", "s", NUMBER, QUEUE, "time"),
+    Quantity("waiting", "1", COUNT, QUEUE, "waiting"),
+    Quantity("in_service", "1", COUNT, QUEUE, "in service"),
+)
+
+ALL_QUANTITIES = (
+    *_SUMMARISED_OF_RUN,
+    *_SUMMARISED_OF_STAGE,
+    *_OUTCOMES,
+    *_OTHERS_OF_RUN,
+    *_OTHERS_OF_STAGE,
+    *_OF_TASK,
+    *_OF_SWEEP,
+    *_OF_PHASE,
+    *_OF_ROLE,
+    *_OF_EMULATED,
+    *_OF_QUEUE,
+)
+"""The table. A name may describe several levels: then it has one unit and one label in all."""
+
+QUANTITIES: Mapping[str, Quantity] = {quantity.name: quantity for quantity in ALL_QUANTITIES}
+
+RUN_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_RUN)
+"""Quantities of a run that are summarised over the replicates of a treatment."""
+
+STAGE_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_STAGE)
+"""Quantities of a stage in a run that are summarised over the replicates."""
 
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
-_UNITS = (("_per_s", "1/s"), ("_byte_s", "byte*s"), ("_s", "s"), ("_bytes", "bytes"))
+
+
+def list_level(level: str) -> dict[str, Quantity]:
+    """Return the quantities that describe a level, by name."""
+    return {quantity.name: quantity for quantity in ALL_QUANTITIES if quantity.level == level}
 
 
 def unit_of(quantity: str) -> str:
-    """Give the unit that the name of a quantity carries; "1" for shares, ratios and counts."""
-    return next((unit for suffix, unit in _UNITS if quantity.endswith(suffix)), "1")
+    """Return a quantity's unit as tables write it: shares and ratios are "1", as counts are."""
+    unit = QUANTITIES[quantity].unit
+    return "1" if unit in ("share", "ratio") else unit
 
 
 def words_of(quantity: str) -> str:
     """Write a quantity for people, without its unit: "tree_peak_bytes" is "tree peak"."""
-    ends = (suffix for suffix, _ in _UNITS if quantity.endswith(suffix))
-    return quantity.removesuffix(next(ends, "")).replace("_", " ")
+    return QUANTITIES[quantity].label
+
+
+def published_size(quantity: str, word: str) -> float | None:
+    """Return what a published value's unit is worth; None where the quantity is not published so.
+
+    It is published in the unit that people read; shares, ratios and counts as plain numbers, "1".
+    """
+    unit = unit_of(quantity)
+    if unit == "1":
+        return 1 if word == "1" else None
+    return UNITS[unit].size if word == UNITS[unit].word else None
 
 
 def base_of(quantity: str) -> str | None:
     """Return the base that memory of main or of the tree lies above; None for all else."""
     match = _ABOVE_BASE.fullmatch(quantity)
     return f"{match[1] or match[3]}_base_bytes" if match else None
+
+
+def upper_of(quantity: str) -> str | None:
+    """Return the upper bound of a peak; None for what is no bracket."""
+    upper = f"{quantity.removesuffix('_bytes')}_upper_bytes"
+    return upper if upper in QUANTITIES else None
 
 
 def hides_results(transport: str | None) -> bool:

@@ -6,22 +6,24 @@ that is empty was not observed or does not apply. docs/glossary.md explains ever
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from stagebench.records import RETRIABLE_STATUSES, TASK_STATUSES
 from stagebench.tables.quantities import (
-    MEMORY_PARTS,
+    COUNT,
+    EMULATED,
+    NUMBER,
+    PHASE,
+    QUEUE,
+    ROLE,
+    RUN,
     RUN_QUANTITIES,
-    SAMPLE_PARTS,
+    STAGE,
     STAGE_QUANTITIES,
-    STAGE_TIMES,
-    TASK_MOMENTS,
+    SWEEP,
+    TASK,
+    list_level,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-TEXT, COUNT, NUMBER, FLAG = "text", "count", "number", "flag"
+TEXT, FLAG = "text", "flag"
 
 OUTCOMES = (*TASK_STATUSES, "missing")
 """How a task ended; missing: it has no record. In tables as `tasks_<outcome>`."""
@@ -50,34 +52,24 @@ _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT
 _RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
-_COUNTED = (
-    *("processes_created", "processes_sampled", "processes_bounded_only", "most_children"),
-    *("sweeps", "sweeps_with_children", "sweeps_with_workers", "workers_served"),
-    *("emulated_most_children", "emulated_discoveries", "emulated_children_sums"),
-    *("deepest_queue", "attempts_repeated", "queue_overflows", "throttled"),
-    *("machine_context_switches", "context_switches_voluntary", "context_switches_involuntary"),
-)
-_MEDIAN_BYTES = ("worker_ready_pss_bytes", "worker_ready_uss_bytes")
-_WHOLE_BYTES = tuple(
-    name for name in RUN_QUANTITIES if name.endswith("_bytes") and name not in _MEDIAN_BYTES
-)
+
+
+def _kinds(level: str, *names: str) -> dict[str, str]:
+    """Return the kinds of some columns that are quantities of a level; without names, of all."""
+    known = list_level(level)
+    return {name: known[name].kind for name in names or known}
+
+
 _TASK = {
     **_RUN_KEY,
     "task": COUNT,
     "stage": TEXT,
-    "attempt": COUNT,
+    **_kinds(TASK, "attempt"),
     "status": TEXT,
     "worker": COUNT,
-    **{f"{moment}_s": NUMBER for moment in TASK_MOMENTS},
-    **{f"{time}_s": NUMBER for time in STAGE_TIMES},
-    "cpu_s": NUMBER,
+    **{name: kind for name, kind in _kinds(TASK).items() if name != "attempt"},
     "error": TEXT,
 }
-
-
-def _kinds(quantities: Iterable[str]) -> dict[str, str]:
-    whole = {*_COUNTED, *_WHOLE_BYTES}
-    return {name: COUNT if name in whole else NUMBER for name in quantities}
 
 
 TABLES: dict[str, dict[str, str]] = {
@@ -87,37 +79,33 @@ TABLES: dict[str, dict[str, str]] = {
         "factors": TEXT,
         "preload": TEXT,
         "arrival": TEXT,
-        "in_flight": COUNT,
+        **_kinds(RUN, "in_flight"),
         **dict.fromkeys(("block", "position", "rank"), COUNT),
         "campaign": TEXT,
         "started_rank": COUNT,
-        "overlaps": COUNT,
+        **_kinds(RUN, "overlaps"),
         "shown": FLAG,
         "status": TEXT,
         "detail": TEXT,
         "exit_code": COUNT,
-        "time_limit_s": NUMBER,
+        **_kinds(RUN, "time_limit_s"),
         "started_at": TEXT,
-        "survivors": COUNT,
-        "tasks": COUNT,
-        **{f"tasks_{outcome}": COUNT for outcome in OUTCOMES},
-        **_kinds(RUN_QUANTITIES),
-        "sampler_interval_s": NUMBER,
-        "sampler_cpu_budget": NUMBER,
-        **dict.fromkeys(("sweeps_held", "rss_sweeps", "sweeps_left_out", "sweeps_torn"), COUNT),
+        **_kinds(RUN, "survivors", "tasks", *(f"tasks_{outcome}" for outcome in OUTCOMES)),
+        **_kinds(RUN, *RUN_QUANTITIES, "sampler_interval_s", "sampler_cpu_budget"),
+        **_kinds(RUN, "sweeps_held", "rss_sweeps", "sweeps_left_out", "sweeps_torn"),
         "census": TEXT,
         "memory_metric": TEXT,
-        **{f"cgroup_{name}_bytes": COUNT for name in ("peak", "kernel_peak", "cache")},
-        "vanished": COUNT,
-        "emulated_interval_s": NUMBER,
-        "emulated_discovery_s": NUMBER,
-        **{
-            f"emulated_{name}_{part}": NUMBER if part.endswith("_s") else COUNT
-            for name in ("peak", "false_peak")
-            for part in ("main_bytes", "children_bytes", "time_s", "age_s")
-        },
-        "emulated_false_peak_ended": COUNT,
-        "emulated_false_peak_tree_bytes": COUNT,
+        **_kinds(RUN, *(f"cgroup_{name}_bytes" for name in ("peak", "kernel_peak", "cache"))),
+        **_kinds(RUN, "vanished", "emulated_interval_s", "emulated_discovery_s"),
+        **_kinds(
+            RUN,
+            *(
+                f"emulated_{peak}_{part}"
+                for peak in ("peak", "false_peak")
+                for part in ("main_bytes", "children_bytes", "time_s", "age_s")
+            ),
+        ),
+        **_kinds(RUN, "emulated_false_peak_ended", "emulated_false_peak_tree_bytes"),
         "quiet": FLAG,
         "noisy": TEXT,
     },
@@ -125,62 +113,32 @@ TABLES: dict[str, dict[str, str]] = {
         **_RUN_KEY,
         "stage": TEXT,
         **dict.fromkeys(("handler", "parameters", "executor", "start_method"), TEXT),
-        "workers": COUNT,
+        **_kinds(STAGE, "workers"),
         "retain": FLAG,
-        "queue_size": COUNT,
+        **_kinds(STAGE, "queue_size"),
         "transport": TEXT,
-        "timeout_s": NUMBER,
-        "retries": COUNT,
+        **_kinds(STAGE, "timeout_s", "retries"),
         "retry_on": TEXT,
-        "result_bytes": COUNT,
-        **{f"tasks_{outcome}": COUNT for outcome in OUTCOMES},
-        **{f"repeated_{status}": COUNT for status in RETRIABLE_STATUSES},
-        **_kinds(STAGE_QUANTITIES),
+        **_kinds(STAGE, "result_bytes"),
+        **_kinds(STAGE, *(f"tasks_{outcome}" for outcome in OUTCOMES)),
+        **_kinds(STAGE, *(f"repeated_{status}" for status in RETRIABLE_STATUSES)),
+        **_kinds(STAGE, *STAGE_QUANTITIES),
     },
     "tasks": _TASK,
     "attempts": _TASK,
     "treatments": {"experiment": TEXT, "treatment": TEXT, **_SUMMARY},
     "treatment_stages": {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, **_SUMMARY},
-    "memory": {
-        **_RUN_KEY,
-        "sweep": COUNT,
-        "time_s": NUMBER,
-        **{f"{part}_pss_bytes": COUNT for part in MEMORY_PARTS},
-        **{f"tree_{name}_bytes": COUNT for name in ("uss", "anon", "rss")},
-        **{f"main_{name}_bytes": COUNT for name in ("uss", "anon", "rss")},
-        **dict.fromkeys(("processes", "vanished", "torn"), COUNT),
-    },
+    "memory": {**_RUN_KEY, "sweep": COUNT, **_kinds(SWEEP)},
     "phases": {
         **_RUN_KEY,
         "phase": TEXT,
         "sweep": COUNT,
-        "time_s": NUMBER,
-        **{f"main_{name}_bytes": COUNT for name in ("pss", "anon", "uss", "rss")},
-        "workers": COUNT,
+        **_kinds(PHASE),
         "pools_closed": FLAG,
     },
-    "roles": {
-        **_RUN_KEY,
-        "role": TEXT,
-        **dict.fromkeys(("created", "sampled", "bounded_only"), COUNT),
-        **dict.fromkeys(("at_peak_processes", "at_peak_pss_bytes"), COUNT),
-        **{f"largest_{name}_bytes": COUNT for name in SAMPLE_PARTS},
-        **{f"ready_{name}_bytes": NUMBER for name in SAMPLE_PARTS},
-        "high_water_bytes": COUNT,
-    },
-    "emulated": {
-        **_RUN_KEY,
-        "time_s": NUMBER,
-        **{f"{part}_pss_bytes": COUNT for part in ("main", "children", "total")},
-        "children": COUNT,
-        "discovered_s": NUMBER,
-    },
-    "queue_depth": {
-        **_RUN_KEY,
-        "stage": TEXT,
-        "time_s": NUMBER,
-        **dict.fromkeys(("waiting", "in_service"), COUNT),
-    },
+    "roles": {**_RUN_KEY, "role": TEXT, **_kinds(ROLE)},
+    "emulated": {**_RUN_KEY, **_kinds(EMULATED)},
+    "queue_depth": {**_RUN_KEY, "stage": TEXT, **_kinds(QUEUE)},
     "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
     "warm_ups": {
         **_RUN_KEY,
@@ -189,7 +147,7 @@ TABLES: dict[str, dict[str, str]] = {
         "status": TEXT,
         "detail": TEXT,
         "started_at": TEXT,
-        "own_time_s": NUMBER,
+        **_kinds(RUN, "own_time_s"),
     },
     "comparisons": {
         **_PLACE,

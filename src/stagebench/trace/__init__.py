@@ -1,1 +1,1 @@
-"""`stagebench trace`: the memory of all processes of any command."""
+"""`stagebench trace`: measure the memory of any command and all its processes."""

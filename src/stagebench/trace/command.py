@@ -1,6 +1,6 @@
-"""`stagebench trace` and `show`: measure, summarise, present; steps meet in the folder.
+"""`stagebench trace` runs a command and records its memory; `stagebench show` reads it back.
 
-Tracing any command: it runs as if nobody watched, and leaves a folder of what was seen.
+The command runs as it would without a tracer. Its records, summary and figure go to a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stagebench.measure.machine import read_environment
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
-from stagebench.trace.summary import draw_timeline, format_summary, summarise_recording
+from stagebench.trace.summary import build_timeline, format_summary, summarise_recording
 from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_file_limit
 from stagebench.units import to_seconds
 
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
-    """Trace a command, write what it comes to, and end as it ended."""
+    """Trace a command, write its summary and figure, and end as it ended."""
     ended = trace_command(request)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
-    except (Exception, KeyboardInterrupt):  # told, but the command's end is what counts
-        _say(traceback.format_exc())
+    except (Exception, KeyboardInterrupt):  # reported, but we still end as the command did
+        _write_stderr(traceback.format_exc())
     end_like(ended.exit_code)
 
 
 def show_trace(folder: Path, figure: Path | None) -> str:
-    """Give the summary of a trace folder as text; draw its figure, if asked to."""
+    """Return the summary of a trace folder as text; draw its figure if a path is given."""
     if figure is not None and figure.suffix != ".png":
-        raise OptionError(f"--figure {figure}: only .png files are drawn")
+        raise OptionError(f"--figure {figure}: must end in .png")
     recording = read_recording(folder)
     summary = summarise_recording(recording)
     if figure is not None:
         try:
             _draw(recording, summary, figure)
         except OSError as error:
-            raise OptionError(f"--figure {figure}: not written ({error.strerror})") from error
+            raise OptionError(f"--figure {figure}: cannot be written ({error.strerror})") from error
     return format_summary(summary)
 
 
@@ -64,27 +64,27 @@ def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
     recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
-        _say(format_summary(summary, os.fspath(folder)))
+        _write_stderr(format_summary(summary, os.fspath(folder)))
     try:
         store.write_json(folder / store.SUMMARY_FILE, summary)
         if figure:
             _draw(recording, summary, folder / store.TRACE_FIGURE_FILE)
     except OSError as error:
-        _say(f"stagebench: {folder}: not all could be written ({error.strerror})\n")
+        _write_stderr(f"stagebench: {folder}: some files could not be written ({error.strerror})\n")
 
 
 def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> None:
-    # Takes longer to import than to draw, and is not to compete with what is traced.
+    # Importing matplotlib takes longer than drawing and must not compete with the traced command.
     from stagebench.trace.figure import draw_trace
 
     try:
-        draw_trace(summary, draw_timeline(recording), path)
+        draw_trace(summary, build_timeline(recording), path)
     except OSError:
         path.unlink(missing_ok=True)
         raise
 
 
-def _say(text: str) -> None:
+def _write_stderr(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(text)
@@ -96,7 +96,7 @@ STDERR = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """A command, how to trace it, and where to; `out` None is a new folder in the current one."""
+    """A command, how to trace it, and where to write; without `out`, to a new folder here."""
 
     command: Sequence[str]
     settings: Settings
@@ -105,9 +105,9 @@ class TraceRequest:
 
 
 class Ended(NamedTuple):
-    """A command that was traced: its folder, and what `run.json` there says if it could be written.
+    """A traced command: its folder, and the content of its `run.json`, which may not be on disk.
 
-    The exit code is negative where a signal ended the command.
+    The exit code is negative if a signal ended the command.
     """
 
     folder: Path
@@ -118,7 +118,7 @@ class Ended(NamedTuple):
 def trace_command(request: TraceRequest) -> Ended:
     """Run a command and write the folder of its trace.
 
-    Raises StagebenchError, with nothing left behind, where the command could not be started.
+    Raises StagebenchError, and leaves nothing behind, if the command could not be started.
     """
     now = datetime.now(UTC)
     run = describe_request(request, now)
@@ -133,7 +133,7 @@ def trace_command(request: TraceRequest) -> Ended:
 
 
 def describe_request(request: TraceRequest, now: datetime) -> dict[str, Any]:
-    """Give what is known of a trace before its command is started."""
+    """Return what is known about a trace before its command starts."""
     settings = request.settings
     return {
         "schema_version": store.SCHEMA_VERSION,
@@ -148,7 +148,7 @@ def describe_request(request: TraceRequest, now: datetime) -> dict[str, Any]:
 
 
 def open_journal(folder: Path, run: Mapping[str, Any]) -> Journal:
-    """Open the files of a trace; raises OptionError where that is not possible."""
+    """Open the files of a trace; raises OptionError if that fails."""
     try:
         return Journal(folder, run)
     except OSError as error:
@@ -156,11 +156,11 @@ def open_journal(folder: Path, run: Mapping[str, Any]) -> Journal:
 
 
 def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
-    """Start the command, stand by until it has ended, and complete the journal.
+    """Start the command, wait until it has ended, and complete the journal.
 
     Returns its exit code; raises StagebenchError if it was never started.
     """
-    started = process.fork_held(request.command, given_environment(), relay.prepare)
+    started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
     relay.serve(started.pid)
     raise_file_limit()
     tracer = Tracer(started, request.settings, journal)
@@ -172,8 +172,8 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
         raise explain_refusal(request.command[0], started, tracer.error)
     traced = tracer.traced
     if traced is None:
-        exit_code = outlive(started.pid, tracer, relay)
-        journal.finish_unseen(exit_code, f"the tracer failed: {tracer.error!r}")
+        exit_code = wait_untraced(started.pid, tracer, relay)
+        journal.finish_untraced(exit_code, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
         raise explain_failure(request.command[0], traced.failure)
@@ -181,10 +181,10 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
     return traced.exit_code
 
 
-def given_environment() -> dict[bytes, bytes]:
-    """Give the environment that this program was started with, to the byte.
+def read_initial_environment() -> dict[bytes, bytes]:
+    """Read the environment with which this program was started, byte for byte.
 
-    os.environ may have more: in the C locale the interpreter sets LC_CTYPE.
+    os.environ may contain more: in the C locale the interpreter sets LC_CTYPE.
     """
     block = Path("/proc/self/environ").read_bytes()
     return dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
@@ -208,7 +208,7 @@ def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | No
 
 
 def show_progress(line: LiveLine, journal: Journal, census: Census | None) -> None:
-    """Show how far the trace has come."""
+    """Show the progress of the trace."""
     if census is None or journal.began_ns is None:
         return
     elapsed_s = to_seconds(time.monotonic_ns() - journal.began_ns)
@@ -217,25 +217,25 @@ def show_progress(line: LiveLine, journal: Journal, census: Census | None) -> No
 
 
 def explain_refusal(program: str, started: Started, error: Exception | None) -> Exception:
-    """End a process that could not be let go, and say why that was."""
+    """End a process that was never released, and return the error that says why."""
     exit_code = started.cancel()
     if exit_code < 0:
-        reason = f"was ended by signal {-exit_code} before it began"
+        reason = f"was ended by signal {-exit_code} before it started"
         return CommandError(f"{program}: {reason}", exit_code=128 - exit_code)
     if isinstance(error, OSError):
-        return OptionError(f"{program}: was not started, as its trace cannot begin ({error})")
-    return error or AssertionError("a tracer that did not begin has an error")
+        return OptionError(f"{program}: not started because it cannot be traced ({error})")
+    return error or AssertionError("a tracer that did not start has an error")
 
 
 def explain_failure(program: str, number: int) -> CommandError:
-    """Say why a program could not be run, with the exit code that a shell has for it."""
+    """Return the error for a program that could not be run, with the exit code of a shell."""
     if number in {errno.ENOENT, errno.ENOTDIR}:
         return CommandError(f"{program}: command not found", exit_code=127)
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
-def outlive(main: int, tracer: Tracer, relay: Relay) -> int:
-    """Stand by without a tracer until the command ends; gives its exit code."""
+def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> int:
+    """Wait without a tracer until the command ends, and return its exit code."""
     if tracer.census is not None and tracer.census.lives:
         known = tracer.census.lives[0].exit_status
         if known is not None:

@@ -88,7 +88,7 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> 
 
 
 def _mark_peak(axes: Axes, peak: Mapping[str, Any], unit: int) -> float:
-    """Draw the bracket of the tree's peak; gives its highest value."""
+    """Draw the bracket of the tree's peak, and return its highest value in `unit`."""
     lower, upper = peak["lower_bytes"], peak["upper_bytes"]
     if upper is not None:
         axes.axhline(upper / unit, color=INK, lw=1.2, ls=(0, (4, 3)))
@@ -103,7 +103,7 @@ def _plot_alive(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> N
     if summary["processes"]["means"] == "poll":
         axes.set_title(POLLED, loc="right", size=8, weight="normal", pad=3)
     if timeline.changed_s:
-        # The last number holds until the end.
+        # The last count holds until the end.
         times = [*timeline.changed_s, max(summary["duration_s"], timeline.changed_s[-1])]
         alive = [*timeline.alive, timeline.alive[-1]]
         axes.fill_between(times, alive, step="post", color=PART_COLOURS["tree"], alpha=0.2, lw=0)
@@ -118,7 +118,7 @@ def _add_titles(figure: Figure, summary: Mapping[str, Any]) -> None:
         va="top",
         weight="bold",
         size=10,
-        family="DejaVu Sans Mono",  # of a width that is known beforehand
+        family="DejaVu Sans Mono",  # its width is known before it is drawn
         parse_math=False,
     )
     notes = {"cut": "CUT OFF. ", "truncated": "NOT WHOLE. "}

@@ -1,4 +1,4 @@
-"""The line that a terminal shows while a command is being traced."""
+"""The status line in the terminal while a command is being traced."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ INTERVAL_S = 0.2
 
 
 class LiveLine:
-    """One line, overwritten in place, on a terminal that the command shares.
+    """One line, overwritten in place, on a terminal that the command uses, too.
 
-    It rests where it would be in the way: in the background, when the terminal is paused (Ctrl-S),
-    and while a program reads single keys, as editors and interactive shells do.
+    It pauses when it would be in the way: in the background, while the terminal is stopped
+    (Ctrl-S), and while a program reads single keys, as editors and interactive shells do.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -33,7 +33,7 @@ class LiveLine:
         self._next_s = 0.0
 
     def show(self, text: str) -> None:
-        """Overwrite the line, at most every `INTERVAL_S`."""
+        """Overwrite the line, at most once per `INTERVAL_S`."""
         now_s = time.monotonic()
         if now_s < self._next_s or not self._is_free():
             return
@@ -43,7 +43,7 @@ class LiveLine:
         self._shown = len(line)
 
     def clear(self) -> None:
-        """Leave no trace of the line."""
+        """Remove the line."""
         if self._shown and self._is_free():
             self._write("\r" + " " * self._shown + "\r")
         self._shown = 0
@@ -54,7 +54,7 @@ class LiveLine:
                 return False
         except termios.error:
             return False  # hung up
-        with contextlib.suppress(OSError):  # not our controlling terminal: no one else's either
+        with contextlib.suppress(OSError):  # not our controlling terminal: no job control
             if os.tcgetpgrp(self._descriptor) != os.getpgrp():
                 return False
         return bool(select.select([], [self._descriptor], [], 0)[1])
@@ -75,7 +75,7 @@ def format_line(
     highest_bytes: Bytes | None,
     processes: tuple[int, int],
 ) -> str:
-    """Give the text: time, memory of the tree, and processes that are alive and were created."""
+    """Format the line; `processes` are the numbers of those alive and of those ever created."""
     alive, created = processes
     return (
         f"{format_elapsed(elapsed_s)}  tree {_size(tree_bytes)}, highest {_size(highest_bytes)}"
@@ -84,7 +84,7 @@ def format_line(
 
 
 def format_elapsed(elapsed_s: Seconds) -> str:
-    """Give a running time: 7.9 s, and from a minute on as a clock would, 12:34 or 1:00:00."""
+    """Format a running time: "7.9 s", and from a minute on "12:34" or "1:00:00"."""
     minutes, seconds = divmod(int(elapsed_s), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,9 +1,9 @@
-"""The folder of one trace, read: of any command, or of a run of a study; whole or cut off."""
+"""Reading the folder of a trace or of a study's run, whole or cut off."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import StoreError
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
 
     from stagebench.units import Nanoseconds
 
-Record = TypeVar("Record")
-
 
 class Recording(NamedTuple):
-    """What is known of one tree; `census` has no counts where the trace was cut off."""
+    """All records of one tree; the `census` in `run` has no counts if the trace was cut off."""
 
     run: Mapping[str, Any]
     memory: MemoryTrace
 
     @property
     def is_cut(self) -> bool:
-        """Whether its end was not recorded: it was cut off, or still goes on."""
+        """Whether its end is not recorded: it was cut off, or it is still running."""
         return bool(self.run["status"] == "running")
 
     @property
@@ -50,36 +48,38 @@ class Recording(NamedTuple):
 
 
 def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Recording:
-    """Read a folder up to its last whole sweep; raises StoreError where it is none.
+    """Read a folder up to its last whole sweep; raises StoreError if it is not a trace.
 
-    `run` stands for a `run.json` that could not be completed.
+    `run` replaces a `run.json` that could not be completed.
     """
     if not folder.is_dir():
-        raise StoreError(f"{folder}: is not a folder; name one that `stagebench trace` wrote")
+        raise StoreError(f"{folder}: not a folder; expected one that `stagebench trace` wrote")
     run = store.read_run(folder) if run is None else run
-    whole = run["status"] not in {"running", "truncated"}
-    sweeps = _read(folder / store.SWEEPS_FILE, SweepRecord, whole=whole)
+    cut_off = run["status"] in {"running", "truncated"}
+    sweeps = store.read_records(folder / store.SWEEPS_FILE, SweepRecord, cut_off=cut_off)
     known = {sweep.sweep for sweep in sweeps}
-    samples = _read(folder / store.SAMPLES_FILE, MemorySample, whole=whole)
+    samples = store.read_records(folder / store.SAMPLES_FILE, MemorySample, cut_off=cut_off)
     samples = [sample for sample in samples if sample.sweep in known]
-    processes = _read(folder / store.PROCESSES_FILE, ProcessRecord, whole=whole)
+    processes = store.read_records(folder / store.PROCESSES_FILE, ProcessRecord, cut_off=cut_off)
     return Recording(
         run,
         MemoryTrace(
             sweeps=sweeps,
             samples=samples,
-            processes=processes or meet_processes(run, sweeps, samples),
-            transitions=_read(folder / store.TRANSITIONS_FILE, TransitionRecord, whole=whole),
-            # Without the records of its end nothing bounds what was not seen.
-            sampler=run["sampler"] if whole else {},
+            processes=processes or list_sampled_processes(run, sweeps, samples),
+            transitions=store.read_records(
+                folder / store.TRANSITIONS_FILE, TransitionRecord, cut_off=cut_off
+            ),
+            # Without the records of its end there is no upper bound.
+            sampler={} if cut_off else run["sampler"],
         ),
     )
 
 
-def meet_processes(
+def list_sampled_processes(
     run: Mapping[str, Any], sweeps: Sequence[SweepRecord], samples: Sequence[MemorySample]
 ) -> list[ProcessRecord]:
-    """Make records of the processes that sweeps met: the census is written at the end alone."""
+    """Make records of the sampled processes, for a trace cut off before its census was written."""
     started = {sweep.sweep: sweep.started_ns for sweep in sweeps}
     met: defaultdict[int, list[Nanoseconds]] = defaultdict(list)
     for sample in samples:
@@ -102,10 +102,3 @@ def meet_processes(
         )
         for pid, moments in met.items()
     ]
-
-
-def _read(path: Path, record_type: type[Record], *, whole: bool) -> list[Record]:
-    # What was cut off may not have come as far as the first line of a file.
-    if not whole and (not path.exists() or b"\n" not in path.read_bytes()[:4096]):
-        return []
-    return store.read_records(path, record_type)

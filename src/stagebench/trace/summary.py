@@ -1,7 +1,4 @@
-"""What one trace comes to: the summary that is shown and stored, and the timeline that is drawn.
-
-The summary of a trace as text, at most 80 columns wide.
-"""
+"""The results of one trace: its summary, as JSON and as text of 80 columns, and its timeline."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ if TYPE_CHECKING:
 
 
 PSS_KINDS = frozenset({"pss", "held"})
-"""Kinds of sweeps that tell the PSS; in one that is held nothing had changed since the last."""
+"""Kinds of sweeps with a known PSS; in a held one nothing has changed since the one before."""
 
 
 def summarise_recording(recording: Recording) -> dict[str, Any]:
-    """Give the summary of a trace as JSON; what is not known is null."""
+    """Summarise a trace as JSON; unknown values are null."""
     run, memory = recording.run, recording.memory
     brackets = find_brackets(memory)
     return {
@@ -55,7 +52,7 @@ def summarise_recording(recording: Recording) -> dict[str, Any]:
 
 
 def name_command(recording: Recording) -> list[str]:
-    """Give the words of the command; a run of a study is named by its place in it."""
+    """Return the words of the command, or for a run of a study its place there."""
     run = recording.run
     if "command" in run:
         return list(run["command"])
@@ -64,7 +61,7 @@ def name_command(recording: Recording) -> list[str]:
 
 
 def describe_bracket(bracket: Bracket, origin_ns: Nanoseconds) -> dict[str, Any]:
-    """Give a bracket, with its moment in seconds since the start of the command."""
+    """Describe a bracket, its moment in seconds since the start of the command."""
     seen_ns = bracket.lower_ns
     return {
         "lower_bytes": bracket.lower_bytes,
@@ -74,7 +71,7 @@ def describe_bracket(bracket: Bracket, origin_ns: Nanoseconds) -> dict[str, Any]
 
 
 def describe_census(recording: Recording) -> dict[str, Any]:
-    """Count processes; how many there were in all is not known of a trace that was cut off."""
+    """Count processes; in a trace that was cut off, only those that were sampled are known."""
     census = recording.run["census"]
     if "created" in census:
         return dict(census)
@@ -83,13 +80,13 @@ def describe_census(recording: Recording) -> dict[str, Any]:
 
 
 def recorded_s(recording: Recording) -> Seconds | None:
-    """Give the time of the last sweep: what was recorded goes up to there."""
+    """Return the time of the last sweep, at which the recording ends."""
     sweeps = recording.memory.sweeps
     return to_seconds(sweeps[-1].ended_ns - recording.origin_ns) if sweeps else None
 
 
 def describe_roles(recording: Recording) -> dict[str, Any]:
-    """Count the processes of each role, and give the highest high-water mark of any one of them."""
+    """Count the processes of each role, and find the highest high-water mark among them."""
     known = "created" in recording.run["census"]
     roles: defaultdict[str, list[ProcessRecord]] = defaultdict(list)
     for process in recording.memory.processes:
@@ -108,12 +105,12 @@ def describe_roles(recording: Recording) -> dict[str, Any]:
 
 
 def describe_sampler(recording: Recording) -> dict[str, Any]:
-    """Give what the sampler was asked for and achieved; of what was cut, as far as its files go."""
-    told, sweeps = recording.run["sampler"], recording.memory.sweeps
-    asked = {name: told[name] for name in ("interval_s", "cpu_budget")}
-    cost = {name: told.get(name) for name in ("cpu_s", "census_cpu_s")}
+    """Describe what the sampler was asked for and what it achieved, as far as the records go."""
+    use, sweeps = recording.run["sampler"], recording.memory.sweeps
+    asked = {name: use[name] for name in ("interval_s", "cpu_budget")}
+    cost = {name: use.get(name) for name in ("cpu_s", "census_cpu_s")}
     if recording.is_whole:
-        achieved = {name: told[name] for name in ("sweeps", "torn", "median_gap_s", "p99_gap_s")}
+        achieved = {name: use[name] for name in ("sweeps", "torn", "median_gap_s", "p99_gap_s")}
         return asked | achieved | cost
     found = [sweep for sweep in sweeps if sweep.kind in PSS_KINDS]
     gaps = sorted(later.started_ns - earlier.started_ns for earlier, later in pairwise(found))
@@ -126,8 +123,8 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     return asked | achieved | cost
 
 
-def draw_timeline(recording: Recording) -> Timeline:
-    """Give the PSS of every sweep, and the number of processes over time."""
+def build_timeline(recording: Recording) -> Timeline:
+    """Build the PSS of every sweep and the number of processes over time."""
     memory, origin_ns = recording.memory, recording.origin_ns
     totals = _total_samples(recording)
     times: list[Seconds] = []
@@ -148,7 +145,7 @@ def draw_timeline(recording: Recording) -> Timeline:
 
 
 def count_alive(recording: Recording) -> list[tuple[Nanoseconds, int]]:
-    """Give how many processes lived from each change on: by the census, or else by the sweeps."""
+    """List how many processes were alive from each moment on, by the census or else by sweeps."""
     memory = recording.memory
     if "created" not in recording.run["census"]:
         return [(sweep.started_ns, sweep.processes) for sweep in memory.sweeps]
@@ -177,13 +174,13 @@ def _total_samples(recording: Recording) -> dict[int, dict[str, Bytes]]:
 COLUMNS = 80
 _NAME = 11
 _LARGE = 10 * GIB
-"""From here on GiB read better."""
+"""Sizes from here on are easier to read in GiB."""
 
 POLLED = "polled: short-lived processes may be missed"
 
 
 def format_summary(summary: Mapping[str, Any], place: str | None = None) -> str:
-    """Give the text of a summary; `place` is where the trace lies."""
+    """Format a summary as text; `place` is the folder of the trace."""
     lines = [shorten(shlex.join(summary["command"]), COLUMNS)]
     for name, texts in _list_items(summary, place):
         for index, text in enumerate(texts):
@@ -212,10 +209,10 @@ def _list_items(summary: Mapping[str, Any], place: str | None) -> Iterator[tuple
 
 
 def describe_end(summary: Mapping[str, Any]) -> str:
-    """Say how and when the command ended."""
+    """Describe how and when the command ended."""
     duration, code = format_seconds(summary["duration_s"]), summary["exit_code"]
     if summary["status"] == "cut":
-        return f"CUT OFF after {duration}: the tracer was ended, or it is still at work"
+        return f"CUT OFF after {duration}: the tracer was ended, or it is still running"
     if code is None:
         return f"{summary['status']}, after {duration}"
     if code < 0:
@@ -224,7 +221,7 @@ def describe_end(summary: Mapping[str, Any]) -> str:
 
 
 def format_peak(peak: Mapping[str, Any]) -> str:
-    """Give a bracket in words: "between 231.0 and 233.5 MiB, at 1.24 s"."""
+    """Format a bracket: "between 231.0 and 233.5 MiB, at 1.24 s"."""
     lower, upper = peak["lower_bytes"], peak["upper_bytes"]
     if lower is None:
         known = "" if upper is None else f", at most {format_size(upper)}"
@@ -237,22 +234,22 @@ def format_peak(peak: Mapping[str, Any]) -> str:
 
 
 def format_size(size: Bytes, scale: Bytes | None = None) -> str:
-    """Give a size to a tenth of a MiB, or in GiB where `scale` is large."""
+    """Format a size in MiB with one digit, or in GiB if it (or `scale`, if given) is large."""
     if (size if scale is None else scale) >= _LARGE:
         return f"{size / GIB:,.2f} GiB"
     return f"{size / MIB:,.1f} MiB"
 
 
 def format_moment(moment_s: Seconds) -> str:
-    """Give a moment of a trace: seconds to a hundredth."""
+    """Format a moment of a trace in seconds, to a hundredth."""
     return f"{moment_s:,.2f} s"
 
 
 def describe_processes(processes: Mapping[str, Any]) -> str:
-    """Say how many processes there were, and of how many a sweep read the memory."""
+    """Describe how many processes there were, and for how many a sweep read the memory."""
     polled = f"; {POLLED}" if processes["means"] == "poll" else ""
     if processes["created"] is None:
-        return f"{processes['sampled']} sampled; how many there were was not recorded{polled}"
+        return f"{processes['sampled']} sampled; their total number was not recorded{polled}"
     return (
         f"{processes['created']} created, {processes['sampled']} sampled,"
         f" {processes['bounded_only']} bounded only{polled}"
@@ -310,7 +307,7 @@ def _percent(share: float) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut a text that is too long; line breaks become spaces, control characters visible."""
+    """Cut a text to `width`; line breaks become spaces, and control characters visible."""
     flat = " ".join(text.split())
     shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in flat)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
@@ -335,9 +332,9 @@ def _name_signal(number: int) -> str:
 
 
 class Timeline(NamedTuple):
-    """PSS at the end of every sweep, by part; the number of processes from each moment on.
+    """PSS at the end of every sweep by part, and the number of processes from each moment on.
 
-    Seconds since the start of the command.
+    Times are seconds since the start of the command.
     """
 
     time_s: Sequence[Seconds]

@@ -1,8 +1,6 @@
-"""The thread that traces a command: census and sampler, and nothing that could keep it waiting.
+"""The thread that traces a command, the files that it writes, and the folder that holds them.
 
-Writes a trace into its folder for as long as that can be written.
-
-The folder of a trace: where it is made, and how it is taken back.
+The thread runs the census and the sampler, and nothing that could block it.
 """
 
 from __future__ import annotations
@@ -45,10 +43,10 @@ if TYPE_CHECKING:
 
 
 ADVANCE_S = 5
-"""So long a trace may spend its budget in advance: most commands are short."""
+"""A trace may spend the budget of so many seconds in advance, because most commands are short."""
 
 LEAVING_S = 0.1
-"""After main's exit its helpers (resource tracker, end of a pipe) end by themselves within this."""
+"""Main's helpers (resource tracker, end of a pipe) get this long to end by themselves."""
 
 
 class Settings(NamedTuple):
@@ -60,7 +58,7 @@ class Settings(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """What became of the command; `failure` is an error number where it could not be run."""
+    """How the command ended; `failure` is 0, or the error number if it could not be run."""
 
     failure: int
     exit_code: int
@@ -75,8 +73,8 @@ class Traced(NamedTuple):
 class Tracer(threading.Thread):
     """Follows a held process from its release to its end.
 
-    In a thread because of how it ends: whatever the kernel let it trace, and is still alive, goes
-    on untraced when the thread is no more, also if an error ends it.
+    It is a thread of its own because the kernel releases all tracees when their tracing thread
+    ends: processes that are still alive then run on untraced, even if an error ended the thread.
     """
 
     def __init__(self, started: Started, settings: Settings, journal: Journal) -> None:
@@ -85,7 +83,7 @@ class Tracer(threading.Thread):
         self._settings = settings
         self._journal = journal
         self._strangers = frozenset(read_children(os.getpid())) - {started.pid}
-        self._signals = ChildSignals()  # to be made by the main thread
+        self._signals = ChildSignals()  # only the main thread may create it
         self.deliveries = Deliveries(started.pid)
         self.census: Census | None = None
         self.is_done = False
@@ -93,18 +91,18 @@ class Tracer(threading.Thread):
         self.traced: Traced | None = None
 
     def run(self) -> None:
-        """Trace; an error is kept for the main thread, which is woken."""
+        """Trace the command, store any error for the main thread, and wake that."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         try:
             self.traced = self._trace()
-        except Exception as error:  # not swallowed: the main thread tells it
+        except Exception as error:  # not swallowed: the main thread reports it
             self.error = error
         finally:
             self.is_done = True
             signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
 
     def wait_gone(self) -> None:
-        """Wait until the kernel has let go of all that was traced."""
+        """Wait until the kernel has released all tracees."""
         self.join()
         while os.path.exists(f"/proc/self/task/{self.native_id}"):  # one stat
             time.sleep(0.0005)
@@ -160,7 +158,7 @@ class Tracer(threading.Thread):
 
 
 def raise_file_limit() -> None:
-    """Allow this process as many open files as it may have: the sampler keeps two a process."""
+    """Raise the limit of open files as far as allowed: the sampler keeps two open per process."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -168,10 +166,11 @@ def raise_file_limit() -> None:
 class Journal:
     """The files of one trace.
 
-    Sweeps, samples and transitions are written as they are made, until that fails once: a full disk
-    is not the command's affair. A sweep is written after its samples, so that one whose line is
-    whole is whole. `failure` says which file could not be written, and why. The tree's PSS in the
-    latest sweep, and the highest in one that was not torn, are for showing meanwhile.
+    Sweeps, samples and transitions are written as they are made. After a first failure nothing more
+    is written, since a full disk must not disturb the command; `failure` names the file and the
+    reason. A sweep is written after its samples, so a complete line means a complete sweep.
+    `tree_bytes` is the tree's PSS in the latest sweep, and `highest_bytes` the largest in an untorn
+    one; the live line shows both.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
@@ -187,19 +186,19 @@ class Journal:
         self.highest_bytes: Bytes | None = None
 
     def begin(self, main: int, means: str) -> None:
-        """Write what is known before the command starts; raises OSError where it cannot be."""
+        """Write what is known before the command starts; raises OSError if that fails."""
         began_ns = time.monotonic_ns()
         self.run |= {"main": main, "exec_ns": began_ns, "census": {"means": means}}
         store.write_json(self._folder / store.RUN_FILE, self.run)
         self.began_ns = began_ns
 
     def write_sample(self, sample: MemorySample) -> None:
-        """Record one process of the sweep that is being made."""
+        """Record one process of the current sweep."""
         self._sum += sample.pss_bytes or 0
         self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(sample))
 
     def write_sweep(self, sweep: SweepRecord) -> None:
-        """Record a sweep, whose samples were written before."""
+        """Record a sweep after its samples."""
         if sweep.kind == "pss":
             self.tree_bytes = self._sum
             if not sweep.torn:
@@ -212,7 +211,7 @@ class Journal:
         self._attempt(store.TRANSITIONS_FILE, lambda: self._transitions.write(transition))
 
     def finish(self, traced: Traced) -> None:
-        """Write what is known when the command has ended."""
+        """Write what is known after the command has ended."""
         self._write_processes(traced.processes)
         self.run |= {
             "exited_ns": traced.exited_ns,
@@ -224,14 +223,14 @@ class Journal:
         }
         self._write_status()
 
-    def finish_unseen(self, exit_code: int, reason: str) -> None:
-        """Write that the command ended with nobody watching it any more."""
+    def finish_untraced(self, exit_code: int, reason: str) -> None:
+        """Write that the command ended after its tracer had failed."""
         self.failure = reason
         self.run |= {"exit_code": exit_code}
         self._write_status()
 
     def close(self) -> None:
-        """Close the files; what could not be written before cannot be written now."""
+        """Close the files; errors are ignored, as the first failure was recorded already."""
         for writer in (self._samples, self._sweeps, self._transitions):
             with contextlib.suppress(OSError):
                 writer.close()
@@ -242,16 +241,16 @@ class Journal:
             store.write_records(path, ProcessRecord, processes)
         except OSError as error:
             self.failure = self.failure or _describe(path.name, error)
-            path.unlink(missing_ok=True)  # a part of them would pass for all
+            path.unlink(missing_ok=True)  # an incomplete file would pass for a complete one
 
     def _write_status(self) -> None:
-        """Put an end to the status "running"; what keeps it was cut off.
+        """Replace the status "running", which marks a trace that was cut off.
 
-        Truncated: the command went on to its end, but could not be recorded up to there.
+        "truncated": the command ran to its end but could not be recorded up to there.
         """
         status = "complete" if self.failure is None else "truncated"
         self.run |= {"status": status, "detail": self.failure or ""}
-        # Where not even this can be written, the file goes on to say that the trace was cut off.
+        # If not even this can be written, the file still says that the trace was cut off.
         with contextlib.suppress(OSError):
             store.write_json(self._folder / store.RUN_FILE, self.run)
 
@@ -274,17 +273,17 @@ WRITTEN_FIRST = (
     store.SAMPLES_FILE,
     store.TRANSITIONS_FILE,
 )
-"""What is in a folder before the command begins."""
+"""The files that exist in a folder before the command starts."""
 
 
 class TraceFolder(NamedTuple):
-    """A folder for one trace; `made` says whether it is this program's to remove."""
+    """A folder for one trace; if this program `made` it, it may remove it."""
 
     path: Path
     made: bool
 
     def discard(self) -> None:
-        """Remove what the start of a trace wrote, when there was nothing to trace."""
+        """Remove what was written so far, because the command could not be started."""
         for name in WRITTEN_FIRST:
             (self.path / name).unlink(missing_ok=True)
         if self.made:
@@ -292,7 +291,7 @@ class TraceFolder(NamedTuple):
 
 
 def make_trace_folder(chosen: Path | None, program: str, now: datetime) -> TraceFolder:
-    """Make the chosen folder, or one of a new name in the current one; raises OptionError."""
+    """Create the chosen folder, or one with a new name in the current one; raises OptionError."""
     return _make_default(program, now) if chosen is None else _make_chosen(chosen)
 
 
@@ -303,7 +302,7 @@ def _make_chosen(path: Path) -> TraceFolder:
         _check_empty(path)
         return TraceFolder(path, made=False)
     except OSError as error:
-        raise OptionError(f"--out {path}: cannot be made ({error.strerror})") from error
+        raise OptionError(f"--out {path}: cannot be created ({error.strerror})") from error
     return TraceFolder(path, made=True)
 
 
@@ -313,9 +312,7 @@ def _check_empty(path: Path) -> None:
     except OSError as error:
         raise OptionError(f"--out {path}: cannot be used ({error.strerror})") from error
     if found:
-        raise OptionError(
-            f"--out {path}: is not empty; name a folder that is, or one that does not exist"
-        )
+        raise OptionError(f"--out {path}: not empty; choose an empty folder or a new one")
 
 
 def _make_default(program: str, now: datetime) -> TraceFolder:
@@ -325,12 +322,12 @@ def _make_default(program: str, now: datetime) -> TraceFolder:
     while True:
         try:
             path.mkdir()
-        except FileExistsError:  # another trace of the same second
+        except FileExistsError:  # another trace started in the same second
             number += 1
             path = Path(f"{stem}-{number}")
         except OSError as error:
             raise OptionError(
-                f"{path}: cannot be made here ({error.strerror}); choose a place with --out"
+                f"{path}: cannot be created here ({error.strerror}); choose a place with --out"
             ) from error
         else:
             return TraceFolder(path, made=True)

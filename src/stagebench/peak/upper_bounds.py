@@ -1,10 +1,8 @@
-"""How far one process's memory can have gone in a window of time, from its counters alone.
+"""Upper bounds of a tree's PSS between two sweeps, from the counters of its processes alone.
 
-docs/method.md proves what is used here; the names are those of its proof.
-
-What each process can have added to its tree's PSS since a sweep, and the sums of that.
-
-docs/method.md proves what is used here; the names are those of its proof.
+Two bounds hold at every moment, and the smaller one counts: (a) the sum of every process's largest
+possible RSS, and (b) the PSS of an earlier sweep plus what each process can have added since.
+docs/method.md proves both and explains the names that are used here.
 """
 
 from __future__ import annotations
@@ -18,22 +16,22 @@ from stagebench.units import KIB
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stagebench.peak.history import History, State
+    from stagebench.peak.history import CounterHistory, State
     from stagebench.units import Bytes, Nanoseconds
 
 
 FAULT_AROUND_BYTES: Bytes = 64 * KIB
-"""What one page fault maps of a file at most. Source: Linux, `fault_around_pages`, mm/memory.c."""
+"""The most that one page fault maps of a file. Source: Linux, `fault_around_pages`, mm/memory.c."""
 
 HUGE_PAGE_BYTES: Bytes = 2048 * KIB
-"""What one page fault maps at most where the machine gave a huge page meanwhile."""
+"""The most that one page fault maps while the machine hands out huge pages."""
 
 
 class Kernel(NamedTuple):
-    """What the bounds need to know of the machine (`sampler` in run.json).
+    """What the bounds need to know about the machine (`sampler` in run.json).
 
-    `drift` is how far a high-water mark may lag, `page` what copying on write brings, and
-    `anonymous_fault` what one fault brings of anonymous memory, huge pages apart.
+    `drift` is how far a high-water mark may lag behind the RSS, `page` the size of a copy on write,
+    and `anonymous_fault` the most anonymous memory that one fault maps, huge pages apart.
     """
 
     drift: Bytes
@@ -42,10 +40,11 @@ class Kernel(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A span of time between two sweeps, in which the machine gave `huge` huge pages.
+    """The time between two sweeps, in which the machine handed out `huge` huge pages.
 
-    It begins and ends with a sweep; `read_ns` is when the first of them was done. `huge_count`
-    is the machine's count at its end. While it `is_held`, no page of the tree came or went.
+    It reaches from the start of one sweep to the end of the next; `read_ns` is the end of the
+    first. `huge_count` is the machine's count of huge pages at the end of the span. If it
+    `is_held`, the tree neither gained nor lost a page.
     """
 
     begins_ns: Nanoseconds
@@ -57,12 +56,12 @@ class Span(NamedTuple):
 
     @property
     def fault(self) -> Bytes:
-        """What one page fault can have mapped."""
+        """The most that one page fault can have mapped."""
         return HUGE_PAGE_BYTES if self.huge else FAULT_AROUND_BYTES
 
 
-def ceiling(history: History, span: Span, kernel: Kernel) -> Bytes | None:
-    """Bound the RSS of a process over a span; None where nothing is known of its end."""
+def ceiling(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes | None:
+    """Bound the RSS of a process over a span; None if no later value bounds it."""
     if history.is_borrower:
         return 0
     start, end = history.state_before(span.read_ns), history.state_after(span.ends_ns)
@@ -88,22 +87,22 @@ def _image_ceiling(start: State | None, end: State, span: Span, kernel: Kernel) 
 
 
 def _replaced_ceiling(
-    history: History, start: State | None, execs: Sequence[State], span: Span
+    history: CounterHistory, start: State | None, execs: Sequence[State], span: Span
 ) -> Bytes:
-    """Bound the RSS of programs that an exec replaced: their marks went with them."""
+    """Bound the RSS of programs that an exec replaced, and whose high-water marks are lost."""
     most = history.process.max_rss_bytes
     if start is None or history.process.birth == "vfork":
-        return 0  # what it had was its parent's
+        return 0  # its memory was its parent's
     counted = start.rss + (execs[-1].faults - start.faults_before) * span.fault
     return counted if most is None else min(counted, max(most, start.rss))
 
 
 def copied(first: State, end: State, span: Span, kernel: Kernel, limit: Bytes) -> Bytes:
-    """Bound what a process can have put in the place of shared memory: its RSS tells nothing of it.
+    """Bound how much shared memory a process can have replaced, which its RSS does not show.
 
-    Copying a page on write takes a fault; those that made the RSS grow are not among them. What
-    files took the place of is told by both parts of the RSS. No more can be replaced than was
-    shared, the `limit`.
+    Copying a page on write takes a fault that does not make the RSS grow. Where pages of files
+    replaced anonymous ones, the two parts of the RSS show it. A process cannot replace more than it
+    shared: `limit`.
     """
     fault = HUGE_PAGE_BYTES if span.huge else kernel.anonymous_fault
     anonymous = end.rss_anon - first.rss_anon
@@ -119,9 +118,9 @@ Bounds = dict[str, "Bytes | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """An untorn PSS sweep, from which bound (b) counts on.
+    """An untorn PSS sweep: the starting point of bound (b).
 
-    `highest` keeps each process's largest ceiling since, by the process's place in the census.
+    `highest` maps a process's place in the census to its largest ceiling since then.
     """
 
     sweep: int
@@ -132,19 +131,20 @@ class Base:
     highest: dict[int, Bytes] = field(default_factory=dict)
 
 
-class Share(NamedTuple):
+class Contribution(NamedTuple):
     """Bounds for one process over a span; None where nothing is known.
 
-    `ceiling` bounds its RSS while it lives, `brought` the pages that it, and nobody before, has
-    mapped since the base: they may live on in its children until `kept_ns`. `halved` is what it
-    had from its parent at birth: of each such page it has half at most. `returned` is what it can
-    have left to those who share it, and `lost` what it had to leave, from `lost_ns` on.
+    `ceiling` bounds its RSS while it lives. `brought` bounds the pages that it was the first in the
+    tree to map since the base; its children may keep them until `counts_until_ns`. `halved` is half
+    of what it inherited at birth, the most that counts for it as long as its parent maps the same
+    pages. Shared pages that a process gives up count for the others: `returned` bounds them while
+    it runs on, `lost` from `lost_ns` on.
     """
 
     is_main: bool
     begins_ns: Nanoseconds
     ends_ns: float
-    kept_ns: float
+    counts_until_ns: float
     ceiling: Bytes | None
     brought: Bytes | None
     halved: Bytes = 0
@@ -153,14 +153,14 @@ class Share(NamedTuple):
     lost_ns: float = float("inf")
 
     def returned_at(self, at_ns: float) -> Bytes:
-        """Bound what it has left to the others at a moment."""
+        """Bound the shared pages that it has given up by this moment."""
         return self.lost if at_ns >= self.lost_ns else self.returned
 
 
 class Course(NamedTuple):
-    """One process from a first reading to the end of a span; `top` bounds its RSS in between."""
+    """One process from a first reading to the end of a span; `top` bounds its RSS meanwhile."""
 
-    history: History
+    history: CounterHistory
     first: State
     end: State
     top: Bytes
@@ -169,11 +169,11 @@ class Course(NamedTuple):
 
     @property
     def execs(self) -> list[State]:
-        """The programs that it began in between."""
+        """The programs that it started meanwhile."""
         return self.history.execs_between(self.first.at_ns, self.end.at_ns)
 
     def brought(self, limit: Bytes) -> Bytes:
-        """Bound the pages that it mapped: its RSS grew by them, or they replace shared ones."""
+        """Bound the new pages: those by which its RSS grew, and those that replaced shared ones."""
         execs = self.execs
         last = execs[-1] if execs else self.end
         grown = max(0, self.top - self.first.rss)
@@ -181,26 +181,30 @@ class Course(NamedTuple):
         return max(added, self.top) if execs else added
 
     def returned(self, limit: Bytes) -> Bytes:
-        """Bound the shared pages that it left to the others while it went on."""
+        """Bound the shared pages that it gave up while it ran on."""
         left = max(0, self.first.rss - self.end.rss)
         return min(limit, left + copied(self.first, self.end, self.span, self.kernel, limit))
 
 
-def share_of(place: int, history: History, span: Span, base: Base | None, kernel: Kernel) -> Share:
+def bound_contribution(
+    place: int, history: CounterHistory, span: Span, base: Base | None, kernel: Kernel
+) -> Contribution:
     """Bound one process over a span; `place` is its place in the census."""
     top, end = ceiling(history, span, kernel), history.state_after(span.ends_ns)
-    share = Share(
+    contribution = Contribution(
         is_main=history.is_main,
         begins_ns=history.starts_ns,
         ends_ns=history.ends_ns,
-        kept_ns=history.kept_ns,
+        counts_until_ns=history.counts_until_ns,
         ceiling=top,
         brought=top,
     )
     if history.is_borrower:
-        return share._replace(brought=history.exit.faults * kernel.page if history.exit else None)
+        return contribution._replace(
+            brought=history.exit.faults * kernel.page if history.exit else None
+        )
     if base is None or top is None or end is None:
-        return share
+        return contribution
     base.highest[place] = top = max(top, base.highest.get(place, 0))
     since = span._replace(huge=span.huge_count - base.huge_count)
     known = history.by_sweep.get(base.sweep)
@@ -208,7 +212,7 @@ def share_of(place: int, history: History, span: Span, base: Base | None, kernel
         forked = history.last_fork_ns is not None and history.last_fork_ns >= base.started_ns
         limit = top if forked else known.shared
         course = Course(history, known, end, top, since, kernel)
-        return share._replace(
+        return contribution._replace(
             brought=course.brought(limit),
             returned=course.returned(limit),
             lost=limit,
@@ -216,48 +220,50 @@ def share_of(place: int, history: History, span: Span, base: Base | None, kernel
         )
     if history.birth is not None:
         born = Course(history, history.birth, end, top, since, kernel)
-        return share._replace(brought=born.brought(top), halved=history.birth.rss // 2)
+        return contribution._replace(brought=born.brought(top), halved=history.birth.rss // 2)
     faults = (history.execs[-1] if history.execs else end).faults
-    # Until its exec it had its parent's memory, and wrote there.
-    return share._replace(brought=top + faults * kernel.page)
+    # Until its exec it had its parent's memory and may have written to it.
+    return contribution._replace(brought=top + faults * kernel.page)
 
 
-def bound_parts(shares: Sequence[Share], span: Span, base: Base | None) -> Bounds:
-    """Bound main, children and tree over a span: at every moment, and of those the largest."""
-    moments = {share.begins_ns for share in shares} | {share.lost_ns for share in shares}
+def bound_parts(contributions: Sequence[Contribution], span: Span, base: Base | None) -> Bounds:
+    """Bound main, children and tree over a span: the largest bound of all its moments."""
+    moments = {each.begins_ns for each in contributions} | {each.lost_ns for each in contributions}
     rises = {at_ns for at_ns in moments if span.begins_ns < at_ns <= span.ends_ns}
     highest: Bounds = dict.fromkeys(PARTS, 0)
     for at_ns in (span.begins_ns, *rises):
-        bounds = _bound_moment(shares, at_ns, base)
+        bounds = _bound_moment(contributions, at_ns, base)
         highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
     return highest
 
 
 def larger(one: Bytes | None, other: Bytes | None) -> Bytes | None:
-    """Give the larger of two bounds; what one does not know, both do not."""
+    """Return the larger of two bounds; None if either is unknown."""
     return None if one is None or other is None else max(one, other)
 
 
-def _bound_moment(shares: Sequence[Share], at_ns: float, base: Base | None) -> Bounds:
-    alive = [share for share in shares if share.begins_ns <= at_ns <= share.ends_ns]
-    main = _sum(share.ceiling for share in alive if share.is_main)
-    children = _sum(share.ceiling for share in alive if not share.is_main)
+def _bound_moment(contributions: Sequence[Contribution], at_ns: float, base: Base | None) -> Bounds:
+    alive = [each for each in contributions if each.begins_ns <= at_ns <= each.ends_ns]
+    main = _sum(each.ceiling for each in alive if each.is_main)
+    children = _sum(each.ceiling for each in alive if not each.is_main)
     marks = {"main": main, "children": children, "tree": _sum((main, children))}
     if base is None:
         return marks
-    counts = _count_from(base, shares, at_ns)
+    counts = _count_from(base, contributions, at_ns)
     bounds = {part: _smaller(marks[part], counts[part]) for part in PARTS}
     return bounds | {part: _smaller(bounds[part], bounds["tree"]) for part in ("main", "children")}
 
 
-def _count_from(base: Base, shares: Sequence[Share], at_ns: float) -> Bounds:
-    """Count on from the base's PSS to a moment by bound (b)."""
-    kept = [share for share in shares if share.begins_ns <= at_ns <= share.kept_ns]
-    main = _sum(share.brought for share in kept if share.is_main)
-    children = _sum(share.brought for share in kept if not share.is_main)
-    returned_by_main = sum(s.returned_at(at_ns) for s in shares if s.is_main)
-    returned_by_children = sum(s.returned_at(at_ns) for s in shares if not s.is_main)
-    halved = sum(share.halved for share in kept)
+def _count_from(base: Base, contributions: Sequence[Contribution], at_ns: float) -> Bounds:
+    """Compute bound (b) for a moment: the base's PSS and what was added since."""
+    counted = [each for each in contributions if each.begins_ns <= at_ns <= each.counts_until_ns]
+    main = _sum(each.brought for each in counted if each.is_main)
+    children = _sum(each.brought for each in counted if not each.is_main)
+    returned_by_main = sum(each.returned_at(at_ns) for each in contributions if each.is_main)
+    returned_by_children = sum(
+        each.returned_at(at_ns) for each in contributions if not each.is_main
+    )
+    halved = sum(each.halved for each in counted)
     return {
         "main": _sum((base.main, main, returned_by_children)),
         "children": _sum((base.children, children, halved, returned_by_main)),
