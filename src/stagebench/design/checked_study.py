@@ -12,15 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from stagebench.design.levels import Factors, Level
     from stagebench.design.problems import Origin
 
 Json = dict[str, Any]
-
-Level: TypeAlias = "str | int | float | bool | list[Any] | None"
-"""One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
-
-Factors: TypeAlias = "dict[str, Level]"
-"""One level for each factor that applies, in the order in which the factors are declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

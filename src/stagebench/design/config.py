@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Iterator, Mapping
 
-    from stagebench.design.checked_study import ExperimentGrid, Factors, Treatment
+    from stagebench.design.checked_study import ExperimentGrid, Treatment
+    from stagebench.design.levels import Factors
     from stagebench.design.problems import KeyPath, Origin, Problem
 
 __all__ = ["check_config", "load_config", "load_study"]

@@ -23,7 +23,8 @@ from stagebench.design.specification import build_specification, estimate_memory
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.design.checked_study import ExperimentGrid, Factor, Factors, Level, Study
+    from stagebench.design.checked_study import ExperimentGrid, Factor, Study
+    from stagebench.design.levels import Factors, Level
 
 
 Json = dict[str, Any]
