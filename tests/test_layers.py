@@ -156,7 +156,16 @@ def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     assert ours == expected
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
     # The interpreter's own start-up may bring editable-install finders of other packages.
-    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "ruamel", "yaml", "jsonschema", "scipy"}
+    assert not foreign & {
+        "numpy",
+        "pandas",
+        "psutil",
+        "snakemake",
+        "ruamel",
+        "yaml",
+        "jsonschema",
+        "scipy",
+    }
     assert not foreign & {"msgspec", "pydantic"}
     assert ("asyncio" in modules) == (changes["stage"] == ASYNCIO)
     assert "concurrent.futures.process" not in modules

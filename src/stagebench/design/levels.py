@@ -18,7 +18,7 @@ from stagebench.design.problems import KeyPath, Problem, problem, show
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.design.checked_study import Factors, Level
+    from stagebench.design.grid import Factors, Level
 
 
 def level_key(level: Level) -> Hashable:

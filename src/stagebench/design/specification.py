@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stagebench.design.checked_study import ExperimentGrid, Factors, Treatment
+    from stagebench.design.grid import ExperimentGrid, Factors, Treatment
 
 
 Json = dict[str, Any]
