@@ -223,8 +223,8 @@ def _add_claims(commands: Any) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
+    from stagebench.design.grid import check_memory
     from stagebench.design.plan import format_plan, format_resolved, make_plan
-    from stagebench.design.specification import check_memory
     from stagebench.measure.cgroup import machine_memory_bytes
 
     config = load_config(options.config, options.override)

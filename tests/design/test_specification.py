@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from stagebench.design.grid import check_memory
 from stagebench.design.specification import (
     EMULATE,
-    check_memory,
     complete_emulation,
     estimate_memory,
     find_emulation_problems,

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
-from stagebench.design.specification import check_memory
+from stagebench.design.grid import check_memory
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes

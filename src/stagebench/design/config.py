@@ -11,17 +11,22 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.checked_study import Study, build_experiment, build_study
 from stagebench.design.experiment_checks import (
     GivenWorkflow,
     check_grid,
     find_duplicates,
     find_factor_problems,
     find_idle_constants,
-    find_use_problems,
+    find_uses,
 )
-from stagebench.design.grid import build_treatment, treatment_id
-from stagebench.design.levels import UNKNOWN, holds_unknown, substitute
+from stagebench.design.grid import (
+    Study,
+    build_experiment,
+    build_study,
+    build_treatment,
+    treatment_id,
+)
+from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
 from stagebench.design.specification import LONGEST, find_emulation_problems
@@ -34,6 +39,7 @@ from stagebench.design.stage_checks import (
 from stagebench.design.task_checks import find_tasks_problems
 from stagebench.design.yaml import (
     Config,
+    child_of,
     load_config,
     make_plain,
     mappings,
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Iterator, Mapping
 
-    from stagebench.design.checked_study import ExperimentGrid, Treatment
+    from stagebench.design.grid import ExperimentGrid, Treatment
     from stagebench.design.levels import Factors
     from stagebench.design.problems import KeyPath, Origin, Problem
 
@@ -120,12 +126,12 @@ class _StudyCheck:
         name = experiment["workflow"]
         workflow = next((one for one in self._workflows if one.name == name), None)
         in_factors = find_factor_problems(experiment, path)
-        in_uses, used = find_use_problems(experiment, path, workflow, self._names)
-        self._used |= used
+        used = find_uses(experiment, path, workflow, self._names)
+        self._used |= used.names
         self._problems += [
             *(self._find_unknown_workflow(name, path) if workflow is None else ()),
             *in_factors,
-            *in_uses,
+            *used.unknown,
             *find_idle_arrival(experiment.get("arrival"), (*path, "arrival")),
         ]
         grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
@@ -141,17 +147,22 @@ class _StudyCheck:
         grid, in_grid = check_grid(built, path) if grid_known else ([], [])
         self._problems += in_grid
         use = _Use(built, path, workflow.path if workflow else None)
-        if not grid:
+        if grid:
+            self.treatments += self._settings.check_grid(use, grid)
+        else:
             self._settings.check_unknown(use)
-            return None
-        self.treatments += self._settings.check_grid(use, grid)
-        return built
+        if use.refused:
+            # A placeholder may be meant where a value was refused.
+            self._used |= self._constants.keys()
+        else:
+            self._problems += used.idle
+        return built if grid else None
 
     def finish(self) -> list[Problem]:
         """Return all problems, also those of what no experiment uses."""
         for workflow in self._workflows:
             self._settings.check_unused(workflow, self._constants)
-        idle = find_idle_constants(self._values, self._names or [], self._used)
+        idle = find_idle_constants(self._values, list(self._constants), self._used)
         return [*self._problems, *idle, *self._settings.find_problems()]
 
     def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
@@ -177,18 +188,29 @@ def _find_name_problems(values: Json) -> Iterator[Problem]:
 
 
 class _Use:
-    """An experiment with the paths of its own settings and of the stages that it uses."""
+    """An experiment with the paths of its own settings and of the stages that it uses.
+
+    `refused` becomes true where a value without placeholders has not the structure that it should.
+    """
 
     def __init__(self, grid: ExperimentGrid, path: KeyPath, workflow: KeyPath | None) -> None:
         self.grid = grid
         self.path = path
         self.workflow = workflow
+        self.refused = False
 
     def place(self, path: KeyPath) -> KeyPath:
         """Return the path in the config of what lies at a path of the template."""
         if path[:1] == ("stages",):
             return (*(self.workflow or ()), *path)
         return (*self.path, *path)
+
+
+def _is_plain(template: Any, path: KeyPath) -> bool:
+    """Report whether no placeholder stands at a path, nor below it."""
+    for part in path:
+        template = child_of(template, part)
+    return not any(find_placeholders(template, path))
 
 
 class _SettingsCheck:
@@ -211,7 +233,7 @@ class _SettingsCheck:
         self._uses.append((use, names))
         for factors, name in zip(grid, names, strict=True):
             levels = experiment.constants | factors
-            settings, found = self._check(experiment.template, levels, known)
+            settings, found = self._check(experiment.template, levels, known, use)
             if not (found or holds_unknown(settings)):
                 try:
                     made.append(build_treatment(experiment, factors, settings))
@@ -225,14 +247,15 @@ class _SettingsCheck:
         """Check the settings of an experiment whose treatments are not known."""
         constants = use.grid.constants
         self._uses.append((use, []))
-        self._note(self._check(use.grid.template, constants, constants.keys())[1], use, "")
+        _, found = self._check(use.grid.template, constants, constants.keys(), use)
+        self._note(found, use, "")
 
     def check_unused(self, workflow: GivenWorkflow, constants: Factors) -> None:
         """Check the stages of a workflow that no experiment uses."""
         if any(use.workflow == workflow.path for use, _ in self._uses):
             return
         template = {"stages": workflow.stages, "tasks": UNKNOWN}
-        for found in self._check(template, constants, constants.keys())[1]:
+        for found in self._check(template, constants, constants.keys(), None)[1]:
             self._found.setdefault(problem((*workflow.path, *found.path), found.text), [])
 
     def find_problems(self) -> Iterator[Problem]:
@@ -263,13 +286,15 @@ class _SettingsCheck:
             self._found[problem(use.path, text)] = []
 
     def _check(
-        self, template: Any, levels: Factors, known: Collection[str]
+        self, template: Any, levels: Factors, known: Collection[str], use: _Use | None
     ) -> tuple[Json, list[Problem]]:
         """Put levels in and check the result; the paths of problems are those of the template."""
         filled = substitute(template, levels, (), known)
         settings: Json = filled.value
         broken = list(self._find_broken_pieces(settings))
         repaired = repair(settings, broken)
+        if use is not None and any(_is_plain(template, filled.in_template(p.path)) for p in broken):
+            use.refused = True
         stages, tasks = repaired["stages"], repaired["tasks"]
         meant = [
             *find_stages_problems(stages, ("stages",), self._beside),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.design.grid import (
     MOST_TREATMENTS,
@@ -33,7 +33,7 @@ from stagebench.design.yaml import mappings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stagebench.design.checked_study import ExperimentGrid
+    from stagebench.design.grid import ExperimentGrid
     from stagebench.design.levels import Factors, Level
 
 Json = dict[str, Any]
@@ -60,17 +60,24 @@ def find_factor_problems(experiment: Json, path: KeyPath) -> list[Problem]:
     ]
 
 
-def find_use_problems(
+class Uses(NamedTuple):
+    """The names of all placeholders, those that have no value, and the factors that have none."""
+
+    names: set[str]
+    unknown: list[Problem]
+    idle: list[Problem]
+
+
+def find_uses(
     experiment: Json, path: KeyPath, workflow: GivenWorkflow | None, constants: list[str] | None
-) -> tuple[list[Problem], set[str]]:
+) -> Uses:
     """Check that every placeholder has a value, and every factor a placeholder.
 
-    Returns the names of all placeholders, too. The workflow, and the names of the constants, are
-    None where they are not known.
+    The workflow, and the names of the constants, are None where they are not known.
     """
     factors = experiment.get("factors", {})
     if workflow is None:
-        return [], {*(constants or ())}
+        return Uses({*(constants or ())}, [], [])
     used = list(_find_uses(experiment, path, workflow))
     names = {use for _, use in used}
     template = [workflow.stages, *(experiment.get(key) for key in SETTINGS)]
@@ -78,9 +85,9 @@ def find_use_problems(
         # A placeholder may have stood where a value was refused.
         names |= {*(constants or ()), *(factors if isinstance(factors, dict) else ())}
     if constants is None or not isinstance(factors, dict):
-        return [], names
-    found = _find_unknown(used, experiment, list(factors), constants)
-    return [*found, *_find_unused(list(factors), names, path)], names
+        return Uses(names, [], [])
+    unknown_names = list(_find_unknown(used, experiment, list(factors), constants))
+    return Uses(names, unknown_names, list(_find_unused(list(factors), names, path)))
 
 
 def find_idle_constants(config: Json, constants: list[str], used: set[str]) -> Iterator[Problem]:

@@ -18,7 +18,6 @@ from stagebench.design.problems import KeyPath, Problem, problem, show
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-
 Level: TypeAlias = "str | int | float | bool | list[Any] | None"
 """One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
 

@@ -602,11 +602,11 @@ def place_in(config: Any, path: KeyPath) -> list[int]:
         else:
             keys = list(config) if isinstance(config, dict) else []
             positions.append(keys.index(part) if part in keys else len(keys))
-        config = _child(config, part)
+        config = child_of(config, part)
     return positions
 
 
-def _child(value: Any, part: str | int) -> Any:
+def child_of(value: Any, part: str | int) -> Any:
     """Return what lies at a key or position, or None where nothing does."""
     if isinstance(value, dict):
         return value.get(part)
