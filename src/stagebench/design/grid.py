@@ -230,7 +230,8 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
         return
     problems = [
         f"{f'{t.place}: ' if t.place else ''}{t.experiment}/{t.id}: needs about"
-        f" {format_bytes(t.estimated_memory_bytes)} of memory, this machine has {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
+        f" {format_bytes(t.estimated_memory_bytes)} of memory, this machine has"
+        f" {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
         " allow_insufficient_memory: true"
         for t in treatments
         if t.estimated_memory_bytes > available_bytes
