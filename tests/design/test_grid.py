@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from stagebench.design.checked_study import Factor
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import (
     MOST_TREATMENTS,
-    Factor,
     combine_levels,
     count_combinations,
     is_valid_id,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from stagebench.claims.evidence import Evidence
     from stagebench.claims.model import Claim, ClaimTest, Measure, Needs
-    from stagebench.design.grid import Study
+    from stagebench.design.checked_study import Study
 
 
 Json = dict[str, Any]

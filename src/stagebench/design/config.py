@@ -11,6 +11,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.checked_study import Study, build_experiment, build_study
 from stagebench.design.experiment_checks import (
     GivenWorkflow,
     check_grid,
@@ -19,13 +20,7 @@ from stagebench.design.experiment_checks import (
     find_idle_constants,
     find_uses,
 )
-from stagebench.design.grid import (
-    Study,
-    build_experiment,
-    build_study,
-    build_treatment,
-    treatment_id,
-)
+from stagebench.design.grid import build_treatment, treatment_id
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
@@ -54,7 +49,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Iterator, Mapping
 
-    from stagebench.design.grid import ExperimentGrid, Factors, Treatment
+    from stagebench.design.checked_study import ExperimentGrid, Treatment
+    from stagebench.design.levels import Factors
     from stagebench.design.problems import KeyPath, Origin, Problem
 
 __all__ = ["check_config", "load_config", "load_study"]

@@ -33,7 +33,8 @@ from stagebench.design.yaml import mappings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stagebench.design.grid import ExperimentGrid, Factors, Level
+    from stagebench.design.checked_study import ExperimentGrid
+    from stagebench.design.levels import Factors, Level
 
 Json = dict[str, Any]
 

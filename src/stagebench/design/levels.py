@@ -11,14 +11,19 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stagebench.design.problems import KeyPath, Problem, problem, show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.design.grid import Factors, Level
+
+Level: TypeAlias = "str | int | float | bool | list[Any] | None"
+"""One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
+
+Factors: TypeAlias = "dict[str, Level]"
+"""One level for each factor that applies, in the order in which the factors are declared."""
 
 
 def level_key(level: Level) -> Hashable:

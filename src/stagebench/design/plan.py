@@ -23,7 +23,8 @@ from stagebench.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stagebench.design.grid import ExperimentGrid, Factor, Level, Study, Treatment
+    from stagebench.design.checked_study import ExperimentGrid, Factor, Study, Treatment
+    from stagebench.design.levels import Level
     from stagebench.design.problems import Origin
     from stagebench.design.yaml import Config, Node
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stagebench.design.grid import ExperimentGrid, Factors, Treatment
+    from stagebench.design.checked_study import ExperimentGrid, Treatment
+    from stagebench.design.levels import Factors
 
 
 Json = dict[str, Any]
