@@ -362,7 +362,10 @@ def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> t
 def read_statuses(folder: Path) -> list[str]:
     """Read only the status column of the task records, as there may be very many."""
     try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
+        with (
+            (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file,
+            store.fields_of_any_length(),
+        ):
             return [row["status"] for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []

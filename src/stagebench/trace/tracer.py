@@ -316,8 +316,8 @@ def _check_empty(path: Path) -> None:
 
 
 def _make_default(program: str, now: datetime) -> TraceFolder:
-    name = re.sub(r"[^\w.+-]", "_", Path(program).name)[:100]
-    stem = f"trace-{name}-{now:%Y%m%dT%H%M%S}"
+    name = re.sub(r"[^\w.+-]", "_", Path(program).name).encode()[:100]  # 255 bytes are allowed
+    stem = f"trace-{name.decode(errors='ignore')}-{now:%Y%m%dT%H%M%S}"
     path, number = Path(stem), 1
     while True:
         try:
