@@ -194,7 +194,7 @@ def test_files_are_read_without_being_kept_open_where_few_may_be():
     resource.setrlimit(resource.RLIMIT_NOFILE, (SPARE_DESCRIPTORS + 1, most))
     files = MemoryFiles()
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
-    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
     before = files.read_counters(child.pid)
     assert files.read_memory(child.pid).rss_bytes > 0
     assert files.reset_mark(child.pid)

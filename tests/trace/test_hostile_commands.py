@@ -1,18 +1,23 @@
 """Commands that real use brings, and that no well-behaved test does."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
-from tests.trace.tracing import TRACE
+from tests.trace.tracing import CALLS, PYTHON, TRACE, refuse
+
+from stagebench import store
+from stagebench.sampler.processes import share_memory
+from stagebench.units import MIB
 
 SHOW = (sys.executable, "-m", "stagebench", "show", "out")
 EVERY_BYTE = bytes(range(1, 256)).replace(b"/", b"")
 
 
 def test_a_command_line_of_any_length_is_read_back(trace, tmp_path):
-    done = trace("sh", "-c", "/bin/true $(seq 1 40000); exit 3", options=("--out", "out"))
+    done = trace("sh", "-c", "/bin/true $(seq 1 25000); exit 3", options=("--out", "out"))
     assert (done.returncode, "Traceback" in done.stderr) == (3, False)
     assert subprocess.run(SHOW, cwd=tmp_path, check=False).returncode == 0
 
@@ -27,3 +32,67 @@ def test_a_name_may_have_every_byte_and_any_length(tmp_path, name):
     narrow = os.environ | {"PYTHONIOENCODING": "latin-1"}
     shown = subprocess.run([*SHOW[:-1], folder], env=narrow, check=False, capture_output=True)
     assert (shown.returncode, shown.stderr) == (0, b"")
+
+
+needs_seccomp = pytest.mark.skipif(not CALLS, reason="numbers of system calls are not known here")
+needs_kcmp = pytest.mark.skipif(
+    share_memory(os.getpid(), os.getpid()) is None, reason="kcmp(2) is not permitted here"
+)
+
+SHARE = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+CLONE_VM, CLONE_VFORK, SIGCHLD, WALL = 0x100, 0x4000, 17, 0x40000000
+block = bytearray(b"x") * (60 << 20)
+stacks = []
+def clone(flags=CLONE_VM | SIGCHLD):
+    stacks.append(ctypes.create_string_buffer(1 << 16))
+    top = (ctypes.addressof(stacks[-1]) + (1 << 16)) & ~15
+    return libc.clone(libc.usleep, ctypes.c_void_p(top), flags, ctypes.c_void_p(150_000))
+"""
+"""`clone` creates a process that shares this one's memory for 0.15 s; its block is of 60 MiB."""
+
+SHARING = {
+    "three": "for pid in [clone(), clone(), clone(CLONE_VM)]: os.waitpid(pid, WALL)",
+    "by vfork": "os.waitpid(clone(CLONE_VM | CLONE_VFORK | SIGCHLD), 0)",
+    "a copy by vfork": "os.waitpid(clone(CLONE_VFORK | SIGCHLD), 0)",
+    "outlived": """
+if os.fork() == 0:
+    clone(), clone(), time.sleep(0.05), os._exit(0)
+os.wait(), time.sleep(0.1)
+""",
+    "another program": "clone(); time.sleep(0.05); os.execlp('sleep', 'sleep', '0.1')",
+}
+
+
+def peak_of_sharing(trace, tmp_path, how, census, **settings):
+    program = SHARE + SHARING[how]
+    options = ("--out", "out", "--cpu-budget", "1", "--no-figure", "--census", census)
+    done = trace(*PYTHON, program, options=options, **settings)
+    assert done.returncode == 0, done.stderr
+    return store.read_json(tmp_path / "out" / "summary.json")["peak"]["tree"]
+
+
+@needs_kcmp
+@pytest.mark.parametrize("how", SHARING)
+def test_memory_that_processes_share_as_threads_do_counts_once(trace, tmp_path, how):
+    peak = peak_of_sharing(trace, tmp_path, how, "ptrace")
+    assert 60 * MIB <= peak["lower_bytes"] <= 80 * MIB
+    assert peak["lower_bytes"] <= peak["upper_bytes"]
+    if how in {"three", "by vfork", "a copy by vfork"}:
+        assert peak["upper_bytes"] <= 95 * MIB
+
+
+@needs_kcmp
+@pytest.mark.parametrize("how", ["three", "outlived"])
+def test_with_polling_shared_memory_counts_once_too(trace, tmp_path, how):
+    peak = peak_of_sharing(trace, tmp_path, how, "poll")
+    assert 60 * MIB <= peak["lower_bytes"] <= 80 * MIB
+
+
+@needs_seccomp
+@pytest.mark.parametrize("census", ["ptrace", "poll"])
+def test_shared_memory_counts_once_where_processes_may_not_be_compared(trace, tmp_path, census):
+    settings = {"preexec_fn": lambda: refuse(["kcmp"], errno.EPERM)}
+    peak = peak_of_sharing(trace, tmp_path, "three", census, **settings)
+    assert 60 * MIB <= peak["lower_bytes"] <= 80 * MIB

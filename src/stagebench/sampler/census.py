@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from stagebench.errors import MeasureError
-from stagebench.sampler.processes import Life
+from stagebench.sampler.processes import Life, may_share_memory
 from stagebench.sampler.procfs import read_children, read_command
 from stagebench.sampler.ptrace import PtraceCensus
 from stagebench.sampler.sweep import walk_tree
@@ -94,7 +94,22 @@ class PollCensus:
             self.changes += 1
         for pid, parent in found.items():
             self._see(pid, parent, now_ns)
+        self._find_owners()
         self._updated_ns = now_ns
+
+    def _find_owners(self) -> None:
+        """Find out whose memory new processes have, and whether those that shared it still do."""
+        shared = {life.space for life in self.alive.values() if not life.owns_memory}
+        open_ = [life for life in self.alive.values() if not life.space or life.space in shared]
+        if not open_:
+            return
+        owners = [life for life in self.alive.values() if life not in open_]
+        for life in open_:
+            owner = next((each for each in owners if may_share_memory(each.pid, life.pid)), None)
+            life.owns_memory = owner is None
+            life.space = life.pid if owner is None else owner.space
+            if owner is None:
+                owners.append(life)
 
     def _reap(self) -> None:
         """Reap the supervisor's children that have ended, including adopted orphans."""

@@ -234,6 +234,11 @@ def read_command(pid: int) -> str:
     return b" ".join(text.rstrip(b"\0").split(b"\0")).decode(errors="replace")
 
 
+def read_sizes(pid: int) -> bytes:
+    """Read the sizes of a process's memory; raises one of `Vanished` if it has ended."""
+    return _read(f"/proc/{pid}/statm")
+
+
 def read_process(thread: int) -> int:
     """Return the process of a thread; raises one of `Vanished` if the thread has ended."""
     return _number(_read(f"/proc/{thread}/status"), b"\nTgid:")
