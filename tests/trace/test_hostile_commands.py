@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -38,6 +39,28 @@ needs_seccomp = pytest.mark.skipif(not CALLS, reason="numbers of system calls ar
 needs_kcmp = pytest.mark.skipif(
     share_memory(os.getpid(), os.getpid()) is None, reason="kcmp(2) is not permitted here"
 )
+
+def can_unshare():
+    command = ["unshare", "--mount", "--pid", "--fork", "true"]
+    return shutil.which("unshare") and subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this user may not create namespaces")
+@pytest.mark.parametrize(
+    ("namespace", "words"),
+    [
+        ("exec unshare --pid --fork", "another PID namespace"),
+        ("umount --lazy /proc; exec", "does not show this process"),
+    ],
+)
+def test_a_proc_that_is_not_ours_is_reported_before_anything_starts(tmp_path, namespace, words):
+    script = f'{namespace} "$@"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", *TRACE, "--", "touch", "ran"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
 
 SHARE = """
 import ctypes, os, sys, time

@@ -9,11 +9,35 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from stagebench.errors import MeasureError
+
 KIB = 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Vanished = (FileNotFoundError, ProcessLookupError)
 """The errors that a read from /proc raises if the process has ended."""
+
+
+def check_proc() -> None:
+    """Raise MeasureError unless /proc shows the processes of this process's own PID namespace.
+
+    In that of another namespace our process ids belong to other programs.
+    """
+    try:
+        own, status = os.readlink("/proc/self"), _read("/proc/self/status")
+    except OSError as error:
+        raise MeasureError(
+            f"/proc: does not show this process ({error.strerror}), so no memory can be read; mount"
+            " the one of this PID namespace (mount -t proc proc /proc)"
+        ) from error
+    _, found, line = status.partition(b"\nNSpid:")
+    ids = line.split(b"\n", 1)[0].split() if found else []
+    if own != str(os.getpid()) or len(ids) > 1:
+        raise MeasureError(
+            f"/proc: belongs to another PID namespace (this process is {own} there and"
+            f" {os.getpid()} here), so memory of other programs would be read; mount the one of this"
+            " namespace (unshare --mount-proc, or mount -t proc proc /proc)"
+        )
 
 
 class Memory(NamedTuple):
@@ -260,7 +284,10 @@ _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")
 
 def read_huge_faults() -> int | None:
     """Count the huge pages that the machine has handed out since boot; None if it has no count."""
-    text = _read("/proc/vmstat")
+    try:
+        text = _read("/proc/vmstat")
+    except OSError:
+        return None
     counts = [_number(text, name) for name in _HUGE if name in text]
     return sum(counts) if counts else None
 

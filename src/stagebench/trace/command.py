@@ -20,6 +20,7 @@ from stagebench import store
 from stagebench.errors import CommandError, OptionError, StagebenchError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
+from stagebench.sampler.procfs import check_proc
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
@@ -120,6 +121,7 @@ def trace_command(request: TraceRequest) -> Ended:
 
     Raises StagebenchError, and leaves nothing behind, if the command could not be started.
     """
+    check_proc()
     now = datetime.now(UTC)
     run = describe_request(request, now)
     folder = make_trace_folder(request.out, request.command[0], now)
