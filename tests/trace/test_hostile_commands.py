@@ -2,12 +2,13 @@
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
 
 import pytest
-from tests.trace.tracing import CALLS, PYTHON, TRACE, refuse
+from tests.trace.tracing import CALLS, PYTHON, TRACE, refuse, state_of, wait_for
 
 from stagebench import store
 from stagebench.sampler.processes import share_memory
@@ -39,6 +40,43 @@ needs_seccomp = pytest.mark.skipif(not CALLS, reason="numbers of system calls ar
 needs_kcmp = pytest.mark.skipif(
     share_memory(os.getpid(), os.getpid()) is None, reason="kcmp(2) is not permitted here"
 )
+
+
+def test_many_children_are_traced_where_few_files_may_be_open(trace, tmp_path):
+    program = "for i in $(seq 40); do sleep 0.5 & done; sleep 0.4; exit 4"
+    options = ("--out", "out", "--no-figure", "--cpu-budget", "1")
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90))}
+    done = trace("sh", "-c", program, options=options, **limit)
+    assert done.returncode == 4
+    run = store.read_run(tmp_path / "out")
+    assert (run["status"], run["detail"]) == ("complete", "")
+
+
+def test_the_end_of_a_command_is_true_after_its_tracer_has_failed(start, tmp_path):
+    program = """
+import os, time
+print(os.getpid(), flush=True)
+input()
+os.system("true")
+input()
+print(time.monotonic_ns(), flush=True)
+os._exit(5)
+"""
+    tracer = start(*PYTHON, program)
+    main = int(tracer.stdout.readline())
+    few, most = resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (3, most))
+    tracer.stdin.write("go\n")
+    tracer.stdin.flush()
+    wait_for(lambda: state_of(main) == ("S", 0))
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (few, most))
+    output, _ = tracer.communicate("end\n")
+    run = store.read_run(tmp_path / "out")
+    assert (run["status"], run["exit_code"], tracer.returncode) == ("truncated", 5, 5)
+    assert run["exited_ns"] >= int(output.split()[0])
+    summary = store.read_json(tmp_path / "out" / "summary.json")
+    assert summary["duration_s"] > summary["recorded_s"]
+
 
 def can_unshare():
     command = ["unshare", "--mount", "--pid", "--fork", "true"]

@@ -35,8 +35,8 @@ def check_proc() -> None:
     if own != str(os.getpid()) or len(ids) > 1:
         raise MeasureError(
             f"/proc: belongs to another PID namespace (this process is {own} there and"
-            f" {os.getpid()} here), so memory of other programs would be read; mount the one of this"
-            " namespace (unshare --mount-proc, or mount -t proc proc /proc)"
+            f" {os.getpid()} here), so memory of other programs would be read; mount the one of"
+            " this namespace (unshare --mount-proc, or mount -t proc proc /proc)"
         )
 
 

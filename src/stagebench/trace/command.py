@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census
     from stagebench.trace.recording import Recording
+    from stagebench.units import Nanoseconds
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
@@ -174,8 +175,8 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
         raise explain_refusal(request.command[0], started, tracer.error)
     traced = tracer.traced
     if traced is None:
-        exit_code = wait_untraced(started.pid, tracer, relay)
-        journal.finish_untraced(exit_code, f"the tracer failed: {tracer.error!r}")
+        exit_code, exited_ns = wait_untraced(started.pid, tracer, relay)
+        journal.finish_untraced(exit_code, exited_ns, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
         raise explain_failure(request.command[0], traced.failure)
@@ -236,14 +237,15 @@ def explain_failure(program: str, number: int) -> CommandError:
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
-def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> int:
-    """Wait without a tracer until the command ends, and return its exit code."""
+def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> tuple[int, Nanoseconds]:
+    """Wait without a tracer until the command ends; returns its exit code and the time."""
     if tracer.census is not None and tracer.census.lives:
-        known = tracer.census.lives[0].exit_status
-        if known is not None:
-            return known
+        life = tracer.census.lives[0]
+        if life.exit_status is not None:
+            return life.exit_status, life.ended_ns or time.monotonic_ns()
+    relay.attend_children()
     while True:
         ended, status = os.waitpid(main, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(status), time.monotonic_ns()
         relay.attend(tracer.deliveries, INTERVAL_S)

@@ -115,10 +115,14 @@ class Relay:
         """Pass signals on to this process from now on."""
         self._main = os.pidfd_open(main)
 
+    def attend_children(self) -> None:
+        """From now on return from `attend` when a child has ended, too: nobody traces it."""
+        self._awaited |= {signal.SIGCHLD}
+
     def attend(self, deliveries: Deliveries, timeout_s: Seconds) -> None:
         """Wait for one signal and pass it on; returns after it, or when the time is up."""
         found = signal.sigtimedwait(self._awaited, timeout_s)
-        if found is None or found.si_signo == WAKE:
+        if found is None or found.si_signo in {WAKE, signal.SIGCHLD}:
             return
         time.sleep(SETTLE_S)
         if not deliveries.received_recently(found.si_signo):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census, Life
-    from stagebench.units import Bytes, Seconds
+    from stagebench.units import Bytes, Nanoseconds, Seconds
 
 
 ADVANCE_S = 5
@@ -223,10 +223,10 @@ class Journal:
         }
         self._write_status()
 
-    def finish_untraced(self, exit_code: int, reason: str) -> None:
+    def finish_untraced(self, exit_code: int, exited_ns: Nanoseconds, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
-        self.run |= {"exit_code": exit_code}
+        self.run |= {"exit_code": exit_code, "exited_ns": exited_ns}
         self._write_status()
 
     def close(self) -> None:
