@@ -13,6 +13,7 @@ from stagebench.sampler.procfs import (
     MemoryFiles,
     Status,
     Vanished,
+    list_children,
     parse_faults,
     parse_smaps_rollup,
     parse_status,
@@ -217,6 +218,7 @@ def test_a_child_forked_by_a_thread_is_found_under_its_process():
     # Wait for its output: for a moment after exec the command line is empty.
     assert child.stdout.readline() == b"1\n"
     assert child.pid in read_children(os.getpid())
+    assert child.pid in list_children()[os.getpid()]
     assert read_command(child.pid) == " ".join(command)
     child.communicate(b"\n")
 

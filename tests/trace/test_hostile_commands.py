@@ -157,3 +157,54 @@ def test_shared_memory_counts_once_where_processes_may_not_be_compared(trace, tm
     settings = {"preexec_fn": lambda: refuse(["kcmp"], errno.EPERM)}
     peak = peak_of_sharing(trace, tmp_path, "three", census, **settings)
     assert 60 * MIB <= peak["lower_bytes"] <= 80 * MIB
+
+
+@needs_seccomp
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.EIO])
+def test_the_tree_is_polled_by_whatever_error_ptrace_is_refused(trace, tmp_path, error):
+    options = ("--quiet", "--no-figure", "--out", "out")
+    refused = {"preexec_fn": lambda: refuse(["ptrace"], error)}
+    done = trace("sh", "-c", "exit 6", options=options, **refused)
+    assert done.returncode == 6, done.stderr
+    assert store.read_run(tmp_path / "out")["census"]["means"] == "poll"
+
+
+@needs_seccomp
+def test_a_census_by_ptrace_is_refused_in_one_line_by_whatever_error(trace, tmp_path):
+    refused = {"preexec_fn": lambda: refuse(["ptrace"], errno.ENOSYS)}
+    done = trace("touch", "ran", options=("--census", "ptrace"), **refused)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ptrace is not permitted here (Function not implemented)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+NO_CHILDREN_FILES = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+static int hidden(const char *path) {
+    size_t length = strlen(path);
+    errno = ENOENT;
+    return !strncmp(path, "/proc/", 6) && length > 9 && !strcmp(path + length - 9, "/children");
+}
+#define HIDE(name, types, rest) int name types { \\
+    int (*real) types = dlsym(RTLD_NEXT, #name); return hidden(path) ? -1 : real rest; }
+HIDE(open64, (const char *path, int flags, int mode), (path, flags, mode))
+HIDE(stat64, (const char *path, void *found), (path, found))
+HIDE(stat, (const char *path, void *found), (path, found))
+"""
+"""Makes the kernel's lists of children invisible, as those of a kernel that has none."""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_the_tree_is_polled_where_the_kernel_lists_no_children(trace, tmp_path):
+    library = tmp_path / "hide.so"
+    build = ["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-", "-ldl"]
+    subprocess.run(build, input=NO_CHILDREN_FILES.encode(), check=True)
+    program = "(sleep 0.2; exit 3) & wait $!; exit $?"
+    options = ("--quiet", "--no-figure", "--out", "out", "--census", "poll", "--cpu-budget", "1")
+    environment = os.environ | {"LD_PRELOAD": os.fspath(library)}
+    done = trace("sh", "-c", program, options=options, env=environment)
+    assert done.returncode == 3, done.stderr
+    assert store.read_run(tmp_path / "out")["census"]["sampled"] == 3

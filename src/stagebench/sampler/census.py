@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from stagebench.errors import MeasureError
 from stagebench.sampler.processes import Life, may_share_memory
-from stagebench.sampler.procfs import read_children, read_command
-from stagebench.sampler.ptrace import PtraceCensus
+from stagebench.sampler.procfs import children_reader, read_command
+from stagebench.sampler.ptrace import PtraceCensus, PtraceRefusedError
 from stagebench.sampler.sweep import walk_tree
 
 if TYPE_CHECKING:
@@ -39,18 +39,24 @@ def open_census(
     census calls neither `write_transition` nor `observe`.
     """
     if means == "poll":
-        return PollCensus(supervisor, strangers)
+        return _open_poll_census(supervisor, strangers)
     try:
         return PtraceCensus(
             main, exit_kill=exit_kill, write_transition=write_transition, observe=observe
         )
-    except PermissionError as error:
+    except PtraceRefusedError as error:
         if means == "auto":
-            return PollCensus(supervisor, strangers)
+            return _open_poll_census(supervisor, strangers)
         raise MeasureError(
-            f"census: ptrace is not permitted here ({error.strerror}); allow it"
+            f"census: ptrace is not permitted here ({error}); allow it"
             " (kernel.yama.ptrace_scope below 3, no seccomp filter on it), or set census: auto"
         ) from error
+
+
+def _open_poll_census(supervisor: int, strangers: frozenset[int]) -> PollCensus:
+    census = PollCensus(supervisor, strangers)
+    census.update()  # main is still held: later it may end between two updates
+    return census
 
 
 SETTLING_NS = 500_000_000
@@ -71,7 +77,7 @@ class PollCensus:
         strangers: frozenset[int] = frozenset(),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
-        children: Callable[[int], list[int]] = read_children,
+        children: Callable[[int], list[int]] | None = None,
         command: Callable[[int], str] = read_command,
     ) -> None:
         self._supervisor = supervisor
@@ -87,7 +93,8 @@ class PollCensus:
     def update(self) -> None:
         """Reap ended children, list the tree again, and note which processes came and went."""
         self._reap()
-        found = dict(walk_tree(self._supervisor, self._children, self._strangers))
+        children = self._children or children_reader()
+        found = dict(walk_tree(self._supervisor, children, self._strangers))
         now_ns = self._clock()
         for pid in self.alive.keys() - found.keys():
             self.alive.pop(pid).ended_ns = now_ns
@@ -113,7 +120,8 @@ class PollCensus:
 
     def _reap(self) -> None:
         """Reap the supervisor's children that have ended, including adopted orphans."""
-        for pid in set(self._children(self._supervisor)) - self._strangers:
+        children = self._children or children_reader()
+        for pid in set(children(self._supervisor)) - self._strangers:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended and pid in self.alive:
                 self.alive[pid].exit_status = os.waitstatus_to_exitcode(status)

@@ -7,9 +7,12 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.errors import MeasureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KIB = 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -241,12 +244,39 @@ def read_children(pid: int) -> list[int]:
     /proc lists a child under the thread that forked it, not under the process's first thread.
     """
     children: list[int] = []
-    try:
+    complete = True
+    with contextlib.suppress(*Vanished):
         for thread in os.listdir(f"/proc/{pid}/task"):  # half the time of Path
-            children += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
-    except Vanished:
-        return children
+            try:
+                children += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+            except Vanished:
+                complete = False
+    return children if complete or has_children_files() else list_children().get(pid, [])
+
+
+def has_children_files() -> bool:
+    """Return whether the kernel lists children by thread (CONFIG_PROC_CHILDREN)."""
+    return os.path.exists("/proc/thread-self/children")  # one stat
+
+
+def list_children() -> dict[int, list[int]]:
+    """List the children of every process, by the parent that each process names."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(*Vanished):
+                text = _read(f"/proc/{name}/stat")
+                parent = int(text[text.rindex(b")") :].split(maxsplit=3)[2])
+                children.setdefault(parent, []).append(int(name))
     return children
+
+
+def children_reader() -> Callable[[int], list[int]]:
+    """Return a reader of children for one walk of a tree, which lists all processes only once."""
+    if has_children_files():
+        return read_children
+    children = list_children()
+    return lambda pid: children.get(pid, [])
 
 
 def read_command(pid: int) -> str:

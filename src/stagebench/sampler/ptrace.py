@@ -71,9 +71,21 @@ class Report(NamedTuple):
         return os.WSTOPSIG(self.status)
 
 
+class PtraceRefusedError(Exception):
+    """The kernel, or a sandbox, refuses ptrace(2): by which error number differs."""
+
+
 def seize(thread: int, options: int) -> None:
-    """Attach to a running thread without stopping it; raises OSError if that is not permitted."""
-    _request(PTRACE_SEIZE, thread, 0, options)
+    """Attach to a running thread without stopping it; raises PtraceRefusedError if that fails.
+
+    If the thread has ended, it raises ProcessLookupError.
+    """
+    try:
+        _request(PTRACE_SEIZE, thread, 0, options)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        raise PtraceRefusedError(error.strerror) from error
 
 
 def wait_report() -> Report | None:
