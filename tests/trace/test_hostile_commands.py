@@ -208,3 +208,54 @@ def test_the_tree_is_polled_where_the_kernel_lists_no_children(trace, tmp_path):
     done = trace("sh", "-c", program, options=options, env=environment)
     assert done.returncode == 3, done.stderr
     assert store.read_run(tmp_path / "out")["census"]["sampled"] == 3
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Folders that a PATH may list: each has a `prog` of its own kind."""
+    (tmp_path / "folder" / "prog").mkdir(parents=True)
+    kinds = {
+        "bare": ("echo bare $1\n", 0o755),
+        "first": ("#!/bin/sh\necho first $1\n", 0o755),
+        "forbidden": ("#!/bin/sh\necho forbidden\n", 0o644),
+        "binary": ("\x7fELF\0\0\0", 0o755),
+    }
+    for name, (text, mode) in kinds.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prog").write_text(text)
+        (tmp_path / name / "prog").chmod(mode)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "bare first",
+        "first bare",
+        "folder first",
+        "forbidden first",
+        "forbidden",
+        "binary first",
+        "none first",
+        "none",
+    ],
+)
+def test_the_program_is_the_one_that_a_shell_would_run(folders, path):
+    listed = ":".join(os.fspath(folders / name) for name in path.split())
+    environment = os.environ | {"PATH": f"{listed}:/usr/bin:/bin"}
+    settings = {"env": environment, "cwd": folders, "capture_output": True, "text": True}
+    bare = subprocess.run(["/bin/sh", "-c", "prog word"], check=False, **settings)
+    command = [*TRACE, "--quiet", "--no-figure", "--out", "out", "--", "prog", "word"]
+    done = subprocess.run(command, check=False, **settings)
+    if path in {"binary first", "forbidden"}:  # not all shells tell these from others
+        assert (done.returncode, done.stdout) == (126, "")
+    else:
+        assert (done.returncode, done.stdout) == (bare.returncode, bare.stdout)
+    assert done.stderr.count("\n") == (done.returncode != 0)
+    assert (folders / "out").exists() == (done.returncode == 0)
+
+
+def test_a_command_without_a_name_is_not_found(trace, tmp_path):
+    done = trace("")
+    assert (done.returncode, done.stderr) == (127, "stagebench: '': command not found\n")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -233,7 +234,7 @@ def explain_refusal(program: str, started: Started, error: Exception | None) -> 
 def explain_failure(program: str, number: int) -> CommandError:
     """Return the error for a program that could not be run, with the exit code of a shell."""
     if number in {errno.ENOENT, errno.ENOTDIR}:
-        return CommandError(f"{program}: command not found", exit_code=127)
+        return CommandError(f"{shlex.quote(program)}: command not found", exit_code=127)
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
