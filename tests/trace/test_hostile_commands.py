@@ -259,3 +259,49 @@ def test_a_command_without_a_name_is_not_found(trace, tmp_path):
     done = trace("")
     assert (done.returncode, done.stderr) == (127, "stagebench: '': command not found\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "out")])
+def test_a_command_that_removes_its_folder_costs_no_traceback(trace, tmp_path, out):
+    (tmp_path / "work").mkdir()
+    program = f"rm -r {tmp_path / 'work'}; exit 3"
+    done = trace("sh", "-c", program, options=("--quiet", *out), cwd=tmp_path / "work")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+    assert "was removed while the command ran" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+READ_ONLY = 'mount -t tmpfs none "$0" && mkdir "$0/empty" && mount -o remount,ro "$0" && "$@"'
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this user may not mount")
+@pytest.mark.parametrize("name", ["empty", "new", "none/new"])
+def test_a_place_that_cannot_be_written_is_reported_in_one_line(tmp_path, name):
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = [*TRACE, "--out", place / name, "--", "touch", tmp_path / "ran"]
+    mounted = ["unshare", "--mount", "sh", "-c", READ_ONLY, place, *command]
+    done = subprocess.run(mounted, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@needs_seccomp
+@pytest.mark.parametrize(
+    ("calls", "words"),
+    [(["clone3"], "no thread can trace it"), (["clone3", "clone"], "no process can be started")],
+)
+def test_a_command_is_not_started_without_a_thread_to_trace_it(trace, tmp_path, calls, words):
+    refused = {"preexec_fn": lambda: refuse(calls, errno.EAGAIN)}
+    done = trace("touch", "ran", **refused)
+    assert (done.returncode, done.stderr.count("\n")) == (126, 1), done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_seccomp
+def test_a_command_is_traced_where_pidfds_are_refused(trace):
+    refused = {"preexec_fn": lambda: refuse(["pidfd_open"], errno.ENOSYS)}
+    assert (
+        trace("sh", "-c", "exit 3", options=("--no-figure", "--quiet"), **refused).returncode == 3
+    )

@@ -42,8 +42,8 @@ def end(pid):
 
 
 CALLS = {
-    "x86_64": {"ptrace": 101, "kcmp": 312},
-    "aarch64": {"ptrace": 117, "kcmp": 272},
+    "x86_64": {"clone": 56, "ptrace": 101, "kcmp": 312, "pidfd_open": 434, "clone3": 435},
+    "aarch64": {"clone": 220, "ptrace": 117, "kcmp": 272, "pidfd_open": 434, "clone3": 435},
 }.get(platform.machine(), {})
 """The numbers of some system calls; empty on machines where they are not known here."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from stagebench import store
-from stagebench.errors import CommandError, OptionError, StagebenchError
+from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
 from stagebench.sampler.procfs import check_proc
@@ -43,6 +43,8 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     ended = trace_command(request)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
+    except StagebenchError as error:
+        _write_stderr(f"stagebench: {error}\n")
     except (Exception, KeyboardInterrupt):  # reported, but we still end as the command did
         _write_stderr(traceback.format_exc())
     end_like(ended.exit_code)
@@ -64,6 +66,8 @@ def show_trace(folder: Path, figure: Path | None) -> str:
 
 def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
     folder = ended.folder
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: was removed while the command ran, and its records with it")
     recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
@@ -164,23 +168,33 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
 
     Returns its exit code; raises StagebenchError if it was never started.
     """
-    started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
+    program = request.command[0]
+    try:
+        started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
+    except OSError as error:
+        reason = f"no process can be started ({error.strerror})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
     relay.serve(started.pid)
     raise_file_limit()
     tracer = Tracer(started, request.settings, journal)
-    tracer.start()
+    try:
+        tracer.start()
+    except RuntimeError as error:
+        started.cancel()
+        reason = f"not started because no thread can trace it ({error})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
     shown = not request.quiet and os.isatty(STDERR)
     stand_by(tracer, relay, journal, LiveLine(STDERR) if shown else None)
     tracer.wait_gone()
     if journal.began_ns is None:
-        raise explain_refusal(request.command[0], started, tracer.error)
+        raise explain_refusal(program, started, tracer.error)
     traced = tracer.traced
     if traced is None:
         exit_code, exited_ns = wait_untraced(started.pid, tracer, relay)
         journal.finish_untraced(exit_code, exited_ns, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
-        raise explain_failure(request.command[0], traced.failure)
+        raise explain_failure(program, traced.failure)
     journal.finish(traced)
     return traced.exit_code
 

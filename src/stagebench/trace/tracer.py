@@ -284,10 +284,11 @@ class TraceFolder(NamedTuple):
 
     def discard(self) -> None:
         """Remove what was written so far, because the command could not be started."""
-        for name in WRITTEN_FIRST:
-            (self.path / name).unlink(missing_ok=True)
-        if self.made:
-            self.path.rmdir()
+        with contextlib.suppress(OSError):  # such as those of a folder that is read-only
+            for name in WRITTEN_FIRST:
+                (self.path / name).unlink(missing_ok=True)
+            if self.made:
+                self.path.rmdir()
 
 
 def make_trace_folder(chosen: Path | None, program: str, now: datetime) -> TraceFolder:
