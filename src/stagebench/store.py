@@ -31,6 +31,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from dataclasses import fields
@@ -180,14 +181,25 @@ def read_records(path: Path, record_type: type[Record], *, cut_off: bool = False
     if cut_off and not lines:
         return []
     rows = csv.reader(lines)
-    header = next(rows, [])
-    if header != names:
-        raise StoreError(f"{path}: columns are {header}, expected {names}")
     decoders = [_DECODERS[str(field.type)] for field in columns]
-    return [
-        record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
-        for row in rows
-    ]
+    with fields_of_any_length():
+        header = next(rows, [])
+        if header != names:
+            raise StoreError(f"{path}: columns are {header}, expected {names}")
+        return [
+            record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
+            for row in rows
+        ]
+
+
+@contextlib.contextmanager
+def fields_of_any_length() -> Iterator[None]:
+    """Let `csv` read whatever was written: its limit of 128 KiB is less than a command line's."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def write_json(path: Path, value: Any) -> None:

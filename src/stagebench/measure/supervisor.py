@@ -44,6 +44,7 @@ from stagebench.records import (
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
+from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
 from stagebench.units import Seconds, to_nanoseconds
 
@@ -121,6 +122,7 @@ def measure_run(request: RunRequest, target: Path) -> str:
 
 
 def _measure_run(request: RunRequest, target: Path) -> str:
+    check_proc()
     supervisor_started_ns = started_at_ns()
     # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -362,7 +364,10 @@ def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> t
 def read_statuses(folder: Path) -> list[str]:
     """Read only the status column of the task records, as there may be very many."""
     try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
+        with (
+            (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file,
+            store.fields_of_any_length(),
+        ):
             return [row["status"] for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []

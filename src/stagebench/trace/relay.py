@@ -87,6 +87,7 @@ class Relay:
         self._awaited = HANDED_ON - ignored | {WAKE}
         self._held = self._awaited | INTERRUPTS | STOPS | {signal.SIGCONT}
         self._main: int | None = None
+        self._pid: int | None = None
 
     def __enter__(self) -> Self:
         # SIGCHLD is for the thread that traces.
@@ -113,12 +114,18 @@ class Relay:
 
     def serve(self, main: int) -> None:
         """Pass signals on to this process from now on."""
-        self._main = os.pidfd_open(main)
+        self._pid = main
+        with contextlib.suppress(OSError):  # sandboxes and kernels before 5.3 refuse it
+            self._main = os.pidfd_open(main)
+
+    def attend_children(self) -> None:
+        """From now on return from `attend` when a child has ended, too: nobody traces it."""
+        self._awaited |= {signal.SIGCHLD}
 
     def attend(self, deliveries: Deliveries, timeout_s: Seconds) -> None:
         """Wait for one signal and pass it on; returns after it, or when the time is up."""
         found = signal.sigtimedwait(self._awaited, timeout_s)
-        if found is None or found.si_signo == WAKE:
+        if found is None or found.si_signo in {WAKE, signal.SIGCHLD}:
             return
         time.sleep(SETTLE_S)
         if not deliveries.received_recently(found.si_signo):
@@ -126,9 +133,11 @@ class Relay:
 
     def send(self, number: int) -> None:
         """Send the command a signal, unless it has ended or runs as another user."""
-        if self._main is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._main is not None:
                 signal.pidfd_send_signal(self._main, number)
+            elif self._pid is not None:
+                os.kill(self._pid, number)
 
     def stop_too(self, deliveries: Deliveries) -> None:
         """Stop as the command did, so that the shell sees a stopped job; returns when continued.
