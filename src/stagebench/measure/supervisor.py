@@ -7,7 +7,6 @@ status and, if it is not "ok", with a short reason.
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import fcntl
 import math
@@ -35,16 +34,19 @@ from stagebench.measure.machine import (
     wait_until_quiet,
 )
 from stagebench.records import (
+    EventRecord,
     MemorySample,
     ProcessRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
     count_processes,
+    find_missing,
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
 from stagebench.sampler.sampler import Sampler
+from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
+        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -153,6 +155,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
             "machine_before": before,
             "machine_after": after,
             "noise": describe_noise(busy_before, busy_after, run_cpu_s),
+            "files": store.describe_files(folder),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
         store.write_json(folder / store.RUN_FILE, run)
@@ -340,39 +343,32 @@ UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b"
 """The line of a traceback that names the error; warnings of ending helpers may follow it."""
 
 
-def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> tuple[str, str]:
+def judge_outcome(
+    folder: Path, specification: Mapping[str, Any], exit_code: int, exceeded_s: Seconds | None
+) -> tuple[str, str]:
     """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
     "worker_lost": a task's worker was lost in its last attempt. "crashed": the measured process
-    ended with a nonzero exit code. `exceeded_s` is the time limit, if the run exceeded it.
+    ended with a nonzero exit code, or before its workflow. `exceeded_s` is the time limit, if the
+    run exceeded it.
     """
     if exceeded_s is not None:
         return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
-    statuses = read_statuses(folder)
-    if "lost" in statuses:
-        return "worker_lost", describe_loss(folder)
+    records = store.read_records(folder / store.TASKS_FILE, TaskRecord, cut_off=True)
+    lost = next((record for record in records if record.status == "lost"), None)
+    if lost is not None:
+        return "worker_lost", f"stage {lost.stage!r}: {lost.error}"
     if exit_code:
         return "crashed", f"exit code {exit_code}; {last_words(folder)}"
-    failed = len(statuses) - statuses.count("ok")
+    events = store.read_records(folder / store.EVENTS_FILE, EventRecord, cut_off=True)
+    stages = [stage["name"] for stage in specification["stages"]]
+    missing = find_missing(count_tasks(specification["tasks"]), stages, records, events)
+    if missing is not None:
+        return "crashed", f"exit code 0, but {missing}; {last_words(folder)}"
+    failed = sum(record.status != "ok" for record in records)
     if failed:
-        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
+        return "tasks_failed", f"{failed} of {len(records)} tasks and stages not ok"
     return "ok", ""
-
-
-def read_statuses(folder: Path) -> list[str]:
-    """Read only the status column of the task records, as there may be very many."""
-    try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
-            return [row["status"] for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
-
-
-def describe_loss(folder: Path) -> str:
-    """Name the stage that lost a worker, with the error of its first lost task."""
-    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
-    lost = next(task for task in tasks if task.status == "lost")
-    return f"stage {lost.stage!r}: {lost.error}"
 
 
 def last_words(folder: Path) -> str:
