@@ -313,11 +313,12 @@ def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
     assert run["cpu_user_s"] + run["cpu_system_s"] >= served
 
 
-def start_supervisor(specification, folder):
+def start_supervisor(specification, folder, beside=None):
     command = [sys.executable, "-m", "stagebench", "measure", "--study", "tests"]
     command += ["--specification", json.dumps(specification), "--out", str(folder)]
     for name in ("replicate", "seed", "block", "position", "rank"):
         command += [f"--{name}", "1"]
+    command += [] if beside is None else ["--beside", str(beside)]
     return subprocess.Popen(
         [*command, "--time-limit", "60", "--quiet-wait", "0"],
         stderr=subprocess.PIPE,

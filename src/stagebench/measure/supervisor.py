@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import MeasureError
-from stagebench.measure import process
+from stagebench.measure import leftovers, process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.machine import (
     describe_noise,
@@ -185,14 +185,19 @@ def supervise(
 ) -> tuple[Exit, Sampler, Census]:
     """Start the measured process, sample its tree until it exits, and kill what it leaves."""
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    settings = request.specification["process"]
+    environment = process.measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
     with (
+        leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
         signals = process.ChildSignals()
-        started = start_measured(request, folder)
+        started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
         means = request.specification["sampler"]["census"]
         census = open_census(
@@ -256,12 +261,10 @@ def watch_run(
     return Watched(exec_ns, timed_out, survivors)
 
 
-def start_measured(request: RunRequest, folder: Path) -> process.Started:
+def start_measured(
+    request: RunRequest, folder: Path, environment: Mapping[str, str]
+) -> process.Started:
     """Start the measured process, held before exec, with the specification as standard input."""
-    settings = request.specification["process"]
-    environment = process.measured_environment(
-        settings["environment"], settings["blas_threads"], os.environ
-    )
     # -P: the caller's working directory must not influence imports.
     command = [sys.executable, "-P", "-m", request.program, str(folder)]
     if request.beside is not None:
