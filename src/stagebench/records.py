@@ -7,6 +7,7 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -200,3 +201,27 @@ def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:
     """Count the processes that were created, that a sweep read, and that have only bounds."""
     created, sampled = len(processes), sum(each.samples > 0 for each in processes)
     return {"created": created, "sampled": sampled, "bounded_only": created - sampled}
+
+
+LAST_EVENT = "finished"
+"""The event that the measured process notes after its workflow, when it is about to end."""
+
+
+def find_missing(
+    tasks: int, stages: Sequence[str], records: Sequence[TaskRecord], events: Sequence[EventRecord]
+) -> str | None:
+    """Say why records are not those of a whole run, or return None if they are.
+
+    In a whole run each of the planned `tasks` has one record in every stage, and the process noted
+    its end.
+    """
+    ended = Counter((record.task, record.stage) for record in records)
+    planned = len(stages) * tasks
+    found = sum((task, stage) in ended for stage in stages for task in range(tasks))
+    if found < planned:
+        return f"only {found} of {planned} planned tasks and stages have a record"
+    if ended.total() > found:
+        return f"{ended.total()} records of {planned} planned tasks and stages"
+    if all(event.event != LAST_EVENT for event in events):
+        return "the process did not record its end"
+    return None

@@ -11,12 +11,13 @@ import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from stagebench.sampler.processes import is_resource_tracker
 from stagebench.sampler.procfs import read_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from stagebench.sampler.processes import Census
+    from stagebench.sampler.processes import Census, Life
     from stagebench.units import Seconds
 
 BLAS_VARIABLES = (
@@ -219,23 +220,37 @@ def end_tree(census: Census) -> int:
 
     After main's exit its helpers (resource tracker, forkserver) end by themselves.
     """
-    deadline = time.monotonic() + GRACE_S
-    census.update()
-    while census.alive and time.monotonic() < deadline:
-        time.sleep(0.001)
-        census.update()
+    _wait_for_end(census)
     return kill_tree(census)
 
 
 def kill_tree(census: Census) -> int:
-    """Kill and reap every process of a tree; returns how many processes were killed."""
+    """Kill and reap every process of a tree; returns how many processes were killed.
+
+    Resource trackers come last. Once all others have ended, they remove the shared memory and the
+    semaphores that those left, and end by themselves.
+    """
+    killed = _kill(census, lambda life: not is_resource_tracker(life.command))
+    _wait_for_end(census)
+    return len(killed | _kill(census, lambda _: True))
+
+
+def _kill(census: Census, chosen: Callable[[Life], bool]) -> set[int]:
     killed: set[int] = set()
     census.update()
-    while census.alive:
-        for pid in list(census.alive):
+    while pids := [pid for pid, life in census.alive.items() if chosen(life)]:
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             killed.add(pid)
         time.sleep(0.001)
         census.update()
-    return len(killed)
+    return killed
+
+
+def _wait_for_end(census: Census) -> None:
+    deadline = time.monotonic() + GRACE_S
+    census.update()
+    while census.alive and time.monotonic() < deadline:
+        time.sleep(0.001)
+        census.update()

@@ -142,7 +142,8 @@ def _segment_type() -> type[SharedMemory]:
     return Segment
 
 
-_PREFIX = "stagebench"
+_PREFIX = os.environ.get("STAGEBENCH_PREFIX", "stagebench")
+"""A supervisor gives every run a prefix, by which it removes what a killed run left."""
 
 
 class Delivery:

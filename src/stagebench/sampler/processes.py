@@ -129,6 +129,11 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
     return records
 
 
+def is_resource_tracker(command: str) -> bool:
+    """Return whether a command line is that of multiprocessing's resource tracker."""
+    return "multiprocessing.resource_tracker" in command
+
+
 def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
     """Return the role of a process, one of `records.ROLES`, from its command line and its parent.
 
@@ -138,7 +143,7 @@ def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: 
     """
     if is_main:
         return "main"
-    if "multiprocessing.resource_tracker" in command:
+    if is_resource_tracker(command):
         return "resource_tracker"
     if "multiprocessing.spawn" in command:
         return "worker"
