@@ -8,6 +8,8 @@ to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import signal
@@ -44,7 +46,8 @@ def run_worker(
     # A child that the handler forks must not hold our ends: if this worker is killed while it
     # sends, main would wait for the rest until that child has ended, too.
     os.register_at_fork(after_in_child=ends.close)
-    sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        _unlock(stream)
     # Ctrl-C in a terminal reaches workers, too, but main decides when they end. This is a function
     # because programs that a handler starts would inherit SIG_IGN.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -59,17 +62,42 @@ def run_worker(
         pass
 
 
-def _renew(stream: Any) -> Any:
-    """Reopen a stream's file: its lock is stuck if a thread of main printed during the fork."""
-    try:
-        descriptor = stream.fileno()
-    except (AttributeError, OSError, ValueError):
-        return stream  # None, or not a file
-    renewed = open(  # noqa: SIM115 - stays open for as long as the process lives
-        descriptor, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
-    )
-    renewed.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
-    return renewed
+def _unlock(stream: object) -> None:
+    """Renew the lock of a stream: it is stuck if a thread of main printed during the fork.
+
+    The stream stays the same object, because others may hold it: logging, or what shows its text in
+    two places. A second object on its descriptor would write into the next file that gets the same
+    number, once the first one is closed. Text that main had not written yet is dropped here: main
+    writes it. Streams that are no text files, such as those of Jupyter, have no such lock.
+    """
+    if not issubclass(type(stream), io.TextIOWrapper):
+        return
+    with contextlib.suppress(ValueError):  # closed, or detached from its buffer
+        buffer: Any = stream.buffer  # type: ignore[attr-defined]
+        if type(buffer) in (io.BufferedWriter, io.BufferedRandom):
+            file = buffer.raw
+            buffer.__init__(_Nowhere())
+            stream.flush()  # type: ignore[attr-defined]
+            buffer.__init__(file)
+
+
+class _Nowhere(io.RawIOBase):
+    """A file that takes everything and keeps nothing."""
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
+        return 0
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
 
 
 def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool:
