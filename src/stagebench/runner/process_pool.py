@@ -12,7 +12,6 @@ would not arrive while a process that a handler forked still holds the pipe.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -22,8 +21,8 @@ import signal
 import threading
 import time
 import traceback
-import weakref
 from collections import deque
+from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
@@ -51,17 +50,13 @@ _forking = threading.Lock()
 """Held while a pool opens pipes and forks: the child of another pool would inherit pipe ends that
 it never closes."""
 
-_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
-
-def _forget_parent() -> None:
-    """In a forked process, reset the lock, which was held during the fork, and forget all pools."""
+def _renew_lock() -> None:
     global _forking  # noqa: PLW0603 - a lock that was held during a fork is useless in the child
     _forking = threading.Lock()
-    _pools.clear()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class ProcessPool:
@@ -80,6 +75,7 @@ class ProcessPool:
         # Jobs whose worker is being replaced.
         self._backlog: deque[Job] = deque()
         self._closing = False
+        self._at_exit: util.Finalize[Any] | None = None
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = os.pipe()
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
@@ -88,7 +84,10 @@ class ProcessPool:
 
     def open(self, requested_ns: int) -> None:
         """Start all processes, then the thread that listens to them."""
-        _pools.add(self)
+        # When the program or the worker process that runs this ends, multiprocessing waits for all
+        # processes that it knows. This comes before; a hook of atexit would come after, and it is
+        # not called in worker processes at all.
+        self._at_exit = util.Finalize(None, self._crew.leave, exitpriority=20)
         if self._shares_memory:
             # All processes must share one resource tracker: a worker's own tracker would remove
             # segments that others still read when the worker ends.
@@ -147,7 +146,8 @@ class ProcessPool:
         self._selector.close()
         os.close(self._wake_receiver)
         os.close(self._wake_sender)
-        _pools.discard(self)
+        if self._at_exit is not None:
+            self._at_exit.cancel()
 
     def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
@@ -300,13 +300,6 @@ def _describe(job: Job, error: Exception) -> str:
     return "\n".join(check_pickles(job.parameters)) or (
         f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
     )
-
-
-@atexit.register
-def _end_all() -> None:
-    """End pools that are still open at exit: multiprocessing would wait for them for ever."""
-    for pool in list(_pools):
-        pool.close(cancel=True)
 
 
 class WorkerProcess:
