@@ -28,7 +28,7 @@ if __name__ == "__main__":
         stages = [
             Stage(name="path", handler=workloads.bytes_of, transport="path", **kind, **large),
             Stage(
-                name="memory", handler=workloads.bytes_of, transport="shared_memory", **kind, **large
+                name="shm", handler=workloads.bytes_of, transport="shared_memory", **kind, **large
             ),
             Stage(name="slow", handler=workloads.take, parameters={{"seconds": 0}}, **kind),
         ]
