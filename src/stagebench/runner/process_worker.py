@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from multiprocessing.reduction import ForkingPickler
+from struct import pack as pack_numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.runner.transport import pack, unpack
@@ -30,16 +31,11 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import WorkerSetup
 
 
-def run_worker(
-    ends: Ends,
-    pickled_handler: bytes,
-    setup: WorkerSetup,
-    transport: str,
-) -> None:
+def run_worker(ends: Ends, setup: WorkerSetup, transport: str) -> None:
     """Serve jobs until main closes the pipe, sends an empty message, or has ended.
 
-    The handler arrives pickled, so that its module is imported here: after the set-up, and within
-    the time that the worker takes to get ready.
+    The handler arrives pickled, as the first message, so that its module is imported here: after
+    the set-up, and within the time that the worker takes to get ready.
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
@@ -51,6 +47,10 @@ def run_worker(
     # Ctrl-C in a terminal reaches workers, too, but main decides when they end. This is a function
     # because programs that a handler starts would inherit SIG_IGN.
     signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        pickled_handler = ends.receiver.recv_bytes()
+    except (EOFError, OSError):
+        return  # main has ended
     try:
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
@@ -131,6 +131,34 @@ def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | 
     return ForkingPickler.dumps((parameters, upstream, parcel))
 
 
+def write_parts(descriptor: int, parts: list[memoryview]) -> None:
+    """Write as much of some parts as a pipe takes without waiting, and remove that from the list.
+
+    Raises OSError if nobody reads the pipe any more.
+    """
+    while parts:
+        try:
+            written = os.writev(descriptor, parts[:2])
+        except BlockingIOError:
+            return
+        while parts and written >= parts[0].nbytes:
+            written -= parts.pop(0).nbytes
+        if written:
+            parts[0] = parts[0][written:]
+
+
+def frame(message: Any) -> list[memoryview]:
+    """Return a message as the parts that `Connection.recv_bytes` reads: its length, and itself.
+
+    `Connection.send_bytes` would wait until everything is read; the pipe of a worker that imports
+    its modules takes 64 KiB.
+    """
+    content = memoryview(message)
+    short = content.nbytes <= 0x7FFFFFFF
+    head = pack_numbers("!i", content.nbytes) if short else pack_numbers("!iQ", -1, content.nbytes)
+    return [memoryview(head), content]
+
+
 def read_job(message: bytes) -> tuple[dict[str, Any], str | None]:
     """Return the handler's arguments, and the name that its result may be stored under."""
     parameters, upstream, parcel = pickle.loads(message)  # noqa: S301 - written by main
@@ -198,6 +226,7 @@ def open_pipes(context: BaseContext) -> tuple[Ends, Ends]:
         Ends(from_worker, to_main).close()
         raise
     ours = Ends(from_worker, to_worker)
+    os.set_blocking(to_worker.fileno(), False)  # see frame
     MAIN_ENDS.add(ours)
     return ours, Ends(from_main, to_main)
 
