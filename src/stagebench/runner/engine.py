@@ -173,6 +173,10 @@ class Engine:
         """Return a name to store a result under."""
         return self._parcels.issue(transport)
 
+    def leave(self) -> None:
+        """Close the workflow, because its process ends."""
+        self.close(keep_retained=False)
+
     def _cancel(self, unfed: Iterable[int]) -> None:
         """Stop routing, record every task that has not ended as cancelled, and end the pools."""
         with self._lock:
