@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from multiprocessing.shared_memory import SharedMemory
 
     from stagebench.runner.worker import Served
 
@@ -57,10 +56,7 @@ def pack(value: object, transport: str, name: str) -> object:
     sizes = tuple(part.nbytes for part in parts)
     if sum(sizes) < LARGE_BYTES:
         return value
-    if transport == "shared_memory":
-        _write_segment(name, parts, sum(sizes))
-    else:
-        _write_file(name, parts)
+    _write(transport, name, parts)
     return Packed(transport, name, kind, sizes)
 
 
@@ -99,33 +95,35 @@ def _slices(whole: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 def _read(packed: Packed) -> memoryview:
     if packed.transport == "shared_memory":
-        segment = _segment_type()(packed.name)
-        # A separate view, which outlives the segment's own.
-        return memoryview(segment.buf or b"").toreadonly()
+        # Imported only when needed, as above.
+        from stagebench.runner.segment import map_segment
+
+        return memoryview(map_segment(packed.name))
     with open(packed.name, "rb", buffering=0) as file:
         return memoryview(file.read())
 
 
-def _write_file(path: str, parts: Sequence[memoryview]) -> None:
+def _write(transport: str, name: str, parts: Sequence[memoryview]) -> None:
+    # Outside the try: what this call did not make is not its to discard.
+    descriptor = _make(transport, name)
     try:
-        with open(path, "xb", buffering=0) as file:
-            _write_all(file.fileno(), parts)
+        # A segment is written like a file: this takes half the time of copying into a mapping,
+        # and a full /dev/shm raises an error instead of SIGBUS.
+        _write_all(descriptor, parts)
     except OSError:
-        discard("path", path)
-        raise
-
-
-def _write_segment(name: str, parts: Sequence[memoryview], size: int) -> None:
-    segment = _segment_type()(name, create=True, size=size)
-    try:
-        # Written like a file: this takes half the time of copying into the mapping, and a full
-        # /dev/shm raises an error instead of SIGBUS.
-        _write_all(segment._fd, parts)  # type: ignore[attr-defined] # noqa: SLF001 - no public name has it
-    except OSError:
-        discard("shared_memory", name)
+        discard(transport, name)
         raise
     finally:
-        segment.close()
+        os.close(descriptor)
+
+
+def _make(transport: str, name: str) -> int:
+    if transport == "path":
+        return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    # Imported only when needed, as above.
+    from stagebench.runner.segment import make_segment
+
+    return make_segment(name)
 
 
 def _write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
@@ -133,13 +131,6 @@ def _write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
         written = 0
         while written < part.nbytes:
             written += os.write(descriptor, part[written:])
-
-
-def _segment_type() -> type[SharedMemory]:
-    # Imported only when needed, as above.
-    from stagebench.runner.segment import Segment
-
-    return Segment
 
 
 _PREFIX = "stagebench"
@@ -179,12 +170,15 @@ class Parcels:
 
     def __init__(self) -> None:
         self._live: dict[str, str] = {}
+        self._prefix = ""
         self._folder: str | None = None
         self._is_open = False
         self._lock = threading.Lock()
 
     def open(self) -> None:
         """Allow names to be issued until `close`."""
+        # Random: containers may share /dev/shm, and their programs have the same pid.
+        self._prefix = f"{_PREFIX}_{os.getpid()}_{os.urandom(8).hex()}"
         self._is_open = True
 
     def issue(self, transport: str) -> str:
@@ -199,7 +193,7 @@ class Parcels:
             if transport == "path":
                 name = os.path.join(self._open_folder(), str(number))  # no pathlib, as above
             else:
-                name = f"{_PREFIX}_{os.getpid()}_{number}"
+                name = f"{self._prefix}_{number}"
             self._live[name] = transport
         return name
 

@@ -102,6 +102,8 @@ class Workflow:
         """
         if self._engine.failure is not None:
             raise WorkflowError("this workflow has failed before; create a new one")
+        if self._engine.is_inherited():
+            raise WorkflowError("this workflow belongs to the parent process; create a new one")
         _check_kinds(tasks, arrival)
         listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
         is_sized = isinstance(listed, Sized)
