@@ -124,7 +124,8 @@ def trace_command(request: TraceRequest) -> Ended:
     run = describe_request(request, now)
     folder = make_trace_folder(request.out, request.command[0], now)
     try:
-        with contextlib.closing(open_journal(folder.path, run)) as journal, Relay() as relay:
+        relay = Relay(polls=request.settings.census != "ptrace")
+        with contextlib.closing(open_journal(folder.path, run)) as journal, relay:
             exit_code = run_traced(request, journal, relay)
     except StagebenchError:
         folder.discard()
@@ -161,7 +162,7 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
     Returns its exit code; raises StagebenchError if it was never started.
     """
     started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
-    relay.serve(started.pid)
+    relay.serve(started)
     raise_file_limit()
     tracer = Tracer(started, request.settings, journal)
     tracer.start()
@@ -197,6 +198,8 @@ def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | No
         relay.attend(deliveries, INTERVAL_S)
         if tracer.census is not None and tracer.census.means == "poll":
             deliveries.poll()
+        elif tracer.census is not None:
+            relay.dismiss_witness()
         if deliveries.stopped_by is not None:
             if line:
                 line.clear()
