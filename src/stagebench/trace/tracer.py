@@ -157,10 +157,21 @@ class Tracer(threading.Thread):
             census.update()
 
 
-def raise_file_limit() -> None:
-    """Raise the limit of open files as far as allowed: the sampler keeps two open per process."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+LIMITS = (
+    resource.RLIMIT_NOFILE,  # the sampler keeps two files open per process
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)
+
+
+def raise_limits() -> None:
+    """Raise our own limits as far as allowed: the user set them for the command."""
+    for limit in LIMITS:
+        _, most = resource.getrlimit(limit)
+        resource.setrlimit(limit, (most, most))
 
 
 class Journal:
