@@ -80,7 +80,7 @@ def test_warm_ups_are_measured_first_and_never_again_when_replicates_are_added(g
     warm_ups = {path for path in new if path.endswith("/w1")}
     assert warm_ups == {f"{name}/w1" for name in plan["treatments"]}
     report = (folder / "results/smoke/report.md").read_text()
-    assert "5 runs to warm up came before the first block" in report
+    assert "5 warm-up runs came before the first block" in report
     more = edit_config(folder, shrink, grow, lambda config: config.update(replicates=3))
     output = snakemake(folder, "--dry-run", config=more).stdout
     planned = re.findall(r"output: results/smoke/raw/(\S+)", output)

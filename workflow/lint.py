@@ -1,7 +1,7 @@
 """Run `snakemake --lint` and fail on any hint but one.
 
-The one: "Specify a conda environment or container for each rule". The environment of a study is the
-project's own, pinned by hash in requirements.lock, and recorded with every run.
+The accepted hint is "Specify a conda environment or container for each rule". A study runs in the
+project's own environment, which requirements.lock pins by hash and every run records.
 """
 
 import subprocess
@@ -13,13 +13,13 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def main() -> None:
-    """Print what snakemake says if it has any other hint, or fails without one."""
+    """Exit with the output of snakemake if it has any other hint, or fails without one."""
     done = subprocess.run([SNAKEMAKE, "--lint"], capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    hints = [line for line in said.splitlines() if line.startswith("    * ")]
+    output = done.stdout + done.stderr
+    hints = [line for line in output.splitlines() if line.startswith("    * ")]
     others = [line for line in hints if not line.startswith(ACCEPTED)]
     if others or (done.returncode and not hints):
-        sys.exit(said)
+        sys.exit(output)
 
 
 if __name__ == "__main__":

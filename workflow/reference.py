@@ -1,9 +1,9 @@
-"""Keep of a finished study what a reader needs: report, a few figures, compressed tables.
+"""Copy from a finished study what a reader needs: report, a few figures, compressed tables.
 
     python workflow/reference.py results/published docs/reference/published
 
-Every clone brings all references that were ever committed, so one has at most `FIGURES` figures and
-`MEGABYTES` MB. A reference can be made from an older reference, too.
+Every clone includes all references that were ever committed, so each has at most `FIGURES` figures
+and `MEGABYTES` MB. A reference can also be made from an older reference.
 """
 
 import gzip
@@ -15,10 +15,10 @@ from pathlib import Path, PurePath
 
 FIGURES = 12
 OVERVIEWS = 10
-"""As many of the figures show a whole experiment; the others show the tasks of one treatment."""
+"""At most this many figures show a whole experiment; the others show the tasks of a treatment."""
 
 KINDS = ("ratios", "both-ways", "memory", "makespan", "peaks", "main", "efficiency")
-"""Overview figures, in the order in which they are kept: of all experiments, kind by kind."""
+"""Kinds of overview figures, in the order in which they are kept for all experiments."""
 
 MEGABYTES = 4
 
@@ -27,7 +27,7 @@ TASKS_INDEX = re.compile(r"^(\S+: )(\[[^\n]*\]\(#tasks\.[^\n]*\))\n*", re.MULTIL
 
 
 def main() -> None:
-    """Replace the second folder by what is kept of the study in the first."""
+    """Replace the second folder with the reference of the study in the first."""
     if len(sys.argv) != 3:
         sys.exit("usage: reference.py STUDY_FOLDER REFERENCE_FOLDER")
     study, reference = map(Path, sys.argv[1:])
@@ -53,7 +53,7 @@ def keep_study(study: Path, reference: Path) -> None:
     missing = [figure for figure in figures if not (study / figure).is_file()]
     if missing:
         sys.exit(
-            f"{study}: report.md shows {missing[0]}, which is not there; finish the study first"
+            f"{study}: report.md shows {missing[0]}, which does not exist; finish the study first"
         )
     kept = choose_figures(figures)
     for figure in kept:
@@ -65,10 +65,10 @@ def keep_study(study: Path, reference: Path) -> None:
 
 
 def choose_figures(figures: list[str]) -> list[str]:
-    """Choose among the figures of a report, which are in its order.
+    """Choose from the figures of a report, which are in the order of the report.
 
-    Overviews go kind by kind. Of tasks the first and the last treatment of every experiment come
-    before those between: mostly the baseline, and the one that differs from it in the most factors.
+    Overviews are chosen kind by kind. Figures of tasks start with the first and the last treatment
+    of every experiment, usually the baseline and the one that differs from it in most factors.
     """
     tasks = [figure for figure in figures if PurePath(figure).stem.startswith("tasks-")]
     overviews = sorted((figure for figure in figures if figure not in tasks), key=_rank)
@@ -91,18 +91,18 @@ def _ends_first(tasks: list[str]) -> list[str]:
 
 
 def compress_tables(tables: Path, target: Path) -> None:
-    """Compress every CSV file of a folder, if there is one; those compressed before are copied."""
+    """Compress every CSV file of a folder, if it exists; copy those already compressed."""
     for path in sorted(tables.glob("*.csv*")):
         target.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".gz":
             shutil.copyfile(path, target / path.name)
         else:
-            # Without a time the same table is the same file.
+            # Without a time stamp, the same table gives the same file.
             (target / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
 
 
 def shorten_report(report: str, kept: list[str]) -> str:
-    """Drop the figures that are not kept, and every link to them; say so under the title."""
+    """Remove the figures that are not kept and all links to them; note it under the title."""
     images = list(IMAGE.finditer(report))
     dropped = [image for image in images if image[2] not in kept]
     if not dropped:

@@ -2,7 +2,7 @@
 
 import sys
 
-from stagebench.startup import isolate
+from stagebench.trace.startup import isolate
 
 
 def main() -> None:

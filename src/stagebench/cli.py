@@ -35,6 +35,13 @@ each has the machine to itself.
 """
 
 
+OVERRIDE: Any = {
+    "type": json.loads,
+    "metavar": "JSON",
+    "help": "keys in place of those of the config",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a StagebenchError is printed and sets the exit code."""
     given, command = split_command(sys.argv[1:] if arguments is None else arguments)
@@ -97,12 +104,18 @@ def _add(
 def _add_plan(commands: Any) -> None:
     parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
     parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument("--override", **OVERRIDE)
+    parser.add_argument(
+        "--resolved",
+        action="store_true",
+        help="show the config as YAML, with what it extends, and where each value is written",
+    )
 
 
 def _add_design(commands: Any) -> None:
     parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
-    parser.add_argument("--config", type=json.loads, required=True, help="the config as JSON")
-    parser.add_argument("--beside", type=Path, help="folder that contains the config")
+    parser.add_argument("--config", type=Path, required=True, help="the study as YAML")
+    parser.add_argument("--override", **OVERRIDE)
     parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
 
 
@@ -210,24 +223,24 @@ def _add_claims(commands: Any) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
-    from stagebench.design.grid import expand_treatments
-    from stagebench.design.plan import format_plan, make_plan
-    from stagebench.design.specification import check_memory
+    from stagebench.design.grid import check_memory
+    from stagebench.design.plan import format_plan, format_resolved, make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
 
-    study = check_config(load_config(options.config), options.config.parent)
+    config = load_config(options.config, options.override)
+    study = check_config(config, options.config.parent)
     allow = study.allow_insufficient_memory
-    check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
+    check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     load_study_claims(study, options.config.parent)
-    print(format_plan(make_plan(study)))
+    print(format_resolved(config) if options.resolved else format_plan(make_plan(study)))
 
 
 def _design(options: argparse.Namespace) -> None:
-    from stagebench.design.config import check_config
+    from stagebench.design.config import load_study
     from stagebench.design.plan import make_plan
     from stagebench.store import write_json
 
-    write_json(options.out, make_plan(check_config(options.config, options.beside)))
+    write_json(options.out, make_plan(load_study(options.config, options.override)))
 
 
 def _measure(options: argparse.Namespace) -> None:

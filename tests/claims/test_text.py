@@ -1,4 +1,4 @@
-""""""
+"""Verdicts on claims, in the report and on a terminal."""
 
 import pytest
 from tests.commands import render_report
@@ -61,16 +61,16 @@ def judged():
     }
 
 
-def test_counts_come_first_and_what_fell_comes_before_the_rest(judged):
-    told = describe_claims(judged)
-    assert told["counts"] == "2 refuted, 1 not testable here, 1 reproduced, 1 shown"
-    verdicts = [group.verdict for group in told["statements"]]
+def test_counts_come_first_and_refuted_claims_come_before_the_rest(judged):
+    found = describe_claims(judged)
+    assert found["counts"] == "2 refuted, 1 not testable here, 1 reproduced, 1 shown"
+    verdicts = [group.verdict for group in found["statements"]]
     assert verdicts == ["refuted", "not testable here", "reproduced"]
 
 
-def test_what_falls_with_a_claim_is_told_of_refuted_ones_only(judged):
-    told = [group.otherwise for group in describe_claims(judged)["statements"]]
-    assert told == [["`bad`: It falls."], [], []]
+def test_only_refuted_claims_say_what_follows(judged):
+    found = [group.otherwise for group in describe_claims(judged)["statements"]]
+    assert found == [["`bad`: It falls."], [], []]
 
 
 def test_figures_of_one_quantity_stand_together(judged):
@@ -86,15 +86,15 @@ def test_figures_of_one_quantity_stand_together(judged):
     assert [cell.strip() for cell in second.split("|")][3:5] == ["–", "–"]
 
 
-def test_what_fell_is_counted_by_kind_among_what_was_judged(judged):
-    told = describe_claims(judged)["kinds"]
-    assert told == "Of those judged, refuted: 1 of 2 comparisons, 1 of 1 figure."
+def test_refuted_claims_are_counted_by_kind_among_the_judged(judged):
+    kinds = describe_claims(judged)["kinds"]
+    assert kinds == "Of those judged, refuted: 1 of 2 comparisons, 1 of 1 figure."
 
 
 @pytest.mark.parametrize(
     ("decided", "words"), [(0, "No verdict"), (10, "fewer than one"), (100, "about 5 of them")]
 )
-def test_the_verdicts_that_chance_may_have_made_are_counted(decided, words):
+def test_the_verdicts_that_may_be_due_to_chance_are_counted(decided, words):
     assert words in chance_text([claim("one", "refuted")] * decided)
 
 
@@ -120,7 +120,7 @@ def test_a_terminal_of_80_columns_is_enough(judged):
     assert max(map(len, shown(judged, "results/" + "long/" * 20))) <= WIDTH == 80
 
 
-def test_a_terminal_shows_what_fell_first_with_its_sentence(judged):
+def test_a_terminal_shows_refuted_claims_first_with_their_sentences(judged):
     lines = shown(judged)
     heads = [line.split(" (")[0] for line in lines if line.isupper() or " (" in line]
     assert heads[-4:] == ["REFUTED", "NOT TESTABLE HERE", "REPRODUCED", "SHOWN"]
@@ -139,7 +139,7 @@ def test_a_terminal_shows_figures_by_quantity_and_treatment_beside_what_is_expec
     assert lines[-1].split() == ["t1", "–", "–"]
 
 
-def test_a_figure_of_every_treatment_is_not_told_as_that_of_the_first():
+def test_a_figure_of_every_treatment_is_not_shown_as_that_of_the_first():
     row = claim("runtime.tasks", "reproduced", "figure")
     test = {"claim": "runtime.tasks", "test": 1, "experiment": "runtime", "treatment": "t1"}
     tests = make_table("claim_tests", [test | {"quantity": "tasks", "expected": "20"}])
@@ -155,7 +155,7 @@ def test_a_statement_with_a_long_name_has_a_line_for_it(judged):
     assert " ".join(lines[-1].split()) == "1.02 [0.98, 1.06] × –"
 
 
-def test_a_reason_that_several_claims_share_is_told_once(judged):
+def test_a_reason_that_several_claims_share_is_printed_once(judged):
     further = claim("further", "not testable here", reason="needs 5 cores, has 2")
     claims = make_table("claims", [*CLAIMS, further])
     assert "\n".join(shown(judged | {"claims": claims})).count("needs 5 cores, has 2") == 1
@@ -196,13 +196,13 @@ SLOWER = (
 )
 
 
-def test_a_slower_cpu_beside_the_same_network_is_told_with_what_was_refuted_there():
-    (told,) = speed_sentences(tables(*SLOWER))
-    assert told.startswith(
-        "t1 of pipe took 2.00 × the published time (80.0 s here, 40.0 s there), and not in the same"
-        " way everywhere: a task took 0.900 × in load, 3.00 × in work."
+def test_a_slower_cpu_beside_the_same_network_is_reported_with_what_was_refuted():
+    (text,) = speed_sentences(tables(*SLOWER))
+    assert text.startswith(
+        "t1 of pipe took 2.00 × the published time (80.0 s here, 40.0 s there), and the factor"
+        " differs between stages: a task took 0.900 × in load, 3.00 × in work."
     )
-    assert "refuted (ratios 1, shares 2) is *not so on this machine*" in told
+    assert "refuted (ratios 1, shares 2), it is *different on this machine*" in text
 
 
 def test_a_machine_that_is_slower_in_all_alike_excuses_nothing():
@@ -220,5 +220,5 @@ def test_a_machine_that_is_slower_in_all_alike_excuses_nothing():
     ],
     ids=["nothing refuted", "another size", "no makespan", "nothing published"],
 )
-def test_without_what_can_be_compared_nothing_is_said(known):
+def test_without_values_to_compare_nothing_is_reported(known):
     assert speed_sentences(known) == []

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from stagebench.design.grid import expand_treatments
 from stagebench.design.handlers import Handler, find_handler, memory_need
 from stagebench.errors import WorkflowError
 
@@ -103,7 +102,7 @@ def test_defaults_that_a_config_could_not_give_are_in_no_specification(make_stud
         f"{STAGE}.handler": "steps:peek",
         f"{STAGE}.parameters": {},
     }
-    treatment = expand_treatments(make_study(changes, steps))[0]
+    treatment = make_study(changes, steps).treatments[0]
 
     stage = treatment.specification["stages"][0]
     assert stage["parameters"] == {}
@@ -237,7 +236,7 @@ def test_an_own_handler_may_be_a_factor(make_study, find_problems, steps):
         "experiments.0.baseline.logic": "fetch",
     }
 
-    treatment = expand_treatments(make_study(changes, steps))[0]
+    treatment = make_study(changes, steps).treatments[0]
     given = treatment.specification["stages"][1]["parameters"]
     assert given == {"path": "x", "size": 4, "hint": None}
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from stagebench.design.levels import UNKNOWN
 from stagebench.design.signatures import (
     convert_parameters,
     default_parameters,
@@ -52,7 +53,8 @@ KNOWN = read_parameters(handler)
         {"limit": None},
         {"limit": -3},
         {"sizes": [1, 2]},
-        {"count": "{open}"},
+        {"count": UNKNOWN},
+        {"sizes": [1, UNKNOWN]},
     ],
 )
 def test_a_value_of_the_right_type_is_accepted(given):

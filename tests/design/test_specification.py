@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from stagebench.design.grid import expand_treatments
+from stagebench.design.grid import check_memory
 from stagebench.design.specification import (
     EMULATE,
-    check_memory,
     complete_emulation,
     estimate_memory,
     find_emulation_problems,
@@ -25,7 +24,7 @@ def specify(make_study):
     """Give the specification of one treatment of the small study with changes."""
 
     def make(changes=None, treatment="p2-fork"):
-        treatments = expand_treatments(make_study(changes))
+        treatments = make_study(changes).treatments
         return next(t.specification for t in treatments if t.id == treatment)
 
     return make
@@ -190,7 +189,7 @@ SAMPLER = "experiments.0.sampler"
 
 
 def specifications(study):
-    return [treatment.specification for treatment in expand_treatments(study)]
+    return [treatment.specification for treatment in study.treatments]
 
 
 def test_without_the_setting_a_specification_is_what_it_was_before_there_was_one(make_study):
@@ -325,7 +324,7 @@ def test_five_native_workers_of_the_published_study_need_8_gb():
 @pytest.fixture
 def treatments(make_study):
     """Two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
-    first, second = expand_treatments(make_study())[:2]
+    first, second = make_study().treatments[:2]
     return (
         replace(first, id="t1", estimated_memory_bytes=GIB),
         replace(second, id="t2", estimated_memory_bytes=3 * GIB),

@@ -2,7 +2,6 @@
 
 import pytest
 
-from stagebench.design.grid import expand_treatments
 from stagebench.design.signatures import UPSTREAM
 from stagebench.design.stage_checks import NEEDS
 from stagebench.runner import stage as runner
@@ -97,7 +96,7 @@ def arrivals(make_study):
     """Give the arrival of each kind of treatment, by what ids end in."""
 
     def make(changes):
-        treatments = expand_treatments(make_study(changes))
+        treatments = make_study(changes).treatments
         return {t.id: t.specification.get("arrival") for t in treatments if t.id.startswith("t1")}
 
     return make
@@ -202,7 +201,7 @@ def limit(make_study):
     """Give a stage's limits in the specification of one treatment."""
 
     def make(changes, treatment="t1"):
-        treatments = {t.id: t.specification for t in expand_treatments(make_study(changes))}
+        treatments = {t.id: t.specification for t in make_study(changes).treatments}
         stage = treatments[treatment]["stages"][1]
         return {key: stage[key] for key in KEYS if key in stage}
 
@@ -268,7 +267,7 @@ def test_all_of_them_may_be_factors_with_levels_that_set_nothing(limit):
 @pytest.mark.parametrize("in_flight", [None, 3])
 def test_a_limit_of_tasks_in_flight_is_absent_where_it_is_not_set(make_study, in_flight):
     study = make_study({f"{RUNTIME}.in_flight": in_flight})
-    specification = expand_treatments(study)[0].specification
+    specification = study.treatments[0].specification
 
     assert specification.get("in_flight") == in_flight
     assert ("in_flight" in canonical_json(specification)) == (in_flight is not None)

@@ -1,6 +1,5 @@
 import pytest
 
-from stagebench.design.grid import expand_treatments
 from stagebench.task_list import hash_bytes
 
 STAGE = "workflows.0.stages.1"
@@ -13,7 +12,7 @@ def test_a_specification_has_of_a_file_what_its_tasks_can_be_read_by(make_study,
     text = "cpu_bound.elements,download.latency_ms\n5,\n,7\n"
     folder = beside(tasks_csv=text)
 
-    specification = expand_treatments(make_study(FILE, folder))[0].specification
+    specification = make_study(FILE, folder).treatments[0].specification
 
     assert specification["tasks"] == {
         "file": "tasks.csv",
@@ -27,7 +26,7 @@ def test_the_memory_of_the_largest_task_of_a_file_counts(make_study, beside):
     def estimate(elements):
         folder = beside(**{f"tasks{elements}_csv": f"cpu_bound.elements\n1\n{elements}\n"})
         changes = {TASKS: {"file": f"tasks{elements}.csv"}}
-        treatments = expand_treatments(make_study(changes, folder))
+        treatments = make_study(changes, folder).treatments
         return next(t for t in treatments if t.id == "t1").estimated_memory_bytes
 
     assert estimate(1001) - estimate(1) == 32 * (1000 - 0)
@@ -41,7 +40,7 @@ def test_a_file_may_be_a_factor(make_study, beside):
         f"{RUNTIME}.baseline.length": "few",
     }
 
-    treatments = {t.id: t.specification for t in expand_treatments(make_study(changes, folder))}
+    treatments = {t.id: t.specification for t in make_study(changes, folder).treatments}
 
     assert treatments["t1-length-few"]["tasks"]["number"] == 1
     assert treatments["t1-length-many"]["tasks"]["number"] == 2
@@ -159,4 +158,4 @@ def test_more_than_a_command_line_takes_is_no_more_in_the_specification(make_stu
 
     study = make_study({**FILE, f"{RUNTIME}.exclude": [{"executor": "process"}]}, folder)
 
-    assert expand_treatments(study)[0].specification["tasks"]["number"] == 20_000
+    assert study.treatments[0].specification["tasks"]["number"] == 20_000

@@ -1,4 +1,4 @@
-""""""
+"""The figures of an experiment: what they show, and that they fit."""
 
 import math
 
@@ -74,7 +74,7 @@ def test_peaks_stack_children_on_main_at_the_trees_peak(pipe):
     assert [(bar.get_x(), bar.get_width()) for bar in bars[:2]] == [(0, 16), (16, 20)]
 
 
-def test_an_upper_bound_is_drawn_to_and_told(pipe):
+def test_an_upper_bound_is_drawn_and_labelled(pipe):
     runs = pipe.tables["runs"]
     runs["tree_peak_upper_bytes"] = (runs["tree_peak_bytes"] + 4 * 2**20).astype("Int64")
     axes = plot_peaks(pipe).axes[0]
@@ -143,7 +143,7 @@ def test_every_ok_run_is_a_point_in_its_treatments_row(pipe):
     assert points(axes) == [(0, 12), (0, 12.6), (0, 13.2), (1, 6), (1, 6), (1, 6)]
 
 
-def test_medians_are_marked_and_told(pipe):
+def test_medians_are_marked_and_labelled(pipe):
     axes = plot_makespan(pipe).axes[0]
     assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([12.6, 6])
     assert texts(axes) == ["no ok run (timed_out × 1)", "12.6 s", "6.00 s"]
@@ -231,7 +231,7 @@ def test_the_axis_is_logarithmic_and_holds_1_and_the_margin(pipe):
     assert axes.get_xlim()[0] < 1 / 1.05 < 1.05 < axes.get_xlim()[1]
 
 
-def test_the_interval_is_said_to_be_unadjusted(pipe):
+def test_the_legend_calls_the_interval_unadjusted(pipe):
     labels = [text.get_text() for text in plot_ratios(pipe).legends[0].get_texts()]
     assert "mean, 95 % interval, not adjusted" in labels
     assert "margin of equivalence, ± 5 %" in labels

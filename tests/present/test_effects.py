@@ -1,8 +1,10 @@
-""""""
+"""Sentences and tables on comparisons, drift and precision."""
 
+import pandas as pd
 import pytest
 
 from stagebench.present.effects import (
+    describe_ratio,
     drift_findings,
     drift_table,
     drift_text,
@@ -34,7 +36,7 @@ def test_a_treatment_has_median_ratio_and_word_beside_the_baseline(pipe):
     assert row_of(table, "p2-fork")[:5] == ["p2-fork", "6.00", "3", "0.477 [0.423–0.536]", "faster"]
 
 
-def test_the_others_are_told_with_their_units_and_stages(pipe):
+def test_the_others_have_their_units_and_stages(pipe):
     table = others_table(pipe)
     assert "tree peak upper MiB" in table
     assert "| throughput /s" in table
@@ -60,7 +62,8 @@ def test_a_reason_of_all_treatments_does_not_name_them_all(present, known_run):
 
 def test_words_of_makespans_are_counted(pipe):
     assert effects_finding(pipe) == (
-        "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an interval."
+        "Makespan of 2 treatments against p1-fork, adjusted for multiple comparisons: 1 faster,"
+        " 1 with too few blocks for an interval."
     )
 
 
@@ -97,6 +100,25 @@ def test_what_is_not_paired_within_blocks_is_labelled(present, known_run, campai
     assert ("campaign" in cell) == (label == "other campaign")
 
 
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "pairing", "text"),
+    [
+        (0.5, 0.4, 0.8, "blocks", "2.00 [1.25–2.50] × faster than t1"),
+        (2.0, 1.25, 2.5, "blocks", "2.00 [1.25–2.50] × slower than t1"),
+        (0.5, 0.2, 1.0, "blocks", "no difference from t1 found (0.500 [0.200–1.00] ×)"),
+        (0.5, None, None, "blocks", "2.00 × faster than t1"),
+        (1.0, None, None, "blocks", "no difference from t1 found (1.00 ×)"),
+        (4.0, 3.0, 5.0, "unpaired", "4.00 [3.00–5.00] × slower than t1, unpaired"),
+    ],
+)
+def test_a_sentence_says_faster_or_slower_only_where_the_whole_interval_does(
+    ratio, low, high, pairing, text
+):
+    row = pd.Series({"ratio": ratio, "low": low, "high": high, "pairing": pairing})
+    found = row.fillna(float("nan"))
+    assert describe_ratio(found, lower="faster", higher="slower", to="t1") == text
+
+
 FOUND = {"experiment": "x", "low": 1.002, "high": 1.0221, "n": 12, "p": 0.001, "p_adjusted": 0.012}
 
 
@@ -127,7 +149,7 @@ def drift(*rows):
         ),
     ],
 )
-def test_an_effect_is_told_by_what_it_means(quantity, effect, ratio, words):
+def test_an_effect_is_described_by_what_it_means(quantity, effect, ratio, words):
     row = {"quantity": quantity, "effect": effect, "ratio": ratio}
     (sentence,) = drift_findings(drift(row))
     assert sentence.startswith(f"x: {words}")
@@ -142,13 +164,13 @@ def test_what_the_adjusted_test_does_not_find_is_no_finding():
 
 def test_effects_that_were_found_are_counted():
     found = drift({"quantity": "makespan_s", "effect": "time", "ratio": 1.012})
-    assert drift_text(found) == "Of 1 test for effects of a run's place, 1 found one."
+    assert drift_text(found) == ("1 of 1 test found an effect of a run's place in the study.")
 
 
-def test_too_few_runs_are_said_to_be_too_few():
+def test_too_few_runs_are_reported():
     names = {"experiment": "x", "quantity": "makespan_s", "effect": "time", "n": 2}
     found = make_table("drift", [names | {"note": "too few runs"}])
-    assert drift_text(found) == "There are too few runs to look for drift."
+    assert drift_text(found) == "There are too few runs to test for drift."
     assert "too few runs" in drift_table(found)
 
 
@@ -157,7 +179,7 @@ UNASKED = {"precision": {}, "replicates": 3}
 
 
 def comparisons(*pairs, wanted=0.1, quantity="makespan_s"):
-    """Make rows of a half-width reached and of blocks that are lacking."""
+    """Return one row per pair of a half-width reached and of blocks still needed."""
     return make_table(
         "comparisons",
         [
@@ -174,23 +196,23 @@ def comparisons(*pairs, wanted=0.1, quantity="makespan_s"):
     )
 
 
-def test_the_blocks_that_are_lacking_are_those_of_the_widest_interval():
+def test_the_widest_interval_decides_how_many_blocks_are_still_needed():
     text = precision_text(comparisons((0.05, 0), (0.3, 12), (0.2, 4)), ASKED)
-    assert "1 of 3 intervals are as narrow." in text
+    assert "1 of 3 intervals are narrow enough." in text
     assert "about 12 more blocks" in text
     assert "`replicates: 15`" in text
 
 
 def test_what_is_reached_needs_no_more_blocks():
     text = precision_text(comparisons((0.05, 0), (0.1, 0)), ASKED)
-    assert text.endswith("All 2 intervals are as narrow.")
+    assert text.endswith("All 2 intervals are narrow enough.")
 
 
-def test_comparisons_without_an_interval_are_told_apart():
+def test_comparisons_without_an_interval_are_counted_apart():
     assert "1 comparison had no interval" in precision_text(
         comparisons((0.05, 0), (None, None)), ASKED
     )
-    assert "they take three blocks" in precision_text(comparisons((None, None)), ASKED)
+    assert "one needs three blocks" in precision_text(comparisons((None, None)), ASKED)
 
 
 def test_the_table_has_the_spread_of_half_widths():
@@ -200,7 +222,7 @@ def test_the_table_has_the_spread_of_half_widths():
 
 
 @pytest.mark.parametrize(("plan", "word"), [(ASKED, "is the `precision`"), (UNASKED, "its margin")])
-def test_it_is_said_what_is_wanted(plan, word):
+def test_the_target_is_named(plan, word):
     assert word in precision_text(comparisons((0.05, 0)), plan)
 
 

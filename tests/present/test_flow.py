@@ -1,4 +1,4 @@
-""""""
+"""Sentences and tables on arrivals, back-pressure and transport."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from stagebench.present.flow import list_unseen, unseen_note, unseen_reminder
 
 @pytest.fixture
 def bounded(present, known_run, make_task, make_sweep):
-    """Three blocks without a bound, and three with a queue of one, which holds a task back."""
+    """Three blocks without a bound, and three with a queue of one that holds a task back."""
     free = known_run(factors={"queue_size": None}, sweeps=(make_sweep(0, 11, 80),))
     work, save = free.stages
     held = make_task(1, "work", (12, 13, 14, 14.5), due=10)
@@ -33,7 +33,7 @@ def bounded(present, known_run, make_task, make_sweep):
     return present(*blocks)
 
 
-def test_who_was_held_back_and_for_how_long_is_told_stage_by_stage(bounded):
+def test_a_bounded_treatment_has_its_times_held_back_stage_by_stage(bounded):
     lines = flow.pressure_table(bounded).splitlines()
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[2:]]
     assert rows == [
@@ -42,12 +42,14 @@ def test_who_was_held_back_and_for_how_long_is_told_stage_by_stage(bounded):
     ]
 
 
-def test_back_pressure_tells_who_was_held_back_most_and_what_it_did_to_memory(bounded):
+def test_back_pressure_names_who_was_held_back_longest_and_the_memory_saved(bounded):
     most, memory, overflow = flow.pressure_sentences(bounded)
-    assert most.startswith("Held back most: in `p1-tight`, tasks were ready for `work` 1.00 s in")
+    assert most.startswith(
+        "Held back longest: in `p1-tight`, a task that was ready for `work` waited 1.00 s on"
+    )
     assert memory == (
-        "Most memory was saved by `p1-tight` (queue size: work 1) against `p1-fork` (unbounded):"
-        " makespan 1.00 [1.00–1.00] ×, tree's peak 0.500 [0.500–0.500] ×."
+        "Least memory: `p1-tight` (queue size: work 1) against `p1-fork` (unbounded). Makespan: no"
+        " difference found (1.00 [1.00–1.00] ×); tree's peak: 2.00 [2.00–2.00] × lower."
     )
     assert overflow.startswith("A full queue took one task more than its bound 3 times in front")
 
@@ -61,7 +63,7 @@ def test_every_pair_of_treatments_that_differ_in_a_bound_alone_has_its_ratios(bo
     assert flow.contrasts_table(bounded, flow.TRANSPORT) == ""
 
 
-def test_a_treatment_without_an_ok_run_is_not_told(present, known_run):
+def test_a_treatment_without_an_ok_run_is_left_out(present, known_run):
     work, save = known_run().stages
     stages = (work | {"queue_size": 1}, save)
     dead = known_run(treatment="dead", baseline=False, stages=stages, status="crashed")
@@ -74,7 +76,7 @@ def test_a_limit_of_all_treatments_is_their_setting_and_no_back_pressure(present
     assert flow.pressure_table(present(*runs)) == ""
 
 
-def test_without_a_bound_nothing_is_told(pipe):
+def test_without_a_bound_nothing_is_reported(pipe):
     assert flow.pressure_table(pipe) == ""
     assert flow.pressure_sentences(pipe) == []
 
@@ -87,7 +89,7 @@ def test_a_bound_that_held_nothing_back_says_so(present, known_run):
     ]
 
 
-def test_a_transport_is_held_against_the_pickle(present, known_run):
+def test_a_transport_is_compared_with_the_pickle(present, known_run):
     work, save = known_run().stages
     shared = (work | {"transport": "shared_memory"}, save)
     other = known_run(
@@ -96,15 +98,13 @@ def test_a_transport_is_held_against_the_pickle(present, known_run):
     base = known_run(factors={"transport": "pickle"})
     experiment = present(base.stretched(2), other)
     assert flow.transport_sentence(experiment).startswith(
-        "Least time took `shm` (transport: work shared_memory) against `p1-fork` (pickle):"
-        " makespan 0.500 ×."
+        "Least time: `shm` (transport: work shared_memory) against `p1-fork` (pickle). Makespan:"
+        " 2.00 × shorter."
     )
     assert "| shm " in flow.contrasts_table(experiment, flow.TRANSPORT)
 
 
-def test_a_bound_is_not_told_to_save_memory_where_results_wait_unseen(
-    present, known_run, make_sweep
-):
+def test_a_bound_does_not_save_memory_where_results_wait_unseen(present, known_run, make_sweep):
     work, save = known_run().stages
     work = work | {"transport": "path"}
     free = known_run(stages=(work, save), sweeps=(make_sweep(0, 11, 80),))
@@ -116,44 +116,44 @@ def test_a_bound_is_not_told_to_save_memory_where_results_wait_unseen(
     )
     experiment = present(free, tight)
     assert "| tight " in flow.contrasts_table(experiment, flow.BOUNDS)
-    assert not any("saved" in text for text in flow.pressure_sentences(experiment))
+    assert not any("memory" in text for text in flow.pressure_sentences(experiment))
 
 
-def test_a_transport_that_does_not_vary_is_not_told(pipe):
+def test_a_transport_that_does_not_vary_is_not_compared(pipe):
     assert flow.transport_sentence(pipe) == ""
     assert flow.contrasts_table(pipe, flow.TRANSPORT) == ""
 
 
 @pytest.mark.parametrize(
-    ("specified", "told"),
+    ("specified", "text"),
     [
         ({}, ""),
         ({"arrival": {"kind": "at_once"}}, ""),
         (
             {"arrival": {"kind": "fixed_rate", "rate_per_s": 20}},
-            "Tasks arrive at a fixed rate, 20.0 a second.",
+            "Tasks arrive at a fixed rate, 20.0 per second.",
         ),
         (
             {"arrival": {"kind": "poisson", "rate_per_s": 5.0, "seed": 3}, "in_flight": 4},
             (
-                "Tasks arrive at random (Poisson), 5.00 a second in the mean, seed 3."
-                " Tasks in flight: 4 at most."
+                "Tasks arrive at random (Poisson), 5.00 per second on average, seed 3."
+                " Tasks in flight: at most 4."
             ),
         ),
     ],
 )
-def test_arrival_and_tasks_in_flight_are_told_where_they_are_set(
-    present, known_run, specified, told
+def test_arrival_and_tasks_in_flight_are_described_where_they_are_set(
+    present, known_run, specified, text
 ):
-    assert flow.arrival_text(present(known_run(specified=specified))) == told
+    assert flow.arrival_text(present(known_run(specified=specified))) == text
 
 
-def test_arrivals_and_limits_that_differ_are_all_told(present, known_run):
+def test_arrivals_and_limits_that_differ_are_all_described(present, known_run):
     fixed = {"arrival": {"kind": "fixed_rate", "rate_per_s": 2}, "in_flight": 3}
     other = known_run(treatment="b", baseline=False, specified=fixed)
     assert flow.arrival_text(present(known_run(), other)) == (
-        "Tasks arrive all at once or at a fixed rate, 2.00 a second."
-        " Tasks in flight: any number, 3 at most."
+        "Tasks arrive all at once or at a fixed rate, 2.00 per second."
+        " Tasks in flight: any number, at most 3."
     )
 
 
@@ -176,11 +176,11 @@ def test_treatments_are_unseen_by_any_transport_but_the_pickle(present, mixed):
 def test_the_note_names_them_and_where_their_results_wait(present, mixed):
     note = unseen_note(present(*mixed))
     assert "in `shared_memory`, `path`: results of 64 KiB and more pass through" in note
-    assert "through shared memory or a file, and while one waits there no process maps it" in note
-    assert "through a file, and" in unseen_note(present(mixed[0], mixed[3]))
+    assert "through shared memory or a file. While a result waits there, no process maps it" in note
+    assert "through a file. While" in unseen_note(present(mixed[0], mixed[3]))
 
 
-def test_without_such_a_transport_nothing_is_said(pipe):
+def test_without_such_a_transport_there_is_no_note(pipe):
     assert (list_unseen(pipe), unseen_note(pipe), unseen_reminder(pipe)) == ([], "", "")
 
 
@@ -192,7 +192,7 @@ def test_wherever_their_peak_stands_beside_others_the_report_says_so(analyse, mi
         place: text.split(place, 1)[1].split("\n#", 1)[0]
         for place in ("### Treatments", "### Effects", "### Transport")
     }
-    assert "**Memory that is not seen**, in `shared_memory`, `path`" in sections["### Treatments"]
-    reminder = "Memory of `shared_memory`, `path` is shown and not judged"
+    assert "**Unseen memory** in `shared_memory`, `path`" in sections["### Treatments"]
+    reminder = "Memory of `shared_memory`, `path` is shown but not judged"
     assert reminder in text.split("Memory of every treatment", 1)[1].split("</details>", 1)[0]
     assert all(reminder in sections[place] for place in ("### Effects", "### Transport"))

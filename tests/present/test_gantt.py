@@ -74,7 +74,7 @@ def test_stage_shares_are_of_the_summed_response_time(figure):
 
 def test_the_title_says_how_long_and_which_run(figure):
     assert [text.get_text() for text in figure.texts] == [
-        "pipe / p2-fork: 2 tasks in 6.00 s (replicate 2, of median makespan among 3)"
+        "pipe / p2-fork: 2 tasks in 6.00 s (replicate 2, median makespan of 3 runs)"
     ]
 
 
@@ -109,7 +109,7 @@ def test_hundreds_of_tasks_fit_and_carry_no_labels(analyse, known_run, make_task
 
 @pytest.fixture
 def repeated(analyse, known_run, make_task):
-    """A run whose first task was given up in its first stage a second after a worker began."""
+    """A run whose first task timed out in its first stage a second after a worker started it."""
     given_up = make_task(0, "work", (10, 11, None, 12), status="timed_out")
     tasks = (
         make_task(0, "work", (12, 12, 13, 13), cpu=1, attempt=2),
@@ -121,22 +121,22 @@ def repeated(analyse, known_run, make_task):
     )
 
 
-def test_an_attempt_in_vain_is_hatched_until_it_was_given_up(repeated):
+def test_a_failed_attempt_is_hatched_until_it_timed_out(repeated):
     hatched = [bar for bar in repeated.axes[0].patches if bar.get_hatch()]
     assert [(bar.get_x(), bar.get_width(), round(bar.get_y())) for bar in hatched] == [(1, 1, 1)]
-    assert (0, 1, 1) in bars(repeated.axes[0])  # that it waited for
+    assert (0, 1, 1) in bars(repeated.axes[0])  # its waiting
 
 
 def test_a_task_lasts_from_its_first_attempt_on(repeated):
     labels = [label.get_text() for label in repeated.axes[0].get_yticklabels()]
-    assert labels == ["1", "0"]  # from below: task 0 took longer
+    assert labels == ["1", "0"]  # from the bottom: task 0 took longer
 
 
-def test_legend_and_title_name_attempts_in_vain_where_there_are_some(repeated, figure):
+def test_legend_and_title_name_failed_attempts_where_there_are_any(repeated, figure):
     legends = [
         {text.get_text() for text in one.axes[3].get_legend().get_texts()}
         for one in (repeated, figure)
     ]
-    assert ["in vain: hatched" in legend for legend in legends] == [True, False]
+    assert ["failed attempt: hatched" in legend for legend in legends] == [True, False]
     titles = [one.axes[0].get_title(loc="left") for one in (repeated, figure)]
     assert ["efficiency of the last attempt" in title for title in titles] == [True, False]

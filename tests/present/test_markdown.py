@@ -45,7 +45,7 @@ def test_a_number_is_scaled_before_it_is_rounded():
     ("share", "text"),
     [(0.426, "43 %"), (0.0987, "9.9 %"), (0.0999, "10 %"), (0, "0 %"), (1, "100 %"), (NAN, "–")],
 )
-def test_a_share_is_told_in_percent(share, text):
+def test_a_share_is_shown_in_percent(share, text):
     assert format_percent(share) == text
 
 

@@ -1,4 +1,4 @@
-""""""
+"""The report as a whole, and the findings at its top."""
 
 import re
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_every_link_of_the_report_has_its_place(report):
 
 
 def test_no_place_has_two_meanings(analyse, known_run, render):
-    # An experiment may be called like a section.
+    # An experiment may have the name of a section.
     folder = analyse(*(known_run(experiment=name) for name in ("tasks", "where", "published")))
     places = re.findall(r'<a id="([^"]+)">', render(folder)[0])
     assert len(places) == len(set(places))
@@ -92,7 +92,7 @@ def test_a_study_without_claims_has_no_such_section(report):
     assert "claims" not in report[0]
 
 
-def test_failures_are_told(report):
+def test_failures_are_listed(report):
     assert "These runs did not succeed" in report[0]
 
 
@@ -100,14 +100,14 @@ def test_a_study_without_failures_says_so(analyse, known_run, render):
     assert "Every run succeeded." in render(analyse(known_run()))[0]
 
 
-def test_a_study_in_which_nothing_was_heard_of_any_run_is_reported(analyse, known_run, render):
+def test_a_study_whose_runs_left_no_trace_is_reported(analyse, known_run, render):
     silent = {"tasks": (), "workers": (), "events": {}, "sweeps": ()}
     run = known_run(status="crashed", detail="exit code 1", **silent)
     folder = analyse(run)
     draw_figures(folder / "tables", "pipe", folder / "figures/pipe")
     text = render(folder)[0]
     assert "0 of 1 run succeeded" in text
-    assert "No run succeeded: there is no makespan to tell." in text
+    assert "No run succeeded, so there is no makespan." in text
     assert "exit code 1" in text
 
 
@@ -115,11 +115,13 @@ def test_words_of_a_run_cannot_become_markup(report):
     assert "time limit | of &lt;60 s&gt;" in report[1]
 
 
-def test_the_hazard_of_forking_beside_threads_is_told_where_it_was_run(report):
+def test_the_hazard_of_forking_beside_threads_is_mentioned_where_it_was_run(report):
     assert "Fork beside running threads" in report[0]
 
 
-def test_the_hazard_of_forking_is_not_told_without_threads(analyse, known_run, make_task, render):
+def test_the_hazard_of_forking_is_not_mentioned_without_threads(
+    analyse, known_run, make_task, render
+):
     stages = (known_run().stages[0],)
     tasks = (make_task(0, "work", (10, 11, 12, 12), cpu=1),)
     folder = analyse(known_run(stages=stages, tasks=tasks))
@@ -130,8 +132,10 @@ def test_a_share_is_said_to_be_of_the_summed_response_time(report):
     assert "a share of the summed response time (waiting + service) of all tasks, not" in report[0]
 
 
-@pytest.mark.parametrize(("replicates", "words"), [(1, "run once"), (2, "With 2 runs a treatment")])
-def test_few_runs_are_said_to_be_few(analyse, known_run, render, replicates, words):
+@pytest.mark.parametrize(
+    ("replicates", "words"), [(1, "run only once"), (2, "With 2 runs per treatment")]
+)
+def test_the_report_warns_of_few_runs(analyse, known_run, render, replicates, words):
     runs = [known_run(replicate=n + 1, start=20 * n) for n in range(replicates)]
     assert words in render(analyse(*runs))[0]
 
@@ -153,9 +157,7 @@ def test_the_markdown_has_no_line_that_ends_in_a_loose_template_mark(report):
     assert MarkdownIt("commonmark").parse(report[0])
 
 
-def test_values_that_differ_between_runs_are_told_with_their_number_of_runs(
-    analyse, known_run, render
-):
+def test_values_that_differ_between_runs_have_their_number_of_runs(analyse, known_run, render):
     other = known_run(replicate=2, start=20, run={"environment": {"kernel": "7.0"}})
     text = render(analyse(known_run(), other))[0]
     assert "6.18 (1 run), 7.0 (1 run)" in text
@@ -167,7 +169,7 @@ def test_ratios_have_intervals_that_are_said_to_be_unadjusted(report):
     assert "### Effects in `alone`" not in report[0]
 
 
-def test_precision_and_drift_are_told(report):
+def test_precision_and_drift_are_reported(report):
     assert "The config names no `precision`" in report[0]
     assert "tests found an effect of a run's place" in report[0]
 
@@ -178,14 +180,14 @@ def test_a_baseline_that_failed_in_every_block_is_named_first(analyse, known_run
     assert "**The baseline p1-fork failed in every block (crashed × 1)" in text[:500]
 
 
-def test_who_wins_is_told_before_the_tables_of_an_experiment(report):
+def test_who_wins_is_reported_before_the_tables_of_an_experiment(report):
     first, again = (match.start() for match in re.finditer(r"\*\*`p2-fork` wins\*\*:", report[0]))
     assert first < report[0].index("Contents:")
     assert report[0].index("## Experiment `pipe`") < again
     assert again < report[0].index("### Treatments of `pipe`")
 
 
-def test_back_pressure_and_attempts_are_told_where_there_are_some(
+def test_back_pressure_and_attempts_are_reported_where_there_are_any(
     analyse, known_run, make_task, render
 ):
     work, save = known_run().stages
@@ -193,12 +195,12 @@ def test_back_pressure_and_attempts_are_told_where_there_are_some(
     run = known_run(stages=(work | {"queue_size": 1}, save), attempts=(lost,))
     text = render(analyse(run))[0]
     assert "### Back-pressure in `pipe`" in text
-    assert "Tasks were tried again after 1 attempt (1 lost its worker)." in text
+    assert "Tasks were retried after 1 attempt (1 lost its worker)." in text
     assert "- 1 × `worker 7 | ended`" in text
 
 
-def test_back_pressure_and_attempts_are_not_told_where_there_are_none(report):
-    for words in ("Back-pressure", "Transport of results", "tried again", "Tasks arrive"):
+def test_back_pressure_and_attempts_are_not_mentioned_where_there_are_none(report):
+    for words in ("Back-pressure", "Transport of results", "retried", "Tasks arrive"):
         assert words not in report[0]
 
 
@@ -217,19 +219,19 @@ def test_a_study_without_failures_says_so_of_findings(analyse, known_run):
     assert study_findings(runs) == ["All 1 run succeeded: 1 treatment, 1 run each."]
 
 
-def test_an_experiment_tells_its_extremes(pipe):
+def test_an_experiment_reports_its_extremes(pipe):
     assert experiment_findings(pipe) == [
         (
-            "**`p2-fork` wins**: 0.477 [0.423–0.536] × p1-fork (makespan 6.00 s; slowest: p1-fork,"
-            " 12.6 s)."
+            "**`p2-fork` wins**: 2.10 [1.86–2.36] × faster than p1-fork (makespan 6.00 s; slowest:"
+            " p1-fork, 12.6 s)."
         ),
         (
-            "Makespan against p1-fork, 2 treatments: 1 faster, 1 without enough blocks for an"
-            " interval."
+            "Makespan of 2 treatments against p1-fork, adjusted for multiple comparisons: 1 faster,"
+            " 1 with too few blocks for an interval."
         ),
         "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak PSS of the tree: 36.0 MiB in every treatment (median).",
-        "The memory sampler saw worker processes in all 6 runs that had some.",
+        "The memory sampler saw worker processes in all 6 runs that had any.",
     ]
 
 
@@ -255,11 +257,27 @@ def test_kinds_of_work_beyond_the_third_are_counted(analyse, known_run):
     ]
 
 
-def test_a_single_stage_of_threads_tells_neither_bottleneck_nor_workers(alone):
+def test_a_single_stage_of_threads_has_neither_bottleneck_nor_workers(alone):
     assert experiment_findings(alone) == [
         "Fastest: **t1**, 2.00 s (median makespan).",
         "Peak PSS of the tree: 40.0 MiB (median).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (2, "Fastest: **p1-fork**, 6.00 s; slowest: **big**, 12.0 s, 2.00 × slower than p1-fork"),
+        (0.5, "Fastest: **big**, 3.00 s, 2.00 × faster than p1-fork; slowest: **p1-fork**, 6.00 s"),
+    ],
+)
+def test_where_nothing_competes_the_extremes_are_compared_with_the_baseline(
+    analyse, known_run, factor, words
+):
+    work, save = known_run().stages
+    stages = (work | {"parameters": {"size_mib": 5}}, save)
+    big = known_run(treatment="big", baseline=False, stages=stages, start=20).stretched(factor)
+    assert findings_of(analyse, known_run(), big)[0] == f"{words} (median makespan)."
 
 
 def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):
@@ -275,7 +293,7 @@ def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):
     )
 
 
-def test_memory_tells_the_most_and_the_least(analyse, known_run, make_sweep):
+def test_memory_names_the_most_and_the_least(analyse, known_run, make_sweep):
     small = known_run(treatment="t1", baseline=False, sweeps=(make_sweep(0, 11, 10),))
     found = findings_of(analyse, known_run(), small)
     assert (
@@ -298,20 +316,20 @@ def test_a_treatment_whose_results_wait_unseen_is_not_called_the_least(
     found = findings_of(analyse, known_run(), big, hidden)
     assert (
         "Most memory: **t1**, 99.0 MiB; least: **p1-fork**, 36.0 MiB (median peak PSS of the whole"
-        " process tree). Memory not judged: `shm` (results wait in shared memory, which no PSS"
-        " has)."
+        " process tree). Memory not judged: `shm` (results wait in shared memory, which PSS"
+        " does not include)."
     ) in found
     assert (
-        "Memory not judged: `shm` (results wait in shared memory, which no PSS has)."
+        "Memory not judged: `shm` (results wait in shared memory, which PSS does not include)."
     ) in findings_of(analyse, replace(hidden, baseline=True))
 
 
-def test_workers_that_no_sweep_saw_are_told(analyse, known_run, make_sweep):
+def test_workers_that_no_sweep_saw_are_counted(analyse, known_run, make_sweep):
     unseen = known_run(replicate=2, sweeps=(make_sweep(0, 11, 10),))
     found = findings_of(analyse, known_run(), unseen)
-    assert found[-1] == "The memory sampler saw worker processes in 1 of 2 runs that had some."
+    assert found[-1] == "The memory sampler saw worker processes in 1 of 2 runs that had any."
 
 
 def test_an_experiment_in_which_nothing_succeeded_says_so(analyse, known_run):
     found = findings_of(analyse, known_run(status="crashed"))
-    assert found == ["No run succeeded: there is no makespan to tell."]
+    assert found == ["No run succeeded, so there is no makespan."]

@@ -1,4 +1,4 @@
-""""""
+"""The tables of one experiment."""
 
 from stagebench.present import treatments
 from stagebench.present.experiment import Experiment, split_experiments
@@ -10,7 +10,7 @@ STAGES = ("work", "save")
 
 
 def rows(table):
-    """Cells of a Markdown table: the header, then the rows without the rule."""
+    """Return the cells of a Markdown table: the header, then the rows, without the rule."""
     lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
     return [lines[0], *lines[2:]]
 
@@ -45,7 +45,7 @@ def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes(pipe):
 
 
 def served(make_task, work, save, *, savers=1):
-    """Make two tasks at once that wait for `work`; seconds of service of both, in two stages."""
+    """Return two tasks that wait for `work` at once; `work` and `save` are seconds of service."""
     first = 10 + work
     second = first + work
     late = second if savers > 1 else max(second, first + save)
@@ -59,7 +59,7 @@ def served(make_task, work, save, *, savers=1):
 
 def test_the_bottleneck_is_the_stage_whose_workers_are_busiest(present, known_run, make_task):
     one, two = ({**stage, "workers": 1} for stage in known_run().stages)
-    # In `work`, on which all tasks wait, most of the response time; `save` is served longer.
+    # `work`, for which all tasks wait, has most of the response time; `save` takes longer.
     experiment = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.5)))
     shares = {s: experiment.summary("p1-fork", "share_of_total_time", s)["median"] for s in STAGES}
     assert shares["work"] > shares["save"]
@@ -116,7 +116,7 @@ def test_a_peak_is_a_bracket_where_its_upper_bound_is_known(pipe):
     assert cells == ["36.0", "36.0 – 40.0", "–"]
 
 
-def test_the_workflow_is_told_stage_by_stage(pipe):
+def test_the_workflow_is_described_stage_by_stage(pipe):
     assert rows(treatments.workflow_table(pipe))[1:] == [
         ["work", "payload", "process (fork)", "1", "false"],
         ["save", "download", "thread", "2", "false"],
@@ -165,7 +165,7 @@ def test_an_experiment_without_factors_lists_none(alone):
     assert treatments.factors_text(alone) == ""
 
 
-def test_limits_of_a_stage_are_told_where_one_is_set(analyse, known_run):
+def test_limits_of_a_stage_are_listed_where_one_is_set(analyse, known_run):
     work, save = known_run().stages
     limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
     bounded = work | limits | {"retry_on": ["lost"]}
@@ -179,10 +179,10 @@ def test_limits_of_a_stage_are_told_where_one_is_set(analyse, known_run):
     assert column(table, "transport") == ["pickle, path", "pickle"]
     assert column(table, "time-out s") == ["none, 0.5", "none"]
     assert column(table, "retries") == ["none, 2", "none"]
-    assert column(table, "tried again if") == ["any fault, lost", "any fault"]
+    assert column(table, "retried after") == ["any fault, lost", "any fault"]
 
 
-def test_limits_that_no_stage_has_are_not_told(pipe):
+def test_limits_that_no_stage_has_are_not_listed(pipe):
     header = rows(treatments.workflow_table(pipe))[0]
     assert header == ["stage", "handler", "executor", "workers", "results retained"]
 
@@ -192,7 +192,7 @@ def rows_of_report_census(table):
     return dict(zip((line[0] for line in lines), lines, strict=True))
 
 
-def test_processes_are_told_by_role_and_by_the_means_of_the_census(pipe):
+def test_processes_are_listed_by_role_with_the_kind_of_census(pipe):
     row = rows_of_report_census(census_table(pipe))["p1-fork"]
     assert row[1:] == ["ptrace", "main 1, worker 2", "none", "3", "2", "1"]
 
@@ -203,13 +203,13 @@ def test_a_treatment_without_an_ok_run_has_its_reason_and_dashes_of_report_censu
     assert set(row[2:]) == {"–"}
 
 
-def test_processes_bounded_only_are_told_by_role(pipe):
+def test_processes_bounded_only_are_listed_by_role(pipe):
     roles = pipe.tables["roles"].copy()
     late = (roles["treatment"] == "p1-fork") & (roles["role"] == "worker")
     roles.loc[late, "bounded_only"] = 1
     roles.loc[late & (roles["replicate"] == 1), "bounded_only"] = 0
-    told = Experiment(name="pipe", tables={**pipe.tables, "roles": roles})
-    assert rows_of_report_census(census_table(told))["p1-fork"][3] == "worker 0.667"
+    changed = Experiment(name="pipe", tables={**pipe.tables, "roles": roles})
+    assert rows_of_report_census(census_table(changed))["p1-fork"][3] == "worker 0.667"
 
 
 def test_a_polled_census_is_labelled(pipe):

@@ -1,4 +1,4 @@
-""""""
+"""Sentences and tables on how far the measurements can be trusted."""
 
 from dataclasses import replace
 
@@ -54,19 +54,19 @@ def test_overlapping_runs_are_a_warning(runs_of, known_run):
     assert text.startswith("**2 runs overlapped another one")
 
 
-def test_runs_of_unknown_times_are_told(runs_of, known_run):
+def test_runs_of_unknown_times_are_counted(runs_of, known_run):
     crashed = known_run(replicate=2, status="crashed", run={"exec_ns": None})
     text = trust.overlap_text(runs_of(known_run(), crashed))
     assert text == "No two of 1 run were measured at the same time; unknown for 1."
 
 
-def test_processes_left_behind_are_told(runs_of, known_run):
+def test_processes_left_behind_are_reported(runs_of, known_run):
     assert trust.survivors_text(runs_of(known_run())) == "No run left a process behind."
     left = trust.survivors_text(runs_of(known_run(run={"survivors": 2})))
     assert left == "1 run left processes behind, which were ended."
 
 
-def test_the_supervisors_time_is_told_against_the_runs_own(runs_of, known_run):
+def test_the_supervisors_time_is_compared_with_the_runs_own(runs_of, known_run):
     text = trust.totals_text(runs_of(known_run(), known_run(replicate=2, start=20)))
     assert text == "The runs' own times add up to 19 s; supervisors added 2.5 s (13 %)."
 
@@ -76,7 +76,7 @@ def test_totals_of_runs_that_never_started_are_unknown(runs_of, known_run):
     assert trust.totals_text(runs_of(crashed)) == "The runs' own times are not known."
 
 
-def test_noise_overhead_and_sampler_are_told_by_experiment(tables):
+def test_noise_overhead_and_sampler_are_listed_by_experiment(tables):
     noise = trust.noise_table(tables["runs"]).splitlines()
     assert [cell.strip() for cell in noise[0].split("|")[2:-1]] == [
         "pipe median",
@@ -92,12 +92,12 @@ def test_noise_overhead_and_sampler_are_told_by_experiment(tables):
 def test_noise_that_was_not_read_is_a_dash(runs_of, known_run):
     unknown = dict.fromkeys(["load_before", "load_after", "steal_share", "others_cpu_share"])
     table = trust.noise_table(runs_of(known_run(run={"noise": unknown})))
-    assert table.count("–") == 8 + 2  # pressure on the disk is not told, either
+    assert table.count("–") == 8 + 2  # pressure on the disk is unknown, too
 
 
 def test_processes_that_ended_under_a_sweep_are_counted(runs_of, known_run):
     text = trust.vanished_text(runs_of(known_run()))
-    assert text == "In 6 sweeps, 1 times a process ended while it was read."
+    assert text == "A process ended while it was being read 1 time in 6 sweeps."
 
 
 def test_a_metric_other_than_pss_is_a_warning(runs_of, known_run):
@@ -116,19 +116,19 @@ def sampled_by(run, metric):
 
 def test_control_groups_that_were_charged_more_than_our_anonymous_memory_agree(tables):
     text = trust.cgroup_text(tables["runs"])
-    assert text.startswith("In all of ")
+    assert text.startswith("In all ")
     assert "times that in the median" in text
 
 
 def test_a_control_group_that_was_charged_less_is_a_warning(runs_of, known_run):
     little = {"version": 2, "peak_bytes": 2**20, "kernel_peak_bytes": None, "cache_bytes": 0}
     text = trust.cgroup_text(runs_of(known_run(run={"cgroup": little})))
-    assert text.startswith("**In 1 of 1 run a control group was charged with less")
+    assert text.startswith("**In 1 of 1 run the control group was charged with less")
 
 
 def test_without_control_groups_there_is_no_cross_check(runs_of, known_run):
     text = trust.cgroup_text(runs_of(known_run(run={"cgroup": {"reason": "none"}})))
-    assert text.startswith("No control group could be made")
+    assert text.startswith("No control group could be created")
 
 
 @pytest.fixture
@@ -148,11 +148,11 @@ def repeated(stages_of, known_run, make_task):
 
 def test_attempts_are_counted_by_what_they_were_repeated_after(repeated):
     assert trust.attempts_text(repeated).startswith(
-        "Tasks were tried again after 3 attempts (2 timed out, 1 lost its worker). A task counts"
+        "Tasks were retried after 3 attempts (2 timed out, 1 lost its worker). A task counts"
     )
 
 
-def test_without_attempts_nothing_is_told(stages_of, known_run):
+def test_without_attempts_nothing_is_reported(stages_of, known_run):
     stages = stages_of(known_run())
     assert trust.attempts_text(stages) == ""
     assert trust.outcomes_table(stages) == ""
@@ -186,24 +186,24 @@ def tables_of(analyse):
     return lambda *runs: read_tables(analyse(*runs) / "tables")
 
 
-def test_without_warm_ups_nothing_is_said(tables_of, known_run):
+def test_without_warm_ups_nothing_is_reported(tables_of, known_run):
     warm_ups = tables_of(known_run())["warm_ups"]
     assert trust.warm_ups_text(warm_ups) == ""
     assert trust.failed_warm_ups_table(warm_ups) == ""
 
 
-def test_warm_ups_are_counted_and_a_failed_one_is_told(tables_of, known_run):
+def test_warm_ups_are_counted_and_a_failed_one_is_listed(tables_of, known_run):
     failed = known_run(warm_up=True, replicate=2, status="crashed", detail="no module")
     warm_ups = tables_of(known_run(warm_up=True), failed, known_run(start=20))["warm_ups"]
     text = trust.warm_ups_text(warm_ups)
-    assert text.startswith("2 runs to warm up came before the first block")
+    assert text.startswith("2 warm-up runs came before the first block")
     assert "**1 of them did not succeed**" in text
     (row,) = trust.failed_warm_ups_table(warm_ups).splitlines()[2:]
     assert "crashed" in row
     assert "no module" in row
 
 
-def test_one_campaign_is_the_rule_and_several_are_told_with_their_runs(tables_of, known_run):
+def test_one_campaign_is_the_rule_and_several_are_listed_with_their_runs(tables_of, known_run):
     later = known_run(replicate=2, start=20, run={"campaign": "2026-11-24T07:00:00+00:00"})
     assert trust.campaigns_text(tables_of(known_run())["runs"]) == ""
     text = trust.campaigns_text(tables_of(known_run(), later)["runs"])
@@ -216,7 +216,7 @@ def quiet(waited_s, share):
     return {"quiet": {"waited_s": waited_s, "idle_share": share, "quiet": is_quiet}}
 
 
-def test_the_wait_for_a_quiet_machine_is_told(tables_of, known_run):
+def test_the_wait_for_a_quiet_machine_is_reported(tables_of, known_run):
     runs = [
         known_run(run=quiet(0.25, 1.0)),
         known_run(replicate=2, start=20, run=quiet(2.0, 0.5)),
@@ -232,7 +232,9 @@ def test_noisy_runs_are_counted_and_listed_with_their_reasons(tables_of, known_r
     noisy = known_run(replicate=2, start=20, run=quiet(2.0, 0.5))
     runs = tables_of(known_run(), noisy)["runs"]
     text = trust.noisy_text(runs)
-    assert text.startswith("**1 of 2 runs (50 %) flagged as noisy**, 1 of them of pipe/p1-fork.")
+    assert text.startswith(
+        "**1 of 2 runs (50 %) are flagged as noisy**, 1 of them in pipe/p1-fork."
+    )
     (finding,) = trust.noise_findings(runs)
     assert finding.startswith("**1 of 2 runs were disturbed**")
     (row,) = trust.noisy_table(runs).splitlines()[2:]
@@ -251,7 +253,7 @@ def environment_of(analyse):
     return lambda *runs: read_tables(analyse(*runs) / "tables")["environment"]
 
 
-def test_the_machine_is_told_with_its_settings(environment_of, known_run):
+def test_the_machine_is_listed_with_its_settings(environment_of, known_run):
     table = trust.machine_table(environment_of(known_run()))
     for label, value in (
         ("frequency governor", "performance"),

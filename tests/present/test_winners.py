@@ -9,7 +9,7 @@ from stagebench.present.winners import describe_winners
 
 @pytest.fixture
 def compete(present, known_run, make_sweep):
-    """Let treatments compete: executor, workers, makespans and MiB; the first is the baseline."""
+    """Judge treatments given as executor, workers, makespans and MiB; the first is the baseline."""
 
     def make(treatments, **more):
         runs = []
@@ -46,60 +46,58 @@ def test_the_kind_that_wins_is_named_where_it_varies(compete):
     )
 
 
-def test_the_winner_is_told_with_its_ratio_to_the_baseline(compete):
+def test_the_winner_is_compared_with_the_baseline(compete):
     time = compete(THREADS | PROCESSES)[0].reasons[0]
     assert time.startswith(
-        "`p2` has the least makespan of 3 treatments, 3.10 s in the median, 0.256 [0.241–0.272] ×"
-        " the baseline `t1`."
+        "`p2` has the shortest makespan of 3 treatments: 3.10 s in the median, 3.90 [3.68–4.14] ×"
+        " faster than the baseline `t1`."
     )
 
 
-def test_the_nearest_is_told_where_nothing_is_alike(compete):
+def test_the_next_is_named_where_nothing_is_tied(compete):
     time = compete(THREADS | PROCESSES)[0].reasons[0]
-    assert "All others surely take longer. The nearest, `t2`, takes 1.97" in time
+    assert "By their 95 % intervals all others are slower. The next, `t2`, takes 1.97" in time
 
 
-def test_what_is_alike_is_named_with_what_it_has_in_common_with_the_winner(compete):
+def test_ties_are_named_with_what_they_share_with_the_winner(compete):
     near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "Processes win"
-    assert "holding 1: `p5`, 1.01 [" in verdict.reasons[0]
-    assert verdict.reasons[0].endswith("Both have executor process.")
+    assert "includes 1): `p5`, 1.01 [" in verdict.reasons[0]
+    assert verdict.reasons[0].endswith("The winner and its ties share executor process.")
 
 
-def test_no_model_wins_where_kinds_are_alike(compete):
+def test_no_model_wins_where_kinds_are_tied(compete):
     near = {"t5": ("thread", 5, (3.1, 3.0, 3.25), 90)}
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "No model wins alone"
-    assert "They have no level in common." in verdict.reasons[0]
+    assert "The winner and its ties share no level." in verdict.reasons[0]
 
 
-def test_nothing_wins_where_all_are_alike(compete):
+def test_nothing_wins_where_all_are_tied(compete):
     same = {"t1": ("thread", 1, (3, 3.1, 3.2), 9), "p1": ("process", 1, (3.1, 3, 3.2), 9)}
     assert compete(same)[0].headline == "No treatment wins"
 
 
 def test_a_winner_is_named_where_the_kind_does_not_vary(compete):
     assert compete(THREADS)[0].headline == "`t2` wins"
-    assert "It has workers 2." in compete(THREADS)[0].reasons[0]
+    assert "The winner has workers 2." in compete(THREADS)[0].reasons[0]
 
 
-def test_the_least_memory_and_the_price_of_the_fastest_are_told(compete):
+def test_the_least_memory_and_that_of_the_fastest_are_reported(compete):
     memory = compete(THREADS | PROCESSES)[0].reasons[1]
     assert memory == (
-        "`t1` takes the least memory at the tree's peak of 3 treatments, 30.0 MiB in the median,"
-        " and is the baseline. All others surely take more memory. The nearest, `t2`, takes 1.33"
-        " [1.33–1.33] × as much. The price of the fastest in memory: 90.0 MiB, 3.00 [3.00–3.00] ×"
-        " the least."
+        "`t1` takes the least memory at the tree's peak of 3 treatments: 30.0 MiB in the median; it"
+        " is the baseline. By their 95 % intervals all others take more memory. The next, `t2`,"
+        " takes 1.33 [1.33–1.33] × as much. The fastest takes 90.0 MiB, 3.00 [3.00–3.00] × the"
+        " least."
     )
 
 
 def test_the_fastest_may_take_the_least_memory_too(compete):
     small = {"p2": ("process", 2, (3, 3.1, 3.2), 10)}
     assert (
-        compete(THREADS | small)[0]
-        .reasons[1]
-        .endswith("So the fastest takes the least memory, too.")
+        compete(THREADS | small)[0].reasons[1].endswith("The fastest also takes the least memory.")
     )
 
 
@@ -108,53 +106,53 @@ SHARED = {"p2-shm": ("process", 2, (3, 3.1, 3.2), 10, "shared_memory")}
 
 def test_what_hides_results_is_named_beside_the_least_memory_and_does_not_take_it(compete):
     memory = compete(THREADS | SHARED)[0].reasons[1]
-    assert memory.startswith("`t1` takes the least memory at the tree's peak of 2 treatments, 30.0")
+    assert memory.startswith("`t1` takes the least memory at the tree's peak of 2 treatments: 30.0")
     assert memory.endswith(
-        "Not judged by memory: `p2-shm`. Their results pass through shared memory, where no process"
-        " maps them while they wait: what they take there is in no peak. The fastest is one of"
-        " these: what it costs in memory is not known."
+        "Memory not judged: `p2-shm`. Their results pass through shared memory, where no process"
+        " maps them while they wait, so no peak includes them. The fastest is one of these, so how"
+        " much it takes is unknown."
     )
 
 
-def test_where_only_one_can_be_judged_by_memory_no_least_is_told(compete):
+def test_where_only_one_can_be_judged_by_memory_no_least_is_named(compete):
     alone = {"t1": THREADS["t1"]} | SHARED
-    assert compete(alone)[0].reasons[1].startswith("Not judged by memory: `p2-shm`. Their results")
+    assert compete(alone)[0].reasons[1].startswith("Memory not judged: `p2-shm`. Their results")
 
 
 def test_of_treatments_that_all_keep_results_in_processes_none_is_left_out(compete):
-    assert "Not judged" not in " ".join(compete(THREADS | PROCESSES)[0].reasons)
+    assert "not judged" not in " ".join(compete(THREADS | PROCESSES)[0].reasons)
 
 
 def test_the_brief_has_who_wins_and_by_how_much(compete):
     near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
     assert compete(THREADS | PROCESSES)[0].brief == (
-        "p2 0.256 [0.241–0.272] × t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
+        "p2, 3.90 [3.68–4.14] × faster than t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
     )
-    assert "× t1; not told apart: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
+    assert "than t1; tied: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
     # A headline that names the winner is not repeated.
-    assert compete(THREADS)[0].brief.startswith("0.504 [")
+    assert compete(THREADS)[0].brief.startswith("1.98 [")
     assert compete({"t2": THREADS["t2"], "t1": THREADS["t1"]})[0].brief == (
         "the baseline (makespan 6.10 s; slowest: t1, 12.1 s)."
     )
-    # Another kind is first, and it is the baseline.
+    # Another kind is first, and its winner is the baseline.
     assert compete(PROCESSES | THREADS)[0].brief.startswith("p2, the baseline (makespan 3.10 s; ")
 
 
-def test_the_brief_counts_those_that_are_alike_where_they_are_many(compete):
+def test_the_brief_counts_ties_where_they_are_many(compete):
     many = {f"t{n}": ("thread", n, (3, 3.1, 3.2), 9) for n in range(1, 8)}
-    assert "; not told apart: 6 others (makespan 3.10 s)." in compete(many)[0].brief
+    assert "; tied: 6 others (makespan 3.10 s)." in compete(many)[0].brief
 
 
-def test_choosing_the_best_of_many_is_said_plainly(compete):
-    assert compete(THREADS | PROCESSES)[0].caution.startswith("A winner is the best of 3 by the")
+def test_the_verdict_cautions_that_the_best_was_chosen(compete):
+    assert compete(THREADS | PROCESSES)[0].caution.startswith("The winner was chosen among 3 by")
 
 
-def test_below_three_blocks_no_interval_is_given_and_it_is_said(compete):
+def test_below_three_blocks_the_verdict_says_that_there_is_no_interval(compete):
     few = {name: (*own[:2], own[2][:2], own[3]) for name, own in (THREADS | PROCESSES).items()}
     verdict = compete(few)[0]
     assert verdict.headline == "Processes are ahead"
     assert (
-        "The nearest, `t2`, takes 1.98 × as long. With 2 blocks there is no interval: it may be"
+        "The next, `t2`, takes 1.98 × as long. With 2 blocks there is no interval: it may be"
         " first by chance."
     ) in verdict.reasons[0]
     assert "[" not in verdict.reasons[0]
@@ -164,10 +162,10 @@ def test_below_three_blocks_no_interval_is_given_and_it_is_said(compete):
 def test_treatments_without_enough_pairs_are_named(compete):
     late = {"p9": ("process", 9, (8, 8.1), 90)}
     time = compete(THREADS | PROCESSES | late)[0].reasons[0]
-    assert "Too few pairs to tell: `p9`." in time
+    assert "Too few pairs to decide: `p9`." in time
 
 
-def test_runs_that_failed_are_told_of_the_winner(present, known_run):
+def test_failed_runs_of_the_winner_are_counted(present, known_run):
     runs = [known_run(replicate=n, start=20 * n).stretched(2) for n in (1, 2)]
     fast = known_run(treatment="t2", baseline=False, start=60)
     dead = known_run(treatment="t2", baseline=False, replicate=2, start=80, status="crashed")
@@ -196,8 +194,8 @@ def test_every_kind_of_work_has_its_verdict_with_what_sets_it_apart(present, kno
 def test_where_tasks_arrive_one_by_one_the_turnaround_decides_too(compete):
     arrival = {"kind": "poisson", "rate_per_s": 2.0, "seed": 1}
     turnaround = compete(THREADS | PROCESSES, specified={"arrival": arrival})[0].reasons[1]
-    assert turnaround.startswith("Tasks arrived one by one, and no makespan is shorter than that")
-    assert "`p2` has the least turnaround (95th percentile) of 3 treatments" in turnaround
+    assert turnaround.startswith("Tasks arrived one by one, so no makespan can be shorter than")
+    assert "`p2` has the shortest turnaround (95th percentile) of 3 treatments" in turnaround
 
 
 def test_an_experiment_of_one_treatment_has_no_winner(alone):

@@ -1,4 +1,4 @@
-""""""
+"""The section on runs sampled both ways, and the data behind it."""
 
 import math
 from dataclasses import replace
@@ -32,27 +32,26 @@ def test_an_experiment_without_the_emulation_has_no_section(present, known_run):
     assert emulation_finding(experiment) == ""
 
 
-def test_a_false_peak_is_told_with_its_time_its_parts_and_the_truth(sentences):
+def test_a_false_peak_is_reported_with_its_time_its_parts_and_the_truth(sentences):
     assert sentences() == [
         "2 discoveries (at -0.25, 3.25 s) saw 2 children; there were 2.",
         (
-            "The children's PSS as it kept it from one discovery to the next: 20.0 MiB; meanwhile"
-            " sweeps read 4.00 to 20.0 MiB."
+            "The sums of the children's PSS that it kept between discoveries: 20.0 MiB; our sweeps"
+            " read 4.00 to 20.0 MiB."
         ),
         (
-            "Peak: 50.0 MiB the published way, at 5.00 s (30.0 MiB of main then + 20.0 MiB of"
-            " children as they were 1.75 s before); 36.0 MiB by our sweeps, at 3.25 s: no sweep"
-            " read so much."
+            "Peak: 50.0 MiB the published way, at 5.00 s (30.0 MiB of main + 20.0 MiB of children,"
+            " read 1.75 s earlier); 36.0 MiB by our sweeps, at 3.25 s: no sweep read so much."
         ),
         (
-            "**False peak: 50.0 MiB** at 5.00 s (30.0 MiB of main then + 20.0 MiB of children as"
-            " they were 1.75 s before). By then 1 of these had ended, and the tree held 34.0 MiB."
+            "**False peak: 50.0 MiB** at 5.00 s (30.0 MiB of main + 20.0 MiB of children, read"
+            " 1.75 s earlier). By then 1 of these had ended, and the tree held 34.0 MiB."
             " It is the peak that the published way reports, and no sweep read so much."
         ),
     ]
 
 
-def test_a_false_peak_below_the_highest_is_told_as_such(sentences, make_reading):
+def test_a_false_peak_below_the_highest_is_reported_as_such(sentences, make_reading):
     found = make_reading(13.5, 70, 20, 2, 13.25), make_reading(16.75, 10, 20, 2, 13.25)
     (*_, last) = sentences(*found)
     assert last.startswith("**False peak: 30.0 MiB** at 6.75 s")
@@ -69,61 +68,62 @@ def test_a_false_peak_that_is_not_the_highest_may_still_be_above_every_sweep(
 
 @pytest.fixture
 def bounded(present, emulated_run):
-    """The sentences of a run whose tree held at most so many MiB."""
+    """Return the sentences of a run whose tree held at most `upper` MiB."""
 
     def make(upper, *found):
         experiment = present(emulated_run(*found))
         runs = experiment.tables["runs"].assign(tree_peak_upper_bytes=upper * MIB)
-        told = replace(experiment, tables={**experiment.tables, "runs": runs})
-        return describe_both_ways(told).runs["p1-fork"]
+        changed = replace(experiment, tables={**experiment.tables, "runs": runs})
+        return describe_both_ways(changed).runs["p1-fork"]
 
     return make
 
 
-def test_what_is_above_the_upper_bound_never_was(bounded, make_reading):
+def test_what_is_above_the_upper_bound_was_never_held(bounded, make_reading):
     *_, peak, false = bounded(49)
     assert peak.endswith(
-        "36.0 MiB by our sweeps, at 3.25 s (at most 49.0 MiB between them): there never was so"
-        " much."
+        "36.0 MiB by our sweeps, at 3.25 s (at most 49.0 MiB between them): the tree never held"
+        " so much."
     )
-    assert false.endswith("reports, and there never was so much in this run.")
+    assert false.endswith("reports, and the tree never held so much in this run.")
     found = make_reading(13.5, 70, 20, 2, 13.25), make_reading(16.75, 26, 20, 2, 13.25)
-    assert bounded(45, *found)[-1].endswith(" There never was so much in this run.")
+    assert bounded(45, *found)[-1].endswith(" The tree never held so much in this run.")
 
 
-def test_what_is_below_the_upper_bound_may_have_been(bounded):
+def test_what_is_below_the_upper_bound_may_have_been_held(bounded):
     *_, peak, false = bounded(51)
     assert peak.endswith("(at most 51.0 MiB between them): no sweep read so much.")
     assert false.endswith("reports, and no sweep read so much.")
 
 
-def test_children_that_were_never_seen_are_told_with_what_was_missed(sentences, make_reading):
+def test_children_that_were_never_seen_are_reported_with_what_was_missed(sentences, make_reading):
     found = [make_reading(9.75 + n / 2, 20, discovered=9.75) for n in range(3)]
     assert sentences(*found, created=6) == [
         "**1 discovery (at -0.25 s) saw no child; there were 5.**",
         (
-            "Peak: 20.0 MiB the published way, at -0.25 s (20.0 MiB of main then, no children);"
+            "Peak: 20.0 MiB the published way, at -0.25 s (20.0 MiB of main, no children);"
             " 36.0 MiB by our sweeps, at 3.25 s: at least 16.0 MiB missed."
         ),
-        "No false peak: no record adds children that had ended (it counted none).",
+        "No false peak: no record includes children that had ended (it counted none).",
     ]
 
 
-def test_a_run_without_an_artefact_is_told_to_have_none(present, emulated_run, make_reading):
+def test_a_run_without_an_artefact_is_reported_to_have_none(present, emulated_run, make_reading):
     experiment = present(emulated_run(make_reading(13.5, 16, 20, 2, 13.25)))
-    told = describe_both_ways(experiment).runs["p1-fork"]
-    assert told[0].endswith("saw 2 children; there were 2.")
-    assert told[2].endswith("36.0 MiB by our sweeps, at 3.25 s: the same within 5 %.")
-    assert told[3] == (
-        "No false peak: no record adds children that had ended (all that it counted still lived)."
+    found = describe_both_ways(experiment).runs["p1-fork"]
+    assert found[0].endswith("saw 2 children; there were 2.")
+    assert found[2].endswith("36.0 MiB by our sweeps, at 3.25 s: the same within 5 %.")
+    assert found[3] == (
+        "No false peak: no record includes children that had ended (all that it counted were still"
+        " alive)."
     )
     assert emulation_finding(experiment) == (
-        "Sampled the published way, too, it missed no child, added none that had ended, and its"
-        " peak is not below that of our sweeps."
+        "The published way of sampling, run alongside, missed no child, added none that had ended,"
+        " and its peak is not below that of our sweeps."
     )
 
 
-def test_some_of_many_children_are_told(sentences, make_reading):
+def test_some_of_many_children_are_counted(sentences, make_reading):
     first = sentences(make_reading(13.5, 16, 6, 1, 13.25), created=9)[0]
     assert first == (
         "1 discovery (at 3.25 s) saw at most 1 child at once; there were 8 in all, at most 2 in a"
@@ -133,22 +133,22 @@ def test_some_of_many_children_are_told(sentences, make_reading):
 
 def test_a_run_of_threads_has_no_children_to_miss(sentences, make_reading, make_sweep):
     sweeps = make_sweep(0, 9.5, 20), make_sweep(1, 11, 25)
-    told = sentences(make_reading(11, 25), created=1, sweeps=sweeps)
-    assert told[0] == "1 discovery (at 0.00 s); there were no children."
-    assert told[1].endswith("25.0 MiB by our sweeps, at 1.00 s: the same within 5 %.")
+    found = sentences(make_reading(11, 25), created=1, sweeps=sweeps)
+    assert found[0] == "1 discovery (at 0.00 s); there were no children."
+    assert found[1].endswith("25.0 MiB by our sweeps, at 1.00 s: the same within 5 %.")
 
 
 def test_many_discoveries_are_counted_and_not_listed(sentences, make_reading):
     found = [make_reading(11 + n / 4, 16, 4 + n, 1, 11 + n / 4) for n in range(12)]
-    told = sentences(*found)
-    assert told[0].startswith("12 discoveries saw at most 1 child at once")
-    assert "to the next: 4.00 to 15.0 MiB;" in told[1]
+    texts = sentences(*found)
+    assert texts[0].startswith("12 discoveries saw at most 1 child at once")
+    assert "between discoveries: 4.00 to 15.0 MiB;" in texts[1]
 
 
-def test_a_run_that_no_sweep_saw_is_told(sentences):
-    told = sentences(sweeps=())
-    assert told[1].endswith("from one discovery to the next: 20.0 MiB.")
-    assert told[2].endswith("; no sweep of ours tells the tree's.")
+def test_a_run_that_no_sweep_saw_is_reported(sentences):
+    found = sentences(sweeps=())
+    assert found[1].endswith("that it kept between discoveries: 20.0 MiB.")
+    assert found[2].endswith("; no sweep of ours read the tree.")
 
 
 def test_a_treatment_without_an_ok_run_says_so(sentences):
@@ -171,8 +171,8 @@ def test_the_table_has_both_ways_over_the_runs(present, emulated_run, make_readi
 def test_the_finding_names_every_artefact(present, emulated_run, make_reading):
     unseen = emulated_run(make_reading(9.75, 20), treatment="p5-fork", created=6, baseline=False)
     assert emulation_finding(present(emulated_run(), unseen)) == (
-        "Sampled the published way, too, it recorded: p1-fork: 50.0 MiB when the tree held"
-        " 34.0 MiB; p5-fork: 0 of 5 children, a peak of 20.0 MiB where a sweep read 36.0 MiB."
+        "The published way of sampling, run alongside, recorded: p1-fork: 50.0 MiB when the tree"
+        " held 34.0 MiB; p5-fork: 0 of 5 children, a peak of 20.0 MiB where a sweep read 36.0 MiB."
     )
 
 
@@ -201,10 +201,10 @@ def test_peaks_within_five_percent_are_the_same(one, other, expected):
     assert compare(one, other) == expected
 
 
-def test_numbers_are_told_in_words():
+def test_numbers_are_written_in_words():
     assert [count_children(n) for n in (0, 1, 5)] == ["no child", "1 child", "5 children"]
-    told = ["there were none", "there was 1", "there were 5"]
-    assert [there_were(n) for n in (0, 1, 5)] == told
+    expected = ["there were none", "there was 1", "there were 5"]
+    assert [there_were(n) for n in (0, 1, 5)] == expected
 
 
 def test_only_treatments_that_were_emulated_are_listed(present, known_run, emulated_run):

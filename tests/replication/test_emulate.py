@@ -1,4 +1,4 @@
-"""The published way of sampling, in real processes: what it misses is what it has to miss."""
+"""The published way of sampling, in real processes: it misses what it is expected to miss."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def start_child(program=HOLDER):
-    """Start a child that holds 32 MiB until it is told to end; returns when it holds them."""
+    """Start a child that holds 32 MiB until `end_child`; return once it holds them."""
     child = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -32,7 +32,7 @@ def end_child(child):
 
 @pytest.fixture(autouse=True)
 def no_helpers():
-    """Pools in other tests leave this process a fork server and a resource tracker, as children."""
+    """Stop the fork server and resource tracker that pools of other tests left as children."""
     forkserver._forkserver._stop()  # there is no public way
     resource_tracker._resource_tracker._stop()
 
@@ -47,9 +47,9 @@ def child():
 
 @pytest.fixture
 def sampled(tmp_path):
-    """An emulation that samples this process when a test tells it to, and what it wrote."""
+    """An emulation that samples this process only when a test asks, and what it wrote."""
     writer = store.RecordWriter(tmp_path / store.EMULATED_FILE, EmulatedRecord)
-    # An hour: its own threads never come to sample.
+    # With pauses of an hour its own threads never sample.
     with Emulation(3600, 3600, writer) as running:
         yield running, lambda: store.read_records(tmp_path / store.EMULATED_FILE, EmulatedRecord)
 
@@ -118,9 +118,9 @@ def test_a_child_that_has_ended_is_no_child():
 
 def test_pss_is_what_the_kernel_says(child):
     with open(f"/proc/{child.pid}/smaps_rollup") as file:
-        told = next(line for line in file if line.startswith("Pss:"))
-    # Shared library pages depend on who else runs at the moment.
-    assert read_pss(child.pid) == pytest.approx(int(told.split()[1]) * 1024, rel=0.05)
+        expected = next(line for line in file if line.startswith("Pss:"))
+    # The share of library pages depends on the other processes running now.
+    assert read_pss(child.pid) == pytest.approx(int(expected.split()[1]) * 1024, rel=0.05)
 
 
 def test_a_record_is_main_now_and_the_children_of_the_last_discovery():
@@ -131,14 +131,14 @@ def test_a_record_is_main_now_and_the_children_of_the_last_discovery():
 
 
 def test_steps_are_taken_after_each_pause_until_it_is_over():
-    told, steps = [], []
+    pauses, steps = [], []
 
     def wait(pause_s):
-        told.append(pause_s)
-        return len(told) > 3
+        pauses.append(pause_s)
+        return len(pauses) > 3
 
-    repeat(lambda: steps.append(len(told)), 0.5, wait)
-    assert told == [0.5] * 4
+    repeat(lambda: steps.append(len(pauses)), 0.5, wait)
+    assert pauses == [0.5] * 4
     assert steps == [1, 2, 3]
 
 
@@ -178,7 +178,7 @@ def test_workers_that_end_before_the_second_discovery_are_never_seen(specify, me
     assert {(r.children, r.children_pss_bytes, r.discovered_ns) for r in records} == {
         (0, 0, records[0].discovered_ns)
     }
-    # The census of the same run knows better.
+    # The census of the same run found them.
     processes = store.read_records(folder / store.PROCESSES_FILE, ProcessRecord)
     assert [p.role for p in processes].count("worker") == 2
 
@@ -201,7 +201,7 @@ def test_it_samples_from_before_the_first_task_to_the_end(specify, measure):
     events = {e.event: e.time_ns for e in store.read_records(folder / "events.csv", EventRecord)}
     assert events["ready"] <= records[0].time_ns <= events["workflow_started"]
     assert events["pools_closed"] < records[-1].time_ns <= events["finished"]
-    # Its threads have ended by then: it adds no process and leaves none.
+    # Its threads have ended by then; it starts no process and leaves none.
     assert store.read_run(folder)["survivors"] == 0
 
 

@@ -21,12 +21,12 @@ def summarise_study(plan, raw):
 
 
 LIVES = {200: (11, 14), 201: (13, 16)}
-"""The two workers of the sweep at 13.25 s, born and ended."""
+"""Start and end of the two workers of the sweep at 13.25 s."""
 
 
 @pytest.fixture
 def readings(make_reading):
-    """The two workers of 20 MiB, met at 13.25 s; one, then both are gone, and the sum is kept."""
+    """Readings that keep 20 MiB of two workers, found at 13.25 s, after one, then both ended."""
     return (
         make_reading(9.75, 20),
         make_reading(11.5, 12),
@@ -100,7 +100,7 @@ def test_a_false_peak_need_not_be_the_highest(summarise, make_reading):
 
 
 def test_children_that_were_not_discovered_make_no_false_peak(summarise, make_reading):
-    # They lived at the discovery, but were no children of main: orphans.
+    # They were alive at the discovery, but as orphans, not children of main.
     row = summarise(make_reading(16.75, 16, discovered=13.25))
     assert row["emulated_most_children"] == 0
     assert "emulated_false_peak_bytes" not in row
@@ -111,16 +111,16 @@ def test_a_child_that_ended_before_the_discovery_is_not_in_it(summarise, make_re
     assert "emulated_false_peak_bytes" not in row
 
 
-def test_a_torn_sweep_does_not_speak_where_there_is_another(summarise, known_run, make_reading):
+def test_a_torn_sweep_is_not_used_if_there_is_another(summarise, known_run, make_reading):
     *before, (record, samples) = known_run().sweeps
     torn = (*before, (replace(record, torn=1), samples))
     row = summarise(make_reading(16.75, 26, 20, 2, 13.25), sweeps=torn)
-    # The sweep at 15 s is the nearest that is of one moment.
+    # The sweep at 15 s is the nearest one that is not torn.
     assert mib(row, "false_peak_tree") == [34]
 
 
 def test_without_a_sweep_the_tree_is_not_known(summarise, readings):
-    # The processes of a known run are those that a sweep met.
+    # The processes of a known run are those that a sweep read.
     row = summarise(*readings, sweeps=())
     assert mib(row, "peak") == [50]
     assert row.get("emulated_false_peak_tree_bytes") is None

@@ -1,4 +1,4 @@
-""""""
+"""The figures of main's memory and of runs sampled both ways."""
 
 import pytest
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("styled")
 
 @pytest.fixture
 def forking(analyse, known_run):
-    """An experiment of one stage: forks with 1, 2 and 5 workers, the last retained, and threads."""
+    """A single-stage experiment: 1, 2 and 5 forked workers, the last with retain, and threads."""
 
     def run(number, treatment, **stage):
         own = known_run().stages[0] | stage
@@ -62,7 +62,7 @@ def test_no_line_leaves_its_panel(forking):
 
 
 def panels(figure):
-    """Give the axes of each treatment: those of our sweeps, and those of the published way."""
+    """Return the axes of each treatment: of our sweeps and of the published way."""
     return list(zip(figure.axes[::2], figure.axes[1::2], strict=True))
 
 
@@ -101,7 +101,9 @@ def test_discoveries_are_marked(both):
 
 def test_the_false_peak_is_marked_named_and_set_beside_the_truth(both):
     above, below = both
-    assert texts(below) == ["false peak 50.0 MiB =\n30.0 main +\n20.0 children of 1.75 s before"]
+    assert texts(below) == [
+        "false peak 50.0 MiB =\n30.0 main +\n20.0 children, read 1.75 s earlier"
+    ]
     assert texts(above) == ["peak 36.0 MiB", "34.0 MiB at that moment"]
     circles = [
         (line.get_xdata()[0], line.get_ydata()[0])
@@ -117,11 +119,11 @@ def test_a_peak_that_is_not_false_has_its_number(present, emulated_run, make_rea
     _, below = panels(plot_both_ways(present(emulated_run(*found))))[0]
     assert texts(below) == [
         "peak 90.0 MiB",
-        "false peak 46.0 MiB =\n26.0 main +\n20.0 children of 3.50 s before",
+        "false peak 46.0 MiB =\n26.0 main +\n20.0 children, read 3.50 s earlier",
     ]
 
 
-def test_children_that_were_never_seen_are_told(present, emulated_run, make_reading):
+def test_children_that_were_never_seen_are_counted(present, emulated_run, make_reading):
     found = make_reading(9.75, 20), make_reading(15, 30)
     above, below = panels(plot_both_ways(present(emulated_run(*found, created=6))))[0]
     assert below.get_title(loc="left") == "published way: no child seen; there were 5"

@@ -12,7 +12,7 @@ from stagebench.units import MIB
 
 @pytest.fixture
 def one_stage(known_run, make_task):
-    """Make a run whose only stage forks, or has threads."""
+    """Return a run with a single stage, which forks unless changed."""
 
     def make(workers=1, **changes):
         stage = known_run().stages[0] | {"workers": workers}
@@ -77,13 +77,13 @@ def test_pools_that_differ_in_something_unknown_are_not_compared(make_pool):
     assert group_by_workers([make_pool(), make_pool(workers=5), make_pool(workers=5)]) == []
 
 
-def test_factors_that_are_not_of_the_pool_are_told_apart(pools, one_stage):
+def test_factors_that_are_not_of_the_pool_are_kept_apart(pools, one_stage):
     factors = one_stage().factors | {"flag": True}
     runs = [one_stage(), one_stage(treatment="p1-fork-flag", baseline=False, factors=factors)]
     assert [pool.others for pool in pools(*runs)] == ["[]", "[('flag', 'true')]"]
 
 
-def test_a_run_that_sampled_itself_is_none_for_its_threads_are_part_of_main(pools, one_stage):
+def test_a_run_that_sampled_itself_is_none_because_its_threads_are_part_of_main(pools, one_stage):
     assert pools(one_stage(emulate={"interval_s": 0.1, "discovery_s": 1.0})) == []
 
 

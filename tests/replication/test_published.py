@@ -1,4 +1,4 @@
-""""""
+"""Published values beside the measured ones."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_measured_values_stand_beside_the_published_ones(tables):
     assert (row["median"], row["min"], row["max"], row["n"]) == (12, 6, 24, 3)
 
 
-def test_makespans_are_told_as_ratios_to_the_baseline_paired_by_block(tables):
+def test_makespans_are_shown_as_ratios_to_the_baseline_paired_by_block(tables):
     rows = compare(
         tables,
         ("pipe", "p1-fork", "", "makespan_s", "s", 50, 40, ""),
@@ -60,7 +60,7 @@ def test_a_ratio_is_missing_when_the_baselines_value_is_not_published(tables):
     assert pd.isna(row["logged_relative"])
 
 
-def test_memory_is_told_in_the_unit_of_the_reference_and_above_its_own_base(tables):
+def test_memory_is_shown_in_the_unit_of_the_reference_and_above_its_own_base(tables):
     rows = compare(
         tables,
         ("pipe", "t2", "", "tree_base_bytes", "MiB", 50, 51, ""),
@@ -88,7 +88,7 @@ def test_stage_quantities_are_compared_as_they_are(tables):
     assert pd.isna(row["measured_relative"])
 
 
-def test_a_handlers_parameter_tells_the_scale(tables):
+def test_a_handlers_parameter_shows_the_scale(tables):
     row = compare(tables, ("pipe", "", "work", "parameter.size_mib", "1", 10, None, ""))[0]
     assert (row["median"], row["measured_relative"]) == (2.5, 0.25)
 
@@ -127,7 +127,7 @@ def test_an_unknown_quantity_is_an_error_with_its_place(tables):
 
 def test_an_unknown_unit_is_an_error_with_its_place(tables):
     with pytest.raises(
-        StoreError, match=r"pipe/t2/: tree_peak_bytes in 'bytes' is not told in 'MB'"
+        StoreError, match=r"pipe/t2/: tree_peak_bytes in 'bytes' cannot be given in 'MB'"
     ):
         compare(tables, ("pipe", "t2", "", "tree_peak_bytes", "MB", 1, 1, ""))
 

@@ -47,7 +47,10 @@ def test_quantities_that_are_no_headline_can_be_unfolded(comparison):
 
 
 def test_a_study_of_another_size_says_at_which_scale_it_ran(comparison):
-    assert "It did not run at the published size (work size_mib 2.5 of 10)" in comparison.scale
+    assert (
+        "This experiment did not run at the published size (work size_mib 2.5 of 10)"
+        in comparison.scale
+    )
 
 
 def test_headlines_stand_in_their_own_order(comparison):
@@ -58,10 +61,10 @@ def test_headlines_stand_in_their_own_order(comparison):
 def test_a_study_of_the_published_size_says_so(analyse, known_run):
     reference = HEADER + "pipe,,work,parameter.size_mib,1,2.5,,setup\n"
     published = read_tables(analyse(known_run(), reference=reference) / "tables")["published"]
-    assert compare_experiments(published)[0].scale == "It ran at the published size."
+    assert compare_experiments(published)[0].scale == "This experiment ran at the published size."
 
 
-def test_an_unknown_scale_is_told(analyse, known_run):
+def test_an_unknown_scale_is_reported(analyse, known_run):
     reference = HEADER + "pipe,p1-fork,,makespan_s,s,50,,text\n"
     published = read_tables(analyse(known_run(), reference=reference) / "tables")["published"]
     assert "is not known" in compare_experiments(published)[0].scale

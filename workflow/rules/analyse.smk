@@ -1,6 +1,3 @@
-include: "claims.smk"
-
-
 REFERENCE = [beside(STUDY.reference)] if STUDY.reference else []
 
 
@@ -13,7 +10,7 @@ rule analyse:
         directory(f"{RESULTS}/tables"),
     log:
         f"{RESULTS}/logs/analyse.log",
-    # Nothing else could run meanwhile: it needs all runs, and all figures need it.
+    # Nothing else could run at the same time: it needs all runs, and all figures need it.
     threads: exclusive
     params:
         code=code_of("analyse"),
@@ -35,7 +32,7 @@ if CLAIMS:
             tables=rules.analyse.output[0],
             claims=beside(STUDY.claims),
             reference=REFERENCE,
-            index=[beside(CLAIMS.index)] if CLAIMS.index else [],
+            index=[os.path.relpath(CLAIMS.tags)] if CLAIMS.tags else [],
             others=claims_evidence(),
         output:
             directory(f"{RESULTS}/claims"),

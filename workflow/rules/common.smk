@@ -1,4 +1,4 @@
-# The checked study, and what the rules ask of it. No logic of its own: see src/stagebench/design.
+# The checked study and what the rules need from it. The logic is in src/stagebench/design.
 import hashlib
 import json
 import os
@@ -10,56 +10,62 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
-from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
-from stagebench.design.specification import check_memory
+from stagebench.design.config import load_study
+from stagebench.design.grid import check_memory
 from stagebench.design.plan import make_plan
-from stagebench.errors import StagebenchError
+from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
 
 ROOT = Path(workflow.basedir)
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
 
-# All runs that one call of Snakemake makes are of one campaign, which is named by the moment of that
-# call. Jobs and other nodes inherit the variable, and so do not name one of their own.
+# All runs made by one call of Snakemake belong to one campaign, named by the time of the call. Jobs
+# and other nodes inherit the variable, so they do not start a campaign of their own.
 os.environ.setdefault(
     "STAGEBENCH_CAMPAIGN", datetime.now(timezone.utc).isoformat(timespec="seconds")
 )
 
 
-# The folder of the config: own handlers and files of tasks lie there. Not in the text of a rule,
-# which Snakemake compares: a checkout may move.
-CONFIG = Path([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
-BESIDE = Path(os.environ.setdefault("STAGEBENCH_BESIDE", str(CONFIG.resolve().parent)))
+# The path of the config is not in the text of a rule, which Snakemake compares, because a checkout may
+# move. Its folder holds own handlers and files of tasks.
+CONFIG = os.path.relpath([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
+os.environ["STAGEBENCH_CONFIG"] = os.path.abspath(CONFIG)
+BESIDE = Path(
+    os.environ.setdefault("STAGEBENCH_BESIDE", str(Path(CONFIG).resolve().parent))
+)
 
-# Where Snakemake is called from decides about no import.
+# Keys from the command line: --config replicates=5.
+OVERRIDE = dict(workflow.config_settings.config)
+
+# The folder from which Snakemake is called must not affect imports.
 os.environ["PYTHONSAFEPATH"] = "1"
 
 
 envvars:
     "STAGEBENCH_CAMPAIGN",
+    "STAGEBENCH_CONFIG",
     "STAGEBENCH_BESIDE",
     "PYTHONSAFEPATH",
 
 
 def checked_study():
-    """Every error of the config at once, as Snakemake prints errors: without a traceback.
+    """Return the checked study, or raise all errors of the config at once, without a traceback.
 
-    A directive `configfile:` would lay a config named on the command line over the default one, key
-    by key; a study is one file. And ours is the stricter reader: no key may come twice.
+    There is no directive `configfile:`, because our reader keeps line numbers and rejects duplicate
+    keys.
     """
     try:
-        for file in workflow.overwrite_configfiles:
-            load_config(Path(file))
-        if not workflow.overwrite_configfiles:
-            config.update({**load_config(DEFAULT_CONFIG), **config})
-        study = check_config(config, BESIDE)
-        check_memory(
-            expand_treatments(study),
-            machine_memory_bytes(),
-            allow=study.allow_insufficient_memory,
-        )
+        if len(workflow.overwrite_configfiles) > 1:
+            raise ConfigError(
+                [
+                    f"--configfile: {len(workflow.overwrite_configfiles)} files; allowed: one, which"
+                    " may extend another (extends: FILE)"
+                ]
+            )
+        study = load_study(Path(CONFIG), OVERRIDE)
+        allow = study.allow_insufficient_memory
+        check_memory(study.treatments, machine_memory_bytes(), allow=allow)
         return study
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None
@@ -75,10 +81,10 @@ RUNS = {
 RESULTS = f"results/{STUDY.name}"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
 
-# What a job says goes to its log and, when it fails, to the terminal.
+# The output of a job goes to its log and, if it fails, to the terminal.
 LOGGED = " &> {log:q} || {{ cat {log:q} >&2; exit 1; }}"
 
-# The interpreter that runs Snakemake also runs the jobs, whatever `python` is on PATH.
+# Jobs run with the interpreter that runs Snakemake, whichever `python` is on PATH.
 shell.executable("bash")
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
@@ -86,39 +92,39 @@ shell.prefix(
 
 
 def planned(wildcards):
-    """The planned run that a measurement's path names."""
+    """Return the planned run that a measurement's path names."""
     run = f"{wildcards.kind}{wildcards.replicate}"
     return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/{run}"]
 
 
 def specification(wildcards):
-    """A treatment's specification as one text: the only thing that decides about a new run."""
+    """Return a treatment's specification as text: only a change of it causes a new run."""
     treatment = PLAN["treatments"][f"{wildcards.experiment}/{wildcards.treatment}"]
     return canonical_json(treatment["specification"])
 
 
 def fingerprint(value):
-    """A short text that differs where the value does."""
+    """Return a short text that differs if the value differs."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def from_plan(key):
-    """A callable that looks one value of the planned run up."""
+    """Return a function that looks up one value of the planned run."""
     return lambda wildcards: planned(wildcards)[key]
 
 
 def exclusive(wildcards):
-    """All cores as threads: the one way that keeps jobs apart under any --cores."""
+    """Return all cores as threads: the only way to keep jobs apart under any --cores."""
     return workflow.resource_settings.cores or 1
 
 
 def code_of(subcommand):
-    """A hash of the code that a rule's subcommand runs: an edit of it makes the rule run again."""
+    """Return a hash of the code of a rule's subcommand: an edit of it makes the rule run again."""
     return installed_code().hash(f"stagebench.cli:_{subcommand}")
 
 
 def beside(name):
-    """A file beside the config, as seen from here: a checkout may move."""
+    """Return the path of a file beside the config, relative because a checkout may move."""
     return os.path.relpath(BESIDE / name)
 
 

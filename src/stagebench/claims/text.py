@@ -1,8 +1,8 @@
-"""Verdicts on claims in words: for the report as Markdown, for a terminal 80 columns wide.
+"""Verdicts on claims, as a section of the report and as text for a terminal of 80 columns.
 
-Both count them first; the report also says how fast the machine is beside the published one. A
-pipeline's ratios depend on how its stages compare. A simulated download takes about as long
-everywhere; what computes does not.
+The report also compares the speed of the machine with the published one, stage by stage, because a
+pipeline's ratios depend on it: a simulated download takes about as long everywhere, a computation
+does not.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Row = dict[str, Any]
 
 REFUTED, _, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
 FIGURE = "figure"
-"""The kind of claims that are a published value each."""
+"""The kind of a claim that is one published value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """The claims of one verdict that are no figures; `otherwise` says what falls with them."""
+    """The claims of one verdict that are not figures; `otherwise` says what follows if refuted."""
 
     verdict: str
     count: int
@@ -57,7 +57,7 @@ class Statements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The claims on one published quantity of an experiment, and how many have which verdict."""
+    """The claims on one published quantity of an experiment, with counts of verdicts."""
 
     title: str
     counts: str
@@ -65,13 +65,13 @@ class Figures:
 
 
 def render_claims(contents: Contents) -> str:
-    """Write the section on judged claims; "" where the study has none."""
+    """Return the section on judged claims; "" if the study has none."""
     claims = describe_claims(contents.tables)
     return render_template(_TEMPLATE, {"claims": claims}) + "\n" if claims["counts"] else ""
 
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Return what the report's section on claims is made of."""
+    """Return the values of the report's section on claims."""
     claims = list_rows(tables["claims"])
     tests = first_tests(list_rows(tables["claim_tests"]))
     statements = [row for row in claims if row["kind"] != FIGURE]
@@ -91,33 +91,35 @@ def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def first_tests(tests: list[Row]) -> dict[str, Row]:
-    """Return the first test of each claim; a figure has only one, or one a treatment."""
+    """Return the first test of each claim; a figure has only one, or one per treatment."""
     return {row["claim"]: row for row in reversed(tests)}
 
 
 def whose(figure: Row, test: Row) -> str:
-    """Name the treatment of a published value; a value of no treatment is tested on each."""
+    """Return the treatment of a published value; a value without one is tested on all."""
     is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
     return "every treatment" if is_every else str(test["treatment"])
 
 
 def count_verdicts(claims: list[Row]) -> str:
-    """Return "3 refuted, 12 reproduced", in the order in which claims are told."""
+    """Return "3 refuted, 12 reproduced", in the order in which claims are listed."""
     counts = {verdict: sum(row["verdict"] == verdict for row in claims) for verdict in VERDICTS}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
 def kinds_text(claims: list[Row]) -> str:
-    """Say how many claims of each kind were refuted, of those that were judged."""
+    """Report how many of the judged claims of each kind were refuted."""
     kinds = dict.fromkeys(row["kind"] for row in claims)
-    fallen = Counter(row["kind"] for row in claims if row["verdict"] == REFUTED)
+    refuted = Counter(row["kind"] for row in claims if row["verdict"] == REFUTED)
     judged = Counter(row["kind"] for row in claims if row["verdict"] not in (NOT_TESTABLE, SHOWN))
-    told = [f"{fallen[kind]} of {count_noun(judged[kind], kind)}" for kind in kinds if judged[kind]]
-    return f"Of those judged, refuted: {', '.join(told)}." if told else "None could be judged."
+    parts = [
+        f"{refuted[kind]} of {count_noun(judged[kind], kind)}" for kind in kinds if judged[kind]
+    ]
+    return f"Of those judged, refuted: {', '.join(parts)}." if parts else "None could be judged."
 
 
 def chance_text(claims: list[Row]) -> str:
-    """Say how many of the verdicts that follow from an interval chance alone may have made."""
+    """Report how many of the verdicts that follow from an interval may be due to chance."""
     decided = sum(row["verdict"] in (REFUTED, REPRODUCED) for row in claims)
     if not decided:
         return "No verdict follows from an interval here."
@@ -125,12 +127,12 @@ def chance_text(claims: list[Row]) -> str:
     many = "fewer than one" if expected < 1 else f"about {expected:.0f}"
     return (
         f"Refuted or reproduced by an interval: {decided}. Such an interval misses the true value"
-        f" once in {1 / ALPHA:.0f} times, so that {many} of them may be chance."
+        f" once in {1 / ALPHA:.0f} times, so {many} of them may be due to chance."
     )
 
 
 def measured_text(row: Row) -> str:
-    """Return "1.02 [0.98, 1.06] ×", or a dash where nothing was measured."""
+    """Return "1.02 [0.98, 1.06] ×", or a dash if nothing was measured."""
     if pd.isna(row["measured"]):
         return MISSING
     known = not (pd.isna(row["low"]) or pd.isna(row["high"]))
@@ -146,7 +148,7 @@ def published_text(row: Row) -> str:
 
 
 def sorted_by_verdict(claims: list[Row]) -> list[Row]:
-    """Sort claims as they are told, those of one verdict in their own order."""
+    """Sort claims by verdict, those of one verdict in their own order."""
     return sorted(claims, key=lambda row: VERDICTS.index(row["verdict"]))
 
 
@@ -160,14 +162,14 @@ def _statements(verdict: str, claims: list[Row]) -> Statements:
         ]
         for row in claims
     ]
-    told = [row for row in claims if verdict == REFUTED and row["otherwise"]]
+    consequences = [row for row in claims if verdict == REFUTED and row["otherwise"]]
     return Statements(
         verdict=verdict,
         count=len(claims),
         table=format_table(
             ["what is claimed", "measured", "published", "in words"], cells, texts=4
         ),
-        otherwise=[f"`{row['id']}`: {row['otherwise']}" for row in told],
+        otherwise=[f"`{row['id']}`: {row['otherwise']}" for row in consequences],
     )
 
 
@@ -210,11 +212,11 @@ CLAIMS = Section("claims", "claims", render_claims)
 WIDTH = 80
 _NAME, _MEASURED, _PUBLISHED = 29, 27, 20
 _EXPLAINED = VERDICTS[:3]
-"""Verdicts whose claims are told in a sentence, too."""
+"""Verdicts whose claims also have a sentence."""
 
 
 def format_claims(title: str, claims: pd.DataFrame, tests: pd.DataFrame) -> str:
-    """Write the claims of one study: those that fell first, those only shown last."""
+    """Format the claims of one study: refuted ones first, those only shown last."""
     rows = list_rows(claims)
     by_claim = first_tests(list_rows(tests))
     lines = [
@@ -233,7 +235,7 @@ def _section(verdict: str, rows: list[Row], tests: Mapping[str, Row]) -> Iterato
     if verdict != NOT_TESTABLE:
         yield from _claims(verdict, rows, tests)
         return
-    # Most of them share a reason: it is told once.
+    # Most of them share a reason, which is printed once.
     for reason, own in groupby(sorted(rows, key=_reason), key=_reason):
         yield from _wrap(f"{reason}:", "  ")
         yield from _claims(verdict, list(own), tests)
@@ -263,8 +265,8 @@ def _statement(verdict: str, row: Row) -> Iterator[str]:
 
 def _figure(verdict: str, row: Row, test: Row) -> Iterator[str]:
     """Yield a published value by its treatment, beside what is expected of the measured one."""
-    told = test["expected"] or _published(row)
-    yield from _named_line(f"    {whose(row, test)}", measured_text(row), told)
+    expected = test["expected"] or _published(row)
+    yield from _named_line(f"    {whose(row, test)}", measured_text(row), expected)
     if verdict in _EXPLAINED and row["reason"]:
         yield from _wrap(row["reason"], "      ")
 
@@ -275,13 +277,13 @@ def _is_published_value(row: Row) -> bool:
 
 
 def _heading(quantity: str, last: str) -> str:
-    """Return what the figures below it have in common, and what their last column is."""
+    """Return what the figures below have in common, and the title of their last column."""
     width = WIDTH - len(last) - 2
     return f"{_cut(f'  {quantity}', width).ljust(width)}  {last}"
 
 
 def _quantity(test: Row) -> str:
-    """Name what figures have in common: "runtime, cpu_bound: makespan as a ratio to t1"."""
+    """Return what figures have in common: "runtime, cpu_bound: makespan as a ratio to t1"."""
     where = ", ".join(filter(None, (test["experiment"], test["stage"])))
     less = f" less {words_of(test['minus'])}" if test["minus"] else ""
     to = f" as a {test['by']} to {test['to']}" if test["to"] else ""
@@ -331,7 +333,7 @@ MAKESPAN, SERVICE = "makespan_s", "service_mean_s"
 EFFICIENCY, SHARE = "stage_efficiency", "share_of_total_time"
 
 ALIKE = 1.1
-"""Factors between the published seconds of stages and ours that differ by less are alike."""
+"""Stages whose factors to the published seconds differ by less are equally fast."""
 
 
 class Pace(NamedTuple):
@@ -343,19 +345,19 @@ class Pace(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """How many times as long it takes here."""
+        """How many times as long it takes here as in the published study."""
         return self.measured / self.published
 
     def __str__(self) -> str:
-        """Write the factor, and of what: "2.44 × in cpu_bound"."""
+        """Return the factor and its stage: "2.44 × in cpu_bound"."""
         return f"{format_number(self.factor)} ×" + (f" in {self.stage}" if self.stage else "")
 
 
 def speed_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Say of each experiment of the published size what its refuted ratios mean on this machine."""
+    """Explain what refuted ratios mean on this machine, per experiment of the published size."""
     claims, tests = tables["claims"], tables["claim_tests"]
-    fell = claims[(claims["kind"] == "figure") & (claims["verdict"] == REFUTED)]
-    refuted = tests[tests["claim"].isin(fell["id"])].drop_duplicates("claim")
+    figures = claims[(claims["kind"] == "figure") & (claims["verdict"] == REFUTED)]
+    refuted = tests[tests["claim"].isin(figures["id"])].drop_duplicates("claim")
     published = tables["published"]
     return [
         sentence
@@ -372,16 +374,17 @@ def _sentence(published: pd.DataFrame, refuted: pd.DataFrame) -> str:
     baseline = _baseline(published)
     own = published[published["treatment"] == baseline]
     whole, stages = _paces(own, MAKESPAN), _paces(own, SERVICE)
-    fell = _count(refuted, baseline)
-    if not (whole and _differ(stages) and fell and _is_full_size(published)):
+    affected = _count(refuted, baseline)
+    if not (whole and _differ(stages) and affected and _is_full_size(published)):
         return ""
     here, there = (format_number(time) for time in (whole[0].measured, whole[0].published))
     return (
         f"{baseline} of {own['experiment'].iloc[0]} took {whole[0]} the published time ({here} s"
-        f" here, {there} s there), and not in the same way everywhere: a task took"
+        f" here, {there} s there), and the factor differs between stages: a task took"
         f" {', '.join(map(str, stages))}. Ratios to {baseline}, efficiencies and shares of time"
-        " depend on how the CPU compares with the simulated network: a published one that is"
-        f" refuted ({fell}) is *not so on this machine*; it does not say that the authors erred."
+        " depend on how the CPU compares with the simulated network. If a published one is refuted"
+        f" ({affected}), it is *different on this machine*, which does not mean that the authors"
+        " were wrong."
     )
 
 
@@ -391,10 +394,10 @@ def _baseline(published: pd.DataFrame) -> str:
 
 
 def _paces(published: pd.DataFrame, quantity: str) -> list[Pace]:
-    """Return published and measured seconds, by stage; what was logged is the more precise."""
-    told = published[(published["quantity"] == quantity) & (published["unit"] == "s")]
-    seconds = told["logged"].fillna(told["stated"])
-    paces = map(Pace, told["stage"], seconds, told["median"])
+    """Return published and measured seconds by stage; logged values are the more precise ones."""
+    rows = published[(published["quantity"] == quantity) & (published["unit"] == "s")]
+    seconds = rows["logged"].fillna(rows["stated"])
+    paces = map(Pace, rows["stage"], seconds, rows["median"])
     return [pace for pace in paces if pace.published > 0 and pace.measured > 0]
 
 
@@ -409,7 +412,7 @@ def _is_full_size(published: pd.DataFrame) -> bool:
 
 
 def _count(refuted: pd.DataFrame, baseline: str) -> str:
-    """Count what depends on how the parts compare: "ratios 4, efficiencies 8, shares 26"."""
+    """Count what depends on the speed of stages: "ratios 4, efficiencies 8, shares 26"."""
     found = {
         "ratios": (refuted["quantity"] == MAKESPAN) & (refuted["to"] == baseline),
         "efficiencies": refuted["quantity"] == EFFICIENCY,

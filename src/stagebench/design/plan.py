@@ -1,24 +1,32 @@
 """The plan of a study: all that the analysis needs to know of its design, as JSON and as text.
 
 How tasks come into an experiment's workflow and pass its stages, in words for a plan.
+
+The config that a study is made of, as YAML that says where each of its values is written.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.grid import expand_treatments, order_runs, order_warm_ups
+from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
+from stagebench.design.yaml import is_ambiguous
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stagebench.design.checked_study import ExperimentGrid, Factor, Level, Study, Treatment
-
+    from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
+    from stagebench.design.levels import Level
+    from stagebench.design.problems import Origin
+    from stagebench.design.yaml import Config, Node
 
 Json = dict[str, Any]
 
@@ -27,8 +35,8 @@ WIDTH = 80
 
 
 def make_plan(study: Study) -> Json:
-    """Expand a checked study into its plan; the same config always gives the same plan."""
-    treatments = expand_treatments(study)
+    """Make the plan of a checked study; the same config always makes the same plan."""
+    treatments = study.treatments
     return {
         "study": study.name,
         "seed": study.seed,
@@ -185,3 +193,115 @@ def _arrival(given: Json | None) -> str:
         return "at once"
     rate = f"{given['rate_per_s']:g}/s"
     return f"at {rate}" if given["kind"] == "fixed_rate" else f"Poisson at {rate}"
+
+
+RESOLVED_WIDTH = 98
+"""Columns of a config with the places of its values."""
+
+COMMENT_COLUMN = 60
+"""Where the places begin, beside lines that leave room."""
+
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")
+"""Texts that need no quotes, but for words that stand for something else."""
+
+
+def format_resolved(config: Config) -> str:
+    """Write a config with all that it extends as YAML, each line with the file and line it is from.
+
+    Files are named as seen from the folder of the config.
+    """
+    if config.root is None:
+        return ""
+    lines = _Resolved(os.path.dirname(config.root.place.file)).write(config.root, "")
+    return "\n".join(lines)
+
+
+class _Resolved:
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def write(self, node: Node, indent: str) -> list[str]:
+        """Write what lies in a mapping or a list, one line or more for each."""
+        if isinstance(node.value, dict):
+            pairs = [(f"{_scalar(key)}:", value) for key, value in node.value.items()]
+        else:
+            pairs = [("-", value) for value in node.value]
+        return [line for lead, value in pairs for line in self._entry(lead, value, indent)]
+
+    def _entry(self, lead: str, node: Node, indent: str) -> list[str]:
+        flow = f"{indent}{lead} {_flow(node)}"
+        if _is_on_one_line(node) and (len(flow) < RESOLVED_WIDTH or not _holds_any(node)):
+            return self._comment(flow, node.place, indent)
+        below = f"{indent}  "
+        lines = self.write(node, below)
+        if lead == "-":
+            # The first line of an item stands behind the dash; a comment above it stays there.
+            first = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
+            lines[first] = f"{indent}- {lines[first][len(below) :]}"
+            return lines
+        return [*self._comment(f"{indent}{lead}", node.place, indent), *lines]
+
+    def _comment(self, text: str, place: Origin, indent: str) -> list[str]:
+        file = os.path.relpath(place.file, self._folder or ".") if place.line else place.file
+        comment = f"# {file}:{place.line}" if place.line else f"# {file}"
+        line = f"{text:{COMMENT_COLUMN}}  {comment}"
+        if len(line) <= RESOLVED_WIDTH:
+            return [line]
+        return [f"{indent}{comment}", *_break(text, indent)]
+
+
+def _is_on_one_line(node: Node) -> bool:
+    """Report whether a value and all below it are written in one line."""
+    return all(below.place == node.place for below in _walk(node))
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    items = node.value.values() if isinstance(node.value, dict) else node.value
+    for item in items if isinstance(node.value, dict | list) else ():
+        yield from _walk(item)
+
+
+def _holds_any(node: Node) -> bool:
+    return isinstance(node.value, dict | list) and len(node.value) > 0
+
+
+def _flow(node: Node) -> str:
+    if isinstance(node.value, dict):
+        inside = ", ".join(f"{_scalar(key)}: {_flow(one)}" for key, one in node.value.items())
+        return f"{{{inside}}}"
+    if isinstance(node.value, list):
+        return f"[{', '.join(map(_flow, node.value))}]"
+    return _scalar(node.value)
+
+
+def _scalar(value: Any) -> str:
+    """Write a scalar so that every version of YAML reads it back."""
+    if isinstance(value, str):
+        words = ("null", "true", "false", "y", "n")
+        bare = _BARE.fullmatch(value) and not is_ambiguous(value) and value.lower() not in words
+        if bare and len(value) < COMMENT_COLUMN:
+            return value
+        return json.dumps(value, ensure_ascii=not value.isprintable())
+    if isinstance(value, float):
+        mantissa, letter, exponent = repr(value).partition("e")
+        if not letter:
+            return mantissa
+        point = "" if "." in mantissa else ".0"
+        return f"{mantissa}{point}e{'' if exponent.startswith('-') else '+'}{exponent.lstrip('+')}"
+    return json.dumps(value)
+
+
+def _break(text: str, indent: str) -> list[str]:
+    """Break a long text in quotes at the width: a backslash before the end joins the lines."""
+    if len(text) <= RESOLVED_WIDTH or not text.endswith('"'):
+        return [text]
+    pieces = re.findall(r"\\u[0-9a-fA-F]{4}|\\.|.", text)
+    lines = [""]
+    for piece in pieces:
+        if len(lines[-1]) + len(piece) > RESOLVED_WIDTH - 1:
+            lines[-1] += "\\"
+            # A blank at the start of a line would be lost.
+            lines.append(f"{indent}  \\" if piece == " " else f"{indent}  ")
+        lines[-1] += piece
+    return lines

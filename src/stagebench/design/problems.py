@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stagebench.errors import closest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 """Keys and positions that lead from the top of a config to a value."""
@@ -24,20 +24,48 @@ MOST_IDS = 3
 """Treatments that a message names before it only counts the others."""
 
 
+class Origin(NamedTuple):
+    """Where a value is written; line 0 stands for a source that has no lines."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+Origins: TypeAlias = "Mapping[KeyPath, Origin]"
+"""Where each value of a config is written; empty for a config that was made in memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A place and what is wrong there."""
+    """A path and what is wrong there; `place`, where the path alone does not lead to it."""
 
     path: KeyPath
     text: str
+    place: Origin | None = None
 
     def __str__(self) -> str:
         return f"{dotted(self.path)}: {self.text}"
 
 
-def problem(path: KeyPath, text: str) -> Problem:
+def problem(path: KeyPath, text: str, place: Origin | None = None) -> Problem:
     """Make a problem; the short form of its class."""
-    return Problem(path=path, text=text)
+    return Problem(path=path, text=text, place=place)
+
+
+def locate(places: Origins, path: KeyPath) -> Origin | None:
+    """Find where a value is written; of a missing value, where what should hold it is written."""
+    return next(
+        (places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in places), None
+    )
+
+
+def format_problem(found: Problem, places: Origins) -> str:
+    """Write a problem as "config/mine.yaml:37: seed: …"; without the file, if there is none."""
+    place = found.place or locate(places, found.path)
+    return str(found) if place is None else f"{place}: {found}"
 
 
 def dotted(path: KeyPath) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 import msgspec
 import msgspec.inspect as described
 
-from stagebench.design.levels import is_open
+from stagebench.design.levels import holds_unknown
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import Bounds
@@ -123,7 +123,7 @@ def _why_wrong(name: str, value: Any, known: Known) -> str:
         return f"the runner gives '{UPSTREAM}'; allowed: no such key"
     if name not in known:
         return unknown("parameter", name, known)
-    if is_open(value) or known[name].accepts(value):
+    if holds_unknown(value) or known[name].accepts(value):
         return ""
     return f"{show(value)} is not allowed; allowed: {known[name].allowed}"
 

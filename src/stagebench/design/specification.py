@@ -1,8 +1,6 @@
-"""The full specification of a treatment: levels put in, defaults filled in, one form each.
+"""The full specification of a treatment, with all defaults filled in; and the memory it needs.
 
-The setting `sampler.emulate`: the published way of sampling, beside our own.
-
-Memory that treatments need by estimate, and the refusal of those that need too much.
+Equal meaning has equal text, so a change of form alone measures nothing again.
 """
 
 from __future__ import annotations
@@ -15,16 +13,13 @@ from stagebench.design.problems import KeyPath, Problem, problem, show
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
 from stagebench.design.task_checks import complete_tasks, list_overrides
-from stagebench.errors import ConfigError
 from stagebench.store import PROTOCOL
 from stagebench.task_list import count_tasks
-from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from stagebench.design.checked_study import ExperimentGrid, Factors, Treatment
+    from stagebench.design.levels import Factors
 
 
 Json = dict[str, Any]
@@ -38,13 +33,13 @@ PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads":
 
 
 def build_specification(
-    experiment: ExperimentGrid, treatment: str, factors: Factors, settings: Json
+    experiment: str, treatment: str, factors: Factors, settings: Json, beside: Path | None
 ) -> Json:
     """Complete the checked settings of one treatment, so that equal meaning gives equal text."""
-    beside, stages = experiment.beside, settings["stages"]
+    stages = settings["stages"]
     return {
         "protocol": PROTOCOL,
-        "experiment": experiment.name,
+        "experiment": experiment,
         "treatment": treatment,
         "factors": factors,
         "stages": [_complete_stage(stage, beside) for stage in stages],
@@ -156,21 +151,6 @@ def estimate_memory(specification: Json, beside: Path | None = None) -> int:
     not in it, nor is what an own handler does not tell. `beside` is the config's folder.
     """
     return sum(_estimate_stage(stage, specification, beside) for stage in specification["stages"])
-
-
-def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow: bool) -> None:
-    """Refuse treatments that need more than the machine has; raises ConfigError naming each."""
-    if allow:
-        return
-    problems = [
-        f"{t.experiment}/{t.id}: needs about {format_bytes(t.estimated_memory_bytes)} of memory,"
-        f" this machine has {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
-        " allow_insufficient_memory: true"
-        for t in treatments
-        if t.estimated_memory_bytes > available_bytes
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> int:

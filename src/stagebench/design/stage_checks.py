@@ -1,6 +1,6 @@
-"""Checks of a workflow's stages, on a config as on each treatment.
+"""Checks of a workflow's stages, with the levels of a treatment put in.
 
-A value with a placeholder in it is open: nothing is said of it until its level is known.
+Nothing is said of a value that is unknown: it was refused, or its level is not known.
 
 The setting `arrival`: when the tasks of a run arrive.
 
@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from stagebench.design.handlers import find_handler
-from stagebench.design.levels import is_open
+from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
 from stagebench.design.signatures import UPSTREAM, find_parameter_problems
 from stagebench.design.yaml import mappings
@@ -42,7 +42,7 @@ def find_stages_problems(stages: Any, path: KeyPath, beside: pathlib.Path | None
 
 
 def is_whole(items: Any) -> bool:
-    """Tell whether nothing in a list of mappings is open as a whole."""
+    """Report whether a list and all its items are known to be mappings."""
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
@@ -51,10 +51,11 @@ def _find_stage_problems(
 ) -> Iterator[Problem]:
     yield from _find_start_problems(stage, path)
     handler, given = stage["handler"], stage.get("parameters", {})
-    found = handler if is_open(handler) else find_handler(handler, beside)
+    if handler is UNKNOWN:
+        return
+    found = find_handler(handler, beside)
     if isinstance(found, str):
-        if not is_open(handler):
-            yield problem((*path, "handler"), found)
+        yield problem((*path, "handler"), found)
         return
     yield from _find_executor_problems(stage, found, path)
     yield from _find_upstream_problems(stage, found, path)
@@ -68,14 +69,14 @@ def _find_start_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
     if executor == "process" and not given:
         yield problem(place, "missing on a process stage; allowed: fork, forkserver, spawn")
     kinds = {"thread": "a thread", "asyncio": "an asyncio"}
-    if executor in kinds and given and not is_open(stage["start_method"]):
+    if executor in kinds and given and stage["start_method"] is not UNKNOWN:
         text = f"{show(stage['start_method'])} is not allowed on {kinds[executor]} stage"
         yield problem(place, f"{text}; allowed: no such key")
 
 
 def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:
     executor = stage["executor"]
-    if is_open(executor):
+    if executor is UNKNOWN:
         return
     if handler.is_coroutine is not (executor == "asyncio"):
         kind = "a coroutine" if handler.is_coroutine else "no coroutine"
@@ -96,7 +97,7 @@ def _find_upstream_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
 def _find_graph_problems(stages: Any, path: KeyPath) -> Iterator[Problem]:
     rows = list(mappings(stages, path))
     names = [stage["name"] for stage, _ in rows]
-    if not is_whole(stages) or any(is_open(name) for name in names):
+    if not is_whole(stages) or UNKNOWN in names:
         return
     graph: dict[str, list[str]] = {}
     for stage, place in rows:
@@ -112,7 +113,7 @@ def _find_graph_problems(stages: Any, path: KeyPath) -> Iterator[Problem]:
 
 def _after(stage: Stage) -> list[tuple[int, str]]:
     after = stage.get("after", [])
-    return [] if is_open(after) else [(i, n) for i, n in enumerate(after) if not is_open(n)]
+    return [(i, n) for i, n in enumerate(after) if n is not UNKNOWN] if after is not UNKNOWN else []
 
 
 def _why_not_after(stage: str, other: str, names: list[str]) -> str:
@@ -142,7 +143,7 @@ _ALLOWED = {
 
 def find_arrival_problems(arrival: Any, path: KeyPath) -> list[Problem]:
     """Check that a kind of arrival is given what it needs; `path` leads to the setting."""
-    if not isinstance(arrival, dict) or is_open(arrival.get("kind")):
+    if not isinstance(arrival, dict) or arrival["kind"] is UNKNOWN:
         return []
     lacking = [name for name in NEEDS[arrival["kind"]] if arrival.get(name) is None]
     texts = {name: f"missing for {arrival['kind']}; allowed: {_ALLOWED[name]}" for name in lacking}
@@ -150,14 +151,14 @@ def find_arrival_problems(arrival: Any, path: KeyPath) -> list[Problem]:
 
 
 def find_idle_arrival(arrival: Any, path: KeyPath) -> list[Problem]:
-    """Tell what a kind that the config itself names has no use for.
+    """Report what a kind that the config itself names has no use for.
 
     Where the kind is a factor, one mapping serves all of its levels: each treatment leaves out what
     its kind does not need.
     """
-    if not isinstance(arrival, dict) or is_open(arrival.get("kind")):
+    kind = arrival.get("kind") if isinstance(arrival, dict) else None
+    if not isinstance(kind, str) or kind not in NEEDS:
         return []
-    kind = arrival["kind"]
     idle = [n for n in _ALLOWED if arrival.get(n) is not None and n not in NEEDS[kind]]
     return [
         problem(
@@ -169,7 +170,7 @@ def find_idle_arrival(arrival: Any, path: KeyPath) -> list[Problem]:
 
 
 def complete_arrival(given: Json | None) -> Json:
-    """Give the part of a specification that says so; nothing where all tasks arrive at once."""
+    """Return the part of a specification that says so; nothing where all tasks arrive at once."""
     if given is None or given["kind"] == "at_once":
         return {}
     numbers: Json = {"rate_per_s": float(given["rate_per_s"])}
@@ -179,7 +180,7 @@ def complete_arrival(given: Json | None) -> Json:
 
 
 def find_idle_retries(stages: Any, path: KeyPath) -> Iterator[Problem]:
-    """Tell where a config says what is retried, and itself says that nothing is.
+    """Report where a config says what is retried, and itself says that nothing is.
 
     Where the number of retries is a factor, its level may well be 0.
     """
@@ -190,7 +191,7 @@ def find_idle_retries(stages: Any, path: KeyPath) -> Iterator[Problem]:
 
 
 def complete_limits(stage: Json) -> Json:
-    """Give the part of a stage's specification that says so; what is not set is absent from it.
+    """Return the part of a stage's specification that says so; what is not set is absent from it.
 
     So a default that is written out gives the same text, and so does what has no effect.
     """

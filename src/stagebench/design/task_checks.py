@@ -1,6 +1,6 @@
 """Checks of an experiment's tasks: a number, a list of parameters, or a file beside the config.
 
-A value with a placeholder in it is open: nothing is said of it until its level is known.
+Nothing is said of a value that is unknown: it was refused, or its level is not known.
 
 A CSV file of tasks, held against the handlers of the stages that its columns name.
 """
@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.design.handlers import known_handler, sound_handler
-from stagebench.design.levels import is_open
+from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
 from stagebench.design.signatures import (
     convert_parameters,
@@ -71,7 +71,7 @@ def find_tasks_problems(
 
 
 def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:
-    """Give checked tasks in the one form that a specification has."""
+    """Return checked tasks in the one form that a specification has."""
     if isinstance(tasks, int):
         return tasks
     if isinstance(tasks, dict):
@@ -93,9 +93,9 @@ def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.
 
 
 def name_handlers(stages: list[Stage]) -> Handlers:
-    """Give the handler of each stage; None where it is open."""
+    """Return the handler of each stage; None where it is not known."""
     named = ((stage["name"], stage["handler"]) for stage in stages)
-    return tuple((name, None if is_open(handler) else handler) for name, handler in named)
+    return tuple((name, None if handler is UNKNOWN else handler) for name, handler in named)
 
 
 def _find_task_problems(
@@ -104,7 +104,7 @@ def _find_task_problems(
     rows = {stage["name"]: stage for stage, _ in stages}
     for name, given in task.items():
         if name not in rows:
-            if not any(is_open(other) for other in rows):
+            if UNKNOWN not in rows:
                 yield problem((*path, name), unknown("stage", name, rows))
             continue
         handler = known_handler(rows[name]["handler"], beside)
@@ -145,7 +145,7 @@ def _find_file_problems(
     beside: pathlib.Path | None,
 ) -> Iterator[Problem]:
     names = [stage["name"] for stage, _ in stages]
-    if not isinstance(file, str) or is_open(file) or any(is_open(name) for name in names):
+    if file is UNKNOWN or UNKNOWN in names:
         return
     found = read_task_file(file, name_handlers([stage for stage, _ in stages]), beside)
     for text in found.problems:
@@ -195,7 +195,7 @@ class TaskFile:
 
     @property
     def tasks(self) -> TaskRows:
-        """Give the parameters of each task by stage."""
+        """Return the parameters of each task by stage."""
         return TaskRows([split_column(column.name) for column in self.columns], self.rows)
 
     def find_gaps(self, stage: str, parameter: str) -> Iterator[int] | None:
@@ -210,7 +210,7 @@ class TaskFile:
 
 @cache
 def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFile:
-    """Read the file beside the config; `handlers` gives that of each stage, None where it is open.
+    """Read the file beside the config; `handlers` has that of each stage, None where not known.
 
     A file that has been read stays as it was.
     """
@@ -249,7 +249,7 @@ def distinct_overrides(
 
 
 def complete_task_file(file: str, handlers: Handlers, beside: Path | None) -> dict[str, Any]:
-    """Give what a specification says of a sound file."""
+    """Return what a specification says of a sound file."""
     found = read_task_file(file, handlers, beside)
     return {
         "file": file,
@@ -269,7 +269,7 @@ def _limit(told: list[str]) -> tuple[str, ...]:
 
 
 def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column | str:
-    """Give a column, or what is wrong with its name."""
+    """Return a column, or what is wrong with its name."""
     stage, parameter = split_column(name)
     if not stage or not parameter:
         return f"column {show(name)} is not allowed; allowed: stage.parameter"

@@ -1,10 +1,6 @@
-"""Memory of all treatments of an experiment: over time, and at the peak.
+"""All figures of one experiment: makespan, efficiency, memory, peaks, ratios, and tasks.
 
-All treatments of an experiment side by side: makespan, efficiency.
-
-Every treatment's ratio to the baseline: the blocks as points, the interval, the margin.
-
-Tables → all figures of one experiment, in one process: importing takes longer than drawing.
+They are drawn in one process, because importing the libraries takes longer than drawing.
 """
 
 from __future__ import annotations
@@ -60,7 +56,7 @@ if TYPE_CHECKING:
 
 
 def plot_makespan(experiment: Experiment) -> Figure:
-    """Draw the makespan of every ok run as a point, and the median of each treatment."""
+    """Draw the makespan of every ok run as a point, and the median of each treatment as a bar."""
     title = "makespan of every run (points) and the median (bar)"
     figure, axes = make_rows(experiment, title, foot=0.6)
     runs = experiment.tables["runs"]
@@ -80,7 +76,7 @@ def _mark_median(axes: Axes, experiment: Experiment, treatment: str, row: int) -
 
 
 def plot_efficiency(experiment: Experiment) -> Figure:
-    """Draw, per stage, the stage efficiency of every treatment beside its on-CPU share."""
+    """Draw the stage efficiency and the on-CPU share of every treatment, one panel per stage."""
     stages = experiment.stages
     left, body = name_inches(experiment), rows_inches(experiment)
     figure = make_figure(left + 2.6 * max(len(stages), 2) + 0.2, body + 1.75)
@@ -122,7 +118,7 @@ def _plot_stage(axes: Axes, experiment: Experiment, stage: str) -> None:
 
 
 def plot_memory(experiment: Experiment) -> Figure:
-    """Draw the PSS of main, children and tree over time, a panel a treatment."""
+    """Draw the PSS of main, children and tree over time, one panel per treatment."""
     treatments = experiment.treatments
     columns = panel_columns(len(treatments))
     rows = -(-len(treatments) // columns)
@@ -144,7 +140,7 @@ def plot_memory(experiment: Experiment) -> Figure:
         first = first or axes
         _plot_memory_panel(axes, experiment, treatment)
         axes.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(treatments))
-    # The panels share their axes: their limit is set when all lines are drawn.
+    # The panels share their axes, so the limit is set once all lines are drawn.
     figure.axes[0].set_ylim(0, 1.05 * _highest_mib(experiment))
     _add_frame(figure, experiment)
     return figure
@@ -157,7 +153,7 @@ def _highest_mib(experiment: Experiment) -> float:
 
 
 def panel_columns(panels: int) -> int:
-    """Give the number of columns, three to five, that leaves the fewest places empty."""
+    """Return the number of columns, three to five, that leaves the fewest empty places."""
     if panels <= 3:
         return panels
     return min((3, 4, 5), key=lambda columns: -panels % columns)
@@ -184,7 +180,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
 
 
 def plot_peaks(experiment: Experiment) -> Figure:
-    """Draw main and children at the peak, stacked; every run's peak; and the upper bound."""
+    """Draw main and children stacked at the tree's peak, every run's peak and the upper bound."""
     title = "main and children at the moment of the tree's peak"
     figure, axes = make_rows(experiment, title, foot=0.9)
     runs = experiment.tables["runs"]
@@ -197,14 +193,14 @@ def plot_peaks(experiment: Experiment) -> Figure:
     axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
     axes.set_xlabel("PSS in MiB at the tree's peak")
     parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
-    label = "tree's peak, a point a run (bars, numbers: the run of median peak)"
+    label = "tree's peak, one point per run (bars, numbers: run of median peak)"
     bound = marker("its upper bound", "|", 9, DARK)
     add_legend(figure, [*parts, marker(label, "o", 4.5, DARK), bound])
     return figure
 
 
 def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
-    """Draw the run of median peak; gives how far to the right."""
+    """Draw the run of median peak; return the right end of the drawing in MiB."""
     run = _median_peak(experiment.runs(treatment))
     if run is None:
         return 0
@@ -222,7 +218,7 @@ def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) ->
 
 
 def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
-    """Give the run of median peak, the lower one of two: a moment that was seen, not a mixture."""
+    """Return the run of median peak, the lower one of two: a real run, not a mean of two."""
     known = runs[runs["tree_peak_bytes"].notna()].sort_values("tree_peak_bytes", kind="stable")
     return None if known.empty else known.iloc[(len(known) - 1) // 2]
 
@@ -237,21 +233,21 @@ PANELS = {
 _PANEL_INCHES, _WORD_INCHES = 2.7, 0.95
 _BAND = "#e6ecf2"
 _REACH = 2.0
-"""An interval that reaches beyond so many times the farthest point is cut there."""
+"""Intervals that reach farther than this many times the farthest point do not widen the axis."""
 
 _DECADE = 10
 
 
 def has_ratios(experiment: Experiment) -> bool:
-    """Tell whether there is a treatment to compare with the baseline."""
+    """Return whether any treatment can be compared with the baseline."""
     return len(experiment.treatments) > 1
 
 
 def plot_ratios(experiment: Experiment) -> Figure:
-    """Draw a panel a quantity, a row a treatment; below three blocks there are points only."""
+    """Draw one panel per quantity, one row per treatment; below three blocks, points only."""
     left, body = name_inches(experiment), rows_inches(experiment)
     panels = _panels(experiment)
-    wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend takes two
+    wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend needs two
     figure = make_figure(left + wide, body + 1.75)
     width, height = figure.get_figwidth(), figure.get_figheight()
     for column, (quantity, title) in enumerate(panels.items()):
@@ -270,7 +266,7 @@ def plot_ratios(experiment: Experiment) -> Figure:
 
 
 def _panels(experiment: Experiment) -> dict[str, str]:
-    """Give the panels that have a ratio; without any, that of the makespan says so."""
+    """Return the panels that have a ratio; without any, the makespan panel, which then says so."""
     known = set(experiment.tables["ratios"]["quantity"])
     found = {quantity: title for quantity, title in PANELS.items() if quantity in known}
     return found or dict([next(iter(PANELS.items()))])
@@ -309,7 +305,7 @@ def _plot_interval(axes: Axes, comparison: pd.Series[float], row: int) -> None:
 
 
 def _limits(compared: pd.DataFrame, ratios: pd.DataFrame, margin: float) -> tuple[float, float]:
-    """Give limits that hold all points, the margin, and intervals that do not reach too far."""
+    """Return limits that hold all points, the margin, and intervals that do not reach too far."""
     points = [1 / (1 + margin) ** 2, (1 + margin) ** 2, *ratios["ratio"]]
     low, high = min(points), max(points)
     lows, highs = (compared[name].dropna() for name in ("low", "high"))
@@ -344,16 +340,16 @@ OVERVIEWS = {
     "peaks": plot_peaks,
     "memory": plot_memory,
 }
-"""File name without ending → figure of a whole experiment."""
+"""File name without extension → figure of a whole experiment."""
 
 RATIOS = "ratios"
-"""File name of the figure that experiments have with a treatment beside the baseline."""
+"""File name of the figure of ratios; experiments of one treatment have none."""
 
 
 class AddedFigure(NamedTuple):
-    """A figure that another package adds, of the experiments that it applies to.
+    """A figure that another package adds to the experiments that it applies to.
 
-    `name` is that of its file, without the ending.
+    `name` is the file name without extension.
     """
 
     name: str
@@ -366,7 +362,7 @@ def draw_figures(
 ) -> None:
     """Draw the figures of `experiment` into the folder `out`, replacing it.
 
-    Raises StoreError when the tables hold no such experiment.
+    Raises StoreError if the tables have no such experiment.
     """
     found = {one.name: one for one in split_experiments(read_tables(tables_folder))}
     if experiment not in found:

@@ -1,8 +1,4 @@
-"""Comparisons with the baseline, drift and precision, in words and tables.
-
-How every treatment compares with its baseline; whether a run's place in the study showed in its
-results; how narrow the intervals are, against what the study wants.
-"""
+"""Comparisons with the baseline, drift over the study, and precision, as sentences and tables."""
 
 from __future__ import annotations
 
@@ -30,11 +26,11 @@ if TYPE_CHECKING:
 
 
 HEADLINES = ("makespan_s", "tree_peak_bytes")
-"""Quantities whose comparison stands in the text; those of the others can be unfolded."""
+"""Quantities that are compared in the main table; the others are in the unfoldable one."""
 
 
 def effects_table(experiment: Experiment) -> str:
-    """Return median, ratio with limits and word of every treatment; empty without another one."""
+    """Return median, ratio and word of every treatment; "" if there is nothing to compare."""
     rows = _comparisons(experiment)
     if rows.empty:
         return ""
@@ -48,7 +44,7 @@ def effects_table(experiment: Experiment) -> str:
 
 
 def others_table(experiment: Experiment) -> str:
-    """Return the same of all other quantities, a row each."""
+    """Return the same for all other quantities, one row each."""
     rows = _comparisons(experiment)
     rows = rows[~rows["quantity"].isin(HEADLINES)]
     columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
@@ -60,7 +56,7 @@ def others_table(experiment: Experiment) -> str:
 
 
 def gap_notes(experiment: Experiment) -> list[str]:
-    """List why intervals are missing and which blocks are in no pair, each reason once."""
+    """List why intervals are missing and which blocks have no pair, each reason once."""
     rows = _comparisons(experiment)
     shared: dict[tuple[str, str], list[str]] = {}
     for (treatment, note), own in rows[rows["note"] != ""].groupby(
@@ -78,7 +74,7 @@ def gap_notes(experiment: Experiment) -> list[str]:
 
 
 def effects_finding(experiment: Experiment) -> str:
-    """Count the words of the makespans, or say that the baseline failed in every block."""
+    """Count the outcomes for the makespan, or report that every run of the baseline failed."""
     baseline = experiment.baseline
     rows = _comparisons(experiment)
     if rows.empty:
@@ -88,13 +84,18 @@ def effects_finding(experiment: Experiment) -> str:
         return f"**The baseline {baseline} failed in every block {ended}: nothing is compared.**"
     own = rows[rows["quantity"] == "makespan_s"]
     words = own.loc[own["word"] != "", "word"].value_counts()
-    told = [f"{count} {word}" for word, count in words.items()]
+    parts = [f"{count} {_OUTCOMES.get(str(word), word)}" for word, count in words.items()]
     if silent := len(own) - int(words.sum()):
-        told.append(f"{silent} without enough blocks for an interval")
+        parts.append(f"{silent} with too few blocks for an interval")
     apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
     labelled = f" ({apart} of them not paired within blocks)" if apart else ""
     compared = count_noun(len(own), "treatment")
-    return f"Makespan against {baseline}, {compared}: {', '.join(told)}{labelled}."
+    adjusted = ", adjusted for multiple comparisons" if len(own) > 1 else ""
+    return f"Makespan of {compared} against {baseline}{adjusted}: {', '.join(parts)}{labelled}."
+
+
+_OUTCOMES = {"inconclusive": "with no difference found"}
+"""Words of the table that a sentence spells out."""
 
 
 def _comparisons(experiment: Experiment) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def _cells(row: pd.Series[float]) -> list[str]:
 
 
 def ratio_cell(row: pd.Series[float]) -> str:
-    """Return "1.09 [1.02–1.17]"; what was not paired within blocks is labelled."""
+    """Return "1.09 [1.02–1.17]", followed by the pairing if it is not within blocks."""
     if pd.isna(row["ratio"]):
         return MISSING
     cell = format_number(row["ratio"])
@@ -124,42 +125,65 @@ def ratio_cell(row: pd.Series[float]) -> str:
     return cell if str(row["pairing"]) == IN_BLOCKS else f"{cell} {row['pairing']}"
 
 
+def describe_ratio(row: pd.Series[float], *, lower: str, higher: str, to: str = "") -> str:
+    """Return "13.4 [9.41–18.9] × faster than t1", where `lower` is "faster" and `to` is "t1".
+
+    Below 1 the ratio and its interval are inverted. An interval that includes 1 supports neither
+    word: "no difference from t1 found (1.02 [0.90–1.15] ×)". A pairing other than within blocks is
+    named.
+    """
+    low, ratio, high = (float(row[name]) for name in ("low", "ratio", "high"))
+    label = "" if str(row["pairing"]) == IN_BLOCKS else f", {row['pairing']}"
+    if ratio == 1 or low <= 1 <= high:
+        base = f" from {to}" if to else ""
+        return f"no difference{base} found ({_factor(ratio, low, high)} ×{label})"
+    than = f" than {to}" if to else ""
+    if ratio < 1:
+        return f"{_factor(1 / ratio, 1 / high, 1 / low)} × {lower}{than}{label}"
+    return f"{_factor(ratio, low, high)} × {higher}{than}{label}"
+
+
+def _factor(ratio: float, low: float, high: float) -> str:
+    limits = "" if pd.isna(low) else f" [{format_number(low)}–{format_number(high)}]"
+    return f"{format_number(ratio)}{limits}"
+
+
 _WHO = {
     "position": ("the last run of a block", "than the first"),
     "time": ("the last run of the study", "than the first"),
     "first block": ("a run of the first block", "than those of the others"),
 }
-"""Effect → whose results are compared, and with what."""
+"""Effect → the runs that are compared, and with which."""
 
 _VERBS = {"makespan_s": ("takes {} less time", "takes {} longer")}
 _OTHER_VERBS = ("has a {} lower peak", "has a {} higher peak")
 
 
 def drift_findings(drift: pd.DataFrame) -> list[str]:
-    """Say what each effect that was found means."""
+    """Describe each effect that was found."""
     found = drift[drift["p_adjusted"] < ALPHA]
     return [_sentence(row) for row in found.to_dict("records")]
 
 
 def drift_text(drift: pd.DataFrame) -> str:
-    """Say how many tests there were and what they left open."""
+    """Report how many tests there were and how many found an effect."""
     known = drift.dropna(subset=["p"])
     if known.empty:
-        return "There are too few runs to look for drift."
+        return "There are too few runs to test for drift."
     found = int((known["p_adjusted"] < ALPHA).sum())
     tests = count_noun(len(known), "test")
     silent = len(drift) - len(known)
-    rest = f" For {silent} more there were too few runs." if silent else ""
+    rest = f" For {silent} more tests there were too few runs." if silent else ""
     if found:
-        return f"Of {tests} for effects of a run's place, {found} found one.{rest}"
+        return f"{found} of {tests} found an effect of a run's place in the study.{rest}"
     return (
-        f"None of {tests} found an effect of a run's place; the intervals below say how large one"
-        f" may still be.{rest}"
+        f"None of {tests} found an effect of a run's place in the study; the intervals below show"
+        f" how large one may still be.{rest}"
     )
 
 
 def drift_table(drift: pd.DataFrame) -> str:
-    """Return every test: the ratio with its limits, and the adjusted p."""
+    """Return every test: the ratio with its interval, and the adjusted p."""
     columns = ["experiment", "quantity", "effect", "runs", "ratio [95 %]", "p", "adjusted p"]
     rows = [
         [
@@ -190,53 +214,53 @@ def _interval(row: Mapping[Hashable, object]) -> str:
     return MISSING if ratio == MISSING else f"{ratio} [{low}–{high}]"
 
 
-_UNASKED = ("makespan_s",)
-"""Quantities whose precision is told where the study names none."""
+_DEFAULT_QUANTITIES = ("makespan_s",)
+"""Quantities whose precision is reported if the study names none."""
 
 
 def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Return the half-widths reached and wanted of each experiment and quantity; empty without."""
-    columns = ["experiment", "quantity", "wanted", "narrowest", "median", "widest"]
+    """Return the half-widths reached and wanted per experiment and quantity; "" without any."""
+    columns = ["experiment", "quantity", "target", "narrowest", "median", "widest"]
     columns += ["reached in", "more blocks"]
-    told = _told(comparisons, plan)
-    groups = told.groupby(["experiment", "quantity"], sort=False)
+    chosen = _choose_comparisons(comparisons, plan)
+    groups = chosen.groupby(["experiment", "quantity"], sort=False)
     rows = [[str(name) for name in key] + _precision_cells(own) for key, own in groups]
     return format_table(columns, rows, texts=2) if rows else ""
 
 
 def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Say what was wanted, and how many blocks it would take in all."""
-    told = _told(comparisons, plan)
-    if told.empty:
+    """Report the target, and how many more blocks would reach it."""
+    chosen = _choose_comparisons(comparisons, plan)
+    if chosen.empty:
         return "Nothing was compared."
-    asked = (
-        "Wanted is the `precision` of the config."
+    target = (
+        "The target is the `precision` of the config."
         if plan["precision"]
-        else "The config names no `precision`: wanted is its margin, as a wider interval cannot"
+        else "The config names no `precision`, so the target is its margin: a wider interval cannot"
         " show that two treatments are equivalent."
     )
-    return f"{asked} {_outlook(told, int(plan['replicates']))}"
+    return f"{target} {_outlook(chosen, int(plan['replicates']))}"
 
 
-def _outlook(told: pd.DataFrame, replicates: int) -> str:
-    known = told["more_blocks"].dropna()
-    silent = len(told) - len(known)
-    rest = f" {count_noun(silent, 'comparison')} had no interval, and tell nothing of it."
+def _outlook(chosen: pd.DataFrame, replicates: int) -> str:
+    known = chosen["more_blocks"].dropna()
+    silent = len(chosen) - len(known)
+    rest = f" {count_noun(silent, 'comparison')} had no interval."
     unknown = rest if silent else ""
     if known.empty:
-        return f"No interval could be given: they take three blocks.{unknown}"
+        return f"There is no interval: one needs three blocks.{unknown}"
     more = int(known.max())
     if more == 0:
-        return f"All {count_noun(len(known), 'interval')} are as narrow.{unknown}"
+        return f"All {count_noun(len(known), 'interval')} are narrow enough.{unknown}"
     return (
-        f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are as narrow. All"
-        f" would be after about {count_noun(more, 'more block')}, if they spread as those known do:"
-        f" `replicates: {replicates + more}`, of which only the new ones are run.{unknown}"
+        f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are narrow enough. All"
+        f" would be after about {count_noun(more, 'more block')} with the same spread: set"
+        f" `replicates: {replicates + more}`, and only the new runs are measured.{unknown}"
     )
 
 
-def _told(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
-    return comparisons[comparisons["quantity"].isin(list(plan["precision"]) or _UNASKED)]
+def _choose_comparisons(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    return comparisons[comparisons["quantity"].isin(list(plan["precision"]) or _DEFAULT_QUANTITIES)]
 
 
 def _precision_cells(own: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables of one experiment, and what figures and report both ask of them."""
+"""The tables of one experiment, and what figures and report both need from them."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class Experiment:
 
     @property
     def baseline(self) -> str:
-        """Id of the baseline, or an empty text."""
+        """Id of the baseline, or "" if there is none."""
         runs = self.tables["runs"]
         return str(next(iter(runs.loc[runs["baseline"], "treatment"]), ""))
 
     def runs(self, treatment: str, *, only_ok: bool = True) -> pd.DataFrame:
-        """Give the runs of a treatment."""
+        """Return the runs of a treatment."""
         runs = self.tables["runs"]
         own = runs["treatment"] == treatment
         return runs[own & (runs["status"] == "ok")] if only_ok else runs[own]
 
     def shown(self, table: str, treatment: str) -> pd.DataFrame:
-        """Give the rows of the treatment's run of median makespan; none if no run was ok."""
+        """Return the rows of the treatment's run of median makespan; none if no run was ok."""
         runs = self.tables["runs"]
         replicates = runs.loc[(runs["treatment"] == treatment) & runs["shown"], "replicate"]
         rows = self.tables[table]
         return rows[(rows["treatment"] == treatment) & rows["replicate"].isin(replicates)]
 
     def summary(self, treatment: str, quantity: str, stage: str = "") -> pd.Series[float]:
-        """Give median, min, max and n of a quantity of a treatment or of one of its stages."""
+        """Return median, min, max and n of a quantity of a treatment or of one of its stages."""
         rows = self.tables["treatment_stages" if stage else "treatments"]
         own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == quantity)]
         if stage:
@@ -57,18 +57,18 @@ class Experiment:
         return own[["median", "min", "max", "n"]].astype("float64").iloc[0]
 
     def has_stage(self, treatment: str, stage: str) -> bool:
-        """Tell whether the treatment's workflow has this stage."""
+        """Return whether the treatment's workflow has this stage."""
         rows = self.tables["stages"]
         return bool(((rows["treatment"] == treatment) & (rows["stage"] == stage)).any())
 
     def failure_note(self, treatment: str) -> str:
-        """Say how the runs of a treatment ended that has no ok run: "no ok run (timed_out × 3)"."""
+        """Return how a treatment's runs ended if none was ok: "no ok run (timed_out × 3)"."""
         ended = Counter(self.runs(treatment, only_ok=False)["status"])
         return f"no ok run ({', '.join(f'{status} × {n}' for status, n in ended.items())})"
 
 
 def split_experiments(tables: Mapping[str, pd.DataFrame]) -> list[Experiment]:
-    """Give every experiment of a study with its own rows of all tables that have them."""
+    """Return every experiment of a study with its own rows of each table."""
     return [
         Experiment(
             name=name,

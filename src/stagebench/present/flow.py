@@ -1,6 +1,7 @@
-"""How tasks flow: how they arrive, what bounds them, who was held back; what a transport costs.
+"""How tasks flow: how they arrive, where back-pressure held them, what a transport costs.
 
-Treatments whose peak of memory is not all there was: results wait where no process maps them.
+Also lists the treatments whose peak of memory is too low, because results wait where no process
+maps them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.effects import ratio_cell
+from stagebench.present.effects import describe_ratio, ratio_cell
 from stagebench.present.markdown import MISSING, count_noun, format_number, format_table
 from stagebench.tables.quantities import hides_results
 
@@ -25,9 +26,9 @@ TRANSPORT = ("transport",)
 
 _PAIR = ["setting", "treatment", "level", "to", "to_level"]
 _MEMORY = "tree_peak_bytes"
-_TOLD = ("makespan_s", _MEMORY)
+_WORDS = {"makespan_s": ("shorter", "longer"), _MEMORY: ("lower", "higher")}
 _HAND_OVER_S = 0.001
-"""What takes less from a task's being ready to its queue's taking it is no back-pressure."""
+"""A shorter delay between a task being ready and being let into its queue is no back-pressure."""
 
 _CALLED = {
     "makespan_s": "makespan",
@@ -38,32 +39,32 @@ _CALLED = {
 
 
 def arrival_text(experiment: Experiment) -> str:
-    """Say how tasks arrive and how many may be in flight, where a treatment sets either."""
+    """Describe how tasks arrive and how many may be in flight, where a treatment sets either."""
     runs = experiment.tables["runs"]
     arrivals = list(dict.fromkeys(runs["arrival"]))
     limits = list(dict.fromkeys(runs["in_flight"].astype("object")))
-    told = []
+    sentences = []
     if is_open(experiment):
-        told.append(f"Tasks arrive {' or '.join(_arrival(text) for text in arrivals)}.")
+        sentences.append(f"Tasks arrive {' or '.join(_arrival(text) for text in arrivals)}.")
     if not all(pd.isna(limit) for limit in limits):
-        numbers = ["any number" if pd.isna(one) else f"{one} at most" for one in limits]
-        told.append(f"Tasks in flight: {', '.join(numbers)}.")
-    return " ".join(told)
+        numbers = ["any number" if pd.isna(one) else f"at most {one}" for one in limits]
+        sentences.append(f"Tasks in flight: {', '.join(numbers)}.")
+    return " ".join(sentences)
 
 
 def is_open(experiment: Experiment) -> bool:
-    """Tell whether the tasks of a treatment arrive one by one, and not all at once."""
+    """Return whether the tasks of any treatment arrive one by one, not all at once."""
     return any(_kind(text) != "at_once" for text in set(experiment.tables["runs"]["arrival"]))
 
 
 def has_pressure(experiment: Experiment) -> bool:
-    """Tell whether a queue is bounded, or tasks in flight are limited in some treatments alone."""
+    """Return whether any queue is bounded, or the limit of tasks in flight differs."""
     limits = experiment.tables["runs"]["in_flight"].astype("object").drop_duplicates()
     return bool(experiment.tables["stages"]["queue_size"].notna().any() or len(limits) > 1)
 
 
 def pressure_table(experiment: Experiment) -> str:
-    """Give who was held back, for each treatment with a bound and stage; empty without bounds."""
+    """Return how long tasks were held back, per bounded treatment and stage; "" without bounds."""
     if not has_pressure(experiment):
         return ""
     rows = [_pressure_row(experiment, *place) for place in _bounded_places(experiment)]
@@ -72,20 +73,20 @@ def pressure_table(experiment: Experiment) -> str:
 
 
 def pressure_sentences(experiment: Experiment) -> list[str]:
-    """Say who was held back most, what that did to memory, and where a bound was not kept."""
+    """Report where tasks were held back longest, the memory saved, and exceeded bounds."""
     if not has_pressure(experiment):
         return []
-    saved = _tell_least(_judged(experiment, BOUNDS), _MEMORY, "Most memory was saved by")
+    saved = _describe_least(_judged(experiment, BOUNDS), _MEMORY, "Least memory")
     return [text for text in (_most_held(experiment), saved, _overflows(experiment)) if text]
 
 
 def transport_sentence(experiment: Experiment) -> str:
-    """Name the transport that saved most time against the pickle; empty where none was compared."""
-    return _tell_least(_judged(experiment, TRANSPORT), "makespan_s", "Least time took")
+    """Name the transport with the least time against the pickle; "" if none was compared."""
+    return _describe_least(_judged(experiment, TRANSPORT), "makespan_s", "Least time")
 
 
 def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:
-    """Give the ratios of treatments that differ in one of these settings and in nothing else."""
+    """Return the ratios of treatments that differ in one of these settings and in nothing else."""
     rows = _contrasts(experiment, settings)
     cells = [
         [*map(str, place), *_contrast_cells(own)] for place, own in rows.groupby(_PAIR, sort=False)
@@ -105,12 +106,12 @@ def _arrival(text: str) -> str:
     arrival: dict[str, Any] = json.loads(text)
     rate = format_number(float(arrival.get("rate_per_s") or 0))
     if arrival["kind"] == "fixed_rate":
-        return f"at a fixed rate, {rate} a second"
-    return f"at random (Poisson), {rate} a second in the mean, seed {arrival.get('seed')}"
+        return f"at a fixed rate, {rate} per second"
+    return f"at random (Poisson), {rate} per second on average, seed {arrival.get('seed')}"
 
 
 def _bounded_places(experiment: Experiment) -> list[tuple[str, str]]:
-    """Give the stages of treatments that have a bound and a run that succeeded."""
+    """Return the stages of treatments that have a bound and an ok run."""
     return [
         (treatment, stage)
         for treatment in experiment.treatments
@@ -145,7 +146,7 @@ def _pressure_row(experiment: Experiment, treatment: str, stage: str) -> list[st
 
 
 def _most_held(experiment: Experiment) -> str:
-    """Name the treatment and stage in front of which tasks were held back longest."""
+    """Name the treatment and stage in front of which tasks were held back longest on average."""
     held = {
         (treatment, stage): float(experiment.summary(treatment, "blocked_mean_s", stage)["median"])
         for treatment, stage in _bounded_places(experiment)
@@ -158,9 +159,9 @@ def _most_held(experiment: Experiment) -> str:
         return "No task was held back in front of a full queue."
     p95 = float(experiment.summary(treatment, "blocked_p95_s", stage)["median"])
     return (
-        f"Held back most: in `{treatment}`, tasks were ready for `{stage}`"
-        f" {format_number(known[treatment, stage])} s in the mean (95th percentile"
-        f" {format_number(p95)} s) before they were let in."
+        f"Held back longest: in `{treatment}`, a task that was ready for `{stage}` waited"
+        f" {format_number(known[treatment, stage])} s on average (95th percentile"
+        f" {format_number(p95)} s) before it was let in."
     )
 
 
@@ -170,7 +171,7 @@ def _contrasts(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFram
 
 
 def _judged(experiment: Experiment, settings: tuple[str, ...]) -> pd.DataFrame:
-    """Give the contrasts that tell what a setting does: no memory where results wait unseen."""
+    """Return the contrasts that show what a setting does: no memory where results wait unseen."""
     rows, unseen = _contrasts(experiment, settings), list_unseen(experiment)
     hides = rows["treatment"].isin(unseen) | rows["to"].isin(unseen)
     return rows[~(hides & (rows["quantity"] == _MEMORY))]
@@ -181,38 +182,41 @@ def _contrast_cells(rows: pd.DataFrame) -> list[str]:
     return [own.get(quantity, MISSING) for quantity in _CALLED]
 
 
-def _tell_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
-    """Name the pair of treatments with the least ratio, with that of what else may have changed."""
+def _describe_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
+    """Name the pair of treatments with the least ratio, with its effects on time and memory."""
     of = rows[rows["quantity"] == quantity]
     if of.empty or not (of["ratio"] < 1).any():
         return ""
     best = of.sort_values("ratio", kind="stable").iloc[0]
     pair = rows[(rows[_PAIR] == best[_PAIR]).all(axis=1)]
-    told = [
-        f"{_CALLED[str(row['quantity'])]} {ratio_cell(row)} ×"
-        for _, row in pair.iterrows()
-        if row["quantity"] in _TOLD
-    ]
+    parts = [_describe_effect(row) for _, row in pair.iterrows() if row["quantity"] in _WORDS]
     setting = str(best["setting"]).replace("_", " ")
+    effects = "; ".join(parts)
     return (
-        f"{lead} `{best['treatment']}` ({setting}: {best['level']}) against `{best['to']}`"
-        f" ({best['to_level']}): {', '.join(told)}."
+        f"{lead}: `{best['treatment']}` ({setting}: {best['level']}) against `{best['to']}`"
+        f" ({best['to_level']}). {effects[0].upper()}{effects[1:]}."
     )
 
 
+def _describe_effect(row: pd.Series[float]) -> str:
+    quantity = str(row["quantity"])
+    lower, higher = _WORDS[quantity]
+    return f"{_CALLED[quantity]}: {describe_ratio(row, lower=lower, higher=higher)}"
+
+
 def _overflows(experiment: Experiment) -> str:
-    """Say where a queue took more than its bound, since nothing else could go on."""
+    """Report where a queue took more than its bound to avoid a deadlock."""
     stages = experiment.tables["stages"]
     counts = stages.groupby("stage", sort=False)["queue_overflows"].sum()
     known = counts[counts > 0]
     if known.empty:
         return ""
-    told = ", ".join(
+    places = ", ".join(
         f"{count_noun(int(count), 'time')} in front of `{name}`" for name, count in known.items()
     )
     return (
-        f"A full queue took one task more than its bound {told}: full queues that waited for one"
-        " another in a circle, where stages join, would have stood still otherwise."
+        f"A full queue took one task more than its bound {places}. This avoids a deadlock: where"
+        " stages join, full queues can wait for one another in a circle."
     )
 
 
@@ -220,42 +224,42 @@ _PLACES = {"shared_memory": "shared memory", "path": "a file"}
 
 
 def list_unseen(experiment: Experiment) -> list[str]:
-    """Name the treatments in which a stage passes results on through no process's memory."""
+    """List the treatments in which a stage passes results on outside the memory of processes."""
     stages = experiment.tables["stages"]
     unseen = set(stages.loc[stages["transport"].map(hides_results), "treatment"])
     return [treatment for treatment in experiment.treatments if treatment in unseen]
 
 
-def tell_places(experiment: Experiment) -> str:
-    """Say where results wait unseen: "shared memory or a file"."""
+def name_places(experiment: Experiment) -> str:
+    """Return where results wait unseen: "shared memory or a file"."""
     used = set(experiment.tables["stages"]["transport"])
     return " or ".join(called for name, called in _PLACES.items() if name in used)
 
 
 def unseen_note(experiment: Experiment) -> str:
-    """Say once below a table whose peaks are too low, and why; empty where none is."""
+    """Explain below a table which peaks are too low, and why; "" if none is."""
     names = list_unseen(experiment)
     if not names:
         return ""
     return (
-        f"**Memory that is not seen**, in {name_treatments(names)}: results of 64 KiB and more pass"
-        f" through {tell_places(experiment)}, and while one waits there no process maps it, so that"
-        " no PSS has it, nor its upper bound. These peaks are shown beside the others, and not"
-        " judged: *lower* is no saving."
+        f"**Unseen memory** in {name_treatments(names)}: results of 64 KiB and more pass through"
+        f" {name_places(experiment)}. While a result waits there, no process maps it, so it is in"
+        " no PSS and in no upper bound. These peaks are shown but not judged: *lower* does not mean"
+        " that memory was saved."
     )
 
 
 def unseen_reminder(experiment: Experiment) -> str:
-    """Point to that note from further down."""
+    """Return a pointer to that note, for tables further down."""
     names = list_unseen(experiment)
     if not names:
         return ""
     return (
-        f"Memory of {name_treatments(names)} is shown and not judged: results that wait in"
-        f" {tell_places(experiment)} are [not seen](#unseen.{experiment.name})."
+        f"Memory of {name_treatments(names)} is shown but not judged: results that wait in"
+        f" {name_places(experiment)} are [not seen](#unseen.{experiment.name})."
     )
 
 
 def name_treatments(names: Sequence[str]) -> str:
-    """Give "`a`, `b`"."""
+    """Return "`a`, `b`"."""
     return ", ".join(f"`{name}`" for name in names)

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 _ROW_INCHES = 0.17
 _LABELLED_ROW_INCHES = 0.11
-"""Rows thinner than this carry no text: it would overlap."""
+"""Rows thinner than this carry no text, which would overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The rows of the run that is drawn; `order` holds its tasks, the slowest first.
+    """The rows of the run that is drawn; `order` lists its tasks, the slowest first.
 
-    `attempts` are those after which a task was tried again.
+    `attempts` has the attempts after which a task was retried.
     """
 
     tasks: pd.DataFrame
@@ -110,9 +110,7 @@ def _plot_failure(experiment: Experiment, treatment: str) -> Figure:
 def _title(experiment: Experiment, treatment: str, run: _Run) -> str:
     shown = experiment.shown("runs", treatment).iloc[0]
     ok = len(experiment.runs(treatment))
-    which = (
-        f"replicate {shown['replicate']}, of median makespan among {ok}" if ok > 1 else "one run"
-    )
+    which = f"replicate {shown['replicate']}, median makespan of {ok} runs" if ok > 1 else "one run"
     count, makespan = count_noun(len(run.order), "task"), format_number(shown["makespan_s"])
     return f"{experiment.name} / {treatment}: {count} in {makespan} s ({which})"
 
@@ -135,11 +133,11 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
         low, thickness = lanes[stage]
         for found, service in (
             (run.tasks, {"color": colour, "linewidth": 0}),
-            (run.attempts, _in_vain(colour)),
+            (run.attempts, _failed_look(colour)),
         ):
             own = found[found["stage"] == stage]
             places = [rows[task] + low for task in own["task"]]
-            # What was lost or given up has no end of its own, but one for the runner.
+            # A lost or timed-out attempt has no end of its own, only the moment the runner noticed.
             served = own["finished_s"].fillna(own["received_s"]) - own["started_s"]
             for left, widths, look in (
                 ("submitted_s", own["waiting_s"], {"color": pale(colour), "linewidth": 0}),
@@ -148,12 +146,15 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
                 axes.barh(places, widths, left=own[left], height=thickness, align="edge", **look)
     title, which = "Waiting (pale) and service (solid)", ""
     if not run.attempts.empty:
-        title, which = "Waiting (pale), service (solid), in vain (hatched)", " of the last attempt"
+        title, which = (
+            "Waiting (pale), service (solid), failed attempts (hatched)",
+            " of the last attempt",
+        )
     if row_inches < _LABELLED_ROW_INCHES:
         axes.set_yticks([])
     else:
         _label_tasks(axes, run, rows, size=min(7.0, row_inches * 45))
-        title += f"; right of it stage efficiency{which} in %: {'  ·  '.join(run.colours)}"
+        title += f"; to the right, stage efficiency{which} in %: {'  ·  '.join(run.colours)}"
     axes.set_title(title, size=8, weight="normal")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, run.tasks["received_s"].max() * 1.14)
@@ -162,15 +163,15 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
     axes.set_ylabel("task, slowest on top")
 
 
-def _in_vain(colour: Colour) -> dict[str, Any]:
-    """Give the look of a service after which the task was tried again."""
+def _failed_look(colour: Colour) -> dict[str, Any]:
+    """Return the style of a service after which the task was retried."""
     return {"facecolor": "white", "edgecolor": colour, "hatch": "//////", "linewidth": 0.6}
 
 
 def _lanes(run: _Run) -> dict[str, tuple[float, float]]:
-    """Give each stage its lower edge and thickness in a task's row.
+    """Return the lower edge and the thickness of each stage within a task's row.
 
-    Stages share the whole row, unless some task is in two stages at once: then each has its lane.
+    Every stage has the whole row, unless a task is in two stages at once: then each has its lane.
     """
     ordered = run.tasks.sort_values(["task", "submitted_s"])
     ends = ordered.groupby("task")["finished_s"].shift()
@@ -216,7 +217,7 @@ def _plot_shares(axes: Axes, run: _Run) -> None:
         axes.bar(place, served[stage], color=colour, width=0.7, linewidth=0)
         label_point(axes, f"{shares[stage]:.0f} %", (place, shares[stage]), above=True)
     axes.set_xticks(list(places), list(run.colours), size=7, rotation=20 if len(places) > 1 else 0)
-    margin = max(3 - len(run.colours), 0) / 2  # a single stage is no wall
+    margin = max(3 - len(run.colours), 0) / 2  # keeps a single bar narrow
     axes.set_xlim(-0.6 - margin, len(run.colours) - 0.4 + margin)
     axes.set_ylim(0, 112)
     axes.set_yticks([0, 25, 50, 75, 100])
@@ -231,7 +232,7 @@ def _add_legend(axes: Axes, run: _Run) -> None:
     handles.append(Patch(color=pale((0.4, 0.4, 0.4)), label="waiting: pale"))
     handles.append(Patch(color=MUTED, label="service: solid"))
     if not run.attempts.empty:
-        handles.append(Patch(**_in_vain((0.4, 0.4, 0.4)), label="in vain: hatched"))
+        handles.append(Patch(**_failed_look((0.4, 0.4, 0.4)), label="failed attempt: hatched"))
     axes.legend(
         handles=handles, loc="center", fontsize=8, frameon=False, ncols=1 + len(handles) // 6
     )

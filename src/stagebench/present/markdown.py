@@ -1,4 +1,4 @@
-"""Numbers, tables and templates as Markdown that reads well raw, too."""
+"""Numbers, tables and templates as Markdown that also reads well unrendered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def format_percent(share: float) -> str:
     """Format a share as whole percent: "43 %"; below ten percent with one place."""
     if pd.isna(share):
         return MISSING
-    # From 9.95 % on one place would round to 10.0 %.
+    # From 9.95 % on, one place would give "10.0 %".
     whole = abs(share) >= 0.0995 or share == 0
     return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
 
@@ -76,7 +76,7 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Return a Markdown table, padded; the first `texts` columns are text, the others numbers."""
+    """Return a padded Markdown table; the first `texts` columns are text, the others numbers."""
     cells = [[_escape(cell) for cell in row] for row in [columns, *rows]]
     widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(columns))]
     rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -85,7 +85,7 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts
 
 
 def render_template(file: Path, values: Mapping[str, Any]) -> str:
-    """Fill a template in; it may include others of its folder. Pages (html.j2) are escaped."""
+    """Render a template, which may include others of its folder; pages (html.j2) are escaped."""
     environment = Environment(
         loader=FileSystemLoader(file.parent),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -108,7 +108,7 @@ def _are_whole(values: Sequence[float]) -> bool:
 
 def _with_places(value: float, places: int) -> str:
     text = f"{value:.{places}f}"
-    if value and not float(text):  # too small for the places, yet not nothing
+    if value and not float(text):  # rounds to zero without being zero
         return f"<{10**-places:.{places}f}"
     return text
 
@@ -119,7 +119,7 @@ def _without_minus_zero(value: float, places: int) -> str:
 
 
 def _escape(cell: str) -> str:
-    # A run's own words (an error's text) must not end a cell or open a tag.
+    # Text from a run, such as an error message, must not end a cell or open a tag.
     text = " ".join(cell.split())
     return _TAG_START.sub("&lt;", text.replace("&", "&amp;")).replace("|", "\\|")
 

@@ -1,6 +1,6 @@
 """Tables, plan and figures → report.md and report.html; the same input gives the same bytes.
 
-What the report says first: sentences made of the tables.
+The findings at the top are made from the tables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stagebench.present import (
 from stagebench.present.charts import OVERVIEWS, RATIOS
 from stagebench.present.effects import effects_finding
 from stagebench.present.experiment import Experiment, split_experiments
-from stagebench.present.flow import list_unseen, name_treatments, tell_places
+from stagebench.present.flow import list_unseen, name_places, name_treatments
 from stagebench.present.markdown import count_noun, format_number, render_template
 from stagebench.present.treatments import PER_MIB, bottlenecks
 from stagebench.present.winners import describe_winners
@@ -40,7 +40,7 @@ _FOLDER = Path(__file__).parent
 
 
 class Contents(NamedTuple):
-    """What a report is made of: all tables, those of each experiment, the folder of figures."""
+    """The input of a report: all tables, those of each experiment, the folder of figures."""
 
     tables: Mapping[str, pd.DataFrame]
     experiments: Sequence[Experiment]
@@ -48,9 +48,9 @@ class Contents(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section that another package adds, with its name among the contents.
+    """A section that another package adds, and its entry in the list of contents.
 
-    `render` returns Markdown, or "" where the study has nothing of the kind.
+    `render` returns Markdown, or "" if the section does not apply to the study.
     """
 
     anchor: str
@@ -59,7 +59,7 @@ class Section(NamedTuple):
 
 
 class AddedText(NamedTuple):
-    """What other packages add: sections, and of an experiment a finding and a part each."""
+    """What other packages add: sections, and findings and parts of each experiment."""
 
     sections: Sequence[Section] = ()
     findings: Sequence[Callable[[Experiment], str]] = ()
@@ -80,7 +80,7 @@ def render_report(
 ) -> None:
     """Write `report.md` and `report.html` into `out`; images are named relative to it.
 
-    `claims` is the folder of judged claims, where the study has some.
+    `claims` is the folder of judged claims, if the study has any.
     """
     tables = read_tables(tables_folder) | read_claims(claims)
     experiments = split_experiments(tables)
@@ -91,7 +91,7 @@ def render_report(
     style = (_FOLDER / "report.css").read_text(encoding="utf-8")
     page_values = {
         "title": f"Study {values['study']}",
-        "style": Markup(style),  # noqa: S704 - our own
+        "style": Markup(style),  # noqa: S704 - our own file
         "body": Markup(body),  # noqa: S704 - cells are escaped where tables are made
     }
     page = render_template(_FOLDER / "report.html.j2", page_values)
@@ -218,7 +218,7 @@ def _moment(text: str) -> str:
 
 
 def _forks_beside_threads(stages: pd.DataFrame) -> bool:
-    """Tell whether a treatment forks workers while threads of another stage may be running."""
+    """Return whether a treatment forks workers while threads of another stage may be running."""
     run = ["experiment", "treatment", "replicate"]
     forking = stages[stages["start_method"] == "fork"][run]
     threads = stages[stages["executor"] == "thread"][run]
@@ -226,11 +226,11 @@ def _forks_beside_threads(stages: pd.DataFrame) -> bool:
 
 
 _MOST_VERDICTS = 3
-"""On different work, that stand at the top of the report."""
+"""Verdicts on different work beyond this number are counted at the top of the report."""
 
 
 def study_findings(runs: pd.DataFrame) -> list[str]:
-    """Say how the runs of the whole study ended and how many a treatment has."""
+    """Report how the runs of the whole study ended and how many each treatment has."""
     ok = int((runs["status"] == "ok").sum())
     counts = runs.groupby(["experiment", "treatment"])["replicate"].count()
     ended = (
@@ -245,7 +245,7 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 
 def experiment_findings(experiment: Experiment) -> list[str]:
-    """Say who wins, and the extremes of an experiment: bottleneck, memory, children."""
+    """Report who wins, and the bottleneck, the extremes of memory and the children seen."""
     sentences = [
         *_winners(experiment),
         effects_finding(experiment),
@@ -257,14 +257,14 @@ def experiment_findings(experiment: Experiment) -> list[str]:
 
 
 def _winners(experiment: Experiment) -> list[str]:
-    """Begin with the verdicts on who wins; where nothing competes, with the extremes of time."""
+    """Return the verdicts on who wins; where nothing competes, the extremes of time."""
     verdicts = describe_winners(experiment)
     if not verdicts:
         return [_time(experiment)]
-    told = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
-    if more := len(verdicts) - len(told):
-        told.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
-    return told
+    shown = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
+    if more := len(verdicts) - len(shown):
+        shown.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
+    return shown
 
 
 def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:
@@ -279,7 +279,7 @@ def _extremes(values: Mapping[str, float]) -> tuple[str, str]:
 def _time(experiment: Experiment) -> str:
     makespans = _medians(experiment, "makespan_s")
     if not makespans:
-        return "No run succeeded: there is no makespan to tell."
+        return "No run succeeded, so there is no makespan."
     fastest, slowest = _extremes(makespans)
     text = f"Fastest: **{fastest}**, {_seconds(experiment, fastest)}"
     if fastest != slowest:
@@ -290,9 +290,17 @@ def _time(experiment: Experiment) -> str:
 def _seconds(experiment: Experiment, treatment: str) -> str:
     makespan = experiment.summary(treatment, "makespan_s")["median"]
     ratio = experiment.summary(treatment, "makespan_ratio")["median"]
-    relative = f", {format_number(ratio)} × {experiment.baseline}"
+    relative = f", {_relate(ratio)} {experiment.baseline}"
     is_other = treatment != experiment.baseline and not pd.isna(ratio)
     return f"{format_number(makespan)} s{relative if is_other else ''}"
+
+
+def _relate(ratio: float) -> str:
+    """Return "2.00 × faster than" for 0.5, and "2.00 × slower than" for 2."""
+    if ratio == 1:
+        return "as fast as"
+    word, factor = ("faster", 1 / ratio) if ratio < 1 else ("slower", ratio)
+    return f"{format_number(factor)} × {word} than"
 
 
 def _busiest(experiment: Experiment) -> str:
@@ -300,10 +308,10 @@ def _busiest(experiment: Experiment) -> str:
         return ""
     found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
     counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
-    told = ", ".join(
+    places = ", ".join(
         f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
     )
-    return f"Bottleneck, by utilisation of its workers: {told}." if told else ""
+    return f"Bottleneck, by utilisation of its workers: {places}." if places else ""
 
 
 def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
@@ -314,11 +322,11 @@ def _memory(experiment: Experiment) -> str:
     unseen = list_unseen(experiment)
     peaks = _medians(experiment, "tree_peak_bytes")
     seen = {treatment: peak for treatment, peak in peaks.items() if treatment not in unseen}
-    told = _peaks(seen) if seen else ""
+    extremes = _peaks(seen) if seen else ""
     if not unseen or not peaks:
-        return told
-    where = f"results wait in {tell_places(experiment)}, which no PSS has"
-    return f"{told} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
+        return extremes
+    where = f"results wait in {name_places(experiment)}, which PSS does not include"
+    return f"{extremes} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
 
 
 def _peaks(peaks: Mapping[str, float]) -> str:
@@ -341,4 +349,4 @@ def _children(experiment: Experiment) -> str:
         return ""
     seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
     which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
-    return f"The memory sampler saw worker processes in {which} runs that had some."
+    return f"The memory sampler saw worker processes in {which} runs that had any."

@@ -1,6 +1,6 @@
-"""How all figures look: colours that stay apart for the colour-blind, fonts, saving.
+"""The look of all figures: colours safe for the colour-blind, fonts, labels, saving.
 
-Charts with a row a treatment: sizes that hold the longest name, points, notes.
+Charts with one row per treatment are sized to hold the longest name.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _PART_LINES: dict[str, tuple[float, float]] = {
     "children": (1, 1),
     "main": (1, 1),
 }
-"""Part → how wide its line is, and how opaque: without children, main lies on the tree's."""
+"""Part → width and opacity of its line: without children, main's line lies on the tree's."""
 FEW_SWEEPS = 40
-"""Up to so many sweeps each is marked: the line between them was not observed."""
+"""Up to this many sweeps, each is marked: nothing was observed between them."""
 POINT: Colour = _COLOURS[2]
 
 
 def figure_style() -> AbstractContextManager[None]:
-    """Give the context in which every figure is made, whatever the user's matplotlibrc says."""
+    """Return the context in which every figure is drawn, whatever a matplotlibrc says."""
     own: dict[str, Any] = {
         "axes.edgecolor": "#bbbbbb",
         "axes.titlelocation": "left",
@@ -67,8 +67,8 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def stage_colours(stages: list[str]) -> dict[str, Colour]:
-    """Give every stage its colour; beyond ten, colours repeat."""
-    # From the third colour on: the first two stand for main and children in the memory figures.
+    """Return the colour of every stage; beyond ten, colours repeat."""
+    # The first two colours mean main and children in the memory figures, so stages take the rest.
     shifted = _COLOURS[2:] + _COLOURS[:2]
     return {stage: shifted[index % len(shifted)] for index, stage in enumerate(stages)}
 
@@ -88,7 +88,7 @@ def plot_parts(
     marked: Collection[str] = (),
     **line: Any,
 ) -> None:
-    """Draw the memory of main, children and tree over time; of those `marked` every value."""
+    """Draw the memory of main, children and tree over time, with dots for the parts in `marked`."""
     for part, (times, opacity) in _PART_LINES.items():
         axes.plot(
             time_s,
@@ -102,14 +102,14 @@ def plot_parts(
 
 
 def part_line(part: str, *, width: float = 1.3, label: str = "") -> Line2D:
-    """Make the legend's line of one part."""
+    """Return the legend's line for one part."""
     times, opacity = _PART_LINES[part]
     colour = PART_COLOURS[part]
     return Line2D([], [], color=colour, lw=times * width, alpha=opacity, label=label or part)
 
 
 def make_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of a size in inches, drawn without a display."""
+    """Return an empty figure of a size in inches, which needs no display."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
@@ -121,14 +121,14 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def say_nothing_to_draw(axes: Axes, text: str) -> None:
-    """Fill axes without data with the reason."""
+    """Write into axes without data why there is none."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
 
 
 def label_point(
     axes: Axes, text: str, point: tuple[float, float], *, size: float = 8, above: bool = False
 ) -> None:
-    """Write `text` right of a point of the data, or above it."""
+    """Write `text` to the right of a point in data coordinates, or above it."""
     axes.annotate(
         text,
         point,
@@ -142,7 +142,7 @@ def label_point(
 
 
 def label_row(axes: Axes, text: str, row: float) -> None:
-    """Write `text` right of the axes, at a row of the data."""
+    """Write `text` to the right of the axes, at a row of the chart."""
     axes.annotate(
         text,
         (1, row),
@@ -156,11 +156,11 @@ def label_row(axes: Axes, text: str, row: float) -> None:
 
 _ROW_INCHES = 0.27
 _CHARACTER_INCHES = 0.085
-"""Width of a character of a row's name, generously."""
+"""Generous width of one character of a row's name."""
 
 
 def make_rows(experiment: Experiment, title: str, *, foot: float) -> tuple[Figure, Axes]:
-    """Make a figure with one chart; `foot` inches below it hold its label and legend."""
+    """Return a figure with one chart; label and legend are in the `foot` inches below it."""
     left, body, top = name_inches(experiment), rows_inches(experiment), 0.45
     width, height = left + 7.4, body + foot + top
     figure = make_figure(width, height)
@@ -171,23 +171,23 @@ def make_rows(experiment: Experiment, title: str, *, foot: float) -> tuple[Figur
 
 
 def rows_inches(experiment: Experiment) -> float:
-    """Give the height of all rows."""
+    """Return the height of all rows."""
     return max(_ROW_INCHES * len(experiment.treatments), 0.9)
 
 
 def name_inches(experiment: Experiment) -> float:
-    """Give the width that the longest name of a row needs."""
+    """Return the width that the longest name of a row needs."""
     return 0.4 + _CHARACTER_INCHES * max(len(name) for name in experiment.treatments)
 
 
 def add_title(figure: Figure, text: str) -> None:
-    """Write the title at the upper left of a figure."""
+    """Write the title into the upper left corner of a figure."""
     height = figure.get_figheight()
     figure.text(0.012, 1 - 0.13 / height, text, va="top", weight="bold", size=10.5)
 
 
 def label_rows(axes: Axes, experiment: Experiment) -> None:
-    """Give every treatment its row, first on top; one without an ok run says so."""
+    """Label one row per treatment, the first on top; note those without an ok run."""
     treatments = experiment.treatments
     axes.set_yticks(range(len(treatments)), treatments)
     axes.set_ylim(len(treatments) - 0.4, -0.6)
@@ -199,7 +199,7 @@ def label_rows(axes: Axes, experiment: Experiment) -> None:
 def plot_points(
     axes: Axes, experiment: Experiment, values: pd.Series[float], colour: Colour
 ) -> None:
-    """Draw one point a run, from 0 on; `values` has the index of the table of runs."""
+    """Draw one point per run, on an axis from 0; `values` has the index of the table of runs."""
     known = values.dropna()
     points = experiment.tables["runs"].loc[known.index, ["treatment"]].assign(value=known)
     order, limits = experiment.treatments, axes.get_ylim()
@@ -220,13 +220,13 @@ def plot_points(
 
 
 def add_legend(figure: Figure, handles: list[Line2D]) -> None:
-    """Put a legend below the charts."""
+    """Add a legend below the charts."""
     figure.legend(
         handles=handles, loc="lower center", ncols=len(handles), fontsize=8, frameon=False
     )
 
 
 def marker(label: str, shape: str, size: float, colour: Colour, *, hollow: bool = False) -> Line2D:
-    """Make a legend's marker."""
+    """Return a legend's marker."""
     face = "white" if hollow else colour
     return Line2D([], [], ls="", marker=shape, ms=size, mec=colour, mfc=face, mew=1.3, label=label)

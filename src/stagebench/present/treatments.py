@@ -1,7 +1,4 @@
-"""The report's tables of one experiment: workflow, treatments, stages, memory.
-
-Every process of an experiment's runs: how many were created, how many memory is known of.
-"""
+"""The report's tables of one experiment: workflow, treatments, stages, memory, processes."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 PER_MIB = 1 / MIB
 _AS_BUSY = 0.95
-"""Stages whose utilisation is this much of the highest are bottlenecks, too."""
+"""A stage with at least this share of the highest utilisation is a bottleneck, too."""
 
 _MEMORY_COLUMNS = {
     "tree base": "tree_base_bytes",
@@ -48,9 +45,9 @@ _LIMITS = {
     "transport": ("transport", "pickle"),
     "timeout_s": ("time-out s", "none"),
     "retries": ("retries", "none"),
-    "retry_on": ("tried again if", "any fault"),
+    "retry_on": ("retried after", "any fault"),
 }
-"""Settings of a stage → what they are called, and the word for one that is not set."""
+"""Setting of a stage → title of its column, and what is shown where it is not set."""
 _STAGE_SHARES = {
     "efficiency": "stage_efficiency",
     "share": "share_of_total_time",
@@ -67,9 +64,9 @@ _STAGE_TIMES = {
 
 
 def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
-    """Give the stage of the highest median utilisation first, then those within 5 % of it.
+    """Return the stage of the highest median utilisation, then those within 5 % of it.
 
-    Empty where no utilisation is known.
+    Empty if no utilisation is known.
     """
     shares = {
         stage: experiment.summary(treatment, "utilisation", stage)["median"]
@@ -82,7 +79,7 @@ def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
 
 
 def workflow_table(experiment: Experiment) -> str:
-    """Describe the stages but for their parameters; what differs between treatments is listed."""
+    """Describe the stages without their parameters, listing all levels of what differs."""
     limits = _used_limits(experiment.tables["stages"])
     rows = []
     for stage in experiment.stages:
@@ -102,7 +99,7 @@ def workflow_table(experiment: Experiment) -> str:
 
 
 def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Give the settings that some stage has and most studies do not."""
+    """Return the less common settings that some stage has."""
     used = {
         "queue_size": stages["queue_size"].notna(),
         "transport": stages["transport"].map(hides_results),
@@ -114,7 +111,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 
 def parameters_text(experiment: Experiment) -> list[str]:
-    """List every stage's parameters; where treatments differ, each set of them."""
+    """List every stage's parameters; where treatments differ, every set of them."""
     stages = experiment.tables["stages"]
     texts = {
         stage: dict.fromkeys(stages.loc[stages["stage"] == stage, "parameters"])
@@ -127,7 +124,7 @@ def parameters_text(experiment: Experiment) -> list[str]:
 
 
 def factors_text(experiment: Experiment) -> str:
-    """List the factors and their levels as the runs had them."""
+    """List the factors and the levels that were run."""
     levels: dict[str, dict[str, None]] = {}
     for text in experiment.tables["runs"]["factors"]:
         for factor, level in json.loads(text).items():
@@ -136,7 +133,7 @@ def factors_text(experiment: Experiment) -> str:
 
 
 def treatments_table(experiment: Experiment) -> str:
-    """Give the headline numbers of every treatment."""
+    """Return the main numbers of every treatment."""
     baseline = experiment.baseline or "baseline"
     columns = [
         "treatment",
@@ -157,7 +154,7 @@ def treatments_table(experiment: Experiment) -> str:
 
 
 def stages_table(experiment: Experiment) -> str:
-    """Give medians over the ok runs of every treatment's stages."""
+    """Return medians over the ok runs of every treatment's stages."""
     columns = ["treatment", "stage", *_STAGE_TIMES, *_STAGE_SHARES]
     rows = [
         [treatment, stage, *_stage_cells(experiment, treatment, stage)]
@@ -169,7 +166,7 @@ def stages_table(experiment: Experiment) -> str:
 
 
 def memory_table(experiment: Experiment) -> str:
-    """Give medians over the ok runs of every treatment's memory."""
+    """Return medians over the ok runs of every treatment's memory."""
     columns = ["treatment", *_MEMORY_COLUMNS, "time to peak s", "children", "sweeps"]
     rows = [
         [
@@ -215,7 +212,7 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
 
 
 def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
-    """Give a median in MiB; of a peak with a known upper bound, both: "159 – 171"."""
+    """Return a median in MiB; a peak with a known upper bound is both: "159 – 171"."""
     cell = format_number(experiment.summary(treatment, quantity)["median"], scale=PER_MIB)
     upper = upper_of(quantity)
     if upper is None:
@@ -246,7 +243,7 @@ def _format_parameters(parameters: dict[str, Any]) -> str:
 
 
 def format_level(value: Any) -> str:
-    """Write a level of a factor or a setting for people."""
+    """Return a level of a factor or a setting as readers see it."""
     if value is None:
         return "unset"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -256,7 +253,7 @@ _MEANS = {"ptrace": "ptrace", "poll": "polled"}
 
 
 def census_table(experiment: Experiment) -> str:
-    """Give for every treatment the processes of a run, by role, and the means of the census."""
+    """Return the processes of a run by role, and how the census found them, per treatment."""
     columns = ["treatment", "census", "by role", "bounded only, by role"]
     columns += ["created", "sampled", "bounded only"]
     rows = [_row(experiment, treatment) for treatment in experiment.treatments]
@@ -264,7 +261,7 @@ def census_table(experiment: Experiment) -> str:
 
 
 def is_polled(experiment: Experiment) -> bool:
-    """Tell whether the census of a run was polled, so that it may have missed processes."""
+    """Return whether the census of any run was polled, and so may have missed processes."""
     return bool((experiment.tables["runs"]["census"] == "poll").any())
 
 
@@ -288,10 +285,10 @@ def _row(experiment: Experiment, treatment: str) -> list[str]:
 
 
 def _by_role(roles: pd.DataFrame, column: str, runs: int) -> str:
-    """Give the mean of a run, "main 1, worker 5"; roles without a process are left out."""
+    """Return the means per run, "main 1, worker 5", without roles that had no process."""
     sums = {str(role): int(own[column].sum()) for role, own in roles.groupby("role", sort=False)}
-    told = [f"{role.replace('_', ' ')} {_mean(n, runs)}" for role, n in sums.items() if n]
-    return ", ".join(told) or "none"
+    means = [f"{role.replace('_', ' ')} {_mean(n, runs)}" for role, n in sums.items() if n]
+    return ", ".join(means) or "none"
 
 
 def _mean(count: int, runs: int) -> str:

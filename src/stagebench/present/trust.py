@@ -1,10 +1,6 @@
-"""How far the measurements can be trusted: failures, order, overlap, noise, overhead, sampler.
+"""How far the measurements can be trusted: failures, order, noise, overhead, and the machine.
 
-Tasks that did not end well, stage by stage, and those that were tried again.
-
-Under what conditions the runs were made: warm-ups, campaigns, a quiet machine or a noisy one.
-
-On what the runs were made: machine and software, and where that was not one and the same.
+Each function returns a table or sentences of the report, empty if there is nothing to report.
 """
 
 from __future__ import annotations
@@ -63,7 +59,7 @@ _SAMPLER = {
 
 
 def failures_table(runs: pd.DataFrame) -> str:
-    """List the runs that did not end ok; an empty text when all did."""
+    """List the runs that did not succeed; "" if all did."""
     failed = runs[runs["status"] != "ok"]
     if failed.empty:
         return ""
@@ -83,25 +79,25 @@ def failures_table(runs: pd.DataFrame) -> str:
 
 
 def task_errors(tasks: pd.DataFrame) -> list[str]:
-    """Count the distinct errors that handlers raised: "3 × ValueError: …"."""
+    """Count the distinct errors of handlers: "3 × ValueError: …"."""
     counts = tasks.loc[tasks["error"] != "", "error"].value_counts()
     return [f"{count} × `{str(error).replace('`', '')}`" for error, count in counts.items()]
 
 
 def order_text(runs: pd.DataFrame) -> str:
-    """Compare the planned order of the runs with that of their starts."""
+    """Compare the planned order of the runs with the order of their starts."""
     planned = list(runs.sort_values("started_rank")["rank"])
     late = sum(later < earlier for earlier, later in pairwise(planned))
     if late == 0:
         return f"All {count_noun(len(planned), 'run')} started in the planned random order."
     return (
         f"{late} of {count_noun(len(planned), 'run')} started after a run that was planned to come"
-        " later: a part of the study was measured at another time than the rest."
+        " later: part of the study was measured at another time than the rest."
     )
 
 
 def overlap_text(runs: pd.DataFrame) -> str:
-    """Say whether any two measured processes lived at once."""
+    """Report whether any two measured processes were alive at the same time."""
     known = runs["overlaps"].dropna()
     meeting = int((known > 0).sum())
     if meeting:
@@ -112,7 +108,7 @@ def overlap_text(runs: pd.DataFrame) -> str:
 
 
 def survivors_text(runs: pd.DataFrame) -> str:
-    """Say whether runs left processes behind that had to be ended."""
+    """Report whether runs left processes behind that had to be ended."""
     left = runs["survivors"].fillna(0)
     if not left.any():
         return "No run left a process behind."
@@ -120,7 +116,7 @@ def survivors_text(runs: pd.DataFrame) -> str:
 
 
 def totals_text(runs: pd.DataFrame) -> str:
-    """Compare the time that the supervisors took with the runs' own times."""
+    """Compare the time that the supervisors added with the runs' own times."""
     columns = ["own_time_s", "supervisor_overhead_s"]
     known = runs[columns].dropna().astype("float64").sum()
     own, beside = known["own_time_s"], known["supervisor_overhead_s"]
@@ -133,56 +129,57 @@ def totals_text(runs: pd.DataFrame) -> str:
 
 
 def noise_table(runs: pd.DataFrame) -> str:
-    """Give median and maximum of the noise around the runs, per experiment."""
+    """Return median and maximum of the noise around the runs, per experiment."""
     return _extremes_table(runs, _NOISE)
 
 
 def overhead_table(runs: pd.DataFrame) -> str:
-    """Give median and maximum of what surrounds the workflow, per experiment."""
+    """Return median and maximum of the time spent around the workflow, per experiment."""
     return _extremes_table(runs, _OVERHEAD)
 
 
 def sampler_table(runs: pd.DataFrame) -> str:
-    """Give median and maximum of the sampler's numbers, per experiment."""
+    """Return median and maximum of the sampler's numbers, per experiment."""
     return _extremes_table(runs, _SAMPLER)
 
 
 def metric_text(runs: pd.DataFrame) -> str:
-    """Say by which metric memory was read where it was not PSS; an empty text where it was."""
+    """Warn if memory was read by another metric than PSS in some runs; "" otherwise."""
     others = sorted(set(runs["memory_metric"]) - {"pss", ""})
     if not others:
         return ""
-    known = {"uss": "USS (what is a process's own)", "rss": "RSS (shared pages in every process)"}
-    told = " and ".join(known[metric] for metric in others)
-    return f"**PSS was not to be had in some runs: where this report says PSS, theirs is {told}.**"
+    known = {"uss": "USS (a process's own pages)", "rss": "RSS (shared pages in every process)"}
+    used = " and ".join(known[metric] for metric in others)
+    return f"**PSS was not available in some runs: where this report says PSS, theirs is {used}.**"
 
 
 def cgroup_text(runs: pd.DataFrame) -> str:
-    """Compare the peaks that control groups were charged with, with the anonymous part of ours."""
+    """Compare the peaks charged to control groups with the anonymous memory that was sampled."""
     columns = ["cgroup_peak_bytes", "cgroup_cache_bytes", "tree_anon_peak_bytes"]
     known = runs[columns].dropna().astype("float64")
     if known.empty:
-        return "No control group could be made around the runs: the kernel gives no cross-check."
+        return "No control group could be created for the runs, so there is no cross-check."
     peak, cache, anonymous = (known[column] for column in columns)
     below = int((peak < anonymous).sum())
     ratio = format_number(_median((peak - cache) / anonymous))
     of = count_noun(len(known), "run")
     if below:
         return (
-            f"**In {below} of {of} a control group was charged with less than the anonymous memory"
-            " that we say was there: one of the two is wrong.**"
+            f"**In {below} of {of} the control group was charged with less than the anonymous"
+            " memory that was sampled: one of the two is wrong.**"
         )
     return (
-        f"In all of {of} a control group was charged with at least the anonymous memory that we say"
-        f" was there. Less its page cache, its peak was {ratio} times that in the median: the rest"
-        " is kernel memory, and what no sweep saw."
+        f"In all {of} the control group was charged with at least the anonymous memory that was"
+        f" sampled. Without page cache, its peak was {ratio} times that in the median: the rest is"
+        " kernel memory, and memory that no sweep saw."
     )
 
 
 def vanished_text(runs: pd.DataFrame) -> str:
-    """Say how often a process ended while a sweep was reading it."""
+    """Report how often a process ended while a sweep was reading it."""
     vanished, sweeps = int(runs["vanished"].fillna(0).sum()), int(runs["sweeps"].fillna(0).sum())
-    return f"In {count_noun(sweeps, 'sweep')}, {vanished} times a process ended while it was read."
+    times = count_noun(vanished, "time")
+    return f"A process ended while it was being read {times} in {count_noun(sweeps, 'sweep')}."
 
 
 def _extremes_table(runs: pd.DataFrame, quantities: Mapping[str, str]) -> str:
@@ -209,20 +206,20 @@ _REPEATED = {name: f"repeated_{name}" for name in _WORDS}
 
 
 def attempts_text(stages: pd.DataFrame) -> str:
-    """Say how many attempts were repeated and after what; an empty text when none was."""
+    """Report how many attempts were repeated and why; "" if none was."""
     counts = {name: int(stages[column].fillna(0).sum()) for name, column in _REPEATED.items()}
     total = sum(counts.values())
     if not total:
         return ""
-    told = ", ".join(f"{n} {_WORDS[name]}" for name, n in counts.items() if n)
+    reasons = ", ".join(f"{n} {_WORDS[name]}" for name, n in counts.items() if n)
     return (
-        f"Tasks were tried again after {count_noun(total, 'attempt')} ({told}). A task counts once,"
-        " by its last attempt; its times are of that one, its turnaround of all."
+        f"Tasks were retried after {count_noun(total, 'attempt')} ({reasons}). A task counts once:"
+        " its outcome and its times are those of its last attempt, its turnaround covers all."
     )
 
 
 def outcomes_table(stages: pd.DataFrame) -> str:
-    """Count over all runs what did not end well, by treatment and stage; empty when all did."""
+    """Count tasks that were not ok or were retried, by treatment and stage; "" without any."""
     columns = [*_ENDED.values(), *_REPEATED.values()]
     key = ["experiment", "treatment", "stage"]
     counts = stages.groupby(key, sort=False)[["tasks_ok", *columns]].sum()
@@ -230,7 +227,7 @@ def outcomes_table(stages: pd.DataFrame) -> str:
     if counts.empty:
         return ""
     titles = ["ok", *(f"{name.replace('_', ' ')}" for name in _ENDED)]
-    titles += [f"again after {name.replace('_', ' ')}" for name in _REPEATED]
+    titles += [f"retried after {name.replace('_', ' ')}" for name in _REPEATED]
     rows = [[*map(str, place), *map(str, row)] for place, row in _items(counts)]
     return format_table([*key, *titles], rows, texts=3)
 
@@ -241,23 +238,23 @@ def _items(counts: pd.DataFrame) -> list[tuple[tuple[str, ...], list[int]]]:
 
 
 MANY_NOISY_SHARE = 0.1
-"""From this share of noisy runs on, the report says so among its first sentences."""
+"""From this share of noisy runs on, the first findings of the report mention them."""
 
 
 def warm_ups_text(warm_ups: pd.DataFrame) -> str:
-    """Say how many runs came before the first block; an empty text where none did."""
+    """Report how many runs came before the first block; "" if none did."""
     if warm_ups.empty:
         return ""
     failed = int((warm_ups["status"] != "ok").sum())
-    told = f" **{failed} of them did not succeed**, see [below](#trust)." if failed else ""
+    failures = f" **{failed} of them did not succeed**, see [below](#trust)." if failed else ""
     return (
-        f"{count_noun(len(warm_ups), 'run')} to warm up came before the first block: recorded, and"
-        f" in no number, figure or comparison of this report.{told}"
+        f"{count_noun(len(warm_ups), 'warm-up run')} came before the first block: recorded, but not"
+        f" part of any number, figure or comparison of this report.{failures}"
     )
 
 
 def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
-    """List the warm-ups that did not end ok; an empty text when all did."""
+    """List the warm-ups that did not succeed; "" if all did."""
     failed = warm_ups[warm_ups["status"] != "ok"]
     if failed.empty:
         return ""
@@ -270,22 +267,22 @@ def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
 
 
 def campaigns_text(runs: pd.DataFrame) -> str:
-    """Say in which calls of Snakemake the runs were made; an empty text where it was one."""
+    """List the calls of Snakemake that made the runs; "" if there was only one."""
     counts = runs.groupby("campaign")["replicate"].count()
     if len(counts) < 2:  # one campaign is the rule
         return ""
-    told = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
+    named = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
     return (
-        f"The runs are of {len(counts)} campaigns (calls of Snakemake): {told}. Runs are compared"
-        " with those of their own campaign first."
+        f"The runs were made in {len(counts)} campaigns (calls of Snakemake): {named}. Runs are"
+        " compared within their own campaign where possible."
     )
 
 
 def quiet_text(runs: pd.DataFrame) -> str:
-    """Say how long runs waited for a quiet machine, and whether it became quiet."""
+    """Report how long runs waited for a quiet machine, and whether it became quiet."""
     known = runs[runs["quiet"].notna()]
     if known.empty:
-        return "No run waited for the machine to be quiet: how busy it was before is not known."
+        return "No run waited for the machine to be quiet: how busy it was before is unknown."
     waits, quiet = known["quiet_wait_s"], int(known["quiet"].sum())
     unknown = len(runs) - len(known)
     rest = f", unknown for {unknown}" if unknown else ""
@@ -297,31 +294,31 @@ def quiet_text(runs: pd.DataFrame) -> str:
 
 
 def noisy_text(runs: pd.DataFrame) -> str:
-    """Say how many runs are flagged as noisy, and of which treatment most are."""
+    """Report how many runs are flagged as noisy, and which treatment has most of them."""
     noisy = runs[runs["noisy"] != ""]
     if noisy.empty:
         return f"None of {count_noun(len(runs), 'run')} is flagged as noisy."
     counts = (noisy["experiment"] + "/" + noisy["treatment"]).value_counts()
     share = format_percent(len(noisy) / len(runs))
     most = counts[counts == counts.max()]
-    where = f", {most.iloc[0]} of them of {most.index[0]}" if len(most) == 1 else ""
+    where = f", {most.iloc[0]} of them in {most.index[0]}" if len(most) == 1 else ""
     return (
-        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) flagged as noisy**{where}."
-        " They are in all numbers above, as every run is."
+        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) are flagged as noisy**{where}."
+        " All numbers above include them."
     )
 
 
 def noise_findings(runs: pd.DataFrame) -> list[str]:
-    """Warn where many runs are flagged as noisy."""
+    """Warn if many runs are flagged as noisy."""
     noisy = int((runs["noisy"] != "").sum())
     if noisy < MANY_NOISY_SHARE * len(runs):
         return []
     of = f"{noisy} of {count_noun(len(runs), 'run')}"
-    return [f"**{of} were disturbed** by something else: they are [flagged as noisy](#trust)."]
+    return [f"**{of} were disturbed** by other activity: they are [flagged as noisy](#trust)."]
 
 
 def noisy_table(runs: pd.DataFrame) -> str:
-    """List the noisy runs and why they are flagged; an empty text where none is."""
+    """List the noisy runs and why they are flagged; "" if none is."""
     noisy = runs[runs["noisy"] != ""]
     if noisy.empty:
         return ""
@@ -359,7 +356,7 @@ _SIZES = ("memory_bytes", "cgroup_memory_limit")
 
 
 def machine_table(environment: pd.DataFrame) -> str:
-    """Give every known property of machine and software."""
+    """Return every known property of machine and software."""
     rows = [
         [label, _values(environment, name)]
         for name, label in _MACHINE.items()
@@ -369,7 +366,7 @@ def machine_table(environment: pd.DataFrame) -> str:
 
 
 def _values(environment: pd.DataFrame, name: str) -> str:
-    """Give a property's value; if the runs saw several, each with its number of runs."""
+    """Return a property's value; if it differs between runs, each with its number of runs."""
     own = environment[environment["property"] == name]
     values = [_format_property(name, value) for value in own["value"]]
     if len(values) == 1:
@@ -385,7 +382,7 @@ def _format_property(name: str, value: str) -> str:
 
 
 def packages_text(environment: pd.DataFrame) -> str:
-    """Name the packages and their versions."""
+    """List the packages and their versions."""
     names = environment["property"][environment["property"].str.startswith("packages.")]
     return ", ".join(
         f"{name.removeprefix('packages.')} {_values(environment, name)}"
@@ -394,20 +391,20 @@ def packages_text(environment: pd.DataFrame) -> str:
 
 
 def mixture_findings(environment: pd.DataFrame) -> list[str]:
-    """Name the properties that not all runs share; none where all do."""
+    """Name the properties that differ between runs, if any."""
     mixed = environment[environment["where"] != ""]
     if mixed.empty:
         return []
     counts = mixed["property"].value_counts(sort=False)
-    told = ", ".join(
+    differences = ", ".join(
         f"{_label(str(name))} ({count_noun(int(count), 'value')})" for name, count in counts.items()
     )
-    text = f"**The runs were not made under the same conditions**: {told}."
-    return [f"{text} What differs between treatments may be that; [which runs saw what](#trust)."]
+    text = f"**The runs were not made under the same conditions**: {differences}."
+    return [f"{text} This may explain differences between treatments: [details](#trust)."]
 
 
 def mixtures_table(environment: pd.DataFrame) -> str:
-    """List the values of properties that not all runs share, and where; empty where all do."""
+    """List the values of properties that differ between runs, and where; "" if none differs."""
     mixed = environment[environment["where"] != ""]
     if mixed.empty:
         return ""

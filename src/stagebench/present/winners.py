@@ -1,7 +1,4 @@
-"""Which model wins: what is fastest, what takes least memory, and what they have in common.
-
-Treatments that do the same work, ranked by one quantity, as the table of winners has them.
-"""
+"""Which treatment wins: the fastest, the one of least memory, ties, and what the winners share."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.effects import ratio_cell
-from stagebench.present.flow import is_open, list_unseen, name_treatments, tell_places
+from stagebench.present.effects import describe_ratio, ratio_cell
+from stagebench.present.flow import is_open, list_unseen, name_places, name_treatments
 from stagebench.present.markdown import count_noun, format_quantity
 from stagebench.present.treatments import format_level
 from stagebench.tables.quantities import QUANTITIES, UNITS
@@ -25,19 +22,25 @@ if TYPE_CHECKING:
 
 _KINDS = {"thread": "Threads", "process": "Processes", "asyncio": "Coroutines"}
 _LEADS = {
-    "makespan_s": "has the least makespan",
+    "makespan_s": "has the shortest makespan",
     "tree_peak_bytes": "takes the least memory at the tree's peak",
-    "turnaround_p95_s": "has the least turnaround (95th percentile)",
+    "turnaround_p95_s": "has the shortest turnaround (95th percentile)",
 }
+_DIRECTIONS = {
+    "makespan_s": ("faster", "slower"),
+    "tree_peak_bytes": ("less", "more"),
+    "turnaround_p95_s": ("shorter", "longer"),
+}
+"""Quantity → words for less and more of it."""
 _MOST_RATIOS = 4
-"""With more treatments that are alike their names alone are readable."""
+"""With more ties than this, only their names are readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Who wins one kind of work, and a sentence or two on each of time, memory and its price.
+    """Who wins one kind of work, with a few sentences on time and memory.
 
-    `brief` says in one line who is first, by how much, and what is not told apart from it.
+    `brief` is one line: who is first, by how much, and what is tied with it.
     """
 
     headline: str
@@ -47,7 +50,7 @@ class Verdict:
 
 
 def describe_winners(experiment: Experiment) -> list[Verdict]:
-    """Give a verdict for each kind of work in which treatments compete."""
+    """Return a verdict for each kind of work in which treatments compete."""
     table = experiment.tables["winners"]
     works = list(dict.fromkeys(table["work"]))
     judged = [
@@ -62,23 +65,23 @@ def _judge(contests: dict[str, Contest], *, several: bool) -> Verdict | None:
     if time is None:
         return None
     among = time.experiment.treatments
-    given = _levels(time, time.names, among=among) if several else ""
+    work = _levels(time, time.names, among=among) if several else ""
     reasons = [
         (_lead(time), _rivals(time), _common(time)),
         _turnaround(contests.get("turnaround_p95_s")),
         _memory(time, contests.get("tree_peak_bytes")),
     ]
-    told = [" ".join(sentence for sentence in some if sentence) for some in reasons]
+    texts = [" ".join(sentence for sentence in some if sentence) for some in reasons]
     return Verdict(
-        headline=f"{_headline(time)}{f' with {given}' if given else ''}",
+        headline=f"{_headline(time)}{f' with {work}' if work else ''}",
         brief=_brief(time),
-        reasons=[text for text in told if text],
+        reasons=[text for text in texts if text],
         caution=_caution(time),
     )
 
 
 def _headline(contest: Contest) -> str:
-    """Name the kind of worker that all winners have where it varies, or else the winner."""
+    """Name the kind of worker that all winners share, if it varies, or else the winner."""
     alike = contest.alike
     kinds = {_kind(contest, name) for name in alike}
     kind = next(iter(kinds)) if len(kinds) == 1 else ""
@@ -92,7 +95,7 @@ def _headline(contest: Contest) -> str:
 
 
 def _kind(contest: Contest, treatment: str) -> str:
-    """Give the executor of a treatment's stages whose executor varies; empty unless it is one."""
+    """Return the executor of a treatment's stages whose executor varies; "" unless it is one."""
     stages = contest.experiment.tables["stages"]
     stages = stages[stages["treatment"].isin(contest.names)]
     varying = {stage for stage, own in stages.groupby("stage") if len(set(own["executor"])) > 1}
@@ -102,115 +105,113 @@ def _kind(contest: Contest, treatment: str) -> str:
 
 
 def _lead(contest: Contest) -> str:
-    """Say what is first, of how many, and how it stands to the baseline."""
+    """Report who is first, of how many, and how it compares with the baseline."""
     winner, of = contest.winner, count_noun(len(contest.ranked), "treatment")
     runs = contest.experiment.runs(winner, only_ok=False)
     failed = int((runs["status"] != "ok").sum())
     silent = len(contest.names) - len(contest.ranked)
-    text = f"`{winner}` {_LEADS[contest.quantity]} of {of}, {contest.size(winner)} in the median"
+    text = f"`{winner}` {_LEADS[contest.quantity]} of {of}: {contest.size(winner)} in the median"
     text += _to_baseline(contest)
     if failed:
         text += f"; {failed} of its {count_noun(len(runs), 'run')} failed"
     if silent:
-        text += f"; {silent} more had no run that succeeded"
+        text += f"; {silent} more had no successful run"
     return f"{text}."
 
 
 def _to_baseline(contest: Contest) -> str:
     baseline = contest.experiment.baseline
     if contest.winner == baseline:
-        return ", and is the baseline"
-    ratio = _baseline_ratio(contest)
-    return f", {ratio} × the baseline `{baseline}`" if ratio else ""
+        return "; it is the baseline"
+    change = _baseline_change(contest, to=f"the baseline `{baseline}`")
+    return f", {change}" if change else ""
 
 
-def _baseline_ratio(contest: Contest) -> str:
-    """Give the winner's ratio to the baseline, or an empty text."""
+def _baseline_change(contest: Contest, to: str) -> str:
+    """Compare the winner with the baseline: "2.00 × faster than t1"; "" if that is unknown."""
     rows = contest.experiment.tables["comparisons"]
     rows = rows[(rows["treatment"] == contest.winner) & (rows["quantity"] == contest.quantity)]
-    # Another kind of work has nothing to say about who does this one best.
+    # A baseline that does other work says nothing about who does this work best.
     if contest.experiment.baseline not in contest.names or rows.empty:
         return ""
-    return "" if pd.isna(rows["ratio"].iloc[0]) else ratio_cell(rows.iloc[0])
+    if pd.isna(rows["ratio"].iloc[0]):
+        return ""
+    lower, higher = _DIRECTIONS[contest.quantity]
+    return describe_ratio(rows.iloc[0], lower=lower, higher=higher, to=to)
 
 
 def _brief(contest: Contest) -> str:
-    """Give "p2 0.26 [0.24–0.27] × t1; not told apart: p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
+    """Return "p2, 3.9 [3.7–4.2] × faster than t1; tied: p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
 
-    What the headline has named is not named again.
+    A winner that the headline names is not named again.
     """
     winner, slowest = contest.winner, max(contest.ranked, key=contest.median)
-    baseline, ratio = contest.experiment.baseline, _baseline_ratio(contest)
-    lead = f"{ratio} × {baseline}" if ratio else "the baseline" if winner == baseline else ""
+    baseline = contest.experiment.baseline
+    change = _baseline_change(contest, to=baseline)
+    lead = change or ("the baseline" if winner == baseline else "")
     name = "" if f"`{winner}`" in _headline(contest) and lead else winner
-    text = (", " if lead == "the baseline" else " ").join(part for part in (name, lead) if part)
+    text = ", ".join(part for part in (name, lead) if part)
     if rivals := [name for name in contest.alike if name != winner]:
         few = len(rivals) <= _MOST_RATIOS
-        text += f"; not told apart: {', '.join(rivals) if few else f'{len(rivals)} others'}"
+        text += f"; tied: {', '.join(rivals) if few else f'{len(rivals)} others'}"
     if winner == slowest:
         return f"{text} (makespan {contest.size(winner)})."
     return f"{text} (makespan {contest.size(winner)}; slowest: {slowest}, {contest.size(slowest)})."
 
 
 def _rivals(contest: Contest) -> str:
-    """Say which treatments cannot be told apart from the winner, or which comes next."""
+    """Report which treatments are tied with the winner, or which comes next."""
     others = [name for name in contest.ranked if name != contest.winner]
     if not others:
         return ""
     if not contest.is_judged:
         blocks = count_noun(int(contest.rows["n"].fillna(0).max()), "block")
-        nearest = _tell_nearest(contest, others)
+        nearest = _describe_nearest(contest, others)
         return f"{nearest} With {blocks} there is no interval: it may be first by chance."
     alike = [name for name in contest.alike if name != contest.winner]
-    return " ".join([*_tell_alike(contest, alike), *_tell_rest(contest, others, alike)])
+    return " ".join([*_describe_alike(contest, alike), *_describe_rest(contest, others, alike)])
 
 
-def _tell_alike(contest: Contest, alike: Sequence[str]) -> list[str]:
+def _describe_alike(contest: Contest, alike: Sequence[str]) -> list[str]:
     if not alike:
         return []
     with_ratios = len(alike) <= _MOST_RATIOS
-    told = [f"`{name}`" + f", {contest.ratio(name)} ×" * with_ratios for name in alike]
-    return [
-        (
-            "Not told apart from it, the 95 % interval of their ratio to it holding 1:"
-            f" {'; '.join(told)}."
-        )
-    ]
+    ties = [f"`{name}`" + f", {contest.ratio(name)} ×" * with_ratios for name in alike]
+    return [f"Statistically tied with it (the 95 % interval includes 1): {'; '.join(ties)}."]
 
 
-def _tell_rest(contest: Contest, others: Sequence[str], alike: Sequence[str]) -> list[str]:
-    """Name what has no interval, and, where nothing is alike, what comes next."""
+def _describe_rest(contest: Contest, others: Sequence[str], alike: Sequence[str]) -> list[str]:
+    """Name what has no interval and, if nothing is tied, what comes next."""
     silent = [name for name in others if name not in contest.decided]
     behind = [name for name in others if name not in (*alike, *silent)]
-    told = []
+    sentences = []
     if behind and not alike:
-        more = "more memory" if contest.is_memory else "longer"
-        told += [f"All others surely take {more}."] if len(behind) > 1 else []
-        told.append(_tell_nearest(contest, behind))
+        more = "take more memory" if contest.is_memory else "are slower"
+        sentences += [f"By their 95 % intervals all others {more}."] if len(behind) > 1 else []
+        sentences.append(_describe_nearest(contest, behind))
     if silent:
-        told.append(f"Too few pairs to tell: {', '.join(f'`{name}`' for name in silent)}.")
-    return told
+        sentences.append(f"Too few pairs to decide: {name_treatments(silent)}.")
+    return sentences
 
 
-def _tell_nearest(contest: Contest, others: Sequence[str]) -> str:
+def _describe_nearest(contest: Contest, others: Sequence[str]) -> str:
     nearest = min(others, key=contest.median)
-    which = "The nearest" if len(others) > 1 else "The other"
+    which = "The next" if len(others) > 1 else "The other"
     as_much = "as much" if contest.is_memory else "as long"
     return f"{which}, `{nearest}`, takes {contest.ratio(nearest)} × {as_much}."
 
 
 def _common(contest: Contest) -> str:
-    """Say which levels the winners share, of factors that vary among those that compete."""
+    """Report which levels the winners share, of the factors that vary among those that compete."""
     shared = _levels(contest, contest.alike, among=contest.names)
     if not shared:
-        return "They have no level in common." if len(contest.alike) > 1 else ""
-    alike = len(contest.alike)
-    who = {1: "It has", 2: "Both have"}.get(alike, f"All {alike} of these have")
+        return "The winner and its ties share no level." if len(contest.alike) > 1 else ""
+    who = "The winner has" if len(contest.alike) == 1 else "The winner and its ties share"
     return f"{who} {shared}."
 
 
 def _levels(contest: Contest, names: Sequence[str], *, among: Sequence[str]) -> str:
-    """List the levels that `names` share and not all of `among` have: "executor thread"."""
+    """List the levels that all of `names` but not all of `among` have: "executor thread"."""
     factors = {name: _factors(contest.experiment, name) for name in among}
     first = factors[names[0]]
     shared = [
@@ -228,20 +229,20 @@ def _factors(experiment: Experiment, treatment: str) -> dict[str, Any]:
 
 
 def _has(factors: dict[str, Any], factor: str, level: object) -> bool:
-    # As text, 1 and true are two levels.
+    # Compared as text, because 1 == True.
     return factor in factors and format_level(factors[factor]) == format_level(level)
 
 
 def _turnaround(contest: Contest | None) -> tuple[str, ...]:
-    """Where tasks arrive one by one, say who is through with them soonest."""
+    """Report who has the shortest turnaround, where tasks arrive one by one."""
     if contest is None or not is_open(contest.experiment):
         return ()
-    since = "Tasks arrived one by one, and no makespan is shorter than that takes."
+    since = "Tasks arrived one by one, so no makespan can be shorter than their arrival."
     return since, _lead(contest), _rivals(contest)
 
 
 def _memory(time: Contest, memory: Contest | None) -> tuple[str, ...]:
-    """Say who takes the least memory, and what the fastest costs beside it."""
+    """Report who takes the least memory, and how much the fastest takes."""
     unseen = _unseen(time)
     if memory is None:
         return (unseen,)
@@ -249,29 +250,29 @@ def _memory(time: Contest, memory: Contest | None) -> tuple[str, ...]:
 
 
 def _unseen(time: Contest) -> str:
-    """Name those that memory does not judge, and say why."""
+    """Name the treatments whose memory is not judged, and why."""
     hidden = [name for name in list_unseen(time.experiment) if name in time.names]
     if not hidden:
         return ""
-    places = tell_places(time.experiment)
+    places = name_places(time.experiment)
     return (
-        f"Not judged by memory: {name_treatments(hidden)}. Their results pass through {places},"
-        " where no process maps them while they wait: what they take there is in no peak."
+        f"Memory not judged: {name_treatments(hidden)}. Their results pass through {places}, where"
+        " no process maps them while they wait, so no peak includes them."
     )
 
 
 def _price(time: Contest, memory: Contest) -> str:
     fastest = time.winner
     if fastest not in memory.names:
-        return "The fastest is one of these: what it costs in memory is not known."
+        return "The fastest is one of these, so how much it takes is unknown."
     if fastest == memory.winner:
-        return "So the fastest takes the least memory, too."
+        return "The fastest also takes the least memory."
     if memory.rows[["ratio"]].isna().loc[fastest].any():
         return ""
     price = f"{memory.size(fastest)}, {memory.ratio(fastest)} × the least"
     if fastest in memory.alike:
-        return f"The fastest costs no more that could be told: {price}."
-    return f"The price of the fastest in memory: {price}."
+        return f"The fastest is tied with it: {price}."
+    return f"The fastest takes {price}."
 
 
 def _caution(contest: Contest) -> str:
@@ -279,14 +280,14 @@ def _caution(contest: Contest) -> str:
         return ""
     of = len(contest.ranked)
     return (
-        f"A winner is the best of {of} by the very runs that judge it, and chance helped to choose"
-        " it: its lead is flattered, and no interval is adjusted for that."
+        f"The winner was chosen among {of} by the same runs that judge it, so chance favours it:"
+        " its lead is likely overstated, and no interval is adjusted for that."
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """Treatments that do the same work, ranked by one quantity; `rows` has them by name."""
+    """Treatments that do the same work, ranked by one quantity; `rows` is indexed by treatment."""
 
     experiment: Experiment
     quantity: str
@@ -294,7 +295,7 @@ class Contest:
 
     @property
     def winner(self) -> str:
-        """The treatment of the least median."""
+        """The treatment with the least median."""
         return str(self.rows["winner"].iloc[0])
 
     @property
@@ -304,17 +305,17 @@ class Contest:
 
     @property
     def ranked(self) -> list[str]:
-        """Those of them that have a median."""
+        """The treatments that have a median."""
         return list(self.rows.index[self.rows["median"].notna()])
 
     @property
     def alike(self) -> list[str]:
-        """The winner, and what cannot be told apart from it."""
+        """The winner and what is statistically tied with it."""
         return list(self.rows.index[self.rows["alike"].fillna(value=False).astype(bool)])
 
     @property
     def is_memory(self) -> bool:
-        """Whether what is ranked is memory."""
+        """Whether the quantity is memory."""
         return QUANTITIES[self.quantity].unit == "bytes"
 
     @property
@@ -324,25 +325,25 @@ class Contest:
 
     @property
     def decided(self) -> list[str]:
-        """The treatments of which it is known whether they are alike."""
+        """The treatments for which it is known whether they are tied with the winner."""
         return list(self.rows.index[self.rows["alike"].notna()])
 
     def median(self, treatment: str) -> float:
-        """Give a treatment's median."""
+        """Return a treatment's median."""
         return float(str(self.rows.loc[treatment, "median"]))
 
     def ratio(self, treatment: str) -> str:
-        """Give the ratio to the winner: "1.09 [1.02–1.17]"."""
+        """Return the ratio to the winner: "1.09 [1.02–1.17]"."""
         return ratio_cell(self.rows[self.rows.index == treatment].iloc[0])
 
     def size(self, treatment: str) -> str:
-        """Give a treatment's median with its unit."""
+        """Return a treatment's median with its unit."""
         word = UNITS[QUANTITIES[self.quantity].unit].word
         return f"{format_quantity(self.median(treatment), self.quantity)} {word}"
 
 
 def list_contests(experiment: Experiment, rows: pd.DataFrame) -> dict[str, Contest]:
-    """Give by quantity how the treatments of one kind of work rank; `rows` are of `winners`."""
+    """Return the ranking of one kind of work by quantity; `rows` are from the table of winners."""
     return {
         str(quantity): Contest(
             experiment=experiment, quantity=str(quantity), rows=own.set_index("treatment")

@@ -1,1 +1,1 @@
-"""What only a study with published values needs."""
+"""Code that only a study with published values needs."""

@@ -1,6 +1,6 @@
-"""The report's section on runs sampled both ways; every sentence holds whatever the runs show.
+"""Runs sampled both ways, by our sweeps and the published way: report section and shared data.
 
-What figure and report both ask of runs that were sampled both ways.
+No sentence takes a result for granted: each follows from what the runs show.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _TEMPLATE = Path(__file__).with_name("both_ways.md.j2")
 _MOST_LISTED = 6
-"""Discoveries beyond this number are counted, not listed."""
+"""More discoveries than this are counted, not listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BothWaysText:
-    """What the template shows; `pauses` are the seconds between readings and discoveries."""
+    """The values of the template; `pauses` describes the intervals of readings and discoveries."""
 
     pauses: str
     table: str
@@ -35,7 +35,7 @@ class BothWaysText:
 
 
 def render_both_ways(experiment: Experiment, figures: Path) -> str:
-    """Write an experiment's part on both ways; "" where the published one was not emulated."""
+    """Return an experiment's part on both ways; "" if the published one was not emulated."""
     both_ways = describe_both_ways(experiment)
     if both_ways is None:
         return ""
@@ -45,7 +45,7 @@ def render_both_ways(experiment: Experiment, figures: Path) -> str:
 
 
 def describe_both_ways(experiment: Experiment) -> BothWaysText | None:
-    """Compare the two ways in one experiment; None where the published one was not emulated."""
+    """Compare the two ways in one experiment; None if the published one was not emulated."""
     treatments = emulated_treatments(experiment)
     if not treatments:
         return None
@@ -57,7 +57,7 @@ def describe_both_ways(experiment: Experiment) -> BothWaysText | None:
 
 
 def emulation_finding(experiment: Experiment) -> str:
-    """Say in one sentence what the published way got wrong in the shown runs, if anything."""
+    """Report in one sentence what the published way got wrong in the runs shown, if anything."""
     found = [find_both_ways(experiment, each) for each in emulated_treatments(experiment)]
     runs = [both for both in found if both is not None]
     if not runs:
@@ -65,10 +65,10 @@ def emulation_finding(experiment: Experiment) -> str:
     wrong = [f"{both.treatment}: {', '.join(parts)}" for both in runs if (parts := _wrong(both))]
     if not wrong:
         return (
-            "Sampled the published way, too, it missed no child, added none that had ended, and"
-            " its peak is not below that of our sweeps."
+            "The published way of sampling, run alongside, missed no child, added none that had"
+            " ended, and its peak is not below that of our sweeps."
         )
-    return f"Sampled the published way, too, it recorded: {'; '.join(wrong)}."
+    return f"The published way of sampling, run alongside, recorded: {'; '.join(wrong)}."
 
 
 def _wrong(both: BothWays) -> list[str]:
@@ -89,16 +89,16 @@ def _wrong(both: BothWays) -> list[str]:
 def _pauses(experiment: Experiment) -> str:
     runs = experiment.tables["runs"]
     kinds = runs[["emulated_interval_s", "emulated_discovery_s"]].dropna().drop_duplicates()
-    told = (
+    texts = (
         f"main every {interval:g} s, its children discovered every {discovery:g} s"
         for interval, discovery in kinds.itertuples(index=False)
     )
-    return "; or ".join(told)
+    return "; or ".join(texts)
 
 
 def _table(experiment: Experiment, treatments: list[str]) -> str:
     columns = ["treatment", "n", "published way: peak MiB", "false peak MiB", "children seen"]
-    columns += ["discoveries", "ours: peak MiB", "children there were"]
+    columns += ["discoveries", "our sweeps: peak MiB", "children in all"]
     return format_table(columns, [_row(experiment, each) for each in treatments], texts=1)
 
 
@@ -124,13 +124,13 @@ def _describe(experiment: Experiment, treatment: str) -> list[str]:
     both = find_both_ways(experiment, treatment)
     if both is None:
         ended = len(experiment.runs(treatment)) > 0
-        return ["nothing was recorded." if ended else f"{experiment.failure_note(treatment)}."]
-    told = [describe_children(both), describe_sums(both), describe_peak(both)]
-    return [text for text in (*told, describe_false_peak(both)) if text]
+        return ["Nothing was recorded." if ended else f"{experiment.failure_note(treatment)}."]
+    texts = [describe_children(both), describe_sums(both), describe_peak(both)]
+    return [text for text in (*texts, describe_false_peak(both)) if text]
 
 
 def describe_children(both: BothWays) -> str:
-    """Say how many children the published way saw of those that there were."""
+    """Report how many of the children the published way saw."""
     made = _discoveries(both)
     if both.children is None:
         return f"{made} saw at most {count_children(both.seen)}."
@@ -148,7 +148,7 @@ def describe_children(both: BothWays) -> str:
 
 
 def _discoveries(both: BothWays) -> str:
-    # Rounded before it is written: the first one, just before the start, is no "-0.00".
+    # Rounded before it is formatted, so that the first one, just before the start, is not "-0.00".
     moments = [round(moment, 2) + 0.0 for moment in both.discoveries_s]
     when = ", ".join(f"{moment:.2f}" for moment in moments)
     listed = f" (at {when} s)" if len(moments) <= _MOST_LISTED else ""
@@ -156,13 +156,13 @@ def _discoveries(both: BothWays) -> str:
 
 
 def describe_sums(both: BothWays) -> str:
-    """Set the sums that it kept beside what the children held; empty where it saw none."""
+    """Compare the sums that it kept with what the children held; "" if it saw none."""
     sums, read = both.sums_mib, both.children_mib
     if not sums:
         return ""
-    told = ", ".join(map(format_number, sums)) if len(sums) <= _MOST_LISTED else _range(sums)
-    swept = f"; meanwhile sweeps read {_range(list(read))} MiB" if len(read) else ""
-    return f"The children's PSS as it kept it from one discovery to the next: {told} MiB{swept}."
+    kept = ", ".join(map(format_number, sums)) if len(sums) <= _MOST_LISTED else _range(sums)
+    swept = f"; our sweeps read {_range(list(read))} MiB" if len(read) else ""
+    return f"The sums of the children's PSS that it kept between discoveries: {kept} MiB{swept}."
 
 
 def _range(values: list[float]) -> str:
@@ -170,21 +170,21 @@ def _range(values: list[float]) -> str:
 
 
 def describe_peak(both: BothWays) -> str:
-    """Take the peak of the published way apart and compare it with that of our sweeps."""
+    """Split the peak of the published way into its parts and compare it with that of our sweeps."""
     peak, true = both.mib("emulated_peak"), both.mib("tree_peak")
-    told = f"Peak: {_mib(peak)} the published way, at {_parts(both, 'emulated_peak')}"
+    text = f"Peak: {_mib(peak)} the published way, at {_parts(both, 'emulated_peak')}"
     if not both.known("tree_peak_bytes"):
-        return f"{told}; no sweep of ours tells the tree's."
-    told += f"; {_mib(true)} by our sweeps, at {both.seconds('tree_time_to_peak'):.2f} s"
-    told += _at_most(both)
+        return f"{text}; no sweep of ours read the tree."
+    text += f"; {_mib(true)} by our sweeps, at {both.seconds('tree_time_to_peak'):.2f} s"
+    text += _at_most(both)
     if both.never_held(peak):
-        return f"{told}: there never was so much."
+        return f"{text}: the tree never held so much."
     difference = compare(peak, true)
     if difference == 0:
-        return f"{told}: the same within {100 * SAME:g} %."
+        return f"{text}: the same within {100 * SAME:g} %."
     if difference > 0:
-        return f"{told}: no sweep read so much."
-    return f"{told}: at least {_mib(true - peak)} missed."
+        return f"{text}: no sweep read so much."
+    return f"{text}: at least {_mib(true - peak)} missed."
 
 
 def _at_most(both: BothWays) -> str:
@@ -195,15 +195,15 @@ def _at_most(both: BothWays) -> str:
 def _parts(both: BothWays, name: str) -> str:
     moment, main = both.seconds(f"{name}_time"), _mib(both.mib(f"{name}_main"))
     children, age = both.mib(f"{name}_children"), both.seconds(f"{name}_age")
-    added = f" + {_mib(children)} of children as they were {age:.2f} s before" if children else ""
-    return f"{moment:.2f} s ({main} of main then{added or ', no children'})"
+    added = f" + {_mib(children)} of children, read {age:.2f} s earlier" if children else ""
+    return f"{moment:.2f} s ({main} of main{added or ', no children'})"
 
 
 def describe_false_peak(both: BothWays) -> str:
-    """Say what the largest total was that adds children which had ended, or that none does."""
+    """Report the largest total that includes children which had ended, or that there is none."""
     if not both.has_false_peak:
-        counted = "it counted none" if both.seen == 0 else "all that it counted still lived"
-        return f"No false peak: no record adds children that had ended ({counted})."
+        counted = "it counted none" if both.seen == 0 else "all that it counted were still alive"
+        return f"No false peak: no record includes children that had ended ({counted})."
     ended = int(both.run["emulated_false_peak_ended"])
     held = both.mib("emulated_false_peak_tree")
     known = both.known("emulated_false_peak_tree_bytes")
@@ -215,11 +215,11 @@ def describe_false_peak(both: BothWays) -> str:
 
 
 def _verdict(both: BothWays) -> str:
-    """Say whether it is what the published way reports, and whether there ever was as much."""
+    """Report whether it is the peak of the published way, and whether the tree ever held it."""
     which = "It is the peak that the published way reports" if both.false_peak_is_the_peak else ""
     false = both.mib("emulated_false_peak")
     if both.never_held(false):
-        return f" {which + ', and there' if which else 'There'} never was so much in this run."
+        return f" {which + ', and the' if which else 'The'} tree never held so much in this run."
     if compare(false, both.mib("tree_peak")) > 0:
         return f" {which + ', and no' if which else 'No'} sweep read so much."
     return f" {which}." if which else " It is not the largest total that it recorded."
@@ -230,10 +230,10 @@ def _mib(value: float) -> str:
 
 
 FIGURE_NAME = "both-ways"
-"""File name without ending of the figure that these runs have."""
+"""File name without extension of the figure of these runs."""
 
 SAME = 0.05
-"""Two peaks that differ by less, as a share of the larger one, are told as the same."""
+"""Two peaks that differ by less, as a share of the larger one, are reported as the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,40 +255,40 @@ class BothWays:
 
     @property
     def has_false_peak(self) -> bool:
-        """Whether a record adds children that had ended."""
+        """Whether any record includes children that had ended."""
         return self.known("emulated_false_peak_bytes")
 
     @property
     def false_peak_is_the_peak(self) -> bool:
-        """Whether it is the peak that the published way reports."""
+        """Whether the false peak is the peak that the published way reports."""
         return self.has_false_peak and self.mib("emulated_false_peak") == self.mib("emulated_peak")
 
     @property
     def children(self) -> int | None:
-        """How many processes the census found beside main."""
+        """How many processes the census found besides main."""
         created = self.run["processes_created"]
         return int(created) - 1 if self.known("processes_created") else None
 
     @property
     def seen(self) -> int:
-        """Most children that a discovery found."""
+        """The most children that one discovery found."""
         return int(self.run["emulated_most_children"])
 
     @property
     def missed_children(self) -> bool:
-        """Whether there were children and it saw none, or fewer at once than a sweep did."""
+        """Whether it saw none of the children, or fewer at once than a sweep did."""
         if not self.children or not self.known("most_children"):
             return False
         return self.seen == 0 or self.seen < int(self.run["most_children"])
 
     @property
     def discoveries_s(self) -> list[float]:
-        """When the children were discovered, each once."""
+        """The moments at which children were discovered."""
         return sorted(set(self.emulated["discovered_s"]))
 
     @property
     def sums_mib(self) -> list[float]:
-        """The sums of the children's PSS, one for each discovery that found any."""
+        """The sums of the children's PSS, one per discovery that found any."""
         found = self.emulated[self.emulated["children"] > 0].drop_duplicates("discovered_s")
         return list(in_mib(found, "children"))
 
@@ -298,19 +298,19 @@ class BothWays:
         return in_mib(self.sweeps[self.sweeps["processes"] > 1], "children")
 
     def never_held(self, mib: float) -> bool:
-        """Tell whether so much is above the upper bound of the tree's peak, if that is known."""
+        """Return whether a size is above the upper bound of the tree's peak, if that is known."""
         return mib > self.mib("tree_peak_upper")
 
     def known(self, column: str) -> bool:
-        """Tell whether a column of the run has a value."""
+        """Return whether a column of the run has a value."""
         return bool(self.run[[column]].notna().all())
 
     def mib(self, name: str) -> float:
-        """Give the run's column `<name>_bytes` in MiB; NaN where it is missing."""
+        """Return the run's column `<name>_bytes` in MiB; NaN if it is missing."""
         return self._number(f"{name}_bytes") / MIB
 
     def seconds(self, name: str) -> float:
-        """Give the run's column `<name>_s`; NaN where it is missing."""
+        """Return the run's column `<name>_s`; NaN if it is missing."""
         return self._number(f"{name}_s")
 
     def _number(self, column: str) -> float:
@@ -318,21 +318,21 @@ class BothWays:
 
 
 def compare(one: float, other: float) -> int:
-    """Give 1, −1 or 0: more, less, or the same; 0 also where one is missing."""
+    """Return 1, −1 or 0 for more, less, or the same; 0 also if one is missing."""
     if abs(one - other) <= SAME * max(one, other):
         return 0
     return (one > other) - (one < other)
 
 
 def emulated_treatments(experiment: Experiment) -> list[str]:
-    """List the treatments of which a run was also sampled the published way."""
+    """List the treatments with runs that were also sampled the published way."""
     runs = experiment.tables["runs"]
     asked = set(runs.loc[runs["emulated_interval_s"].notna(), "treatment"])
     return [treatment for treatment in experiment.treatments if treatment in asked]
 
 
 def find_both_ways(experiment: Experiment, treatment: str) -> BothWays | None:
-    """Give the run of median makespan; None where no run of the treatment was ok."""
+    """Return the run of median makespan; None if no run of the treatment was ok."""
     run = experiment.shown("runs", treatment)
     emulated = experiment.shown("emulated", treatment)
     if run.empty or emulated.empty:
@@ -342,15 +342,15 @@ def find_both_ways(experiment: Experiment, treatment: str) -> BothWays | None:
 
 
 def count_children(number: int) -> str:
-    """Give "no child", "1 child", "5 children"."""
+    """Return "no child", "1 child", "5 children"."""
     return {0: "no child", 1: "1 child"}.get(number, f"{number} children")
 
 
 def there_were(number: int) -> str:
-    """Give "there was 1", "there were 5"."""
+    """Return "there was 1", "there were 5"."""
     return f"there {'was' if number == 1 else 'were'} {number or 'none'}"
 
 
 def in_mib(table: pd.DataFrame, part: str) -> pd.Series[float]:
-    """Give the column `<part>_pss_bytes` in MiB."""
+    """Return the column `<part>_pss_bytes` in MiB."""
     return numbers(table, f"{part}_pss_bytes") / MIB

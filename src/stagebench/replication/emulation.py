@@ -1,4 +1,4 @@
-"""The published way of sampling, emulated: what it recorded of a run, and where that was false."""
+"""What the emulated published way of sampling recorded of a run, and where that was false."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def list_emulated(trace: Trace) -> list[Row]:
-    """Give one row per record of the published way; `total` is what it reports."""
+    """Return one row per record of the published way; `total` is what it reports."""
     return [
         trace.key
         | {
@@ -33,7 +33,7 @@ def list_emulated(trace: Trace) -> list[Row]:
 
 
 def summarise_emulation(trace: Trace) -> Row:
-    """Give the columns of a run that tell of the published way; none where it was not emulated."""
+    """Return the columns of a run about the published way; none if it was not emulated."""
     settings = trace.specification["sampler"].get("emulate")
     if settings is None:
         return {}
@@ -55,7 +55,7 @@ def summarise_emulation(trace: Trace) -> Row:
 
 
 def _describe_false_peak(trace: Trace) -> Row:
-    """Describe the highest record that adds children which had ended; nothing without one."""
+    """Describe the highest record that includes children which had ended; empty without one."""
     false = [record for record in trace.emulated if _count_ended(trace, record)]
     if not false:
         return {}
@@ -68,7 +68,7 @@ def _describe_false_peak(trace: Trace) -> Row:
 
 
 def _take_apart(name: str, trace: Trace, record: EmulatedRecord) -> Row:
-    """Tell a total, its two parts, when it was and how old the children's part was."""
+    """Return a total, its two parts, its time, and the age of the children's part."""
     return {
         f"{name}_bytes": _total(record),
         f"{name}_main_bytes": record.main_pss_bytes,
@@ -79,19 +79,19 @@ def _take_apart(name: str, trace: Trace, record: EmulatedRecord) -> Row:
 
 
 def _count_ended(trace: Trace, record: EmulatedRecord) -> int:
-    """Count the children in a record that lived when they were discovered, and no longer."""
+    """Count the children in a record that were alive when discovered, but have ended since."""
     ended = sum(
         process.role != "main"
         and process.ended_ns is not None
         and process.started_ns <= record.discovered_ns <= process.ended_ns < record.time_ns
         for process in trace.processes
     )
-    # An orphan is in the census and not among main's children: it was never discovered.
+    # An orphan is in the census but not among main's children, so it was never discovered.
     return min(ended, record.children)
 
 
 def _read_tree(trace: Trace, time_ns: Nanoseconds) -> Bytes | None:
-    """Give the tree's PSS in the sweep nearest to a moment, a whole one if there is any."""
+    """Return the tree's PSS in the sweep nearest to a moment, preferably one that is not torn."""
     totals = total_sweeps(trace)
     whole = [total for total in totals if not total.torn] or totals
     nearest = min(whole, key=lambda total: abs(total.ended_ns - time_ns), default=None)

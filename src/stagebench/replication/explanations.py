@@ -1,12 +1,8 @@
-"""The report's explanations: questions about main's memory, and what the tables say of them.
+"""The report's section that explains main's memory, where one pool determines it.
 
-What a start method costs: workers and helpers of a pool, and what they are made of.
-
-What main still has when results are dropped and pools closed.
-
-Why main's PSS falls while workers live: shared pages, if the data say so.
-
-Why main peaks above base and results: copies of a result on its way, if the data say so.
+Four questions, each answered from the tables: why main's PSS falls while workers live, why main
+peaks above its base and its results, what a start method costs, and what remains at the end. A
+cause is named only if the data agree with it.
 """
 
 from __future__ import annotations
@@ -48,7 +44,7 @@ _TEMPLATE = Path(__file__).with_name("explanations.md.j2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What is explained of one experiment, and the figure of its main, if there is one."""
+    """The explanations of one experiment, and the path of its figure of main, or ""."""
 
     experiment: str
     figure: str
@@ -56,7 +52,7 @@ class Explained:
 
 
 def render_explanations(contents: Contents) -> str:
-    """Write the section that explains main's memory; "" where no experiment has one pool alone."""
+    """Return the section that explains main's memory; "" if no experiment has a single stage."""
     environment = contents.tables["environment"]
     explained = explain_experiments(contents.experiments, environment, contents.figures)
     return render_template(_TEMPLATE, {"explained": explained}) if explained else ""
@@ -65,7 +61,7 @@ def render_explanations(contents: Contents) -> str:
 def explain_experiments(
     experiments: Sequence[Experiment], environment: pd.DataFrame, figures: Path
 ) -> list[Explained]:
-    """Explain every experiment whose workflow is one stage and whose base is known."""
+    """Explain every single-stage experiment whose base is known."""
     python = _python_version(environment)
     explained = [_explain(experiment, python, figures) for experiment in experiments]
     return [one for one in explained if one.explanations]
@@ -88,7 +84,7 @@ def _explain(experiment: Experiment, python: tuple[int, int] | None, figures: Pa
 
 
 def _python_version(environment: pd.DataFrame) -> tuple[int, int] | None:
-    """Give major and minor version if all runs had one, of CPython."""
+    """Return major and minor version if all runs used the same CPython."""
     values = environment.groupby("property")["value"].apply(list).to_dict()
     if values.get("python_implementation") != ["CPython"]:
         return None
@@ -104,17 +100,17 @@ EXPLANATIONS = Section("why", "why memory looks as it does", render_explanations
 
 
 HELPERS = {"resource_tracker": "resource tracker", "forkserver": "fork server", "other": "other"}
-"""Roles of children that serve no task → their names in the report."""
+"""Role of a child that serves no task → its name in the report."""
 
 _ALIKE = 0.25
-"""Sizes whose ratio is off 1 by less are said to be alike."""
+"""Sizes whose ratio differs from 1 by less are reported as alike."""
 
 _READY = {"PSS": "pss", "anonymous": "anon", "files": "file", "USS": "uss"}
 _WORKER_NAMES = {"fork": "forked", "forkserver": "fork server's", "spawn": "spawned"}
 
 
 def explain_cost(pools: list[PoolMemory]) -> Explanation | None:
-    """Split the children's PSS by role, and a worker's into what it has and what it hands over."""
+    """Split the children's PSS by role, and a worker's into its own part and its results."""
     processes = [pool for pool in pools if not math.isnan(pool.role("worker", "created"))]
     if not processes:
         return None
@@ -135,8 +131,8 @@ def explain_cost(pools: list[PoolMemory]) -> Explanation | None:
         title="What a start method costs",
         sentences=[sentence for sentence in found if sentence],
         caption=(
-            "PSS in MiB of one worker that is ready and its parts, of the largest worker and "
-            "helper, and of all children at the tree's peak."
+            "PSS in MiB of one ready worker and its parts, of the largest worker and helper, and "
+            "of all children at the tree's peak."
         ),
         table=format_table(columns, [_cost_row(pool, helpers) for pool in processes], texts=1),
     )
@@ -159,7 +155,7 @@ def _children_at_peak(pool: PoolMemory) -> float:
 
 
 def _plainest(pools: list[PoolMemory], kind: str) -> PoolMemory | None:
-    """Give the pool of a kind with the fewest workers, one that drops its results if there is."""
+    """Return the pool of a kind with the fewest workers, preferably one that drops its results."""
     own = [pool for pool in pools if pool.kind == kind and not math.isnan(_ready(pool, "pss"))]
     return min(own, key=lambda pool: (pool.workers, pool.retain), default=None)
 
@@ -167,25 +163,27 @@ def _plainest(pools: list[PoolMemory], kind: str) -> PoolMemory | None:
 def _worker(pool: PoolMemory) -> str:
     sizes = {part: in_mib(_ready(pool, part)) for part in _READY.values()}
     parts = (
-        f"A **{_WORKER_NAMES[pool.kind]} worker** that is ready (`{pool.treatment}`) has"
+        f"A ready **{_WORKER_NAMES[pool.kind]} worker** (`{pool.treatment}`) has"
         f" {sizes['pss']} MiB of PSS: {sizes['anon']} anonymous, {sizes['file']} of files;"
-        f" {sizes['uss']} MiB are its own alone (USS)."
+        f" {sizes['uss']} MiB belong to it alone (USS)."
     )
     found = (parts, _imports(pool), _handed_over(pool))
     return " ".join(sentence for sentence in found if sentence)
 
 
 def _imports(pool: PoolMemory) -> str:
-    """Compare the memory that a worker has written itself with what main had before it."""
+    """Compare a worker's private memory with the anonymous memory of main's base."""
     own, base = _ready(pool, "uss"), pool.main("base", "anon")
     share = own / base
-    told = f"{in_mib(own)} against the {in_mib(base)} MiB of anonymous memory of main's base"
+    sizes = f"{in_mib(own)} MiB against {in_mib(base)} MiB of anonymous memory at main's base"
     if abs(share - 1) <= _ALIKE:
-        return f"That is as much as main had written itself ({told}): it has made it all again."
+        return (
+            f"That is as much as main itself had written ({sizes}): the worker built it all again."
+        )
     if share < 1:
-        text = f"That is {format_percent(share)} of what main had written itself ({told})"
-        return f"{text}: the rest it shares." if pool.kind == "fork" else f"{text}."
-    return f"That is more than main had written itself ({told})."
+        text = f"That is {format_percent(share)} of what main itself had written ({sizes})"
+        return f"{text}: it shares the rest." if pool.kind == "fork" else f"{text}."
+    return f"That is more than main itself had written ({sizes})."
 
 
 def _handed_over(pool: PoolMemory) -> str:
@@ -194,23 +192,24 @@ def _handed_over(pool: PoolMemory) -> str:
     if math.isnan(count) or count < _ALIKE:
         return ""
     return (
-        f"While it served it rose by {in_mib(rise)} MiB more, {in_results(count)} results: they"
-        " are its work and not the price of its start."
+        f"While serving tasks it grew by another {in_mib(rise)} MiB, the size of"
+        f" {in_results(count)} results: that comes from its work, not from its start."
     )
 
 
 def _difference(chosen: list[PoolMemory]) -> str:
     by_kind = {pool.kind: pool for pool in chosen}
     fork = by_kind.pop("fork", None)
-    told = [
+    differences = [
         f"{in_mib(_ready(pool, 'uss') - _ready(fork, 'uss'))} MiB (`{pool.treatment}` over"
         f" `{fork.treatment}`)"
         for pool in by_kind.values()
         if fork is not None and pool.workers == fork.workers
     ]
-    if not told:
+    if not differences:
         return ""
-    return f"In pages of its own, a worker that is not forked costs {', '.join(told)} more."
+    listed = ", ".join(differences)
+    return f"In private memory (USS), a worker that is not forked costs {listed} more."
 
 
 def _helpers(pools: list[PoolMemory]) -> str:
@@ -221,16 +220,16 @@ def _helpers(pools: list[PoolMemory]) -> str:
             found.append(_helper(role, name, own))
     if found:
         return " ".join(found)
-    return "No resource tracker or other helper was started beside the workers."
+    return "No resource tracker or other helper was started besides the workers."
 
 
 def _helper(role: str, name: str, pools: list[PoolMemory]) -> str:
     kinds = " and ".join(dict.fromkeys(pool.kind for pool in pools))
-    once = ", one however many they are" if _is_single(role, pools) else ""
-    where = f"A **{name}** process stands beside the workers of {kinds}{once}"
+    once = ", one for any number of them" if _is_single(role, pools) else ""
+    where = f"A **{name}** process runs beside the workers of {kinds}{once}"
     one = max(pools, key=lambda pool: _share(pool, role))
     if math.isnan(_share(one, role)):
-        return f"{where}; no sweep met it at the tree's peak."
+        return f"{where}; no sweep read it at the tree's peak."
     return (
         f"{where}: {in_mib(one.role(role, 'largest_pss_bytes'))} MiB of PSS, at most"
         f" {format_percent(_share(one, role))} of the children's at the tree's peak"
@@ -254,17 +253,17 @@ def _preload(pools: list[PoolMemory]) -> str:
         return ""
     return (
         f"Main had imported {' or '.join(f'`{names}`' for names in modules)} before its workers"
-        " started, and every worker imports the same when it starts, as a spawned one imports the"
-        " script of its program again; a forked one finds them there."
+        " started. Every worker imports the same when it starts, as a spawned one imports the"
+        " script of its program again; in a forked one they are already loaded."
     )
 
 
 _NOTHING = 0.25
-"""Less than this part of a result is said to be nothing of one."""
+"""Less than this share of a result is reported as nothing."""
 
 
 def explain_remains(pools: list[PoolMemory]) -> Explanation | None:
-    """Compare main's end with its base where nothing of the pool is left."""
+    """Compare main's end with its base where results are dropped and the pool is closed."""
     closed = [pool for pool in pools if pool.is_closed_at_end and not math.isnan(pool.result)]
     if not closed:
         return None
@@ -297,21 +296,21 @@ def _threads_remains(pools: list[PoolMemory]) -> str:
         return ""
     left = [pool for pool in pools if _remains(pool) >= _NOTHING]
     if not left:
-        return f"**Threads**: nothing of a result in {name_all(pools)}: that is not seen here."
-    told = ", ".join(f"{in_results(_remains(pool))} (`{pool.treatment}`)" for pool in left)
+        return f"**Threads**: nothing of a result's size remains in main in {name_all(pools)}."
+    sizes = ", ".join(f"{in_results(_remains(pool))} (`{pool.treatment}`)" for pool in left)
     each = all(abs(_remains(pool) / pool.workers - 1) <= _NOTHING for pool in left)
     return (
-        f"**Threads**: the size of results remains in main, {told} results"
-        f"{', one a worker' if each else ''}. By then all were dropped and the threads had ended:"
-        f" no worker that keeps its last result can hold them. {_hypothesis(pools)}"
+        f"**Threads**: main keeps memory of the size of {sizes} results"
+        f"{', one per worker' if each else ''}. By then all results were dropped and the threads"
+        f" had ended, so no worker can be holding its last result. {_hypothesis(pools)}"
     )
 
 
 def _hypothesis(pools: list[PoolMemory]) -> str:
-    cause = "That the allocator keeps the pages of freed blocks is a hypothesis"
+    cause = "A hypothesis is that the allocator keeps the pages of freed blocks"
     if len({pool.others for pool in pools}) > 1:
-        return f"{cause}; what other factors change about it stands in the table."
-    return f"{cause}, which this experiment does not test."
+        return f"{cause}; the table shows what other factors change."
+    return f"{cause}; this experiment does not test it."
 
 
 def _processes_remains(pools: list[PoolMemory]) -> str:
@@ -319,13 +318,13 @@ def _processes_remains(pools: list[PoolMemory]) -> str:
         return ""
     sizes = spread(_remains(pool) for pool in pools)
     if max(_remains(pool) for pool in pools) < _NOTHING:
-        return f"**Processes**: nothing of a result remains in main ({sizes} results)."
+        return f"**Processes**: nothing of a result's size remains in main ({sizes} results)."
     left = [pool for pool in pools if _remains(pool) >= _NOTHING]
-    return f"**Processes**: {sizes} results remain in main, most of all in {name_all(left)}."
+    return f"**Processes**: {sizes} results remain in main, mainly in {name_all(left)}."
 
 
 FALL = 0.05
-"""A value that changes by less than this share is said to have stayed."""
+"""A value that changes by less than this share is reported as unchanged."""
 
 _PARTS = {"PSS": "pss", "anonymous": "anon", "USS": "uss", "RSS": "rss"}
 _KIND_NAMES = {
@@ -351,7 +350,7 @@ def explain_sharing(pools: list[PoolMemory]) -> Explanation | None:
     return Explanation(
         title="Why main's PSS falls while workers live",
         sentences=sentences,
-        caption="Main in MiB: at its base → at its least PSS beside workers → at the end.",
+        caption="Main in MiB: at its base → at its lowest PSS beside workers → at the end.",
         table=table,
     )
 
@@ -376,7 +375,7 @@ def _threads_sharing(pools: list[PoolMemory]) -> str:
     fallen = [pool for pool in pools if _fell(pool, "pss")]
     if fallen:
         return (
-            f"main's PSS fell in {name_all(fallen)} though no worker process was there to share"
+            f"main's PSS fell in {name_all(fallen)} though there was no worker process to share"
             " its pages: sharing does not explain that."
         )
     return (
@@ -388,12 +387,12 @@ def _threads_sharing(pools: list[PoolMemory]) -> str:
 def _processes_sharing(pools: list[PoolMemory]) -> str:
     seen = [pool for pool in pools if pool.workers_in("trough") > 0]
     if not seen:
-        return "no sweep met one: what main's PSS did beside them is not known."
+        return "no sweep read one, so main's PSS beside them is unknown."
     fallen = [pool for pool in seen if _fell(pool, "pss")]
     if not fallen:
         return (
             f"main's PSS stayed within {100 * FALL:.0f} % of its base in"
-            f" {some_of(seen, seen)}: the fall is not seen here."
+            f" {some_of(seen, seen)}: there is no fall to explain."
         )
     deepest = min(fallen, key=lambda pool: pool.main("trough", "pss") / pool.main("base", "pss"))
     beside = count_noun(int(deepest.workers_in("trough")), "worker")
@@ -414,12 +413,13 @@ def _resident(fallen: list[PoolMemory], deepest: PoolMemory) -> str:
     less = [pool for pool in fallen if _fell(pool, "rss")]
     if less:
         return (
-            f"In {name_all(less)} its RSS fell, too: there main gave memory back, and sharing is"
-            " not all of it."
+            f"In {name_all(less)} its RSS fell, too: there main returned memory, so sharing is not"
+            " the only cause."
         )
     return (
-        f"Its RSS, which counts shared pages whole, did not fall ({_from_to(deepest, 'rss')} MiB"
-        " then): main gave nothing back, a part of its pages was counted with the workers."
+        "Its RSS, which counts shared pages in full, did not fall"
+        f" ({_from_to(deepest, 'rss')} MiB): main returned nothing, but part of its pages was"
+        " counted with the workers."
     )
 
 
@@ -427,8 +427,8 @@ def _what_fell(deepest: PoolMemory) -> str:
     whole, anonymous = _fall(deepest, "pss"), _fall(deepest, "anon")
     if anonymous < whole / 2:
         return (
-            f"Its anonymous part went from {_from_to(deepest, 'anon')} MiB: what fell is mainly"
-            " the part of files, of libraries that the workers map, too."
+            f"Its anonymous part went from {_from_to(deepest, 'anon')} MiB, so the fall is mainly"
+            " in file pages, of libraries that the workers map, too."
         )
     text = (
         f"Of the {in_mib(whole)} MiB, {in_mib(min(anonymous, whole))} are anonymous memory, which"
@@ -443,35 +443,35 @@ def _what_fell(deepest: PoolMemory) -> str:
 
 
 def _deeper(fallen: list[PoolMemory]) -> str:
-    """Compare pools that differ in their workers alone, those that drop results first."""
+    """Compare pools that differ only in their workers, preferably those that drop results."""
     groups = group_by_workers(fallen)
     if not groups:
         return ""
     least = [pool.main("trough", "pss") for pool in groups[0]]
-    told = ", ".join(
+    sizes = ", ".join(
         f"{in_mib(size)} MiB with {pool.workers}"
         for size, pool in zip(least, groups[0], strict=True)
     )
     if least == sorted(least, reverse=True):
-        return f"The more workers share its pages, the smaller main's part of them: {told}."
-    return f"It did not fall the deeper, the more workers there were: {told}."
+        return f"The more workers share its pages, the smaller main's part of them: {sizes}."
+    return f"More workers did not make it fall further: {sizes}."
 
 
 def _return(fallen: list[PoolMemory]) -> str:
     gone = [pool for pool in fallen if pool.workers_in("end") == 0]
     if not gone:
-        return "No worker ended before the last sweep: that PSS comes back is not seen here."
+        return "No worker ended before the last sweep, so whether it comes back is unknown."
     away = [
         pool for pool in gone if pool.main("end", "pss") < (1 - FALL) * pool.main("base", "pss")
     ]
     if away:
-        return f"With the workers gone it did not come back in {name_all(away)}."
+        return f"After the workers ended it did not come back in {name_all(away)}."
     sizes = ", ".join(f"`{pool.treatment}` {in_mib(pool.main('end', 'pss'))}" for pool in gone)
-    return f"With the workers gone it came back: {sizes} MiB."
+    return f"After the workers ended it came back: {sizes} MiB."
 
 
 MARGIN = 0.25
-"""Two multiples of a result that differ by less are said to be alike."""
+"""Multiples of a result that differ by less are reported as alike."""
 
 _COLUMNS = (
     "treatment",
@@ -484,10 +484,10 @@ _COLUMNS = (
 
 
 def copies_in_main(python: tuple[int, int] | None) -> int | None:
-    """Count the blocks of a result's size in which CPython holds a bytearray that it unpickles.
+    """Return how many blocks of a result's size CPython holds while it unpickles a bytearray.
 
     The pickled stream and the bytearray; before protocol 5, the default since 3.14, also the bytes
-    from which it is made. None where the interpreter is not known to be a CPython.
+    from which it is made. None if the interpreter is not known to be CPython.
     """
     if python is None:
         return None
@@ -495,7 +495,7 @@ def copies_in_main(python: tuple[int, int] | None) -> int | None:
 
 
 def explain_transit(pools: list[PoolMemory], python: tuple[int, int] | None) -> Explanation | None:
-    """Compare main's growth, in results, by sweeps and by its high-water mark."""
+    """Compare main's growth in the sweeps and at its high-water mark, in units of one result."""
     sized = [pool for pool in pools if not math.isnan(pool.result)]
     processes = [pool for pool in sized if pool.kind != "thread"]
     if not processes:
@@ -503,8 +503,8 @@ def explain_transit(pools: list[PoolMemory], python: tuple[int, int] | None) -> 
     sizes = sorted({pool.result for pool in sized})
     threads = [pool for pool in sized if pool.kind == "thread"]
     unit = (
-        f"One result weighs {' or '.join(in_mib(size) for size in sizes)} MiB. All numbers here"
-        " are main's growth over its base in units of it."
+        f"One result takes {' or '.join(in_mib(size) for size in sizes)} MiB. All numbers here are"
+        " main's growth over its base, in units of one result."
     )
     found = (
         unit,
@@ -530,12 +530,12 @@ def _transit_row(pool: PoolMemory) -> list[str]:
 
 
 def _above(pool: PoolMemory) -> float:
-    """Give the rise at the high-water mark without the results that are held at the end."""
+    """Return the growth at the high-water mark without the results that are held at the end."""
     return pool.high_water_growth - pool.kept
 
 
 def _own(pool: PoolMemory) -> float:
-    """Give what the pool itself takes in main, in results: RSS beside idle workers over base."""
+    """Return what the pool itself takes in main, in results: RSS beside idle workers over base."""
     own = pool.growth("rss", "trough")
     return max(own, 0) if pool.workers_in("trough") > 0 else 0
 
@@ -544,23 +544,23 @@ def _threads_transit(pools: list[PoolMemory]) -> str:
     dropped = [pool for pool in pools if not pool.retain]
     if not dropped:
         return ""
-    told = ", ".join(
+    sizes = ", ".join(
         f"{in_results(pool.growth('pss', 'peak'))} (`{pool.treatment}`)" for pool in dropped
     )
     if all(abs(pool.growth("pss", "peak") / pool.workers - 1) <= MARGIN for pool in dropped):
-        return f"**Threads** that drop their results: one result a worker, {told}."
-    return f"**Threads** that drop their results: {told}, which is not one result a worker."
+        return f"**Threads** that drop their results: one result per worker, {sizes}."
+    return f"**Threads** that drop their results: {sizes}, which is not one result per worker."
 
 
 def _processes_transit(pools: list[PoolMemory], copies: int | None) -> list[str]:
     known = [pool for pool in pools if not math.isnan(pool.high_water_growth)]
     if not known:
-        return ["**Processes**: main's high-water mark is not known to the census."]
+        return ["**Processes**: main's high-water mark is unknown."]
     kept = [pool for pool in known if pool.retain]
     dropped = [pool for pool in known if not pool.retain]
     ranges = [
         f"by {spread(_above(pool) for pool in own)} results where they are {how}"
-        for own, how in ((dropped, "dropped"), (kept, "retained, these not counted"))
+        for own, how in ((dropped, "dropped"), (kept, "retained, not counting these"))
         if own
     ]
     high = f"**Processes**: main's high-water mark rises {', and '.join(ranges)}."
@@ -575,46 +575,51 @@ def _copies(pools: list[PoolMemory], copies: int | None) -> list[str]:
         2: "the pickled stream and the bytearray unpickled from it",
     }[copies]
     arrival = (
-        f"A result arrives pickled: while it does, CPython holds {copies} blocks of its size,"
-        f" {blocks}; where results are retained, one of them is held already."
+        f"A result arrives pickled. Meanwhile CPython holds {copies} blocks of its size: {blocks}."
+        " Where results are retained, one of these is counted already."
     )
     rest = {pool.treatment: _above(pool) - (copies - pool.retain) - _own(pool) for pool in pools}
     lacking = [pool for pool in pools if rest[pool.treatment] < -MARGIN]
     if lacking:
-        return [arrival, f"In {name_all(lacking)} main rose by less: there that is not the cause."]
-    enough = f"{arrival} The rise has room for that in {some_of(pools, pools)}."
+        return [
+            arrival,
+            f"In {name_all(lacking)} main grew by less, so this is not the cause there.",
+        ]
+    enough = f"{arrival} The growth is large enough for that in {some_of(pools, pools)}."
     if max(rest.values()) <= MARGIN:
-        return [f"{enough} It leaves nothing to explain."]
+        return [f"{enough} Nothing is left to explain."]
     more = (
-        f"Without the pool's own modules and threads ({spread(_own(pool) for pool in pools)}),"
-        f" {spread(rest.values())} results more are not explained by copies. That the allocator,"
-        " which grows the stream's block step by step among freed ones, takes them is a"
-        " hypothesis that this experiment does not test."
+        f"Besides the pool's own modules and threads ({spread(_own(pool) for pool in pools)}),"
+        f" another {spread(rest.values())} results are not explained by copies. A hypothesis is"
+        " that the allocator takes them, because it grows the stream's block step by step among"
+        " freed ones; this experiment does not test it."
     )
     return [enough, more]
 
 
 def _fewer(pools: list[PoolMemory]) -> str:
-    """Tell whether main peaks lower with more workers, and whether it takes less or shows less."""
+    """Report whether main peaks lower with more workers, and whether it then takes less memory."""
     pairs = [(group[0], group[-1]) for group in group_by_workers(pools)]
     if not pairs:
         return ""
     seen = [pair for pair in pairs if _drop(pair, _sampled) > MARGIN]
     if not seen:
-        return "That main peaks lower with more workers is not seen here."
+        return "Main does not peak lower with more workers."
     few, many = max(seen, key=lambda pair: _drop(pair, _sampled))
     where = ", ".join(f"`{a.treatment}` → `{b.treatment}`" for a, b in seen)
     lower = (
-        f"**More workers**: by the sweeps main's PSS peaks lower with more of them ({where}; at"
-        f" most {in_results(_sampled(few))} → {in_results(_sampled(many))})."
+        f"**More workers**: in the sweeps main's PSS peaks lower with more of them ({where};"
+        f" largest drop {in_results(_sampled(few))} → {in_results(_sampled(many))})."
     )
     marks = _drop((few, many), lambda pool: pool.high_water_growth)
     if math.isnan(marks):
-        return f"{lower} Whether main took less memory is not known without its high-water mark."
+        return f"{lower} Whether main took less memory is unknown without its high-water mark."
     high = f"{in_results(few.high_water_growth)} → {in_results(many.high_water_growth)}"
     if marks > MARGIN:
-        return f"{lower} So does its high-water mark ({high}): main did take less memory."
-    return f"{lower} Its high-water mark does not ({high}): main takes as much. {_unseen(many)}"
+        return f"{lower} Its high-water mark falls, too ({high}): main did take less memory."
+    return (
+        f"{lower} Its high-water mark does not fall ({high}): main takes as much. {_unseen(many)}"
+    )
 
 
 def _unseen(pool: PoolMemory) -> str:
@@ -622,8 +627,8 @@ def _unseen(pool: PoolMemory) -> str:
     between = pool.high_water_growth - pool.growth("rss", "peak")
     return (
         f"Of the {in_results(pool.high_water_growth)} results of `{pool.treatment}`,"
-        f" {in_results(max(shared, 0))} were counted with its workers, being shared, and"
-        f" {in_results(max(between, 0))} lay between two sweeps: a result is on its way for"
+        f" {in_results(max(shared, 0))} were shared and counted with its workers, and"
+        f" {in_results(max(between, 0))} came between two sweeps: a result is in transit for only"
         " milliseconds."
     )
 

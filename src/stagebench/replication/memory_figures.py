@@ -1,7 +1,4 @@
-"""Where main's memory goes: RSS, PSS, anonymous PSS and USS of main beside its processes.
-
-The same runs sampled both ways: our sweeps above, what the published way recorded below.
-"""
+"""Two figures of memory: main's RSS, PSS and USS over time, and runs sampled both ways."""
 
 from __future__ import annotations
 
@@ -54,10 +51,11 @@ _SERIES = {"RSS": "main_rss", "PSS": "main_pss", "anonymous PSS": "main_anon", "
 
 
 def choose_pools(experiment: Experiment) -> list[str]:
-    """Give the treatments to draw, none unless one forks: fewest and most forks, and the others.
+    """Return the treatments to draw; none unless one of them forks.
 
-    Of every other kind the one with the most workers is chosen; pools that drop their results come
-    first, since what is retained hides what is shared.
+    These are the pools of fewest and of most forked workers, and of every other kind the one with
+    the most workers. Pools that drop their results are preferred, because retained results hide
+    what is shared.
     """
     pools = list_pools(experiment)
     forks = _plain([pool for pool in pools if pool.kind == "fork"])
@@ -69,13 +67,13 @@ def choose_pools(experiment: Experiment) -> list[str]:
 
 
 def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
-    """Give the pools that drop their results, or else all, by their number of workers."""
+    """Return the pools that drop their results, or else all, by their number of workers."""
     dropping = [pool for pool in pools if not pool.retain]
     return sorted(dropping or pools, key=lambda pool: pool.workers)
 
 
 def plot_main(experiment: Experiment) -> Figure:
-    """Draw main's memory over time, and below it how many processes lived beneath main."""
+    """Draw main's memory over time, and below it how many child processes main had."""
     treatments = choose_pools(experiment)
     figure = make_figure(max(3.1 * len(treatments), 6.6) + 0.9, 4.6)
     grid = figure.add_gridspec(
@@ -97,7 +95,7 @@ def plot_main(experiment: Experiment) -> Figure:
         _plot_panel(upper, lower, experiment, treatment)
         upper.tick_params(labelleft=column == 0, labelbottom=False)
         lower.tick_params(labelleft=column == 0)
-    # The panels of a row share their axis: its limit is set when all are drawn.
+    # The panels of a row share their axis, so its limit is set once all are drawn.
     for row in (figure.axes[::2], figure.axes[1::2]):
         row[0].set_ylim(0, 1.05 * max(1, *(float(axes.dataLim.y1) for axes in row)))
     _add_frame(figure, experiment)
@@ -109,7 +107,7 @@ def _plot_panel(upper: Axes, lower: Axes, experiment: Experiment, treatment: str
     upper.set_title(treatment, size=9)
     for label, colour in _colours().items():
         sizes = numbers(sweeps, f"{_SERIES[label]}_bytes") / MIB
-        # Of two that coincide, the wider one shows beside the other.
+        # Of two lines that coincide, the wider one stays visible.
         upper.plot(sweeps["time_s"], sizes, color=colour, lw=2.6 if label in _WIDE else 1.2)
     beneath = numbers(sweeps, "processes") - 1
     lower.fill_between(sweeps["time_s"], beneath, step="post", color=MUTED, alpha=0.5, lw=0)
@@ -128,7 +126,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
     add_title(figure, f"{experiment.name}: where main's memory goes, in the run of median makespan")
     first, second = figure.axes[:2]
     first.set_ylabel("main, MiB", size=8)
-    second.set_ylabel("processes\nbeneath", size=8)
+    second.set_ylabel("child\nprocesses", size=8)
     figure.text(0.5, 0.09, "seconds since the workflow started", ha="center", size=9)
     handles = [
         Line2D([], [], color=colour, lw=2.6 if label in _WIDE else 1.2, label=label)
@@ -138,18 +136,18 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
 
 
 MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
-"""Of experiments that fork workers from main alone."""
+"""For experiments with a single stage that forks its workers."""
 
 
 MOST_PANELS = 4
 
 _FALSE: Colour = to_rgb("#c2185b")
 _ROOM = 1.5
-"""How much higher than its highest value a panel is: labels stand above the points they name."""
+"""Height of a panel relative to its highest value: labels stand above their points."""
 
 
 def plot_both_ways(experiment: Experiment) -> Figure:
-    """Draw the run of median makespan of each treatment that was sampled both ways, up to four."""
+    """Draw the run of median makespan of up to four treatments that were sampled both ways."""
     emulated = emulated_treatments(experiment)
     treatments = emulated[:MOST_PANELS]
     figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
@@ -212,20 +210,20 @@ def _plot_emulated(axes: Axes, both: BothWays) -> None:
         both.emulated["time_s"],
         sizes,
         marked=("main",),
-        # What was read last stands until the next reading.
+        # A reading is valid until the next one.
         drawstyle="steps-post",
         ms=4,
     )
     moments = both.discoveries_s
     axes.plot(moments, [0] * len(moments), "^", ms=7, color=INK, clip_on=False, zorder=5)
-    _say_children(axes, both)
+    _title_children(axes, both)
     if not both.false_peak_is_the_peak:
         peak = both.mib("emulated_peak")
         moment = both.seconds("emulated_peak_time")
         _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
 
 
-def _say_children(axes: Axes, both: BothWays) -> None:
+def _title_children(axes: Axes, both: BothWays) -> None:
     there = "" if both.children is None else f"; {there_were(both.children)}"
     text = f"published way: {count_children(both.seen)} seen{there}"
     colour, weight = (_FALSE, "bold") if both.missed_children else (INK, "normal")
@@ -233,13 +231,15 @@ def _say_children(axes: Axes, both: BothWays) -> None:
 
 
 def _mark_false_peak(above: Axes, below: Axes, both: BothWays) -> None:
-    """Mark the record below, and above it what the tree held at that moment."""
+    """Mark the record in the lower panel, and what the tree held then in the upper one."""
     moment = both.seconds("emulated_false_peak_time")
     age = f"{both.seconds('emulated_false_peak_age'):.2f}"
     false, main, children, tree = (
         both.mib(f"emulated_false_peak{part}") for part in ("", "_main", "_children", "_tree")
     )
-    parts = f"{format_number(main)} main +\n{format_number(children)} children of {age} s before"
+    parts = (
+        f"{format_number(main)} main +\n{format_number(children)} children, read {age} s earlier"
+    )
     marks = [(below, false, f"false peak {format_number(false)} MiB =\n{parts}")]
     if both.known("emulated_false_peak_tree_bytes"):
         marks.append((above, tree, f"{format_number(tree)} MiB at that moment"))
@@ -250,7 +250,7 @@ def _mark_false_peak(above: Axes, below: Axes, both: BothWays) -> None:
 
 
 def _label(axes: Axes, text: str, point: tuple[float, float]) -> None:
-    """Write above a point, to that side of it where there is room."""
+    """Write above a point, on the side where there is room."""
     shift, side = _towards_middle(axes, point[0])
     axes.annotate(
         text,
@@ -265,7 +265,7 @@ def _label(axes: Axes, text: str, point: tuple[float, float]) -> None:
 
 
 def _label_top(axes: Axes, text: str, moment: float) -> None:
-    """Write at the top of a panel, beside the line that leads to what is meant."""
+    """Write at the top of a panel, beside the line that marks the moment."""
     shift, side = _towards_middle(axes, moment)
     axes.annotate(
         text,
@@ -282,7 +282,7 @@ def _label_top(axes: Axes, text: str, moment: float) -> None:
 
 
 def _towards_middle(axes: Axes, moment: float) -> tuple[float, str]:
-    """Give the shift in points and the alignment of a text that stands inside of a moment."""
+    """Return shift in points and alignment of a text on the inner side of a moment."""
     low, high = axes.get_xlim()
     return (-5, "right") if moment > (low + high) / 2 else (5, "left")
 
@@ -294,9 +294,9 @@ def _add_both_ways_frame(figure: Figure, experiment: Experiment, more: str) -> N
     labels = {"tree": "tree (below: the total recorded)"}
     handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
-    false = marker("false peak: adds children that had ended", "o", 7, _FALSE, hollow=True)
+    false = marker("false peak: includes children that had ended", "o", 7, _FALSE, hollow=True)
     add_legend(figure, [*handles, discovery, false])
 
 
 BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)
-"""Of experiments with runs that were also sampled the published way."""
+"""For experiments with runs that were also sampled the published way."""

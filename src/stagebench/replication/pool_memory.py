@@ -1,7 +1,4 @@
-"""Treatments whose workflow is one stage: there, one pool decides about main's memory.
-
-Pieces of sentences: sizes, ranges, lists of treatments.
-"""
+"""Single-stage treatments, where one pool determines main's memory, and words for them."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ _KEY = ["experiment", "treatment", "replicate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolMemory:
-    """One treatment: its only stage's pool, and medians over its ok runs, in bytes.
+    """The pool of a treatment's only stage, with medians over its ok runs, in bytes.
 
-    `phases` and `roles` map a phase or role to its columns; `others` tells the levels of factors
-    that are none of the pool's own. What is not known is NaN.
+    `phases` and `roles` map a phase or role to its columns; `others` names the levels of factors
+    that are not settings of the pool. Unknown values are NaN.
     """
 
     treatment: str
@@ -50,7 +47,7 @@ class PoolMemory:
 
     @property
     def kept(self) -> int:
-        """How many results are held at the end of the run."""
+        """How many results main holds at the end of the run."""
         return self.tasks if self.retain else 0
 
     def main(self, phase: str, part: str) -> float:
@@ -58,20 +55,20 @@ class PoolMemory:
         return self.phases.get(phase, {}).get(f"main_{part}_bytes", _NAN)
 
     def workers_in(self, phase: str) -> float:
-        """How many worker processes lived in a phase."""
+        """How many worker processes were alive in a phase."""
         return self.phases.get(phase, {}).get("workers", _NAN)
 
     def role(self, role: str, column: str) -> float:
-        """Give a column of the table of roles."""
+        """Return a column of the table of roles."""
         return self.roles.get(role, {}).get(column, _NAN)
 
     def growth(self, part: str, phase: str) -> float:
-        """Main's rise over its base, in results."""
+        """Main's growth over its base, in units of one result."""
         return (self.main(phase, part) - self.main("base", part)) / self.result
 
     @property
     def high_water_growth(self) -> float:
-        """The rise of main's RSS over its base at its high-water mark, in results."""
+        """The growth of main's RSS from its base to its high-water mark, in units of one result."""
         mark = self.role("main", "high_water_bytes")
         return (mark - self.main("base", "rss")) / self.result
 
@@ -83,10 +80,10 @@ class PoolMemory:
 
 
 def list_pools(experiment: Experiment) -> list[PoolMemory]:
-    """Give the treatments of one stage that have an ok run whose base is known.
+    """Return the single-stage treatments that have an ok run whose base is known.
 
-    Runs that sampled themselves the published way are left out: its threads are part of main. So
-    are coroutines: nothing is explained of them.
+    Runs that sampled themselves the published way are left out, because its threads are part of
+    main; so are coroutines, for which there is no explanation.
     """
     tables = experiment.tables
     runs = tables["runs"][tables["runs"]["status"] == "ok"]
@@ -103,7 +100,7 @@ def list_pools(experiment: Experiment) -> list[PoolMemory]:
 
 
 def group_by_workers(pools: list[PoolMemory]) -> list[list[PoolMemory]]:
-    """Give groups that differ in the number of workers alone, fewest first; none of one pool."""
+    """Return groups of several pools that differ only in the number of workers, fewest first."""
 
     def rest(pool: PoolMemory) -> tuple[str, bool, str]:
         return pool.kind, pool.retain, pool.others
@@ -139,12 +136,12 @@ def _pool(
 
 
 def _level(value: Any) -> str:
-    # As JSON, 1 and true are two levels.
+    # Compared as JSON, because 1 == True.
     return json.dumps(value, sort_keys=True)
 
 
 def _medians(rows: pd.DataFrame, name: str) -> dict[str, dict[str, float]]:
-    """Give the median of every column for each value of the column `name`."""
+    """Return the median of every column for each value of the column `name`."""
     columns = [column for column in rows.columns if column not in (*_KEY, name)]
     return {
         str(key): {column: _median(own[column]) for column in columns}
@@ -159,7 +156,7 @@ def _median(values: pd.Series[Any]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One question of the report: what the data say of it, and the numbers."""
+    """One question of the report: the answer of the data, and the numbers."""
 
     title: str
     sentences: Sequence[str]
@@ -168,23 +165,23 @@ class Explanation:
 
 
 def in_mib(size: float) -> str:
-    """Give "13.2", in MiB."""
+    """Return "13.2", in MiB."""
     return format_number(size, scale=1 / MIB)
 
 
 def in_results(count: float) -> str:
-    """Give a multiple of a result's size with one place; a missing one is a dash."""
-    # A zero has no sign: -0.04 is 0.0.
+    """Return a multiple of a result's size with one decimal; a dash if it is missing."""
+    # Avoids "-0.0" for -0.04.
     return MISSING if math.isnan(count) else f"{round(count, 1) + 0.0:.1f}"
 
 
 def steps(sizes: Iterable[float]) -> str:
-    """Give "13.2 → 9.0 → 14.6", in MiB."""
+    """Return "13.2 → 9.0 → 14.6", in MiB."""
     return " → ".join(in_mib(size) for size in sizes)
 
 
 def spread(counts: Iterable[float]) -> str:
-    """Give the smallest and largest of several multiples: "3.8–4.1"."""
+    """Return the smallest and largest of several multiples: "3.8 to 4.1"."""
     known = sorted(count for count in counts if not math.isnan(count))
     if not known:
         return MISSING
@@ -193,12 +190,12 @@ def spread(counts: Iterable[float]) -> str:
 
 
 def name_all(pools: Iterable[PoolMemory]) -> str:
-    """Give "`p1-fork`, `p2-fork`"."""
+    """Return "`p1-fork`, `p2-fork`"."""
     return ", ".join(f"`{pool.treatment}`" for pool in pools)
 
 
 def some_of(some: Sequence[PoolMemory], whole: Sequence[PoolMemory]) -> str:
-    """Give "all 3 treatments", "2 of 3 treatments", or the name of the only one."""
+    """Return "all 3 treatments", "2 of 3 treatments", or the name of the only one."""
     if len(some) == 1:
         return name_all(some)
     treatments = count_noun(len(whole), "treatment")

@@ -36,9 +36,9 @@ _NOTHING = pd.Series([], dtype="float64").astype("float64")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Comparison:
-    """Measured values of one quantity, and what makes them comparable with published ones.
+    """Measured values of one quantity, and what makes them comparable with the published ones.
 
-    `relative` is `measured` on the basis named, `stated` and `logged` the published.
+    `relative`, `stated` and `logged` are the measured and published values relative to `basis`.
     """
 
     measured: Numbers
@@ -49,9 +49,9 @@ class _Comparison:
 
 
 def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFrame]]:
-    """Read a file of published values; returns how the study's table of them is made, by its name.
+    """Read a file of published values; return the function that makes the table, by its name.
 
-    Without a file there is no such table. Raises StoreError where the file cannot be read.
+    Without a file there is no table. Raises StoreError if the file cannot be read.
     """
     if path is None:
         return {}
@@ -61,10 +61,10 @@ def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFr
 def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:
     """Return every published value of the study's treatments with its measured counterpart.
 
-    Measured values are in the reference's unit, over ok runs. Where absolute values say little,
-    all three are also given on a common basis: a makespan as ratio to the baseline, paired by
-    block; memory as difference from the run's own base; a parameter as share of the published.
-    Raises StoreError for a quantity or unit that no table has.
+    Measured values are in the reference's unit, over ok runs. Where absolute values are hard to
+    compare, all three are also relative to a basis: a makespan is divided by the baseline's, paired
+    by block; the run's own base is subtracted from memory; a parameter is divided by the published
+    one. Raises StoreError for a quantity or unit that no table has.
     """
     known = set(zip(tables["runs"]["experiment"], tables["runs"]["treatment"], strict=True))
     experiments = {experiment for experiment, _ in known}
@@ -126,7 +126,7 @@ def _as_ratio(
 def _above_base(
     own: pd.DataFrame, values: Numbers, reference: pd.DataFrame, row: Row, base: str
 ) -> _Comparison:
-    # Before the workflow starts there is no child: the base of main is that of the tree.
+    # Before the workflow starts there is no child, so main's base is also the tree's.
     bases = [base, "tree_base_bytes", "main_base_bytes"]
     measured = numbers(own, base) / _unit_size(row, RUN_QUANTITIES)
     return _Comparison(
@@ -162,7 +162,7 @@ def _stage_values(tables: Tables, row: Row) -> Numbers:
 
 
 def _ok_runs(runs: pd.DataFrame, row: Row) -> pd.DataFrame:
-    # An empty treatment means: the same in every treatment of the experiment.
+    # No treatment means that the value holds for all treatments of the experiment.
     own: pd.Series[bool] = (runs["experiment"] == row["experiment"]) & (runs["status"] == "ok")
     if row["treatment"]:
         own &= runs["treatment"] == row["treatment"]
@@ -191,7 +191,9 @@ def _unit_size(row: Row, quantities: tuple[str, ...]) -> float:
     size = published_size(row["quantity"], row["unit"])
     if size is None:
         own = unit_of(row["quantity"])
-        raise StoreError(f"{place}: {row['quantity']} in {own!r} is not told in {row['unit']!r}")
+        raise StoreError(
+            f"{place}: {row['quantity']} in {own!r} cannot be given in {row['unit']!r}"
+        )
     return size
 
 

@@ -33,7 +33,7 @@ HEADLINES = (
     "main_peak_bytes",
     "children_peak_bytes",
 )
-"""Quantities whose comparison stands in the text; those of the others can be unfolded."""
+"""Quantities that are compared in the text; the others can be unfolded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Comparison:
 
 
 def render_published(contents: Contents) -> str:
-    """Write the section that sets published values beside measured ones; "" without any."""
+    """Return the section that compares published with measured values; "" without any."""
     published = contents.tables["published"]
     comparisons = compare_experiments(published)
     if not comparisons:
@@ -70,18 +70,18 @@ def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
         _title(str(quantity), str(unit)): (quantity, own)
         for (quantity, unit), own in values.groupby(["quantity", "unit"], sort=False)
     }
-    told = {title: _quantity_table(own) for title, (_, own) in tables.items()}
+    texts = {title: _quantity_table(own) for title, (_, own) in tables.items()}
     first = [title for name in HEADLINES for title, (own, _) in tables.items() if own == name]
     return Comparison(
         experiment=experiment,
         scale=_scale(rows[rows["quantity"].str.startswith(PARAMETER)]),
-        headlines={title: told[title] for title in first},
-        others={title: table for title, table in told.items() if title not in first},
+        headlines={title: texts[title] for title in first},
+        others={title: table for title, table in texts.items() if title not in first},
     )
 
 
 def _title(quantity: str, unit: str) -> str:
-    """Write a quantity for people: "tree_peak_bytes" in MiB is "tree peak (MiB)"."""
+    """Return a quantity in words: "tree_peak_bytes" in MiB becomes "tree peak (MiB)"."""
     name = quantity if quantity.startswith(PARAMETER) else words_of(quantity)
     return name if unit == "1" else f"{name} ({unit})"
 
@@ -89,13 +89,13 @@ def _title(quantity: str, unit: str) -> str:
 def _scale(parameters: pd.DataFrame) -> str:
     known = parameters[parameters["measured_relative"].notna()]
     if known.empty:
-        return "The scale of this study against the published one is not known."
+        return "The size of this study relative to the published one is not known."
     if (known["measured_relative"] == 1).all():
-        return "It ran at the published size."
-    told = (_parameter(row) for row in known.to_dict("records"))
+        return "This experiment ran at the published size."
+    sizes = (_parameter(row) for row in known.to_dict("records"))
     return (
-        f"It did not run at the published size ({'; '.join(told)}): absolute values that depend on"
-        " it cannot be compared, ratios can."
+        f"This experiment did not run at the published size ({'; '.join(sizes)}): absolute values"
+        " that depend on it cannot be compared, but ratios can."
     )
 
 
@@ -128,7 +128,7 @@ def _row(row: pd.Series[float], *, with_stage: bool, with_basis: bool) -> list[s
 
 
 def coverage_text(published: pd.DataFrame) -> str:
-    """Say how many treatments have a published value: "15 treatments of runtime and …"."""
+    """Count the treatments that have a published value: "15 treatments of runtime and …"."""
     named = published[published["treatment"] != ""]
     counts = named.groupby("experiment", sort=False)["treatment"].nunique()
     parts = [f"{count_noun(count, 'treatment')} of `{name}`" for name, count in counts.items()]

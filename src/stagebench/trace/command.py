@@ -21,10 +21,10 @@ from stagebench import store
 from stagebench.errors import CommandError, OptionError, StagebenchError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
-from stagebench.startup import read_initial_environment
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
+from stagebench.trace.startup import read_initial_environment
 from stagebench.trace.summary import build_timeline, format_summary, shorten, summarise_recording
 from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_limits
 from stagebench.units import to_seconds

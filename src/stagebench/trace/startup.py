@@ -63,6 +63,6 @@ def isolate() -> None:
     theirs = {name for name in os.environ if name.startswith("PYTHON")} - HARMLESS
     if sys.flags.ignore_environment or not theirs:
         return
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.abspath(__file__).removesuffix("/stagebench/trace/startup.py")
     command = [sys.executable, "-E", "-P", "-c", BOOT, root, *sys.argv[1:]]
     os.execve(sys.executable, command, read_initial_environment())
