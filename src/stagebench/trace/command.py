@@ -148,11 +148,16 @@ STDERR = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """A command, how to trace it, and where to write; without `out`, to a new folder here."""
+    """A command, how to trace it, and where to write; without `out`, to a new folder here.
+
+    `live`: show a line meanwhile. It is off by default, because it shares a line of the terminal
+    with the output of the command, whose cursor nobody knows.
+    """
 
     command: Sequence[str]
     settings: Settings
     out: Path | None
+    live: bool
     quiet: bool
 
 
@@ -218,7 +223,7 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
     raise_limits()
     tracer = Tracer(started, request.settings, journal)
     tracer.start()
-    shown = not request.quiet and os.isatty(STDERR)
+    shown = request.live and os.isatty(STDERR)
     stand_by(tracer, relay, journal, LiveLine(STDERR) if shown else None)
     tracer.wait_gone()
     if journal.began_ns is None:
