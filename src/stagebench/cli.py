@@ -7,6 +7,7 @@ Each subcommand loads, calls one function, and saves. Its imports are inside its
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -335,7 +336,10 @@ def _trace(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from stagebench.trace.command import show_trace
 
-    print(show_trace(options.folder, options.figure), end="")
+    text = show_trace(options.folder, options.figure)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of programs fit into no narrow encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    print(text, end="")
 
 
 def _claims(options: argparse.Namespace) -> None:

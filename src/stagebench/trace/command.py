@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import select
+import shlex
 import signal
 import sys
 import time
@@ -18,9 +19,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from stagebench import store
-from stagebench.errors import CommandError, OptionError, StagebenchError
+from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
+from stagebench.sampler.procfs import check_proc
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census
     from stagebench.trace.recording import Recording
+    from stagebench.units import Nanoseconds
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
@@ -43,6 +46,8 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     ended = trace_command(request)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
+    except StagebenchError as error:
+        _write_stderr(f"stagebench: {error}\n")
     except (Exception, KeyboardInterrupt):  # reported, but we still end as the command did
         _write_stderr(traceback.format_exc())
     end_like(ended.exit_code)
@@ -63,6 +68,8 @@ def show_trace(folder: Path, figure: Path | None) -> str:
 
 def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
     folder = ended.folder
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: was removed while the command ran, and its records with it")
     recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
@@ -177,6 +184,7 @@ def trace_command(request: TraceRequest) -> Ended:
 
     Raises StagebenchError, and leaves nothing behind, if the command could not be started.
     """
+    check_proc()
     now = datetime.now(UTC)
     run = describe_request(request, now)
     folder = make_trace_folder(request.out, request.command[0], now)
@@ -218,23 +226,33 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
 
     Returns its exit code; raises StagebenchError if it was never started.
     """
-    started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
+    program = request.command[0]
+    try:
+        started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
+    except OSError as error:
+        reason = f"no process can be started ({error.strerror})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
     relay.serve(started)
     raise_limits()
     tracer = Tracer(started, request.settings, journal)
-    tracer.start()
+    try:
+        tracer.start()
+    except RuntimeError as error:
+        started.cancel()
+        reason = f"not started because no thread can trace it ({error})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
     shown = request.live and os.isatty(STDERR)
     stand_by(tracer, relay, journal, LiveLine(STDERR) if shown else None)
     tracer.wait_gone()
     if journal.began_ns is None:
-        raise explain_refusal(request.command[0], started, tracer.error)
+        raise explain_refusal(program, started, tracer.error)
     traced = tracer.traced
     if traced is None:
-        exit_code = wait_untraced(started.pid, tracer, relay)
-        journal.finish_untraced(exit_code, f"the tracer failed: {tracer.error!r}")
+        exit_code, exited_ns = wait_untraced(started.pid, tracer, relay)
+        journal.finish_untraced(exit_code, exited_ns, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
-        raise explain_failure(request.command[0], traced.failure)
+        raise explain_failure(program, traced.failure)
     journal.finish(traced)
     return traced.exit_code
 
@@ -281,18 +299,19 @@ def explain_refusal(program: str, started: Started, error: Exception | None) -> 
 def explain_failure(program: str, number: int) -> CommandError:
     """Return the error for a program that could not be run, with the exit code of a shell."""
     if number in {errno.ENOENT, errno.ENOTDIR}:
-        return CommandError(f"{program}: command not found", exit_code=127)
+        return CommandError(f"{shlex.quote(program)}: command not found", exit_code=127)
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
-def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> int:
-    """Wait without a tracer until the command ends, and return its exit code."""
+def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> tuple[int, Nanoseconds]:
+    """Wait without a tracer until the command ends; returns its exit code and the time."""
     if tracer.census is not None and tracer.census.lives:
-        known = tracer.census.lives[0].exit_status
-        if known is not None:
-            return known
+        life = tracer.census.lives[0]
+        if life.exit_status is not None:
+            return life.exit_status, life.ended_ns or time.monotonic_ns()
+    relay.attend_children()
     while True:
         ended, status = os.waitpid(main, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(status), time.monotonic_ns()
         relay.attend(tracer.deliveries, INTERVAL_S)

@@ -161,10 +161,12 @@ class Relay:
     """
 
     def __init__(self, *, polls: bool = True) -> None:
+        self._awaited = HANDED_ON
         self._held = HANDED_ON | INTERRUPTS | STOPS | {signal.SIGCONT}
         self._polls = polls
         self._witness: Witness | None = None
         self._main: int | None = None
+        self._pid: int | None = None
 
     def __enter__(self) -> Self:
         # SIGCHLD is for the thread that traces.
@@ -198,19 +200,25 @@ class Relay:
 
     def serve(self, started: Started) -> None:
         """Pass signals on to this process from now on."""
-        self._main = os.pidfd_open(started.pid)
+        self._pid = started.pid
+        with contextlib.suppress(OSError):  # sandboxes and kernels before 5.3 refuse it
+            self._main = os.pidfd_open(started.pid)
         if self._polls:
             with contextlib.suppress(OSError):  # no further process is allowed
                 self._witness = Witness(started)
 
+    def attend_children(self) -> None:
+        """From now on return from `attend` when a child has ended, too: nobody traces it."""
+        self._awaited |= {signal.SIGCHLD}
+
     def attend(self, deliveries: Deliveries, timeout_s: Seconds) -> None:
         """Wait for signals and pass them on; returns after them, or when the time is up."""
-        found = signal.sigtimedwait(HANDED_ON, timeout_s)
+        found = signal.sigtimedwait(self._awaited, timeout_s)
         numbers = []
         while found is not None:
-            if not _is_own(found):
+            if found.si_signo in HANDED_ON and not _is_own(found):
                 numbers.append(found.si_signo)
-            found = signal.sigtimedwait(HANDED_ON, 0)
+            found = signal.sigtimedwait(self._awaited, 0)
         if not numbers:
             return
         time.sleep(SETTLE_S)
@@ -222,9 +230,11 @@ class Relay:
 
     def send(self, number: int) -> None:
         """Send the command a signal, unless it has ended or runs as another user."""
-        if self._main is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._main is not None:
                 signal.pidfd_send_signal(self._main, number)
+            elif self._pid is not None:
+                os.kill(self._pid, number)
 
     def stop_too(self, deliveries: Deliveries) -> None:
         """Stop as the command did, so that the shell sees a stopped job; returns when continued.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census, Life
-    from stagebench.units import Bytes, Seconds
+    from stagebench.units import Bytes, Nanoseconds, Seconds
 
 
 ADVANCE_S = 5
@@ -242,10 +242,10 @@ class Journal:
         }
         self._write_status()
 
-    def finish_untraced(self, exit_code: int, reason: str) -> None:
+    def finish_untraced(self, exit_code: int, exited_ns: Nanoseconds, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
-        self.run |= {"exit_code": exit_code}
+        self.run |= {"exit_code": exit_code, "exited_ns": exited_ns}
         self._write_status()
 
     def close(self) -> None:
@@ -303,10 +303,11 @@ class TraceFolder(NamedTuple):
 
     def discard(self) -> None:
         """Remove what was written so far, because the command could not be started."""
-        for name in WRITTEN_FIRST:
-            (self.path / name).unlink(missing_ok=True)
-        if self.made:
-            self.path.rmdir()
+        with contextlib.suppress(OSError):  # such as those of a folder that is read-only
+            for name in WRITTEN_FIRST:
+                (self.path / name).unlink(missing_ok=True)
+            if self.made:
+                self.path.rmdir()
 
 
 def make_trace_folder(chosen: Path | None, program: str, now: datetime) -> TraceFolder:
@@ -335,8 +336,8 @@ def _check_empty(path: Path) -> None:
 
 
 def _make_default(program: str, now: datetime) -> TraceFolder:
-    name = re.sub(r"[^\w.+-]", "_", Path(program).name)[:100]
-    stem = f"trace-{name}-{now:%Y%m%dT%H%M%S}"
+    name = re.sub(r"[^\w.+-]", "_", Path(program).name).encode()[:100]  # 255 bytes are allowed
+    stem = f"trace-{name.decode(errors='ignore')}-{now:%Y%m%dT%H%M%S}"
     path, number = Path(stem), 1
     while True:
         try:
