@@ -42,7 +42,7 @@ def find_piece_problems(piece: str, value: Any, path: KeyPath) -> list[Problem]:
 
 def _find_problems(validator: Validator, value: Any, path: KeyPath) -> list[Problem]:
     errors = validator.iter_errors(value)
-    return tell_problems(validator, (one for one in errors if not _is_of_unknown(one)), path)
+    return list_problems(validator, (one for one in errors if not _is_of_unknown(one)), path)
 
 
 def _is_of_unknown(error: ValidationError) -> bool:
@@ -67,7 +67,7 @@ def make_validator(package: str, name: str, pointer: str = "") -> Validator:
     return make({"$defs": schema["$defs"], "$ref": f"#{pointer}"} if pointer else schema)
 
 
-def tell_problems(
+def list_problems(
     validator: Validator, errors: Iterable[ValidationError], base: KeyPath = ()
 ) -> list[Problem]:
     """Make one problem for each place: a value that breaks two rules is reported once.
