@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
+from stagebench.measure.supervisor import LONGEST_DETAIL, LONGEST_OUTPUT, judge_outcome
 from stagebench.records import (
     EventRecord,
     MemorySample,
@@ -239,6 +241,86 @@ def test_a_run_records_size_and_checksum_of_its_files(specify, measure):
     assert set(files) == {path.name for path in folder.iterdir()} - {store.RUN_FILE}
     for name, written in files.items():
         store.check_file(folder / name, (folder / name).read_bytes(), written)
+
+
+TEXTS = {
+    "a long text": (
+        "'x' * 3_000_000",
+        "tasks_failed",
+        r"x \[\.\.\. 2,99\d,\d{3} characters left out",
+    ),
+    "many lines": ("'line\\n' * 200_000", "tasks_failed", r"99\d,\d{3} characters left out"),
+    "half a surrogate pair": ("'\\ud800 in a text'", "tasks_failed", r"\\ud800 in a text"),
+    "every byte": ("''.join(map(chr, range(256)))", "tasks_failed", "\xfe\xff"),
+}
+
+
+@pytest.mark.parametrize(("text", "status", "kept"), TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("kind", ["thread", "fork"])
+def test_any_text_of_an_exception_is_kept_within_bounds(
+    specify, measure, tmp_path, kind, text, status, kept
+):
+    (tmp_path / "mine_text.py").write_text(f"def fail():\n    raise ValueError({text})\n")
+    stage = {**KINDS[kind], "handler": "mine_text:fail", "parameters": {}}
+    folder = measure(specify(stage=stage), beside=tmp_path)
+    assert store.read_run(folder)["status"] == status
+    tasks = store.read_records(folder / "tasks.csv", TaskRecord)
+    assert len(tasks) == 2
+    for task in tasks:
+        assert re.search(kept, task.error)
+        assert len(task.error) <= store.LONGEST_ERROR + 100
+
+
+def test_a_long_reason_of_a_lost_worker_is_kept_within_bounds(tmp_path):
+    lost = TaskRecord(
+        task=0,
+        stage="work",
+        attempt=1,
+        status="lost",
+        error="x" * 200_000,
+        **dict.fromkeys(("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns")),
+        **dict.fromkeys(("cpu_ns", "pid", "thread_id")),
+    )
+    store.write_records(tmp_path / "tasks.csv", TaskRecord, [lost])
+    specification = {"tasks": 1, "stages": [{"name": "work"}]}
+    status, detail = judge_outcome(tmp_path, specification, 0, None)
+    assert status == "worker_lost"
+    assert len(detail) < 2 * store.LONGEST_ERROR
+
+
+def test_of_a_long_output_the_beginning_and_the_end_are_kept(specify, measure):
+    program = (
+        "import sys\n"
+        "print('first')\n"
+        "for _ in range(100):\n"
+        "    sys.stdout.write('a line\\n' * 10_000)\n"
+        "sys.stdout.flush()\n"
+        "raise ValueError('x' * 3_000_000 + 'last')\n"
+    )
+    folder = measure(specify(program=program))
+    run = store.read_run(folder)
+    output = (folder / "output.txt").read_text()
+    assert len(output) <= LONGEST_OUTPUT + 100
+    assert output.startswith("first\na line\n")
+    assert re.search(r"\n\[\.\.\. [\d,]+ bytes left out \.\.\.\]\nx", output)
+    assert output.rstrip().endswith("xlast")
+    assert run["status"] == "crashed"
+    assert run["detail"].endswith("last")
+    assert len(run["detail"]) <= LONGEST_DETAIL + 100
+
+
+def test_a_file_that_the_run_itself_spoiled_is_a_crash(specify, measure):
+    program = (
+        "import os, sys, threading\n"
+        "def spoil():\n"
+        "    with open(os.path.join(sys.argv[1], 'tasks.csv'), 'w') as file:\n"
+        "        file.write('my,own,table\\n')\n"
+        "threading.Timer(0.1, spoil).start()\n"
+    )
+    stage = {"handler": "wait", "parameters": {"delay_s": 0.3}}
+    run = store.read_run(measure(specify(stage=stage, program=program)))
+    assert run["status"] == "crashed"
+    assert "tasks.csv: columns are ['my', 'own', 'table']" in run["detail"]
 
 
 def test_an_orphan_is_sampled_and_ended(specify, measure):

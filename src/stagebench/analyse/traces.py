@@ -226,7 +226,8 @@ def _check_whole(folder: Path, trace: Trace, events: Sequence[EventRecord]) -> N
     """
     stages = [stage["name"] for stage in trace.specification["stages"]]
     number = count_tasks(trace.specification["tasks"])
-    problem = find_missing(number, stages, trace.tasks, events) or _find_torn_sweeps(trace)
+    ended = ((record.task, record.stage) for record in trace.tasks)
+    problem = find_missing(number, stages, ended, events) or _find_torn_sweeps(trace)
     if problem is not None:
         raise StoreError(
             f"{folder}: recorded as ok, but {problem}: the run ended early, or a file was changed"
