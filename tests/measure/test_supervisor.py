@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
+from stagebench.handlers.source import source_hash
 from stagebench.measure.supervisor import LONGEST_DETAIL, LONGEST_OUTPUT, judge_outcome
 from stagebench.records import (
     EventRecord,
@@ -22,6 +23,7 @@ from stagebench.records import (
     WorkerRecord,
 )
 from stagebench.sampler.procfs import read_children
+from stagebench.task_list import hash_bytes
 
 KINDS = {
     "thread": {"executor": "thread"},
@@ -517,6 +519,59 @@ def test_a_child_that_the_supervisor_had_before_is_neither_sampled_nor_ended(spe
     processes = store.read_records(folder / "processes.csv", ProcessRecord)
     assert [process.role for process in processes] == ["main"]
     assert store.read_run(folder)["survivors"] == 0
+
+
+def specify_changing(specify, folder):
+    """Specify a handler beside the config, with two tasks of a file that it can change itself."""
+    (folder / "mine_changing.py").write_text(
+        "import pathlib, time\n\n"
+        "def work(path=None, text=None, delay_s=0.0):\n"
+        "    if path:\n"
+        "        pathlib.Path(path).write_text(text)\n"
+        "    time.sleep(delay_s)\n"
+    )
+    (folder / "tasks.csv").write_text("work.delay_s\n0.01\n0.02\n")
+    tasks = {
+        "file": "tasks.csv",
+        "sha256": hash_bytes((folder / "tasks.csv").read_bytes()),
+        "number": 2,
+        "columns": {"work.delay_s": ["float"]},
+    }
+    source = source_hash("mine_changing:work", folder)
+    stage = {"handler": "mine_changing:work", "source": source, "parameters": {}}
+    return specify(stage=stage, tasks=tasks)
+
+
+def refused(specification, folder):
+    """Call the supervisor, which writes nothing; gives what it said."""
+    supervisor = start_supervisor(specification, folder / "raw" / "r1", beside=folder)
+    _, errors = supervisor.communicate()
+    assert supervisor.returncode == 1
+    assert b"Traceback" not in errors
+    assert list((folder / "raw").iterdir()) == []
+    return errors.decode()
+
+
+def test_a_file_of_tasks_that_changed_before_the_run_is_refused(specify, tmp_path):
+    specification = specify_changing(specify, tmp_path)
+    (tmp_path / "tasks.csv").write_text("work.delay_s\n9\n9\n")
+    assert "tasks.csv: edited after the study was started" in refused(specification, tmp_path)
+    (tmp_path / "tasks.csv").unlink()
+    assert "tasks.csv: cannot be read: No such file" in refused(specification, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tasks.csv", "tasks.csv: edited after the study was started; start it again"),
+        ("mine_changing.py", "'mine_changing:work' was edited after the study was started"),
+    ],
+)
+def test_a_file_that_changes_during_the_run_discards_it(specify, tmp_path, name, words):
+    specification = specify_changing(specify, tmp_path)
+    parameters = {"path": str(tmp_path / name), "text": "x = 1\n"}
+    specification["stages"][0]["parameters"] = parameters
+    assert words in refused(specification, tmp_path)
 
 
 UNSHARED = ("unshare", "--mount")

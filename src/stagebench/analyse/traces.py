@@ -259,10 +259,12 @@ def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[s
     if protocols[0] != protocols[1]:
         raise StoreError(
             f"{folder}: measured by protocol {protocols[0]}, the plan has {protocols[1]}: they"
-            " do not measure the same; remove the folder to measure the run again"
+            f" do not measure the same; {store.MEASURE_AGAIN}"
         )
     if measured != planned:
-        raise StoreError(f"{folder}: measured with a specification that is not the plan's")
+        raise StoreError(
+            f"{folder}: measured with a specification that is not the plan's; {store.MEASURE_AGAIN}"
+        )
 
 
 def _check_stages(

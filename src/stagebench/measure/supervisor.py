@@ -51,7 +51,7 @@ from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from stagebench.measure.process import ChildSignals
@@ -106,14 +106,17 @@ def name_campaign() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def measure_run(request: RunRequest, target: Path) -> str:
+def measure_run(
+    request: RunRequest, target: Path, check_inputs: Callable[[], None] = lambda: None
+) -> str:
     """Measure one run and write its folder to `target`; returns the run's status.
 
     A run that fails or times out is a result like any other. If this process is interrupted,
-    nothing is written.
+    nothing is written. The same holds if `check_inputs` raises an error before or after the run,
+    because a run whose files changed meanwhile says nothing about its treatment.
     """
     try:
-        return _measure_run(request, target)
+        return _measure_run(request, target, check_inputs)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -123,7 +126,7 @@ def measure_run(request: RunRequest, target: Path) -> str:
         ) from error
 
 
-def _measure_run(request: RunRequest, target: Path) -> str:
+def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], None]) -> str:
     supervisor_started_ns = started_at_ns()
     # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -131,6 +134,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
+        check_inputs()
         started_at = datetime.now(UTC)
         before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
@@ -138,6 +142,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
         run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
+        check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
         status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
