@@ -10,12 +10,15 @@ import os
 import threading
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
 from stagebench.runner.worker import Served, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stagebench.runner.jobs import Job, PoolPlan
 
 PATIENCE_S = 1.0
@@ -51,6 +54,9 @@ class CoroutinePool:
     def abandon(self, job: Job) -> None:
         """Cancel the coroutine of a job; the coroutine may ignore that."""
         self._call(self._cancel, job)
+
+    def relieve(self) -> None:
+        """Do nothing: a coroutine that holds up the loop cannot be told from one that computes."""
 
     def close(self, *, cancel: bool) -> None:
         """End the loop; with `cancel`, wait for running coroutines for `PATIENCE_S` at most."""
@@ -107,12 +113,34 @@ class CoroutinePool:
             del served
             job = None if job.abandoned else following
 
+    async def _take_inputs(self, job: Job) -> object:
+        """Return a job's inputs; packed ones are unpickled in a thread, since that may hang."""
+        if not job.has_packed_inputs():
+            return job.take_inputs()
+        taken: asyncio.Future[Callable[[], object]] = asyncio.get_running_loop().create_future()
+
+        def settle(give: Callable[[], object]) -> None:
+            if not taken.done():
+                taken.set_result(give)
+
+        def take() -> None:
+            try:
+                inputs = job.take_inputs()
+            except BaseException as error:  # raised again in the coroutine
+                self._call(settle, partial(_raise, error))
+            else:
+                self._call(settle, lambda: inputs)
+
+        name = f"{self._stage.name}_inputs"
+        threading.Thread(target=take, name=name, daemon=True).start()
+        return (await taken)()
+
     async def _serve(self, job: Job) -> Served:
         pid = os.getpid()
         result, error = None, None
         started_ns = job.begin(self._start)
         try:
-            arguments = job.arguments(job.take_inputs())
+            arguments = job.arguments(await self._take_inputs(job))
             result = await self._stage.handler(**arguments)
         except BaseException:  # a handler that exits must not end the loop
             error = traceback.format_exc()
@@ -122,3 +150,7 @@ class CoroutinePool:
             os._exit(0)
         status = "ok" if error is None else "failed"
         return Served(status, result, error, started_ns, finished_ns, None)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

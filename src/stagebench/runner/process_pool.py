@@ -8,6 +8,10 @@ Main knows which job each worker has, so a worker that ends or is killed loses o
 standard library's pool all workers share the queues: a killed worker may hold their lock, and the
 whole pool is broken. A worker's end is read from a pidfd if the system has them: an end of file
 would not arrive while a process that a handler forked still holds the pipe.
+
+A result may be of any type, and its unpickling may take long or for ever. The manager unpickles it
+itself, because handing it to another thread would cost more than most results take. If one holds it
+up, it is relieved: a new thread listens, and the old one still takes that result and then ends.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
+from stagebench.runner.jobs import RELIEF_S
 from stagebench.runner.process_worker import (
     Inputs,
     close_main_ends,
@@ -83,8 +88,9 @@ class ProcessPool:
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = os.pipe()
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
-        name = f"{plan.stage.name}_manager"
-        self._manager = threading.Thread(target=self._manage, name=name, daemon=True)
+        # The worker whose result the manager takes, and since when.
+        self._held: tuple[WorkerProcess, float] | None = None
+        self._manager = self._make_manager()
 
     def open(self, requested_ns: int) -> None:
         """Start all processes, then the thread that listens to them."""
@@ -120,6 +126,11 @@ class ProcessPool:
                 if worker.job is job:
                     worker.doomed = True
                     worker.process.kill()
+        self._relieve(job)
+
+    def relieve(self) -> None:
+        """Let a new thread listen if a result has held up the present one for too long."""
+        self._relieve()
 
     def close(self, *, cancel: bool) -> None:
         """End all processes and wait for them; kill those that do not end in time."""
@@ -135,11 +146,13 @@ class ProcessPool:
         if self._manager.ident is None:
             # Some worker failed to start, so the manager was never started.
             self._manager.start()
-        self._manager.join(PATIENCE_S)
-        if self._manager.is_alive():
-            for worker in workers:
-                worker.process.kill()
-            self._manager.join()
+        end = time.monotonic() + PATIENCE_S
+        while self._manager.is_alive():
+            self._manager.join(RELIEF_S)
+            self._relieve()
+            if time.monotonic() > end:
+                for worker in workers:
+                    worker.process.kill()
         for worker in list(self._workers):
             # The manager has failed because it could not replace a worker.
             worker.process.kill()
@@ -172,8 +185,13 @@ class ProcessPool:
         self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
         return worker
 
+    def _make_manager(self) -> threading.Thread:
+        name = f"{self._stage.name}_manager"
+        return threading.Thread(target=self._manage, name=name, daemon=True)
+
     def _manage(self) -> None:
         """Handle messages and ends of workers until the pool is closed and all have ended."""
+        manager = threading.current_thread()
         try:
             while self._workers or not self._closing:
                 for key, _ in self._selector.select():
@@ -184,20 +202,19 @@ class ProcessPool:
                         # Another event of the same batch may have buried it.
                         if worker in self._workers:
                             react(worker)
+                    if self._manager is not manager:
+                        return  # relieved meanwhile
         except BaseException as error:  # without a manager, the run would hang
             self._crew.fail(error)
 
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
         try:
-            message: object = worker.ends.receiver.recv()
+            message = self._unpickle(worker, worker.ends.receiver.recv_bytes())
         except (EOFError, OSError):
             # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
-        except Exception:  # recorded: a value's own unpickling may raise anything
-            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
-            message = Served("failed", error=error)
         if isinstance(message, Start):
             worker.start = message
             if worker.job is not None:
@@ -208,19 +225,53 @@ class ProcessPool:
         else:
             self._fail(f"a worker process could not start:\n{message}")
 
+    def _unpickle(self, worker: WorkerProcess, message: bytes) -> object:
+        if worker.start is not None:
+            self._held = worker, time.monotonic()
+        try:
+            return pickle.loads(message)  # noqa: S301 - written by our own workers
+        except BaseException:  # recorded: a value's own unpickling may raise anything
+            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
+            return Served("failed", error=error)
+
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job, worker.job = worker.job, None
         following = None if job is None else self._crew.finish(job, served, worker.start)
         del served
+        with self._lock:
+            worker.is_settled = False
+            if self._manager is threading.current_thread():
+                self._held = None
         self._assign(worker, following)
+
+    def _relieve(self, job: Job | None = None) -> None:
+        """Relieve the manager, if the result of `job`, or any for `RELIEF_S`, holds it up."""
+        with self._lock:
+            if self._held is None:
+                return
+            worker, since = self._held
+            is_due = worker.job is job if job else time.monotonic() - since >= RELIEF_S
+            if not is_due:
+                return
+            relieved, self._manager = self._manager, self._make_manager()
+            try:
+                self._manager.start()
+            except RuntimeError:
+                self._manager = relieved  # no threads are left; `relieve` is called again
+                return
+            self._held = None
+            worker.is_settled = True
 
     def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
         """Assign a job to a free worker; without one, take it from the backlog."""
         with self._lock:
-            if job is not None and worker.doomed:
-                self._backlog.append(job)
             if worker.doomed:
-                return
+                if job is None:
+                    return
+                if not self._idle:
+                    self._backlog.append(job)
+                    return
+                worker = self._idle.pop()  # it has been replaced already
             job = job or (self._backlog.popleft() if self._backlog else None)
             if job is None:
                 self._idle.append(worker)
@@ -260,9 +311,11 @@ class ProcessPool:
     def _bury(self, worker: WorkerProcess) -> None:
         """Clean up after a worker that has ended, and replace it."""
         worker.doomed = True
-        receiver = worker.ends.receiver
+        receiver, manager = worker.ends.receiver, self._manager
         while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
+            if self._manager is not manager:
+                return  # relieved meanwhile; the new manager has been told of this end, too
         self._unregister(receiver)
         self._unregister(worker.descriptor)
         os.close(worker.descriptor)
@@ -282,7 +335,7 @@ class ProcessPool:
             return
         successor = self._add(time.monotonic_ns())
         following = None
-        if worker.job is not None:
+        if worker.job is not None and not worker.is_settled:
             lost = Served("lost", error=f"{reason} while it served the task")
             following = self._crew.finish(worker.job, lost, worker.start)
         self._assign(successor, following)
@@ -313,10 +366,20 @@ class WorkerProcess:
     """One worker process as main sees it.
 
     `descriptor` becomes readable when the process ends. `start` is None until the worker is ready.
-    A worker that is `doomed` has ended or was killed, and gets no further job.
+    A worker that is `doomed` has ended or was killed, and gets no further job. If `is_settled`, the
+    outcome of its job has arrived, and a thread that was relieved unpickles it.
     """
 
-    __slots__ = ("descriptor", "doomed", "ends", "job", "process", "requested_ns", "start")
+    __slots__ = (
+        "descriptor",
+        "doomed",
+        "ends",
+        "is_settled",
+        "job",
+        "process",
+        "requested_ns",
+        "start",
+    )
 
     def __init__(self, process: BaseProcess, ends: Ends, requested_ns: int) -> None:
         self.process = process
@@ -326,6 +389,7 @@ class WorkerProcess:
         self.start: Start | None = None
         self.job: Job | None = None
         self.doomed = False
+        self.is_settled = False
 
     def end(self, *, by_force: bool) -> None:
         """Ask the process to end, or kill it."""
