@@ -9,11 +9,11 @@ import asyncio
 import os
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.worker import Served, introduce_worker, prepare_worker
+from stagebench.runner.jobs import CrewThread
+from stagebench.runner.worker import Served, format_error, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
     from stagebench.runner.jobs import Job, PoolPlan
@@ -38,10 +38,9 @@ class CoroutinePool:
     def open(self, requested_ns: int) -> None:
         """Start the thread and wait for its event loop."""
         name = f"{self._stage.name}_loop"
-        self._thread = threading.Thread(
-            target=self._run, args=(requested_ns,), name=name, daemon=True
-        )
-        self._thread.start()
+        thread = CrewThread(self._crew, self._run, requested_ns, name=name)
+        thread.start()
+        self._thread = thread
         self._has_loop.wait()
 
     def dispatch(self, job: Job) -> None:
@@ -57,7 +56,7 @@ class CoroutinePool:
         if self._closing is not None:
             self._call(self._closing.set)
         if self._thread is not None:
-            self._thread.join(PATIENCE_S if cancel else None)
+            self._crew.join(self._thread, PATIENCE_S if cancel else None)
 
     def _call(self, function: object, *arguments: object) -> None:
         try:
@@ -68,7 +67,9 @@ class CoroutinePool:
 
     def _run(self, requested_ns: int) -> None:
         try:
-            asyncio.run(self._live(requested_ns))
+            # Raises if there can be no loop, or if a handler has stopped it.
+            with asyncio.Runner() as runner:
+                runner.run(self._live(requested_ns))
         finally:
             self._has_loop.set()
 
@@ -79,8 +80,8 @@ class CoroutinePool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
-        except BaseException:  # an import may raise anything
-            reason = f"an event loop could not start:\n{traceback.format_exc()}"
+        except BaseException as error:  # an import may raise anything
+            reason = f"an event loop could not start:\n{format_error(error)}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
         self._start = introduce_worker(started_ns)
@@ -97,6 +98,12 @@ class CoroutinePool:
 
     async def _work(self, first: Job) -> None:
         """Serve a job and those that follow it, as one worker of the stage."""
+        try:
+            await self._serve_all(first)
+        except Exception as error:  # as of a thread of ours: it ends the run
+            self._crew.fail(error)
+
+    async def _serve_all(self, first: Job) -> None:
         job: Job | None = first
         task = self._tasks[first]
         while job is not None:
@@ -114,8 +121,10 @@ class CoroutinePool:
         try:
             arguments = job.arguments(job.take_inputs())
             result = await self._stage.handler(**arguments)
-        except BaseException:  # a handler that exits must not end the loop
-            error = traceback.format_exc()
+        except BaseException as raised:  # a handler that exits must not end the loop
+            if isinstance(raised, GeneratorExit) and os.getpid() != pid:
+                raise  # a forked worker frees its copy of a coroutine whose loop has ended
+            error = format_error(raised)
         finished_ns = time.monotonic_ns()
         if os.getpid() != pid:
             # As in `serve`: a child that the handler forked must not continue the loop.

@@ -25,13 +25,13 @@ import selectors
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from multiprocessing import util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
+from stagebench.runner.jobs import CrewThread
 from stagebench.runner.process_worker import (
     Inputs,
     close_main_ends,
@@ -42,7 +42,7 @@ from stagebench.runner.process_worker import (
     write_parts,
 )
 from stagebench.runner.stage import check_pickles
-from stagebench.runner.worker import Served, Start
+from stagebench.runner.worker import Served, Start, describe_error, format_error
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -96,7 +96,7 @@ class ProcessPool:
         os.set_blocking(self._wake_sender, False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
         name = f"{plan.stage.name}_manager"
-        self._manager = threading.Thread(target=self._manage, name=name, daemon=True)
+        self._manager = CrewThread(plan.crew, self._manage, name=name)
 
     def open(self, requested_ns: int) -> None:
         """Start all processes, then the thread that listens to them."""
@@ -115,6 +115,8 @@ class ProcessPool:
             with _forking:
                 resource_tracker.ensure_running()
         for _ in range(self._stage.workers):
+            if self._crew.is_ending():
+                return
             self._idle.append(self._add(requested_ns))
         self._manager.start()
 
@@ -148,7 +150,7 @@ class ProcessPool:
             self._dismiss(worker, by_force=cancel)
         self._wake()
         if self._manager.ident is not None:  # if a worker cannot start, neither does the manager
-            self._manager.join(PATIENCE_S)
+            self._crew.join(self._manager, PATIENCE_S)
             for worker in list(self._workers):
                 worker.process.kill()
             self._manager.join()
@@ -230,20 +232,17 @@ class ProcessPool:
 
     def _manage(self) -> None:
         """Handle messages and ends of workers until the pool is closed and all have ended."""
-        try:
-            while self._workers or not self._closing:
-                for key, _ in self._selector.select(self._pause_s):
-                    if key.data is None:
-                        self._answer()
-                    else:
-                        worker, react = key.data
-                        # Another event of the same batch may have buried it.
-                        if worker in self._workers:
-                            react(worker)
-                if self._pause_s is not None:
-                    self._look_for_ends()
-        except BaseException as error:  # without a manager, the run would hang
-            self._crew.fail(error)
+        while self._workers or not self._closing:
+            for key, _ in self._selector.select(self._pause_s):
+                if key.data is None:
+                    self._answer()
+                else:
+                    worker, react = key.data
+                    # Another event of the same batch may have buried it.
+                    if worker in self._workers:
+                        react(worker)
+            if self._pause_s is not None:
+                self._look_for_ends()
 
     def _look_for_ends(self) -> None:
         """Bury workers whose end brings no event, because a child of theirs holds the pipe."""
@@ -268,9 +267,9 @@ class ProcessPool:
             # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
-        except Exception:  # recorded: a value's own unpickling may raise anything
-            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
-            message = Served("failed", error=error)
+        except BaseException as error:  # recorded: a value's own unpickling may raise anything
+            text = f"the result cannot be received by main:\n{format_error(error)}"
+            message = Served("failed", error=text)
         if isinstance(message, Start):
             worker.start = message
             if worker.job is not None:
@@ -384,7 +383,7 @@ class ProcessPool:
 def _describe(job: Job, error: BaseException) -> str:
     """Return why a job cannot be sent: its parameters, or else its upstream results."""
     return "\n".join(check_pickles(job.parameters)) or (
-        f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
+        f"upstream results cannot be sent to a process: {describe_error(error)}"
     )
 
 
