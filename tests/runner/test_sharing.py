@@ -107,7 +107,7 @@ def test_a_forked_child_ends_and_removes_nothing_of_its_parent(kind):
         workflow.run([{"s": {"size": LARGE}}] * 2)
 
         def run_again():
-            with pytest.raises(WorkflowError, match="belongs to the parent process"), workflow:
+            with pytest.raises(WorkflowError, match="belongs to process"), workflow:
                 workflow.run(1)
 
         assert exit_code_of(run_again) == 0

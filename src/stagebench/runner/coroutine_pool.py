@@ -9,13 +9,13 @@ import asyncio
 import os
 import threading
 import time
-import traceback
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.worker import Served, introduce_worker, prepare_worker
+from stagebench.runner.jobs import CrewThread
+from stagebench.runner.worker import Served, format_error, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +42,9 @@ class CoroutinePool:
     def open(self, requested_ns: int) -> None:
         """Start the thread and wait for its event loop."""
         name = f"{self._stage.name}_loop"
-        self._thread = threading.Thread(
-            target=self._run, args=(requested_ns,), name=name, daemon=True
-        )
-        self._thread.start()
+        thread = CrewThread(self._crew, self._run, requested_ns, name=name)
+        thread.start()
+        self._thread = thread
         self._has_loop.wait()
 
     def dispatch(self, job: Job) -> None:
@@ -64,7 +63,7 @@ class CoroutinePool:
         if self._closing is not None:
             self._call(self._closing.set)
         if self._thread is not None:
-            self._thread.join(PATIENCE_S)
+            self._crew.join(self._thread, PATIENCE_S)
 
     def _call(self, function: object, *arguments: object) -> None:
         try:
@@ -75,7 +74,9 @@ class CoroutinePool:
 
     def _run(self, requested_ns: int) -> None:
         try:
-            asyncio.run(self._live(requested_ns))
+            # Raises if there can be no loop, or if a handler has stopped it.
+            with asyncio.Runner() as runner:
+                runner.run(self._live(requested_ns))
         finally:
             self._has_loop.set()
 
@@ -86,8 +87,8 @@ class CoroutinePool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
-        except BaseException:  # an import may raise anything
-            reason = f"an event loop could not start:\n{traceback.format_exc()}"
+        except BaseException as error:  # an import may raise anything
+            reason = f"an event loop could not start:\n{format_error(error)}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
         self._context = copy_context()
@@ -106,11 +107,15 @@ class CoroutinePool:
             task.cancel()
 
     async def _work(self, job: Job) -> None:
-        served = await self._serve(job)
-        del self._tasks[job]
-        following = self._crew.finish(job, served, self._start)
-        if following is not None:
-            self._begin(following)
+        """Serve a job as a task of its own, then begin the one that follows it."""
+        try:
+            served = await self._serve(job)
+            del self._tasks[job]
+            following = self._crew.finish(job, served, self._start)
+            if following is not None:
+                self._begin(following)
+        except Exception as error:  # as of a thread of ours: it ends the run
+            self._crew.fail(error)
 
     async def _unpack_inputs(self, job: Job) -> object:
         """Return a job's inputs; they are unpickled in a thread, since that may hang."""
@@ -143,8 +148,10 @@ class CoroutinePool:
                 upstream = job.take_inputs()
             arguments = job.arguments(upstream)
             result = await self._stage.handler(**arguments)
-        except BaseException:  # a handler that exits must not end the loop
-            error = traceback.format_exc()
+        except BaseException as raised:  # a handler that exits must not end the loop
+            if isinstance(raised, GeneratorExit) and os.getpid() != pid:
+                raise  # a forked worker frees its copy of a coroutine whose loop has ended
+            error = format_error(raised)
         finished_ns = time.monotonic_ns()
         if os.getpid() != pid:
             # As in `serve`: a child that the handler forked must not continue the loop.

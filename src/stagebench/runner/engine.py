@@ -13,21 +13,24 @@ A watchdog abandons jobs that exceed the time-out of their stage.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from stagebench.errors import WorkflowError
 from stagebench.locks import YieldingLock
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
-from stagebench.runner.jobs import RELIEF_S, PoolPlan, StageQueue
+from stagebench.runner.jobs import RELIEF_S, CrewThread, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
 from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from types import FrameType
 
     from stagebench.runner.jobs import Job, Pool
     from stagebench.runner.sink import Sink
@@ -36,8 +39,13 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import Start, WorkerSetup
 
 
+Item = TypeVar("Item")
+
 _SETTLING_S = 1.0
 """How long a cancelled run waits for records that are being written."""
+
+_BREATH_S = 0.1
+"""How long a wait for another thread lasts before it is looked whether it is still worth it."""
 
 
 class Engine:
@@ -52,27 +60,47 @@ class Engine:
         self.failure: BaseException | None = None
         self._parcels = Parcels()
         self._router = Router(list(self.queues.values()), in_flight, self._parcels)
-        self._watchdog = Watchdog(list(self.queues.values()), self._expire)
+        self._watchdog = Watchdog(self, list(self.queues.values()), self._expire)
         self._sink = sink
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
         self._lock = YieldingLock()
         self._opening = threading.Lock()
-        self._wake = threading.Event()
-        self._failed = threading.Event()
+        self._closing = threading.Lock()
+        # Holds a token if there may be something to do. It may be put by a signal handler in the
+        # midst of a wait, which would find the lock of an Event taken.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._pid = os.getpid()
+        # The thread that `run` was called in, while it runs, and what holds signals back in it.
+        self._runner: int | None = None
+        self._interrupts: Interrupts | None = None
+        # What holds signals back in the thread that closes the pools.
+        self._closer: Interrupts | None = None
         self._fed = 0
         self._is_awaited = False
-        self._owner: int | None = None
 
     # Called by the workflow, in the caller's thread.
 
-    def is_inherited(self) -> bool:
-        """Return whether workers and results are those of the process that forked this one."""
-        return self._owner not in (None, os.getpid())
+    def reserve(self, interrupts: Interrupts) -> None:
+        """Note that a run starts in this thread; raises WorkflowError if it must not."""
+        if os.getpid() != self._pid:
+            raise WorkflowError(
+                f"this workflow belongs to process {self._pid}; create one in each process"
+            )
+        with self._lock:
+            if self._runner is not None:
+                raise WorkflowError("this workflow is running already; one run at a time")
+            if self.failure is not None:
+                raise WorkflowError("this workflow has failed before; create a new one")
+            self._runner, self._interrupts = threading.get_ident(), interrupts
+
+    def release(self) -> None:
+        """Note that the run has ended."""
+        with self._lock:
+            self._runner = self._interrupts = None
 
     def begin(self) -> None:
         """Begin a run; tasks are numbered from 0."""
-        self._owner = os.getpid()
         self._fed = 0
         self._parcels.open()
         for queue in self.queues.values():
@@ -103,23 +131,23 @@ class Engine:
                 return False
             return True
 
-    def wait(self) -> None:
-        """Wait until there may be room, everything may have ended, or the run fails."""
-        while not self._wake.wait(RELIEF_S):
-            self._relieve()
+    def wait(self, longest_s: float = RELIEF_S) -> None:
+        """Wait until there may be something to do, a signal to deliver, or an end; or shorter.
 
-    def sleep(self, duration_s: float) -> None:
-        """Sleep for a time, or until the run fails."""
-        end = time.monotonic() + duration_s
-        while duration_s > 0 and not self._failed.wait(min(duration_s, RELIEF_S)):
-            self._relieve()
-            duration_s = end - time.monotonic()
+        Meanwhile no result may hold a pool up for long.
+        """
+        if self.failure is not None:
+            return
+        try:
+            self._wake.get(timeout=min(longest_s, RELIEF_S))
+        except Empty:
+            for queue in self.queues.values():
+                if queue.pool is not None:
+                    queue.pool.relieve()
 
-    def _relieve(self) -> None:
-        for queue in self.queues.values():
-            pool = queue.pool
-            if pool is not None:
-                pool.relieve()
+    def wake(self) -> None:
+        """Let `wait` return; may be called by a signal handler."""
+        self._wake.put(None)
 
     def end(self, tasks: int) -> None:
         """End a run of `tasks` tasks; after a failure, cancel those that have not ended."""
@@ -127,14 +155,16 @@ class Engine:
         if self.failure is not None:
             self._cancel(range(self._fed, tasks))
         self._note("workflow_finished")
+        if self.failure is not None and not self._router.closed:
+            # The sink failed just now, or closed the workflow.
+            self._cancel(range(self._fed, tasks))
 
     def fail(self, error: BaseException) -> None:
         """End the run with an error, which `run` raises."""
         with self._lock:
             if self.failure is None:
                 self.failure = error
-        self._failed.set()
-        self._wake.set()
+        self.wake()
 
     def results(self, stage: str) -> dict[int, Any]:
         """Return the retained results of a stage by task."""
@@ -147,10 +177,36 @@ class Engine:
         """Return whether a stage was closed since its last run."""
         return self.queues[stage].is_closed
 
-    def close(self, *, keep_retained: bool) -> None:
-        """End the pools and drop all results; with `keep_retained`, spare retaining stages."""
-        if self.is_inherited():
-            return
+    def close(self, interrupts: Interrupts | None, *, keep_retained: bool) -> None:
+        """End the pools and drop all results; with `keep_retained`, spare retaining stages.
+
+        A run that is going on is cancelled. In a process that was forked meanwhile nothing is done:
+        pools and results belong to the process that has made them.
+        """
+        if os.getpid() == self._pid and not self._leave_to_run():
+            self._close(interrupts, keep_retained=keep_retained)
+
+    def _leave_to_run(self) -> bool:
+        """End a run that is going on; return whether it is left to it to close the pools.
+
+        It is, if it waits for the caller: a sink, a handler, or a signal handler.
+        """
+        with self._lock:
+            if self._runner is None:
+                return False
+            if self.failure is None:
+                self.failure = WorkflowError("the workflow was closed while it ran")
+            runner = self._runner
+        self.wake()
+        thread = threading.current_thread()
+        return runner == thread.ident or (isinstance(thread, CrewThread) and thread.crew is self)
+
+    def _close(self, interrupts: Interrupts | None, *, keep_retained: bool) -> None:
+        with self._closing:
+            self._closer = interrupts
+            self._end_pools(keep_retained=keep_retained)
+
+    def _end_pools(self, *, keep_retained: bool) -> None:
         for queue in self.queues.values():
             if keep_retained and queue.stage.retain:
                 continue
@@ -158,7 +214,7 @@ class Engine:
                 # Released before the pool closes: a thread of the pool may be opening another.
                 pool, queue.pool = queue.pool, None
             if pool is not None:
-                pool.close(cancel=self._router.closed)
+                pool.close(cancel=self.failure is not None)
             self._drop_results(queue)
             queue.is_closed = True
         if not keep_retained:
@@ -197,9 +253,27 @@ class Engine:
         """Return a name to store a result under."""
         return self._parcels.issue(transport)
 
+    def is_ending(self) -> bool:
+        """Return whether the run is ending; in its own thread, call signal handlers first."""
+        if self._interrupts is not None and self._runner == threading.get_ident():
+            self._interrupts.deliver()
+        return self.failure is not None
+
+    def join(self, thread: threading.Thread, longest_s: float | None) -> None:
+        """Wait for the end of a pool's thread, but not once Ctrl-C has been pressed."""
+        end = None if longest_s is None else time.monotonic() + longest_s
+        while thread.is_alive() and (end is None or time.monotonic() < end):
+            if self.is_hurried():
+                return
+            thread.join(_BREATH_S)
+
+    def is_hurried(self) -> bool:
+        """Return whether Ctrl-C was pressed while the pools end."""
+        return self._closer is not None and self._closer.has_held()
+
     def leave(self) -> None:
         """Close the workflow, because its process ends."""
-        self.close(keep_retained=False)
+        self.close(None, keep_retained=False)
 
     def _cancel(self, unfed: Iterable[int]) -> None:
         """Stop routing, record every task that has not ended as cancelled, and end the pools."""
@@ -211,7 +285,7 @@ class Engine:
         for task in unfed:
             for queue in self.queues.values():
                 self._record_unserved(task, queue, "cancelled")
-        self.close(keep_retained=False)
+        self._close(self._interrupts, keep_retained=False)
 
     def _note(self, event: str, stage: str = "") -> None:
         record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())
@@ -267,15 +341,21 @@ class Engine:
     def _open(self, job: Job) -> Pool | None:
         """Open a stage's pool for its first job, so its start-up counts towards the makespan."""
         queue = job.queue
-        with self._opening:
-            if queue.pool is None and not self._router.closed:
+        while not self._opening.acquire(timeout=_BREATH_S):
+            if self.is_ending():
+                return None
+        try:
+            if queue.pool is None and self.failure is None:
                 pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
                 try:
                     pool.open(job.submitted_ns or 0)
-                except Exception as error:  # raised again by run()
-                    self.fail(error)
-                queue.pool = pool
-            return queue.pool
+                finally:
+                    queue.pool = pool  # also if only some of its workers have started
+        except BaseException as error:  # raised again by run()
+            self.fail(error)
+        finally:
+            self._opening.release()
+        return None if self.failure is not None else queue.pool
 
     def _skip(self, task: int, skipped: list[StageQueue]) -> None:
         for queue in skipped:
@@ -295,13 +375,11 @@ class Engine:
 
     def _await(self) -> None:
         self._is_awaited = True
-        if self.failure is None:
-            self._wake.clear()
 
     def _wake_if_awaited(self) -> None:
         if self._is_awaited and (self._router.may_feed() or not self._router.tasks):
             self._is_awaited = False
-            self._wake.set()
+            self.wake()
 
     def _let_records_settle(self) -> None:
         end = time.monotonic() + _SETTLING_S
@@ -363,7 +441,10 @@ class Watchdog:
     cannot time out before the shortest time-out has passed.
     """
 
-    def __init__(self, queues: Sequence[StageQueue], expire: Callable[[Job], None]) -> None:
+    def __init__(
+        self, crew: Engine, queues: Sequence[StageQueue], expire: Callable[[Job], None]
+    ) -> None:
+        self._crew = crew
         self._limits_ns = {
             queue: int(queue.stage.timeout_s * 1e9) for queue in queues if queue.stage.timeout_s
         }
@@ -375,8 +456,9 @@ class Watchdog:
         """Start watching, if any stage has a time-out."""
         if self._limits_ns and self._thread is None:
             self._stop.clear()
-            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-            self._thread.start()
+            thread = CrewThread(self._crew, self._watch, name="watchdog")
+            thread.start()
+            self._thread = thread
 
     def stop(self) -> None:
         """Stop watching."""
@@ -402,3 +484,97 @@ class Watchdog:
                 else:
                     soonest_ns = min(soonest_ns, left_ns)
         return soonest_ns
+
+
+class Interrupts:
+    """Holds signal handlers back in the main thread; they are called by `deliver`, or at the end.
+
+    Python calls them between any two operations. One that raises there, as Ctrl-C does, and SIGTERM
+    in many services, would leave a lock taken or a step half done. `notice` is called for a signal
+    that was held back, so that the main thread can stop waiting. It must take no locks.
+
+    Does nothing in other threads, which run no signal handlers.
+    """
+
+    def __init__(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+        self._may_raise = False
+        self._held: dict[int, FrameType | None] = {}
+        self._before: dict[int, Any] = {}
+
+    def has_held(self) -> bool:
+        """Return whether a signal was held back that nobody has delivered yet."""
+        return bool(self._held)
+
+    def deliver(self) -> None:
+        """Call the handlers of all signals that were held back; any of them may raise."""
+        while self._held:
+            number, frame = self._held.popitem()
+            self._before[number](number, frame)
+
+    def during(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items; handlers are called at any time while the next one is computed."""
+        source = iter(items)
+        while True:
+            self.deliver()
+            self._may_raise = True
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            finally:
+                self._may_raise = False
+            yield item
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            _holding.append(self)
+            try:
+                for number in signal.valid_signals():
+                    handler = signal.getsignal(number)
+                    if callable(handler):
+                        self._before[number] = handler
+                        signal.signal(number, self._handle)
+            except BaseException:  # by a handler that is not replaced yet
+                self.restore()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.restore()
+        finally:
+            # Once more: a handler that was put back may have raised before the next one was.
+            self.restore()
+        self.deliver()
+
+    def restore(self) -> None:
+        """Put all handlers back, except those that were replaced meanwhile."""
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, handler)
+        if self in _holding:
+            _holding.remove(self)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._may_raise:
+            self._held[number] = frame
+            self._notice()
+            return
+        # If it raises, all others are held back until that has been dealt with.
+        self._may_raise = False
+        self._before[number](number, frame)
+        self._may_raise = True
+
+
+_holding: list[Interrupts] = []
+"""Those that hold signal handlers back now."""
+
+
+def _restore_all() -> None:
+    """In a forked process, put the handlers back: nobody would call them."""
+    for interrupts in reversed(_holding[:]):
+        interrupts.restore()
+
+
+os.register_at_fork(after_in_child=_restore_all)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from stagebench.errors import WorkflowError
 from stagebench.runner.stage import takes_upstream
+from stagebench.runner.worker import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from stagebench.runner.transport import Delivery
     from stagebench.runner.worker import Start
@@ -210,11 +213,48 @@ class Crew(Protocol):
     def fail(self, error: BaseException) -> None:
         """End the run: the stage has no workers."""
 
+    def is_ending(self) -> bool:
+        """Return whether the run is ending; asked between the steps of long work.
+
+        In the run's own thread this calls signal handlers that were held back; they may raise.
+        """
+
     def issue_parcel(self, transport: str) -> str:
         """Return a name to store a result under."""
 
+    def join(self, thread: threading.Thread, longest_s: float | None) -> None:
+        """Wait for the end of a pool's thread, but not once Ctrl-C has been pressed."""
+
+    def is_hurried(self) -> bool:
+        """Return whether Ctrl-C was pressed while the pools end."""
+
     def leave(self) -> None:
         """Close the workflow, because its process ends."""
+
+
+class CrewThread(threading.Thread):
+    """A thread of the runner: whatever ends it by an error ends the run, with its reason.
+
+    Without that, `run` would wait for ever for the tasks that the thread had.
+    """
+
+    def __init__(self, crew: Crew, work: Callable[..., None], *arguments: Any, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.crew = crew
+        self._call: tuple[Callable[..., None], tuple[Any, ...]] | None = (work, arguments)
+
+    def run(self) -> None:
+        """Do the work."""
+        if self._call is None:
+            return
+        (work, arguments), self._call = self._call, None
+        try:
+            work(*arguments)
+        except Exception as error:
+            self.crew.fail(error)
+        except BaseException as error:  # not raised again by run(): the program would just exit
+            text = f"thread {self.name} of the runner ended: {describe_error(error)}"
+            self.crew.fail(WorkflowError(text))
 
 
 class Pool(Protocol):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
+from stagebench.runner.jobs import CrewThread
+from stagebench.runner.worker import Served, format_error, introduce_worker, prepare_worker, serve
 
 if TYPE_CHECKING:
     from stagebench.runner.jobs import Job, Pool, PoolPlan
@@ -76,20 +76,24 @@ class ThreadPool:
             self._inbox.put(None)
         if not cancel:
             for thread in threads:
-                thread.join()
+                self._crew.join(thread, None)
 
     def _add(self, requested_ns: int) -> None:
         name = f"{self._stage.name}_{next(self._numbers)}"
-        thread = threading.Thread(target=self._work, args=(requested_ns,), name=name, daemon=True)
+        thread = CrewThread(self._crew, self._work, requested_ns, name=name)
         self._serving[thread] = None
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:  # no threads are left
+            del self._serving[thread]
+            raise
 
     def _work(self, requested_ns: int) -> None:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
-        except BaseException:  # an import may raise anything
-            reason = f"a thread could not start:\n{traceback.format_exc()}"
+        except BaseException as error:  # an import may raise anything
+            reason = f"a thread could not start:\n{format_error(error)}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
         start = introduce_worker(started_ns)
@@ -113,7 +117,7 @@ class ThreadPool:
         job.begin(start)
         try:
             arguments = job.arguments(job.take_inputs())
-        except BaseException:  # recorded: a value's own unpickling may raise anything
-            error = f"an upstream result could not be read:\n{traceback.format_exc()}"
-            return self._crew.finish(job, Served("failed", error=error), start)
+        except BaseException as error:  # recorded: a value's own unpickling may raise anything
+            text = f"an upstream result could not be read:\n{format_error(error)}"
+            return self._crew.finish(job, Served("failed", error=text), start)
         return self._crew.finish(job, serve(self._stage.handler, arguments), start)

@@ -29,14 +29,13 @@ import selectors
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from multiprocessing import util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
-from stagebench.runner.jobs import RELIEF_S
+from stagebench.runner.jobs import RELIEF_S, CrewThread
 from stagebench.runner.process_worker import (
     Inputs,
     close_main_ends,
@@ -47,7 +46,7 @@ from stagebench.runner.process_worker import (
     write_parts,
 )
 from stagebench.runner.stage import check_pickles
-from stagebench.runner.worker import Served, Start
+from stagebench.runner.worker import Served, Start, describe_error, format_error
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -121,6 +120,8 @@ class ProcessPool:
             with _forking:
                 resource_tracker.ensure_running()
         for _ in range(self._stage.workers):
+            if self._crew.is_ending():
+                return
             self._idle.append(self._add(requested_ns))
         self._manager.start()
 
@@ -160,12 +161,16 @@ class ProcessPool:
         self._wake()
         if self._manager.ident is not None:  # if a worker cannot start, neither does the manager
             end = time.monotonic() + PATIENCE_S
+            while self._manager.is_alive() and time.monotonic() < end:
+                self._crew.join(self._manager, RELIEF_S)
+                self._relieve()
+                if self._crew.is_hurried():
+                    break
+            for worker in list(self._workers):
+                worker.process.kill()
             while self._manager.is_alive():
                 self._manager.join(RELIEF_S)
                 self._relieve()
-                if time.monotonic() > end:
-                    for worker in list(self._workers):
-                        worker.process.kill()
         for worker in list(self._workers):
             # There is no manager, or it has failed.
             worker.process.kill()
@@ -244,29 +249,26 @@ class ProcessPool:
 
     def _make_manager(self) -> threading.Thread:
         name = f"{self._stage.name}_manager"
-        return threading.Thread(target=self._manage, name=name, daemon=True)
+        return CrewThread(self._crew, self._manage, name=name)
 
     def _manage(self) -> None:
         """Handle messages and ends of workers until the pool is closed and all have ended."""
         manager = threading.current_thread()
-        try:
-            while self._workers or not self._closing:
-                for key, _ in self._selector.select(self._pause_s):
-                    if key.data is None:
-                        self._answer()
-                    else:
-                        worker, react = key.data
-                        # Another event of the same batch may have buried it.
-                        if worker in self._workers:
-                            react(worker)
-                    if self._manager is not manager:
-                        return  # relieved meanwhile
-                if self._pause_s is not None:
-                    self._look_for_ends()
+        while self._workers or not self._closing:
+            for key, _ in self._selector.select(self._pause_s):
+                if key.data is None:
+                    self._answer()
+                else:
+                    worker, react = key.data
+                    # Another event of the same batch may have buried it.
+                    if worker in self._workers:
+                        react(worker)
                 if self._manager is not manager:
-                    return
-        except BaseException as error:  # without a manager, the run would hang
-            self._crew.fail(error)
+                    return  # relieved meanwhile
+            if self._pause_s is not None:
+                self._look_for_ends()
+            if self._manager is not manager:
+                return
 
     def _look_for_ends(self) -> None:
         """Bury workers whose end brings no event, because a child of theirs holds the pipe."""
@@ -309,9 +311,9 @@ class ProcessPool:
             self._held = worker, time.monotonic()
         try:
             return pickle.loads(message)  # noqa: S301 - written by our own workers
-        except BaseException:  # recorded: a value's own unpickling may raise anything
-            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
-            return Served("failed", error=error)
+        except BaseException as error:  # recorded: a value's own unpickling may raise anything
+            text = f"the result cannot be received by main:\n{format_error(error)}"
+            return Served("failed", error=text)
 
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job, worker.job = worker.job, None
@@ -440,7 +442,7 @@ class ProcessPool:
 def _describe(job: Job, error: BaseException) -> str:
     """Return why a job cannot be sent: its parameters, or else its upstream results."""
     return "\n".join(check_pickles(job.parameters)) or (
-        f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
+        f"upstream results cannot be sent to a process: {describe_error(error)}"
     )
 
 

@@ -15,13 +15,19 @@ import pickle
 import signal
 import sys
 import time
-import traceback
 from multiprocessing.reduction import ForkingPickler
 from struct import pack as pack_numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.runner.transport import pack, unpack
-from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
+from stagebench.runner.worker import (
+    Served,
+    describe_error,
+    format_error,
+    introduce_worker,
+    prepare_worker,
+    serve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +60,8 @@ def run_worker(ends: Ends, setup: WorkerSetup, transport: str) -> None:
     try:
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
-    except BaseException:  # an import may raise anything
-        ends.sender.send(traceback.format_exc())
+    except BaseException as error:  # an import may raise anything
+        ends.sender.send(format_error(error))
         return
     ends.sender.send(introduce_worker(started_ns))
     while _serve_next(ends, handler, transport):
@@ -110,9 +116,9 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
         return False
     try:
         arguments, parcel = read_job(message)
-    except BaseException:  # recorded: a value's own unpickling may raise anything
-        error = f"parameters or upstream results cannot be received:\n{traceback.format_exc()}"
-        served = Served("failed", error=error)
+    except BaseException as error:  # recorded: a value's own unpickling may raise anything
+        text = f"parameters or upstream results cannot be received:\n{format_error(error)}"
+        served = Served("failed", error=text)
     else:
         del message
         served = serve(handler, arguments)
@@ -180,22 +186,22 @@ def _pack_result(
         return served
     try:
         return served._replace(result=pack(served.result, transport, parcel))
-    except Exception as error:  # recorded: a full disk, or a value's own pickling
+    except BaseException as error:  # recorded: a full disk, or a value's own pickling
         return _fail(served, handler, f"cannot be stored for transport {transport!r}", error)
 
 
 def _encode(served: Served, handler: Callable[..., Any]) -> Any:
     try:
         return ForkingPickler.dumps(served)
-    except Exception as error:  # recorded: a value's own pickling may raise anything
+    except BaseException as error:  # recorded: a value's own pickling may raise anything
         return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
 
 
-def _fail(served: Served, handler: Callable[..., Any], what: str, error: Exception) -> Served:
+def _fail(served: Served, handler: Callable[..., Any], what: str, error: BaseException) -> Served:
     """Turn an outcome into a failure that names the result's handler and type."""
     name = getattr(handler, "__qualname__", repr(handler))
     kind = type(served.result).__qualname__
-    text = f"the result of {name}, a {kind}, {what}: {type(error).__name__}: {error}"
+    text = f"the result of {name}, a {kind}, {what}: {describe_error(error)}"
     return served._replace(status="failed", result=None, error=text)
 
 

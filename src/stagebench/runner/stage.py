@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
 from stagebench.records import RETRIABLE_STATUSES
+from stagebench.runner.worker import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
@@ -207,8 +208,10 @@ def find_pickle_error(value: object) -> str:
     """Return why a value cannot be pickled; an empty string if it can."""
     try:
         pickle.dumps(value)
-    except Exception as error:  # a value's own __reduce__ may raise anything
-        return f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise  # Ctrl-C, while no workflow runs
+    except BaseException as error:  # a value's own __reduce__ may raise anything
+        return describe_error(error)
     return ""
 
 

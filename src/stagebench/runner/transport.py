@@ -21,6 +21,8 @@ import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stagebench.runner.worker import describe_error
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -243,8 +245,8 @@ class Parcels:
         if transport is not None:
             try:
                 packed = self._pack(result, transport)
-            except Exception as error:  # recorded: a full disk, or a value's own pickling
-                text = f"the result cannot be stored: {type(error).__name__}: {error}"
+            except BaseException as error:  # recorded: a full disk, or a value's own pickling
+                text = f"the result cannot be stored: {describe_error(error)}"
                 return served._replace(status="failed", result=None, error=text), None
         if takers:
             return served, Delivery(result, packed, takers)

@@ -63,6 +63,25 @@ def introduce_worker(started_ns: int) -> Start:
     return Start(started_ns, time.monotonic_ns(), os.getpid(), threading.get_native_id())
 
 
+def format_error(error: BaseException) -> str:
+    """Return an exception's traceback as text, whatever the exception does as it is formatted."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as second:  # its own attributes and text may raise anything
+        return (
+            f"{describe_error(error)}\n(its traceback cannot be formatted: {type(second).__name__})"
+        )
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and text in one line; of one that has no text, the type."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException as second:  # as above
+        return f"{name} (its text cannot be formatted: {type(second).__name__})"
+
+
 def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
     """Run a handler on one task; an exception becomes text, which can always be pickled."""
     pid = os.getpid()
@@ -71,8 +90,8 @@ def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
     cpu_started_ns = time.thread_time_ns()
     try:
         result = handler(**arguments)
-    except BaseException:  # a handler that exits must not end its worker or the run
-        error = traceback.format_exc()
+    except BaseException as raised:  # a handler that exits must not end its worker or the run
+        error = format_error(raised)
     cpu_ns = time.thread_time_ns() - cpu_started_ns
     finished_ns = time.monotonic_ns()
     if os.getpid() != pid:

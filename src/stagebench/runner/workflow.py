@@ -26,21 +26,18 @@ coroutine_pool.py hold the workers; worker.py and process_worker.py run inside t
 carries results.
 
 `run` returns when every task has ended in every stage, with all pools still open, because memory is
-measured before and after they close. While it feeds tasks, Ctrl-C is held back until no step is
-half done.
+measured before and after they close. Meanwhile signal handlers are held back until no step is half
+done: Ctrl-C raises, and others may.
 """
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.runner.engine import Engine
+from stagebench.runner.engine import Engine, Interrupts
 from stagebench.runner.stage import (
     Arrival,
     Stage,
@@ -58,7 +55,6 @@ if TYPE_CHECKING:
     from stagebench.runner.sink import Sink
 
     Overrides = Mapping[str, Mapping[str, Any]]
-    from types import FrameType
 
 
 NS_PER_S = 1_000_000_000
@@ -100,27 +96,34 @@ class Workflow:
         WorkerLostError if a stage cannot start its workers; and whatever the sink raises. Tasks
         that have not ended by then are recorded as cancelled, as they are on Ctrl-C.
         """
+        with Interrupts(self._engine.wake) as interrupts:
+            self._engine.reserve(interrupts)
+            try:
+                self._run(tasks, arrival, interrupts)
+            finally:
+                self._engine.release()
         if self._engine.failure is not None:
-            raise WorkflowError("this workflow has failed before; create a new one")
-        if self._engine.is_inherited():
-            raise WorkflowError("this workflow belongs to the parent process; create a new one")
+            raise self._engine.failure
+
+    def _run(
+        self, tasks: int | Iterable[Overrides], arrival: Arrival, interrupts: Interrupts
+    ) -> None:
         _check_kinds(tasks, arrival)
         known = _list_tasks(tasks)
         if known is not None:
             # Tasks given as a number are all alike: one check is enough.
-            self._check_tasks(enumerate([_NONE][:tasks] if isinstance(tasks, int) else known))
-        self._engine.begin()
+            checked = [_NONE][:tasks] if isinstance(tasks, int) else known
+            self._check_tasks(enumerate(interrupts.during(checked)))
         try:
-            with Interrupts() as interrupts:
-                feed = enumerate(tasks if known is None else known)  # type: ignore[arg-type]
-                self._feed(feed, arrival, interrupts, is_checked=known is not None)
-                while not self._engine.has_ended():
-                    self._wait(interrupts)
-        except BaseException as error:  # raised again below, once the rest is cancelled
+            self._engine.begin()
+            given: Any = tasks if known is None else known
+            feed = enumerate(interrupts.during(given))
+            self._feed(feed, arrival, interrupts, is_checked=known is not None)
+            while not self._engine.has_ended():
+                self._wait(interrupts)
+        except BaseException as error:  # raised again by run, once the rest is cancelled
             self._engine.fail(error)
         self._engine.end(0 if known is None else len(known))
-        if self._engine.failure is not None:
-            raise self._engine.failure
 
     def results(self, stage: str) -> dict[int, Any]:
         """Return the last run's results of a stage that retains them, by task.
@@ -139,8 +142,14 @@ class Workflow:
         return self._engine.results(stage)
 
     def close(self, *, keep_retained: bool = False) -> None:
-        """End the pools; with `keep_retained`, spare those of stages that retain results."""
-        self._engine.close(keep_retained=keep_retained)
+        """End the pools; with `keep_retained`, spare those of stages that retain results.
+
+        May be called from anywhere, also twice. A run that is going on is cancelled, and raises
+        WorkflowError; `close` waits for the end of its pools unless the run waits for the caller,
+        as it does for a sink, a handler and a signal handler.
+        """
+        with Interrupts(self._engine.wake) as interrupts:
+            self._engine.close(interrupts, keep_retained=keep_retained)
 
     def __enter__(self) -> Self:
         return self
@@ -169,15 +178,13 @@ class Workflow:
                 self._wait(interrupts)
 
     def _sleep_until(self, due_ns: int, interrupts: Interrupts) -> None:
-        interrupts.check()
-        left_ns = due_ns - time.monotonic_ns()
-        if left_ns > 0:
-            with interrupts.allowed():
-                self._engine.sleep(left_ns / NS_PER_S)
+        while self._engine.failure is None and (left_ns := due_ns - time.monotonic_ns()) > 0:
+            self._engine.wait(left_ns / NS_PER_S)
+            interrupts.deliver()
 
     def _wait(self, interrupts: Interrupts) -> None:
-        with interrupts.allowed():
-            self._engine.wait()
+        self._engine.wait()
+        interrupts.deliver()
         if self._engine.failure is not None:
             raise self._engine.failure
 
@@ -275,46 +282,3 @@ def _find_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> It
     if stage.executor == "process":
         for problem in check_pickles(own):
             yield f"{place}: {problem}"
-
-
-class Interrupts:
-    """Holds back Ctrl-C until it is `allowed`; a second one raises KeyboardInterrupt at once.
-
-    Applies only in the main thread, and only while Python's default handler is in place: a handler
-    installed by the user stays in charge.
-    """
-
-    def __init__(self) -> None:
-        self._is_allowed = False
-        self._came = False
-        self._before: Any = None
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if one was held back."""
-        if self._came:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Allow interrupts inside the block; raise at once if one was held back."""
-        self._is_allowed = True
-        try:
-            self.check()
-            yield
-        finally:
-            self._is_allowed = False
-
-    def __enter__(self) -> Self:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
-        if self._is_allowed or self._came:
-            raise KeyboardInterrupt
-        self._came = True
