@@ -7,6 +7,7 @@ Each subcommand loads, calls one function, and saves. Its imports are inside its
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -206,7 +207,10 @@ def _add_trace(commands: Any) -> None:
         help="how processes are found (default: %(default)s)",
     )
     parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
-    parser.add_argument("--quiet", action="store_true", help="print no live line and no summary")
+    parser.add_argument(
+        "--live", action="store_true", help="show a line meanwhile, if errors go to a terminal"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no summary")
 
 
 def _add_show(commands: Any) -> None:
@@ -320,7 +324,11 @@ def _trace(options: argparse.Namespace) -> None:
 
     settings = Settings(options.interval, options.cpu_budget, options.census)
     request = TraceRequest(
-        command=options.command, settings=settings, out=options.out, quiet=options.quiet
+        command=options.command,
+        settings=settings,
+        out=options.out,
+        live=options.live,
+        quiet=options.quiet,
     )
     run_trace(request, figure=not options.no_figure)
 
@@ -328,7 +336,10 @@ def _trace(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from stagebench.trace.command import show_trace
 
-    print(show_trace(options.folder, options.figure), end="")
+    text = show_trace(options.folder, options.figure)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of programs fit into no narrow encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    print(text, end="")
 
 
 def _claims(options: argparse.Namespace) -> None:

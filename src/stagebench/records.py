@@ -7,6 +7,7 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ task; an upstream stage did not deliver; the run ended first."""
 RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
 """The statuses of an attempt after which a task may be retried."""
 
-BIRTHS = ("fork", "vfork", "clone")
+BIRTHS = ("fork", "vfork", "clone", "shared")
+SHARING_BIRTHS = frozenset({"vfork", "shared"})
+"""A process born so shares its parent's memory until it execs: by vfork, or by clone(2) with
+CLONE_VM."""
 
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
@@ -140,11 +144,10 @@ class ProcessRecord:
 
     `started_ns` and `ended_ns` are when the census noticed birth and end; before `since_ns` the
     process had not run. `samples` counts the sweeps that read it; if 0, only bounds of its memory
-    are known. `birth` is one of `BIRTHS`; a vforked process shares its parent's memory until it
-    execs. `high_water_bytes` is the largest RSS seen of its last program, `max_rss_bytes` the
-    largest of all its programs and of the children it waited for, `exit_status` its exit code, or
-    minus the signal that ended it: a census by ptrace knows them if the process ended within the
-    run.
+    are known. `birth` is one of `BIRTHS`. `high_water_bytes` is the largest RSS seen of its last
+    program, `max_rss_bytes` the largest of all its programs and of the children it waited for,
+    `exit_status` its exit code, or minus the signal that ended it: a census by ptrace knows them if
+    the process ended within the run.
     """
 
     pid: int
@@ -198,3 +201,27 @@ def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:
     """Count the processes that were created, that a sweep read, and that have only bounds."""
     created, sampled = len(processes), sum(each.samples > 0 for each in processes)
     return {"created": created, "sampled": sampled, "bounded_only": created - sampled}
+
+
+LAST_EVENT = "finished"
+"""The event that the measured process notes after its workflow, when it is about to end."""
+
+
+def find_missing(
+    tasks: int, stages: Sequence[str], records: Sequence[TaskRecord], events: Sequence[EventRecord]
+) -> str | None:
+    """Say why records are not those of a whole run, or return None if they are.
+
+    In a whole run each of the planned `tasks` has one record in every stage, and the process noted
+    its end.
+    """
+    ended = Counter((record.task, record.stage) for record in records)
+    planned = len(stages) * tasks
+    found = sum((task, stage) in ended for stage in stages for task in range(tasks))
+    if found < planned:
+        return f"only {found} of {planned} planned tasks and stages have a record"
+    if ended.total() > found:
+        return f"{ended.total()} records of {planned} planned tasks and stages"
+    if all(event.event != LAST_EVENT for event in events):
+        return "the process did not record its end"
+    return None

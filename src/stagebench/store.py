@@ -4,7 +4,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 
 | file            | one row or value for each …                            |
 |-----------------|--------------------------------------------------------|
-| `run.json`      | run: specification, status, times, environment, state of the machine |
+| `run.json`      | run: specification, status, times, environment, state of machine, files |
 | `tasks.csv`     | task and stage: how it ended there (`TaskRecord`)      |
 | `attempts.csv`  | attempt that was followed by a retry (`TaskRecord`)    |
 | `workers.csv`   | worker that became ready (`WorkerRecord`)              |
@@ -20,6 +20,9 @@ The trace of any other command is a folder with the same `run.json` (of kind "tr
 `processes.csv`, `sweeps.csv` and `samples.csv`, and the results: `summary.json` and `trace.png`. It
 is written in place: a trace that was cut off can be read up to that point.
 
+`run.json` is written last and has the size and the SHA-256 of every other file. Runs that were
+measured before it had them are whole if their records agree with each other.
+
 CSV files hold a header and one line for each record, written as it is made; an incomplete last line
 is dropped on reading. A line break inside a text is stored as a backslash and an n.
 """
@@ -31,6 +34,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from dataclasses import fields
@@ -41,7 +45,7 @@ from stagebench.errors import StoreError
 from stagebench.locks import YieldingLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 SCHEMA_VERSION = 5
@@ -68,6 +72,9 @@ EMULATED_FILE = "emulated.csv"
 OUTPUT_FILE = "output.txt"
 SUMMARY_FILE = "summary.json"
 TRACE_FIGURE_FILE = "trace.png"
+
+MEASURE_AGAIN = "remove the folder to measure the run again"
+"""The remedy for a run whose folder is not what the study planned or what was written."""
 
 FLUSH_S = 0.01
 """A record written in a burst reaches the disk within this time."""
@@ -163,31 +170,85 @@ def write_records(path: Path, record_type: type[Record], records: Iterable[Recor
             writer.write(record)
 
 
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the size and the SHA-256 of every file of a folder, by name."""
+    return {path.name: _describe_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    import hashlib  # only when needed: it adds to the measured process's memory
+
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+NO_FILE = {"bytes": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+"""A file that a run did not write, which is read as an empty one."""
+
+
+def check_file(path: Path, data: bytes, written: Mapping[str, Any]) -> None:
+    """Compare a file's content with what `describe_files` found; raises StoreError."""
+    import hashlib  # only when needed, as above
+
+    if len(data) != written["bytes"]:
+        problem = f"{len(data):,} bytes, but {written['bytes']:,} were written"
+    elif hashlib.sha256(data).hexdigest() != written["sha256"]:
+        problem = "not the content that was written (its SHA-256 differs)"
+    else:
+        return
+    raise StoreError(f"{path}: {problem}; {MEASURE_AGAIN}")
+
+
+def read_file(path: Path, *, cut_off: bool = False) -> bytes:
+    """Return a file's content; raises StoreError. With `cut_off`, a missing file is empty."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if cut_off and isinstance(error, FileNotFoundError):
+            return b""
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def read_records(path: Path, record_type: type[Record], *, cut_off: bool = False) -> list[Record]:
     """Read the complete lines of a file that `RecordWriter` wrote.
 
     Raises StoreError if the file is missing or its columns are not those of `record_type`. With
     `cut_off`, a file that is missing or lacks its first line has no records.
     """
+    data = read_file(path, cut_off=cut_off)
+    return parse_records(path, data, record_type, cut_off=cut_off)
+
+
+def parse_records(
+    path: Path, data: bytes, record_type: type[Record], *, cut_off: bool = False
+) -> list[Record]:
+    """Parse the content of a file as `read_records` does; errors name `path`."""
     columns = fields(record_type)  # type: ignore[arg-type]
     names = [field.name for field in columns]
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except OSError as error:
-        if cut_off and isinstance(error, FileNotFoundError):
-            return []
-        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = data.decode("utf-8").split("\n")[:-1]
     if cut_off and not lines:
         return []
     rows = csv.reader(lines)
-    header = next(rows, [])
-    if header != names:
-        raise StoreError(f"{path}: columns are {header}, expected {names}")
     decoders = [_DECODERS[str(field.type)] for field in columns]
-    return [
-        record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
-        for row in rows
-    ]
+    with fields_of_any_length():
+        header = next(rows, [])
+        if header != names:
+            raise StoreError(f"{path}: columns are {header}, expected {names}")
+        return [
+            record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
+            for row in rows
+        ]
+
+
+@contextlib.contextmanager
+def fields_of_any_length() -> Iterator[None]:
+    """Let `csv` read whatever was written: its limit of 128 KiB is less than a command line's."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -212,7 +273,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{folder / RUN_FILE}: schema_version is {version!r}, this program reads"
-            f" {SCHEMA_VERSION}; remove the folder to measure the run again"
+            f" {SCHEMA_VERSION}; {MEASURE_AGAIN}"
         )
     return dict(run)
 

@@ -132,7 +132,8 @@ def test_threads_have_no_moment_of_the_childrens_peak(run_trace, known_run, make
 
 def test_a_sweep_that_missed_main_is_no_total(run_trace, known_run, make_sweep):
     record, samples = make_sweep(0, 11, 25, [5])
-    run = known_run(sweeps=((record, samples[1:]), make_sweep(1, 12, 20)))
+    missed = replace(record, processes=1)
+    run = known_run(sweeps=((missed, samples[1:]), make_sweep(1, 12, 20)))
     assert [total.sweep for total in total_sweeps(run_trace(run))] == [1]
 
 

@@ -126,7 +126,7 @@ def test_a_stage_has_the_time_that_tasks_were_held_back_in_front_of_it(
         make_task(0, "work", (10, 11, 13, 13)),
         make_task(1, "work", (13, 13, 14, 14), due=10),
     )
-    work = summarise_stages(run_trace(known_run(tasks=tasks)))[0]
+    work = summarise_stages(run_trace(known_run(tasks=tasks, status="tasks_failed")))[0]
     assert (work["blocked_mean_s"], work["blocked_min_s"], work["blocked_max_s"]) == (1.5, 0, 3)
     assert work["waiting_mean_s"] == 0.5
 
@@ -173,7 +173,8 @@ def test_a_task_was_held_back_in_front_of_all_its_attempts(run_trace, known_run,
     first = make_task(0, "work", (12, 12, 13, 13), due=10, status="failed")
     last = make_task(0, "work", (13, 13, 14, 14), attempt=2)
     other = make_task(1, "work", (10, 10, 11, 11))
-    work = summarise_stages(run_trace(known_run(attempts=(first,), tasks=(last, other))))[0]
+    run = known_run(attempts=(first,), tasks=(last, other), status="tasks_failed")
+    work = summarise_stages(run_trace(run))[0]
     assert (work["blocked_max_s"], work["blocked_mean_s"]) == (2, 1)
 
 

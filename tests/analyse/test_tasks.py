@@ -67,7 +67,7 @@ def test_a_task_is_blocked_from_when_it_was_due_to_when_its_queue_took_it(
     run_trace, known_run, make_task
 ):
     tasks = (make_task(0, "work", (12, 13, 14, 14), due=10.5),)
-    row = summarise_tasks(run_trace(known_run(tasks=tasks)))[0]
+    row = summarise_tasks(run_trace(known_run(tasks=tasks, status="tasks_failed")))[0]
     assert (row["due_s"], row["submitted_s"], row["blocked_s"], row["waiting_s"]) == (
         *(0.5, 2, 1.5),
         1,
@@ -187,7 +187,8 @@ def test_a_run_counts_repeated_attempts_and_overflows_of_all_stages(repeated, ru
 
 def test_a_file_of_tasks_counts_as_many_as_the_specification_says(run_trace, known_run):
     named = {"file": "tasks.csv", "sha256": "0", "number": 7, "columns": {}}
-    assert count_tasks(run_trace(known_run(tasks_planned=named)))["tasks"] == 7
+    run = known_run(tasks_planned=named, status="tasks_failed")
+    assert count_tasks(run_trace(run))["tasks"] == 7
 
 
 def test_queue_depth_follows_submissions_starts_and_ends(run_trace):
@@ -240,18 +241,23 @@ def test_a_task_that_was_given_up_before_it_was_served_leaves_the_queue(
 def test_a_task_that_is_tried_again_is_in_the_queue_again(run_trace, known_run, make_task):
     first = make_task(0, "work", (10, 11, None, 12), status="timed_out")
     last = make_task(0, "work", (12, 13, 14, 14), attempt=2)
-    rows = trace_queues(run_trace(known_run(attempts=(first,), tasks=(last,))))
+    run = known_run(attempts=(first,), tasks=(last,), status="tasks_failed")
+    rows = trace_queues(run_trace(run))
     assert depth(rows) == [(0, 1, 0), (1, 0, 1), (2, 1, 0), (3, 0, 1), (4, 0, 0)]
 
 
 def test_a_task_that_is_held_back_is_not_in_the_queue(run_trace, known_run, make_task):
     held = make_task(0, "work", (12, 12, 13, 13), due=10)
-    assert depth(trace_queues(run_trace(known_run(tasks=(held,))))) == [(2, 0, 1), (3, 0, 0)]
+    run = known_run(tasks=(held,), status="tasks_failed")
+    assert depth(trace_queues(run_trace(run))) == [(2, 0, 1), (3, 0, 0)]
 
 
 @pytest.fixture
 def efficiency(run_trace, known_run):
-    return lambda *tasks: quickest_task_efficiency(run_trace(known_run(tasks=tasks)))
+    """Give what a run of some tasks has, which need not be all that were planned."""
+    return lambda *tasks: quickest_task_efficiency(
+        run_trace(known_run(tasks=tasks, status="tasks_failed"))
+    )
 
 
 def test_it_is_the_lowest_efficiency_that_the_quickest_task_had_in_a_stage(efficiency, make_task):

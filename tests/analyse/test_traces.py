@@ -204,3 +204,85 @@ def test_runs_of_two_campaigns_have_no_ratio(traces, known_run):
         known_run(treatment="t2", baseline=False, run={"campaign": "2026-11-24T07:00:00"}),
     ]
     assert ratios(traces(*runs)) == [1, None]
+
+
+def describe(raw, folder="pipe/p1-fork/r1"):
+    """Add to a run's record what its files are now, as the supervisor does."""
+    path = raw / folder / store.RUN_FILE
+    files = store.describe_files(path.parent)
+    store.write_json(path, json.loads(path.read_text()) | {"files": files})
+
+
+def halve(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: 1 + len(lines) // 2]))
+
+
+WITH_ROWS = [
+    *(store.TASKS_FILE, store.WORKERS_FILE, store.EVENTS_FILE, store.PROCESSES_FILE),
+    *(store.SWEEPS_FILE, store.SAMPLES_FILE),
+]
+
+
+@pytest.mark.parametrize("status", ["ok", "crashed"])
+@pytest.mark.parametrize("name", WITH_ROWS)
+def test_a_file_that_was_cut_after_the_run_is_an_error(write_runs, known_run, name, status):
+    plan, raw = write_runs(known_run(status=status))
+    describe(raw)
+    assert read_first(plan, raw).tasks
+    halve(raw / "pipe/p1-fork/r1" / name)
+    with pytest.raises(StoreError, match=rf"{name}: .* bytes, but .* were written; remove the fol"):
+        read_first(plan, raw)
+
+
+def test_a_file_that_was_edited_to_the_same_length_is_an_error(write_runs, known_run):
+    plan, raw = write_runs(known_run())
+    describe(raw)
+    path = raw / "pipe/p1-fork/r1" / store.TASKS_FILE
+    path.write_text(path.read_text().replace("16000000000", "15000000000"))
+    with pytest.raises(StoreError, match=r"tasks\.csv: not the content that was written"):
+        read_first(plan, raw)
+
+
+def test_a_file_that_was_added_after_the_run_is_an_error(write_runs, known_run):
+    plan, raw = write_runs(known_run(status="crashed"))
+    path = raw / "pipe/p1-fork/r1" / store.TASKS_FILE
+    whole = path.read_text()
+    path.unlink()
+    describe(raw)
+    assert read_first(plan, raw).tasks == ()
+    path.write_text(whole)
+    with pytest.raises(StoreError, match=r"tasks\.csv: \d+ bytes, but 0 were written"):
+        read_first(plan, raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (store.TASKS_FILE, "only 2 of 4 planned tasks and stages have a record"),
+        (store.EVENTS_FILE, "the process did not record its end"),
+        (store.PROCESSES_FILE, "sampled processes have no record"),
+        (store.SWEEPS_FILE, "the samples are not those of the sweeps"),
+        (store.SAMPLES_FILE, "the samples are not those of the sweeps"),
+    ],
+)
+def test_an_ok_run_without_checksums_must_agree_with_itself(write_runs, known_run, name, words):
+    plan, raw = write_runs(known_run())
+    halve(raw / "pipe/p1-fork/r1" / name)
+    with pytest.raises(StoreError, match=f"r1: recorded as ok, but {words}: .*; remove the folder"):
+        read_first(plan, raw)
+
+
+def test_an_ok_run_without_checksums_has_no_line_that_is_cut_off(write_runs, known_run):
+    plan, raw = write_runs(known_run())
+    path = raw / "pipe/p1-fork/r1" / store.WORKERS_FILE
+    path.write_text(path.read_text()[:-3])
+    with pytest.raises(StoreError, match=r"workers\.csv: its last line is cut off; remove the fol"):
+        read_first(plan, raw)
+
+
+def test_a_task_that_is_recorded_twice_is_an_error(write_runs, known_run):
+    tasks = known_run().tasks
+    plan, raw = write_runs(known_run(tasks=(*tasks, tasks[0])))
+    with pytest.raises(StoreError, match="5 records of 4 planned tasks and stages"):
+        read_first(plan, raw)

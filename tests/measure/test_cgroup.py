@@ -49,6 +49,18 @@ def test_without_a_mounted_memory_group_the_reason_is_reported(tmp_path):
         assert group.reason == "no control group of memory is mounted"
 
 
+def test_the_group_of_a_killed_supervisor_is_removed(tmp_path):
+    own = tmp_path / "tree/own"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid in (ended.pid, os.getppid()):
+        (own / f"stagebench-{pid}").mkdir(parents=True)
+    mounts = f"cgroup2 {tmp_path}/tree cgroup2 rw 0 0\n"
+    with control_group(describe(tmp_path / "v2", "0::/own\n", mounts)):
+        pass
+    assert [folder.name for folder in own.iterdir()] == [f"stagebench-{os.getppid()}"]
+
+
 def test_a_group_without_a_peak_is_not_used(tmp_path):
     (tmp_path / "tree/own").mkdir(parents=True)
     mounts = f"cgroup2 {tmp_path}/tree cgroup2 rw 0 0\n"

@@ -200,6 +200,47 @@ def test_a_module_that_cannot_be_preloaded_is_named(specify, measure):
     assert "no_such_module" in run["detail"]
 
 
+LEAVE_AFTER_TWO = """
+import os
+
+def leave(seen=[]):
+    seen.append(1)
+    if len(seen) == 3:
+        os._exit(0)
+"""
+
+ENDS = {
+    "a handler": (None, "mine_leave:leave", " of 5 planned tasks and stages have a record"),
+    "a preload": ("import sys\nsys.exit(0)\n", "wait", "only 0 of 5 planned tasks and stages"),
+    "a thread": (
+        "import os, threading\nthreading.Timer(0.5, os._exit, [0]).start()\n",
+        *("wait", "the process did not record its end"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("program", "handler", "words"), ENDS.values(), ids=ENDS)
+def test_a_run_whose_process_ends_itself_early_is_not_ok(
+    specify, measure, tmp_path, program, handler, words
+):
+    (tmp_path / "mine_leave.py").write_text(LEAVE_AFTER_TWO)
+    parameters = {"delay_s": 0.0} if handler == "wait" else {}
+    linger = {"before_start_s": 0.0, "before_close_s": 60.0, "after_close_s": 0.0}
+    stage = {"handler": handler, "parameters": parameters}
+    folder = measure(specify(stage=stage, tasks=5, program=program, linger=linger), beside=tmp_path)
+    run = store.read_run(folder)
+    assert (run["status"], run["exit_code"]) == ("crashed", 0)
+    assert words in run["detail"]
+
+
+def test_a_run_records_size_and_checksum_of_its_files(specify, measure):
+    folder = measure(specify())
+    files = store.read_run(folder)["files"]
+    assert set(files) == {path.name for path in folder.iterdir()} - {store.RUN_FILE}
+    for name, written in files.items():
+        store.check_file(folder / name, (folder / name).read_bytes(), written)
+
+
 def test_an_orphan_is_sampled_and_ended(specify, measure):
     program = (
         "import os, subprocess\n"
@@ -272,11 +313,12 @@ def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
     assert run["cpu_user_s"] + run["cpu_system_s"] >= served
 
 
-def start_supervisor(specification, folder):
+def start_supervisor(specification, folder, beside=None):
     command = [sys.executable, "-m", "stagebench", "measure", "--study", "tests"]
     command += ["--specification", json.dumps(specification), "--out", str(folder)]
     for name in ("replicate", "seed", "block", "position", "rank"):
         command += [f"--{name}", "1"]
+    command += [] if beside is None else ["--beside", str(beside)]
     return subprocess.Popen(
         [*command, "--time-limit", "60", "--quiet-wait", "0"],
         stderr=subprocess.PIPE,
@@ -413,7 +455,8 @@ def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_pa
     measure = [sys.executable, "-m", "stagebench", "measure", "--study", "full"]
     for name in ("replicate", "seed", "block", "position", "rank"):
         measure += [f"--{name}", "1"]
-    measure += ["--time-limit", "60", "--specification", specification, "--out", "disk/r1"]
+    measure += ["--time-limit", "60", "--quiet-wait", "0"]
+    measure += ["--specification", specification, "--out", "disk/r1"]
     mount = 'mount -t tmpfs -o size=8k none disk; "$@"; code=$?; ls -A disk; exit $code'
     done = subprocess.run(
         [*UNSHARED, "sh", "-c", mount, "sh", *measure],

@@ -124,7 +124,7 @@ def test_the_hazard_of_forking_is_not_mentioned_without_threads(
 ):
     stages = (known_run().stages[0],)
     tasks = (make_task(0, "work", (10, 11, 12, 12), cpu=1),)
-    folder = analyse(known_run(stages=stages, tasks=tasks))
+    folder = analyse(known_run(stages=stages, tasks_planned=1, tasks=tasks))
     assert "Fork beside running threads" not in render(folder)[0]
 
 

@@ -127,8 +127,8 @@ def test_what_differs_between_treatments_is_listed(analyse, known_run):
     stage = known_run().stages[0]
     spawned = stage | {"start_method": "spawn", "workers": 2, "retain": True}
     folder = analyse(
-        known_run(stages=(stage,), tasks=()),
-        known_run(treatment="p2-spawn", stages=(spawned,), tasks=()),
+        known_run(stages=(stage,), tasks_planned=0, tasks=()),
+        known_run(treatment="p2-spawn", stages=(spawned,), tasks_planned=0, tasks=()),
     )
     experiment = split_experiments(read_tables(folder / "tables"))[0]
     row = rows(treatments.workflow_table(experiment))[1]
@@ -143,8 +143,8 @@ def test_parameters_that_differ_between_treatments_are_all_listed(analyse, known
     stage = known_run().stages[0]
     other = stage | {"parameters": {"size_mib": 5, "delay_s": 0.1}}
     folder = analyse(
-        known_run(stages=(stage,), tasks=()),
-        known_run(treatment="b", stages=(other,), tasks=()),
+        known_run(stages=(stage,), tasks_planned=0, tasks=()),
+        known_run(treatment="b", stages=(other,), tasks_planned=0, tasks=()),
     )
     experiment = split_experiments(read_tables(folder / "tables"))[0]
     text = treatments.parameters_text(experiment)

@@ -22,7 +22,9 @@ from stagebench.records import (
     TaskRecord,
     TransitionRecord,
     WorkerRecord,
+    find_missing,
 )
+from stagebench.task_list import count_tasks
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
@@ -171,37 +173,75 @@ def _folder(request: Request, raw: Path) -> Path:
 
 
 def _read_records(folder: Path, head: Head) -> Trace:
-    run = head.run
-    ended_early = run["status"] != "ok"
-    tasks = _read(folder, store.TASKS_FILE, TaskRecord, ended_early=ended_early)
-    attempts = _read(folder, store.ATTEMPTS_FILE, TaskRecord, ended_early=ended_early)
-    _check_stages(folder, run, {store.TASKS_FILE: tasks, store.ATTEMPTS_FILE: attempts})
-    events = _read(folder, store.EVENTS_FILE, EventRecord, ended_early=ended_early)
-    return Trace(
+    read = _Reader(folder, head.run)
+    tasks = read.records(store.TASKS_FILE, TaskRecord)
+    attempts = read.records(store.ATTEMPTS_FILE, TaskRecord)
+    events = read.records(store.EVENTS_FILE, EventRecord)
+    emulates = "emulate" in head.run["specification"]["sampler"]
+    trace = Trace(
         planned=head.planned,
         baseline=head.baseline,
-        run=run,
+        run=head.run,
         tasks=tasks,
         attempts=attempts,
-        workers=_read(folder, store.WORKERS_FILE, WorkerRecord, ended_early=ended_early),
+        workers=read.records(store.WORKERS_FILE, WorkerRecord),
         events={event.event: event.time_ns for event in events if event.event != OVERFLOW},
         overflows=Counter(event.stage for event in events if event.event == OVERFLOW),
-        processes=_read(folder, store.PROCESSES_FILE, ProcessRecord, ended_early=ended_early),
-        transitions=_read(
-            folder, store.TRANSITIONS_FILE, TransitionRecord, ended_early=ended_early
-        ),
-        sweeps=_read(folder, store.SWEEPS_FILE, SweepRecord, ended_early=ended_early),
-        samples=_read(folder, store.SAMPLES_FILE, MemorySample, ended_early=ended_early),
-        emulated=_read_emulated(folder, run, ended_early=ended_early),
+        processes=read.records(store.PROCESSES_FILE, ProcessRecord),
+        transitions=read.records(store.TRANSITIONS_FILE, TransitionRecord),
+        sweeps=read.records(store.SWEEPS_FILE, SweepRecord),
+        samples=read.records(store.SAMPLES_FILE, MemorySample),
+        emulated=read.records(store.EMULATED_FILE, EmulatedRecord) if emulates else (),
     )
+    _check_stages(folder, head.run, {store.TASKS_FILE: tasks, store.ATTEMPTS_FILE: attempts})
+    if head.is_ok:
+        _check_whole(folder, trace, events)
+    return trace
 
 
-def _read_emulated(
-    folder: Path, run: dict[str, Any], *, ended_early: bool
-) -> tuple[EmulatedRecord, ...]:
-    if "emulate" not in run["specification"]["sampler"]:
-        return ()
-    return _read(folder, store.EMULATED_FILE, EmulatedRecord, ended_early=ended_early)
+class _Reader:
+    """Reads the files of a run folder, which must be as they were written."""
+
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self._folder = folder
+        self._written: dict[str, dict[str, Any]] | None = run.get("files")
+        # A process that crashed or was killed may not have come as far as opening its files.
+        self._ended_early = run["status"] != "ok"
+
+    def records(self, name: str, record_type: type[Record]) -> tuple[Record, ...]:
+        """Return the records of a file; raises StoreError if it is not as it was written."""
+        path = self._folder / name
+        data = store.read_file(path, cut_off=self._ended_early)
+        if self._written is not None:
+            store.check_file(path, data, self._written.get(name, store.NO_FILE))
+        elif not self._ended_early and not data.endswith(b"\n"):
+            raise StoreError(f"{path}: its last line is cut off; {store.MEASURE_AGAIN}")
+        return tuple(store.parse_records(path, data, record_type, cut_off=self._ended_early))
+
+
+def _check_whole(folder: Path, trace: Trace, events: Sequence[EventRecord]) -> None:
+    """Check that an ok run has all its records; raises StoreError.
+
+    Runs measured before `run.json` described their files are judged by this alone.
+    """
+    stages = [stage["name"] for stage in trace.specification["stages"]]
+    number = count_tasks(trace.specification["tasks"])
+    problem = find_missing(number, stages, trace.tasks, events) or _find_torn_sweeps(trace)
+    if problem is not None:
+        raise StoreError(
+            f"{folder}: recorded as ok, but {problem}: the run ended early, or a file was changed"
+            f" since; {store.MEASURE_AGAIN}"
+        )
+
+
+def _find_torn_sweeps(trace: Trace) -> str | None:
+    """Say where sweeps, samples and processes contradict each other; None if they do not."""
+    read = Counter(sample.sweep for sample in trace.samples)
+    if read != Counter({s.sweep: s.processes for s in trace.sweeps if s.kind != "held"}):
+        return "the samples are not those of the sweeps"
+    if not {sample.pid for sample in trace.samples} <= {each.pid for each in trace.processes}:
+        return "sampled processes have no record"
+    return None
 
 
 def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) -> None:
@@ -209,7 +249,7 @@ def _check_identity(folder: Path, planned: dict[str, Any], run: dict[str, Any]) 
         if run[name] != planned[name]:
             raise StoreError(
                 f"{folder / store.RUN_FILE}: {name} is {run[name]!r}, the plan has"
-                f" {planned[name]!r}; remove the folder to measure the run again"
+                f" {planned[name]!r}; {store.MEASURE_AGAIN}"
             )
 
 
@@ -232,13 +272,6 @@ def _check_stages(
         unknown = sorted({record.stage for record in records} - set(stages))
         if unknown:
             raise StoreError(f"{folder / name}: unknown stages {unknown}; the run has {stages}")
-
-
-def _read(
-    folder: Path, name: str, record_type: type[Record], *, ended_early: bool
-) -> tuple[Record, ...]:
-    # A process that crashed or was killed may not have come as far as opening its files.
-    return tuple(store.read_records(folder / name, record_type, cut_off=ended_early))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

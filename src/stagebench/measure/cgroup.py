@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+PREFIX = "stagebench-"
+"""Before the supervisor's process id in the name of a group."""
+
 PATIENCE_S = 0.2
 
 
@@ -111,7 +114,8 @@ def control_group(proc: Path = Path("/proc/self")) -> Iterator[Group]:
 def _make_group(proc: Path) -> Group:
     try:
         files, own = _find_own(proc)
-        folder = own / f"stagebench-{os.getpid()}"
+        _remove_abandoned(own)
+        folder = own / f"{PREFIX}{os.getpid()}"
         folder.mkdir()
     except OSError as error:
         return Group(None, V2, f"{error.strerror}: {error.filename}")
@@ -122,6 +126,14 @@ def _make_group(proc: Path) -> Group:
         group.remove()
         return Group(None, files, f"{files.peak} does not exist in a new group")
     return group
+
+
+def _remove_abandoned(own: Path) -> None:
+    """Remove the groups of killed supervisors; the kernel keeps one that still has processes."""
+    for folder in own.glob(f"{PREFIX}*"):
+        if not Path(f"/proc/{folder.name.removeprefix(PREFIX)}").exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _find_own(proc: Path) -> tuple[GroupFiles, Path]:

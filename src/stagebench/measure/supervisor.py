@@ -7,7 +7,6 @@ status and, if it is not "ok", with a short reason.
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import fcntl
 import math
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import MeasureError
-from stagebench.measure import process
+from stagebench.measure import leftovers, process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.machine import (
     describe_noise,
@@ -35,16 +34,20 @@ from stagebench.measure.machine import (
     wait_until_quiet,
 )
 from stagebench.records import (
+    EventRecord,
     MemorySample,
     ProcessRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
     count_processes,
+    find_missing,
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
+from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
+from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
@@ -121,6 +124,7 @@ def measure_run(request: RunRequest, target: Path) -> str:
 
 
 def _measure_run(request: RunRequest, target: Path) -> str:
+    check_proc()
     supervisor_started_ns = started_at_ns()
     # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -136,7 +140,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, exit_.exit_code, limit_s)
+        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -153,6 +157,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
             "machine_before": before,
             "machine_after": after,
             "noise": describe_noise(busy_before, busy_after, run_cpu_s),
+            "files": store.describe_files(folder),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
         store.write_json(folder / store.RUN_FILE, run)
@@ -182,14 +187,19 @@ def supervise(
 ) -> tuple[Exit, Sampler, Census]:
     """Start the measured process, sample its tree until it exits, and kill what it leaves."""
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    settings = request.specification["process"]
+    environment = process.measured_environment(
+        settings["environment"], settings["blas_threads"], os.environ
+    )
     with (
+        leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
         signals = process.ChildSignals()
-        started = start_measured(request, folder)
+        started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
         means = request.specification["sampler"]["census"]
         census = open_census(
@@ -253,12 +263,10 @@ def watch_run(
     return Watched(exec_ns, timed_out, survivors)
 
 
-def start_measured(request: RunRequest, folder: Path) -> process.Started:
+def start_measured(
+    request: RunRequest, folder: Path, environment: Mapping[str, str]
+) -> process.Started:
     """Start the measured process, held before exec, with the specification as standard input."""
-    settings = request.specification["process"]
-    environment = process.measured_environment(
-        settings["environment"], settings["blas_threads"], os.environ
-    )
     # -P: the caller's working directory must not influence imports.
     command = [sys.executable, "-P", "-m", request.program, str(folder)]
     if request.beside is not None:
@@ -340,39 +348,32 @@ UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b"
 """The line of a traceback that names the error; warnings of ending helpers may follow it."""
 
 
-def judge_outcome(folder: Path, exit_code: int, exceeded_s: Seconds | None) -> tuple[str, str]:
+def judge_outcome(
+    folder: Path, specification: Mapping[str, Any], exit_code: int, exceeded_s: Seconds | None
+) -> tuple[str, str]:
     """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
     "worker_lost": a task's worker was lost in its last attempt. "crashed": the measured process
-    ended with a nonzero exit code. `exceeded_s` is the time limit, if the run exceeded it.
+    ended with a nonzero exit code, or before its workflow. `exceeded_s` is the time limit, if the
+    run exceeded it.
     """
     if exceeded_s is not None:
         return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
-    statuses = read_statuses(folder)
-    if "lost" in statuses:
-        return "worker_lost", describe_loss(folder)
+    records = store.read_records(folder / store.TASKS_FILE, TaskRecord, cut_off=True)
+    lost = next((record for record in records if record.status == "lost"), None)
+    if lost is not None:
+        return "worker_lost", f"stage {lost.stage!r}: {lost.error}"
     if exit_code:
         return "crashed", f"exit code {exit_code}; {last_words(folder)}"
-    failed = len(statuses) - statuses.count("ok")
+    events = store.read_records(folder / store.EVENTS_FILE, EventRecord, cut_off=True)
+    stages = [stage["name"] for stage in specification["stages"]]
+    missing = find_missing(count_tasks(specification["tasks"]), stages, records, events)
+    if missing is not None:
+        return "crashed", f"exit code 0, but {missing}; {last_words(folder)}"
+    failed = sum(record.status != "ok" for record in records)
     if failed:
-        return "tasks_failed", f"{failed} of {len(statuses)} tasks and stages not ok"
+        return "tasks_failed", f"{failed} of {len(records)} tasks and stages not ok"
     return "ok", ""
-
-
-def read_statuses(folder: Path) -> list[str]:
-    """Read only the status column of the task records, as there may be very many."""
-    try:
-        with (folder / store.TASKS_FILE).open(encoding="utf-8", newline="") as file:
-            return [row["status"] for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
-
-
-def describe_loss(folder: Path) -> str:
-    """Name the stage that lost a worker, with the error of its first lost task."""
-    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
-    lost = next(task for task in tasks if task.status == "lost")
-    return f"stage {lost.stage!r}: {lost.error}"
 
 
 def last_words(folder: Path) -> str:
