@@ -135,7 +135,7 @@ SHIPPED = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config/claims.ya
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_a_shipped_study_is_right(path):
+def test_a_shipped_study_is_valid(path):
     config = load_config(path)
     if "experiments" not in config.data:
         pytest.skip("not a study")

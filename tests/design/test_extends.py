@@ -359,7 +359,7 @@ def test_the_errors_of_the_documentation_are_those_of_such_a_config(configs, mon
     assert f"```\n{caught.value}\n```" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
 
 
-def test_the_default_study_is_what_it_changes_of_the_published_one(capsys):
+def test_the_default_study_lists_only_what_it_changes(capsys):
     main(["plan", str(ROOT / "config/config.yaml"), "--resolved"])
 
     lines = capsys.readouterr().out.splitlines()
@@ -383,7 +383,9 @@ constants:
 """
 
 
-def test_a_resolved_config_is_yaml_of_the_same_study_that_says_where_all_stands(write, tmp_path):
+def test_a_resolved_config_is_yaml_of_the_same_study_with_the_origin_of_every_value(
+    write, tmp_path
+):
     path = write(OWN.replace('"TEXT"', f'"{"many words " * 30}"'))
     config = load_config(path)
 

@@ -275,7 +275,7 @@ def test_without_a_folder_an_own_handler_beside_no_config_is_not_found(find_prob
     assert problem.endswith("handler 'nowhere:fetch': no module nowhere in the environment")
 
 
-def test_what_can_be_wrong_is_an_error_of_its_own_kind(beside):
+def test_an_estimate_that_raises_is_a_workflow_error(beside):
     source = "def f(): pass\ndef memory_need(**others): raise OSError\n"
     handler = find_handler("unsure:f", beside(unsure_py=source))
 

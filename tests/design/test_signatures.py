@@ -124,9 +124,7 @@ POSITIVE = Annotated[int, Bounds(above=0)]
     ],
     ids=str,
 )
-def test_a_value_is_held_against_every_annotation_that_yaml_can_meet(
-    annotation, allowed, refused, words
-):
+def test_values_are_checked_against_every_supported_annotation(annotation, allowed, refused, words):
     parameter = make_parameter("x", annotation, None)
 
     assert all(map(parameter.accepts, allowed))
@@ -142,7 +140,7 @@ def test_a_value_is_held_against_every_annotation_that_yaml_can_meet(
     ],
     ids=str,
 )
-def test_an_annotation_that_yaml_cannot_meet_is_not_handled(annotation):
+def test_an_annotation_that_yaml_values_cannot_match_is_not_supported(annotation):
     with pytest.raises(WorkflowError, match=r"parameter 'x': its annotation .* cannot be checked"):
         make_parameter("x", annotation, None)
 
@@ -163,7 +161,7 @@ def test_an_annotation_that_yaml_cannot_meet_is_not_handled(annotation):
     ],
     ids=str,
 )
-def test_an_annotation_that_is_not_handled_is_refused_with_the_reason(annotation, reason):
+def test_an_unsupported_annotation_is_refused_with_the_reason(annotation, reason):
     with pytest.raises(WorkflowError) as caught:
         make_parameter("x", annotation, None)
 
@@ -197,7 +195,7 @@ def test_bounds_around_a_union_hold_for_all_its_numbers():
     assert not any(map(parameter.accepts, [0, 0.25, -1]))
 
 
-def test_no_number_is_inside_bounds_that_is_not_one():
+def test_nan_is_within_no_bounds():
     assert not make_parameter("x", Annotated[float, Bounds(above=0)], None).accepts(float("nan"))
 
 

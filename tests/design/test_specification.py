@@ -192,7 +192,7 @@ def specifications(study):
     return [treatment.specification for treatment in study.treatments]
 
 
-def test_without_the_setting_a_specification_is_what_it_was_before_there_was_one(make_study):
+def test_specifications_without_emulation_stay_as_they_were(make_study):
     off = specifications(make_study({SAMPLER: {"emulate": None}}))
     assert off[0]["sampler"] == {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
     assert canonical_json(off) == canonical_json(specifications(make_study()))
@@ -207,7 +207,7 @@ def test_the_published_pauses_are_the_defaults(make_study, given):
     )
 
 
-def test_a_whole_number_of_seconds_is_one_form_with_the_float():
+def test_a_whole_number_of_seconds_has_the_same_form_as_the_float():
     assert str(complete_emulation({"discovery_s": 2})) == str(
         complete_emulation({"discovery_s": 2.0})
     )
@@ -274,7 +274,7 @@ def test_a_level_that_does_not_suit_is_reported_with_its_treatments(find_problem
     "sampler",
     [None, [], "{unknown value}", {}, {"emulate": None}, {"emulate": {"interval_s": "x"}}],
 )
-def test_what_is_refused_elsewhere_or_open_is_passed_over(sampler):
+def test_invalid_and_unknown_values_are_skipped(sampler):
     assert find_emulation_problems(sampler, ()) == []
 
 

@@ -233,7 +233,7 @@ def test_the_parameter_that_takes_results_is_named_as_in_the_runner():
         ),
     ],
 )
-def test_what_is_not_set_is_absent_however_it_is_written(limit, changes, expected):
+def test_settings_without_effect_are_absent_however_they_are_written(limit, changes, expected):
     assert limit(changes) == expected
 
 

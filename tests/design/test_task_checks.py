@@ -8,7 +8,7 @@ TASKS = f"{RUNTIME}.tasks"
 FILE = {TASKS: {"file": "tasks.csv"}}
 
 
-def test_a_specification_has_of_a_file_what_its_tasks_can_be_read_by(make_study, beside):
+def test_a_specification_has_what_it_takes_to_read_a_task_file(make_study, beside):
     text = "cpu_bound.elements,download.latency_ms\n5,\n,7\n"
     folder = beside(tasks_csv=text)
 
@@ -154,7 +154,7 @@ def test_a_column_that_only_some_treatments_know_names_them(find_problems, besid
     assert problem.endswith("(in handler-payload)")
 
 
-def test_more_than_a_command_line_takes_is_no_more_in_the_specification(make_study, beside):
+def test_many_tasks_in_a_file_do_not_lengthen_the_specification(make_study, beside):
     lines = "\n".join(str(10**6 + i) for i in range(20_000))
     folder = beside(tasks_csv=f"cpu_bound.elements\n{lines}\n")
 

@@ -246,7 +246,7 @@ def test_stages_that_no_experiment_uses_are_checked_too(find_problems):
     )
 
 
-def test_a_wrong_name_of_a_workflow_makes_no_use_of_it_unknown(find_problems):
+def test_a_wrong_workflow_name_does_not_make_its_uses_unknown(find_problems):
     (problem,) = find_problems({"workflows.0.name": "Pipeline"})
 
     assert problem.startswith('workflows[0].name: "Pipeline" is not allowed')

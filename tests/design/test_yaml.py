@@ -140,7 +140,7 @@ def test_keys_become_text_and_a_key_given_twice_is_reported():
     assert [str(problem) for problem in problems] == ["1: written twice; allowed: each key once"]
 
 
-def test_repairing_puts_an_open_text_in_place_of_what_is_wrong():
+def test_repairing_replaces_wrong_values_by_unknown_ones():
     config = {"a": [1, {"b": 2}], "c": 3}
 
     repaired = repair(config, [problem(("a", 1, "b"), ""), problem(("d",), "")])
@@ -150,7 +150,7 @@ def test_repairing_puts_an_open_text_in_place_of_what_is_wrong():
     assert repaired["d"] is UNKNOWN
 
 
-def test_a_problem_inside_a_repaired_value_is_passed_over():
+def test_a_problem_inside_a_repaired_value_is_skipped():
     repaired = repair({"a": {"b": 1}}, [problem(("a",), ""), problem(("a", "b"), "")])
 
     assert repaired["a"] is UNKNOWN
