@@ -24,7 +24,6 @@ from benchmarks.published_size import our_makespan
 from scipy import stats
 
 from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
 from stagebench.measure.process import measured_environment
 from stagebench.measure.supervisor import measurement_lock
 from stagebench.records import TaskRecord
@@ -76,7 +75,7 @@ def print_pairs(options: argparse.Namespace) -> None:
     study = check_config(load_config(options.config))
     specifications = {
         treatment.id: treatment.specification
-        for treatment in expand_treatments(study)
+        for treatment in study.treatments
         if treatment.experiment == "runtime" and treatment.id in options.treatments
     }
     order = random.Random(options.seed)

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
 from stagebench.measure.supervisor import measurement_lock
 from stagebench.records import TaskRecord
 from stagebench.store import TASKS_FILE, canonical_json, read_records, read_run
@@ -31,7 +30,7 @@ def main() -> None:
     study = check_config(load_config(options.config))
     specifications = {
         treatment.id: treatment.specification
-        for treatment in expand_treatments(study)
+        for treatment in study.treatments
         if treatment.experiment == "runtime"
     }
     print("| treatment | stagebench s | tadween-core s | median ratio | ratios of the pairs |")

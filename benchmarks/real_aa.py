@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
-
-import yaml
 
 from stagebench.analyse.comparisons import EQUIVALENT, INCONCLUSIVE
 from stagebench.store import write_text
@@ -29,7 +28,7 @@ class Findings(NamedTuple):
 def count_real_findings(config: dict[str, object]) -> Findings:
     """Run and analyse a study by `make_config`, and count its findings."""
     file = RESULTS / f"{STUDY}.yaml"
-    write_text(file, yaml.safe_dump(config, sort_keys=False))
+    write_text(file, json.dumps(config, indent=1))  # JSON is YAML
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["snakemake", "--cores", "all", "--quiet", "all", "--configfile", str(file)]
     subprocess.run(command, env=os.environ | {"PATH": path}, check=True)

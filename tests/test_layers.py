@@ -1,7 +1,9 @@
-"""One-way imports: by the source, and by what a measured process really holds."""
+"""Imports go one way: in the source, and in what a measured process really imports."""
 
 import ast
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,49 +14,43 @@ from stagebench import store
 SOURCE = Path(stagebench.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "locks", "units", "records"}
+GROUND = {"errors", "units", "records", "locks"}
+CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
+CORE |= {"measure", "trace", "analyse", "present"}
 MAY_IMPORT = {
-    "__init__": {
-        "errors",
-        "records",
-        "handlers",
-        "runner",
-    },  # public names, imported when they are used
+    # Public names, imported lazily.
+    "__init__": {"errors", "records", "handlers", "runner"},
     "errors": set(),
     "units": set(),
     "records": set(),
     "locks": set(),
     "store": GROUND,
-    "arguments": set(),
-    "problems": {"errors"},
     "task_list": {"errors"},
-    "structure": {"errors", "problems", "yaml", "jsonschema"},
-    "quantities": set(),
-    "confidence": set(),
-    "columns": {"quantities", "records"},
-    "timeline": GROUND,
-    "tables": {*GROUND, "store", "columns", "quantities", "pandas"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
-    "design": {*GROUND, "store", "handlers", "problems", "structure", "task_list", "design"}
-    | {"yaml", "jsonschema", "msgspec"},
-    # Of measure, emulation alone.
-    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list", "measure"},
-    "measure.emulation": {*GROUND, "store", "sampler", "measure"},
+    "tables": {*GROUND, "store", "tables", "pandas"},
+    "peak": {*GROUND, "store", "tables", "peak"},
+    "design": {*GROUND, "store", "handlers", "task_list", "design"}
+    | {"ruamel", "jsonschema", "msgspec"},
+    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
     "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
-    "analyse": {*GROUND, "store", "columns", "quantities", "tables", "timeline", "analyse"}
-    | {"confidence", "problems", "structure", "task_list", "pandas", "numpy", "scipy"},
-    "present": {
-        *{"errors", "units", "store", "columns", "quantities", "confidence", "tables", "timeline"},
-        "present",
-        *{"pandas", "seaborn", "matplotlib", "numpy", "jinja2", "markupsafe", "markdown_it"},
-    },
+    "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
+    | {"psutil", "numpy", "matplotlib"},
+    "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
+    "analyse": {*GROUND, "store", "task_list", "tables", "peak", "analyse"}
+    | {"pandas", "numpy", "scipy"},
+    "present": {*GROUND, "store", "tables", "present", "pandas", "seaborn", "matplotlib", "numpy"}
+    | {"jinja2", "markupsafe", "markdown_it"},
+    # A measured process that also samples itself: it may import the sampler.
+    "replication.emulate": {*GROUND, "store", "sampler", "measure"},
+    "replication": {*CORE, "replication", "pandas", "numpy", "scipy", "matplotlib"},
+    "claims": {*CORE, "claims", "pandas", "numpy", "scipy"},
 }
-EVERYTHING = {"__main__", "cli", "judging", "tracing"}
+EVERYTHING = {"__main__", "cli"}
 
 
 def module_name(path):
@@ -67,7 +63,7 @@ def allowed_for(name):
 
 
 def imported_by(path):
-    """Names of our packages ("" for the root one) and of others that a file imports anywhere."""
+    """Yield our packages ("" for the root) and foreign packages that a file imports anywhere."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = [node.module]
@@ -95,34 +91,50 @@ def test_a_module_imports_from_the_rows_above_it_only(path):
     assert set(imported_by(path)) <= allowed
 
 
-RUNNER = {
-    *(
-        "arrival",
-        "engine",
-        "executors",
-        "interrupts",
-        "jobs",
-        "parcels",
-        "queues",
-        "recording",
-        "routing",
-    ),
-    *("stage", "transport", "watchdog", "worker", "workflow"),
-}
+def modules_imported_by(path):
+    """Yield our modules that a file imports anywhere, also only for its types."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            ours := "stagebench"
+        ):
+            module = node.module.removeprefix(ours).removeprefix(".")
+            yield from (f"{module}.{alias.name}".removeprefix(".") for alias in node.names)
+            yield module
+
+
+def test_no_module_imports_itself_through_others():
+    names = {module_name(path) for path in FILES}
+    graph = {module_name(path): names & set(modules_imported_by(path)) for path in FILES}
+    TopologicalSorter(graph).prepare()
+
+
+def test_no_two_modules_have_one_name():
+    names = Counter(path.stem for path in FILES if not path.stem.startswith("__"))
+    assert [name for name, number in names.items() if number > 1] == []
+
+
+def test_no_two_classes_have_one_name():
+    names = Counter(
+        node.name
+        for path in FILES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, number in names.items() if number > 1] == []
+
+
+RUNNER = {"engine", "jobs", "pools", "routing", "stage", "transport", "worker", "workflow"}
 MEASURED = {
     *(GROUND - {"units"}),
     *{"store", "measure", "handlers", "handlers.registry", "handlers.bounds", "runner"},
     *(f"runner.{name}" for name in RUNNER),
 }
-PAYLOAD = MEASURED | {"handlers.payload"}
-THREADS = PAYLOAD | {"runner.thread_pool"}
-PROCESSES = PAYLOAD | {
-    f"runner.{name}" for name in ("pipes", "process_pool", "process_worker", "worker_process")
-}
+THREADS = MEASURED | {"handlers.payload"}
+PROCESSES = THREADS | {"runner.process_pool", "runner.process_worker"}
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}
-EMULATING = {"measure.main", "sampler", "sampler.procfs"}
+EMULATING = {"measure.main", "sampler", "sampler.procfs", "replication"}
 EMULATED = {
     "interval_s": 0.01,
     "cpu_budget": 1.0,
@@ -155,8 +167,8 @@ def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     ours = {name.removeprefix("stagebench.") for name in modules if name.startswith("stagebench.")}
     assert ours == expected
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
-    # The interpreter's own start-up may bring editable-install finders of other packages.
-    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "yaml", "jsonschema", "scipy"}
-    assert not foreign & {"msgspec", "pydantic"}
+    # Editable installs of other packages may load their finders at interpreter start-up.
+    assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "scipy"}
+    assert not foreign & {"ruamel", "yaml", "jsonschema", "msgspec", "pydantic"}
     assert ("asyncio" in modules) == (changes["stage"] == ASYNCIO)
     assert "concurrent.futures.process" not in modules

@@ -148,4 +148,66 @@ def test_every_error_of_own_handlers_is_told_at_once_before_anything_is_measured
         [STAGEBENCH, "plan", copy / "mine/config.yaml"], capture_output=True, text=True, check=False
     )
     assert planned.returncode == 1
+    assert "../mine/config.yaml:10: workflows[0].stages[0].handler: " in said
     assert re.findall(r"workflows\[.*", planned.stderr) == re.findall(r"workflows\[.*", said)
+
+
+CLAIMS = """
+experiments: {mine: config.yaml}
+claims:
+  - id: quick
+    kind: cause
+    says: It is quick.
+    experiment: mine
+    tests: [{quantity: makespan_s, of: kind-mesure, expect: {below: 1 s}}]
+"""
+
+
+def test_wrong_claims_stop_a_study_before_anything_is_measured(copy):
+    (copy / "mine/config.yaml").write_text(CONFIG + "claims: claims.yaml\n")
+    (copy / "mine/claims.yaml").write_text(CLAIMS)
+    shutil.rmtree(copy / "checkout/results")
+
+    done = call(copy)
+
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "claims.yaml:8: claims[0].tests[0].of: unknown treatment 'kind-mesure'" in said
+    assert "did you mean 'kind-measure'?" in said
+    assert not (copy / "checkout/results/own/raw").exists()
+
+
+def test_a_study_may_extend_another_and_takes_keys_of_the_command_line(copy):
+    (copy / "mine/more.yaml").write_text(
+        "extends: config.yaml\nwithout: [experiments.other]\nstudy: more\n"
+    )
+    command = [SNAKEMAKE, "--cores", "1", "--configfile", "../mine/more.yaml", "--until", "design"]
+    for config, status in (("replicates=3", 0), ("replicates=0", 1)):
+        done = subprocess.run(
+            [*command, "--config", config],
+            cwd=copy / "checkout",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+    assert "--config: replicates: 0 is not allowed; allowed: a whole number" in done.stderr
+    plan = store.read_json(copy / "checkout/results/more/plan.json")
+    assert {run["experiment"] for run in plan["runs"]} == {"mine"}
+    assert len(plan["runs"]) == plan["replicates"] == 3
+
+
+def test_several_configs_are_refused(copy):
+    command = [
+        SNAKEMAKE,
+        "--cores",
+        "1",
+        "--configfile",
+        "../mine/config.yaml",
+        "../mine/config.yaml",
+    ]
+    done = subprocess.run(
+        command, cwd=copy / "checkout", capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "--configfile: 2 files; allowed: one, which may extend another" in done.stderr

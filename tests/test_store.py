@@ -32,6 +32,14 @@ def test_records_are_read_as_they_were_written_with_missing_values(tmp_path):
     assert store.read_records(path, TaskRecord) == [TASK, UNSERVED]
 
 
+@pytest.mark.parametrize("text", ["word " * 50_000, '"' * 200_000, "\r\n\\n\x85\u2028\0," * 30_000])
+def test_a_text_of_any_length_is_read_as_it_was_written(tmp_path, text):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [replace(TASK, stage=text)])
+    (found,) = store.read_records(path, TaskRecord)
+    assert found.stage == text
+
+
 def test_a_long_field_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "tasks.csv"
     record = replace(TASK, stage="x" * 200_000)

@@ -73,15 +73,15 @@ def test_a_second_call_finds_nothing_to_do(study):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_a_dry_run_shows_warm_ups_before_all_blocks(tmp_path):
+def test_a_dry_run_shows_the_design_before_warm_ups_and_these_before_all_blocks(tmp_path):
     folder = checkout(tmp_path / "checkout")
     config = edit_config(folder, lambda config: config.update(warm_ups=1, replicates=1))
     output = snakemake(folder, "--dry-run", config=config).stdout
-    jobs = re.findall(r"output: results/smoke/raw/(\S+)|priority: (\d+)", output)
-    names = [name.rpartition("/")[2] for name, _ in jobs if name]
+    jobs = re.findall(r"output: results/smoke/(?:raw/)?(\S+)|priority: (\d+)", output)
+    names = [name.rpartition("/")[2] for name, _ in jobs if re.search(r"/[wr]1$|plan.json", name)]
     priorities = [int(priority) for _, priority in jobs if priority]
     order = [name for _, name in sorted(zip(priorities, names, strict=True), reverse=True)]
-    assert order == ["w1"] * 9 + ["r1"] * 9
+    assert order == ["plan.json"] + ["w1"] * 9 + ["r1"] * 9
 
 
 def test_the_plan_has_the_order_of_the_factors_and_their_tags(tmp_path):

@@ -1,6 +1,18 @@
-"""`python -m stagebench`: the command line."""
+"""`stagebench` and `python -m stagebench`: the command line."""
 
-from stagebench.cli import main
+import sys
+
+from stagebench.trace.startup import isolate
+
+
+def main() -> None:
+    """Run one subcommand; those that serve any program do not heed its variables."""
+    if sys.argv[1:2] in (["trace"], ["show"]):
+        isolate()
+    from stagebench import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ Each subcommand loads, calls one function, and saves. Its imports are inside its
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -33,6 +34,13 @@ Run a study with Snakemake, from the project's folder:
 N only parallelises the analysis. Measurements never overlap, whatever N is:
 each has the machine to itself.
 """
+
+
+OVERRIDE: Any = {
+    "type": json.loads,
+    "metavar": "JSON",
+    "help": "keys in place of those of the config",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -97,12 +105,18 @@ def _add(
 def _add_plan(commands: Any) -> None:
     parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
     parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument("--override", **OVERRIDE)
+    parser.add_argument(
+        "--resolved",
+        action="store_true",
+        help="show the config as YAML, with what it extends, and where each value is written",
+    )
 
 
 def _add_design(commands: Any) -> None:
     parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
-    parser.add_argument("--config", type=json.loads, required=True, help="the config as JSON")
-    parser.add_argument("--beside", type=Path, help="folder that contains the config")
+    parser.add_argument("--config", type=Path, required=True, help="the study as YAML")
+    parser.add_argument("--override", **OVERRIDE)
     parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
 
 
@@ -193,7 +207,10 @@ def _add_trace(commands: Any) -> None:
         help="how processes are found (default: %(default)s)",
     )
     parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
-    parser.add_argument("--quiet", action="store_true", help="print no live line and no summary")
+    parser.add_argument(
+        "--live", action="store_true", help="show a line meanwhile, if errors go to a terminal"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no summary")
 
 
 def _add_show(commands: Any) -> None:
@@ -210,24 +227,24 @@ def _add_claims(commands: Any) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
-    from stagebench.design.grid import expand_treatments
-    from stagebench.design.plan import format_plan, make_plan
-    from stagebench.design.specification import check_memory
+    from stagebench.design.grid import check_memory
+    from stagebench.design.plan import format_plan, format_resolved, make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
 
-    study = check_config(load_config(options.config), options.config.parent)
+    config = load_config(options.config, options.override)
+    study = check_config(config, options.config.parent)
     allow = study.allow_insufficient_memory
-    check_memory(expand_treatments(study), machine_memory_bytes(), allow=allow)
+    check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     load_study_claims(study, options.config.parent)
-    print(format_plan(make_plan(study)))
+    print(format_resolved(config) if options.resolved else format_plan(make_plan(study)))
 
 
 def _design(options: argparse.Namespace) -> None:
-    from stagebench.design.config import check_config
+    from stagebench.design.config import load_study
     from stagebench.design.plan import make_plan
     from stagebench.store import write_json
 
-    write_json(options.out, make_plan(check_config(options.config, options.beside)))
+    write_json(options.out, make_plan(load_study(options.config, options.override)))
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -311,7 +328,11 @@ def _trace(options: argparse.Namespace) -> None:
 
     settings = Settings(options.interval, options.cpu_budget, options.census)
     request = TraceRequest(
-        command=options.command, settings=settings, out=options.out, quiet=options.quiet
+        command=options.command,
+        settings=settings,
+        out=options.out,
+        live=options.live,
+        quiet=options.quiet,
     )
     run_trace(request, figure=not options.no_figure)
 
@@ -319,7 +340,10 @@ def _trace(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from stagebench.trace.command import show_trace
 
-    print(show_trace(options.folder, options.figure), end="")
+    text = show_trace(options.folder, options.figure)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of programs fit into no narrow encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    print(text, end="")
 
 
 def _claims(options: argparse.Namespace) -> None:

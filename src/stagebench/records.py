@@ -21,7 +21,10 @@ task; an upstream stage did not deliver; the run ended first."""
 RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
 """The statuses of an attempt after which a task may be retried."""
 
-BIRTHS = ("fork", "vfork", "clone")
+BIRTHS = ("fork", "vfork", "clone", "shared")
+SHARING_BIRTHS = frozenset({"vfork", "shared"})
+"""A process born so shares its parent's memory until it execs: by vfork, or by clone(2) with
+CLONE_VM."""
 
 SWEEP_KINDS = ("pss", "held", "rss")
 
@@ -145,11 +148,10 @@ class ProcessRecord:
 
     `started_ns` and `ended_ns` are when the census noticed birth and end; before `since_ns` the
     process had not run. `samples` counts the sweeps that read it; if 0, only bounds of its memory
-    are known. `birth` is one of `BIRTHS`; a vforked process shares its parent's memory until it
-    execs. `high_water_bytes` is the largest RSS seen of its last program, `max_rss_bytes` the
-    largest of all its programs and of the children it waited for, `exit_status` its exit code, or
-    minus the signal that ended it: a census by ptrace knows them if the process ended within the
-    run.
+    are known. `birth` is one of `BIRTHS`. `high_water_bytes` is the largest RSS seen of its last
+    program, `max_rss_bytes` the largest of all its programs and of the children it waited for,
+    `exit_status` its exit code, or minus the signal that ended it: a census by ptrace knows them if
+    the process ended within the run.
     """
 
     pid: int

@@ -3,11 +3,10 @@
 from benchmarks.real_aa import make_config
 
 from stagebench.design.config import check_config
-from stagebench.design.grid import expand_treatments
 
 
 def test_its_treatments_differ_in_a_variable_that_nothing_reads():
-    treatments = expand_treatments(check_config(make_config(11, 5, 20, 1000, seed=1)))
+    treatments = check_config(make_config(11, 5, 20, 1000, seed=1)).treatments
     variables = [each.specification["process"].pop("environment") for each in treatments]
     assert len({variable["STAGEBENCH_NAME"] for variable in variables}) == 11
     for each in treatments:

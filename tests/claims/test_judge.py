@@ -13,6 +13,8 @@ from stagebench.claims.evidence import Evidence, Run, gather_evidence
 from stagebench.claims.judge import judge_claims, judge_study, load_claims, show_claims
 from stagebench.claims.model import Claim, ClaimTest, Measure, Needs, Published, Range
 from stagebench.cli import main
+from stagebench.design.config import load_study
+from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StoreError
 from stagebench.tables.io import make_table, read_table, write_tables
 
@@ -67,11 +69,13 @@ claims:
     tests: [{quantity: y, of: t1, expect: {above: 1}}]
 """
     problems = problems_of(example, text)
-    assert problems[0].startswith("experiments.a: broken.yaml cannot be used: seed: missing")
+    file = f"{example}/claims.yaml"
+    broken = f"broken.yaml cannot be used: {example}/broken.yaml:1: seed: missing"
+    assert problems[0].startswith(f"{file}:2: experiments.a: {broken}")
     assert "(and 4 more)" in problems[0]
-    assert problems[1].startswith("experiments.b: nowhere.yaml cannot be used")
+    assert problems[1].startswith(f"{file}:2: experiments.b: nowhere.yaml cannot be used")
     assert "did you mean 'memory'?" in problems[2]
-    assert problems[3].startswith("claims[0].tests[0].quantity: unknown quantity 'y'")
+    assert problems[3].startswith(f"{file}:8: claims[0].tests[0].quantity: unknown quantity 'y'")
 
 
 def test_a_place_must_be_a_tag_of_the_index(example):
@@ -126,7 +130,8 @@ def write_study(folder, experiment, makespans):
     ]
     tables = {name: make_table(name, []) for name in ("stages", "environment")}
     write_tables({"runs": make_table("runs", rows)} | tables, folder / "tables")
-    store.write_json(folder / "plan.json", {"study": folder.name})
+    config = CONFIG / f"{folder.name}.yaml"
+    store.write_json(folder / "plan.json", make_plan(load_study(config)))
     return folder
 
 
@@ -159,6 +164,23 @@ def test_tables_of_another_version_are_no_evidence_and_are_named(example, judged
     judge_study(judged, example / "claims.yaml", None)
     reason = read_table(judged / "claims/claims.csv")["reason"][1]
     assert "results/published/tables is of another version; analyse study published" in reason
+
+
+def test_plans_of_studies_that_were_run_are_read_and_not_made_again(example, judged, monkeypatch):
+    write_study(judged.with_name("published"), "memory", {"p1-fork": 1, "p1-spawn": 1.5})
+    monkeypatch.setattr("stagebench.claims.judge.load_study", None)
+    judge_study(judged, example / "claims.yaml", None)
+    assert verdicts(judged) == {"fork-helps": "reproduced", "spawn-costs": "refuted"}
+
+
+def test_a_treatment_that_was_added_after_a_study_was_run_is_no_error(example, judged):
+    other = write_study(judged.with_name("published"), "memory", {"p1-fork": 1})
+    plan = store.read_json(other / "plan.json")
+    del plan["treatments"]["memory/p1-spawn"]
+    plan["experiments"][1]["treatments"].remove("p1-spawn")
+    store.write_json(other / "plan.json", plan)
+    judge_study(judged, example / "claims.yaml", None)
+    assert verdicts(judged)["spawn-costs"] == "not testable here"
 
 
 def test_the_same_tables_give_the_same_bytes(example, judged):

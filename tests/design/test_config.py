@@ -1,4 +1,4 @@
-""""""
+"""A whole config: its problems, its study, and damaged configs."""
 
 import copy
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError
 
@@ -25,7 +24,7 @@ ROOT = Path(__file__).parents[2]
         ("experiments.0.tasks", "experiments[0].tasks"),
     ],
 )
-def test_a_missing_key_is_told_with_what_it_should_hold(make_config, path, place):
+def test_a_missing_key_is_reported_with_what_it_should_hold(make_config, path, place):
     config = make_config()
     *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     parent = config
@@ -39,7 +38,7 @@ def test_a_missing_key_is_told_with_what_it_should_hold(make_config, path, place
     assert any(p.startswith(f"{place}: missing; allowed: ") for p in caught.value.problems)
 
 
-def test_problems_of_every_kind_are_told_together_in_the_order_of_the_config(find_problems):
+def test_problems_of_every_kind_are_reported_together_in_the_order_of_the_config(find_problems):
     problems = find_problems(
         {
             "seed": "x",
@@ -75,7 +74,7 @@ def test_a_broken_stage_does_not_hide_a_wrong_baseline(find_problems):
     ]
 
 
-def test_a_problem_of_a_shared_workflow_is_told_once(make_config):
+def test_a_problem_of_a_shared_workflow_is_reported_once(make_config):
     config = make_config({"workflows.0.stages.0.parameters.latency": 1})
     config["experiments"].append({**config["experiments"][0], "name": "again"})
 
@@ -121,7 +120,7 @@ def test_nothing_in_a_config_is_evaluated(make_study):
     text = "{workers}__import__('os').system('false') $(false) $HOME %(x)s"
     study = make_study({"experiments.0.process": {"environment": {"A": text}}})
 
-    specification = expand_treatments(study)[0].specification
+    specification = study.treatments[0].specification
 
     assert specification["process"]["environment"]["A"] == "1" + text.removeprefix("{workers}")
 
@@ -138,10 +137,10 @@ SHIPPED = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config/claims.ya
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_a_shipped_study_is_right(path):
     config = load_config(path)
-    if "experiments" not in config:
+    if "experiments" not in config.data:
         pytest.skip("not a study")
 
-    assert expand_treatments(check_config(config))
+    assert check_config(config).treatments
 
 
 def test_the_study_of_the_documentation_is_what_it_says():
@@ -154,7 +153,7 @@ def test_the_study_of_the_documentation_is_what_it_says():
     assert (len(ids), ids[0], ids[-1], len(plan["runs"])) == (18, "t1", "p4-spawn-numpy", 90)
 
 
-# One place of a right config is damaged: the answer is a study or a ConfigError, never a crash.
+# Damage to one value of a valid config gives a study or a ConfigError, never a crash.
 ODD = [
     None,
     True,
@@ -204,21 +203,21 @@ FULL = {
 def test_a_damaged_config_gives_a_study_or_all_its_problems(make_config, value):
     config = make_config(FULL)
     check_config(config)
-    told = 0
+    refused = 0
     for path in places(config):
         damaged = copy.deepcopy(config)
         put(damaged, path, value)
         try:
             make_plan(check_config(damaged))
         except ConfigError:
-            told += 1
+            refused += 1
 
-    assert told > 0
+    assert refused > 0
 
 
 def test_a_config_without_one_of_its_keys_gives_a_study_or_all_its_problems(make_config):
     config = make_config(FULL)
-    told = 0
+    refused = 0
     for path in places(config):
         damaged = copy.deepcopy(config)
         *above, last = path
@@ -229,9 +228,9 @@ def test_a_config_without_one_of_its_keys_gives_a_study_or_all_its_problems(make
         try:
             make_plan(check_config(damaged))
         except ConfigError:
-            told += 1
+            refused += 1
 
-    assert told > 0
+    assert refused > 0
 
 
 RUNTIME = "experiments.0"
@@ -239,7 +238,7 @@ RUNTIME = "experiments.0"
 
 @pytest.fixture
 def build(make_study):
-    """Give the first experiment of the small study with changes."""
+    """Return the first experiment of the small study with changes."""
     return lambda changes=None: make_study(changes).experiments[0]
 
 

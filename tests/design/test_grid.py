@@ -1,17 +1,16 @@
-""""""
+"""Grids, ids of treatments, and the order of runs."""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from stagebench.design.checked_study import Factor
 from stagebench.design.config import check_config, load_config
 from stagebench.design.grid import (
     MOST_TREATMENTS,
+    Factor,
     combine_levels,
     count_combinations,
-    expand_treatments,
     is_valid_id,
     order_runs,
     order_warm_ups,
@@ -26,11 +25,11 @@ POOLS = ["t1", "t2", "t5", *(f"p{n}-{m}" for m in ("fork", "spawn") for n in (1,
 
 
 def ids(study, experiment=None):
-    return [t.id for t in expand_treatments(study) if experiment in (None, t.experiment)]
+    return [t.id for t in study.treatments if experiment in (None, t.experiment)]
 
 
 def texts(study):
-    return {t.id: canonical_json(t.specification) for t in expand_treatments(study)}
+    return {t.id: canonical_json(t.specification) for t in study.treatments}
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "published.yaml"])
@@ -42,7 +41,7 @@ def test_the_published_studies_have_exactly_the_published_tags(name):
 
 
 def test_a_factor_is_absent_where_it_does_not_apply(make_study):
-    first = expand_treatments(make_study())[0]
+    first = make_study().treatments[0]
 
     assert first.id == "t1"
     assert first.factors == {"workers": 1, "executor": "thread", "logic": "native"}
@@ -54,11 +53,11 @@ def test_factors_keep_their_declared_order_when_a_condition_is_declared_later(ma
     factors = config["experiments"][0]["factors"]
     config["experiments"][0]["factors"] = dict(reversed(factors.items()))
 
-    treatments = expand_treatments(check_config(config))
+    treatments = check_config(config).treatments
 
     assert list(treatments[-1].factors) == ["logic", "start_method", "executor", "workers"]
     assert sorted(t.id for t in treatments) == sorted(
-        t.id for t in expand_treatments(check_config(make_config()))
+        t.id for t in check_config(make_config()).treatments
     )
 
 
@@ -113,7 +112,7 @@ def test_an_included_treatment_may_be_the_baseline(make_study):
         }
     )
 
-    assert [t.id for t in expand_treatments(study) if t.baseline] == ["t64"]
+    assert [t.id for t in study.treatments if t.baseline] == ["t64"]
 
 
 def test_an_experiment_without_factors_has_one_treatment(make_study):
@@ -171,12 +170,13 @@ def test_a_count_is_that_of_the_combinations():
     assert count_combinations(factors) == len(list(combine_levels(factors))) == 9
 
 
-def test_expansion_is_pure(make_study):
-    study = make_study()
-    first = expand_treatments(study)
-    first[0].specification["stages"].clear()
+def test_expansion_is_pure(make_config):
+    config = make_config()
+    first, second = check_config(config).treatments[:2]
+    first.specification["stages"].clear()
 
-    assert expand_treatments(study)[0].specification["stages"]
+    assert second.specification["stages"]
+    assert check_config(config).treatments[0].specification["stages"]
 
 
 def factor(name, levels, tags=None):
@@ -221,7 +221,7 @@ DECLARED = [
         ({}, "only"),
     ],
 )
-def test_an_id_tells_the_levels(factors, expected):
+def test_an_id_names_the_levels(factors, expected):
     ordered = {f.name: factors[f.name] for f in DECLARED if f.name in factors}
 
     assert treatment_id(ordered, DECLARED) == expected
@@ -243,7 +243,7 @@ def test_what_is_no_folder_name_is_no_id(name):
 def plan_runs(make_study):
     def plan(**changes):
         study = make_study(changes)
-        return order_runs(study, expand_treatments(study))
+        return order_runs(study, study.treatments)
 
     return plan
 
@@ -255,7 +255,7 @@ def block(runs, number):
 def test_every_block_holds_every_treatment_once(plan_runs, make_study):
     runs = plan_runs(replicates=5)
 
-    everything = Counter(t.id for t in expand_treatments(make_study()))
+    everything = Counter(t.id for t in make_study().treatments)
     assert [Counter(block(runs, k)) for k in range(1, 6)] == [everything] * 5
 
 
@@ -263,10 +263,10 @@ def test_blocks_span_all_experiments_of_a_study(make_config, make_study):
     second = {**make_config()["experiments"][0], "name": "second"}
     study = make_study({"experiments.1": second})
 
-    first_block = order_runs(study, expand_treatments(study))[:24]
+    first_block = order_runs(study, study.treatments)[:24]
 
     assert Counter(run.experiment for run in first_block) == {"runtime": 12, "second": 12}
-    # Mixed, not one after the other.
+    # Mixed, not one experiment after the other.
     assert len({run.experiment for run in first_block[:12]}) == 2
 
 
@@ -308,7 +308,7 @@ def test_every_treatment_comes_at_every_position_about_as_often(plan_runs):
     runs = plan_runs(replicates=1000)
 
     first = Counter(run.treatment for run in runs if run.position == 0)
-    # 1000 blocks, 12 treatments: 83 expected, standard deviation 8.7; five of them either way.
+    # 1000 blocks, 12 treatments: 83 expected; the limits are five standard deviations of 8.7 away.
     assert len(first) == 12
     assert all(40 < count < 127 for count in first.values())
 
@@ -317,7 +317,7 @@ def test_every_treatment_comes_at_every_position_about_as_often(plan_runs):
 def plan_warm_ups(make_study):
     def plan(**changes):
         study = make_study(changes)
-        return order_warm_ups(study, expand_treatments(study))
+        return order_warm_ups(study, study.treatments)
 
     return plan
 

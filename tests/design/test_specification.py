@@ -1,13 +1,12 @@
-""""""
+"""Specifications of treatments, and their need of memory."""
 
 from dataclasses import replace
 
 import pytest
 
-from stagebench.design.grid import expand_treatments
+from stagebench.design.grid import check_memory
 from stagebench.design.specification import (
     EMULATE,
-    check_memory,
     complete_emulation,
     estimate_memory,
     find_emulation_problems,
@@ -22,10 +21,10 @@ RUNTIME = "experiments.0"
 
 @pytest.fixture
 def specify(make_study):
-    """Give the specification of one treatment of the small study with changes."""
+    """Return the specification of one treatment of the small study with changes."""
 
     def make(changes=None, treatment="p2-fork"):
-        treatments = expand_treatments(make_study(changes))
+        treatments = make_study(changes).treatments
         return next(t.specification for t in treatments if t.id == treatment)
 
     return make
@@ -190,7 +189,7 @@ SAMPLER = "experiments.0.sampler"
 
 
 def specifications(study):
-    return [treatment.specification for treatment in expand_treatments(study)]
+    return [treatment.specification for treatment in study.treatments]
 
 
 def test_without_the_setting_a_specification_is_what_it_was_before_there_was_one(make_study):
@@ -227,12 +226,12 @@ def test_a_whole_number_of_seconds_is_one_form_with_the_float():
         ),
     ],
 )
-def test_a_discovery_that_no_record_would_tell_of_is_refused(find_problems, emulate, expected):
+def test_a_discovery_that_no_record_would_show_is_refused(find_problems, emulate, expected):
     problems = find_problems({SAMPLER: {"emulate": emulate}})
     assert problems == [f"experiments[0].sampler.emulate.{expected}"]
 
 
-def test_problems_of_the_emulation_are_told_with_all_others(find_problems):
+def test_problems_of_the_emulation_are_reported_with_all_others(find_problems):
     problems = find_problems(
         {
             "seed": -1,
@@ -258,7 +257,7 @@ def test_pauses_may_be_a_factor(make_study):
     assert found == {0.1, 1.0}
 
 
-def test_a_level_that_does_not_suit_is_told_with_its_treatments(find_problems):
+def test_a_level_that_does_not_suit_is_reported_with_its_treatments(find_problems):
     changes = {
         "experiments.0.factors.discovery": [0.05, 1],
         "experiments.0.baseline.discovery": 1,
@@ -324,8 +323,8 @@ def test_five_native_workers_of_the_published_study_need_8_gb():
 
 @pytest.fixture
 def treatments(make_study):
-    """Two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
-    first, second = expand_treatments(make_study())[:2]
+    """Return two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
+    first, second = make_study().treatments[:2]
     return (
         replace(first, id="t1", estimated_memory_bytes=GIB),
         replace(second, id="t2", estimated_memory_bytes=3 * GIB),

@@ -592,7 +592,8 @@ def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_pa
     measure = [sys.executable, "-m", "stagebench", "measure", "--study", "full"]
     for name in ("replicate", "seed", "block", "position", "rank"):
         measure += [f"--{name}", "1"]
-    measure += ["--time-limit", "60", "--specification", specification, "--out", "disk/r1"]
+    measure += ["--time-limit", "60", "--quiet-wait", "0"]
+    measure += ["--specification", specification, "--out", "disk/r1"]
     mount = 'mount -t tmpfs -o size=8k none disk; "$@"; code=$?; ls -A disk; exit $code'
     done = subprocess.run(
         [*UNSHARED, "sh", "-c", mount, "sh", *measure],

@@ -6,13 +6,15 @@ import pytest
 
 from stagebench.peak.bracket import (
     Bracket,
+    Counted,
     MemoryTrace,
     SurvivingMemory,
     bound_surviving,
     bound_surviving_in_tree,
     find_brackets,
 )
-from stagebench.peak.upper_bounds import Kernel
+from stagebench.peak.history import build_counter_histories
+from stagebench.peak.upper_bounds import Kernel, Span
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 MIB = 1024 * 1024
@@ -322,6 +324,25 @@ def test_a_sweep_that_could_not_read_one_process_is_a_lower_bound_and_no_base():
 def test_of_an_empty_trace_nothing_is_known():
     trace = MemoryTrace([], [], [], [], SAMPLER)
     assert find_brackets(trace)["tree"] == Bracket(None, None, None)
+
+
+def test_the_work_of_a_span_grows_with_the_processes_of_its_moment_alone():
+    course = Course()
+    for number in range(100):
+        course.process(20 + number, 10 * number, 10 * number + 9, birth="fork")
+    histories = build_counter_histories(course.processes, [], [], [])
+    counted = Counted(histories)
+    numbers = []
+    for begin in range(0, 1000, 5):
+        span = Span(begin * MS, begin * MS, (begin + 5) * MS, 0, 0, is_held=False)
+        present = counted.within(span)
+        assert present == {
+            place: each
+            for place, each in enumerate(histories)
+            if each.starts_ns <= span.ends_ns and each.counts_until_ns >= span.begins_ns
+        }
+        numbers.append(len(present))
+    assert max(numbers) <= 3
 
 
 KERNEL = Kernel(drift=MIB, page=4096, anonymous_fault=4096)

@@ -83,6 +83,41 @@ def test_arrays_keep_their_values_and_cannot_be_written_to_in_shared_memory(tran
     assert errors(run(stages, 2), "b") == [error] * 2
 
 
+def arrays_of(*, note):
+    import numpy as np
+
+    numbers = np.arange(70_007)
+    return {
+        note: numbers.astype(float),
+        "odd": numbers[::2].astype(np.int8),
+        "empty": numbers[:0],
+        "wide": (numbers + 1j).reshape(-1, 7).T,
+        "last": [numbers, numbers[1:].copy()],
+    }
+
+
+def misfits(*, upstream):
+    """Return by how many bytes each array misses a multiple of 64; raise if values are wrong."""
+    (note,) = set(upstream) - {"odd", "empty", "wide", "last"}
+    wanted = arrays_of(note=note)
+    pairs = [(upstream[name], wanted[name]) for name in (note, "odd", "empty", "wide")]
+    pairs += zip(upstream["last"], wanted["last"], strict=True)
+    assert all((got == want).all() and got.dtype == want.dtype for got, want in pairs)
+    return [got.ctypes.data % 64 for got, _ in pairs if got.size]
+
+
+@pytest.mark.parametrize("transport", ["shared_memory", "path"])
+@pytest.mark.parametrize("taker", [THREAD, FORK], ids=["thread", "fork"])
+def test_every_array_of_a_packed_result_is_aligned(transport, taker):
+    stages = [
+        stage("a", arrays_of, FORK, transport=transport),
+        stage("b", misfits, taker, after=("a",), retain=True),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run([{"a": {"note": "x" * length}} for length in range(1, 6)])
+        assert workflow.results("b") == dict.fromkeys(range(5), [0] * 5)
+
+
 def test_a_handler_may_keep_what_lies_in_shared_memory():
     stages = [
         stage(

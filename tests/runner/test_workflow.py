@@ -1,5 +1,6 @@
 """The contract of the runner, the same for every kind of worker."""
 
+import collections
 import multiprocessing
 import os
 import threading
@@ -321,6 +322,67 @@ def test_invalid_tasks_are_refused(tasks, words):
         workflow.run(tasks)
     assert words in str(caught.value)
     assert sink.tasks == []
+
+
+class Bar:
+    """A progress bar around tasks that can be read once, as tqdm makes it."""
+
+    def __init__(self, tasks, total):
+        self.tasks, self.total = tasks, total
+
+    def __len__(self):
+        return self.total
+
+    def __contains__(self, task):
+        return task in self.tasks
+
+    def __iter__(self):
+        yield from self.tasks
+
+
+class Emptied(list):
+    """A list that is empty once it was read."""
+
+    def __iter__(self):
+        while self:
+            yield self.pop(0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        iter,
+        lambda tasks: Bar(iter(tasks), 3),
+        lambda tasks: Bar(iter(tasks), 100),
+        lambda tasks: Bar(iter(tasks), None),  # has no length after all
+        Emptied,
+        lambda tasks: dict(enumerate(tasks)).values(),
+        collections.deque,
+    ],
+    ids=["iterator", "bar", "too long", "no length", "emptied", "values", "deque"],
+)
+def test_tasks_that_can_be_read_once_are_all_run(make):
+    kept = stage("s", workloads.double, KINDS["thread"], retain=True)
+    with Workflow([kept], ListSink()) as workflow:
+        workflow.run(make([{"s": {"value": task}} for task in range(3)]))
+        assert workflow.results("s") == {0: 0, 1: 2, 2: 4}
+        with pytest.raises(WorkflowError, match="task 1, stage 's': parameter 'x' is unknown"):
+            workflow.run(make([{}, {"s": {"x": 1}}]))
+
+
+def test_tasks_with_a_length_may_depend_on_those_before():
+    sink, ended = ListSink(), threading.Event()
+    sink.task = lambda record: (sink.tasks.append(record), ended.set())
+
+    def each_after_the_one_before():
+        for _ in range(3):
+            yield {}
+            assert ended.wait(10)
+            ended.clear()
+
+    bar = Bar(each_after_the_one_before(), 3)
+    run([stage("s", workloads.double, KINDS["thread"])], bar, sink)
+    assert statuses(sink, "s") == ["ok"] * 3
 
 
 def test_arguments_of_the_wrong_type_are_refused():

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -8,9 +9,11 @@ import pytest
 
 from stagebench.sampler.procfs import (
     PAGE_BYTES,
+    SPARE_DESCRIPTORS,
     MemoryFiles,
     Status,
     Vanished,
+    list_children,
     parse_faults,
     parse_smaps_rollup,
     parse_status,
@@ -141,6 +144,68 @@ def test_huge_pages_are_counted_and_a_fault_maps_at_least_one_page():
     assert read_anonymous_fault_bytes() % PAGE_BYTES == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may set groups")
+def test_memory_is_read_behind_a_long_list_of_groups():
+    command = ["setpriv", "--groups", ",".join(map(str, range(2**31, 2**31 + 5000))), "cat"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdin.write(b"x\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == b"x\n"
+    files = MemoryFiles()
+    counters = files.read_counters(child.pid)
+    files.forget(child.pid)
+    child.communicate()
+    assert 0 < counters.rss_anon_bytes < counters.rss_bytes <= counters.high_water_bytes
+
+
+def test_a_process_is_read_after_its_first_thread_has_ended():
+    program = """
+import ctypes, threading
+def work():
+    block = bytearray(50 << 20)
+    print(1, flush=True)
+    input()
+thread = threading.Thread(target=work)
+thread.start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = subprocess.Popen(command := [sys.executable, "-c", program], **pipes)
+    files = MemoryFiles()
+    files.read_counters(child.pid)  # its files are open before its first thread ends
+    assert child.stdout.readline() == b"1\n"
+    while b"State:\tZ" not in Path(f"/proc/{child.pid}/status").read_bytes():
+        assert child.poll() is None
+    memory, counters = files.read_memory(child.pid), files.read_counters(child.pid)
+    files.forget(child.pid)
+    assert files.read_memory(child.pid).rss_bytes == memory.rss_bytes > 50 << 20
+    assert counters.high_water_bytes >= counters.rss_bytes > 50 << 20
+    assert counters.faults > 0
+    assert read_command(child.pid) == " ".join(command)
+    assert files.reset_mark(child.pid)
+    child.communicate(b"\n")
+    with pytest.raises(Vanished):
+        files.read_counters(child.pid)
+    files.forget(child.pid)
+    assert descriptors_on(child.pid) == 0
+
+
+def test_files_are_read_without_being_kept_open_where_few_may_be():
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (SPARE_DESCRIPTORS + 1, most))
+    files = MemoryFiles()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
+    before = files.read_counters(child.pid)
+    assert files.read_memory(child.pid).rss_bytes > 0
+    assert files.reset_mark(child.pid)
+    assert files.read_counters(child.pid).faults >= before.faults
+    assert descriptors_on(child.pid) == 1
+    files.forget(child.pid)
+    assert descriptors_on(child.pid) == 0
+    child.communicate()
+
+
 def test_a_child_forked_by_a_thread_is_found_under_its_process():
     started = []
 
@@ -153,6 +218,7 @@ def test_a_child_forked_by_a_thread_is_found_under_its_process():
     # Wait for its output: for a moment after exec the command line is empty.
     assert child.stdout.readline() == b"1\n"
     assert child.pid in read_children(os.getpid())
+    assert child.pid in list_children()[os.getpid()]
     assert read_command(child.pid) == " ".join(command)
     child.communicate(b"\n")
 

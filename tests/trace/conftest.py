@@ -11,7 +11,7 @@ def trace(tmp_path):
     """Trace a command to its end in an empty folder; returns the completed process."""
 
     def make(*command, options=("--no-figure",), **settings):
-        defaults = {"cwd": tmp_path, "text": True, "timeout": 120}
+        defaults = {"cwd": tmp_path, "text": True, "errors": "surrogateescape", "timeout": 120}
         defaults |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [*TRACE, *options, "--", *command]
         return subprocess.run(command, check=False, **defaults | settings)

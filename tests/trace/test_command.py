@@ -81,6 +81,52 @@ def test_a_command_inherits_what_it_would_inherit_without_us(trace, tmp_path):
     assert traced.stdout == bare.stdout
 
 
+class Doubled(dict):
+    """An environment in which a variable stands twice, as a program may be given it."""
+
+    def items(self):
+        return [*super().items(), ("TWICE", "a"), ("TWICE", "b")]
+
+
+def test_variables_are_for_the_command_and_not_for_our_interpreter(trace, tmp_path):
+    foreign = tmp_path / "foreign"
+    for name in ("resource.py", "json.py", "numpy/__init__.py", "sub/psutil.py"):
+        (foreign / name).parent.mkdir(exist_ok=True, parents=True)
+        (foreign / name).write_text("raise RuntimeError('foreign')")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nno such line")
+    (tmp_path / "fcntl.py").write_text("raise RuntimeError('foreign')")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BYTES": b"\xff\xfe",
+        "PYTHONPATH": f"{foreign}:{foreign}/sub",
+        "PYTHONINSPECT": "1",
+        "PYTHONWARNINGS": "error",
+        "PYTHONIOENCODING": "ascii",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+    }
+    settings = {"env": Doubled(environment), "stdin": subprocess.DEVNULL}
+    options = ("--out", "out", "--quiet")
+    command = ["/bin/cat", "/proc/self/environ"]
+    traced = trace(*command, options=options, **settings)
+    bare = subprocess.run(command, stdout=subprocess.PIPE, check=True, **settings)
+    assert traced.stdout.encode(errors="surrogateescape") == bare.stdout
+    assert (traced.returncode, traced.stderr) == (0, "")
+    assert (tmp_path / "out" / "trace.png").exists()
+
+
+def test_limits_are_for_the_command_and_a_figure_that_cannot_be_drawn_is_one_line(trace):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (380_000 << 10, 380_000 << 10))
+        resource.setrlimit(resource.RLIMIT_CPU, (7, resource.RLIM_INFINITY))
+
+    options = ("--out", "out", "--quiet")
+    done = trace("sh", "-c", "ulimit -t; ulimit -v", options=options, preexec_fn=limit)
+    assert done.stdout == "7\n380000\n"
+    assert done.stderr.startswith("stagebench: out: some files could not be written (trace.png: ")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+
+
 def test_signals_that_were_ignored_before_us_are_ignored_by_the_command(trace):
     def ignore():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -4,16 +4,19 @@ import ctypes
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from tests.trace.tracing import PYTHON, TRACE, end, state_of, wait_for
 
 from stagebench import store
+from stagebench.sampler.procfs import read_children
 
 COUNT_SIGNALS = """
 import signal, sys, time
@@ -38,12 +41,77 @@ def test_a_signal_that_is_sent_to_us_reaches_the_command(start, number, means):
     assert tracer.returncode == 11
 
 
-def test_a_signal_that_is_sent_to_the_whole_group_reaches_the_command_once(start):
-    tracer = start(*PYTHON, COUNT_SIGNALS, start_new_session=True)
+@pytest.mark.parametrize("means", ["ptrace", "poll"])
+def test_a_signal_that_is_sent_to_the_whole_group_reaches_the_command_once(start, means):
+    options = ("--no-figure", "--census", means)
+    tracer = start(*PYTHON, COUNT_SIGNALS, options=options, start_new_session=True)
     assert tracer.stdout.readline() == "ready\n"
     os.killpg(tracer.pid, signal.SIGTERM)
     tracer.communicate("")
     assert tracer.returncode == 11
+
+
+OF_THE_TERMINAL = {"INT", "QUIT", "TSTP", "TTIN", "TTOU", "CONT"}
+NEVER_CAUGHT = {"KILL", "STOP"}
+HANDED_ON = signal.valid_signals() - {
+    signal.Signals["SIG" + name] for name in OF_THE_TERMINAL | NEVER_CAUGHT | {"CHLD"}
+}
+
+LIST_SIGNALS = """
+import os, signal, sys
+for number in map(int, sys.argv[1:]):
+    signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def read_line(tracer):
+    assert select.select([tracer.stdout], [], [], 20)[0], "no further line"
+    return tracer.stdout.readline()
+
+
+@pytest.mark.parametrize("means", ["ptrace", "poll"])
+def test_every_signal_that_is_sent_to_us_or_to_the_group_reaches_the_command_once(start, means):
+    options = ("--no-figure", "--census", means)
+    numbers = [str(int(number)) for number in HANDED_ON]
+    tracer = start(*PYTHON, LIST_SIGNALS, *numbers, options=options, start_new_session=True)
+    assert tracer.stdout.readline() == "ready\n"
+    for number in HANDED_ON:
+        os.killpg(tracer.pid, number)
+        assert read_line(tracer) == f"{int(number)}\n"
+    time.sleep(0.2)  # signals in quick succession may count as one
+    for number in HANDED_ON:
+        tracer.send_signal(number)
+        assert read_line(tracer) == f"{int(number)}\n"
+    output, _ = tracer.communicate("\n")
+    assert (tracer.returncode, output) == (0, "")
+
+
+def test_a_signal_that_was_ignored_before_us_reaches_a_command_that_handles_it(start):
+    def ignore():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    tracer = start(
+        *PYTHON, COUNT_SIGNALS.replace("not seen", "signal.SIGTERM not in seen"), preexec_fn=ignore
+    )
+    assert tracer.stdout.readline() == "ready\n"
+    tracer.send_signal(signal.SIGHUP)
+    tracer.send_signal(signal.SIGTERM)
+    tracer.communicate("")
+    assert tracer.returncode == 12
+
+
+def test_a_polling_tracer_that_is_killed_leaves_no_process_of_ours(start):
+    options = ("--no-figure", "--census", "poll")
+    tracer = start("sh", "-c", "echo $$; read line", options=options, start_new_session=True)
+    main = int(tracer.stdout.readline())
+    ours = set(read_children(tracer.pid)) - {main}
+    assert len(ours) == 1
+    tracer.send_signal(signal.SIGKILL)
+    tracer.wait()
+    wait_for(lambda: state_of(*ours)[0] == "Z")
+    assert state_of(main)[0] == "S"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -103,9 +171,11 @@ def test_a_daemon_that_stays_is_named_and_lives_on_untraced(trace, tmp_path):
         print(*(daemon.pid for daemon in daemons))
         os._exit(5)
     """)
-    # The daemons keep the output open: a pipe would never end, but a file does.
+    # The daemons keep the output open: a pipe would never end, but a file does. Nothing is drawn:
+    # that takes long beside a daemon that forks without a pause.
+    options = ("--out", "out", "--no-figure")
     with (tmp_path / "output").open("w+") as output:
-        done = trace(*PYTHON, program, options=("--out", "out"), stdout=output, stderr=output)
+        done = trace(*PYTHON, program, options=options, stdout=output, stderr=output)
         output.seek(0)
         text = output.read()
     pids = [int(word) for word in text.split("\n")[0].split()]

@@ -243,7 +243,7 @@ def screen_of(text):
 def test_a_terminal_shows_a_line_while_the_command_runs_and_not_after(terminal, tmp_path):
     waiting = "while [ ! -e go ]; do sleep 0.05; done; exit 4"
     # The forks of this loop would use up a small budget before any sweep.
-    shell = terminal("sh", "-c", waiting, options=("--no-figure", "--cpu-budget", "1"))
+    shell = terminal("sh", "-c", waiting, options=("--no-figure", "--live", "--cpu-budget", "1"))
     shell.wait_output(" processes live")
     shell.wait_output("tree 0.")
     (tmp_path / "go").touch()
@@ -269,7 +269,7 @@ def test_a_terminal_whose_program_reads_single_keys_is_left_alone(terminal):
             sys.stdin.read(1)
             termios.tcsetattr(0, termios.TCSANOW, before)
         """),
-        options=("--no-figure",),
+        options=("--no-figure", "--live"),
     )
     shell.wait_output("ready")
     shell.type("a")
@@ -278,6 +278,31 @@ def test_a_terminal_whose_program_reads_single_keys_is_left_alone(terminal):
     shell.wait_reports(1)
     begun = shell.close().split("ready")[1]
     assert " processes live" not in begun.split("python")[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["sleep 0.5; echo line 0", "printf 'Name: '; sleep 0.5; echo", "printf '50 %%'; sleep 0.5"],
+)
+def test_the_output_of_the_command_is_whole(terminal, words):
+    shell = terminal("sh", "-c", words, options=("--no-figure",))
+    bare = pty.fork()
+    if bare[0] == 0:
+        os.execv("/bin/sh", ["sh", "-c", words])
+    shell.wait_reports(1)
+    expected = read_to_end(bare)
+    assert shell.close().startswith(expected + "sh -c")
+
+
+def read_to_end(forked):
+    """Return what a process writes to its terminal until it ends."""
+    text = b""
+    with contextlib.suppress(OSError):  # raised at the end
+        while block := os.read(forked[1], 65536):
+            text += block
+    os.waitpid(forked[0], 0)
+    os.close(forked[1])
+    return text.decode()
 
 
 def test_quiet_is_silent_on_a_terminal_too(terminal):
@@ -290,3 +315,25 @@ def test_without_a_terminal_there_is_no_line(trace):
     done = trace("sh", "-c", "sleep 0.5")
     assert "\r" not in done.stderr
     assert " processes live" not in done.stderr
+
+
+def test_a_program_whose_first_thread_has_ended_stops_and_continues_as_a_job(terminal):
+    command = program("""
+        import ctypes, sys, threading
+        def work():
+            print("ready", flush=True)
+            sys.stdin.readline()
+            print("done", flush=True)
+        for number in range(2):
+            threading.Thread(target=work if number else threading.Event().wait, daemon=True).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    """)
+    shown = terminal(*command)
+    shown.wait_output("ready")
+    wait_for(lambda: state_of(shown.main)[0] == "Z")
+    shown.type("\x1a")
+    assert shown.wait_reports(1) == [f"stopped by {int(signal.SIGTSTP)}"]
+    shown.type("fg\n")
+    shown.type("go\n")
+    shown.wait_output("done")
+    assert len(shown.reports) == 1

@@ -1,6 +1,3 @@
-include: "claims.smk"
-
-
 REFERENCE = [beside(STUDY.reference)] if STUDY.reference else []
 
 
@@ -35,7 +32,7 @@ if CLAIMS:
             tables=rules.analyse.output[0],
             claims=beside(STUDY.claims),
             reference=REFERENCE,
-            index=[beside(CLAIMS.index)] if CLAIMS.index else [],
+            index=[os.path.relpath(CLAIMS.tags)] if CLAIMS.tags else [],
             others=claims_evidence(),
         output:
             directory(f"{RESULTS}/claims"),

@@ -1,25 +1,26 @@
-# The claims of the study, if it has any, are checked before anything is measured.
-from stagebench.errors import StagebenchError
+# What rules need of the study's claims, if it has any. Checking them needs the libraries of the analysis,
+# and is a part of the first job.
+from stagebench.claims.file import find_sources
 
 
-def checked_claims():
-    """Return the checked claims, or None; errors are reported like those of the config."""
-    if not STUDY.claims:
-        return None
-    # Imported only here, because it needs the libraries of the analysis.
-    from stagebench.claims.judge import load_study_claims
-
+def claims_sources():
+    """Return what the claims depend on beside their file; errors are reported like the config's."""
     try:
-        return load_study_claims(STUDY, BESIDE)
+        return find_sources(BESIDE / STUDY.claims) if STUDY.claims else None
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None
 
 
-CLAIMS = checked_claims()
+CLAIMS = claims_sources()
+
+CHECK_CLAIMS = (
+    'python -m stagebench plan "$STAGEBENCH_CONFIG" --override {params.override:q} && '
+    if CLAIMS
+    else ""
+)
 
 
 def claims_evidence():
     """Return the tables of other studies that claims are judged by, as far as they exist."""
-    studies = {name: f"results/{name}/tables" for name in CLAIMS.studies.values()}
-    others = [folder for name, folder in studies.items() if name != STUDY.name]
+    others = [f"results/{name}/tables" for name in CLAIMS.studies if name != STUDY.name]
     return [folder for folder in others if Path(folder).is_dir()]

@@ -10,11 +10,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
-from stagebench.design.config import check_config, load_config
-from stagebench.design.grid import expand_treatments
-from stagebench.design.specification import check_memory
+from stagebench.design.config import load_study
+from stagebench.design.grid import check_memory
 from stagebench.design.plan import make_plan
-from stagebench.errors import StagebenchError
+from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
 
@@ -28,10 +27,16 @@ os.environ.setdefault(
 )
 
 
-# The folder of the config, which holds own handlers and files of tasks. It is not in the text of a
-# rule, which Snakemake compares, because a checkout may move.
-CONFIG = Path([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
-BESIDE = Path(os.environ.setdefault("STAGEBENCH_BESIDE", str(CONFIG.resolve().parent)))
+# The path of the config is not in the text of a rule, which Snakemake compares, because a checkout may
+# move. Its folder holds own handlers and files of tasks.
+CONFIG = os.path.relpath([DEFAULT_CONFIG, *workflow.overwrite_configfiles][-1])
+os.environ["STAGEBENCH_CONFIG"] = os.path.abspath(CONFIG)
+BESIDE = Path(
+    os.environ.setdefault("STAGEBENCH_BESIDE", str(Path(CONFIG).resolve().parent))
+)
+
+# Keys from the command line: --config replicates=5.
+OVERRIDE = dict(workflow.config_settings.config)
 
 # The folder from which Snakemake is called must not affect imports.
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -39,6 +44,7 @@ os.environ["PYTHONSAFEPATH"] = "1"
 
 envvars:
     "STAGEBENCH_CAMPAIGN",
+    "STAGEBENCH_CONFIG",
     "STAGEBENCH_BESIDE",
     "PYTHONSAFEPATH",
 
@@ -46,20 +52,20 @@ envvars:
 def checked_study():
     """Return the checked study, or raise all errors of the config at once, without a traceback.
 
-    A directive `configfile:` would merge a config named on the command line into the default one,
-    key by key, but a study is one file. Our reader is also stricter: it rejects duplicate keys.
+    There is no directive `configfile:`, because our reader keeps line numbers and rejects duplicate
+    keys.
     """
     try:
-        for file in workflow.overwrite_configfiles:
-            load_config(Path(file))
-        if not workflow.overwrite_configfiles:
-            config.update({**load_config(DEFAULT_CONFIG), **config})
-        study = check_config(config, BESIDE)
-        check_memory(
-            expand_treatments(study),
-            machine_memory_bytes(),
-            allow=study.allow_insufficient_memory,
-        )
+        if len(workflow.overwrite_configfiles) > 1:
+            raise ConfigError(
+                [
+                    f"--configfile: {len(workflow.overwrite_configfiles)} files; allowed: one, which"
+                    " may extend another (extends: FILE)"
+                ]
+            )
+        study = load_study(Path(CONFIG), OVERRIDE)
+        allow = study.allow_insufficient_memory
+        check_memory(study.treatments, machine_memory_bytes(), allow=allow)
         return study
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None

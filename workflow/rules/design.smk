@@ -1,15 +1,20 @@
+include: "claims.smk"
+
+
+# The plan is known already: the rule runs again if it has changed. This is the first job of a study, so
+# that wrong claims stop the study before anything is measured.
 rule design:
     output:
         f"{RESULTS}/plan.json",
     log:
         f"{RESULTS}/logs/design.log",
+    priority: len(RUNS) + 1
     params:
         code=code_of("design"),
-        # In the order of the file, because the order of factors is part of the treatments' ids.
-        config=lambda wildcards: json.dumps(config),
-        # Files beside the config affect the plan, too.
-        treatments=lambda wildcards: fingerprint(PLAN["treatments"]),
+        plan=fingerprint(PLAN),
+        override=json.dumps(OVERRIDE),
     shell:
-        "python -m stagebench design --config {params.config:q}"
-        ' --beside "$STAGEBENCH_BESIDE" --out {output:q}'
+        f"({CHECK_CLAIMS}"
+        'python -m stagebench design --config "$STAGEBENCH_CONFIG"'
+        " --override {params.override:q} --out {output:q})"
         f"{LOGGED}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.claims.figure_claims import make_figures
 from stagebench.claims.model import (
@@ -24,14 +25,51 @@ from stagebench.claims.model import (
     read_needs,
 )
 from stagebench.design.problems import KeyPath, Problem, problem, unknown
-from stagebench.design.schema_errors import make_validator, tell_problems
+from stagebench.design.schema_errors import list_problems, make_validator
+from stagebench.design.yaml import load_config, read_keys
+from stagebench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from stagebench.claims.model import Amount, Grid
 
 Json = dict[str, Any]
+
+
+class ClaimsSources(NamedTuple):
+    """What the verdicts on a claims file depend on beside it: its index, and studies by name."""
+
+    tags: Path | None
+    studies: tuple[str, ...]
+
+
+def find_sources(path: Path) -> ClaimsSources:
+    """Name what a claims file depends on, as far as it can be understood; nothing is checked.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    mapping = read_keys(path, "experiments", "index")
+    tags, studies = mapping.get("index"), dict[str, None]()
+    for file in dict.fromkeys(name_configs(mapping).values()):
+        with contextlib.suppress(ConfigError):  # the full check reports it
+            studies[_name_study(path.parent / file)] = None
+    return ClaimsSources(path.parent / tags if isinstance(tags, str) else None, tuple(studies))
+
+
+def _name_study(config: Path) -> str:
+    """Return the study's name, which a config may have from what it extends."""
+    name = read_keys(config, "study").get("study")
+    return str(load_config(config).data.get("study") if name is None else name)
+
+
+def name_configs(mapping: Json) -> dict[str, str]:
+    """Return the config of each experiment of a claims file, as far as it can be understood."""
+    named = mapping.get("experiments")
+    pairs = named.items() if isinstance(named, dict) else ()
+    return {name: file for name, file in pairs if isinstance(file, str)}
+
 
 _FORMS = ("equal", "above", "below", "between")
 
@@ -48,7 +86,7 @@ def check_claims(
     the rows of the file of published values; `tags` has the places of the index, if there is one.
     """
     validator = make_validator("stagebench.claims", "claims.schema.yaml")
-    problems = tell_problems(validator, validator.iter_errors(mapping))
+    problems = list_problems(validator, validator.iter_errors(mapping))
     checker = _Checker(mapping, grids, tags, problems)
     claims = [
         *(checker.claim(given, path) for given, path in checker.sound("claims")),

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.claims.evidence import Estimate, gather_evidence, measure_test
-from stagebench.claims.file import check_claims
+from stagebench.claims.file import check_claims, name_configs
 from stagebench.claims.model import RATIO, Grid
 from stagebench.claims.text import format_claims
-from stagebench.design.config import check_config, load_config
+from stagebench.design.config import load_study
 from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
-from stagebench.design.yaml import make_plain
+from stagebench.design.yaml import load_config, load_file, raise_problems
 from stagebench.errors import ConfigError, StoreError
 from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from stagebench.claims.evidence import Evidence
     from stagebench.claims.model import Claim, ClaimTest, Measure, Needs
-    from stagebench.design.checked_study import Study
+    from stagebench.design.grid import Study
 
 
 Json = dict[str, Any]
@@ -63,13 +63,27 @@ class ClaimsFile:
     index: Path | None
 
 
-def load_claims(path: Path, reference: Path | None) -> ClaimsFile:
-    """Read and check a claims file and the configs that it names; raises ConfigError."""
-    mapping, problems = make_plain(load_config(path))
-    if not isinstance(mapping, dict):
-        raise ConfigError([str(one) for one in problems], file=str(path))
-    configs = _configs(mapping)
-    plans = {file: _load_plan(path.parent / file) for file in dict.fromkeys(configs.values())}
+def load_claims(path: Path, reference: Path | None, results: Path | None = None) -> ClaimsFile:
+    """Read and check a claims file against the plans of the studies that it names.
+
+    A plan is that in the study's folder in `results`, if it is there, else the config's. Raises
+    ConfigError.
+    """
+    try:
+        return _load_claims(path, reference, results)
+    except ConfigError:
+        if results is None:
+            raise
+        # A study may have been run before its config and these claims were edited.
+        return _load_claims(path, reference, None)
+
+
+def _load_claims(path: Path, reference: Path | None, results: Path | None) -> ClaimsFile:
+    config = load_file(path)
+    mapping, problems = config.data, list(config.problems)
+    configs = name_configs(mapping)
+    files = dict.fromkeys(configs.values())
+    plans = {file: _load_plan(path.parent / file, results) for file in files}
     grids: dict[str, Grid] = {}
     for experiment, file in configs.items():
         found = _find_grid(experiment, file, plans[file])
@@ -82,9 +96,7 @@ def load_claims(path: Path, reference: Path | None) -> ClaimsFile:
     rows = [] if reference is None else list_rows(read_reference(reference))
     tags = None if index is None else _read_tags(index)
     claims, found_problems = check_claims(mapping, grids, rows, tags)
-    if problems or found_problems:
-        texts = [str(one) for one in [*problems, *found_problems]]
-        raise ConfigError(list(dict.fromkeys(texts)), file=str(path))
+    raise_problems([*problems, *found_problems], config.places, file=str(path))
     studies = {name: str(_sound(plans[file])["study"]) for name, file in configs.items()}
     return ClaimsFile(claims=claims, configs=configs, studies=studies, index=index)
 
@@ -102,7 +114,7 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
     Tables of the other studies that the claims file names count, too, if they are in folders beside
     this one.
     """
-    file = load_claims(claims, reference)
+    file = load_claims(claims, reference, folder.parent)
     rows = [] if reference is None else list_rows(read_reference(reference))
     study = read_json(folder / "plan.json")["study"]
     evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows)
@@ -121,16 +133,16 @@ def show_claims(folders: list[Path]) -> str:
     return "\n".join(format_claims(str(folder), *_read_claims(folder)) for folder in folders)
 
 
-def _configs(mapping: Json) -> dict[str, str]:
-    """Return the config of each experiment, as far as the file is valid."""
-    named = mapping.get("experiments")
-    pairs = named.items() if isinstance(named, dict) else ()
-    return {name: file for name, file in pairs if isinstance(file, str)}
-
-
-def _load_plan(path: Path) -> Json | ConfigError:
+def _load_plan(path: Path, results: Path | None) -> Json | ConfigError:
+    """Return the plan of a config's study: as it was run, if it was."""
     try:
-        return make_plan(check_config(load_config(path), path.parent))
+        if results is not None:
+            study = load_config(path).data.get("study")
+            stored = results / str(study) / "plan.json"
+            if stored.is_file():
+                plan: Json = read_json(stored)
+                return plan
+        return make_plan(load_study(path))
     except ConfigError as error:
         return error
 

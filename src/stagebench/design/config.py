@@ -1,25 +1,35 @@
-"""From a YAML file to a checked Study: everything that is wrong is told at once.
+"""From a config to a checked study and its treatments; all problems are reported at once.
 
-A config is data: nothing in it is evaluated. The checks go from the outside in: YAML, plain values,
-structure (the schema), names that refer to one another, and each treatment with its levels put in.
-
-A checked mapping as a Study: names resolved, short forms spelt out.
+A config is data: nothing in it is evaluated. The checks go from the outside in: the structure
+(schema), names that refer to one another, the grid of each experiment, and then each treatment with
+its levels filled in. Treatments are built on the way. If the grid of an experiment is unknown, its
+settings are checked once, with every level unknown.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.checked_study import ExperimentGrid, Factor, Study
-from stagebench.design.factors import (
-    Workflow,
+from stagebench.design.experiment_checks import (
+    GivenWorkflow,
+    check_grid,
     find_duplicates,
     find_factor_problems,
-    find_use_problems,
+    find_idle_constants,
+    find_uses,
 )
-from stagebench.design.levels import is_open, level_key, named_levels
-from stagebench.design.schema_errors import SETTINGS, find_structure_problems
-from stagebench.design.specification import find_emulation_problems
+from stagebench.design.grid import (
+    Study,
+    build_experiment,
+    build_study,
+    build_treatment,
+    treatment_id,
+)
+from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
+from stagebench.design.problems import locate, problem, some, unknown
+from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
+from stagebench.design.specification import LONGEST, find_emulation_problems
 from stagebench.design.stage_checks import (
     find_arrival_problems,
     find_idle_arrival,
@@ -27,185 +37,282 @@ from stagebench.design.stage_checks import (
     find_stages_problems,
 )
 from stagebench.design.task_checks import find_tasks_problems
-from stagebench.design.treatment_checks import find_settings_problems, find_treatment_problems
-from stagebench.design.yaml import load_config, make_plain, mappings, place_in, repair
-from stagebench.errors import ConfigError
+from stagebench.design.yaml import (
+    Config,
+    child_of,
+    load_config,
+    make_plain,
+    mappings,
+    place_in,
+    raise_problems,
+    repair,
+)
+from stagebench.errors import WorkflowError
+from stagebench.store import canonical_json
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Mapping
 
-    from stagebench.design.checked_study import Level
-    from stagebench.design.problems import KeyPath, Problem
+    from stagebench.design.grid import ExperimentGrid, Treatment
+    from stagebench.design.levels import Factors
+    from stagebench.design.problems import KeyPath, Origin, Problem
 
-
-__all__ = ["check_config", "load_config"]
+__all__ = ["check_config", "load_config", "load_study"]
 
 Json = dict[str, Any]
 
 GRID_KEYS = ("factors", "exclude", "include", "baseline")
-"""Keys of an experiment that its grid depends on; the others matter treatment by treatment."""
+"""Keys of an experiment that its grid depends on; the others are checked for each treatment."""
 
 
-def check_config(mapping: Mapping[str, Any], beside: pathlib.Path | None = None) -> Study:
+def load_study(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read and check the study in a file; raises ConfigError with every problem in it."""
+    return check_config(load_config(path, overrides), path.parent)
+
+
+def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None = None) -> Study:
     """Make the study that a config describes; raises ConfigError with every problem in it.
 
-    `beside` is the folder of the config, where its own handlers and files of tasks lie. Without it
-    handlers are those of the environment alone.
+    `beside` is the config's folder, which holds own handlers and task files. Without it, handlers
+    are found in the environment only.
     """
-    beside = None if beside is None else beside.absolute()
-    config, problems = make_plain(mapping)
-    structure = find_structure_problems(config)
-    config = repair(config, structure)
-    problems += structure
-    if not isinstance(config, dict):
-        raise _error(problems, config)
-    problems += _find_reference_problems(config, beside)
-    workflows = _workflows(config)
-    checked = [
-        _check_experiment(experiment, path, workflows, problems, beside)
-        for experiment, path in mappings(config["experiments"], ("experiments",))
+    read = config if isinstance(config, Config) else _copy(config)
+    structure = find_structure_problems(read.data)
+    values = repair(deepcopy(read.data), structure) if structure else read.data
+    problems = [*read.problems, *structure]
+    if not isinstance(values, dict):
+        raise_problems(problems, read.places)
+    check = _StudyCheck(values, None if beside is None else beside.absolute())
+    experiments = [
+        check.check_experiment(experiment, path, locate(read.places, path))
+        for experiment, path in mappings(values["experiments"], ("experiments",))
     ]
-    problems += [problem for found, _ in checked for problem in found]
-    if problems:
-        raise _error(problems, config)
-    return build_study(config, [experiment for _, experiment in checked if experiment is not None])
+    problems += check.finish()
+    problems.sort(key=lambda found: place_in(values, found.path))
+    raise_problems(problems, read.places)
+    sound = [experiment for experiment in experiments if experiment is not None]
+    return build_study(values, sound, check.treatments)
 
 
-def _error(problems: list[Problem], config: Any) -> ConfigError:
-    """Make the error of all problems, in the order of the config, each told once."""
-    ordered = sorted(problems, key=lambda found: place_in(config, found.path))
-    return ConfigError(list(dict.fromkeys(map(str, ordered))))
+def _copy(config: Any) -> Config:
+    values, problems = make_plain(config)
+    return Config(data=values, problems=tuple(problems))
 
 
-def _workflows(config: Json) -> dict[str, Workflow]:
-    return {
-        workflow["name"]: Workflow(path=path, stages=workflow["stages"])
-        for workflow, path in mappings(config["workflows"], ("workflows",))
-        if not is_open(workflow["name"])
-    }
+class _StudyCheck:
+    """Checks a study experiment by experiment and keeps the valid treatments."""
+
+    def __init__(self, values: Json, beside: pathlib.Path | None) -> None:
+        self.treatments: list[Treatment] = []
+        self._values = values
+        self._beside = beside
+        self._workflows = [
+            GivenWorkflow(name=workflow["name"], path=path, stages=workflow["stages"])
+            for workflow, path in mappings(values["workflows"], ("workflows",))
+        ]
+        given = values.get("constants", {})
+        self._names = list(given) if isinstance(given, dict) else None
+        constants = given if isinstance(given, dict) else {}
+        self._constants = {n: one for n, one in constants.items() if not holds_unknown(one)}
+        self._settings = _SettingsCheck(beside)
+        self._problems = list(_find_name_problems(values))
+        self._used: set[str] = set()
+
+    def check_experiment(
+        self, experiment: Json, path: KeyPath, place: Origin | None
+    ) -> ExperimentGrid | None:
+        """Check one experiment as far as its problems allow; return it if its grid is valid."""
+        name = experiment["workflow"]
+        workflow = next((one for one in self._workflows if one.name == name), None)
+        in_factors = find_factor_problems(experiment, path)
+        used = find_uses(experiment, path, workflow, self._names)
+        self._used |= used.names
+        self._problems += [
+            *(self._find_unknown_workflow(name, path) if workflow is None else ()),
+            *in_factors,
+            *used.unknown,
+            *find_idle_arrival(experiment.get("arrival"), (*path, "arrival")),
+        ]
+        grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
+        # If the grid is unknown, the experiment is built from its settings alone.
+        kept = [key for key in experiment if grid_known or key not in GRID_KEYS]
+        built = build_experiment(
+            {key: experiment[key] for key in kept},
+            workflow.stages if workflow else UNKNOWN,
+            self._constants,
+            self._beside,
+            place,
+        )
+        grid, in_grid = check_grid(built, path) if grid_known else ([], [])
+        self._problems += in_grid
+        use = _Use(built, path, workflow.path if workflow else None)
+        if grid:
+            self.treatments += self._settings.check_grid(use, grid)
+        else:
+            self._settings.check_unknown(use)
+        if use.refused:
+            # A refused value may have been meant as a placeholder.
+            self._used |= self._constants.keys()
+        else:
+            self._problems += used.idle
+        return built if grid else None
+
+    def finish(self) -> list[Problem]:
+        """Return all problems, including those of parts that no experiment uses."""
+        for workflow in self._workflows:
+            self._settings.check_unused(workflow, self._constants)
+        idle = find_idle_constants(self._values, list(self._constants), self._used)
+        return [*self._problems, *idle, *self._settings.find_problems()]
+
+    def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
+        names = [workflow.name for workflow in self._workflows]
+        # It may be one whose own name was refused.
+        if name is not UNKNOWN and UNKNOWN not in names and not _has_unknown(self._values):
+            yield problem((*path, "workflow"), unknown("workflow", name, names))
 
 
-def _find_reference_problems(config: Json, beside: pathlib.Path | None) -> Iterator[Problem]:
-    """Check the names of workflows, stages and experiments, and all workflows as they are."""
+def _has_unknown(values: Json) -> bool:
+    """Report whether workflows were refused as a whole."""
+    return not isinstance(values["workflows"], list) or UNKNOWN in values["workflows"]
+
+
+def _find_name_problems(values: Json) -> Iterator[Problem]:
+    """Check the names of workflows, stages and experiments, and settings without effect."""
     for key in ("workflows", "experiments"):
-        yield from find_duplicates(config[key], (key,))
-    for workflow, path in mappings(config["workflows"], ("workflows",)):
+        yield from find_duplicates(values[key], (key,))
+    for workflow, path in mappings(values["workflows"], ("workflows",)):
         stages, place = workflow["stages"], (*path, "stages")
         yield from find_duplicates(stages, place)
-        yield from find_stages_problems(stages, place, beside)
         yield from find_idle_retries(stages, place)
 
 
-def _check_experiment(
-    experiment: Json,
-    path: KeyPath,
-    workflows: dict[str, Workflow],
-    known: list[Problem],
-    beside: pathlib.Path | None,
-) -> tuple[list[Problem], ExperimentGrid | None]:
-    """Check one experiment as deep as its problems allow; built where it has none."""
-    workflow = workflows.get(experiment["workflow"])
-    in_factors = find_factor_problems(experiment, path)
-    found = [
-        *in_factors,
-        *find_use_problems(experiment, path, workflows),
-        *find_emulation_problems(experiment.get("sampler"), (*path, "sampler")),
-        *find_arrival_problems(experiment.get("arrival"), (*path, "arrival")),
-        *find_idle_arrival(experiment.get("arrival"), (*path, "arrival")),
-    ]
-    if workflow is not None:
-        found += _find_tasks_problems(experiment, path, workflow, beside)
-    if in_factors or _any_below(known, *((*path, key) for key in GRID_KEYS)):
-        return found, None
-    built = build_experiment(experiment, workflow.stages if workflow else [], beside)
-    found += find_treatment_problems(built, path)
-    if found or workflow is None or _any_below(known, path, workflow.path):
-        return found, None
-    return find_settings_problems(built, path, (*workflow.path, "stages")), built
+class _Use:
+    """An experiment with the paths of its own settings and of the stages that it uses.
+
+    `refused` becomes true if a value without placeholders has the wrong structure.
+    """
+
+    def __init__(self, grid: ExperimentGrid, path: KeyPath, workflow: KeyPath | None) -> None:
+        self.grid = grid
+        self.path = path
+        self.workflow = workflow
+        self.refused = False
+
+    def place(self, path: KeyPath) -> KeyPath:
+        """Return the path in the config for a path in the template."""
+        if path[:1] == ("stages",):
+            return (*(self.workflow or ()), *path)
+        return (*self.path, *path)
 
 
-def _find_tasks_problems(
-    experiment: Json, path: KeyPath, workflow: Workflow, beside: pathlib.Path | None
-) -> list[Problem]:
-    place, stages_place = (*path, "tasks"), (*workflow.path, "stages")
-    return find_tasks_problems(experiment["tasks"], workflow.stages, place, stages_place, beside)
+def _is_plain(template: Any, path: KeyPath) -> bool:
+    """Report whether there is no placeholder at a path or below it."""
+    for part in path:
+        template = child_of(template, part)
+    return not any(find_placeholders(template, path))
 
 
-def _any_below(problems: list[Problem], *paths: KeyPath) -> bool:
-    """Tell whether a problem lies at or below one of the paths."""
-    return any(p.path[: len(path)] == path for p in problems for path in paths)
+class _SettingsCheck:
+    """Checks settings with levels filled in, each distinct piece once.
 
+    A problem of several treatments is noted once, with their ids.
+    """
 
-Levels = dict[str, tuple["Level", ...]]
+    def __init__(self, beside: pathlib.Path | None) -> None:
+        self._beside = beside
+        self._pieces: dict[tuple[KeyPath, str], list[Problem]] = {}
+        self._uses: list[tuple[_Use, list[str]]] = []
+        self._found: dict[Problem, list[tuple[_Use, str]]] = {}
 
-QUIET_WAIT_S = 2.0
-"""How long a run waits for a quiet machine at most, where a study does not say."""
+    def check_grid(self, use: _Use, grid: list[Factors]) -> list[Treatment]:
+        """Check every treatment of an experiment and build those without problems."""
+        experiment, made = use.grid, []
+        known = {*experiment.constants, *(factor.name for factor in experiment.factors)}
+        names = [treatment_id(factors, experiment.factors) for factors in grid]
+        self._uses.append((use, names))
+        for factors, name in zip(grid, names, strict=True):
+            levels = experiment.constants | factors
+            settings, found = self._check(experiment.template, levels, known, use)
+            if not (found or holds_unknown(settings)):
+                try:
+                    made.append(build_treatment(experiment, factors, settings))
+                except WorkflowError as error:
+                    found = [problem((), str(error))]
+            self._note(found, use, name)
+        self._check_lengths(use, made)
+        return made
 
-MARGIN = 0.05
-"""What counts as equivalent in practice, where a study does not say."""
+    def check_unknown(self, use: _Use) -> None:
+        """Check the settings of an experiment whose treatments are unknown."""
+        constants = use.grid.constants
+        self._uses.append((use, []))
+        _, found = self._check(use.grid.template, constants, constants.keys(), use)
+        self._note(found, use, "")
 
+    def check_unused(self, workflow: GivenWorkflow, constants: Factors) -> None:
+        """Check the stages of a workflow that no experiment uses."""
+        if any(use.workflow == workflow.path for use, _ in self._uses):
+            return
+        template = {"stages": workflow.stages, "tasks": UNKNOWN}
+        for found in self._check(template, constants, constants.keys(), None)[1]:
+            self._found.setdefault(problem((*workflow.path, *found.path), found.text), [])
 
-def build_study(config: Json, experiments: list[ExperimentGrid]) -> Study:
-    """Make the study of a config whose experiments are built already."""
-    return Study(
-        name=config["study"],
-        seed=config["seed"],
-        replicates=config["replicates"],
-        warm_ups=config.get("warm_ups", 0),
-        time_limit_s=float(config["time_limit_s"]),
-        quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
-        precision={name: float(width) for name, width in config.get("precision", {}).items()},
-        margin=float(config.get("margin", MARGIN)),
-        reference=config.get("reference"),
-        claims=config.get("claims"),
-        allow_insufficient_memory=config.get("allow_insufficient_memory", False),
-        experiments=tuple(experiments),
-    )
+    def find_problems(self) -> Iterator[Problem]:
+        """Yield all problems, each with its treatments unless every treatment has it."""
+        for found, having in self._found.items():
+            yield problem(found.path, found.text + self._name_treatments(found.path, having))
 
+    def _note(self, found: list[Problem], use: _Use, name: str) -> None:
+        for one in dict.fromkeys(found):
+            placed = problem(use.place(one.path), one.text)
+            self._found.setdefault(placed, []).append((use, name))
 
-def build_experiment(experiment: Json, stages: list[Json], beside: Path | None) -> ExperimentGrid:
-    """Make one experiment; `stages` are those of its workflow, `beside` is the config's folder."""
-    given = experiment.get("factors", {})
-    include = experiment.get("include", [])
-    listed = {name: _listed(factor) for name, factor in given.items()}
-    # What is included may be named by the baseline, too.
-    named = {n: _distinct([*levels, *_included(n, include)]) for n, levels in listed.items()}
-    template = {key: experiment[key] for key in SETTINGS if key in experiment}
-    return ExperimentGrid(
-        name=experiment["name"],
-        workflow=experiment["workflow"],
-        template={"stages": stages, **template},
-        factors=tuple(_build_factor(name, given[name], listed) for name in given),
-        exclude=tuple(_resolve(entry, listed) for entry in experiment.get("exclude", [])),
-        include=tuple(include),
-        baseline=_resolve(experiment.get("baseline", {}), named),
-        beside=beside,
-    )
+    def _name_treatments(self, path: KeyPath, having: list[tuple[_Use, str]]) -> str:
+        uses = [(use, n) for use, n in self._uses if path[:2] in (use.workflow, use.path)]
+        named = [(use, name) for use, name in having if name]
+        if not named or len(named) == sum(len(names) for _, names in uses):
+            return ""
+        several = len(uses) > 1
+        ids = [f"{use.grid.name}/{name}" if several else name for use, name in named]
+        return f" (in {some(ids)})"
 
+    def _check_lengths(self, use: _Use, made: list[Treatment]) -> None:
+        sizes = {one.id: len(canonical_json(one.specification)) for one in made}
+        long = [name for name, size in sizes.items() if size > LONGEST]
+        if long:
+            text = f"the specification has up to {max(sizes.values()):,} characters as JSON"
+            text += f"; allowed: {LONGEST:,} (in {some(long)})"
+            self._found[problem(use.path, text)] = []
 
-def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:
-    options = factor if isinstance(factor, dict) else {}
-    return Factor(
-        name=name,
-        levels=listed[name],
-        when=_resolve(options.get("when", {}), listed),
-        tags=options.get("tags", {}),
-    )
+    def _check(
+        self, template: Any, levels: Factors, known: Collection[str], use: _Use | None
+    ) -> tuple[Json, list[Problem]]:
+        """Fill in levels and check the result; the paths of problems are those of the template."""
+        filled = substitute(template, levels, (), known)
+        settings: Json = filled.value
+        broken = list(self._find_broken_pieces(settings))
+        repaired = repair(settings, broken)
+        if use is not None and any(_is_plain(template, filled.in_template(p.path)) for p in broken):
+            use.refused = True
+        stages, tasks = repaired["stages"], repaired["tasks"]
+        meant = [
+            *find_stages_problems(stages, ("stages",), self._beside),
+            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside),
+            *find_emulation_problems(repaired.get("sampler"), ("sampler",)),
+            *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
+        ]
+        moved = [problem(filled.in_template(p.path), p.text) for p in (*broken, *meant)]
+        return settings, [*filled.problems, *moved]
 
+    def _find_broken_pieces(self, settings: Json) -> Iterator[Problem]:
+        for stage, path in mappings(settings["stages"], ("stages",)):
+            yield from self._check_piece("stage", stage, path)
+        others = {key: value for key, value in settings.items() if key != "stages"}
+        yield from self._check_piece("settings", others, ())
 
-def _listed(factor: Any) -> tuple[Level, ...]:
-    return tuple(factor["levels"] if isinstance(factor, dict) else factor)
-
-
-def _included(name: str, include: list[Json]) -> list[Level]:
-    return [entry[name] for entry in include if name in entry]
-
-
-def _distinct(levels: list[Level]) -> tuple[Level, ...]:
-    return tuple({level_key(level): level for level in levels}.values())
-
-
-def _resolve(entry: Json, levels: Mapping[str, tuple[Level, ...]]) -> Levels:
-    return {name: named_levels(value, levels[name])[0] for name, value in entry.items()}
+    def _check_piece(self, piece: str, value: Any, path: KeyPath) -> list[Problem]:
+        key = (path, canonical_json(value))
+        if key not in self._pieces:
+            self._pieces[key] = find_piece_problems(piece, value, path)
+        return self._pieces[key]

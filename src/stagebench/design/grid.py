@@ -1,49 +1,216 @@
-"""Expansion of grids: factors × levels → treatments. Pure, and only for checked studies.
+"""A checked study: its experiments as grids, their treatments, and the order of its runs.
 
-Readable, stable ids of treatments: p2-fork, p5-spawn-retain, t1-numpy.
-
-An id depends on the treatment's own levels alone, so that adding a level or a treatment never
-renames another one.
-
-The order of runs: randomised complete blocks over all treatments of a study.
+- Grids: factors × levels → treatments, by pure functions that expect checked experiments.
+- Treatment ids: readable and stable, such as p2-fork, p5-spawn-retain and t1-numpy. An id depends
+  only on the treatment's own levels, so adding a level or a treatment never renames another one.
+- Order of runs: randomised complete blocks over all treatments of the study.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stagebench.design.checked_study import PlannedRun, Treatment
-from stagebench.design.levels import level_key, level_text, matches, substitute
+from stagebench.design.levels import level_key, level_text, matches, named_levels
+from stagebench.design.schema_errors import SETTINGS
 from stagebench.design.specification import build_specification, estimate_memory
+from stagebench.errors import ConfigError
+from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from stagebench.design.checked_study import ExperimentGrid, Factor, Factors, Level, Study
+    from stagebench.design.levels import Factors, Level
+    from stagebench.design.problems import Origin
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """A named variable of an experiment.
+
+    `when`: the levels of other factors for which it applies. `tags`: text of a level → its word in
+    treatment ids.
+    """
+
+    name: str
+    levels: tuple[Level, ...]
+    when: Mapping[str, tuple[Level, ...]]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentGrid:
+    """A named grid over one workflow.
+
+    `template` is the variable part of the specification (the stages and the keys in `SETTINGS`),
+    with its placeholders; `constants` fill those that no factor fills. `exclude` has the levels
+    that each entry names. `beside` is the config's folder, which holds own handlers and task files,
+    or None if unknown; `place` is where the experiment is written.
+    """
+
+    name: str
+    workflow: str
+    template: Mapping[str, Any]
+    factors: tuple[Factor, ...]
+    exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
+    include: tuple[Factors, ...]
+    baseline: Mapping[str, tuple[Level, ...]]
+    constants: Factors
+    beside: Path | None
+    place: Origin | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A checked config with all its treatments; made by `config.check_config` alone.
+
+    `precision` maps quantities to the half-width wanted for their intervals; `margin` is what
+    counts as equivalent in practice. Both are shares of the ratio to the baseline.
+    """
+
+    name: str
+    seed: int
+    replicates: int
+    warm_ups: int
+    time_limit_s: float
+    quiet_wait_s: float
+    precision: Mapping[str, float]
+    margin: float
+    reference: str | None
+    claims: str | None
+    allow_insufficient_memory: bool
+    experiments: tuple[ExperimentGrid, ...]
+    treatments: tuple[Treatment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """One level of each factor that applies, with the full specification of its runs.
+
+    `place` is where its experiment is written.
+    """
+
+    experiment: str
+    id: str
+    factors: Factors
+    specification: dict[str, Any]
+    estimated_memory_bytes: int
+    baseline: bool
+    place: Origin | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One replicate of a treatment and its place in the study.
+
+    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0. Warm-ups have
+    replicate numbers of their own, the first ranks, and block 0.
+    """
+
+    experiment: str
+    treatment: str
+    replicate: int
+    warm_up: bool
+    block: int
+    position: int
+    rank: int
+
+
+Levels: TypeAlias = "dict[str, tuple[Level, ...]]"
+
+QUIET_WAIT_S = 2.0
+"""Default of the longest time that a run waits for a quiet machine."""
+
+MARGIN = 0.05
+"""Default of what counts as equivalent in practice."""
+
+
+def build_study(
+    config: Json, experiments: Sequence[ExperimentGrid], treatments: Sequence[Treatment]
+) -> Study:
+    """Make the study of a config from its experiments and treatments."""
+    return Study(
+        name=config["study"],
+        seed=config["seed"],
+        replicates=config["replicates"],
+        warm_ups=config.get("warm_ups", 0),
+        time_limit_s=float(config["time_limit_s"]),
+        quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
+        precision={name: float(width) for name, width in config.get("precision", {}).items()},
+        margin=float(config.get("margin", MARGIN)),
+        reference=config.get("reference"),
+        claims=config.get("claims"),
+        allow_insufficient_memory=config.get("allow_insufficient_memory", False),
+        experiments=tuple(experiments),
+        treatments=tuple(treatments),
+    )
+
+
+def build_experiment(
+    experiment: Json, stages: Any, constants: Factors, beside: Path | None, place: Origin | None
+) -> ExperimentGrid:
+    """Make one experiment; `stages` are those of its workflow, `beside` is the config's folder."""
+    given = experiment.get("factors", {})
+    include = experiment.get("include", [])
+    listed = {name: _listed(factor) for name, factor in given.items()}
+    # The baseline may also name included levels.
+    named = {n: _distinct([*levels, *_included(n, include)]) for n, levels in listed.items()}
+    template = {key: experiment[key] for key in SETTINGS if key in experiment}
+    return ExperimentGrid(
+        name=experiment["name"],
+        workflow=experiment["workflow"],
+        template={"stages": stages, **template},
+        factors=tuple(_build_factor(name, given[name], listed) for name in given),
+        exclude=tuple(_resolve(entry, listed) for entry in experiment.get("exclude", [])),
+        include=tuple(include),
+        baseline=_resolve(experiment.get("baseline", {}), named),
+        constants=constants,
+        beside=beside,
+        place=place,
+    )
+
+
+def _build_factor(name: str, factor: Any, listed: Levels) -> Factor:
+    options = factor if isinstance(factor, dict) else {}
+    return Factor(
+        name=name,
+        levels=listed[name],
+        when=_resolve(options.get("when", {}), listed),
+        tags=options.get("tags", {}),
+    )
+
+
+def _listed(factor: Any) -> tuple[Level, ...]:
+    return tuple(factor["levels"] if isinstance(factor, dict) else factor)
+
+
+def _included(name: str, include: list[Json]) -> list[Level]:
+    return [entry[name] for entry in include if name in entry]
+
+
+def _distinct(levels: list[Level]) -> tuple[Level, ...]:
+    return tuple({level_key(level): level for level in levels}.values())
+
+
+def _resolve(entry: Json, levels: Mapping[str, tuple[Level, ...]]) -> Levels:
+    return {name: named_levels(value, levels[name])[0] for name, value in entry.items()}
 
 
 MOST_TREATMENTS = 20_000
 """Treatments that one experiment's lists of levels may make, before anything is excluded."""
 
 
-def expand_treatments(study: Study) -> tuple[Treatment, ...]:
-    """Expand every experiment of a checked study, in the order of the config."""
-    return tuple(
-        build_treatment(experiment, factors)
-        for experiment in study.experiments
-        for factors in expand_grid(experiment)
-    )
-
-
-def build_treatment(experiment: ExperimentGrid, factors: Factors) -> Treatment:
-    """Make the treatment of an experiment that has these levels."""
+def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json) -> Treatment:
+    """Make a treatment; `settings` are checked and have its levels filled in."""
     name = treatment_id(factors, experiment.factors)
-    settings, _ = substitute(experiment.template, factors, ())
-    specification = build_specification(experiment, name, factors, settings)
+    specification = build_specification(experiment.name, name, factors, settings, experiment.beside)
     return Treatment(
         experiment=experiment.name,
         id=name,
@@ -51,11 +218,28 @@ def build_treatment(experiment: ExperimentGrid, factors: Factors) -> Treatment:
         specification=specification,
         estimated_memory_bytes=estimate_memory(specification, experiment.beside),
         baseline=matches(factors, experiment.baseline),
+        place=experiment.place,
     )
 
 
+def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow: bool) -> None:
+    """Raise ConfigError that names every treatment that needs more memory than is available."""
+    if allow:
+        return
+    problems = [
+        f"{f'{t.place}: ' if t.place else ''}{t.experiment}/{t.id}: needs about"
+        f" {format_bytes(t.estimated_memory_bytes)} of memory, this machine has"
+        f" {format_bytes(available_bytes)}; make it smaller, exclude it, or set"
+        " allow_insufficient_memory: true"
+        for t in treatments
+        if t.estimated_memory_bytes > available_bytes
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def expand_grid(experiment: ExperimentGrid) -> list[Factors]:
-    """List the treatments of an experiment: what is not excluded, then what is added."""
+    """List the treatments of an experiment: those not excluded, then those included."""
     kept = [
         factors
         for factors in combine_levels(experiment.factors)
@@ -71,10 +255,10 @@ def combine_levels(factors: Sequence[Factor]) -> Iterator[Factors]:
 
 
 def count_combinations(factors: Sequence[Factor]) -> int:
-    """Count the combinations of levels without making them.
+    """Count the combinations of levels without making them all.
 
-    Only factors that conditions link are gone through, and of them no more than an experiment may
-    have: above that the count is a lower bound.
+    Only factors linked by conditions are combined, up to the most that an experiment may have:
+    above that the count is a lower bound.
     """
     linked = {name for factor in factors if factor.when for name in (factor.name, *factor.when)}
     free = prod(len(factor.levels) for factor in factors if factor.name not in linked)
@@ -83,19 +267,19 @@ def count_combinations(factors: Sequence[Factor]) -> int:
 
 
 def find_unsuited(factors: Factors, declared: Sequence[Factor]) -> tuple[list[str], list[str]]:
-    """Name the factors that a treatment lacks, and those that it has but that do not apply."""
+    """Return the factors that a treatment lacks and those that it has but that do not apply."""
     applying = {factor.name for factor in declared if _applies(factor, factors)}
     lacking = [factor.name for factor in declared if factor.name in applying - factors.keys()]
     return lacking, [name for name in factors if name not in applying]
 
 
 def treatment_key(factors: Factors) -> Hashable:
-    """Give what two treatments with the same levels share."""
+    """Return a key that is equal for treatments with the same levels."""
     return frozenset((name, level_key(level)) for name, level in factors.items())
 
 
 def _conditions_first(factors: Sequence[Factor]) -> list[Factor]:
-    """Order factors so that whether one applies is known when its turn comes."""
+    """Order factors so that each comes after the ones that its condition names."""
     placed: dict[str, Factor] = {}
     while len(placed) < len(factors):
         waiting = (factor for factor in factors if factor.name not in placed)
@@ -125,19 +309,19 @@ def _in_order(chosen: Factors, declared: Sequence[Factor]) -> Factors:
 
 
 _LETTERS = {"thread": "t", "process": "p", "asyncio": "a"}
-"""First letter of an id that gives the executor and the number of workers: t1, p5, a9."""
+"""First letter of an id such as t1, p5 or a9, which names executor and number of workers."""
 
 _FIRST = ("executor", "workers", "start_method")
-"""Factors that are written first and without their names."""
+"""Factors that come first in an id, without their names."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
 def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
-    """Write the id of the treatment that has these levels.
+    """Return the id of the treatment with these levels.
 
-    An experiment without factors has one treatment, "only"; one whose levels are all silent is
-    "plain".
+    An experiment without factors has one treatment, "only". A treatment whose levels all add
+    nothing to the id is "plain".
     """
     if not factors:
         return "only"
@@ -151,12 +335,12 @@ def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
 
 
 def is_valid_id(name: str) -> bool:
-    """Tell whether an id can be the name of a folder everywhere."""
+    """Report whether an id can be a folder name on every system."""
     return _ID.fullmatch(name) is not None
 
 
 def _pool_word(factors: Factors, tags: Mapping[str, str | None]) -> str:
-    """Give executor and workers as one word, where both apply and neither has a tag."""
+    """Return executor and workers as one word if both apply and neither has a tag."""
     letter = _LETTERS.get(level_text(factors.get("executor")), "")
     both = letter and "workers" in factors
     tagged = any(tags.get(name) is not None for name in ("executor", "workers"))
@@ -177,8 +361,8 @@ def _word(name: str, level: Level, tag: str | None) -> str:
 def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
     """Plan every replicate of every treatment, in rank order.
 
-    Block k holds replicate k of each treatment, in an order drawn from (seed, k) alone: more
-    replicates leave the earlier blocks as they are.
+    Block k holds replicate k of each treatment, in an order drawn from (seed, k) alone, so more
+    replicates leave earlier blocks as they are.
     """
     ids = _sorted_ids(treatments)
     return tuple(
@@ -197,9 +381,9 @@ def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRu
 
 
 def order_warm_ups(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
-    """Plan the warm-ups of every treatment: rounds that come before the first block.
+    """Plan the warm-ups of every treatment, in rounds before the first block.
 
-    Each round holds every treatment once, in an order of its own.
+    Each round has every treatment once, in its own random order.
     """
     ids = _sorted_ids(treatments)
     rounds = [
@@ -226,6 +410,6 @@ def _sorted_ids(treatments: Sequence[Treatment]) -> list[tuple[str, str]]:
 
 
 def _shuffle(ids: list[tuple[str, str]], seed: str) -> list[tuple[str, str]]:
-    # A text as seed goes through SHA-512: neighbouring seeds and blocks give unrelated orders.
+    # A text as seed is hashed (SHA-512), so neighbouring seeds and blocks give unrelated orders.
     generator = random.Random(seed)
     return generator.sample(ids, k=len(ids))

@@ -1,34 +1,41 @@
-"""The plan of a study: all that the analysis needs to know of its design, as JSON and as text.
+"""The plan of a study: all that the analysis needs to know about its design, as JSON and as text.
 
-How tasks come into an experiment's workflow and pass its stages, in words for a plan.
+`format_resolved` writes the config itself, with what it extends, as YAML that names the file and
+line of every value.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.grid import expand_treatments, order_runs, order_warm_ups
+from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
+from stagebench.design.yaml import is_ambiguous
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stagebench.design.checked_study import ExperimentGrid, Factor, Level, Study, Treatment
-
+    from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
+    from stagebench.design.levels import Level
+    from stagebench.design.problems import Origin
+    from stagebench.design.yaml import Config, Node
 
 Json = dict[str, Any]
 
 WIDTH = 80
-"""Columns of a plan written for people."""
+"""Line width of a plan as text."""
 
 
 def make_plan(study: Study) -> Json:
-    """Expand a checked study into its plan; the same config always gives the same plan."""
-    treatments = expand_treatments(study)
+    """Make the plan of a checked study; the same config always makes the same plan."""
+    treatments = study.treatments
     return {
         "study": study.name,
         "seed": study.seed,
@@ -51,7 +58,7 @@ def make_plan(study: Study) -> Json:
 
 
 def format_plan(plan: Json) -> str:
-    """Write a plan for people: its experiments, the most demanding treatment, the runs in all."""
+    """Format a plan as text: its experiments, the number of runs, the most demanding treatment."""
     lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
     for experiment in plan["experiments"]:
         lines += ["", *_format_experiment(experiment, plan["treatments"])]
@@ -83,7 +90,7 @@ def _plan_experiment(experiment: ExperimentGrid, treatments: list[Treatment]) ->
 
 
 def _levels_in_use(factor: Factor, treatments: list[Treatment]) -> list[Level]:
-    """List the levels that treatments have: those of the config first, then the included ones."""
+    """Return the levels that treatments have: first those listed, then those only included."""
     used = [t.factors[factor.name] for t in treatments if factor.name in t.factors]
     listed = [level for level in factor.levels if holds(used, level)]
     return list({level_key(level): level for level in [*listed, *used]}.values())
@@ -130,9 +137,9 @@ def _wrap(label: str, words: list[str]) -> list[str]:
 
 
 def format_tasks(specifications: list[Json]) -> list[str]:
-    """Say how many tasks there are, how they arrive, and how many may be in flight.
+    """Describe how many tasks there are, how they arrive, and how many may be in flight.
 
-    What differs between the treatments is joined by "or", as their levels come.
+    Values that differ between treatments are joined by "or", in the order of the treatments.
     """
     return [
         _any_of(specifications, lambda one: _count(one["tasks"])),
@@ -144,7 +151,7 @@ def format_tasks(specifications: list[Json]) -> list[str]:
 
 
 def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]:
-    """Give each stage's name with its handler, its executor, and what else it is limited to."""
+    """Yield each stage's name with words for its handler, executor and limits."""
     for place, stage in enumerate(specifications[0]["stages"]):
         own = [one["stages"][place] for one in specifications]
         executor = _any_of(own, lambda one: str(one["executor"]))
@@ -165,7 +172,7 @@ def _format_limits(stages: list[Json]) -> Iterator[str]:
 
 
 def _limits(values: list[Any], text: str, unset: str) -> list[str]:
-    """Put the different values into a text; nothing where none of them is set."""
+    """Fill the distinct values into a text; return nothing if none of them is set."""
     if all(value is None for value in values):
         return []
     return [text.format(_any_of(values, lambda one: unset if one is None else str(one)))]
@@ -185,3 +192,115 @@ def _arrival(given: Json | None) -> str:
         return "at once"
     rate = f"{given['rate_per_s']:g}/s"
     return f"at {rate}" if given["kind"] == "fixed_rate" else f"Poisson at {rate}"
+
+
+RESOLVED_WIDTH = 98
+"""Line width of a resolved config."""
+
+COMMENT_COLUMN = 60
+"""Column at which the places begin if the line leaves room."""
+
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")
+"""Texts that need no quotes, except words that YAML reads as other values."""
+
+
+def format_resolved(config: Config) -> str:
+    """Format a config with what it extends as YAML, with the file and line of every value.
+
+    File names are relative to the config's folder.
+    """
+    if config.root is None:
+        return ""
+    lines = _Resolved(os.path.dirname(config.root.place.file)).write(config.root, "")
+    return "\n".join(lines)
+
+
+class _Resolved:
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def write(self, node: Node, indent: str) -> list[str]:
+        """Return the lines of the entries of a mapping or list."""
+        if isinstance(node.value, dict):
+            pairs = [(f"{_scalar(key)}:", value) for key, value in node.value.items()]
+        else:
+            pairs = [("-", value) for value in node.value]
+        return [line for lead, value in pairs for line in self._entry(lead, value, indent)]
+
+    def _entry(self, lead: str, node: Node, indent: str) -> list[str]:
+        flow = f"{indent}{lead} {_flow(node)}"
+        if _is_on_one_line(node) and (len(flow) < RESOLVED_WIDTH or not _holds_any(node)):
+            return self._comment(flow, node.place, indent)
+        below = f"{indent}  "
+        lines = self.write(node, below)
+        if lead == "-":
+            # The first line of an item goes behind the dash; a comment above it stays above.
+            first = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
+            lines[first] = f"{indent}- {lines[first][len(below) :]}"
+            return lines
+        return [*self._comment(f"{indent}{lead}", node.place, indent), *lines]
+
+    def _comment(self, text: str, place: Origin, indent: str) -> list[str]:
+        file = os.path.relpath(place.file, self._folder or ".") if place.line else place.file
+        comment = f"# {file}:{place.line}" if place.line else f"# {file}"
+        line = f"{text:{COMMENT_COLUMN}}  {comment}"
+        if len(line) <= RESOLVED_WIDTH:
+            return [line]
+        return [f"{indent}{comment}", *_break(text, indent)]
+
+
+def _is_on_one_line(node: Node) -> bool:
+    """Report whether a value and everything inside it come from one line."""
+    return all(below.place == node.place for below in _walk(node))
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    items = node.value.values() if isinstance(node.value, dict) else node.value
+    for item in items if isinstance(node.value, dict | list) else ():
+        yield from _walk(item)
+
+
+def _holds_any(node: Node) -> bool:
+    return isinstance(node.value, dict | list) and len(node.value) > 0
+
+
+def _flow(node: Node) -> str:
+    if isinstance(node.value, dict):
+        inside = ", ".join(f"{_scalar(key)}: {_flow(one)}" for key, one in node.value.items())
+        return f"{{{inside}}}"
+    if isinstance(node.value, list):
+        return f"[{', '.join(map(_flow, node.value))}]"
+    return _scalar(node.value)
+
+
+def _scalar(value: Any) -> str:
+    """Format a scalar so that every version of YAML reads it back unchanged."""
+    if isinstance(value, str):
+        words = ("null", "true", "false", "y", "n")
+        bare = _BARE.fullmatch(value) and not is_ambiguous(value) and value.lower() not in words
+        if bare and len(value) < COMMENT_COLUMN:
+            return value
+        return json.dumps(value, ensure_ascii=not value.isprintable())
+    if isinstance(value, float):
+        mantissa, letter, exponent = repr(value).partition("e")
+        if not letter:
+            return mantissa
+        point = "" if "." in mantissa else ".0"
+        return f"{mantissa}{point}e{'' if exponent.startswith('-') else '+'}{exponent.lstrip('+')}"
+    return json.dumps(value)
+
+
+def _break(text: str, indent: str) -> list[str]:
+    """Break a long quoted text into lines that a backslash at the end joins."""
+    if len(text) <= RESOLVED_WIDTH or not text.endswith('"'):
+        return [text]
+    pieces = re.findall(r"\\u[0-9a-fA-F]{4}|\\.|.", text)
+    lines = [""]
+    for piece in pieces:
+        if len(lines[-1]) + len(piece) > RESOLVED_WIDTH - 1:
+            lines[-1] += "\\"
+            # A space at the start of a line would be lost.
+            lines.append(f"{indent}  \\" if piece == " " else f"{indent}  ")
+        lines[-1] += piece
+    return lines

@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 import select
-import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -172,6 +171,8 @@ def fork_held(
                 _exec(command, environment)
         except OSError as error:
             os.write(entered_write, bytes([error.errno or errno.EIO]))
+        except ValueError:  # an argument or variable that no program can be given
+            os.write(entered_write, bytes([errno.EINVAL]))
         finally:
             os._exit(127)
     os.close(gate_read)
@@ -182,14 +183,36 @@ def fork_held(
 def _exec(
     command: Sequence[str], environment: Mapping[str, str] | Mapping[bytes, bytes]
 ) -> NoReturn:
-    try:
-        os.execvpe(command[0], list(command), environment)
-    except OSError as error:
-        found = shutil.which(command[0])
-        if error.errno != errno.ENOEXEC or found is None:
-            raise
-        # The shell runs a script that does not name its interpreter, as in execvp(3).
-        os.execve("/bin/sh", ["sh", found, *command[1:]], environment)
+    """Run the program that a shell would run: the first one in PATH that can be."""
+    folders = os.get_exec_path(environment)  # type: ignore[arg-type]  # bytes are allowed, too
+    number = errno.ENOENT
+    for program in list_programs(command[0], folders):
+        try:
+            os.execve(program, list(command), environment)
+        except FileNotFoundError:  # the program, or the interpreter that it names
+            continue
+        except PermissionError as error:
+            number = error.errno or errno.EACCES
+        except OSError as error:
+            if error.errno != errno.ENOEXEC or is_binary(program):
+                raise
+            # The shell runs a script that does not name its interpreter, as in execvp(3).
+            os.execve("/bin/sh", ["sh", program, *command[1:]], environment)
+    raise OSError(number, os.strerror(number), command[0])
+
+
+def list_programs(name: str, folders: Sequence[str]) -> list[str]:
+    """List the files that a name may stand for, in the order of `folders`."""
+    if "/" in name:
+        return [name]
+    paths = [os.path.join(folder or ".", name) for folder in folders if name]
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def is_binary(program: str) -> bool:
+    """Return whether a file is no script: its first line has a zero byte, by which shells judge."""
+    with open(program, "rb") as file:
+        return b"\0" in file.read(80).split(b"\n", 1)[0]
 
 
 def end_tree(census: Census) -> int:

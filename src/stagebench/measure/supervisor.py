@@ -46,6 +46,7 @@ from stagebench.records import (
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
+from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
 from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
@@ -127,6 +128,7 @@ def measure_run(
 
 
 def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], None]) -> str:
+    check_proc()
     supervisor_started_ns = started_at_ns()
     # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

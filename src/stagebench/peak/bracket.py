@@ -10,7 +10,7 @@ kernel counted. docs/method.md has the proofs.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.peak.history import CounterHistory, build_counter_histories
@@ -92,23 +92,46 @@ def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
     )
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
     base = _first_base(histories, sampler["huge_faults_before"] or 0)
+    counted = Counted(histories)
     for opening, span in _list_spans(trace, histories):
-        base = _renew_base(base, opening, histories, span.huge_count - span.huge)
+        present = counted.within(span)
+        base = _renew_base(base, opening, present.values(), span.huge_count - span.huge)
         if first <= span.ends_ns and span.begins_ns <= last:
-            bounds = _bound_span(histories, span, base, kernel)
+            bounds = _bound_span(present, span, base, kernel)
             highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
     return highest
 
 
+class Counted:
+    """The processes that count in each span; with their places in the census.
+
+    Spans come in order of time, so nobody is looked at again after its memory is gone: the work
+    grows with the processes of a moment, not with all there ever were.
+    """
+
+    def __init__(self, histories: Sequence[CounterHistory]) -> None:
+        places = enumerate(histories)
+        self._later = deque(sorted(places, key=lambda each: each[1].starts_ns))
+        self._present: dict[int, CounterHistory] = {}
+
+    def within(self, span: Span) -> dict[int, CounterHistory]:
+        """Return those that count in a span that begins no earlier than the one before."""
+        while self._later and self._later[0][1].starts_ns <= span.ends_ns:
+            place, history = self._later.popleft()
+            self._present[place] = history
+        present = self._present.items()
+        for place in [p for p, history in present if history.counts_until_ns < span.begins_ns]:
+            del self._present[place]
+        return self._present
+
+
 def _bound_span(
-    histories: Sequence[CounterHistory], span: Span, base: Base | None, kernel: Kernel
+    present: Mapping[int, CounterHistory], span: Span, base: Base | None, kernel: Kernel
 ) -> Bounds:
     if span.is_held and base is not None:
         return {"main": base.main, "children": base.children, "tree": base.main + base.children}
     contributions = [
-        bound_contribution(place, history, span, base, kernel)
-        for place, history in enumerate(histories)
-        if history.starts_ns <= span.ends_ns and history.counts_until_ns >= span.begins_ns
+        bound_contribution(place, history, span, base, kernel) for place, history in present.items()
     ]
     return bound_parts(contributions, span, base)
 
@@ -151,14 +174,14 @@ def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | 
 def _renew_base(
     base: Base | None,
     opening: SweepRecord | None,
-    histories: Sequence[CounterHistory],
+    present: Iterable[CounterHistory],
     huge_count: int,
 ) -> Base | None:
     """Return the sweep that opens a span as the new base if it is an untorn PSS sweep."""
     if opening is None or opening.kind != "pss" or opening.torn:
         return base
     states = [
-        (h.is_main, h.by_sweep[opening.sweep]) for h in histories if opening.sweep in h.by_sweep
+        (h.is_main, h.by_sweep[opening.sweep]) for h in present if opening.sweep in h.by_sweep
     ]
     pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
     if len(pss) < len(states):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from stagebench.records import SHARING_BIRTHS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -50,7 +52,9 @@ class CounterHistory:
     """One process and all its readings in order of time.
 
     `last_fork_ns` is when the census met the last child that inherited its memory. Its descendants
-    may keep pages that it mapped until `counts_until_ns`.
+    may keep pages that it mapped until `counts_until_ns`. `shared_with` is the process whose memory
+    it used from its birth to its first exec or its end; if that one kept it for so long, it is a
+    `lender`. `borrowers` are the processes that used this one's memory.
     """
 
     process: ProcessRecord
@@ -62,6 +66,10 @@ class CounterHistory:
     execs: list[State] = field(default_factory=list)
     birth: State | None = None
     exit: State | None = None
+    shared_with: CounterHistory | None = None
+    lender: CounterHistory | None = None
+    borrowers: list[CounterHistory] = field(default_factory=list)
+    borrowed_until_ns: list[float] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -71,7 +79,7 @@ class CounterHistory:
     @property
     def starts_ns(self) -> Nanoseconds:
         """The moment before which it had no memory of its own, or had not run."""
-        if self.process.birth == "vfork" or self.is_main:
+        if self.lender is not None or self.is_main:
             return self.execs[0].at_ns if self.execs else self.process.started_ns
         return self.process.since_ns
 
@@ -82,8 +90,39 @@ class CounterHistory:
 
     @property
     def is_borrower(self) -> bool:
-        """Whether it used its parent's memory until its end."""
-        return self.process.birth == "vfork" and not self.execs
+        """Whether it used its lender's memory until its end."""
+        return self.lender is not None and not self.execs
+
+    @property
+    def shared_until_ns(self) -> float:
+        """When it stopped to use the memory that it shared at its birth."""
+        return self.execs[0].at_ns if self.execs else self.ends_ns
+
+    @property
+    def shared_faults(self) -> int | None:
+        """Bound its page faults in the memory that it shared at its birth; None if unknown."""
+        last = self.execs[0] if self.execs else self.exit
+        return None if last is None else last.faults
+
+    def foreign_faults(self, after_ns: float, until_ns: float) -> int | None:
+        """Bound the page faults of others in its memory in a span of time; None if unknown."""
+        if self.shared_with is not None and self.lender is None:
+            return None  # those of the one that had it before are not told apart
+        faults = 0
+        first = bisect_left(self.borrowed_until_ns, after_ns)
+        for each in self.borrowers[first:]:
+            if each.process.since_ns > until_ns:
+                break
+            if each.shared_faults is None:
+                return None
+            faults += each.shared_faults
+        return faults
+
+    def lend(self, borrower: CounterHistory) -> None:
+        """Note a process that used its memory; they come in order of their birth."""
+        self.borrowers.append(borrower)
+        before = self.borrowed_until_ns[-1] if self.borrowed_until_ns else 0
+        self.borrowed_until_ns.append(max(before, borrower.shared_until_ns))
 
     def state_before(self, at_ns: float) -> State | None:
         """Return the last reading at or before a moment."""
@@ -131,6 +170,7 @@ def build_counter_histories(
             state = _sampled_state(sample, sweep)
             history.states.append(state)
             history.by_sweep[sample.sweep] = state
+    _find_lenders(histories, by_pid)
     for history in histories:
         history.states.sort(key=lambda state: state.at_ns)
         _drop_foreign_memory(history)
@@ -138,11 +178,36 @@ def build_counter_histories(
     return histories
 
 
+def _find_lenders(histories: list[CounterHistory], by_pid: dict[int, list[CounterHistory]]) -> None:
+    """Find whose memory each process used that was born to share it.
+
+    If that one ended or began a new program first, the process counts as one of its own: its
+    memory may then count twice, but never not at all.
+    """
+    for history in histories:
+        parents = by_pid.get(history.process.parent_pid or 0)
+        if parents is None or history.process.birth not in SHARING_BIRTHS:
+            continue
+        met_ns = history.process.started_ns
+        owner = history.shared_with = _find_owner(_of_that_time(parents, met_ns), met_ns)
+        later = [each for each in owner.execs if each.at_ns >= history.process.since_ns]
+        if owner.lost_ns(later) >= history.shared_until_ns:
+            history.lender = owner
+        owner.lend(history)
+
+
+def _find_owner(history: CounterHistory, at_ns: Nanoseconds) -> CounterHistory:
+    """Return the process whose memory one used at a moment: its own, unless it shared it."""
+    while history.shared_with is not None and history.shared_until_ns > at_ns:
+        history = history.shared_with
+    return history
+
+
 def _drop_foreign_memory(history: CounterHistory) -> None:
-    """Drop readings of memory that was not its own: its parent's, or main's before its exec."""
-    if history.process.birth == "vfork" or history.is_main:
+    """Drop readings of memory that was not its own: its lender's, or main's before its exec."""
+    if history.lender is not None or history.is_main:
         own = history.execs[0].at_ns if history.execs else None
-        if own is not None or history.process.birth == "vfork":
+        if own is not None or history.lender is not None:
             history.states = [state for state in history.states if own and state.at_ns >= own]
             history.birth = None
 
@@ -155,9 +220,9 @@ def _follow_memory(
     for history in reversed(histories):
         history.counts_until_ns = max(history.counts_until_ns, history.ends_ns)
         parents = by_pid.get(history.process.parent_pid or 0)
-        if parents and history.process.birth != "vfork":
+        if parents and history.lender is None:
             met_ns = history.process.started_ns
-            parent = _of_that_time(parents, met_ns)
+            parent = _find_owner(_of_that_time(parents, met_ns), met_ns)
             parent.counts_until_ns = max(parent.counts_until_ns, history.counts_until_ns)
             parent.last_fork_ns = max(parent.last_fork_ns or 0, met_ns)
 

@@ -71,29 +71,38 @@ def ceiling(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes | None
         return history.process.max_rss_bytes
     after = start.at_ns if start else 0
     execs = history.execs_between(after, end.at_ns)
+    foreign = history.foreign_faults(after, end.at_ns)
     if not execs:
-        return _image_ceiling(start, end, span, kernel)
-    newest = _image_ceiling(execs[-1], end, span, kernel)
-    return max(newest, _replaced_ceiling(history, start, execs, span))
+        return _image_ceiling(start, end, span, kernel, foreign)
+    newest = _image_ceiling(execs[-1], end, span, kernel, foreign)
+    return larger(newest, _replaced_ceiling(history, start, execs, span, foreign))
 
 
-def _image_ceiling(start: State | None, end: State, span: Span, kernel: Kernel) -> Bytes:
+def _image_ceiling(
+    start: State | None, end: State, span: Span, kernel: Kernel, foreign: int | None
+) -> Bytes:
     faults_between = end.faults - end.faults_before if end.was_reset else 0
     marked = end.high_water + kernel.drift + faults_between * span.fault
-    if start is None or not start.is_exact or start.at_ns >= end.at_ns:
+    if start is None or not start.is_exact or start.at_ns >= end.at_ns or foreign is None:
         return marked
-    counted = start.rss + (end.faults - start.faults_before) * span.fault
+    counted = start.rss + (end.faults - start.faults_before + foreign) * span.fault
     return max(end.high_water, min(marked, counted + span.huge * HUGE_PAGE_BYTES))
 
 
 def _replaced_ceiling(
-    history: CounterHistory, start: State | None, execs: Sequence[State], span: Span
-) -> Bytes:
+    history: CounterHistory,
+    start: State | None,
+    execs: Sequence[State],
+    span: Span,
+    foreign: int | None,
+) -> Bytes | None:
     """Bound the RSS of programs that an exec replaced, and whose high-water marks are lost."""
     most = history.process.max_rss_bytes
-    if start is None or history.process.birth == "vfork":
-        return 0  # its memory was its parent's
-    counted = start.rss + (execs[-1].faults - start.faults_before) * span.fault
+    if start is None:
+        return 0  # its memory was another's
+    if foreign is None:
+        return None if most is None else max(most, start.rss)
+    counted = start.rss + (execs[-1].faults - start.faults_before + foreign) * span.fault
     return counted if most is None else min(counted, max(most, start.rss))
 
 
@@ -199,10 +208,10 @@ def bound_contribution(
         ceiling=top,
         brought=top,
     )
+    # It may have written to pages of its lender that others share, too.
+    copies = None if history.shared_faults is None else history.shared_faults * kernel.page
     if history.is_borrower:
-        return contribution._replace(
-            brought=history.exit.faults * kernel.page if history.exit else None
-        )
+        return contribution._replace(brought=copies, returned=copies or 0)
     if base is None or top is None or end is None:
         return contribution
     base.highest[place] = top = max(top, base.highest.get(place, 0))
@@ -222,8 +231,8 @@ def bound_contribution(
         born = Course(history, history.birth, end, top, since, kernel)
         return contribution._replace(brought=born.brought(top), halved=history.birth.rss // 2)
     faults = (history.execs[-1] if history.execs else end).faults
-    # Until its exec it had its parent's memory and may have written to it.
-    return contribution._replace(brought=top + faults * kernel.page)
+    # Until its exec it had another's memory and may have written to it.
+    return contribution._replace(brought=top + faults * kernel.page, returned=copies or 0)
 
 
 def bound_parts(contributions: Sequence[Contribution], span: Span, base: Base | None) -> Bounds:

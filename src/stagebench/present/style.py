@@ -50,7 +50,7 @@ POINT: Colour = _COLOURS[2]
 
 
 def figure_style() -> AbstractContextManager[None]:
-    """Return the context in which every figure is drawn."""
+    """Return the context in which every figure is drawn, whatever a matplotlibrc says."""
     own: dict[str, Any] = {
         "axes.edgecolor": "#bbbbbb",
         "axes.titlelocation": "left",
@@ -61,7 +61,8 @@ def figure_style() -> AbstractContextManager[None]:
     }
     style: dict[str, Any] = dict(sns.axes_style("whitegrid"))
     sizes: dict[str, Any] = dict(sns.plotting_context("notebook", font_scale=0.8))
-    settings: Any = style | sizes | own
+    settings: Any = dict(mpl.rcParamsDefault) | style | sizes | own
+    del settings["backend"]  # setting it would import pyplot; figures are drawn without it
     return mpl.rc_context(settings)
 
 
@@ -119,7 +120,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def say_nothing_to_draw(axes: Axes, text: str) -> None:
+def write_placeholder(axes: Axes, text: str) -> None:
     """Write into axes without data why there is none."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
 

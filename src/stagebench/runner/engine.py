@@ -12,6 +12,7 @@ A watchdog abandons jobs that exceed the time-out of their stage.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,17 @@ class Engine:
         self._failed = threading.Event()
         self._fed = 0
         self._is_awaited = False
+        self._owner: int | None = None
 
     # Called by the workflow, in the caller's thread.
 
+    def is_inherited(self) -> bool:
+        """Return whether workers and results are those of the process that forked this one."""
+        return self._owner not in (None, os.getpid())
+
     def begin(self) -> None:
         """Begin a run; tasks are numbered from 0."""
+        self._owner = os.getpid()
         self._fed = 0
         self._parcels.open()
         for queue in self.queues.values():
@@ -127,6 +134,8 @@ class Engine:
 
     def close(self, *, keep_retained: bool) -> None:
         """End the pools and drop all results; with `keep_retained`, spare retaining stages."""
+        if self.is_inherited():
+            return
         for queue in self.queues.values():
             if keep_retained and queue.stage.retain:
                 continue
@@ -172,6 +181,10 @@ class Engine:
     def issue_parcel(self, transport: str) -> str:
         """Return a name to store a result under."""
         return self._parcels.issue(transport)
+
+    def leave(self) -> None:
+        """Close the workflow, because its process ends."""
+        self.close(keep_retained=False)
 
     def _cancel(self, unfed: Iterable[int]) -> None:
         """Stop routing, record every task that has not ended as cancelled, and end the pools."""

@@ -205,6 +205,9 @@ class Crew(Protocol):
     def issue_parcel(self, transport: str) -> str:
         """Return a name to store a result under."""
 
+    def leave(self) -> None:
+        """Close the workflow, because its process ends."""
+
 
 class Pool(Protocol):
     """The workers of one stage."""

@@ -6,13 +6,17 @@
 
 Main knows which job each worker has, so a worker that ends or is killed loses only that job. In the
 standard library's pool all workers share the queues: a killed worker may hold their lock, and the
-whole pool is broken. A worker's end is read from a pidfd if the system has them: an end of file
-would not arrive while a process that a handler forked still holds the pipe.
+whole pool is broken. A worker's end is read from a pidfd: an end of file would not arrive while a
+process that a handler forked still holds the pipe. Kernels and sandboxes that refuse pidfds are
+common enough; there the manager looks for the end of workers a few times a second.
+
+Nothing here waits for a worker to read. What does not fit into its pipe is written by the manager
+as the worker reads on, because it may be importing still, or have been killed. The manager is also
+the only one that closes a worker's pipes.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -22,17 +26,20 @@ import signal
 import threading
 import time
 import traceback
-import weakref
 from collections import deque
+from multiprocessing import util
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
 from stagebench.runner.process_worker import (
     Inputs,
     close_main_ends,
+    frame,
     open_pipes,
     run_worker,
     write_job,
+    write_parts,
 )
 from stagebench.runner.stage import check_pickles
 from stagebench.runner.worker import Served, Start
@@ -47,21 +54,20 @@ if TYPE_CHECKING:
 PATIENCE_S = 5.0
 """How long a worker that was asked to end may take before it is killed."""
 
+LOOK_S = 0.1
+"""How long the manager waits before it looks for the end of workers that have no pidfd."""
+
 _forking = threading.Lock()
 """Held while a pool opens pipes and forks: the child of another pool would inherit pipe ends that
 it never closes."""
 
-_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
-
-def _forget_parent() -> None:
-    """In a forked process, reset the lock, which was held during the fork, and forget all pools."""
+def _renew_lock() -> None:
     global _forking  # noqa: PLW0603 - a lock that was held during a fork is useless in the child
     _forking = threading.Lock()
-    _pools.clear()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class ProcessPool:
@@ -80,15 +86,24 @@ class ProcessPool:
         # Jobs whose worker is being replaced.
         self._backlog: deque[Job] = deque()
         self._closing = False
+        # How long to wait for events: for ever, unless a worker's end may bring none.
+        self._pause_s: float | None = None
+        self._at_exit: util.Finalize[Any] | None = None
+        # Workers whose pipe has taken only a part of what was sent to them.
+        self._clogged: SimpleQueue[WorkerProcess] = SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = os.pipe()
+        os.set_blocking(self._wake_sender, False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
         name = f"{plan.stage.name}_manager"
         self._manager = threading.Thread(target=self._manage, name=name, daemon=True)
 
     def open(self, requested_ns: int) -> None:
         """Start all processes, then the thread that listens to them."""
-        _pools.add(self)
+        # When the program or the worker process that runs this ends, multiprocessing waits for all
+        # processes that it knows. This comes before; a hook of atexit would come after, and it is
+        # not called in worker processes at all.
+        self._at_exit = util.Finalize(None, self._crew.leave, exitpriority=20)
         if self._shares_memory:
             # All processes must share one resource tracker: a worker's own tracker would remove
             # segments that others still read when the worker ends.
@@ -130,29 +145,27 @@ class ProcessPool:
             workers = list(self._workers)
             self._backlog.clear()
         for worker in workers:
-            worker.end(by_force=cancel)
-        os.write(self._wake_sender, b"x")
-        if self._manager.ident is None:
-            # Some worker failed to start, so the manager was never started.
-            self._manager.start()
-        self._manager.join(PATIENCE_S)
-        if self._manager.is_alive():
-            for worker in workers:
+            self._dismiss(worker, by_force=cancel)
+        self._wake()
+        if self._manager.ident is not None:  # if a worker cannot start, neither does the manager
+            self._manager.join(PATIENCE_S)
+            for worker in list(self._workers):
                 worker.process.kill()
             self._manager.join()
         for worker in list(self._workers):
-            # The manager has failed because it could not replace a worker.
+            # There is no manager, or it has failed.
             worker.process.kill()
-            self._bury(worker)
+            self._let_go(worker)
         self._selector.close()
         os.close(self._wake_receiver)
         os.close(self._wake_sender)
-        _pools.discard(self)
+        if self._at_exit is not None:
+            self._at_exit.cancel()
 
     def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
             ours, theirs = open_pipes(self._context)
-            arguments = (theirs, self._handler, self._setup, self._stage.transport)
+            arguments = (theirs, self._setup, self._stage.transport)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             try:
@@ -162,30 +175,90 @@ class ProcessPool:
                 raise
             finally:
                 theirs.close()
-        worker = WorkerProcess(process, ours, requested_ns)
+        try:
+            worker = WorkerProcess(process, ours, requested_ns)
+            self._selector.register(ours.receiver, selectors.EVENT_READ, (worker, self._receive))
+            self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
+        except BaseException:
+            # No descriptors are left. Nobody would know of the process, and the program's end would
+            # wait for it.
+            process.kill()
+            process.join()
+            process.close()
+            self._unregister(ours.receiver)
+            close_main_ends(ours)
+            raise
+        if not worker.has_pidfd:
+            self._pause_s = LOOK_S
+        self._post(worker, self._handler)
         with self._lock:
             self._workers.add(worker)
             is_late = self._closing
         if is_late:
-            worker.end(by_force=True)
-        self._selector.register(ours.receiver, selectors.EVENT_READ, (worker, self._receive))
-        self._selector.register(worker.descriptor, selectors.EVENT_READ, (worker, self._bury))
+            self._dismiss(worker, by_force=True)
         return worker
+
+    def _dismiss(self, worker: WorkerProcess, *, by_force: bool) -> None:
+        """Ask a worker to end, or kill it."""
+        if by_force:
+            worker.process.kill()
+        else:
+            self._post(worker, b"")
+
+    def _post(self, worker: WorkerProcess, message: Any) -> None:
+        """Send a message to a worker, or as much as its pipe takes; the manager sends the rest."""
+        with worker.writing:
+            is_clogged = bool(worker.unsent)
+            worker.unsent += frame(message)
+            if not is_clogged:
+                worker.write()
+                is_clogged = bool(worker.unsent)
+        if is_clogged:
+            self._clogged.put(worker)
+            self._wake()
+
+    def _write_on(self, worker: WorkerProcess) -> None:
+        """Send more of what a worker's pipe did not take before."""
+        with worker.writing:
+            worker.write()
+            if not worker.unsent:
+                self._unregister(worker.ends.sender)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it will wake up
+            os.write(self._wake_sender, b"x")
 
     def _manage(self) -> None:
         """Handle messages and ends of workers until the pool is closed and all have ended."""
         try:
             while self._workers or not self._closing:
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(self._pause_s):
                     if key.data is None:
-                        os.read(self._wake_receiver, 1)
+                        self._answer()
                     else:
                         worker, react = key.data
                         # Another event of the same batch may have buried it.
                         if worker in self._workers:
                             react(worker)
+                if self._pause_s is not None:
+                    self._look_for_ends()
         except BaseException as error:  # without a manager, the run would hang
             self._crew.fail(error)
+
+    def _look_for_ends(self) -> None:
+        """Bury workers whose end brings no event, because a child of theirs holds the pipe."""
+        for worker in list(self._workers):
+            if not worker.has_pidfd and worker.process.exitcode is not None:
+                self._bury(worker)
+
+    def _answer(self) -> None:
+        """Handle a call: watch the pipes that have taken a part of a message."""
+        os.read(self._wake_receiver, 4096)
+        while not self._clogged.empty():
+            worker = self._clogged.get()
+            if worker in self._workers and worker.ends.sender not in self._selector.get_map():
+                watched = worker.ends.sender, selectors.EVENT_WRITE, (worker, self._write_on)
+                self._selector.register(*watched)
 
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
@@ -216,38 +289,44 @@ class ProcessPool:
 
     def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
         """Assign a job to a free worker; without one, take it from the backlog."""
+        job = self._book(worker, job)
+        if job is not None:
+            self._send(worker, job)
+
+    def _book(self, worker: WorkerProcess, job: Job | None) -> Job | None:
+        """Note what a free worker gets next, and return it; None if the worker gets nothing."""
+        left = None
         with self._lock:
-            if job is not None and worker.doomed:
-                self._backlog.append(job)
             if worker.doomed:
-                return
-            job = job or (self._backlog.popleft() if self._backlog else None)
-            if job is None:
-                self._idle.append(worker)
-                return
-            worker.job = job
-        self._send(worker, job)
+                left, job = job, None
+            else:
+                job = job or (self._backlog.popleft() if self._backlog else None)
+                worker.job = job
+                if job is None:
+                    self._idle.append(worker)
+        if left is not None:
+            # The worker that replaces this one may be idle already.
+            self.dispatch(left)
+        return job
 
     def _send(self, worker: WorkerProcess, job: Job) -> None:
         """Send a job; if it cannot be sent, record it as failed and send the next one."""
-        while True:
+        following: Job | None = job
+        while following is not None:
+            job = following
             try:
                 message = self._write(job)
-            except Exception as error:  # recorded: a value's own pickling may raise anything
+            except BaseException as error:  # recorded: a value's own pickling may raise anything
                 served = Served("failed", error=_describe(job, error))
             else:
                 break
-            following = self._crew.finish(job, served, worker.start)
-            if following is None:
-                worker.job = None
-                self._assign(worker, None)
-                return
-            job = worker.job = following
+            following = self._book(worker, self._crew.finish(job, served, worker.start))
+        else:
+            return
         if worker.start is not None:
             job.begin(worker.start)
         # If the worker has ended, its descriptor reports that, and the job is recorded as lost.
-        with contextlib.suppress(OSError):
-            worker.ends.sender.send_bytes(message)
+        self._post(worker, message)
 
     def _write(self, job: Job) -> Any:
         if self._stage.transport != "pickle":
@@ -263,17 +342,24 @@ class ProcessPool:
         receiver = worker.ends.receiver
         while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
-        self._unregister(receiver)
+        self._let_go(worker)
+        if not self._closing:
+            self._replace(worker)
+
+    def _let_go(self, worker: WorkerProcess) -> None:
+        """Wait for a worker that has ended or was killed, and close what led to it."""
+        self._unregister(worker.ends.receiver)
+        self._unregister(worker.ends.sender)
         self._unregister(worker.descriptor)
         os.close(worker.descriptor)
-        close_main_ends(worker.ends)
+        # A process that is forked in the middle of this would close the numbers once more.
+        with worker.writing, _forking:
+            worker.close()
         worker.process.join()
         with self._lock:
             self._workers.discard(worker)
             if worker in self._idle:
                 self._idle.remove(worker)
-        if not self._closing:
-            self._replace(worker)
 
     def _replace(self, worker: WorkerProcess) -> None:
         reason = f"worker process {worker.process.pid} ended ({worker.describe_end()})"
@@ -295,46 +381,63 @@ class ProcessPool:
             self._selector.unregister(file)
 
 
-def _describe(job: Job, error: Exception) -> str:
+def _describe(job: Job, error: BaseException) -> str:
     """Return why a job cannot be sent: its parameters, or else its upstream results."""
     return "\n".join(check_pickles(job.parameters)) or (
         f"upstream results cannot be sent to a process: {type(error).__name__}: {error}"
     )
 
 
-@atexit.register
-def _end_all() -> None:
-    """End pools that are still open at exit: multiprocessing would wait for them for ever."""
-    for pool in list(_pools):
-        pool.close(cancel=True)
-
-
 class WorkerProcess:
     """One worker process as main sees it.
 
-    `descriptor` becomes readable when the process ends. `start` is None until the worker is ready.
-    A worker that is `doomed` has ended or was killed, and gets no further job.
+    `descriptor` becomes readable when the process ends, unless it is no pidfd and a child of the
+    process lives. `start` is None until the worker is ready. A worker that is `doomed` has ended or
+    was killed, and gets no further job. `unsent` is what its pipe has not taken yet; `writing` is
+    held while that changes, and while the pipes are closed.
     """
 
-    __slots__ = ("descriptor", "doomed", "ends", "job", "process", "requested_ns", "start")
+    __slots__ = (
+        "descriptor",
+        "doomed",
+        "ends",
+        "has_pidfd",
+        "is_closed",
+        "job",
+        "process",
+        "requested_ns",
+        "start",
+        "unsent",
+        "writing",
+    )
 
     def __init__(self, process: BaseProcess, ends: Ends, requested_ns: int) -> None:
         self.process = process
         self.ends = ends
-        self.descriptor = _open_life(process)
+        self.descriptor, self.has_pidfd = _open_life(process)
         self.requested_ns = requested_ns
         self.start: Start | None = None
         self.job: Job | None = None
         self.doomed = False
+        self.is_closed = False
+        self.unsent: list[memoryview] = []
+        self.writing = threading.Lock()
 
-    def end(self, *, by_force: bool) -> None:
-        """Ask the process to end, or kill it."""
-        if by_force:
-            self.process.kill()
+    def write(self) -> None:
+        """Write as much of what is unsent as the pipe takes; nothing if nobody reads it."""
+        if self.is_closed:
+            self.unsent.clear()
             return
-        # It may have ended by itself already.
-        with contextlib.suppress(OSError):
-            self.ends.sender.send_bytes(b"")
+        try:
+            write_parts(self.ends.sender.fileno(), self.unsent)
+        except OSError:
+            self.unsent.clear()
+
+    def close(self) -> None:
+        """Close the pipes."""
+        self.is_closed = True
+        self.unsent.clear()
+        close_main_ends(self.ends)
 
     def describe_end(self) -> str:
         """Return how it ended: the signal or the exit code."""
@@ -347,14 +450,14 @@ class WorkerProcess:
         return f"exit code {code}"
 
 
-def _open_life(process: BaseProcess) -> int:
-    """Return a new descriptor that becomes readable when the process has ended."""
+def _open_life(process: BaseProcess) -> tuple[int, bool]:
+    """Return a new descriptor that tells of a process's end, and whether it is a pidfd."""
     if hasattr(os, "pidfd_open"):
-        try:
-            return os.pidfd_open(process.pid or 0)
-        except ProcessLookupError:
-            pass  # ended and reaped already: its sentinel is readable at once
-    return os.dup(process.sentinel)
+        # The process may have ended and been reaped already. Or the kernel is too old, or a sandbox
+        # refuses what it does not know, with an error of its own choice.
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(process.pid or 0), True
+    return os.dup(process.sentinel), False
 
 
 def guard_hint(start_method: str | None) -> str:

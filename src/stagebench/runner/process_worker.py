@@ -8,6 +8,8 @@ to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import signal
@@ -15,6 +17,7 @@ import sys
 import time
 import traceback
 from multiprocessing.reduction import ForkingPickler
+from struct import pack as pack_numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.runner.transport import pack, unpack
@@ -28,26 +31,26 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import WorkerSetup
 
 
-def run_worker(
-    ends: Ends,
-    pickled_handler: bytes,
-    setup: WorkerSetup,
-    transport: str,
-) -> None:
+def run_worker(ends: Ends, setup: WorkerSetup, transport: str) -> None:
     """Serve jobs until main closes the pipe, sends an empty message, or has ended.
 
-    The handler arrives pickled, so that its module is imported here: after the set-up, and within
-    the time that the worker takes to get ready.
+    The handler arrives pickled, as the first message, so that its module is imported here: after
+    the set-up, and within the time that the worker takes to get ready.
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
     # A child that the handler forks must not hold our ends: if this worker is killed while it
     # sends, main would wait for the rest until that child has ended, too.
     os.register_at_fork(after_in_child=ends.close)
-    sys.stdout, sys.stderr = _renew(sys.stdout), _renew(sys.stderr)
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        _unlock(stream)
     # Ctrl-C in a terminal reaches workers, too, but main decides when they end. This is a function
     # because programs that a handler starts would inherit SIG_IGN.
     signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        pickled_handler = ends.receiver.recv_bytes()
+    except (EOFError, OSError):
+        return  # main has ended
     try:
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
@@ -59,17 +62,42 @@ def run_worker(
         pass
 
 
-def _renew(stream: Any) -> Any:
-    """Reopen a stream's file: its lock is stuck if a thread of main printed during the fork."""
-    try:
-        descriptor = stream.fileno()
-    except (AttributeError, OSError, ValueError):
-        return stream  # None, or not a file
-    renewed = open(  # noqa: SIM115 - stays open for as long as the process lives
-        descriptor, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
-    )
-    renewed.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
-    return renewed
+def _unlock(stream: object) -> None:
+    """Renew the lock of a stream: it is stuck if a thread of main printed during the fork.
+
+    The stream stays the same object, because others may hold it: logging, or what shows its text in
+    two places. A second object on its descriptor would write into the next file that gets the same
+    number, once the first one is closed. Text that main had not written yet is dropped here: main
+    writes it. Streams that are no text files, such as those of Jupyter, have no such lock.
+    """
+    if not issubclass(type(stream), io.TextIOWrapper):
+        return
+    with contextlib.suppress(ValueError):  # closed, or detached from its buffer
+        buffer: Any = stream.buffer  # type: ignore[attr-defined]
+        if type(buffer) in (io.BufferedWriter, io.BufferedRandom):
+            file = buffer.raw
+            buffer.__init__(_Nowhere())
+            stream.flush()  # type: ignore[attr-defined]
+            buffer.__init__(file)
+
+
+class _Nowhere(io.RawIOBase):
+    """A file that takes everything and keeps nothing."""
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
+        return 0
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
 
 
 def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool:
@@ -101,6 +129,34 @@ def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | 
     `upstream` holds the handler's input, `parcel` is the name to store the result under.
     """
     return ForkingPickler.dumps((parameters, upstream, parcel))
+
+
+def write_parts(descriptor: int, parts: list[memoryview]) -> None:
+    """Write as much of some parts as a pipe takes without waiting, and remove that from the list.
+
+    Raises OSError if nobody reads the pipe any more.
+    """
+    while parts:
+        try:
+            written = os.writev(descriptor, parts[:2])
+        except BlockingIOError:
+            return
+        while parts and written >= parts[0].nbytes:
+            written -= parts.pop(0).nbytes
+        if written:
+            parts[0] = parts[0][written:]
+
+
+def frame(message: Any) -> list[memoryview]:
+    """Return a message as the parts that `Connection.recv_bytes` reads: its length, and itself.
+
+    `Connection.send_bytes` would wait until everything is read; the pipe of a worker that imports
+    its modules takes 64 KiB.
+    """
+    content = memoryview(message)
+    short = content.nbytes <= 0x7FFFFFFF
+    head = pack_numbers("!i", content.nbytes) if short else pack_numbers("!iQ", -1, content.nbytes)
+    return [memoryview(head), content]
 
 
 def read_job(message: bytes) -> tuple[dict[str, Any], str | None]:
@@ -170,6 +226,7 @@ def open_pipes(context: BaseContext) -> tuple[Ends, Ends]:
         Ends(from_worker, to_main).close()
         raise
     ours = Ends(from_worker, to_worker)
+    os.set_blocking(to_worker.fileno(), False)  # see frame
     MAIN_ENDS.add(ours)
     return ours, Ends(from_main, to_main)
 

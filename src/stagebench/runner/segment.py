@@ -1,12 +1,18 @@
-"""A shared memory segment that can be closed while arrays still use it."""
+"""Shared memory segments: made by one process, mapped by others, and removed by main.
+
+Not the standard library's SharedMemory: if that cannot map a segment it removes it, even one that
+another process made, and whoever opens a segment registers it to be removed.
+"""
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
-from _posixshmem import shm_unlink  # type: ignore[import-not-found]
+from _posixshmem import shm_open, shm_unlink  # type: ignore[import-not-found]
 from multiprocessing import resource_tracker
-from multiprocessing.shared_memory import SharedMemory
+
+_MODE = 0o600
 
 _tracking = threading.Lock()
 """Held while a segment is registered with the resource tracker, and during every fork. The tracker
@@ -19,40 +25,29 @@ os.register_at_fork(
 )
 
 
-class Segment(SharedMemory):
-    """Shared memory that stays mapped until the last array that uses it is gone.
+def make_segment(name: str) -> int:
+    """Make an empty segment and return its descriptor; raises FileExistsError."""
+    with _tracking:
+        descriptor: int = shm_open(f"/{name}", os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=_MODE)
+        # If this process and main are killed, the tracker removes the segment.
+        resource_tracker.register(f"/{name}", "shared_memory")
+    return descriptor
 
-    If a handler keeps such an array, `close` leaves the mapping to it and raises no BufferError.
-    """
 
-    # Attributes of SharedMemory; its close() raises at the first one still in use.
-    _mmap: object
-    _fd: int
-
-    def __init__(self, name: str, *, create: bool = False, size: int = 0) -> None:
-        with _tracking:
-            super().__init__(name, create=create, size=size)
-
-    def close(self) -> None:
-        """Unmap the segment, or leave that to the arrays that still use it."""
-        try:
-            super().close()
-        except BufferError:
-            # The arrays keep the mapping alive; the descriptor would stay open.
-            self._mmap = None
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+def map_segment(name: str) -> mmap.mmap:
+    """Map a segment, for as long as anything uses the mapping. Raises FileNotFoundError."""
+    descriptor = shm_open(f"/{name}", os.O_RDONLY, mode=_MODE)
+    try:
+        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
 
 
 def remove_segment(name: str) -> None:
-    """Remove a segment; processes that have it open keep it. Raises FileNotFoundError.
-
-    The library would open the segment first. That fails for an empty one, which a worker leaves if
-    it is killed right after creating it.
-    """
+    """Remove a segment; processes that have it open keep it. Raises FileNotFoundError."""
     with _tracking:
-        # Such a worker may not have registered it: unregistering an unknown name is an error.
+        # A worker that was killed right after making it may not have registered it, and
+        # unregistering an unknown name is an error.
         resource_tracker.register(f"/{name}", "shared_memory")
         try:
             shm_unlink(f"/{name}")

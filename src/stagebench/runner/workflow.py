@@ -35,7 +35,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -95,28 +95,30 @@ class Workflow:
         """Pass all tasks through all stages; return when each has ended in each stage.
 
         `tasks` is a number, or one mapping for each task, from stage names to parameters that
-        override the stage's own. An iterator is read as tasks begin, so it may be long. Raises
-        WorkflowError for invalid tasks, before the first one starts if their number is known;
+        override the stage's own. Anything but a sequence is read as tasks begin, so it may be long.
+        Raises WorkflowError for invalid tasks, before the first one starts if they are a sequence;
         WorkerLostError if a stage cannot start its workers; and whatever the sink raises. Tasks
         that have not ended by then are recorded as cancelled, as they are on Ctrl-C.
         """
         if self._engine.failure is not None:
             raise WorkflowError("this workflow has failed before; create a new one")
+        if self._engine.is_inherited():
+            raise WorkflowError("this workflow belongs to the parent process; create a new one")
         _check_kinds(tasks, arrival)
-        listed = [_NONE] * tasks if isinstance(tasks, int) else tasks
-        is_sized = isinstance(listed, Sized)
-        if is_sized:
+        known = _list_tasks(tasks)
+        if known is not None:
             # Tasks given as a number are all alike: one check is enough.
-            self._check_tasks(enumerate([_NONE][:tasks] if isinstance(tasks, int) else listed))
+            self._check_tasks(enumerate([_NONE][:tasks] if isinstance(tasks, int) else known))
         self._engine.begin()
         try:
             with Interrupts() as interrupts:
-                self._feed(enumerate(listed), arrival, interrupts, is_checked=is_sized)
+                feed = enumerate(tasks if known is None else known)  # type: ignore[arg-type]
+                self._feed(feed, arrival, interrupts, is_checked=known is not None)
                 while not self._engine.has_ended():
                     self._wait(interrupts)
         except BaseException as error:  # raised again below, once the rest is cancelled
             self._engine.fail(error)
-        self._engine.end(len(listed) if isinstance(listed, Sized) else 0)
+        self._engine.end(0 if known is None else len(known))
         if self._engine.failure is not None:
             raise self._engine.failure
 
@@ -224,6 +226,17 @@ def check_workflow(stages: Sequence[Stage], in_flight: int | None = None) -> lis
     if problems:
         raise WorkflowError("\n".join(problems))
     return order_stages(list(stages))
+
+
+def _list_tasks(tasks: int | Iterable[Overrides]) -> list[Overrides] | None:
+    """Return all tasks if they are a number or a sequence; None if they are read as they begin.
+
+    Things with a length are no exception: a progress bar has that of a generator, which can be
+    read only once and may wait for its next item.
+    """
+    if isinstance(tasks, int):
+        return [_NONE] * tasks
+    return list(tasks) if isinstance(tasks, Sequence | ValuesView) else None
 
 
 def _is_task(task: object) -> bool:

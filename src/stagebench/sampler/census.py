@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from stagebench.errors import MeasureError
-from stagebench.sampler.processes import Life
-from stagebench.sampler.procfs import read_children, read_command
-from stagebench.sampler.ptrace import PtraceCensus
+from stagebench.sampler.processes import Life, may_share_memory
+from stagebench.sampler.procfs import children_reader, read_command
+from stagebench.sampler.ptrace import PtraceCensus, PtraceRefusedError
 from stagebench.sampler.sweep import walk_tree
 
 if TYPE_CHECKING:
@@ -39,18 +39,24 @@ def open_census(
     census calls neither `write_transition` nor `observe`.
     """
     if means == "poll":
-        return PollCensus(supervisor, strangers)
+        return _open_poll_census(supervisor, strangers)
     try:
         return PtraceCensus(
             main, exit_kill=exit_kill, write_transition=write_transition, observe=observe
         )
-    except PermissionError as error:
+    except PtraceRefusedError as error:
         if means == "auto":
-            return PollCensus(supervisor, strangers)
+            return _open_poll_census(supervisor, strangers)
         raise MeasureError(
-            f"census: ptrace is not permitted here ({error.strerror}); allow it"
+            f"census: ptrace is not permitted here ({error}); allow it"
             " (kernel.yama.ptrace_scope below 3, no seccomp filter on it), or set census: auto"
         ) from error
+
+
+def _open_poll_census(supervisor: int, strangers: frozenset[int]) -> PollCensus:
+    census = PollCensus(supervisor, strangers)
+    census.update()  # main is still held: later it may end between two updates
+    return census
 
 
 SETTLING_NS = 500_000_000
@@ -71,7 +77,7 @@ class PollCensus:
         strangers: frozenset[int] = frozenset(),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
-        children: Callable[[int], list[int]] = read_children,
+        children: Callable[[int], list[int]] | None = None,
         command: Callable[[int], str] = read_command,
     ) -> None:
         self._supervisor = supervisor
@@ -87,18 +93,35 @@ class PollCensus:
     def update(self) -> None:
         """Reap ended children, list the tree again, and note which processes came and went."""
         self._reap()
-        found = dict(walk_tree(self._supervisor, self._children, self._strangers))
+        children = self._children or children_reader()
+        found = dict(walk_tree(self._supervisor, children, self._strangers))
         now_ns = self._clock()
         for pid in self.alive.keys() - found.keys():
             self.alive.pop(pid).ended_ns = now_ns
             self.changes += 1
         for pid, parent in found.items():
             self._see(pid, parent, now_ns)
+        self._find_owners()
         self._updated_ns = now_ns
+
+    def _find_owners(self) -> None:
+        """Find out whose memory new processes have, and whether those that shared it still do."""
+        shared = {life.space for life in self.alive.values() if not life.owns_memory}
+        open_ = [life for life in self.alive.values() if not life.space or life.space in shared]
+        if not open_:
+            return
+        owners = [life for life in self.alive.values() if life not in open_]
+        for life in open_:
+            owner = next((each for each in owners if may_share_memory(each.pid, life.pid)), None)
+            life.owns_memory = owner is None
+            life.space = life.pid if owner is None else owner.space
+            if owner is None:
+                owners.append(life)
 
     def _reap(self) -> None:
         """Reap the supervisor's children that have ended, including adopted orphans."""
-        for pid in set(self._children(self._supervisor)) - self._strangers:
+        children = self._children or children_reader()
+        for pid in set(children(self._supervisor)) - self._strangers:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended and pid in self.alive:
                 self.alive[pid].exit_status = os.waitstatus_to_exitcode(status)

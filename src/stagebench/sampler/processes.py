@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from stagebench.records import ProcessRecord
+from stagebench.records import SHARING_BIRTHS, ProcessRecord
+from stagebench.sampler.procfs import Vanished, read_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
 class Life:
     """What is known so far about one process; its times are those at which the census noticed.
 
-    While `owns_memory` is False, its memory may be its parent's (a child by vfork before its exec)
-    and must not be counted twice.
+    Processes with the same `space` share one address space, and one of them `owns_memory`. The
+    memory of the others (such as a child by vfork before its exec) must not be counted twice.
     """
 
     pid: int
@@ -25,6 +28,7 @@ class Life:
     started_ns: int
     command: str
     birth: str | None = None
+    space: int = 0
     owns_memory: bool = True
     max_rss_bytes: int | None = None
     execs: int | None = None
@@ -36,6 +40,38 @@ class Life:
     def note_mark(self, high_water_bytes: int) -> None:
         """Add a reading of the high-water mark, which the sampler resets between readings."""
         self.high_water_bytes = max(high_water_bytes, self.high_water_bytes or 0)
+
+
+KCMP_NUMBERS = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
+KCMP_VM = 1
+"""The system call kcmp(2), which the C library does not offer, and its type for memory."""
+
+_libc = ctypes.CDLL(None)
+_libc.syscall.restype = ctypes.c_long
+_kcmp_number = KCMP_NUMBERS.get(platform.machine())
+
+
+def share_memory(one: int, other: int) -> bool | None:
+    """Return whether two threads or processes have the same address space; None if unknown."""
+    if _kcmp_number is None:
+        return None
+    order = _libc.syscall(ctypes.c_long(_kcmp_number), one, other, KCMP_VM, 0, 0)
+    return None if order < 0 else order == 0
+
+
+def may_share_memory(one: int, other: int) -> bool:
+    """Return whether two processes have the same address space, or may have for all that is known.
+
+    Where kcmp(2) is not permitted, sizes that differ at one moment prove that they do not.
+    """
+    known = share_memory(one, other)
+    if known is not None:
+        return known
+    try:
+        before, others, after = read_sizes(one), read_sizes(other), read_sizes(one)
+    except Vanished:
+        return False
+    return before != after or before == others
 
 
 class Census(Protocol):
@@ -81,7 +117,7 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
             ended_ns=life.ended_ns,
             exit_status=life.exit_status,
             high_water_bytes=None
-            if life.birth == "vfork" and not life.execs
+            if life.birth in SHARING_BIRTHS and not life.owns_memory
             else life.high_water_bytes,
             max_rss_bytes=life.max_rss_bytes,
             execs=life.execs,

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from stagebench.errors import MeasureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KIB = 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Vanished = (FileNotFoundError, ProcessLookupError)
 """The errors that a read from /proc raises if the process has ended."""
+
+
+def check_proc() -> None:
+    """Raise MeasureError unless /proc shows the processes of this process's own PID namespace.
+
+    In that of another namespace our process ids belong to other programs.
+    """
+    try:
+        own, status = os.readlink("/proc/self"), _read("/proc/self/status")
+    except OSError as error:
+        raise MeasureError(
+            f"/proc: does not show this process ({error.strerror}), so no memory can be read; mount"
+            " the one of this PID namespace (mount -t proc proc /proc)"
+        ) from error
+    _, found, line = status.partition(b"\nNSpid:")
+    ids = line.split(b"\n", 1)[0].split() if found else []
+    if own != str(os.getpid()) or len(ids) > 1:
+        raise MeasureError(
+            f"/proc: belongs to another PID namespace (this process is {own} there and"
+            f" {os.getpid()} here), so memory of other programs would be read; mount the one of"
+            " this namespace (unshare --mount-proc, or mount -t proc proc /proc)"
+        )
 
 
 class Memory(NamedTuple):
@@ -94,11 +124,16 @@ def parse_faults(text: bytes) -> int:
     return int(fields[8]) + int(fields[10])
 
 
+SPARE_DESCRIPTORS = 64
+"""So many of the allowed descriptors are left to the rest of the program."""
+
+
 class MemoryFiles:
     """Reads memory through descriptors that stay open, which saves the cost of opening them.
 
     A descriptor refers to the memory that the process had when it was opened: call `forget` after
-    an exec.
+    an exec. Where there are too many processes for the limit of open files, the files of the rest
+    are opened for each reading.
     """
 
     metric = "pss"
@@ -106,14 +141,27 @@ class MemoryFiles:
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, str], int] = {}
+        self._most_open = allowed_descriptors() - SPARE_DESCRIPTORS
+        self._folders: dict[int, str] = {}
+        self._buffer_bytes = 4096
 
     def read_memory(self, pid: int) -> Memory:
         """Read one process's memory; raises one of `Vanished` if it has ended."""
-        return parse_smaps_rollup(self._read(pid, "smaps_rollup"))
+        try:
+            return parse_smaps_rollup(self._read(pid, "smaps_rollup"))
+        except Vanished:
+            self._find_living_thread(pid)
+            return parse_smaps_rollup(self._read(pid, "smaps_rollup"))
 
     def read_counters(self, pid: int) -> Counters:
         """Read one process's counters, faults last; raises like `read_memory`."""
-        status = parse_status(self._read(pid, "status"))
+        try:
+            status = parse_status(self._read(pid, "status"))
+        except Vanished:
+            status = None
+        if status is None:
+            self._find_living_thread(pid)
+            status = parse_status(self._read(pid, "status"))
         if status is None:
             raise ProcessLookupError("no memory: the process has ended")
         faults = parse_faults(self._read(pid, "stat"))
@@ -126,24 +174,68 @@ class MemoryFiles:
         Documentation/filesystems/proc.rst, clear_refs.
         """
         try:
-            os.pwrite(self._descriptor(pid, "clear_refs", os.O_WRONLY), b"5", 0)
+            descriptor = self._descriptor(pid, "clear_refs", os.O_WRONLY)
         except PermissionError:
             return False
+        try:
+            os.pwrite(descriptor, b"5", 0)
+        finally:
+            self._release(descriptor, pid, "clear_refs")
         return True
 
     def forget(self, pid: int) -> None:
         """Close the descriptors of a process that has called exec or ended: pids are reused."""
-        for key in [key for key in self._open if key[0] == pid]:
-            os.close(self._open.pop(key))
+        self._folders.pop(pid, None)
+        for name in ("status", "stat", "smaps_rollup", "clear_refs"):
+            descriptor = self._open.pop((pid, name), None)
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _find_living_thread(self, pid: int) -> None:
+        """Read another thread's files from now on: the first may have ended before the others."""
+        self.forget(pid)
+        self._folders[pid] = find_living_thread(pid)
 
     def _read(self, pid: int, name: str) -> bytes:
-        return os.pread(self._descriptor(pid, name, os.O_RDONLY), 4096, 0)
+        descriptor = self._descriptor(pid, name, os.O_RDONLY)
+        try:
+            text = os.pread(descriptor, self._buffer_bytes, 0)
+            while len(text) == self._buffer_bytes:  # `status` lists up to 65,536 groups
+                self._buffer_bytes *= 4
+                text = os.pread(descriptor, self._buffer_bytes, 0)
+        finally:
+            self._release(descriptor, pid, name)
+        return text
 
     def _descriptor(self, pid: int, name: str, mode: int) -> int:
-        key = (pid, name)
-        if key not in self._open:
-            self._open[key] = os.open(f"/proc/{pid}/{name}", mode | os.O_CLOEXEC)
-        return self._open[key]
+        descriptor = self._open.get((pid, name))
+        if descriptor is None:
+            # Page faults of the whole process are listed under the process alone.
+            folder = f"/proc/{pid}" if name == "stat" else self._folders.get(pid, f"/proc/{pid}")
+            descriptor = os.open(f"{folder}/{name}", mode | os.O_CLOEXEC)
+            if len(self._open) < self._most_open:
+                self._open[pid, name] = descriptor
+        return descriptor
+
+    def _release(self, descriptor: int, pid: int, name: str) -> None:
+        if (pid, name) not in self._open:
+            os.close(descriptor)
+
+
+def allowed_descriptors() -> int:
+    """Return how many descriptors this process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def find_living_thread(pid: int) -> str:
+    """Return the folder of a thread that has the process's memory; raises one of `Vanished`."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{thread}"
+        with contextlib.suppress(*Vanished):
+            if parse_status(_read(f"{folder}/status")) is not None:
+                return folder
+    raise ProcessLookupError("no memory: the process has ended")
 
 
 def read_children(pid: int) -> list[int]:
@@ -152,21 +244,53 @@ def read_children(pid: int) -> list[int]:
     /proc lists a child under the thread that forked it, not under the process's first thread.
     """
     children: list[int] = []
-    try:
+    complete = True
+    with contextlib.suppress(*Vanished):
         for thread in os.listdir(f"/proc/{pid}/task"):  # half the time of Path
-            children += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
-    except Vanished:
-        return children
+            try:
+                children += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+            except Vanished:
+                complete = False
+    return children if complete or has_children_files() else list_children().get(pid, [])
+
+
+def has_children_files() -> bool:
+    """Return whether the kernel lists children by thread (CONFIG_PROC_CHILDREN)."""
+    return os.path.exists("/proc/thread-self/children")  # one stat
+
+
+def list_children() -> dict[int, list[int]]:
+    """List the children of every process, by the parent that each process names."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(*Vanished):
+                text = _read(f"/proc/{name}/stat")
+                parent = int(text[text.rindex(b")") :].split(maxsplit=3)[2])
+                children.setdefault(parent, []).append(int(name))
     return children
+
+
+def children_reader() -> Callable[[int], list[int]]:
+    """Return a reader of children for one walk of a tree, which lists all processes only once."""
+    if has_children_files():
+        return read_children
+    children = list_children()
+    return lambda pid: children.get(pid, [])
 
 
 def read_command(pid: int) -> str:
     """Read the command line, joined by spaces; empty if the process has ended."""
     try:
-        words = _read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0")
+        text = _read(f"/proc/{pid}/cmdline") or _read(f"{find_living_thread(pid)}/cmdline")
     except Vanished:
         return ""
-    return b" ".join(words).decode(errors="replace")
+    return b" ".join(text.rstrip(b"\0").split(b"\0")).decode(errors="replace")
+
+
+def read_sizes(pid: int) -> bytes:
+    """Read the sizes of a process's memory; raises one of `Vanished` if it has ended."""
+    return _read(f"/proc/{pid}/statm")
 
 
 def read_process(thread: int) -> int:
@@ -190,7 +314,10 @@ _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")
 
 def read_huge_faults() -> int | None:
     """Count the huge pages that the machine has handed out since boot; None if it has no count."""
-    text = _read("/proc/vmstat")
+    try:
+        text = _read("/proc/vmstat")
+    except OSError:
+        return None
     counts = [_number(text, name) for name in _HUGE if name in text]
     return sum(counts) if counts else None
 

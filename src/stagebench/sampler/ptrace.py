@@ -12,13 +12,15 @@ it. Source: ptrace(2) and linux/ptrace.h.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
+import platform
 import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from stagebench.records import TransitionRecord
-from stagebench.sampler.processes import Life
+from stagebench.records import SHARING_BIRTHS, TransitionRecord
+from stagebench.sampler.processes import Life, share_memory
 from stagebench.sampler.procfs import Vanished, read_command, read_counters, read_process
 
 if TYPE_CHECKING:
@@ -69,9 +71,21 @@ class Report(NamedTuple):
         return os.WSTOPSIG(self.status)
 
 
+class PtraceRefusedError(Exception):
+    """The kernel, or a sandbox, refuses ptrace(2): by which error number differs."""
+
+
 def seize(thread: int, options: int) -> None:
-    """Attach to a running thread without stopping it; raises OSError if that is not permitted."""
-    _request(PTRACE_SEIZE, thread, 0, options)
+    """Attach to a running thread without stopping it; raises PtraceRefusedError if that fails.
+
+    If the thread has ended, it raises ProcessLookupError.
+    """
+    try:
+        _request(PTRACE_SEIZE, thread, 0, options)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        raise PtraceRefusedError(error.strerror) from error
 
 
 def wait_report() -> Report | None:
@@ -148,7 +162,8 @@ class PtraceCensus:
         self.alive: dict[int, Life] = {}
         self.changes = 0
         self._process_of: dict[int, int] = {}
-        self._births: dict[int, tuple[int, str]] = {}
+        self._births: dict[int, tuple[int, str, int]] = {}
+        self._spaces = itertools.count()
         self._ended: dict[int, Life] = {}
         seize(main, OPTIONS | (OPTION_EXITKILL if exit_kill else 0))
         self._process(main)
@@ -178,7 +193,7 @@ class PtraceCensus:
             process = self._process(report.thread)
             if report.event in BIRTH_NAMES:
                 child = event_message(report.thread)
-                self._birth(child, process, BIRTH_NAMES[report.event])
+                self._birth(child, process, name_birth(report, child))
             elif report.event == EVENT_EXEC:
                 self._exec(process, former=event_message(report.thread))
             elif report.event == EVENT_EXIT:
@@ -196,12 +211,13 @@ class PtraceCensus:
         return process
 
     def _meet(self, pid: int) -> None:
-        parent, birth = self._births.pop(pid, (None, None))
+        parent, birth, space = self._births.pop(pid, (None, None, next(self._spaces)))
         life = Life(
             pid=pid,
             execs=0,
             parent_pid=parent,
             birth=birth,
+            space=space,
             owns_memory=_owns_memory(birth),
             since_ns=self._updated_ns,
             started_ns=self._clock(),
@@ -215,11 +231,14 @@ class PtraceCensus:
     def _birth(self, child: int, parent: int, birth: str) -> None:
         """Note the parent of a thread or process, which may be known already or even have ended."""
         life = self.alive.get(child) or self._ended.pop(child, None)
+        shares = birth in SHARING_BIRTHS
+        space = self.alive[parent].space if shares else next(self._spaces)
         if life is None:
-            self._births[child] = parent, birth
+            self._births[child] = parent, birth, space
         elif life.parent_pid is None:
             life.parent_pid, life.birth = parent, birth
-            life.owns_memory = life.owns_memory or _owns_memory(birth)
+            if not life.execs:
+                life.space, life.owns_memory = space, not shares
             self.changes += 1
 
     def _exec(self, pid: int, former: int) -> None:
@@ -228,11 +247,20 @@ class PtraceCensus:
             self._process_of.pop(former, None)
         life = self.alive[pid]
         life.execs = (life.execs or 0) + 1
-        life.owns_memory = True
+        self._hand_over(life)
+        life.space, life.owns_memory = next(self._spaces), True
         life.high_water_bytes = None
         life.command = read_command(pid)
         self.changes += 1
         self._transition("exec", life, read_counters(pid))
+
+    def _hand_over(self, former: Life) -> None:
+        """Let another process own the memory that one gave up, if it has shared it."""
+        heirs = (life for life in self.alive.values() if life.space == former.space)
+        heir = next((life for life in heirs if life is not former), None)
+        if former.owns_memory and heir is not None:
+            heir.owns_memory = True
+            self.changes += 1
 
     def _exit(self, process: int, thread: int) -> None:
         """Read the counters while the memory still exists: this may be the last thread."""
@@ -258,9 +286,48 @@ class PtraceCensus:
         life.max_rss_bytes = report.max_rss_bytes
         if life.parent_pid is None:
             self._ended[report.thread] = life
+        self._hand_over(life)
         self.changes += 1
 
 
 def _owns_memory(birth: str | None) -> bool:
     """Return whether a process has memory of its own after this birth; False if it is unknown."""
-    return birth in {"fork", "clone"}
+    return birth is not None and birth not in SHARING_BIRTHS
+
+
+CLONE_VM = 0x100
+CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
+CLONE3_NUMBER = 435
+"""System calls that say by a flag whether the new process shares memory."""
+
+_clone_number = CLONE_NUMBERS.get(platform.machine())
+
+
+def name_birth(report: Report, child: int) -> str:
+    """Name the birth that a stopped thread reports, by whether the child shares its memory.
+
+    The event alone does not show that: clone(2) has flags for it.
+    """
+    name = BIRTH_NAMES[report.event]
+    shares = share_memory(report.thread, child)
+    if shares is None:  # the child has ended, or kcmp(2) is not permitted
+        shares = _asks_to_share(report.thread)
+    if shares is None or shares == (name in SHARING_BIRTHS):
+        return name
+    return "shared" if shares else "clone"
+
+
+def _asks_to_share(thread: int) -> bool | None:
+    """Return whether the system call that a stopped thread is in has CLONE_VM; None if unknown."""
+    try:
+        with open(f"/proc/{thread}/syscall", encoding="ascii") as file:
+            number, argument = (int(word, 0) for word in file.read().split()[:2])
+        if number == _clone_number:
+            return bool(argument & CLONE_VM)
+        if number != CLONE3_NUMBER:
+            return None
+        with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:
+            memory.seek(argument)
+            return bool(int.from_bytes(memory.read(8), "little") & CLONE_VM)
+    except (OSError, ValueError):  # "running", or not permitted
+        return None

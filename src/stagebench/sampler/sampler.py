@@ -193,7 +193,10 @@ class Sampler:
         if self._still == Still(counters, changes):
             self._hold(started_ns, len(lives))
             return
-        readings = complete_readings(counters, self._files, walk=walk)
+        # A process that shares this memory may map pages between a reading and a reset.
+        shared = {life.space for life in self._census.alive.values() if not life.owns_memory}
+        kept = {pid for pid, life in lives.items() if life.space in shared}
+        readings = complete_readings(counters, self._files, walk=walk, keep_marks=kept)
         ended_ns = self._clock()
         self._book("walk" if walk else "counters")
         self._census.update()

@@ -8,7 +8,7 @@ from stagebench.records import MemorySample, SweepRecord
 from stagebench.sampler.procfs import Vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from stagebench.sampler.procfs import Counters, Memory
 
@@ -101,14 +101,24 @@ def read_counters_of(pids: Iterable[int], files: Files) -> dict[int, Counters]:
     return {pid: counters for pid, counters in read if counters is not None}
 
 
-def complete_readings(before: dict[int, Counters], files: Files, *, walk: bool) -> list[Reading]:
+def complete_readings(
+    before: dict[int, Counters],
+    files: Files,
+    *,
+    walk: bool,
+    keep_marks: Container[int] = (),
+) -> list[Reading]:
     """Reset high-water marks, walk the page tables if asked to, and read the counters again.
 
     The first and second reading of a process enclose the readings of all others, so a change during
     the sweep shows as a difference between the two. If nothing happens in between, the first
     reading is used for both. Processes that ended meanwhile are absent.
     """
-    reset = {pid for pid, counters in before.items() if _reset_mark(pid, counters, files)}
+    reset = {
+        pid
+        for pid, counters in before.items()
+        if pid not in keep_marks and _reset_mark(pid, counters, files)
+    }
     memory = _walk(before, files) if walk else dict.fromkeys(before)
     after = read_counters_of(before, files) if walk or reset else before
     return [

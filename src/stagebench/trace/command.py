@@ -8,31 +8,37 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
+import shlex
+import signal
 import sys
 import time
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from stagebench import store
-from stagebench.errors import CommandError, OptionError, StagebenchError
+from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
+from stagebench.sampler.procfs import check_proc
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
-from stagebench.trace.summary import build_timeline, format_summary, summarise_recording
-from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_file_limit
+from stagebench.trace.startup import read_initial_environment
+from stagebench.trace.summary import build_timeline, format_summary, shorten, summarise_recording
+from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_limits
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census
     from stagebench.trace.recording import Recording
+    from stagebench.units import Nanoseconds
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
@@ -40,6 +46,8 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     ended = trace_command(request)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
+    except StagebenchError as error:
+        _write_stderr(f"stagebench: {error}\n")
     except (Exception, KeyboardInterrupt):  # reported, but we still end as the command did
         _write_stderr(traceback.format_exc())
     end_like(ended.exit_code)
@@ -52,36 +60,87 @@ def show_trace(folder: Path, figure: Path | None) -> str:
     recording = read_recording(folder)
     summary = summarise_recording(recording)
     if figure is not None:
-        try:
-            _draw(recording, summary, figure)
-        except OSError as error:
-            raise OptionError(f"--figure {figure}: cannot be written ({error.strerror})") from error
+        reason = draw_apart(recording, summary, figure)
+        if reason:
+            raise OptionError(f"--figure {figure}: cannot be written ({reason})")
     return format_summary(summary)
 
 
 def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
     folder = ended.folder
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: was removed while the command ran, and its records with it")
     recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
         _write_stderr(format_summary(summary, os.fspath(folder)))
+    failed = ""
     try:
         store.write_json(folder / store.SUMMARY_FILE, summary)
-        if figure:
-            _draw(recording, summary, folder / store.TRACE_FIGURE_FILE)
     except OSError as error:
-        _write_stderr(f"stagebench: {folder}: some files could not be written ({error.strerror})\n")
+        failed = f"{store.SUMMARY_FILE}: {error.strerror}"
+    if figure:
+        reason = draw_apart(recording, summary, folder / store.TRACE_FIGURE_FILE)
+        failed = failed or (reason and f"{store.TRACE_FIGURE_FILE}: {reason}")
+    if failed:
+        _write_stderr(f"stagebench: {folder}: some files could not be written ({failed})\n")
 
 
-def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> None:
-    # Importing matplotlib takes longer than drawing and must not compete with the traced command.
-    from stagebench.trace.figure import draw_trace
+FIGURE_S = 60
+"""A figure takes a second or two; a library that cannot start under a limit may never return."""
 
+
+def draw_apart(recording: Recording, summary: dict[str, Any], path: Path) -> str:
+    """Draw the figure in a process of its own; returns why that failed, or an empty text.
+
+    Its libraries heed variables, files and limits that the user set for other programs.
+    """
+    read, write = os.pipe()
     try:
+        pid = os.fork()  # this process has one thread again
+    except OSError as error:
+        os.close(read)
+        os.close(write)
+        return f"no further process: {error.strerror}"
+    if pid == 0:
+        try:
+            reason = _draw(recording, summary, path.absolute())
+            os.write(write, b"." + reason.encode(errors="replace")[:500])
+        finally:
+            os._exit(0)
+    os.close(write)
+    try:
+        in_time = bool(select.select([read], [], [], FIGURE_S)[0])
+        said = os.read(read, 501) if in_time else b""
+    finally:
+        os.close(read)
+        if not in_time:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    if said:
+        return said[1:].decode(errors="replace")
+    path.unlink(missing_ok=True)
+    ended = f"ended with {os.waitstatus_to_exitcode(status)}"
+    return f"drawing {ended if in_time else f'took over {FIGURE_S} s'}"
+
+
+def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> str:
+    """Draw in this process, with settings of our own; returns why that failed, or nothing."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, STDERR)  # matplotlib writes what it thinks of the user's configuration
+    os.environ |= dict.fromkeys(process.BLAS_VARIABLES, "1")
+    os.environ["MPLBACKEND"] = "agg"
+    os.chdir("/")  # away from a matplotlibrc
+    try:
+        # Importing matplotlib takes longer than drawing and must not compete with the command.
+        from stagebench.trace.figure import draw_trace
+
         draw_trace(summary, build_timeline(recording), path)
-    except OSError:
+    except Exception as error:
         path.unlink(missing_ok=True)
-        raise
+        own = error.strerror if isinstance(error, OSError) else None
+        return own or shorten(f"{type(error).__name__}: {error}", 200)
+    return ""
 
 
 def _write_stderr(text: str) -> None:
@@ -96,11 +155,16 @@ STDERR = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """A command, how to trace it, and where to write; without `out`, to a new folder here."""
+    """A command, how to trace it, and where to write; without `out`, to a new folder here.
+
+    `live`: show a line meanwhile. It is off by default, because it shares a line of the terminal
+    with the output of the command, whose cursor nobody knows.
+    """
 
     command: Sequence[str]
     settings: Settings
     out: Path | None
+    live: bool
     quiet: bool
 
 
@@ -120,11 +184,13 @@ def trace_command(request: TraceRequest) -> Ended:
 
     Raises StagebenchError, and leaves nothing behind, if the command could not be started.
     """
+    check_proc()
     now = datetime.now(UTC)
     run = describe_request(request, now)
     folder = make_trace_folder(request.out, request.command[0], now)
     try:
-        with contextlib.closing(open_journal(folder.path, run)) as journal, Relay() as relay:
+        relay = Relay(polls=request.settings.census != "ptrace")
+        with contextlib.closing(open_journal(folder.path, run)) as journal, relay:
             exit_code = run_traced(request, journal, relay)
     except StagebenchError:
         folder.discard()
@@ -160,34 +226,35 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
 
     Returns its exit code; raises StagebenchError if it was never started.
     """
-    started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
-    relay.serve(started.pid)
-    raise_file_limit()
+    program = request.command[0]
+    try:
+        started = process.fork_held(request.command, read_initial_environment(), relay.prepare)
+    except OSError as error:
+        reason = f"no process can be started ({error.strerror})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
+    relay.serve(started)
+    raise_limits()
     tracer = Tracer(started, request.settings, journal)
-    tracer.start()
-    shown = not request.quiet and os.isatty(STDERR)
+    try:
+        tracer.start()
+    except RuntimeError as error:
+        started.cancel()
+        reason = f"not started because no thread can trace it ({error})"
+        raise CommandError(f"{program}: {reason}", exit_code=126) from error
+    shown = request.live and os.isatty(STDERR)
     stand_by(tracer, relay, journal, LiveLine(STDERR) if shown else None)
     tracer.wait_gone()
     if journal.began_ns is None:
-        raise explain_refusal(request.command[0], started, tracer.error)
+        raise explain_refusal(program, started, tracer.error)
     traced = tracer.traced
     if traced is None:
-        exit_code = wait_untraced(started.pid, tracer, relay)
-        journal.finish_untraced(exit_code, f"the tracer failed: {tracer.error!r}")
+        exit_code, exited_ns = wait_untraced(started.pid, tracer, relay)
+        journal.finish_untraced(exit_code, exited_ns, f"the tracer failed: {tracer.error!r}")
         return exit_code
     if traced.failure:
-        raise explain_failure(request.command[0], traced.failure)
+        raise explain_failure(program, traced.failure)
     journal.finish(traced)
     return traced.exit_code
-
-
-def read_initial_environment() -> dict[bytes, bytes]:
-    """Read the environment with which this program was started, byte for byte.
-
-    os.environ may contain more: in the C locale the interpreter sets LC_CTYPE.
-    """
-    block = Path("/proc/self/environ").read_bytes()
-    return dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
 
 
 def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | None) -> None:
@@ -197,6 +264,8 @@ def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | No
         relay.attend(deliveries, INTERVAL_S)
         if tracer.census is not None and tracer.census.means == "poll":
             deliveries.poll()
+        elif tracer.census is not None:
+            relay.dismiss_witness()
         if deliveries.stopped_by is not None:
             if line:
                 line.clear()
@@ -230,18 +299,19 @@ def explain_refusal(program: str, started: Started, error: Exception | None) -> 
 def explain_failure(program: str, number: int) -> CommandError:
     """Return the error for a program that could not be run, with the exit code of a shell."""
     if number in {errno.ENOENT, errno.ENOTDIR}:
-        return CommandError(f"{program}: command not found", exit_code=127)
+        return CommandError(f"{shlex.quote(program)}: command not found", exit_code=127)
     return CommandError(f"{program}: cannot be run ({os.strerror(number)})", exit_code=126)
 
 
-def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> int:
-    """Wait without a tracer until the command ends, and return its exit code."""
+def wait_untraced(main: int, tracer: Tracer, relay: Relay) -> tuple[int, Nanoseconds]:
+    """Wait without a tracer until the command ends; returns its exit code and the time."""
     if tracer.census is not None and tracer.census.lives:
-        known = tracer.census.lives[0].exit_status
-        if known is not None:
-            return known
+        life = tracer.census.lives[0]
+        if life.exit_status is not None:
+            return life.exit_status, life.ended_ns or time.monotonic_ns()
+    relay.attend_children()
     while True:
         ended, status = os.waitpid(main, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(status), time.monotonic_ns()
         relay.attend(tracer.deliveries, INTERVAL_S)

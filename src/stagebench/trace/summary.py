@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from stagebench.peak.bracket import Bracket
-    from stagebench.records import ProcessRecord
+    from stagebench.records import ProcessRecord, SweepRecord
     from stagebench.trace.recording import Recording
     from stagebench.units import Bytes, Nanoseconds, Seconds
 
@@ -113,14 +113,21 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
         achieved = {name: use[name] for name in ("sweeps", "torn", "median_gap_s", "p99_gap_s")}
         return asked | achieved | cost
     found = [sweep for sweep in sweeps if sweep.kind in PSS_KINDS]
-    gaps = sorted(later.started_ns - earlier.started_ns for earlier, later in pairwise(found))
+    gaps = sorted(_list_gaps(found))
     achieved = {
-        "sweeps": len(found),
+        "sweeps": len(gaps) + 1 if found else 0,
         "torn": sum(sweep.torn for sweep in found),
         "median_gap_s": quantile_s(gaps, 0.5),
         "p99_gap_s": quantile_s(gaps, 0.99),
     }
     return asked | achieved | cost
+
+
+def _list_gaps(found: Sequence[SweepRecord]) -> Iterator[Nanoseconds]:
+    """Yield the gaps between sweeps; those between held ones that were not written are equal."""
+    for earlier, later in pairwise(found):
+        count = later.sweep - earlier.sweep if later.kind == "held" else 1
+        yield from [(later.started_ns - earlier.started_ns) // count] * count
 
 
 def build_timeline(recording: Recording) -> Timeline:

@@ -31,6 +31,7 @@ from stagebench.sampler.processes import record_lives
 from stagebench.sampler.procfs import read_children
 from stagebench.sampler.sampler import Sampler, SamplerUse
 from stagebench.trace.relay import WAKE, Deliveries
+from stagebench.trace.thinning import Thinning
 from stagebench.units import to_nanoseconds, to_seconds
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from stagebench.measure.process import Started
     from stagebench.sampler.processes import Census, Life
-    from stagebench.units import Bytes, Seconds
+    from stagebench.units import Bytes, Nanoseconds, Seconds
 
 
 ADVANCE_S = 5
@@ -157,18 +158,30 @@ class Tracer(threading.Thread):
             census.update()
 
 
-def raise_file_limit() -> None:
-    """Raise the limit of open files as far as allowed: the sampler keeps two open per process."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+LIMITS = (
+    resource.RLIMIT_NOFILE,  # the sampler keeps two files open per process
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)
+
+
+def raise_limits() -> None:
+    """Raise our own limits as far as allowed: the user set them for the command."""
+    for limit in LIMITS:
+        _, most = resource.getrlimit(limit)
+        resource.setrlimit(limit, (most, most))
 
 
 class Journal:
     """The files of one trace.
 
-    Sweeps, samples and transitions are written as they are made. After a first failure nothing more
-    is written, since a full disk must not disturb the command; `failure` names the file and the
-    reason. A sweep is written after its samples, so a complete line means a complete sweep.
+    Sweeps, samples and transitions are written as they are made, thinned out in long traces. After
+    a first failure nothing more is written, since a full disk must not disturb the command;
+    `failure` names the file and the reason. A sweep is written after its samples, so a complete
+    line means a complete sweep.
     `tree_bytes` is the tree's PSS in the latest sweep, and `highest_bytes` the largest in an untorn
     one; the live line shows both.
     """
@@ -179,7 +192,12 @@ class Journal:
         self._sweeps = store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord)
         self._samples = store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample)
         self._transitions = store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord)
-        self._sum: Bytes = 0
+        self._thinning = Thinning(
+            self.run["sampler"],
+            lambda sweep: self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep)),
+            lambda each: self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(each)),
+        )
+        self._swept: list[MemorySample] = []
         self.failure: str | None = None
         self.began_ns: int | None = None
         self.tree_bytes: Bytes | None = None
@@ -194,24 +212,25 @@ class Journal:
 
     def write_sample(self, sample: MemorySample) -> None:
         """Record one process of the current sweep."""
-        self._sum += sample.pss_bytes or 0
-        self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(sample))
+        self._swept.append(sample)
 
     def write_sweep(self, sweep: SweepRecord) -> None:
         """Record a sweep after its samples."""
+        samples, self._swept = self._swept, []
         if sweep.kind == "pss":
-            self.tree_bytes = self._sum
+            self.tree_bytes = sum(sample.pss_bytes or 0 for sample in samples)
             if not sweep.torn:
-                self.highest_bytes = max(self._sum, self.highest_bytes or 0)
-        self._sum = 0
-        self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep))
+                self.highest_bytes = max(self.tree_bytes, self.highest_bytes or 0)
+        self._thinning.add(sweep, samples, self.run.get("main"))
 
     def write_transition(self, transition: TransitionRecord) -> None:
         """Record a birth, an exec or an exit."""
-        self._attempt(store.TRANSITIONS_FILE, lambda: self._transitions.write(transition))
+        counted = self._thinning.count(transition)
+        self._attempt(store.TRANSITIONS_FILE, lambda: self._transitions.write(counted))
 
     def finish(self, traced: Traced) -> None:
         """Write what is known after the command has ended."""
+        self._thinning.flush()
         self._write_processes(traced.processes)
         self.run |= {
             "exited_ns": traced.exited_ns,
@@ -223,10 +242,10 @@ class Journal:
         }
         self._write_status()
 
-    def finish_untraced(self, exit_code: int, reason: str) -> None:
+    def finish_untraced(self, exit_code: int, exited_ns: Nanoseconds, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
-        self.run |= {"exit_code": exit_code}
+        self.run |= {"exit_code": exit_code, "exited_ns": exited_ns}
         self._write_status()
 
     def close(self) -> None:
@@ -284,10 +303,11 @@ class TraceFolder(NamedTuple):
 
     def discard(self) -> None:
         """Remove what was written so far, because the command could not be started."""
-        for name in WRITTEN_FIRST:
-            (self.path / name).unlink(missing_ok=True)
-        if self.made:
-            self.path.rmdir()
+        with contextlib.suppress(OSError):  # such as those of a folder that is read-only
+            for name in WRITTEN_FIRST:
+                (self.path / name).unlink(missing_ok=True)
+            if self.made:
+                self.path.rmdir()
 
 
 def make_trace_folder(chosen: Path | None, program: str, now: datetime) -> TraceFolder:
@@ -316,8 +336,8 @@ def _check_empty(path: Path) -> None:
 
 
 def _make_default(program: str, now: datetime) -> TraceFolder:
-    name = re.sub(r"[^\w.+-]", "_", Path(program).name)[:100]
-    stem = f"trace-{name}-{now:%Y%m%dT%H%M%S}"
+    name = re.sub(r"[^\w.+-]", "_", Path(program).name).encode()[:100]  # 255 bytes are allowed
+    stem = f"trace-{name.decode(errors='ignore')}-{now:%Y%m%dT%H%M%S}"
     path, number = Path(stem), 1
     while True:
         try:

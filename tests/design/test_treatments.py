@@ -1,4 +1,4 @@
-""""""
+"""Problems of treatments after their levels were filled in."""
 
 import pytest
 
@@ -7,138 +7,7 @@ from stagebench.design.specification import LONGEST
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
 
-# What is changed, to what; and the one problem that is told of it.
-BAD = {
-    "a baseline that is no treatment": (
-        {f"{RUNTIME}.exclude": [{"workers": 1, "executor": "thread"}]},
-        (
-            'experiments[0].baseline: {workers: 1, executor: "thread", logic: "native"} is no'
-            " treatment; closest is p1-fork (differs in executor)"
-        ),
-    ),
-    "a baseline of several treatments": (
-        {f"{RUNTIME}.baseline": {"executor": "thread", "logic": "native"}},
-        (
-            'experiments[0].baseline: {executor: "thread", logic: "native"}; 2 treatments match'
-            " (t1, t2); allowed: levels that only one has"
-        ),
-    ),
-    "no baseline": (
-        {f"{RUNTIME}.baseline": {}},
-        "experiments[0].baseline: missing; 12 treatments match (t1, t1-numpy, p1-fork and 9 more)",
-    ),
-    "a grid that excludes everything": (
-        {f"{RUNTIME}.exclude": [{"workers": [1, 2]}]},
-        "experiments[0].exclude: excludes every treatment; allowed: one has to be left",
-    ),
-    "an exclusion that matches nothing": (
-        {f"{RUNTIME}.exclude": [{"executor": "thread", "start_method": "fork"}]},
-        'experiments[0].exclude[0]: {executor: "thread", start_method: "fork"} matches no',
-    ),
-}
-
-
-@pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD)
-def test_a_wrong_grid_is_told_once_with_its_place_and_what_is_allowed(
-    find_problems, changes, expected
-):
-    problems = find_problems(changes)
-
-    assert len(problems) == 1
-    assert problems[0].startswith(expected)
-
-
-ADDED = {"workers": 9, "executor": "thread", "logic": "native"}
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"workers": 9, "executor": "thread"}, "'logic' is missing; allowed: every factor that"),
-        (
-            {**ADDED, "start_method": "fork"},
-            "'start_method' does not apply here; allowed: only factors that apply",
-        ),
-        (
-            {**ADDED, "executor": "process"},
-            "'start_method' is missing; allowed: every factor that applies",
-        ),
-        ({**ADDED, "workers": 1}, "this treatment is there already; allowed: others than those"),
-    ],
-)
-def test_an_included_treatment_has_to_be_whole_and_new(find_problems, entry, message):
-    (problem,) = find_problems({f"{RUNTIME}.include": [entry]})
-
-    assert problem.startswith(f"experiments[0].include[0]: {message}")
-
-
-def test_an_included_treatment_may_name_only_known_factors(find_problems):
-    (problem,) = find_problems({f"{RUNTIME}.include": [{**ADDED, "logik": "x"}]})
-
-    assert problem.startswith("experiments[0].include[0].logik: unknown factor 'logik'; did you")
-
-
-def test_an_excluded_treatment_may_be_included_again(make_study):
-    study = make_study(
-        {
-            f"{RUNTIME}.exclude": [{"executor": "thread"}],
-            f"{RUNTIME}.include": [{**ADDED, "workers": 1}],
-        }
-    )
-
-    assert len(study.experiments[0].include) == 1
-
-
-def test_two_treatments_with_one_id_are_both_named(find_problems):
-    (problem,) = find_problems(
-        {
-            f"{RUNTIME}.factors.logic.tags": {"native": "", "numpy": ""},
-            f"{RUNTIME}.factors.workers": [1],
-            f"{RUNTIME}.exclude": [{"executor": "process"}],
-        }
-    )
-
-    assert problem == (
-        "experiments[0].factors: several treatments get one id: t1; the first is that of {workers:"
-        ' 1, executor: "thread", logic: "native"} and {workers: 1, executor: "thread", logic:'
-        ' "numpy"}; allowed: an id for each, so give their levels tags'
-    )
-
-
-@pytest.mark.parametrize("level", ["Upper", "a/b", "../up", "x" * 101])
-def test_a_level_that_is_no_word_of_a_path_needs_a_tag(find_problems, make_study, level):
-    changes = {
-        f"{RUNTIME}.factors.label": [level, "b"],
-        f"{RUNTIME}.process": {"environment": {"LABEL": "{label}"}},
-        f"{RUNTIME}.baseline.label": "b",
-    }
-
-    (problem,) = find_problems(changes)
-
-    assert problem.startswith(
-        "experiments[0].factors: treatment ids that cannot be a folder's name:"
-    )
-    assert problem.endswith("and 9 more; allowed: a-z, 0-9, _ and -, so give those levels tags")
-    tagged = {"levels": [level, "b"], "tags": {level: "tag"}}
-    assert make_study(changes | {f"{RUNTIME}.factors.label": tagged})
-
-
-def test_a_huge_grid_is_refused_with_its_count(find_problems):
-    (problem,) = find_problems(
-        {
-            f"{RUNTIME}.factors.n": list(range(1, 10_000)),
-            f"{STAGE}.parameters.elements": "{n}",
-            f"{RUNTIME}.baseline.n": 1,
-        }
-    )
-
-    assert problem == (
-        "experiments[0].factors: the levels make at least 119,988 treatments; allowed: 20,000,"
-        " before anything is excluded"
-    )
-
-
-# What is changed, to what; and the one problem that some treatments have.
+# The changes, and the one problem that some treatments have.
 BAD_of_settings = {
     "no workers in some treatments": (
         {f"{RUNTIME}.factors.workers": [0, 1]},
@@ -207,7 +76,7 @@ BAD_of_settings = {
         (
             "workflows[0].stages[1].handler: \"sum_squares_{logic}\": factor 'logic' does not"
             " apply, so"
-            " the text has a gap (in "
+            " the text would have a gap (in "
         ),
     ),
     "a required key whose factor does not apply": (
@@ -274,7 +143,7 @@ BAD_of_settings = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_of_settings.values(), ids=BAD_of_settings)
-def test_what_some_treatments_have_wrong_is_told_once(find_problems, changes, expected):
+def test_what_some_treatments_have_wrong_is_reported_once(find_problems, changes, expected):
     problems = find_problems(changes)
 
     assert len(problems) == 1
@@ -303,3 +172,94 @@ def test_single_tasks_may_give_what_a_stage_requires(make_study):
     )
 
     assert study.experiments[0].template["tasks"] == [{"cpu_bound": {"elements": 1}}] * 2
+
+
+SECOND = {
+    "name": "second",
+    "workflow": "pipeline",
+    "tasks": 4,
+    "factors": {
+        "workers": [1],
+        "executor": ["process"],
+        "start_method": ["fork", "spwan"],
+        "logic": ["native"],
+    },
+    "baseline": {"start_method": "fork"},
+}
+
+
+def test_what_treatments_of_several_experiments_have_wrong_is_reported_once(find_problems):
+    (problem,) = find_problems(
+        {
+            f"{RUNTIME}.factors.start_method.levels": ["fork", "spwan"],
+            f"{RUNTIME}.factors.logic.levels": ["native"],
+            f"{RUNTIME}.factors.logic.tags": {"native": ""},
+            "experiments.1": SECOND,
+        }
+    )
+
+    assert problem.startswith('workflows[0].stages[1].start_method: "spwan" is not allowed')
+    assert problem.endswith("(in runtime/p1-spwan, runtime/p2-spwan, second/p1-spwan-logic-native)")
+
+
+def test_what_is_refused_leads_to_no_other_problem(find_problems):
+    problems = find_problems(
+        {
+            f"{STAGE}.executor": "proces",
+            f"{STAGE}.parameters": 3,
+            "workflows.0.stages.0.handler": None,
+        }
+    )
+
+    assert [text.partition(":")[0] for text in problems] == [
+        "workflows[0].stages[0].handler",
+        "workflows[0].stages[1].executor",
+        "workflows[0].stages[1].parameters",
+    ]
+
+
+def test_settings_are_checked_where_the_grid_is_broken_with_all_levels_unknown(find_problems):
+    problems = find_problems(
+        {
+            f"{RUNTIME}.factors.start_method.when": {"executr": "process"},
+            f"{RUNTIME}.process": {"cpus": ["{workers}", "{workers}"], "blas_threads": 0},
+            f"{STAGE}.after": ["downlod"],
+            "workflows.0.stages.0.parameters.latency": 1,
+        }
+    )
+
+    assert [text.partition(":")[0] for text in problems] == [
+        "workflows[0].stages[0].parameters.latency",
+        "workflows[0].stages[1].after[0]",
+        "experiments[0].factors.start_method.when.executr",
+        "experiments[0].process.blas_threads",
+    ]
+
+
+def test_stages_that_no_experiment_uses_are_checked_too(find_problems):
+    stage = {"name": "a", "handler": "wiat", "executor": "{executor}", "workers": "{workers}"}
+
+    (problem,) = find_problems({"workflows.1": {"name": "other", "stages": [stage]}})
+
+    assert problem.startswith(
+        "workflows[1].stages[0].handler: unknown handler 'wiat'; did you mean"
+    )
+
+
+def test_a_wrong_name_of_a_workflow_makes_no_use_of_it_unknown(find_problems):
+    (problem,) = find_problems({"workflows.0.name": "Pipeline"})
+
+    assert problem.startswith('workflows[0].name: "Pipeline" is not allowed')
+
+
+def test_an_item_after_one_that_is_left_out_keeps_its_place(find_problems):
+    problems = find_problems({f"{RUNTIME}.process": {"preload": ["{start_method}", "num py"]}})
+
+    assert [text.partition(":")[0] for text in problems] == ["experiments[0].process.preload[1]"]
+    assert "(in " not in problems[0]
+
+
+def test_a_refused_constant_is_reported_once(find_problems):
+    (problem,) = find_problems({"constants": {"size": {"a": 1}}})
+
+    assert problem.startswith('constants.size: {"a": 1} is not allowed; allowed: a text without')
