@@ -175,7 +175,7 @@ def _folder(request: Request, raw: Path) -> Path:
 
 
 def _read_records(folder: Path, head: Head) -> Trace:
-    read = _Reader(folder, head.run)
+    read = _RunReader(folder, head.run)
     tasks = read.records(store.TASKS_FILE, TaskRecord)
     attempts = read.records(store.ATTEMPTS_FILE, TaskRecord)
     events = read.records(store.EVENTS_FILE, EventRecord)
@@ -201,7 +201,7 @@ def _read_records(folder: Path, head: Head) -> Trace:
     return trace
 
 
-class _Reader:
+class _RunReader:
     """Reads the files of a run folder, which must be as they were written."""
 
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
