@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "design": {*GROUND, "store", "handlers", "task_list", "design"}
     | {"ruamel", "jsonschema", "msgspec"},
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
-    "measure": {*GROUND, "", "store", "sampler", "measure", "psutil"},
+    "measure": {*GROUND, "", "store", "task_list", "sampler", "measure", "psutil"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},

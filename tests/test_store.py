@@ -1,12 +1,12 @@
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from stagebench import store
 from stagebench.errors import StoreError
-from stagebench.records import EventRecord, TaskRecord
+from stagebench.records import EventRecord, ProcessRecord, TaskRecord
 
 TASK = TaskRecord(
     task=3,
@@ -69,6 +69,112 @@ def test_records_can_be_read_one_at_a_time(tmp_path):
     store.write_records(path, TaskRecord, [TASK] * 2 * store.LINES_AT_ONCE)
     path.write_bytes(path.read_bytes()[:-1])
     assert len(list(store.stream_records(path, TaskRecord))) == 2 * store.LINES_AT_ONCE - 1
+
+
+def spoil(path, line, edit):
+    """Write two records, and the second or both with an edit of the bytes of its line."""
+    store.write_records(path, TaskRecord, [TASK, UNSERVED])
+    lines = path.read_bytes().split(b"\n")
+    lines[line - 1] = edit(lines[line - 1])
+    path.write_bytes(b"\n".join(lines))
+
+
+def put(column, text):
+    """Give an edit of a line that has no quotation marks before the column."""
+    place = [field.name for field in fields(TaskRecord)].index(column)
+
+    def edit(line):
+        values = line.split(b",")
+        values[place] = text.encode()
+        return b",".join(values)
+
+    return edit
+
+
+WRONG = {
+    "a value too few": (lambda line: line.rpartition(b",")[0], "line 3: 12 values; expected 13"),
+    "a value too many": (lambda line: line + b",1", "line 3: 14 values; expected 13"),
+    "an empty line": (lambda _: b"", "line 3: 0 values; expected 13"),
+    "a NUL": (put("task", "\x00"), r"line 3, column 'task': '\\x00'; expected a whole number"),
+    "only NULs": (lambda line: bytes(len(line)), "line 3: 1 values; expected 13"),
+    "a text": (put("task", "three"), "line 3, column 'task': 'three'; expected a whole number"),
+    "nothing": (put("task", ""), "line 3, column 'task': ''; expected a whole number from 0"),
+    "a fraction": (put("due_ns", "1.5"), "column 'due_ns': '1.5'; expected .* or nothing"),
+    "a negative time": (
+        put("due_ns", "-1"),
+        "column 'due_ns': '-1'; expected a whole number from 0",
+    ),
+    "a blank": (put("due_ns", " 1"), "column 'due_ns': ' 1'; expected"),
+    "an underscore": (put("due_ns", "1_0"), "column 'due_ns': '1_0'; expected"),
+    "other digits": (put("due_ns", "\u0663"), "column 'due_ns': '\u0663'; expected"),
+    "a long number": (put("due_ns", "9" * 5000), "column 'due_ns': '9+ .*; expected .* 18 digits"),
+    "a status": (put("status", "great"), "column 'status': 'great'; expected one of ok, failed"),
+    "an early end": (
+        put("received_ns", "0"),
+        "line 3, column 'received_ns': 0; expected at least 3",
+    ),
+    "an open quotation": (put("stage", '"work'), "line 3: .*; expected one line of CSV in UTF-8"),
+    "no UTF-8": (
+        lambda line: line.replace(b"work", b"\xff"),
+        "line 3: .*; expected one line of CSV",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "words"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_wrong_value_is_an_error_with_its_place_and_what_is_expected(
+    tmp_path, edit, words, cut_off
+):
+    path = tmp_path / "tasks.csv"
+    spoil(path, 3, edit)
+    with pytest.raises(StoreError, match=rf"tasks\.csv, {words}" if "line" in words else words):
+        store.read_records(path, TaskRecord, cut_off=cut_off)
+
+
+def test_the_line_of_a_wrong_value_is_known_in_a_long_file(tmp_path):
+    path = tmp_path / "tasks.csv"
+    number = store.LINES_AT_ONCE + 100
+    store.write_records(path, TaskRecord, [TASK] * number)
+    lines = path.read_bytes().split(b"\n")
+    lines[number] = lines[number].replace(b"work", b"\xff")
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(StoreError, match=f"line {number + 1}: 'utf-8' codec"):
+        store.read_records(path, TaskRecord)
+
+
+def test_an_exit_status_may_be_negative_and_no_other_number(tmp_path):
+    path = tmp_path / "processes.csv"
+    record = ProcessRecord(
+        **dict.fromkeys(("parent_pid", "birth", "high_water_bytes", "max_rss_bytes", "execs")),
+        **dict.fromkeys(("pid", "since_ns", "started_ns", "ended_ns", "samples"), 1),
+        role="main",
+        command="",
+        exit_status=-9,
+    )
+    store.write_records(path, ProcessRecord, [record])
+    assert store.read_records(path, ProcessRecord) == [record]
+    for text in ("-", "--9"):
+        path.write_text(path.read_text().replace(",-9,", f",{text},"))
+        with pytest.raises(StoreError, match=f"column 'exit_status': '{text}'; expected a whole"):
+            store.read_records(path, ProcessRecord)
+        path.write_text(path.read_text().replace(f",{text},", ",-9,"))
+
+
+def test_a_second_record_of_the_same_thing_is_an_error(tmp_path):
+    path = tmp_path / "tasks.csv"
+    store.check_unique(path, [])
+    store.check_unique(path, [TASK, replace(TASK, attempt=3)])
+    with pytest.raises(StoreError, match=r"tasks\.csv, line 4: task, stage, attempt as in line 2"):
+        store.check_unique(path, [TASK, replace(TASK, task=4), TASK])
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"[" * 100_000, b"1" * 5000])
+def test_a_file_that_is_no_json_is_an_error_that_names_it(tmp_path, data):
+    path = tmp_path / "run.json"
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"run\.json: invalid JSON"):
+        store.read_json(path)
 
 
 def test_every_record_is_one_line_and_on_disk_when_written(tmp_path):

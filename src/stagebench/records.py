@@ -8,10 +8,10 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
 """A task ends in a stage with exactly one of these: its handler returned; it raised, or some part
@@ -26,6 +26,11 @@ SHARING_BIRTHS = frozenset({"vfork", "shared"})
 """A process born so shares its parent's memory until it execs: by vfork, or by clone(2) with
 CLONE_VM."""
 
+SWEEP_KINDS = ("pss", "held", "rss")
+
+TRANSITION_KINDS = ("birth", "exec", "exit")
+
+RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
@@ -194,6 +199,48 @@ class EmulatedRecord:
     children_pss_bytes: int
     children: int
     discovered_ns: int
+
+
+class Rules(NamedTuple):
+    """What holds for the records of one type in a file, beside the types of their columns.
+
+    `allowed` are the values of a column; the moments in `ordered`, as far as they are known, follow
+    one another; no two records have the same values of `unique`. Only columns in `signed` have
+    negative numbers.
+    """
+
+    allowed: Mapping[str, Sequence[object]] = {}
+    ordered: Sequence[str] = ()
+    unique: Sequence[str] = ()
+    signed: Sequence[str] = ()
+
+
+RULES: dict[type, Rules] = {
+    TaskRecord: Rules(
+        allowed={"status": TASK_STATUSES},
+        ordered=("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns"),
+        unique=("task", "stage", "attempt"),
+    ),
+    WorkerRecord: Rules(
+        ordered=("started_ns", "ready_ns"),
+        unique=("stage", "pid", "thread_id", "ready_ns"),
+    ),
+    EventRecord: Rules(),
+    SweepRecord: Rules(
+        allowed={"kind": SWEEP_KINDS, "torn": (0, 1)},
+        ordered=("started_ns", "ended_ns"),
+        unique=("sweep",),
+    ),
+    MemorySample: Rules(allowed={"mark_reset": (0, 1)}, unique=("sweep", "pid")),
+    ProcessRecord: Rules(
+        allowed={"role": ROLES, "birth": (None, *BIRTHS)},
+        ordered=("since_ns", "started_ns", "ended_ns"),
+        unique=("pid", "started_ns"),
+        signed=("exit_status",),
+    ),
+    TransitionRecord: Rules(allowed={"kind": TRANSITION_KINDS}, unique=("pid", "kind", "time_ns")),
+    EmulatedRecord: Rules(),
+}
 
 
 def count_processes(processes: Sequence[ProcessRecord]) -> dict[str, int]:

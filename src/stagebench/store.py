@@ -34,6 +34,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -45,9 +46,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from stagebench.errors import StoreError
 from stagebench.locks import YieldingLock
+from stagebench.records import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION = 5
@@ -83,6 +85,12 @@ FLUSH_S = 0.01
 
 LONGEST_ERROR = 10_000
 """Characters of a task's error that are written; of a longer one, its beginning and its end."""
+
+LONGEST_QUOTED = 60
+"""Characters of an unexpected value that an error quotes."""
+
+MOST_DIGITS = 18
+"""So that every number fits into 64 bits."""
 
 LINES_AT_ONCE = 4096
 """As many lines of a file are read together."""
@@ -225,8 +233,9 @@ def read_file(path: Path, *, cut_off: bool = False) -> bytes:
 def read_records(path: Path, record_type: type[Record], *, cut_off: bool = False) -> list[Record]:
     """Read the complete lines of a file that `RecordWriter` wrote.
 
-    Raises StoreError if the file is missing or its columns are not those of `record_type`. With
-    `cut_off`, a file that is missing or lacks its first line has no records.
+    Raises StoreError if the file is missing, or, with line, column and what is expected, if a line
+    is no record of `record_type` or contradicts `records.RULES`. With `cut_off`, a file that is
+    missing or lacks its first line has no records.
     """
     data = read_file(path, cut_off=cut_off)
     return parse_records(path, data, record_type, cut_off=cut_off)
@@ -248,22 +257,122 @@ def stream_records(path: Path, record_type: type[Record]) -> Iterator[Record]:
 def _parse_lines(
     path: Path, file: BinaryIO, record_type: type[Record], *, cut_off: bool
 ) -> Iterator[Record]:
-    columns = fields(record_type)  # type: ignore[arg-type]
-    names = [field.name for field in columns]
-    decoders = [_DECODERS[str(field.type)] for field in columns]
+    names = [field.name for field in fields(record_type)]  # type: ignore[arg-type]
     first = file.readline()
     if cut_off and not first.endswith(b"\n"):
         return
-    header = next(csv.reader([first.decode("utf-8")]), [])
+    header = next(iter(_split(path, 1, [first])), [])
     if header != names:
         raise StoreError(f"{path}: columns are {header}, expected {names}")
+    line = 2
     while lines := list(islice(file, LINES_AT_ONCE)):
         if not lines[-1].endswith(b"\n"):
             lines.pop()
+        yield from _make_records(path, line, record_type, _split(path, line, lines))
+        line += len(lines)
+
+
+def _split(path: Path, first: int, lines: list[bytes]) -> list[list[str]]:
+    """Split lines, of which the first has the number `first`, into the values of their columns."""
+    try:
         with fields_of_any_length():
-            rows = list(csv.reader(line.decode("utf-8") for line in lines))
-        for row in rows:
-            yield record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
+            rows = list(csv.reader((line.decode("utf-8") for line in lines), strict=True))
+        problem = "a value over several lines"
+    except (UnicodeDecodeError, csv.Error) as error:
+        rows, problem = [], str(error)
+    if len(rows) == len(lines):
+        return rows
+    if len(lines) > 1:
+        half = len(lines) // 2
+        return _split(path, first, lines[:half]) + _split(path, first + half, lines[half:])
+    raise StoreError(f"{path}, line {first}: {problem}; expected one line of CSV in UTF-8")
+
+
+def _make_records(
+    path: Path, first: int, record_type: type[Record], rows: list[list[str]]
+) -> Iterator[Record]:
+    """Make records from rows, of which the first is of line `first`; reads column by column."""
+    columns = fields(record_type)  # type: ignore[arg-type]
+    for line, row in enumerate(rows, first):
+        if len(row) != len(columns):
+            raise StoreError(f"{path}, line {line}: {len(row)} values; expected {len(columns)}")
+    names, rules = [field.name for field in columns], RULES[record_type]
+    values: list[list[Any]] = []
+    for field, texts in zip(columns, zip(*rows, strict=True), strict=False):
+        try:
+            signed = field.name in rules.signed
+            values.append(_read_column(str(field.type), texts, signed=signed))
+            _check_allowed(values[-1], rules.allowed.get(field.name))
+        except _UnexpectedError as error:
+            found = shorten(texts[error.place], LONGEST_QUOTED)
+            raise StoreError(
+                f"{path}, line {first + error.place}, column {field.name!r}: {found!r}; expected"
+                f" {error.expected}"
+            ) from None
+    for line, given in enumerate(zip(*values, strict=True), first):
+        record = record_type(**dict(zip(names, given, strict=True)))
+        _check_order(path, line, record, rules.ordered)
+        yield record
+
+
+class _UnexpectedError(Exception):
+    """A value of a column that is not what is expected there."""
+
+    def __init__(self, place: int, expected: str) -> None:
+        super().__init__(place, expected)
+        self.place = place
+        self.expected = expected
+
+
+def _read_column(kind: str, texts: Sequence[str], *, signed: bool) -> list[Any]:
+    """Return the values of a column of texts or of whole numbers; raises _UnexpectedError."""
+    optional = kind.endswith("| None")
+    if kind in _TEXTS:
+        values = [_decode_text(text) if "\\" in text else text for text in texts]
+        return [value or None for value in values] if optional else values
+    digits = [(text.removeprefix("-") or text) if signed else text for text in texts]
+    given = [text for text in digits if text] if optional else digits
+    together = "".join(given)
+    # Checks of the whole column take less time than one of every value.
+    if not (
+        all(given)
+        and together.isascii()
+        and (together.isdecimal() or not given)
+        and max(map(len, given), default=0) <= MOST_DIGITS
+    ):
+        place = next(
+            place
+            for place, text in enumerate(digits)
+            if not (_DIGITS.fullmatch(text) or (optional and not texts[place]))
+        )
+        least = "" if signed else " from 0"
+        raise _UnexpectedError(
+            place,
+            f"a whole number{least} of at most {MOST_DIGITS} digits" + " or nothing" * optional,
+        )
+    return [int(text) if text else None for text in texts]
+
+
+def _check_allowed(values: Sequence[Any], allowed: Sequence[Any] | None) -> None:
+    if allowed is None or set(values) <= {*allowed}:
+        return
+    place = next(place for place, value in enumerate(values) if value not in allowed)
+    names = ["nothing" if each is None else str(each) for each in allowed]
+    raise _UnexpectedError(place, f"one of {', '.join(names)}")
+
+
+def _check_order(path: Path, line: int, record: object, moments: Sequence[str]) -> None:
+    last, last_ns = "", 0
+    for name in moments:
+        time_ns = getattr(record, name)
+        if time_ns is None:
+            continue
+        if time_ns < last_ns:
+            raise StoreError(
+                f"{path}, line {line}, column {name!r}: {time_ns}; expected at least {last_ns},"
+                f" which is {last}"
+            )
+        last, last_ns = name, time_ns
 
 
 @contextlib.contextmanager
@@ -274,6 +383,19 @@ def fields_of_any_length() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(limit)
+
+
+def check_unique(path: Path, records: Sequence[object]) -> None:
+    """Raise StoreError if two records of a file are of the same thing, by `records.RULES`."""
+    key = RULES[type(records[0])].unique if records else ()
+    if not key:
+        return
+    lines: dict[object, int] = {}
+    for line, found in enumerate(map(attrgetter(*key), records), 2):
+        if lines.setdefault(found, line) != line:
+            raise StoreError(
+                f"{path}, line {line}: {', '.join(key)} as in line {lines[found]}; expected once"
+            )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -289,6 +411,8 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except json.JSONDecodeError as error:
         raise StoreError(f"{path}: invalid JSON (line {error.lineno}: {error.msg})") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, a very long number, too deep
+        raise StoreError(f"{path}: invalid JSON ({error})") from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -361,9 +485,4 @@ def _decode_text(text: str) -> str:
 
 
 _TEXTS = ("str", "str | None")
-_DECODERS: dict[str, Callable[[str], object]] = {
-    "int": int,
-    "str": _decode_text,
-    "int | None": lambda text: int(text) if text else None,
-    "str | None": lambda text: _decode_text(text) if text else None,
-}
+_DIGITS = re.compile(f"[0-9]{{1,{MOST_DIGITS}}}")

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -283,8 +284,18 @@ def test_an_ok_run_without_checksums_has_no_line_that_is_cut_off(write_runs, kno
         read_first(plan, raw)
 
 
-def test_a_task_that_is_recorded_twice_is_an_error(write_runs, known_run):
+@pytest.mark.parametrize(
+    ("attempt", "words"),
+    [
+        (
+            1,
+            r"tasks\.csv, line 6: task, stage, attempt as in line 2; expected once; remove the fol",
+        ),
+        (2, "5 records of 4 planned tasks and stages"),
+    ],
+)
+def test_a_task_that_is_recorded_twice_is_an_error(write_runs, known_run, attempt, words):
     tasks = known_run().tasks
-    plan, raw = write_runs(known_run(tasks=(*tasks, tasks[0])))
-    with pytest.raises(StoreError, match="5 records of 4 planned tasks and stages"):
+    plan, raw = write_runs(known_run(tasks=(*tasks, replace(tasks[0], attempt=attempt))))
+    with pytest.raises(StoreError, match=words):
         read_first(plan, raw)

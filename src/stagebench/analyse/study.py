@@ -29,6 +29,7 @@ from stagebench.analyse.memory import (
     summarise_roles,
     summarise_sweeps,
 )
+from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.stages import makespan_s, summarise_stages
 from stagebench.analyse.tasks import (
     count_repeated,
@@ -358,7 +359,7 @@ def analyse_study(
     `processes` is the largest number of processes that share the work; by default the number of
     usable cores.
     """
-    planned = read_json(plan)
+    planned = check_plan(plan, read_json(plan))
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stagebench import store
+from stagebench.analyse.run_file import check_run
 from stagebench.errors import StoreError
 from stagebench.records import (
     EmulatedRecord,
@@ -148,6 +149,7 @@ def read_head(request: Request, raw: Path) -> Head:
     if not folder.is_dir():
         raise StoreError(f"{folder}: this run of the plan has not been measured")
     run = store.read_run(folder)
+    check_run(folder / store.RUN_FILE, run)
     _check_identity(folder, planned, run)
     _check_specification(folder, treatment["specification"], run["specification"])
     return Head(planned=planned, baseline=bool(treatment["baseline"]), run=run)
@@ -173,7 +175,7 @@ def _folder(request: Request, raw: Path) -> Path:
 
 
 def _read_records(folder: Path, head: Head) -> Trace:
-    read = _Reader(folder, head.run)
+    read = _RunReader(folder, head.run)
     tasks = read.records(store.TASKS_FILE, TaskRecord)
     attempts = read.records(store.ATTEMPTS_FILE, TaskRecord)
     events = read.records(store.EVENTS_FILE, EventRecord)
@@ -199,7 +201,7 @@ def _read_records(folder: Path, head: Head) -> Trace:
     return trace
 
 
-class _Reader:
+class _RunReader:
     """Reads the files of a run folder, which must be as they were written."""
 
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
@@ -216,7 +218,12 @@ class _Reader:
             store.check_file(path, data, self._written.get(name, store.NO_FILE))
         elif not self._ended_early and not data.endswith(b"\n"):
             raise StoreError(f"{path}: its last line is cut off; {store.MEASURE_AGAIN}")
-        return tuple(store.parse_records(path, data, record_type, cut_off=self._ended_early))
+        try:
+            records = store.parse_records(path, data, record_type, cut_off=self._ended_early)
+            store.check_unique(path, records)
+        except StoreError as error:
+            raise StoreError(f"{error}; {store.MEASURE_AGAIN}") from None
+        return tuple(records)
 
 
 def _check_whole(folder: Path, trace: Trace, events: Sequence[EventRecord]) -> None:

@@ -382,7 +382,7 @@ def judge_outcome(
     return "ok", ""
 
 
-class Ended(NamedTuple):
+class EndedTasks(NamedTuple):
     """How the tasks of a run ended: the first lost one, and what is missing of a whole run."""
 
     statuses: Counter[str]
@@ -390,7 +390,7 @@ class Ended(NamedTuple):
     missing: str | None
 
 
-def read_ended(folder: Path, specification: Mapping[str, Any]) -> Ended:
+def read_ended(folder: Path, specification: Mapping[str, Any]) -> EndedTasks:
     """Read how tasks ended, one record at a time, as there may be very many."""
     statuses: Counter[str] = Counter()
     lost: list[TaskRecord] = []
@@ -407,7 +407,7 @@ def read_ended(folder: Path, specification: Mapping[str, Any]) -> Ended:
         map(note, store.stream_records(folder / store.TASKS_FILE, TaskRecord)),
         store.stream_records(folder / store.EVENTS_FILE, EventRecord),
     )
-    return Ended(statuses, lost[0] if lost else None, missing)
+    return EndedTasks(statuses, lost[0] if lost else None, missing)
 
 
 LONGEST_OUTPUT = 1 << 20
