@@ -224,21 +224,38 @@ def parse_records(
     path: Path, data: bytes, record_type: type[Record], *, cut_off: bool = False
 ) -> list[Record]:
     """Parse the content of a file as `read_records` does; errors name `path`."""
+    lines = data.decode("utf-8").split("\n")[:-1]
+    with fields_of_any_length():
+        return list(_parse_lines(path, lines, record_type, cut_off=cut_off))
+
+
+def iterate_records(
+    path: Path, record_type: type[Record], *, cut_off: bool = False
+) -> Iterator[Record]:
+    """Read records without texts as `read_records` does, one by one: there may be millions."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = (line for line in file if line.endswith("\n"))
+            yield from _parse_lines(path, lines, record_type, cut_off=cut_off)
+    except OSError as error:
+        if not (cut_off and isinstance(error, FileNotFoundError)):
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parse_lines(
+    path: Path, lines: Iterable[str], record_type: type[Record], *, cut_off: bool
+) -> Iterator[Record]:
     columns = fields(record_type)  # type: ignore[arg-type]
     names = [field.name for field in columns]
-    lines = data.decode("utf-8").split("\n")[:-1]
-    if cut_off and not lines:
-        return []
-    rows = csv.reader(lines)
     decoders = [_DECODERS[str(field.type)] for field in columns]
-    with fields_of_any_length():
-        header = next(rows, [])
-        if header != names:
-            raise StoreError(f"{path}: columns are {header}, expected {names}")
-        return [
-            record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
-            for row in rows
-        ]
+    rows = csv.reader(lines)
+    header = next(rows, [])
+    if cut_off and not header:
+        return
+    if header != names:
+        raise StoreError(f"{path}: columns are {header}, expected {names}")
+    for row in rows:
+        yield record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
 
 
 @contextlib.contextmanager
