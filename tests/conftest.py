@@ -1,4 +1,4 @@
-"""Runs for the tests: real ones, of a specification, and those that are known by hand."""
+"""Fixtures that measure real runs of a specification; see `known_studies` for made-up runs."""
 
 import copy
 import ctypes
@@ -41,7 +41,7 @@ SPECIFICATION = {
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_answered():
-    """In the background, or under nohup, these are ignored, and every program inherits that."""
+    """Undo that background jobs and nohup ignore these signals, which every program inherits."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -49,7 +49,7 @@ def signals_are_answered():
 
 @pytest.fixture
 def specify(tmp_path):
-    """Give a specification with changes of its only stage, its process and other keys.
+    """Return a specification with changes of its only stage, its process and other keys.
 
     `program` becomes a module that the measured process imports before the workflow starts.
     """
@@ -88,13 +88,13 @@ def request_for(specification, time_limit_s=60.0, quiet_wait_s=0.0, beside=None)
 
 
 def release_orphans():
-    """Take back what measuring sets for its whole process: later tests' orphans are not ours."""
+    """Undo what measuring sets for the whole process, or it would adopt later tests' orphans."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture
 def measure(tmp_path):
-    """Measure a specification here, in this process; gives the run folder."""
+    """Measure a specification in this process; return the run folder."""
 
     def make(specification, **limits):
         folder = tmp_path / "raw" / "r1"

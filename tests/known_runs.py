@@ -1,4 +1,4 @@
-"""Run folders whose truth is known by hand: two tasks, two stages, whole seconds."""
+"""Run folders whose results are known by hand: two tasks, two stages, whole seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 MAIN, CHILD = 100, 200
 EPOCH = datetime(2026, 11, 23, 7, tzinfo=UTC)
 
-# What a run record holds beside its times, and the stages of its workflow.
+# What a run record has besides its times, and the stages of its workflow.
 FACTS = json.loads(Path(__file__).with_name("known_run.json").read_text(encoding="utf-8"))
 STAGES = tuple(FACTS["stages"])
 
@@ -42,9 +42,9 @@ def task(
     attempt=1,
     due=None,
 ):
-    """Make a task record; `moments` are seconds of submitted, started, finished, received.
+    """Make a task record; `moments` are submitted, started, finished and received in seconds.
 
-    `worker` is its pid and its thread. A task is due when it was submitted, unless `due` says when.
+    `worker` is its pid and thread. Without `due`, a task is due when it was submitted.
     """
     moments_ns = [None if moment is None else round(moment * S) for moment in moments]
     due_ns = moments_ns[0] if due is None else round(due * S)
@@ -75,7 +75,7 @@ def worker(stage, pid, thread, requested, ready):
 
 
 def sweep(number, ended, main, children=(), vanished=0):
-    """Make one sweep, ended at `ended` seconds, and its samples; PSS in MiB."""
+    """Make one sweep that ended at `ended` seconds, and its samples; PSS in MiB."""
     record = SweepRecord(
         sweep=number,
         started_ns=round(ended * S) - 1000,
@@ -112,7 +112,7 @@ def sweep(number, ended, main, children=(), vanished=0):
 
 
 def reading(time, main, children=0, count=0, discovered=10):
-    """Make one record of the published way, at `time` seconds; PSS in MiB."""
+    """Make one record of the published sampling method at `time` seconds; PSS in MiB."""
     return EmulatedRecord(
         time_ns=round(time * S),
         main_pss_bytes=round(main * MIB),
@@ -155,9 +155,8 @@ SWEEPS = (
 class KnownRun:
     """One run of a study; times in seconds of the monotonic clock.
 
-    `lives` gives a process's birth and end; those that it does not name outlive the run.
-    `overflows` names a stage for each time that its queue took more than its bound; `specified` is
-    added to the specification.
+    `lives` maps pids to birth and end; other processes outlive the run. `overflows` has a stage's
+    name for each time that its queue exceeded its bound. `specified` is added to the specification.
     """
 
     experiment: str = "pipe"
@@ -185,7 +184,7 @@ class KnownRun:
     specified: dict = field(default_factory=dict)
 
     def stretched(self, factor):
-        """Give the run with every moment of its tasks `factor` times as far from second 10."""
+        """Return the run with every moment of its tasks `factor` times as far from second 10."""
         moments = ("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns")
         tasks = tuple(
             replace(
@@ -283,7 +282,7 @@ def _processes(known):
 
 
 def plan_runs(runs):
-    """Plan the runs in the order given: that is their rank."""
+    """Plan the runs; the order given is their rank."""
     return [
         {
             "experiment": known.experiment,
@@ -299,7 +298,7 @@ def plan_runs(runs):
 
 
 def write_study(folder, runs):
-    """Write a study of `runs` under `folder`; returns its plan and the folder of its runs."""
+    """Write a study of `runs` to `folder`; return its plan and the folder of its runs."""
     raw = Path(folder) / "raw"
     planned = plan_runs(runs)
     for known, entry in zip(runs, planned, strict=True):

@@ -48,7 +48,7 @@ def make_reading():
 
 @pytest.fixture
 def write_runs(tmp_path):
-    """Write runs as a study, each time another, and give its plan and raw folder."""
+    """Write runs as a new study at each call; return its plan and raw folder."""
     numbers = count()
     return lambda *runs: known_runs.write_study(tmp_path / f"runs-{next(numbers)}", runs)
 
@@ -78,7 +78,7 @@ def run_trace(traces):
 def emulated_run():
     """A run of two workers (born at 11 and 13 s, ended at 14 and 16 s) sampled both ways.
 
-    The published way meets both at 13.25 s and adds them, 20 MiB, until the run ends.
+    The published method discovers both at 13.25 s and adds their 20 MiB until the run ends.
     """
     reading = known_runs.reading
     found = (
@@ -102,7 +102,7 @@ def emulated_run():
 
 
 def default_runs():
-    """Two experiments; in the first, one treatment twice as fast and one that never succeeded."""
+    """Return runs of two experiments; in the first, one treatment is twice as fast, one failed."""
     known_run = known_runs.KnownRun
     single = (known_runs.STAGES[1] | {"name": "alone", "after": []},)
     tasks = [known_runs.task(n, "alone", (10, 10 + n, 11 + n, 11 + n), cpu=0.5) for n in range(2)]
@@ -134,7 +134,7 @@ def default_runs():
 
 
 def write_analysed(folder, runs, reference=REFERENCE):
-    """Write runs as a study with its plan and tables into `folder`."""
+    """Write runs as a study with its plan and tables to `folder`."""
     plan, raw = known_runs.write_study(folder, runs)
     (folder / "plan.json").write_text(json.dumps(plan))
     path = None
@@ -147,7 +147,7 @@ def write_analysed(folder, runs, reference=REFERENCE):
 
 @pytest.fixture
 def analyse(tmp_path):
-    """Write runs as a study, each time another; gives its folder, with plan.json and tables/."""
+    """Write and analyse runs as a new study at each call; return its folder."""
     numbers = count()
     return lambda *runs, **options: write_analysed(
         tmp_path / f"study-{next(numbers)}", runs, **options
@@ -156,13 +156,13 @@ def analyse(tmp_path):
 
 @pytest.fixture
 def present(analyse):
-    """Give the first experiment of a study of runs."""
+    """Return the first experiment of a study of runs."""
     return lambda *runs: split_experiments(read_tables(analyse(*runs) / "tables"))[0]
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """Give the folder of the default runs; tests write elsewhere."""
+    """Return the folder of the default runs; tests must not write to it."""
     return write_analysed(tmp_path_factory.mktemp("default") / "study", default_runs())
 
 
@@ -190,11 +190,12 @@ PARTS = ("pss", "anon", "uss", "rss")
 
 
 def known_pool(kind="fork", workers=1, *, phases=None, roles=None, **changes):
-    """Make a pool with results of 10 MiB; phases are MiB of `PARTS` and the number of workers.
+    """Make a pool with results of 10 MiB.
 
-    Roles map to columns in MiB, `created` being a number.
+    Each phase has MiB for each of `PARTS` and then the number of workers. Each role maps columns to
+    MiB, except `created`, which is a number.
     """
-    told = {
+    by_phase = {
         phase: {f"main_{part}_bytes": size * MIB for part, size in zip(PARTS, sizes, strict=True)}
         | {"workers": beside, "pools_closed": float(phase == "end")}
         for phase, (*sizes, beside) in (phases or {}).items()
@@ -208,7 +209,7 @@ def known_pool(kind="fork", workers=1, *, phases=None, roles=None, **changes):
         treatment=f"{'t' if kind == 'thread' else 'p'}{workers}-{kind}",
         kind=kind,
         workers=workers,
-        phases=told,
+        phases=by_phase,
         roles=by_role,
         **facts | changes,
     )

@@ -1,4 +1,4 @@
-"""One-way imports: by the source, and by what a measured process really holds."""
+"""Imports go one way: in the source, and in what a measured process really imports."""
 
 import ast
 import sys
@@ -18,7 +18,7 @@ GROUND = {"errors", "units", "records", "locks"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
 CORE |= {"measure", "trace", "analyse", "present"}
 MAY_IMPORT = {
-    # Public names, imported when they are used.
+    # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
     "errors": set(),
     "units": set(),
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     | {"pandas", "numpy", "scipy"},
     "present": {*GROUND, "store", "tables", "present", "pandas", "seaborn", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
-    # The program of a measured process: it imports what `measure.main` may, and reads memory.
+    # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
     "replication": {*CORE, "replication", "pandas", "numpy", "scipy", "matplotlib"},
     "claims": {*CORE, "claims", "pandas", "numpy", "scipy"},
@@ -63,7 +63,7 @@ def allowed_for(name):
 
 
 def imported_by(path):
-    """Names of our packages ("" for the root one) and of others that a file imports anywhere."""
+    """Yield our packages ("" for the root) and foreign packages that a file imports anywhere."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = [node.module]
@@ -92,7 +92,7 @@ def test_a_module_imports_from_the_rows_above_it_only(path):
 
 
 def modules_imported_by(path):
-    """Names of our modules that a file imports anywhere, for its types alone, too."""
+    """Yield our modules that a file imports anywhere, also only for its types."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
             ours := "stagebench"
@@ -167,7 +167,7 @@ def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     ours = {name.removeprefix("stagebench.") for name in modules if name.startswith("stagebench.")}
     assert ours == expected
     foreign = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
-    # The interpreter's own start-up may bring editable-install finders of other packages.
+    # Editable installs of other packages may load their finders at interpreter start-up.
     assert not foreign & {"numpy", "pandas", "psutil", "snakemake", "scipy"}
     assert not foreign & {"ruamel", "yaml", "jsonschema", "msgspec", "pydantic"}
     assert ("asyncio" in modules) == (changes["stage"] == ASYNCIO)

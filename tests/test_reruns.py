@@ -1,4 +1,4 @@
-"""What runs again when code is edited, by the real Snakemake: a finished study, and dry runs."""
+"""Which jobs run again after an edit of code, by dry runs of Snakemake on a finished study."""
 
 import contextlib
 import inspect
@@ -48,18 +48,18 @@ def finished(tmp_path_factory):
 
 
 def jobs_to_run(folder):
-    """Give how often each rule would run, but for `all`."""
+    """Return how often each rule would run, except `all`."""
     done = snakemake(folder, "--dry-run", config="config/mine.yaml", own_code=True)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
-    assert jobs or "Nothing to be done" in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE))
+    assert jobs or "Nothing to be done" in output
     return {rule: number for rule, number in jobs.items() if rule != "all"}
 
 
 @contextlib.contextmanager
 def edited(file, change):
-    """Change a file of a checkout for a while; its time of change stays new."""
+    """Change a file of a checkout temporarily; its modification time stays new."""
     before = file.read_text()
     after = change(before)
     assert after != before
@@ -98,11 +98,11 @@ def test_a_finished_study_runs_nothing_again(finished):
         (gantt, FIGURES),
         (report, REPORT),
         (effects, REPORT),
-        # No claims, no job that would use these.
+        # Only judging claims uses it, and the study has none.
         (judge, NOTHING),
-        # A function of cli counts for its own rule alone; here none is edited.
+        # Each rule depends on its own function in cli; this edit changes none.
         (cli, NOTHING),
-        # Whether runs are made anew is decided by PROTOCOL: see test_protocol.py.
+        # PROTOCOL decides whether runs are measured again: see test_protocol.py.
         (engine, NOTHING),
         (sweep, NOTHING),
     ],

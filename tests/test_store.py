@@ -35,9 +35,40 @@ def test_records_are_read_as_they_were_written_with_missing_values(tmp_path):
 @pytest.mark.parametrize("text", ["word " * 50_000, '"' * 200_000, "\r\n\\n\x85\u2028\0," * 30_000])
 def test_a_text_of_any_length_is_read_as_it_was_written(tmp_path, text):
     path = tmp_path / "tasks.csv"
-    store.write_records(path, TaskRecord, [replace(TASK, error=text)])
+    store.write_records(path, TaskRecord, [replace(TASK, stage=text)])
     (found,) = store.read_records(path, TaskRecord)
-    assert found.error == text
+    assert found.stage == text
+
+
+def test_a_long_field_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "tasks.csv"
+    record = replace(TASK, stage="x" * 200_000)
+    store.write_records(path, TaskRecord, [record])
+    assert store.read_records(path, TaskRecord) == [record]
+
+
+def test_of_a_long_error_the_beginning_and_the_end_are_written(tmp_path):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [replace(TASK, error="a" * 6000 + "b" * 6000)])
+    (record,) = store.read_records(path, TaskRecord)
+    assert record.error == "a" * 5000 + " [... 2,000 characters left out ...] " + "b" * 5000
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcff\\b", "\x00\x85\u2028\x0b"])
+def test_a_text_that_is_no_unicode_can_be_written_and_read(tmp_path, text):
+    path = tmp_path / "tasks.csv"
+    store.write_records(path, TaskRecord, [replace(TASK, error=text), TASK])
+    records = store.read_records(path, TaskRecord)
+    assert records[0].error == text.encode("utf-8", "backslashreplace").decode()
+    assert records[1] == TASK
+
+
+def test_records_can_be_read_one_at_a_time(tmp_path):
+    path = tmp_path / "tasks.csv"
+    assert list(store.stream_records(path, TaskRecord)) == []
+    store.write_records(path, TaskRecord, [TASK] * 2 * store.LINES_AT_ONCE)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(list(store.stream_records(path, TaskRecord))) == 2 * store.LINES_AT_ONCE - 1
 
 
 def test_every_record_is_one_line_and_on_disk_when_written(tmp_path):

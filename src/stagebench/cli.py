@@ -255,8 +255,12 @@ def _design(options: argparse.Namespace) -> None:
 def _measure(options: argparse.Namespace) -> None:
     from stagebench.handlers.source import check_sources
     from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
+    from stagebench.task_list import check_tasks
 
-    check_sources(options.specification["stages"], options.beside)
+    def check_inputs() -> None:
+        check_sources(options.specification["stages"], options.beside)
+        check_tasks(options.specification["tasks"], options.beside)
+
     request = RunRequest(
         study=options.study,
         specification=options.specification,
@@ -272,7 +276,7 @@ def _measure(options: argparse.Namespace) -> None:
         beside=options.beside,
         program=measured_program(options.specification),
     )
-    measure_run(request, options.out)
+    measure_run(request, options.out, check_inputs)
 
 
 def measured_program(specification: Mapping[str, Any]) -> str:

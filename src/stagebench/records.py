@@ -7,12 +7,11 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 TASK_STATUSES = ("ok", "failed", "timed_out", "lost", "skipped", "cancelled")
 """A task ends in a stage with exactly one of these: its handler returned; it raised, or some part
@@ -208,20 +207,28 @@ LAST_EVENT = "finished"
 
 
 def find_missing(
-    tasks: int, stages: Sequence[str], records: Sequence[TaskRecord], events: Sequence[EventRecord]
+    tasks: int,
+    stages: Sequence[str],
+    ended: Iterable[tuple[int, str]],
+    events: Iterable[EventRecord],
 ) -> str | None:
     """Say why records are not those of a whole run, or return None if they are.
 
-    In a whole run each of the planned `tasks` has one record in every stage, and the process noted
-    its end.
+    In a whole run each of the planned `tasks` has `ended` once in every stage, and the process
+    recorded its end.
     """
-    ended = Counter((record.task, record.stage) for record in records)
-    planned = len(stages) * tasks
-    found = sum((task, stage) in ended for stage in stages for task in range(tasks))
+    seen = {stage: bytearray(tasks) for stage in stages}
+    planned, extra = len(stages) * tasks, 0
+    for task, stage in ended:
+        if stage not in seen or task >= tasks or seen[stage][task]:
+            extra += 1
+        else:
+            seen[stage][task] = 1
+    found = sum(marks.count(1) for marks in seen.values())
     if found < planned:
         return f"only {found} of {planned} planned tasks and stages have a record"
-    if ended.total() > found:
-        return f"{ended.total()} records of {planned} planned tasks and stages"
+    if extra:
+        return f"{found + extra} records of {planned} planned tasks and stages"
     if all(event.event != LAST_EVENT for event in events):
         return "the process did not record its end"
     return None

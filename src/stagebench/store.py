@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -38,8 +39,9 @@ import sys
 import threading
 import time
 from dataclasses import fields
+from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from stagebench.errors import StoreError
 from stagebench.locks import YieldingLock
@@ -79,6 +81,12 @@ MEASURE_AGAIN = "remove the folder to measure the run again"
 FLUSH_S = 0.01
 """A record written in a burst reaches the disk within this time."""
 
+LONGEST_ERROR = 10_000
+"""Characters of a task's error that are written; of a longer one, its beginning and its end."""
+
+LINES_AT_ONCE = 4096
+"""As many lines of a file are read together."""
+
 Record = TypeVar("Record")
 
 
@@ -94,7 +102,9 @@ class RecordWriter(Generic[Record]):
         names = [field.name for field in columns]
         self._values = attrgetter(*names)
         self._texts = [i for i, field in enumerate(columns) if field.type in _TEXTS]
-        self._file = path.open("w", encoding="utf-8", newline="")
+        self._error = names.index("error") if "error" in names else None
+        # Half a surrogate pair, which an exception's text may contain, is not valid UTF-8.
+        self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
         self._lock = YieldingLock()
         self._in_bursts = in_bursts
@@ -115,6 +125,8 @@ class RecordWriter(Generic[Record]):
         row = list(self._values(record))
         for place in self._texts:
             text = row[place]
+            if text is not None and place == self._error:
+                text = row[place] = shorten(text, LONGEST_ERROR)
             if text is not None and not text.isalnum():
                 row[place] = _encode(text)
         with self._lock:
@@ -224,38 +236,40 @@ def parse_records(
     path: Path, data: bytes, record_type: type[Record], *, cut_off: bool = False
 ) -> list[Record]:
     """Parse the content of a file as `read_records` does; errors name `path`."""
-    lines = data.decode("utf-8").split("\n")[:-1]
-    with fields_of_any_length():
-        return list(_parse_lines(path, lines, record_type, cut_off=cut_off))
+    return list(_parse_lines(path, io.BytesIO(data), record_type, cut_off=cut_off))
 
 
-def iterate_records(
-    path: Path, record_type: type[Record], *, cut_off: bool = False
+def stream_records(
+    path: Path, record_type: type[Record], *, cut_off: bool = True
 ) -> Iterator[Record]:
-    """Read records without texts as `read_records` does, one by one: there may be millions."""
+    """Yield the records of a file as `read_records` does, without reading it as a whole."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            lines = (line for line in file if line.endswith("\n"))
-            yield from _parse_lines(path, lines, record_type, cut_off=cut_off)
+        with path.open("rb") as file:
+            yield from _parse_lines(path, file, record_type, cut_off=cut_off)
     except OSError as error:
         if not (cut_off and isinstance(error, FileNotFoundError)):
             raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _parse_lines(
-    path: Path, lines: Iterable[str], record_type: type[Record], *, cut_off: bool
+    path: Path, file: BinaryIO, record_type: type[Record], *, cut_off: bool
 ) -> Iterator[Record]:
     columns = fields(record_type)  # type: ignore[arg-type]
     names = [field.name for field in columns]
     decoders = [_DECODERS[str(field.type)] for field in columns]
-    rows = csv.reader(lines)
-    header = next(rows, [])
-    if cut_off and not header:
+    first = file.readline()
+    if cut_off and not first.endswith(b"\n"):
         return
+    header = next(csv.reader([first.decode("utf-8")]), [])
     if header != names:
         raise StoreError(f"{path}: columns are {header}, expected {names}")
-    for row in rows:
-        yield record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
+    while lines := list(islice(file, LINES_AT_ONCE)):
+        if not lines[-1].endswith(b"\n"):
+            lines.pop()
+        with fields_of_any_length():
+            rows = list(csv.reader(line.decode("utf-8") for line in lines))
+        for row in rows:
+            yield record_type(**{n: d(v) for n, d, v in zip(names, decoders, row, strict=True)})
 
 
 @contextlib.contextmanager
@@ -333,6 +347,14 @@ def _remove_abandoned(target: Path) -> None:
 def canonical_json(value: Any) -> str:
     """Return the canonical text of a JSON value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text, or the beginning and the end of one that has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
 
 
 def _encode(text: str) -> str:

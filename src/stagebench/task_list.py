@@ -78,15 +78,26 @@ def count_tasks(tasks: int | Sequence[Any] | Mapping[str, Any]) -> int:
 
 def open_tasks(given: Mapping[str, Any], beside: Path) -> TaskRows:
     """Read the task file of a specification; raises WorkflowError if its hash differs."""
-    path = beside / given["file"]
-    data = read_bytes(path)
-    if hash_bytes(data) != given["sha256"]:
-        raise WorkflowError(f"{path}: edited after the study was started; start it again")
+    data = _read_unchanged(given, beside)
     columns = [split_column(name) for name in given["columns"]]
     kinds = list(given["columns"].values())
     _, *rows = read_lines(data)
     values = ([read_cell(t, k) for t, k in zip(row, kinds, strict=True)] for row in rows)
     return TaskRows(columns, list(values))
+
+
+def check_tasks(tasks: int | Sequence[Any] | Mapping[str, Any], beside: Path | None) -> None:
+    """Compare the task file of a specification, if it has one, with its hash, as `open_tasks`."""
+    if not isinstance(tasks, int | Sequence) and beside is not None:
+        _read_unchanged(tasks, beside)
+
+
+def _read_unchanged(given: Mapping[str, Any], beside: Path) -> bytes:
+    path = beside / given["file"]
+    data = read_bytes(path)
+    if hash_bytes(data) != given["sha256"]:
+        raise WorkflowError(f"{path}: edited after the study was started; start it again")
+    return data
 
 
 def read_bytes(path: Path) -> bytes:

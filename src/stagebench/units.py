@@ -77,6 +77,6 @@ CONFIDENCE = 1 - ALPHA
 """The confidence level of all intervals."""
 
 
-def tell_number(number: float) -> str:
+def format_parameter(number: float) -> str:
     """Format a parameter: no decimals for a whole number, commas between thousands."""
     return f"{number:,.10g}"

@@ -74,7 +74,9 @@ def test_a_folder_with_another_run_in_it_is_an_error(write_runs, known_run):
 def test_a_run_of_another_specification_than_the_plans_is_an_error(write_runs, known_run):
     plan, raw = write_runs(known_run())
     plan["treatments"]["pipe/p1-fork"]["specification"]["tasks"] = 3
-    with pytest.raises(StoreError, match="measured with a specification that is not the plan's"):
+    with pytest.raises(
+        StoreError, match="measured with a specification that is not the plan's; remove the folder"
+    ):
         read_first(plan, raw)
 
 

@@ -1,4 +1,4 @@
-"""A small config that is right, and ways to change one place of it."""
+"""A small valid config, and functions to change it."""
 
 import copy
 
@@ -55,7 +55,7 @@ REMOVE = object()
 
 
 def edit(config, path, value):
-    """Set, or remove, what lies at "experiments.0.factors.workers"."""
+    """Set or remove the value at a path such as "experiments.0.factors.workers"."""
     *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     for part in above:
         config = config[part]
@@ -69,7 +69,7 @@ def edit(config, path, value):
 
 @pytest.fixture
 def make_config():
-    """Give a copy of the small config with changes: {"experiments.0.tasks": 3, …}."""
+    """Return a copy of the small config with changes such as {"experiments.0.tasks": 3}."""
 
     def make(changes=None):
         config = copy.deepcopy(CONFIG)
@@ -82,7 +82,7 @@ def make_config():
 
 @pytest.fixture
 def beside(tmp_path):
-    """Give a function that writes files beside a config; gives their folder."""
+    """Write files beside a config; return their folder."""
 
     def write(**files):
         folder = tmp_path / "beside"
@@ -96,13 +96,13 @@ def beside(tmp_path):
 
 @pytest.fixture
 def make_study(make_config):
-    """Give the study of the small config with changes."""
+    """Return the study of the small config with changes."""
     return lambda changes=None, beside=None: check_config(make_config(changes), beside)
 
 
 @pytest.fixture
 def find_problems(make_config):
-    """Give the problems of the small config with changes; it must have some."""
+    """Return the problems of the small config with changes; it must have some."""
 
     def find(changes, beside=None):
         with pytest.raises(ConfigError) as caught:

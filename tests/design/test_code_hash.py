@@ -1,4 +1,4 @@
-"""What the hash of a command's code covers, by a package that is made for it, and by our own."""
+"""What the hash of a command's code covers, in a package made for the tests and in our own."""
 
 import shutil
 from pathlib import Path

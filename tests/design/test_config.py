@@ -1,4 +1,4 @@
-""""""
+"""A whole config: its problems, its study, and damaged configs."""
 
 import copy
 from pathlib import Path
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
         ("experiments.0.tasks", "experiments[0].tasks"),
     ],
 )
-def test_a_missing_key_is_told_with_what_it_should_hold(make_config, path, place):
+def test_a_missing_key_is_reported_with_what_it_should_hold(make_config, path, place):
     config = make_config()
     *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     parent = config
@@ -38,7 +38,7 @@ def test_a_missing_key_is_told_with_what_it_should_hold(make_config, path, place
     assert any(p.startswith(f"{place}: missing; allowed: ") for p in caught.value.problems)
 
 
-def test_problems_of_every_kind_are_told_together_in_the_order_of_the_config(find_problems):
+def test_problems_of_every_kind_are_reported_together_in_the_order_of_the_config(find_problems):
     problems = find_problems(
         {
             "seed": "x",
@@ -74,7 +74,7 @@ def test_a_broken_stage_does_not_hide_a_wrong_baseline(find_problems):
     ]
 
 
-def test_a_problem_of_a_shared_workflow_is_told_once(make_config):
+def test_a_problem_of_a_shared_workflow_is_reported_once(make_config):
     config = make_config({"workflows.0.stages.0.parameters.latency": 1})
     config["experiments"].append({**config["experiments"][0], "name": "again"})
 
@@ -153,7 +153,7 @@ def test_the_study_of_the_documentation_is_what_it_says():
     assert (len(ids), ids[0], ids[-1], len(plan["runs"])) == (18, "t1", "p4-spawn-numpy", 90)
 
 
-# One place of a right config is damaged: the answer is a study or a ConfigError, never a crash.
+# Damage to one value of a valid config gives a study or a ConfigError, never a crash.
 ODD = [
     None,
     True,
@@ -203,21 +203,21 @@ FULL = {
 def test_a_damaged_config_gives_a_study_or_all_its_problems(make_config, value):
     config = make_config(FULL)
     check_config(config)
-    told = 0
+    refused = 0
     for path in places(config):
         damaged = copy.deepcopy(config)
         put(damaged, path, value)
         try:
             make_plan(check_config(damaged))
         except ConfigError:
-            told += 1
+            refused += 1
 
-    assert told > 0
+    assert refused > 0
 
 
 def test_a_config_without_one_of_its_keys_gives_a_study_or_all_its_problems(make_config):
     config = make_config(FULL)
-    told = 0
+    refused = 0
     for path in places(config):
         damaged = copy.deepcopy(config)
         *above, last = path
@@ -228,9 +228,9 @@ def test_a_config_without_one_of_its_keys_gives_a_study_or_all_its_problems(make
         try:
             make_plan(check_config(damaged))
         except ConfigError:
-            told += 1
+            refused += 1
 
-    assert told > 0
+    assert refused > 0
 
 
 RUNTIME = "experiments.0"
@@ -238,7 +238,7 @@ RUNTIME = "experiments.0"
 
 @pytest.fixture
 def build(make_study):
-    """Give the first experiment of the small study with changes."""
+    """Return the first experiment of the small study with changes."""
     return lambda changes=None: make_study(changes).experiments[0]
 
 

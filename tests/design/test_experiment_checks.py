@@ -3,7 +3,7 @@ import pytest
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
 
-# What is changed, to what; and the one problem that is told of it.
+# The changes, and the one problem that is reported.
 BAD = {
     "duplicated levels": (
         {f"{RUNTIME}.factors.workers": [1, 2, 1.0]},
@@ -29,7 +29,7 @@ BAD = {
     ),
     "a condition on itself": (
         {f"{RUNTIME}.factors.start_method.when": {"start_method": "fork"}},
-        "experiments[0].factors: factors apply under one another in a cycle: start_method ->",
+        "experiments[0].factors: factors depend on one another in a cycle: start_method ->",
     ),
     "a tag of an unknown level": (
         {f"{RUNTIME}.factors.logic.tags": {"numy": "x"}},
@@ -38,7 +38,7 @@ BAD = {
     "a factor that nothing uses": (
         {f"{RUNTIME}.factors.variant": ["a", "b"], f"{RUNTIME}.baseline.variant": "a"},
         (
-            'experiments[0].factors.variant: no placeholder "{variant}" stands anywhere, so its'
+            'experiments[0].factors.variant: no setting uses the placeholder "{variant}", so its'
             " levels would change nothing; to compare equal treatments (A/A), put it into"
             " process.environment"
         ),
@@ -66,7 +66,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD)
-def test_a_wrong_factor_is_told_once_with_its_place_and_what_is_allowed(
+def test_a_wrong_factor_is_reported_once_with_its_place_and_what_is_allowed(
     find_problems, changes, expected
 ):
     problems = find_problems(changes)
@@ -75,7 +75,7 @@ def test_a_wrong_factor_is_told_once_with_its_place_and_what_is_allowed(
     assert problems[0].startswith(expected)
 
 
-# What is changed, to what; and the one problem that is told of it.
+# The changes, and the one problem that is reported.
 BAD_of_grid = {
     "a baseline that is no treatment": (
         {f"{RUNTIME}.exclude": [{"workers": 1, "executor": "thread"}]},
@@ -88,7 +88,7 @@ BAD_of_grid = {
         {f"{RUNTIME}.baseline": {"executor": "thread", "logic": "native"}},
         (
             'experiments[0].baseline: {executor: "thread", logic: "native"}; 2 treatments match'
-            " (t1, t2); allowed: levels that only one has"
+            " (t1, t2); allowed: levels that only one treatment has"
         ),
     ),
     "no baseline": (
@@ -97,7 +97,7 @@ BAD_of_grid = {
     ),
     "a grid that excludes everything": (
         {f"{RUNTIME}.exclude": [{"workers": [1, 2]}]},
-        "experiments[0].exclude: excludes every treatment; allowed: one has to be left",
+        "experiments[0].exclude: excludes every treatment; allowed: one has to remain",
     ),
     "an exclusion that matches nothing": (
         {f"{RUNTIME}.exclude": [{"executor": "thread", "start_method": "fork"}]},
@@ -107,7 +107,7 @@ BAD_of_grid = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_of_grid.values(), ids=BAD_of_grid)
-def test_a_wrong_grid_is_told_once_with_its_place_and_what_is_allowed(
+def test_a_wrong_grid_is_reported_once_with_its_place_and_what_is_allowed(
     find_problems, changes, expected
 ):
     problems = find_problems(changes)
@@ -131,7 +131,7 @@ ADDED = {"workers": 9, "executor": "thread", "logic": "native"}
             {**ADDED, "executor": "process"},
             "'start_method' is missing; allowed: every factor that applies",
         ),
-        ({**ADDED, "workers": 1}, "this treatment is there already; allowed: others than those"),
+        ({**ADDED, "workers": 1}, "this treatment exists already; allowed: new treatments"),
     ],
 )
 def test_an_included_treatment_has_to_be_whole_and_new(find_problems, entry, message):
@@ -167,9 +167,9 @@ def test_two_treatments_with_one_id_are_both_named(find_problems):
     )
 
     assert problem == (
-        "experiments[0].factors: several treatments get one id: t1; the first is that of {workers:"
+        "experiments[0].factors: several treatments have the same id: t1; the first is of {workers:"
         ' 1, executor: "thread", logic: "native"} and {workers: 1, executor: "thread", logic:'
-        ' "numpy"}; allowed: an id for each, so give their levels tags'
+        ' "numpy"}; allowed: one id for each; give their levels tags'
     )
 
 
@@ -186,7 +186,7 @@ def test_a_level_that_is_no_word_of_a_path_needs_a_tag(find_problems, make_study
     assert problem.startswith(
         "experiments[0].factors: treatment ids that cannot be a folder's name:"
     )
-    assert problem.endswith("and 9 more; allowed: a-z, 0-9, _ and -, so give those levels tags")
+    assert problem.endswith("and 9 more; allowed: a-z, 0-9, _ and -; give those levels tags")
     tagged = {"levels": [level, "b"], "tags": {level: "tag"}}
     assert make_study(changes | {f"{RUNTIME}.factors.label": tagged})
 

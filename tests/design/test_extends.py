@@ -1,4 +1,4 @@
-"""A config that extends another: merged by key and by name, and every value keeps its place."""
+"""A config that extends another: merged by key and by name, and every value keeps its origin."""
 
 import re
 import shutil
@@ -56,7 +56,7 @@ experiments:
 
 @pytest.fixture
 def write(tmp_path):
-    """Give a function that writes the base and other configs; gives the path of the last one."""
+    """Write the base and other configs; return the path of the last one."""
 
     def write_files(*texts, base=BASE):
         (tmp_path / "base.yaml").write_text(base)
@@ -71,13 +71,13 @@ def write(tmp_path):
 
 @pytest.fixture
 def read(write):
-    """Give the values of a config that extends the base."""
+    """Return the values of a config that extends the base."""
     return lambda *texts: load_config(write(*texts)).data
 
 
 @pytest.fixture
 def problems_of(write, tmp_path):
-    """Give all problems of a config that extends the base, without the folder."""
+    """Return all problems of a config that extends the base, without the folder."""
 
     def find(*texts, base=BASE):
         path = write(*texts, base=base)
@@ -190,7 +190,7 @@ BAD = {
     ),
     "a constant that nothing uses": (
         "extends: base.yaml\nconstants:\n  delya: 3\n",
-        'mine.yaml:3: constants.delya: no placeholder "{delya}" stands in an experiment or its',
+        'mine.yaml:3: constants.delya: no experiment or workflow uses the placeholder "{delya}"',
     ),
     "a constant that is a factor": (
         "extends: base.yaml\nconstants: {workers: 3}\n",
@@ -213,11 +213,14 @@ BAD = {
     ),
     "an item without a name": (
         "extends: base.yaml\nexperiments:\n  - {tasks: 3}\n",
-        "mine.yaml:3: experiments[0]: a mapping has no name; allowed: mappings with a name, by",
+        "mine.yaml:3: experiments[0]: a mapping has no name; allowed: mappings with a name, which",
     ),
     "an empty named list": (
         "extends: base.yaml\nexperiments: []\n",
-        "mine.yaml:2: experiments: [] leaves nothing out; allowed: mappings with a name, or to use",
+        (
+            "mine.yaml:2: experiments: [] leaves nothing out; allowed: mappings with a name, or"
+            " `without`"
+        ),
     ),
     "leaving out what is not there": (
         "extends: base.yaml\nwithout: [experiments.spawn]\n",
@@ -228,7 +231,7 @@ BAD = {
     ),
     "leaving out what is no text": (
         "extends: base.yaml\nwithout: [3]\n",
-        "mine.yaml:2: without[0]: 3 is not allowed; allowed: a list of what to leave out, as",
+        "mine.yaml:2: without[0]: 3 is not allowed; allowed: a list of parts to leave out, like",
     ),
     "a value that was wrong in the base": (
         "extends: base.yaml\ntime_limit_s: 3\n",

@@ -1,4 +1,4 @@
-""""""
+"""Grids, ids of treatments, and the order of runs."""
 
 from collections import Counter
 from pathlib import Path
@@ -221,7 +221,7 @@ DECLARED = [
         ({}, "only"),
     ],
 )
-def test_an_id_tells_the_levels(factors, expected):
+def test_an_id_names_the_levels(factors, expected):
     ordered = {f.name: factors[f.name] for f in DECLARED if f.name in factors}
 
     assert treatment_id(ordered, DECLARED) == expected
@@ -266,7 +266,7 @@ def test_blocks_span_all_experiments_of_a_study(make_config, make_study):
     first_block = order_runs(study, study.treatments)[:24]
 
     assert Counter(run.experiment for run in first_block) == {"runtime": 12, "second": 12}
-    # Mixed, not one after the other.
+    # Mixed, not one experiment after the other.
     assert len({run.experiment for run in first_block[:12]}) == 2
 
 
@@ -308,7 +308,7 @@ def test_every_treatment_comes_at_every_position_about_as_often(plan_runs):
     runs = plan_runs(replicates=1000)
 
     first = Counter(run.treatment for run in runs if run.position == 0)
-    # 1000 blocks, 12 treatments: 83 expected, standard deviation 8.7; five of them either way.
+    # 1000 blocks, 12 treatments: 83 expected; the limits are five standard deviations of 8.7 away.
     assert len(first) == 12
     assert all(40 < count < 127 for count in first.values())
 

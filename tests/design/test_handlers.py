@@ -120,14 +120,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("name", "text"), BROKEN.items(), ids=BROKEN)
-def test_a_handler_that_is_not_there_is_told_at_its_stage(find_problems, steps, name, text):
+def test_a_handler_that_is_not_there_is_reported_at_its_stage(find_problems, steps, name, text):
     (problem,) = find_problems({f"{STAGE}.handler": name}, steps)
 
     assert problem.startswith(f"workflows[0].stages[0].handler: handler '{name}': {text}")
 
 
 @pytest.mark.parametrize("name", ["steps:", ":f", "steps:a.b", "ste ps:f", "a/b:f", "steps.py:f:g"])
-def test_a_name_that_cannot_be_one_is_told_with_its_form(find_problems, steps, name):
+def test_a_name_that_cannot_be_one_is_reported_with_its_form(find_problems, steps, name):
     (problem,) = find_problems({f"{STAGE}.handler": name}, steps)
 
     assert problem == (
@@ -147,12 +147,12 @@ SOURCES = {
         "parameter 'a': its annotation bytes cannot be checked; allowed: bool, int, float, str,"
     ),
     "def f(a: 'Nowhere'): pass": "parameter 'a': its annotation Nowhere cannot be evaluated (name ",
-    "def f(a, /): pass": "parameter 'a': it stands before a '/'; allowed: parameters that can be",
+    "def f(a, /): pass": "parameter 'a': it is positional-only; allowed: parameters that can be",
 }
 
 
 @pytest.mark.parametrize(("source", "text"), SOURCES.items(), ids=SOURCES)
-def test_a_module_that_cannot_be_used_is_told_without_a_traceback(
+def test_a_module_that_cannot_be_used_is_reported_without_a_traceback(
     find_problems, beside, capfd, source, text
 ):
     (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(bad_py=source))
@@ -169,13 +169,13 @@ def test_every_parameter_that_cannot_be_checked_is_named(find_problems, beside):
     assert [name for name in "abcd" if f"parameter '{name}'" in problem] == ["a", "c", "d"]
 
 
-def test_a_module_that_is_found_twice_is_told(find_problems, beside):
+def test_a_module_that_is_found_twice_is_reported(find_problems, beside):
     (problem,) = find_problems({f"{STAGE}.handler": "json:loads"}, beside(json_py="loads = 1"))
 
     assert "module json is found twice, beside the config and in the environment" in problem
 
 
-def test_a_problem_of_every_kind_is_told_at_once(find_problems, steps):
+def test_a_problem_of_every_kind_is_reported_at_once(find_problems, steps):
     problems = find_problems(
         {
             STAGE: {
@@ -197,10 +197,10 @@ def test_a_problem_of_every_kind_is_told_at_once(find_problems, steps):
         *(".executor", ".start_method", ".parameters.sep", ".parameters.upstream"),
         *(".parameters.spe", ".after", ".download.upstream"),
     ]
-    assert f'"asyncio" is not allowed for {join}, which is no coroutine; allowed:' in problems[0]
+    assert f'"asyncio" is not allowed for {join}, which is not a coroutine; allowed:' in problems[0]
     assert '"fork" is not allowed on an asyncio stage; allowed: no such key' in problems[1]
-    assert "the runner gives 'upstream'; allowed: no such key" in problems[3]
-    assert f"missing, and {join} takes 'upstream', what the stages before it have" in problems[5]
+    assert "the runner passes 'upstream'; allowed: no such key" in problems[3]
+    assert f"missing, and {join} takes 'upstream', the results of the stages" in problems[5]
 
 
 def test_a_coroutine_is_for_asyncio_alone(find_problems, make_study, steps):
@@ -251,10 +251,10 @@ def test_an_own_handler_may_be_a_factor(make_study, find_problems, steps):
     ("body", "text"),
     [
         ("return 1 // size", "memory_need raises ZeroDivisionError: "),
-        ("return size", "memory_need gives 0; allowed: a MemoryNeed"),
+        ("return size", "memory_need returns 0; allowed: a MemoryNeed"),
     ],
 )
-def test_an_estimate_of_memory_that_fails_is_told(find_problems, beside, body, text):
+def test_an_estimate_of_memory_that_fails_is_reported(find_problems, beside, body, text):
     source = f"def f(size: int): pass\ndef memory_need(size):\n    {body}\n"
     changes = {f"{STAGE}.handler": "mean:f", f"{STAGE}.parameters": {"size": 0}}
 
@@ -263,7 +263,7 @@ def test_an_estimate_of_memory_that_fails_is_told(find_problems, beside, body, t
     assert problem.startswith(f"experiments[0]: handler 'mean:f': {text}")
 
 
-def test_a_handler_that_tells_no_need_of_memory_is_taken_to_need_none(beside):
+def test_a_handler_without_an_estimate_of_memory_needs_none(beside):
     handler = find_handler("silent:f", beside(silent_py="def f(): pass\n"))
 
     assert memory_need(handler, {}).working_bytes == 0

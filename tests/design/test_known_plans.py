@@ -1,7 +1,6 @@
-"""The plans of all shipped studies, by hashes: what was measured is not measured again unawares.
+"""Hashes of the plans of all shipped studies, so that no edit repeats measurements by accident.
 
-`python tests/design/test_known_plans.py` writes the hashes anew, for a change that is meant to
-change plans.
+If a change is meant to change plans, `python tests/design/test_known_plans.py` updates the hashes.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-""""""
+"""Levels of factors, and placeholders."""
 
 import pytest
 
@@ -81,12 +81,12 @@ def test_a_key_whose_factor_does_not_apply_is_left_out():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("x-{start_method}", "factor 'start_method' does not apply, so the text has a gap"),
+        ("x-{start_method}", "factor 'start_method' does not apply, so the text would have a gap"),
         ("x-{unset}", "the level null of 'unset' cannot be a part of a longer text"),
         ("x-{cpus}", "the level [0, 1] of 'cpus' cannot be a part of a longer text"),
     ],
 )
-def test_what_cannot_stand_inside_a_text_is_told_with_its_place(text, reason):
+def test_what_cannot_stand_inside_a_text_is_reported_with_its_place(text, reason):
     problems = substitute({"a": [text]}, FACTORS, ("top",)).problems
 
     assert [str(problem) for problem in problems] == [f'top.a[0]: "{text}": {reason}']

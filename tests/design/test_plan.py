@@ -1,4 +1,4 @@
-""""""
+"""Plans as JSON and as text."""
 
 import json
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_a_file_of_tasks_is_named():
     assert format_tasks([{"tasks": tasks}]) == ["20,000 of sizes.csv", "at once"]
 
 
-def test_what_differs_between_treatments_is_told_once_each():
+def test_what_differs_between_treatments_is_reported_once_each():
     assert format_tasks([{"tasks": 1}, {"tasks": [{}, {}]}, {"tasks": 1}]) == ["1 or 2", "at once"]
 
 

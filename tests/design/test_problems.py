@@ -35,7 +35,7 @@ def test_many_names_are_counted():
     assert text.endswith("f10, f11 and 8 more")
 
 
-def test_no_names_are_told():
+def test_an_empty_list_of_names_is_reported():
     assert unknown("factor", "x", []).endswith("allowed: none: there is no factor here")
 
 

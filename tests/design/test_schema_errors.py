@@ -9,13 +9,13 @@ from stagebench.analyse.comparisons import RUN_QUANTITIES, STAGE_QUANTITIES
 SCHEMA = yaml.safe_load(
     resources.files("stagebench.design").joinpath("study.schema.yaml").read_text()
 )
-# Checks a treatment's settings beside the keys of an experiment, whose names are checked before.
+# Applied to a treatment's settings; the names of an experiment's keys are checked before.
 SETTINGS = SCHEMA["$defs"]["settings"]
 
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
 
-# What is changed, to what; and the one problem that is told of it.
+# The changes, and the one problem that is reported.
 BAD = {
     "misspelt top key": (
         {"replicate": 3},
@@ -154,7 +154,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD)
-def test_a_wrong_value_is_told_once_with_its_place_and_what_is_allowed(
+def test_a_wrong_value_is_reported_once_with_its_place_and_what_is_allowed(
     find_problems, changes, expected
 ):
     problems = find_problems(changes)
@@ -164,7 +164,7 @@ def test_a_wrong_value_is_told_once_with_its_place_and_what_is_allowed(
 
 
 def rules(schema):
-    """Yield every part of the schema that says what a value may be."""
+    """Yield every part of the schema that restricts a value."""
     if isinstance(schema, dict):
         if {"type", "enum"} & schema.keys():
             yield schema

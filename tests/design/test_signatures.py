@@ -1,4 +1,4 @@
-""""""
+"""Parameters of handlers, read from signatures."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -34,7 +34,7 @@ def handler(
     limit: int | None = None,
     sizes: list[int] | None = None,
 ):
-    """Stand for a handler."""
+    """Stand in for a handler."""
     return count, ratio, label, flag, mode, limit, sizes
 
 
@@ -78,7 +78,7 @@ def test_a_value_of_the_right_type_is_accepted(given):
         ({"cuont": 1}, "cuont: unknown parameter 'cuont'; did you mean 'count'?; allowed: count,"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_allowed(given, message):
+def test_a_wrong_value_is_reported_with_what_is_allowed(given, message):
     (problem,) = find_parameter_problems(given, KNOWN, ())
 
     assert str(problem).startswith(message)
@@ -152,11 +152,14 @@ def test_an_annotation_that_yaml_cannot_meet_is_not_handled(annotation):
     [
         (list[int] | list[str], "Type unions may not contain more than one array-like"),
         (dict[str, int] | dict[str, str], "Type unions may not contain more than one dict type"),
-        (Annotated[int, Bounds(at_least=1)] | float, "the numbers of a union have the same limits"),
-        (Literal[0] | float, "the numbers of a union have the same limits"),
-        (Annotated[str, Bounds(at_least=1)], "Bounds are for int and float"),
+        (
+            Annotated[int, Bounds(at_least=1)] | float,
+            "all numbers of a union must have the same limits",
+        ),
+        (Literal[0] | float, "all numbers of a union must have the same limits"),
+        (Annotated[str, Bounds(at_least=1)], "Bounds apply only to int and float"),
         (Annotated[int, Bounds(at_least=2**63)], "don't fit in an int64"),
-        (dict[int, str], "no value of YAML is of this type"),
+        (dict[int, str], "no YAML value has this type"),
     ],
     ids=str,
 )

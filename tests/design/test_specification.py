@@ -1,4 +1,4 @@
-""""""
+"""Specifications of treatments, and their need of memory."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ RUNTIME = "experiments.0"
 
 @pytest.fixture
 def specify(make_study):
-    """Give the specification of one treatment of the small study with changes."""
+    """Return the specification of one treatment of the small study with changes."""
 
     def make(changes=None, treatment="p2-fork"):
         treatments = make_study(changes).treatments
@@ -226,12 +226,12 @@ def test_a_whole_number_of_seconds_is_one_form_with_the_float():
         ),
     ],
 )
-def test_a_discovery_that_no_record_would_tell_of_is_refused(find_problems, emulate, expected):
+def test_a_discovery_that_no_record_would_show_is_refused(find_problems, emulate, expected):
     problems = find_problems({SAMPLER: {"emulate": emulate}})
     assert problems == [f"experiments[0].sampler.emulate.{expected}"]
 
 
-def test_problems_of_the_emulation_are_told_with_all_others(find_problems):
+def test_problems_of_the_emulation_are_reported_with_all_others(find_problems):
     problems = find_problems(
         {
             "seed": -1,
@@ -257,7 +257,7 @@ def test_pauses_may_be_a_factor(make_study):
     assert found == {0.1, 1.0}
 
 
-def test_a_level_that_does_not_suit_is_told_with_its_treatments(find_problems):
+def test_a_level_that_does_not_suit_is_reported_with_its_treatments(find_problems):
     changes = {
         "experiments.0.factors.discovery": [0.05, 1],
         "experiments.0.baseline.discovery": 1,
@@ -323,7 +323,7 @@ def test_five_native_workers_of_the_published_study_need_8_gb():
 
 @pytest.fixture
 def treatments(make_study):
-    """Two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
+    """Return two treatments: t1 needs 1 GiB, t2 needs 3 GiB."""
     first, second = make_study().treatments[:2]
     return (
         replace(first, id="t1", estimated_memory_bytes=GIB),

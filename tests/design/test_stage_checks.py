@@ -1,4 +1,4 @@
-""""""
+"""Checks of stages, arrivals and limits."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from stagebench.store import canonical_json
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
 
-# What is changed, to what; and the one problem that is told of it.
+# The changes, and the one problem that is reported.
 BAD = {
     "an unknown handler": (
         {"workflows.0.stages.0.handler": "downlaod"},
@@ -79,7 +79,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD)
-def test_a_wrong_stage_is_told_once_with_its_place_and_what_is_allowed(
+def test_a_wrong_stage_is_reported_once_with_its_place_and_what_is_allowed(
     find_problems, changes, expected
 ):
     problems = find_problems(changes)
@@ -93,7 +93,7 @@ ARRIVAL = f"{RUNTIME}.arrival"
 
 @pytest.fixture
 def arrivals(make_study):
-    """Give the arrival of each kind of treatment, by what ids end in."""
+    """Return the arrival of each treatment of one thread, by id."""
 
     def make(changes):
         treatments = make_study(changes).treatments
@@ -142,7 +142,7 @@ def test_one_mapping_serves_all_kinds_where_the_kind_is_a_factor(arrivals):
     assert found["t1-arrival-poisson"] == {"kind": "poisson", "rate_per_s": 20.0, "seed": 1}
 
 
-# An arrival, and the one problem that is told of it.
+# An arrival, and the one problem that is reported.
 BAD_of_arrival = {
     "no kind": ({"rate_per_s": 1}, ".kind: missing; allowed: at_once, fixed_rate, poisson"),
     "an unknown kind": (
@@ -174,7 +174,7 @@ BAD_of_arrival = {
 
 
 @pytest.mark.parametrize(("arrival", "text"), BAD_of_arrival.values(), ids=BAD_of_arrival)
-def test_a_wrong_arrival_is_told_once(find_problems, arrival, text):
+def test_a_wrong_arrival_is_reported_once(find_problems, arrival, text):
     (problem,) = find_problems({ARRIVAL: arrival})
 
     assert problem.startswith(f"experiments[0].arrival{text}")
@@ -198,7 +198,7 @@ KEYS = ("transport", "queue_size", "timeout_s", "retries", "retry_on")
 
 @pytest.fixture
 def limit(make_study):
-    """Give a stage's limits in the specification of one treatment."""
+    """Return the limits of a stage in the specification of one treatment."""
 
     def make(changes, treatment="t1"):
         treatments = {t.id: t.specification for t in make_study(changes).treatments}
@@ -273,7 +273,7 @@ def test_a_limit_of_tasks_in_flight_is_absent_where_it_is_not_set(make_study, in
     assert ("in_flight" in canonical_json(specification)) == (in_flight is not None)
 
 
-# A key of a stage and its value; and the one problem that is told of it.
+# Keys of a stage, and the one problem that is reported.
 BAD_of_limits = {
     "an unknown transport": (
         {"transport": "pickel"},
@@ -311,7 +311,7 @@ BAD_of_limits = {
 
 
 @pytest.mark.parametrize(("keys", "text"), BAD_of_limits.values(), ids=BAD_of_limits)
-def test_a_wrong_limit_is_told_once(find_problems, keys, text):
+def test_a_wrong_limit_is_reported_once(find_problems, keys, text):
     first = "workflows.0.stages.0"
     if "parameters" in keys:
         keys = {**keys, "parameters": {"delay_s": 0}}
@@ -320,7 +320,7 @@ def test_a_wrong_limit_is_told_once(find_problems, keys, text):
     assert problem.startswith(f"workflows[0].stages[0].{text}")
 
 
-def test_a_wrong_limit_of_tasks_in_flight_is_told(find_problems):
+def test_a_wrong_limit_of_tasks_in_flight_is_reported(find_problems):
     (problem,) = find_problems({f"{RUNTIME}.in_flight": 0})
 
     assert problem.startswith("experiments[0].in_flight: 0 is not allowed; allowed: a whole number")

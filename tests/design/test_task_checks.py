@@ -46,7 +46,7 @@ def test_a_file_may_be_a_factor(make_study, beside):
     assert treatments["t1-length-many"]["tasks"]["number"] == 2
 
 
-# The text of a file, and the problems that are told of it.
+# The text of a file, and the problems that are reported.
 BAD = {
     "": ["empty; allowed: a line of columns and a line for each task"],
     "cpu_bound.elements\n": ["0 tasks; allowed: 1 to 100,000 lines below the columns"],
@@ -56,11 +56,11 @@ BAD = {
         "column download.latency: unknown parameter 'latency'; did you mean 'latency_ms'?; allowed:"
     ],
     "download.latency_ms,download.latency_ms\n1,1\n": [
-        "column download.latency_ms stands there 2 times; allowed: each column once"
+        "column download.latency_ms occurs 2 times; allowed: each column once"
     ],
     "download.latency_ms,download.chunk_bytes\n1,1\n1\n\n1,1,1\n": [
-        "line 3: 1 cells; allowed: 2, one a column",
-        "line 5: 3 cells; allowed: 2, one a column",
+        "line 3: 1 cells; allowed: 2, one per column",
+        "line 5: 3 cells; allowed: 2, one per column",
     ],
     "download.latency_ms,download.compression\n-1,true\n5,yes\nx,\n": [
         'line 2, column download.latency_ms: "-1" is not allowed; allowed: a number >= 0',
@@ -72,7 +72,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "texts"), BAD.items(), ids=lambda value: repr(value)[:40])
-def test_everything_wrong_with_a_file_is_told_with_its_line(find_problems, beside, content, texts):
+def test_everything_wrong_with_a_file_is_reported_with_its_line(
+    find_problems, beside, content, texts
+):
     folder = beside()
     data = content if isinstance(content, bytes) else content.encode()
     (folder / "tasks.csv").write_bytes(data)
@@ -84,7 +86,7 @@ def test_everything_wrong_with_a_file_is_told_with_its_line(find_problems, besid
         assert problem.startswith(f"experiments[0].tasks.file: tasks.csv: {text}")
 
 
-def test_of_very_many_problems_of_a_file_the_first_are_told_and_the_others_counted(
+def test_of_very_many_problems_of_a_file_the_first_are_reported_and_the_others_counted(
     find_problems, beside
 ):
     problems = find_problems(FILE, beside(tasks_csv="download.latency_ms\n" + "x\n" * 1000))
@@ -93,17 +95,17 @@ def test_of_very_many_problems_of_a_file_the_first_are_told_and_the_others_count
     assert problems[-1].endswith("and 980 more of this kind")
 
 
-def test_a_file_that_is_not_there_is_told(find_problems, beside):
+def test_a_file_that_is_not_there_is_reported(find_problems, beside):
     (problem,) = find_problems(FILE, beside())
 
     assert problem.startswith("experiments[0].tasks.file: tasks.csv: ")
     assert problem.endswith("beside/tasks.csv: cannot be read: No such file or directory")
 
 
-def test_a_file_without_a_folder_that_it_could_lie_in_is_told(find_problems):
+def test_a_file_without_a_folder_that_it_could_lie_in_is_reported(find_problems):
     (problem,) = find_problems(FILE)
 
-    assert problem.endswith("it lies beside the config, whose folder is not known here")
+    assert problem.endswith("it has to lie beside the config, but the config has no folder here")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_file_without_a_folder_that_it_could_lie_in_is_told(find_problems):
         ({"file": "x.csv", "n": 1}, "tasks.n: unknown key 'n'; allowed: file"),
     ],
 )
-def test_a_mapping_that_names_no_file_is_told(find_problems, beside, tasks, text):
+def test_a_mapping_that_names_no_file_is_reported(find_problems, beside, tasks, text):
     (problem,) = find_problems({TASKS: tasks}, beside(x_csv="download.latency_ms\n1\n"))
 
     assert problem.startswith(f"experiments[0].{text}")
@@ -127,7 +129,7 @@ def test_what_a_stage_requires_may_stand_in_a_file_for_each_task(make_study, bes
     assert make_study({**FILE, f"{STAGE}.parameters": {}}, folder)
 
 
-def test_a_line_that_leaves_out_what_a_stage_requires_is_told(find_problems, beside):
+def test_a_line_that_leaves_out_what_a_stage_requires_is_reported(find_problems, beside):
     folder = beside(tasks_csv="cpu_bound.elements,download.latency_ms\n1,\n,1\n")
 
     (problem,) = find_problems({**FILE, f"{STAGE}.parameters": {}}, folder)

@@ -1,4 +1,4 @@
-"""What treatments have wrong once their levels are put in."""
+"""Problems of treatments after their levels were filled in."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from stagebench.design.specification import LONGEST
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
 
-# What is changed, to what; and the one problem that some treatments have.
+# The changes, and the one problem that some treatments have.
 BAD_of_settings = {
     "no workers in some treatments": (
         {f"{RUNTIME}.factors.workers": [0, 1]},
@@ -76,7 +76,7 @@ BAD_of_settings = {
         (
             "workflows[0].stages[1].handler: \"sum_squares_{logic}\": factor 'logic' does not"
             " apply, so"
-            " the text has a gap (in "
+            " the text would have a gap (in "
         ),
     ),
     "a required key whose factor does not apply": (
@@ -143,7 +143,7 @@ BAD_of_settings = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_of_settings.values(), ids=BAD_of_settings)
-def test_what_some_treatments_have_wrong_is_told_once(find_problems, changes, expected):
+def test_what_some_treatments_have_wrong_is_reported_once(find_problems, changes, expected):
     problems = find_problems(changes)
 
     assert len(problems) == 1

@@ -1,4 +1,4 @@
-""""""
+"""Reading YAML: values, their origins, and what is refused."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ from stagebench.errors import ConfigError
 
 
 def check_read(config):
-    """Give the values of a config in which nothing was refused."""
+    """Return the values of a config in which nothing was refused."""
     raise_problems(list(config.problems), config.places)
     return config.data
 
@@ -49,7 +49,7 @@ BAD = {
     "a text": ("study\n", "the file is a single value; allowed: a mapping"),
     "deep nesting": ("[" * 5000, "nested too deeply"),
     "a huge file": ("#" * 1_000_001, "too many; allowed: 1,000,000"),
-    "a list as a key": ("? [a]\n: 1\n", "yaml:1: .*no key; allowed: a text"),
+    "a list as a key": ("? [a]\n: 1\n", "yaml:1: .*cannot be a key; allowed: a text"),
     "a number of thousands of digits": ("a: 1" + "0" * 5000, "yaml:1: a: this number is not"),
     "a value that holds itself": (
         "a: &a [*a]\n",
@@ -60,19 +60,19 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_a_file_that_cannot_be_read_is_told_with_its_reason(load, content, message):
+def test_a_file_that_cannot_be_read_is_reported_with_its_reason(load, content, message):
     with pytest.raises(ConfigError, match=message):
         load(content)
 
 
-def test_a_missing_file_is_told_with_its_path(tmp_path):
+def test_a_missing_file_is_reported_with_its_path(tmp_path):
     path = tmp_path / "none.yaml"
 
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
         load_config(path)
 
 
-def test_a_folder_is_told_with_its_path(tmp_path):
+def test_a_folder_is_reported_with_its_path(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_config(tmp_path)
 
@@ -94,7 +94,7 @@ def test_a_byte_order_mark_is_no_part_of_a_key(load):
     assert load("\ufeffa: 1\n") == {"a": 1}
 
 
-# What is changed, to what; and the one problem that is told of it.
+# The changes, and the one problem that is reported.
 BAD_of_plain = {
     "endless time": ({"time_limit_s": float("inf")}, "time_limit_s: this number is not allowed"),
     "no number": ({"time_limit_s": float("nan")}, "time_limit_s: this number is not allowed"),
@@ -106,7 +106,7 @@ BAD_of_plain = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_of_plain.values(), ids=BAD_of_plain)
-def test_what_json_cannot_hold_is_told_once_with_its_place_and_what_is_allowed(
+def test_what_json_cannot_hold_is_reported_once_with_its_place_and_what_is_allowed(
     find_problems, changes, expected
 ):
     problems = find_problems(changes)
@@ -133,7 +133,7 @@ def test_a_value_that_no_specification_can_hold_is_refused(value, message):
     assert plain["a"][0] is UNKNOWN
 
 
-def test_keys_become_text_and_a_key_given_twice_is_told():
+def test_keys_become_text_and_a_key_given_twice_is_reported():
     plain, problems = make_plain({1: "a", "1": "c"})
 
     assert plain == {"1": "c"}

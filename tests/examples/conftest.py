@@ -14,9 +14,9 @@ POOLS = {
 
 
 def run_script(path, *options):
-    """Run a script as its reader would; gives what it has printed."""
+    """Run a script as its reader would; return what it prints."""
     command = [sys.executable, EXAMPLES / path, "--workers", "2", *options]
-    # The tests' own path of imports is not the reader's.
+    # Readers do not have the PYTHONPATH of the tests.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The studies of the examples are sound, and are of what their comments say."""
+"""The studies of the examples are valid and match their comments."""
 
 import json
 import re
@@ -30,12 +30,16 @@ def test_a_plan_of_the_study_can_be_made(study):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_comment_tells_how_many_runs_the_study_has(study):
+def test_the_comment_states_how_many_runs_the_study_has(study):
     plan = make_plan(check_config(load_config(study), study.parent))
-    told = re.search(r"(\d+) treatments x (\d+) replicates .* = (\d+) runs", study.read_text())
+    stated = re.search(r"(\d+) treatments x (\d+) replicates .* = (\d+) runs", study.read_text())
     runs = len(plan["runs"]) + len(plan["warm_up_runs"])
     replicates = len(plan["runs"]) // len(plan["treatments"])
-    assert [int(number) for number in told.groups()] == [len(plan["treatments"]), replicates, runs]
+    assert [int(number) for number in stated.groups()] == [
+        len(plan["treatments"]),
+        replicates,
+        runs,
+    ]
 
 
 def test_what_a_study_reads_and_writes_lies_in_its_own_results(study):

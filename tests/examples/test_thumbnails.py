@@ -1,4 +1,4 @@
-"""The thumbnails that the example makes, against what they have to be."""
+"""The thumbnails that the example makes."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from tests.examples.conftest import fits_a_terminal, run_script
 
 PICTURES = 6
 SIZES = [(200, 150), (150, 200), (200, 112)] * 2
-"""A square of 200 pixels takes these of 4:3, 3:4 and 16:9."""
+"""Pictures of 4:3, 3:4 and 16:9 that fit a square of 200 pixels."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, pool):
-    """The folder of a run with few and small pictures, and what it printed."""
+    """Return the folder of a run with few and small pictures, and its output."""
     folder = tmp_path_factory.mktemp("thumbnails")
     options = ["--pictures", str(PICTURES), "--width", "400", "--folder", str(folder)]
     if "process" in pool:

@@ -1,4 +1,4 @@
-"""The counts that the example makes, against those of the words that its texts are made of."""
+"""The counts that the example makes, compared with the words that its texts are made of."""
 
 import csv
 from collections import Counter
@@ -13,14 +13,14 @@ WORDS = 2000
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, pool):
-    """The folder of a run with few and short texts, and what it printed."""
+    """Return the folder of a run with few and short texts, and its output."""
     folder = tmp_path_factory.mktemp("word_counts")
     options = ("--days", str(DAYS), "--words", str(WORDS), "--folder", str(folder))
     return folder, run_script("word_counts/count_words.py", *pool, *options)
 
 
 def drawn_words():
-    """Every word that the texts are made of, one after the other."""
+    """Yield every word that the texts are made of."""
     for day in range(DAYS):
         for office in text_steps.FORMATS:
             yield from text_steps.draw_words(day, office, WORDS)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
+from stagebench.handlers.source import source_hash
+from stagebench.measure.supervisor import LONGEST_DETAIL, LONGEST_OUTPUT, judge_outcome
 from stagebench.records import (
     EventRecord,
     MemorySample,
@@ -20,6 +23,7 @@ from stagebench.records import (
     WorkerRecord,
 )
 from stagebench.sampler.procfs import read_children
+from stagebench.task_list import hash_bytes
 
 KINDS = {
     "thread": {"executor": "thread"},
@@ -241,6 +245,86 @@ def test_a_run_records_size_and_checksum_of_its_files(specify, measure):
         store.check_file(folder / name, (folder / name).read_bytes(), written)
 
 
+TEXTS = {
+    "a long text": (
+        "'x' * 3_000_000",
+        "tasks_failed",
+        r"x \[\.\.\. 2,99\d,\d{3} characters left out",
+    ),
+    "many lines": ("'line\\n' * 200_000", "tasks_failed", r"99\d,\d{3} characters left out"),
+    "half a surrogate pair": ("'\\ud800 in a text'", "tasks_failed", r"\\ud800 in a text"),
+    "every byte": ("''.join(map(chr, range(256)))", "tasks_failed", "\xfe\xff"),
+}
+
+
+@pytest.mark.parametrize(("text", "status", "kept"), TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("kind", ["thread", "fork"])
+def test_any_text_of_an_exception_is_kept_within_bounds(
+    specify, measure, tmp_path, kind, text, status, kept
+):
+    (tmp_path / "mine_text.py").write_text(f"def fail():\n    raise ValueError({text})\n")
+    stage = {**KINDS[kind], "handler": "mine_text:fail", "parameters": {}}
+    folder = measure(specify(stage=stage), beside=tmp_path)
+    assert store.read_run(folder)["status"] == status
+    tasks = store.read_records(folder / "tasks.csv", TaskRecord)
+    assert len(tasks) == 2
+    for task in tasks:
+        assert re.search(kept, task.error)
+        assert len(task.error) <= store.LONGEST_ERROR + 100
+
+
+def test_a_long_reason_of_a_lost_worker_is_kept_within_bounds(tmp_path):
+    lost = TaskRecord(
+        task=0,
+        stage="work",
+        attempt=1,
+        status="lost",
+        error="x" * 200_000,
+        **dict.fromkeys(("due_ns", "submitted_ns", "started_ns", "finished_ns", "received_ns")),
+        **dict.fromkeys(("cpu_ns", "pid", "thread_id")),
+    )
+    store.write_records(tmp_path / "tasks.csv", TaskRecord, [lost])
+    specification = {"tasks": 1, "stages": [{"name": "work"}]}
+    status, detail = judge_outcome(tmp_path, specification, 0, None)
+    assert status == "worker_lost"
+    assert len(detail) < 2 * store.LONGEST_ERROR
+
+
+def test_of_a_long_output_the_beginning_and_the_end_are_kept(specify, measure):
+    program = (
+        "import sys\n"
+        "print('first')\n"
+        "for _ in range(100):\n"
+        "    sys.stdout.write('a line\\n' * 10_000)\n"
+        "sys.stdout.flush()\n"
+        "raise ValueError('x' * 3_000_000 + 'last')\n"
+    )
+    folder = measure(specify(program=program))
+    run = store.read_run(folder)
+    output = (folder / "output.txt").read_text()
+    assert len(output) <= LONGEST_OUTPUT + 100
+    assert output.startswith("first\na line\n")
+    assert re.search(r"\n\[\.\.\. [\d,]+ bytes left out \.\.\.\]\nx", output)
+    assert output.rstrip().endswith("xlast")
+    assert run["status"] == "crashed"
+    assert run["detail"].endswith("last")
+    assert len(run["detail"]) <= LONGEST_DETAIL + 100
+
+
+def test_a_file_that_the_run_itself_spoiled_is_a_crash(specify, measure):
+    program = (
+        "import os, sys, threading\n"
+        "def spoil():\n"
+        "    with open(os.path.join(sys.argv[1], 'tasks.csv'), 'w') as file:\n"
+        "        file.write('my,own,table\\n')\n"
+        "threading.Timer(0.1, spoil).start()\n"
+    )
+    stage = {"handler": "wait", "parameters": {"delay_s": 0.3}}
+    run = store.read_run(measure(specify(stage=stage, program=program)))
+    assert run["status"] == "crashed"
+    assert "tasks.csv: columns are ['my', 'own', 'table']" in run["detail"]
+
+
 def test_an_orphan_is_sampled_and_ended(specify, measure):
     program = (
         "import os, subprocess\n"
@@ -437,6 +521,59 @@ def test_a_child_that_the_supervisor_had_before_is_neither_sampled_nor_ended(spe
     assert store.read_run(folder)["survivors"] == 0
 
 
+def specify_changing(specify, folder):
+    """Specify a handler beside the config, with two tasks of a file that it can change itself."""
+    (folder / "mine_changing.py").write_text(
+        "import pathlib, time\n\n"
+        "def work(path=None, text=None, delay_s=0.0):\n"
+        "    if path:\n"
+        "        pathlib.Path(path).write_text(text)\n"
+        "    time.sleep(delay_s)\n"
+    )
+    (folder / "tasks.csv").write_text("work.delay_s\n0.01\n0.02\n")
+    tasks = {
+        "file": "tasks.csv",
+        "sha256": hash_bytes((folder / "tasks.csv").read_bytes()),
+        "number": 2,
+        "columns": {"work.delay_s": ["float"]},
+    }
+    source = source_hash("mine_changing:work", folder)
+    stage = {"handler": "mine_changing:work", "source": source, "parameters": {}}
+    return specify(stage=stage, tasks=tasks)
+
+
+def refused(specification, folder):
+    """Call the supervisor, which writes nothing; gives what it said."""
+    supervisor = start_supervisor(specification, folder / "raw" / "r1", beside=folder)
+    _, errors = supervisor.communicate()
+    assert supervisor.returncode == 1
+    assert b"Traceback" not in errors
+    assert list((folder / "raw").iterdir()) == []
+    return errors.decode()
+
+
+def test_a_file_of_tasks_that_changed_before_the_run_is_refused(specify, tmp_path):
+    specification = specify_changing(specify, tmp_path)
+    (tmp_path / "tasks.csv").write_text("work.delay_s\n9\n9\n")
+    assert "tasks.csv: edited after the study was started" in refused(specification, tmp_path)
+    (tmp_path / "tasks.csv").unlink()
+    assert "tasks.csv: cannot be read: No such file" in refused(specification, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tasks.csv", "tasks.csv: edited after the study was started; start it again"),
+        ("mine_changing.py", "'mine_changing:work' was edited after the study was started"),
+    ],
+)
+def test_a_file_that_changes_during_the_run_discards_it(specify, tmp_path, name, words):
+    specification = specify_changing(specify, tmp_path)
+    parameters = {"path": str(tmp_path / name), "text": "x = 1\n"}
+    specification["stages"][0]["parameters"] = parameters
+    assert words in refused(specification, tmp_path)
+
+
 UNSHARED = ("unshare", "--mount")
 
 
@@ -455,7 +592,8 @@ def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_pa
     measure = [sys.executable, "-m", "stagebench", "measure", "--study", "full"]
     for name in ("replicate", "seed", "block", "position", "rank"):
         measure += [f"--{name}", "1"]
-    measure += ["--time-limit", "60", "--specification", specification, "--out", "disk/r1"]
+    measure += ["--time-limit", "60", "--quiet-wait", "0"]
+    measure += ["--specification", specification, "--out", "disk/r1"]
     mount = 'mount -t tmpfs -o size=8k none disk; "$@"; code=$?; ls -A disk; exit $code'
     done = subprocess.run(
         [*UNSHARED, "sh", "-c", mount, "sh", *measure],

@@ -74,7 +74,7 @@ def _stages(draw, plan, kinds, before):
     names = [stage.name for stage in before]
     after = tuple(draw(st.lists(st.sampled_from(names), max_size=3, unique=True))) if names else ()
     takes = bool(after) and draw(st.booleans())
-    timeout_s = draw(st.sampled_from([None, None, 0.05, 0.3]))
+    timeout_s = draw(st.sampled_from([None, None, 0.05, 0.15]))
     plan = plan._replace(acts=draw(_acts(executor, timeout_s)))
     if takes:
         upstream = {s.name: s.parameters["plan"] for s in before if s.name in after}

@@ -1,6 +1,9 @@
 """Time-outs, retries, lost workers, and handlers that misbehave."""
 
+import asyncio
 import contextlib
+import contextvars
+import decimal
 import os
 import signal
 import subprocess
@@ -54,6 +57,91 @@ def test_a_coroutine_that_ignores_its_cancellation_is_left_to_itself():
     slow = stage("s", workloads.ignore_cancellation, LOOP, workers=1, timeout_s=0.1)
     sink = run([slow], [{"s": {"seconds": 1.0}}, {"s": {"seconds": 0}}])
     assert statuses(sink, "s") == ["timed_out", "ok"]
+
+
+ENDED = threading.Event()
+
+
+async def ignore_all_cancellations():
+    while not ENDED.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+
+
+async def wait_in_a_thread():
+    await asyncio.to_thread(ENDED.wait, 30)
+
+
+async def leave_a_task_behind(*, tasks=set()):  # noqa: B006 - keeps the task
+    tasks.add(asyncio.create_task(ignore_all_cancellations()))
+
+
+@pytest.mark.parametrize(
+    "handler", [ignore_all_cancellations, wait_in_a_thread, leave_a_task_behind]
+)
+def test_closing_does_not_wait_for_a_coroutine_that_ignores_every_cancellation(handler):
+    ENDED.clear()
+    slow = stage("s", handler, LOOP, timeout_s=0.1)
+    workflow = Workflow([slow], ListSink())
+    workflow.run(1)
+    closer = threading.Thread(target=workflow.close, daemon=True)
+    closer.start()
+    closer.join(10)
+    waits = closer.is_alive()
+    ENDED.set()
+    closer.join(10)
+    for thread in threading.enumerate():
+        if thread.name == "s_loop":
+            thread.join(10)
+    assert not waits
+
+
+SHARED = contextvars.ContextVar("shared", default=0)
+
+
+async def count_in_the_context():
+    SHARED.set(SHARED.get() + 1)
+    await asyncio.sleep(0)
+    return SHARED.get()
+
+
+async def set_precision(*, digits):
+    before = decimal.getcontext().prec
+    decimal.getcontext().prec = digits
+    return before
+
+
+async def know_own_task(*, seen=[]):  # noqa: B006 - keeps the tasks, so that none is reused
+    task = asyncio.current_task()
+    seen.append(task)
+    await asyncio.sleep(0)
+    return seen.count(task), task.cancelling()
+
+
+async def sleep_or_cancel(*, kind="sleep"):
+    if kind == "cancel":
+        asyncio.current_task().cancel()
+        return kind
+    await asyncio.sleep(0)
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("handler", "tasks", "wanted"),
+    [
+        (count_in_the_context, [{}] * 5, [1] * 5),
+        (set_precision, [{"s": {"digits": 5 + n}} for n in range(4)], [28] * 4),
+        (know_own_task, [{}] * 5, [(1, 0)] * 5),
+        (sleep_or_cancel, [{"s": {"kind": "cancel"}}, {}, {}], ["cancel", "sleep", "sleep"]),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_coroutine_finds_nothing_of_the_one_before(handler, tasks, wanted, workers):
+    SHARED.set(100)
+    kept = stage("s", handler, LOOP, workers=workers, retain=True)
+    with Workflow([kept], ListSink()) as workflow:
+        workflow.run(tasks)
+        assert list(workflow.results("s").values()) == wanted
 
 
 @pytest.mark.parametrize(("retries", "status"), [(1, "failed"), (2, "ok"), (5, "ok")])
@@ -173,14 +261,25 @@ if __name__ == "__main__":
 
 
 def wait_for_the_end_of(group):
-    """Wait until the last process of a group has ended: resource trackers end after the others."""
+    """Wait until the last process of a group has ended: resource trackers end after the others.
+
+    Not until it is reaped: the machine's init may come round for that every two seconds only.
+    """
     for _ in range(1000):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+        if not any(living_in(group)):
             return
         time.sleep(0.01)
     pytest.fail("a process of the group is left")
+
+
+def living_in(group):
+    """Yield the processes of a group that have not ended."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        # One that is reaped meanwhile is gone at the opening of its file, or at the reading.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, of, *_ = status.read_text().rpartition(")")[2].split()
+            if int(of) == group and state not in "ZX":
+                yield status.parent.name
 
 
 def test_ctrl_c_ends_a_run_at_once_with_every_task_recorded(kind, tmp_path):

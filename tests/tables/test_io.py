@@ -94,7 +94,7 @@ def test_every_summarised_quantity_is_a_column():
 
 
 def explained(column, glossary):
-    """Tell whether the glossary names a column, by itself or by its end: `…_peak_bytes`."""
+    """Return whether the glossary names a column in full or by its end, as in `…_peak_bytes`."""
     parts = column.split("_")
     ends = ["…_" + "_".join(parts[index:]) for index in range(1, len(parts))]
     return any(f"`{name}`" in glossary for name in [column, *ends, *(end[1:] for end in ends)])

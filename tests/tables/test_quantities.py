@@ -42,7 +42,7 @@ def read_glossary():
         tables = [text for text in section.split("\n\n") if text.startswith("| quantity")]
         for row in [row for table in tables for row in table.splitlines()[2:]]:
             names, unit = row.split("|")[1:3]
-            if unit.strip():  # what has none, such as a text or a place, is no quantity
+            if unit.strip():  # columns without a unit, such as texts, are no quantities
                 for name in re.findall(r"`(…?\w+)`", names):
                     stated |= {(name.replace("…", part), unit.strip(" `")) for part in parts}
     return stated
@@ -53,7 +53,7 @@ def test_the_glossary_defines_the_quantities_of_the_table_and_no_others():
 
 
 @pytest.mark.parametrize("quantity", ALL_QUANTITIES, ids=lambda one: f"{one.level}-{one.name}")
-def test_a_quantity_is_told_in_words_of_its_own(quantity):
+def test_a_quantity_has_a_unit_and_a_label(quantity):
     assert quantity.unit in UNITS
     assert quantity.kind in {COUNT, NUMBER}
     assert quantity.better in {LOWER, HIGHER, ""}

@@ -315,3 +315,25 @@ def test_without_a_terminal_there_is_no_line(trace):
     done = trace("sh", "-c", "sleep 0.5")
     assert "\r" not in done.stderr
     assert " processes live" not in done.stderr
+
+
+def test_a_program_whose_first_thread_has_ended_stops_and_continues_as_a_job(terminal):
+    command = program("""
+        import ctypes, sys, threading
+        def work():
+            print("ready", flush=True)
+            sys.stdin.readline()
+            print("done", flush=True)
+        for number in range(2):
+            threading.Thread(target=work if number else threading.Event().wait, daemon=True).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    """)
+    shown = terminal(*command)
+    shown.wait_output("ready")
+    wait_for(lambda: state_of(shown.main)[0] == "Z")
+    shown.type("\x1a")
+    assert shown.wait_reports(1) == [f"stopped by {int(signal.SIGTSTP)}"]
+    shown.type("fg\n")
+    shown.type("go\n")
+    shown.wait_output("done")
+    assert len(shown.reports) == 1

@@ -84,14 +84,14 @@ def compare_treatments(
     compared: list[Row] = []
     ratios: list[Row] = []
     for family, values in _collect(runs, tables["stages"]).items():
-        told = family._asdict() | {
+        common = family._asdict() | {
             "unit": unit_of(family.quantity),
             "baseline": baselines[family.experiment],
             "margin": plan["margin"],
             "half_width_wanted": plan["precision"].get(family.quantity, plan["margin"]),
         }
-        compared += compare_family(values, told)
-        ratios += _list_ratios(family, values, told["baseline"])
+        compared += compare_family(values, common)
+        ratios += _list_ratios(family, values, common["baseline"])
     return {
         "comparisons": make_table("comparisons", _in_order(compared, runs)),
         "ratios": make_table("ratios", _in_order(ratios, runs)),

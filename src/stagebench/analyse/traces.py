@@ -226,7 +226,8 @@ def _check_whole(folder: Path, trace: Trace, events: Sequence[EventRecord]) -> N
     """
     stages = [stage["name"] for stage in trace.specification["stages"]]
     number = count_tasks(trace.specification["tasks"])
-    problem = find_missing(number, stages, trace.tasks, events) or _find_torn_sweeps(trace)
+    ended = ((record.task, record.stage) for record in trace.tasks)
+    problem = find_missing(number, stages, ended, events) or _find_torn_sweeps(trace)
     if problem is not None:
         raise StoreError(
             f"{folder}: recorded as ok, but {problem}: the run ended early, or a file was changed"
@@ -258,10 +259,12 @@ def _check_specification(folder: Path, planned: dict[str, Any], measured: dict[s
     if protocols[0] != protocols[1]:
         raise StoreError(
             f"{folder}: measured by protocol {protocols[0]}, the plan has {protocols[1]}: they"
-            " do not measure the same; remove the folder to measure the run again"
+            f" do not measure the same; {store.MEASURE_AGAIN}"
         )
     if measured != planned:
-        raise StoreError(f"{folder}: measured with a specification that is not the plan's")
+        raise StoreError(
+            f"{folder}: measured with a specification that is not the plan's; {store.MEASURE_AGAIN}"
+        )
 
 
 def _check_stages(

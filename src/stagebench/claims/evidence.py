@@ -25,7 +25,7 @@ from stagebench.claims.model import RATIO
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import PARAMETER, upper_of
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import tell_number
+from stagebench.units import format_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,8 +124,8 @@ def _find_misfit(experiment: str, stages: pd.DataFrame, reference: list[Json]) -
         given = [json.loads(text).get(name) for text in rows["parameters"]]
         known = [value for value in given if value is not None]
         if not known or any(value != published for value in known):
-            here = tell_number(known[0]) if known else "unknown"
-            return f"{name} is {here} here, {tell_number(published)} there"
+            here = format_parameter(known[0]) if known else "unknown"
+            return f"{name} is {here} here, {format_parameter(published)} there"
     return ""
 
 

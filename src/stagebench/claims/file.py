@@ -25,7 +25,7 @@ from stagebench.claims.model import (
     read_needs,
 )
 from stagebench.design.problems import KeyPath, Problem, problem, unknown
-from stagebench.design.schema_errors import make_validator, tell_problems
+from stagebench.design.schema_errors import list_problems, make_validator
 from stagebench.design.yaml import load_config, read_keys
 from stagebench.errors import ConfigError
 
@@ -86,7 +86,7 @@ def check_claims(
     the rows of the file of published values; `tags` has the places of the index, if there is one.
     """
     validator = make_validator("stagebench.claims", "claims.schema.yaml")
-    problems = tell_problems(validator, validator.iter_errors(mapping))
+    problems = list_problems(validator, validator.iter_errors(mapping))
     checker = _Checker(mapping, grids, tags, problems)
     claims = [
         *(checker.claim(given, path) for given, path in checker.sound("claims")),

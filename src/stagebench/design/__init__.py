@@ -1,1 +1,1 @@
-"""Design: a config becomes a checked study, its treatments, its runs and the plan of them."""
+"""Design: from a config to a checked study, its treatments, its runs and its plan."""

@@ -1,8 +1,8 @@
-"""A hash of the code that a command runs: what decides whether its results are up to date.
+"""A hash of the code that a command runs, which decides whether its results are up to date.
 
-It covers the function of the command, all our modules that it imports, directly or not, and the
-data files that they name. Prose is left out, so a comment or a docstring may be edited freely; and
-so is the place of the files, so a checkout may move.
+It covers the command's function, all our modules that it imports, directly or not, and the data
+files that they name. It leaves out comments and docstrings, which can be edited freely, and the
+location of the files, so a checkout can move.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ MEASURING = (
     f"{_PACKAGE}.measure.main",
     *(target.partition(":")[0] for target in HANDLERS.values()),
 )
-"""The code that decides about a measurement: supervisor, measured process, shipped handlers."""
+"""The code that decides what a run measures: supervisor, measured process, shipped handlers."""
 
 
 class Code(NamedTuple):
-    """What counts of one module: its hash, what may be modules in its imports, its strings."""
+    """What counts of one module: its hash, the names that it imports, and its strings."""
 
     digest: str
     imports: frozenset[str]
@@ -49,7 +49,7 @@ class Code(NamedTuple):
 
 
 class CodeFolder:
-    """The folder that a package lies in; each of its files is read once, for all hashes.
+    """The folder that holds a package; each of its files is read once for all hashes.
 
     A target is a module, or "module:function" for a function without the rest of its module.
     """
@@ -60,7 +60,7 @@ class CodeFolder:
         self._codes: dict[str, Code | None] = {}
 
     def hash(self, *targets: str) -> str:
-        """Hash all code and data that targets reach; raises WorkflowError where there is none."""
+        """Hash all code and data that targets reach; raises WorkflowError for a missing target."""
         total = hashlib.sha256()
         codes = self.reach(*targets)
         for name in sorted(codes):
@@ -72,7 +72,7 @@ class CodeFolder:
         return total.hexdigest()[:DIGITS]
 
     def reach(self, *targets: str) -> dict[str, Code]:
-        """Give the code of targets, of the packages above them, and of all that they import."""
+        """Return the code of targets, of the packages above them, and of all that they import."""
         start = list(targets)
         for target in targets:
             start += with_packages(target.partition(":")[0])[:-1]
@@ -84,9 +84,9 @@ class CodeFolder:
         return codes
 
     def find_data(self, codes: dict[str, Code]) -> list[Path]:
-        """Give the files that are no modules and whose names stand as strings in code.
+        """Return the data files in the folders of the code whose names occur in it as strings.
 
-        They lie in the folders of its packages. A template may name others.
+        A file that is found, such as a template, may name others.
         """
         strings = frozenset().union(*(code.strings for code in codes.values()))
         places = {file.parent for name in codes if (file := self._file(name)) is not None}
@@ -115,20 +115,20 @@ class CodeFolder:
 
 @cache
 def installed_code() -> CodeFolder:
-    """Give the code that runs here: that of a checkout, if it is installed from there."""
+    """Return the installed code, which is that of a checkout if installed from there."""
     return CodeFolder(find_module(_PACKAGE, None).parents[1])
 
 
 def describe_protocol(code: CodeFolder | None = None) -> str:
-    """Give PROTOCOL and the hash of the code that decides about a measurement, as one text.
+    """Return PROTOCOL and the hash of the code that decides what a run measures, as one text.
 
-    tests/protocol.txt holds it: not store.py, which the analysis imports, too.
+    It is recorded in tests/protocol.txt rather than in store.py, which the analysis also imports.
     """
     return f"protocol {PROTOCOL}, code {(code or installed_code()).hash(*MEASURING)}"
 
 
 def read_code(target: str, file: Path) -> Code:
-    """Read the file of a target, and give what counts of it."""
+    """Read the file of a target and return what counts of it."""
     module, _, function = target.partition(":")
     tree = parse_source(file)
     if function:
@@ -142,7 +142,7 @@ def read_code(target: str, file: Path) -> Code:
 
 
 def _extract(function: str, tree: ast.Module, file: Path) -> ast.Module:
-    """Keep of a module a function, and what it uses of the module, directly or not."""
+    """Reduce a module to one function and what it uses of the module, directly or not."""
     binding: dict[str, list[ast.stmt]] = {}
     for statement in tree.body:
         for name in _bound_by(statement):
@@ -161,7 +161,7 @@ def _extract(function: str, tree: ast.Module, file: Path) -> ast.Module:
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names of a module that a statement gives a value to."""
+    """Yield the names that a statement binds in its module."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
         return
@@ -175,11 +175,10 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
 
 
 def _write(node: object, parts: list[str], strings: set[str]) -> None:
-    """Write the text of parsed code without its prose, and collect its strings.
+    """Write parsed code as text without its prose, and collect its strings.
 
-    ast.dump and ast.unparse differ between versions of Python, and the record of what a measurement
-    means must not. This leaves out what is absent, so that a field that a version adds to the
-    grammar changes nothing.
+    The text must be the same in all versions of Python, unlike that of ast.dump and ast.unparse.
+    Empty fields are left out, so a field that a version adds to the grammar changes nothing.
     """
     if isinstance(node, ast.AST):
         parts.append(f"{type(node).__name__}(")
@@ -201,7 +200,7 @@ def _write(node: object, parts: list[str], strings: set[str]) -> None:
 
 
 def _is_prose(node: object) -> bool:
-    """Tell whether a statement is a text alone: a docstring, also that of a constant."""
+    """Return whether a statement is only a string: a docstring, also that of a constant."""
     if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
         return False
     return isinstance(node.value.value, str)

@@ -1,8 +1,8 @@
-"""From a config to a checked study and its treatments: everything that is wrong is told at once.
+"""From a config to a checked study and its treatments; all problems are reported at once.
 
-A config is data: nothing in it is evaluated. The checks go from the outside in: structure (the
-schema), names that refer to one another, the grid of each experiment, and then each treatment with
-its levels put in, which is made on the way. Where the grid of an experiment is not known, its
+A config is data: nothing in it is evaluated. The checks go from the outside in: the structure
+(schema), names that refer to one another, the grid of each experiment, and then each treatment with
+its levels filled in. Treatments are built on the way. If the grid of an experiment is unknown, its
 settings are checked once, with every level unknown.
 """
 
@@ -63,7 +63,7 @@ __all__ = ["check_config", "load_config", "load_study"]
 Json = dict[str, Any]
 
 GRID_KEYS = ("factors", "exclude", "include", "baseline")
-"""Keys of an experiment that its grid depends on; the others matter treatment by treatment."""
+"""Keys of an experiment that its grid depends on; the others are checked for each treatment."""
 
 
 def load_study(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -74,8 +74,8 @@ def load_study(path: pathlib.Path, overrides: Mapping[str, Any] | None = None) -
 def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None = None) -> Study:
     """Make the study that a config describes; raises ConfigError with every problem in it.
 
-    `beside` is the folder of the config, where its own handlers and files of tasks lie. Without it
-    handlers are those of the environment alone.
+    `beside` is the config's folder, which holds own handlers and task files. Without it, handlers
+    are found in the environment only.
     """
     read = config if isinstance(config, Config) else _copy(config)
     structure = find_structure_problems(read.data)
@@ -101,7 +101,7 @@ def _copy(config: Any) -> Config:
 
 
 class _StudyCheck:
-    """Checks a study experiment by experiment, and keeps the treatments that are sound."""
+    """Checks a study experiment by experiment and keeps the valid treatments."""
 
     def __init__(self, values: Json, beside: pathlib.Path | None) -> None:
         self.treatments: list[Treatment] = []
@@ -122,7 +122,7 @@ class _StudyCheck:
     def check_experiment(
         self, experiment: Json, path: KeyPath, place: Origin | None
     ) -> ExperimentGrid | None:
-        """Check one experiment as deep as its problems allow; returned where its grid is sound."""
+        """Check one experiment as far as its problems allow; return it if its grid is valid."""
         name = experiment["workflow"]
         workflow = next((one for one in self._workflows if one.name == name), None)
         in_factors = find_factor_problems(experiment, path)
@@ -135,7 +135,7 @@ class _StudyCheck:
             *find_idle_arrival(experiment.get("arrival"), (*path, "arrival")),
         ]
         grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
-        # Where it is not known, all there is to build from is what the settings say.
+        # If the grid is unknown, the experiment is built from its settings alone.
         kept = [key for key in experiment if grid_known or key not in GRID_KEYS]
         built = build_experiment(
             {key: experiment[key] for key in kept},
@@ -152,14 +152,14 @@ class _StudyCheck:
         else:
             self._settings.check_unknown(use)
         if use.refused:
-            # A placeholder may be meant where a value was refused.
+            # A refused value may have been meant as a placeholder.
             self._used |= self._constants.keys()
         else:
             self._problems += used.idle
         return built if grid else None
 
     def finish(self) -> list[Problem]:
-        """Return all problems, also those of what no experiment uses."""
+        """Return all problems, including those of parts that no experiment uses."""
         for workflow in self._workflows:
             self._settings.check_unused(workflow, self._constants)
         idle = find_idle_constants(self._values, list(self._constants), self._used)
@@ -167,7 +167,7 @@ class _StudyCheck:
 
     def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
         names = [workflow.name for workflow in self._workflows]
-        # One whose own name was refused may be meant.
+        # It may be one whose own name was refused.
         if name is not UNKNOWN and UNKNOWN not in names and not _has_unknown(self._values):
             yield problem((*path, "workflow"), unknown("workflow", name, names))
 
@@ -178,7 +178,7 @@ def _has_unknown(values: Json) -> bool:
 
 
 def _find_name_problems(values: Json) -> Iterator[Problem]:
-    """Check the names of workflows, stages and experiments, and what stages say for nothing."""
+    """Check the names of workflows, stages and experiments, and settings without effect."""
     for key in ("workflows", "experiments"):
         yield from find_duplicates(values[key], (key,))
     for workflow, path in mappings(values["workflows"], ("workflows",)):
@@ -190,7 +190,7 @@ def _find_name_problems(values: Json) -> Iterator[Problem]:
 class _Use:
     """An experiment with the paths of its own settings and of the stages that it uses.
 
-    `refused` becomes true where a value without placeholders has not the structure that it should.
+    `refused` becomes true if a value without placeholders has the wrong structure.
     """
 
     def __init__(self, grid: ExperimentGrid, path: KeyPath, workflow: KeyPath | None) -> None:
@@ -200,23 +200,23 @@ class _Use:
         self.refused = False
 
     def place(self, path: KeyPath) -> KeyPath:
-        """Return the path in the config of what lies at a path of the template."""
+        """Return the path in the config for a path in the template."""
         if path[:1] == ("stages",):
             return (*(self.workflow or ()), *path)
         return (*self.path, *path)
 
 
 def _is_plain(template: Any, path: KeyPath) -> bool:
-    """Report whether no placeholder stands at a path, nor below it."""
+    """Report whether there is no placeholder at a path or below it."""
     for part in path:
         template = child_of(template, part)
     return not any(find_placeholders(template, path))
 
 
 class _SettingsCheck:
-    """Checks settings with levels put in, each different piece of them once.
+    """Checks settings with levels filled in, each distinct piece once.
 
-    What several treatments have wrong is noted once, with those that have it.
+    A problem of several treatments is noted once, with their ids.
     """
 
     def __init__(self, beside: pathlib.Path | None) -> None:
@@ -226,7 +226,7 @@ class _SettingsCheck:
         self._found: dict[Problem, list[tuple[_Use, str]]] = {}
 
     def check_grid(self, use: _Use, grid: list[Factors]) -> list[Treatment]:
-        """Check every treatment of an experiment; makes those that have no problem."""
+        """Check every treatment of an experiment and build those without problems."""
         experiment, made = use.grid, []
         known = {*experiment.constants, *(factor.name for factor in experiment.factors)}
         names = [treatment_id(factors, experiment.factors) for factors in grid]
@@ -244,7 +244,7 @@ class _SettingsCheck:
         return made
 
     def check_unknown(self, use: _Use) -> None:
-        """Check the settings of an experiment whose treatments are not known."""
+        """Check the settings of an experiment whose treatments are unknown."""
         constants = use.grid.constants
         self._uses.append((use, []))
         _, found = self._check(use.grid.template, constants, constants.keys(), use)
@@ -259,7 +259,7 @@ class _SettingsCheck:
             self._found.setdefault(problem((*workflow.path, *found.path), found.text), [])
 
     def find_problems(self) -> Iterator[Problem]:
-        """Yield what was found, with the treatments that have it if others have not."""
+        """Yield all problems, each with its treatments unless every treatment has it."""
         for found, having in self._found.items():
             yield problem(found.path, found.text + self._name_treatments(found.path, having))
 
@@ -288,7 +288,7 @@ class _SettingsCheck:
     def _check(
         self, template: Any, levels: Factors, known: Collection[str], use: _Use | None
     ) -> tuple[Json, list[Problem]]:
-        """Put levels in and check the result; the paths of problems are those of the template."""
+        """Fill in levels and check the result; the paths of problems are those of the template."""
         filled = substitute(template, levels, (), known)
         settings: Json = filled.value
         broken = list(self._find_broken_pieces(settings))

@@ -41,7 +41,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenWorkflow:
-    """A workflow of a config and its path there."""
+    """A workflow of a config and its path."""
 
     name: str
     path: KeyPath
@@ -61,7 +61,7 @@ def find_factor_problems(experiment: Json, path: KeyPath) -> list[Problem]:
 
 
 class Uses(NamedTuple):
-    """The names of all placeholders, those that have no value, and the factors that have none."""
+    """The names of all placeholders, the ones without a value, and the unused factors."""
 
     names: set[str]
     unknown: list[Problem]
@@ -71,9 +71,9 @@ class Uses(NamedTuple):
 def find_uses(
     experiment: Json, path: KeyPath, workflow: GivenWorkflow | None, constants: list[str] | None
 ) -> Uses:
-    """Check that every placeholder has a value, and every factor a placeholder.
+    """Check that every placeholder has a value and every factor a placeholder.
 
-    The workflow, and the names of the constants, are None where they are not known.
+    The workflow and the names of the constants are None if they are unknown.
     """
     factors = experiment.get("factors", {})
     if workflow is None:
@@ -82,7 +82,7 @@ def find_uses(
     names = {use for _, use in used}
     template = [workflow.stages, *(experiment.get(key) for key in SETTINGS)]
     if holds_unknown(template):
-        # A placeholder may have stood where a value was refused.
+        # A refused value may have been meant as a placeholder.
         names |= {*(constants or ()), *(factors if isinstance(factors, dict) else ())}
     if constants is None or not isinstance(factors, dict):
         return Uses(names, [], [])
@@ -91,7 +91,7 @@ def find_uses(
 
 
 def find_idle_constants(config: Json, constants: list[str], used: set[str]) -> Iterator[Problem]:
-    """Report constants that nothing uses, and those that are a factor, too."""
+    """Report constants that nothing uses and those that are also a factor."""
     for name in constants:
         path = ("constants", name)
         factor_of = [
@@ -100,10 +100,10 @@ def find_idle_constants(config: Json, constants: list[str], used: set[str]) -> I
             if isinstance(experiment.get("factors"), dict) and name in experiment["factors"]
         ]
         if factor_of:
-            text = f"'{name}' is also a factor of {factor_of[0]}; allowed: one of both"
+            text = f"'{name}' is also a factor of {factor_of[0]}; allowed: one or the other"
             yield problem(path, text)
         elif name not in used:
-            text = f'no placeholder "{{{name}}}" stands in an experiment or its workflow'
+            text = f'no experiment or workflow uses the placeholder "{{{name}}}"'
             yield problem(path, f"{text}, so it changes nothing; allowed: constants in use")
 
 
@@ -113,7 +113,7 @@ def _name_of(experiment: Json) -> str:
 
 
 def find_duplicates(items: Any, path: KeyPath) -> list[Problem]:
-    """Report the named items of a list whose name was taken before."""
+    """Report the items of a list whose name an earlier item has."""
     seen: set[str] = set()
     problems = []
     for item, place in mappings(items, path):
@@ -126,7 +126,7 @@ def find_duplicates(items: Any, path: KeyPath) -> list[Problem]:
 
 
 def _levels_of(factor: Any) -> list[Level] | None:
-    """Return the listed levels of a factor, or None where they are not known."""
+    """Return the listed levels of a factor, or None if they are unknown."""
     levels = factor.get("levels") if isinstance(factor, dict) else factor
     return levels if isinstance(levels, list) and not any(map(_is_unknown, levels)) else None
 
@@ -171,7 +171,7 @@ def _find_condition_problems(entry: Any, levels: Json, path: KeyPath) -> Iterato
 def _unknown_level(level: Level, levels: list[Level]) -> str:
     names = [level_text(other) for other in levels]
     if level_text(level) in names:
-        # The words are the same, the types are not: only the quoted form shows it.
+        # Same text but another type: only the quoted form shows the difference.
         return f"unknown level {show(level)}; allowed: {_listed(levels)}"
     return unknown("level", level_text(level), names)
 
@@ -186,7 +186,7 @@ def _find_tag_problems(tags: Any, levels: list[Level] | None, path: KeyPath) -> 
         if key not in names:
             yield problem((*path, key), unknown("level", key, names))
         elif names[key] > 1:
-            yield problem((*path, key), f"'{key}' could be several levels; allowed: one of them")
+            yield problem((*path, key), f"'{key}' matches several levels; allowed: only one")
 
 
 def _find_cycle(factors: Json, path: KeyPath) -> Iterator[Problem]:
@@ -196,11 +196,11 @@ def _find_cycle(factors: Json, path: KeyPath) -> Iterator[Problem]:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         chain = " -> ".join(error.args[1])
-        yield problem(path, f"factors apply under one another in a cycle: {chain}")
+        yield problem(path, f"factors depend on one another in a cycle: {chain}")
 
 
 def _find_entry_problems(experiment: Json, levels: Json, path: KeyPath) -> Iterator[Problem]:
-    """Check exclude, include and baseline; what include adds may be named by the others."""
+    """Check exclude, include and baseline; the baseline may name levels that include adds."""
     include = [entry for entry in _list(experiment.get("include")) if isinstance(entry, dict)]
     for index, entry in enumerate(include):
         for name in entry.keys() - levels.keys():
@@ -224,7 +224,7 @@ def _list(items: Any) -> list[Any]:
 def _find_uses(
     experiment: Json, path: KeyPath, workflow: GivenWorkflow
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Yield place and name of every placeholder of an experiment and of its workflow."""
+    """Yield the path and name of every placeholder of an experiment and its workflow."""
     for key in SETTINGS:
         yield from find_placeholders(experiment.get(key), (*path, key))
     yield from find_placeholders(workflow.stages, (*workflow.path, "stages"))
@@ -246,15 +246,15 @@ def _find_unused(factors: list[str], used: set[str], path: KeyPath) -> Iterator[
         if name not in used:
             yield problem(
                 (*path, "factors", name),
-                f'no placeholder "{{{name}}}" stands anywhere, so its levels would change nothing;'
+                f'no setting uses the placeholder "{{{name}}}", so its levels would change nothing;'
                 " to compare equal treatments (A/A), put it into process.environment",
             )
 
 
 def check_grid(experiment: ExperimentGrid, path: KeyPath) -> tuple[list[Factors], list[Problem]]:
-    """Expand an experiment whose factors and entries make sense; `path` leads to it.
+    """Expand the grid of an experiment whose factors and entries are valid, and check it.
 
-    What cannot be expanded has no treatments, and a problem.
+    `path` is the experiment's path. A grid that cannot be expanded gives problems, no treatments.
     """
     found = _find_size_problems(experiment, path) or _find_include_problems(experiment, path)
     if found:
@@ -283,7 +283,7 @@ def _find_include_problems(experiment: ExperimentGrid, path: KeyPath) -> list[Pr
     for index, factors in enumerate(experiment.include):
         reasons = _why_unsuited(factors, experiment)
         if treatment_key(factors) in seen:
-            reasons.append("this treatment is there already; allowed: others than those")
+            reasons.append("this treatment exists already; allowed: new treatments")
         seen.add(treatment_key(factors))
         problems += [problem((*path, "include", index), reason) for reason in reasons]
     return problems
@@ -301,7 +301,7 @@ def _find_exclude_problems(
     experiment: ExperimentGrid, path: KeyPath, grid: list[Factors]
 ) -> Iterator[Problem]:
     if not grid:
-        yield problem((*path, "exclude"), "excludes every treatment; allowed: one has to be left")
+        yield problem((*path, "exclude"), "excludes every treatment; allowed: one has to remain")
     whole = list(combine_levels(experiment.factors)) if experiment.exclude else []
     for index, entry in enumerate(experiment.exclude):
         if not any(matches(factors, entry) for factors in whole):
@@ -318,12 +318,12 @@ def _find_id_problems(
     wrong = [show(name) for name in named if not is_valid_id(name)]
     if wrong:
         text = f"treatment ids that cannot be a folder's name: {some(wrong)}"
-        yield problem(place, f"{text}; allowed: a-z, 0-9, _ and -, so give those levels tags")
+        yield problem(place, f"{text}; allowed: a-z, 0-9, _ and -; give those levels tags")
     shared = [name for name, treatments in named.items() if len(treatments) > 1]
     if shared:
         both = " and ".join(_written(factors) for factors in named[shared[0]][:2])
-        text = f"several treatments get one id: {some(shared)}; the first is that of {both}"
-        yield problem(place, f"{text}; allowed: an id for each, so give their levels tags")
+        text = f"several treatments have the same id: {some(shared)}; the first is of {both}"
+        yield problem(place, f"{text}; allowed: one id for each; give their levels tags")
 
 
 def _find_baseline_problems(
@@ -334,7 +334,7 @@ def _find_baseline_problems(
     if len(ids) > 1:
         what = _written(entry) if entry else "missing"
         text = f"{what}; {len(ids)} treatments match ({some(ids)})"
-        yield problem(place, f"{text}; allowed: levels that only one has")
+        yield problem(place, f"{text}; allowed: levels that only one treatment has")
     elif grid and not ids:
         near = max(grid, key=lambda f: sum(matches(f, {n: v}) for n, v in entry.items()))
         differing = [name for name in entry if not matches(near, {name: entry[name]})]

@@ -1,11 +1,9 @@
-"""What a checked config means: its experiments as grids, their treatments, and the order of runs.
+"""A checked study: its experiments as grids, their treatments, and the order of its runs.
 
-Expansion of grids: factors × levels → treatments. Pure, and only for checked experiments.
-
-Readable, stable ids of treatments: p2-fork, p5-spawn-retain, t1-numpy. An id depends on the
-treatment's own levels alone, so that adding a level or a treatment never renames another one.
-
-The order of runs: randomised complete blocks over all treatments of a study.
+- Grids: factors × levels → treatments, by pure functions that expect checked experiments.
+- Treatment ids: readable and stable, such as p2-fork, p5-spawn-retain and t1-numpy. An id depends
+  only on the treatment's own levels, so adding a level or a treatment never renames another one.
+- Order of runs: randomised complete blocks over all treatments of the study.
 """
 
 from __future__ import annotations
@@ -37,8 +35,8 @@ Json = dict[str, Any]
 class Factor:
     """A named variable of an experiment.
 
-    `when`: the levels of other factors under which it applies. `tags`: text of a level → its word
-    in treatment ids.
+    `when`: the levels of other factors for which it applies. `tags`: text of a level → its word in
+    treatment ids.
     """
 
     name: str
@@ -51,10 +49,10 @@ class Factor:
 class ExperimentGrid:
     """A named grid over one workflow.
 
-    `template` is the specification's variable part (stages and what `SETTINGS` names) with the
-    placeholders still in it, and `constants` what fills those that no factor does; `exclude` holds,
-    for each entry, the levels that it names. `beside` is the config's folder, where own handlers
-    and files of tasks lie, if it is known; `place` is where the experiment is written.
+    `template` is the variable part of the specification (the stages and the keys in `SETTINGS`),
+    with its placeholders; `constants` fill those that no factor fills. `exclude` has the levels
+    that each entry names. `beside` is the config's folder, which holds own handlers and task files,
+    or None if unknown; `place` is where the experiment is written.
     """
 
     name: str
@@ -73,8 +71,8 @@ class ExperimentGrid:
 class Study:
     """A checked config with all its treatments; made by `config.check_config` alone.
 
-    `precision` maps quantities to the half-width that their intervals shall have, and `margin` is
-    what counts as equivalent in practice: both are shares of the ratio to the baseline.
+    `precision` maps quantities to the half-width wanted for their intervals; `margin` is what
+    counts as equivalent in practice. Both are shares of the ratio to the baseline.
     """
 
     name: str
@@ -112,8 +110,8 @@ class Treatment:
 class PlannedRun:
     """One replicate of a treatment and its place in the study.
 
-    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0. Warm-ups are
-    counted apart as replicates, have the first ranks, and are all of block 0.
+    `block` counts from 1, `position` (in the block) and `rank` (in the study) from 0. Warm-ups have
+    replicate numbers of their own, the first ranks, and block 0.
     """
 
     experiment: str
@@ -128,16 +126,16 @@ class PlannedRun:
 Levels: TypeAlias = "dict[str, tuple[Level, ...]]"
 
 QUIET_WAIT_S = 2.0
-"""How long a run waits for a quiet machine at most, where a study does not say."""
+"""Default of the longest time that a run waits for a quiet machine."""
 
 MARGIN = 0.05
-"""What counts as equivalent in practice, where a study does not say."""
+"""Default of what counts as equivalent in practice."""
 
 
 def build_study(
     config: Json, experiments: Sequence[ExperimentGrid], treatments: Sequence[Treatment]
 ) -> Study:
-    """Make the study of a config whose experiments and treatments are built already."""
+    """Make the study of a config from its experiments and treatments."""
     return Study(
         name=config["study"],
         seed=config["seed"],
@@ -162,7 +160,7 @@ def build_experiment(
     given = experiment.get("factors", {})
     include = experiment.get("include", [])
     listed = {name: _listed(factor) for name, factor in given.items()}
-    # What is included may be named by the baseline, too.
+    # The baseline may also name included levels.
     named = {n: _distinct([*levels, *_included(n, include)]) for n, levels in listed.items()}
     template = {key: experiment[key] for key in SETTINGS if key in experiment}
     return ExperimentGrid(
@@ -210,7 +208,7 @@ MOST_TREATMENTS = 20_000
 
 
 def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json) -> Treatment:
-    """Make the treatment that has these levels; `settings` are checked, with the levels put in."""
+    """Make a treatment; `settings` are checked and have its levels filled in."""
     name = treatment_id(factors, experiment.factors)
     specification = build_specification(experiment.name, name, factors, settings, experiment.beside)
     return Treatment(
@@ -225,7 +223,7 @@ def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json
 
 
 def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow: bool) -> None:
-    """Refuse treatments that need more than the machine has; raises ConfigError naming each."""
+    """Raise ConfigError that names every treatment that needs more memory than is available."""
     if allow:
         return
     problems = [
@@ -241,7 +239,7 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
 
 
 def expand_grid(experiment: ExperimentGrid) -> list[Factors]:
-    """List the treatments of an experiment: what is not excluded, then what is added."""
+    """List the treatments of an experiment: those not excluded, then those included."""
     kept = [
         factors
         for factors in combine_levels(experiment.factors)
@@ -257,10 +255,10 @@ def combine_levels(factors: Sequence[Factor]) -> Iterator[Factors]:
 
 
 def count_combinations(factors: Sequence[Factor]) -> int:
-    """Count the combinations of levels without making them.
+    """Count the combinations of levels without making them all.
 
-    Only factors that conditions link are gone through, and of them no more than an experiment may
-    have: above that the count is a lower bound.
+    Only factors linked by conditions are combined, up to the most that an experiment may have:
+    above that the count is a lower bound.
     """
     linked = {name for factor in factors if factor.when for name in (factor.name, *factor.when)}
     free = prod(len(factor.levels) for factor in factors if factor.name not in linked)
@@ -269,19 +267,19 @@ def count_combinations(factors: Sequence[Factor]) -> int:
 
 
 def find_unsuited(factors: Factors, declared: Sequence[Factor]) -> tuple[list[str], list[str]]:
-    """Name the factors that a treatment lacks, and those that it has but that do not apply."""
+    """Return the factors that a treatment lacks and those that it has but that do not apply."""
     applying = {factor.name for factor in declared if _applies(factor, factors)}
     lacking = [factor.name for factor in declared if factor.name in applying - factors.keys()]
     return lacking, [name for name in factors if name not in applying]
 
 
 def treatment_key(factors: Factors) -> Hashable:
-    """Return what two treatments with the same levels share."""
+    """Return a key that is equal for treatments with the same levels."""
     return frozenset((name, level_key(level)) for name, level in factors.items())
 
 
 def _conditions_first(factors: Sequence[Factor]) -> list[Factor]:
-    """Order factors so that whether one applies is known when its turn comes."""
+    """Order factors so that each comes after the ones that its condition names."""
     placed: dict[str, Factor] = {}
     while len(placed) < len(factors):
         waiting = (factor for factor in factors if factor.name not in placed)
@@ -311,19 +309,19 @@ def _in_order(chosen: Factors, declared: Sequence[Factor]) -> Factors:
 
 
 _LETTERS = {"thread": "t", "process": "p", "asyncio": "a"}
-"""First letter of an id that gives the executor and the number of workers: t1, p5, a9."""
+"""First letter of an id such as t1, p5 or a9, which names executor and number of workers."""
 
 _FIRST = ("executor", "workers", "start_method")
-"""Factors that are written first and without their names."""
+"""Factors that come first in an id, without their names."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
 def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
-    """Write the id of the treatment that has these levels.
+    """Return the id of the treatment with these levels.
 
-    An experiment without factors has one treatment, "only"; one whose levels are all silent is
-    "plain".
+    An experiment without factors has one treatment, "only". A treatment whose levels all add
+    nothing to the id is "plain".
     """
     if not factors:
         return "only"
@@ -337,12 +335,12 @@ def treatment_id(factors: Factors, declared: Iterable[Factor]) -> str:
 
 
 def is_valid_id(name: str) -> bool:
-    """Report whether an id can be the name of a folder everywhere."""
+    """Report whether an id can be a folder name on every system."""
     return _ID.fullmatch(name) is not None
 
 
 def _pool_word(factors: Factors, tags: Mapping[str, str | None]) -> str:
-    """Return executor and workers as one word, where both apply and neither has a tag."""
+    """Return executor and workers as one word if both apply and neither has a tag."""
     letter = _LETTERS.get(level_text(factors.get("executor")), "")
     both = letter and "workers" in factors
     tagged = any(tags.get(name) is not None for name in ("executor", "workers"))
@@ -363,8 +361,8 @@ def _word(name: str, level: Level, tag: str | None) -> str:
 def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
     """Plan every replicate of every treatment, in rank order.
 
-    Block k holds replicate k of each treatment, in an order drawn from (seed, k) alone: more
-    replicates leave the earlier blocks as they are.
+    Block k holds replicate k of each treatment, in an order drawn from (seed, k) alone, so more
+    replicates leave earlier blocks as they are.
     """
     ids = _sorted_ids(treatments)
     return tuple(
@@ -383,9 +381,9 @@ def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRu
 
 
 def order_warm_ups(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:
-    """Plan the warm-ups of every treatment: rounds that come before the first block.
+    """Plan the warm-ups of every treatment, in rounds before the first block.
 
-    Each round holds every treatment once, in an order of its own.
+    Each round has every treatment once, in its own random order.
     """
     ids = _sorted_ids(treatments)
     rounds = [
@@ -412,6 +410,6 @@ def _sorted_ids(treatments: Sequence[Treatment]) -> list[tuple[str, str]]:
 
 
 def _shuffle(ids: list[tuple[str, str]], seed: str) -> list[tuple[str, str]]:
-    # A text as seed goes through SHA-512: neighbouring seeds and blocks give unrelated orders.
+    # A text as seed is hashed (SHA-512), so neighbouring seeds and blocks give unrelated orders.
     generator = random.Random(seed)
     return generator.sample(ids, k=len(ids))

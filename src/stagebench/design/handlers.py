@@ -1,7 +1,7 @@
-"""Handlers that a config names: imported, their signatures read, what is wrong with them reported.
+"""Find the handlers that a config names: import them, read their signatures, report problems.
 
-A user's own handler is code that is run when it is imported, here as later in the measured process.
-Whatever it does then, other than ending the interpreter, ends in a text that says so.
+Importing a user's own handler runs its code, here and later in the measured process. Whatever it
+does, short of ending the interpreter, is reported as a problem.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 _LONGEST = 200
-"""Characters of what an import printed or raised that a message quotes."""
+"""Most characters that a message quotes of an exception."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """A handler that can be used: what its signature and its module say of it.
+    """A usable handler, as described by its signature and its module.
 
     `upstream`: "no" parameter of this name, an "optional" one, or a "required" one. `untravelled`:
-    why it cannot be sent to a process; an empty text where it can. `need` returns the memory of one
-    call, where the module has it: its function memory_need_<name>, or memory_need for all handlers.
+    why it cannot be sent to a process, or an empty text. `need` estimates the memory of one call:
+    the module's function memory_need_<name>, or memory_need for all its handlers, or None.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Handler:
 
 @cache
 def find_handler(name: str, beside: Path | None) -> Handler | str:
-    """Return a handler by its name in a config, or the text of what is wrong with it.
+    """Return a handler by its name in a config, or a text that says what is wrong with it.
 
-    `beside` is the folder of the config. A handler that has been imported stays as it was.
+    `beside` is the config's folder. Results are cached: a later edit of the module is not seen.
     """
     if not is_own(name) and name not in HANDLERS:
         return f"{unknown('handler', name, sorted(HANDLERS))}, or module:function"
@@ -71,13 +71,13 @@ def find_handler(name: str, beside: Path | None) -> Handler | str:
 
 
 def known_handler(name: object, beside: Path | None) -> Handler | None:
-    """Return a handler, or None where the name is open or something is wrong with it."""
+    """Return a handler, or None if its name is unknown or something is wrong with it."""
     found = find_handler(name, beside) if isinstance(name, str) else None
     return found if isinstance(found, Handler) else None
 
 
 def sound_handler(name: str, beside: Path | None) -> Handler:
-    """Return a handler that was checked before; raises WorkflowError where it was not."""
+    """Return a checked handler; raises WorkflowError if something is wrong with it."""
     found = find_handler(name, beside)
     if isinstance(found, str):
         raise WorkflowError(found)
@@ -85,9 +85,9 @@ def sound_handler(name: str, beside: Path | None) -> Handler:
 
 
 def memory_need(handler: Handler, parameters: Mapping[str, Any]) -> MemoryNeed:
-    """Ask a handler's module what one call needs; 0 where it does not say.
+    """Return what one call needs by the estimate of the handler's module, or 0 without one.
 
-    Raises WorkflowError for an estimate that fails.
+    Raises WorkflowError if the estimate fails.
     """
     if handler.need is None:
         return MemoryNeed(working_bytes=0, result_bytes=0)
@@ -97,7 +97,7 @@ def memory_need(handler: Handler, parameters: Mapping[str, Any]) -> MemoryNeed:
     except Exception as error:
         raise WorkflowError(f"{place} raises {_last_line(error)}") from error
     if not isinstance(need, MemoryNeed):
-        raise WorkflowError(f"{place} gives {need!r}; allowed: a MemoryNeed")
+        raise WorkflowError(f"{place} returns {need!r}; allowed: a MemoryNeed")
     return need
 
 
@@ -121,7 +121,7 @@ def _load_handler(name: str, beside: Path | None) -> Handler:
 
 @contextlib.contextmanager
 def _importable(beside: Path | None) -> Iterator[None]:
-    """Let modules of the config's folder be imported, and forget them: another has others."""
+    """Make modules of the config's folder importable, then unload them for the next config."""
     if beside is None:
         yield
         return
@@ -150,7 +150,7 @@ def _import_quietly(name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # A module may also leave by sys.exit, or raise what is no Exception.
+        # A module may also call sys.exit, or raise something that is no Exception.
         raise WorkflowError(f"importing {name} raises {_last_line(error)}") from error
     if said.getvalue():
         text = f"importing {name} prints {show(said.getvalue())}"
@@ -171,17 +171,17 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
 
 
 def _find_need(module: ModuleType, function: str) -> Callable[..., MemoryNeed] | None:
-    """Return what estimates the memory of a call: the function's own, or the whole module's."""
+    """Return the estimate of the memory of a call: the function's own, or the module's."""
     whole = getattr(module, "memory_need", None)
     need: Callable[..., MemoryNeed] | None = getattr(module, f"memory_need_{function}", whole)
     return need
 
 
 def _is_function(value: object) -> bool:
-    """Return whether a value is a function, or wraps one, whose signature can be read."""
+    """Return whether a value is, or wraps, a function whose signature can be read."""
     try:
         return callable(value) and inspect.isfunction(inspect.unwrap(value))
-    except ValueError:  # it is wrapped in itself
+    except ValueError:  # it wraps itself
         return False
 
 

@@ -1,9 +1,8 @@
-"""Levels of factors: when two are the same, how one is written, which ones an entry names.
+"""Levels of factors, and the placeholders that they fill.
 
-Placeholders: "{factor}" in a config stands for the level that a treatment gives the factor.
-
-A placeholder that is the whole text takes the level with its type; inside a longer text the level
-is written out. Nothing else is ever evaluated, and a level is never searched for placeholders.
+The placeholder "{factor}" in a config stands for the level that a treatment has of the factor. If
+it is the whole text, it is replaced by the level with its type; inside a longer text the level is
+written out. Nothing else is evaluated, and levels are not searched for placeholders.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ Level: TypeAlias = "str | int | float | bool | list[Any] | None"
 """One value of a factor: a scalar, or a list of scalars (for `preload` and `cpus`)."""
 
 Factors: TypeAlias = "dict[str, Level]"
-"""One level for each factor that applies, in the order in which the factors are declared."""
+"""One level for each factor that applies, in the order of declaration."""
 
 
 def level_key(level: Level) -> Hashable:
-    """Return what two levels share when they mean the same: 1 and 1.0 do, 1 and true do not."""
+    """Return a key that is equal for equal levels: 1 equals 1.0, but not true."""
     if isinstance(level, list):
         return ("list", tuple(level_key(item) for item in level))
     if isinstance(level, bool) or not isinstance(level, int | float):
@@ -41,7 +40,7 @@ def holds(levels: Iterable[Level], level: Level) -> bool:
 
 
 def level_text(level: Any) -> str:
-    """Write a level as a config does: true, null, 0.5, words as they are; a list joined by "-"."""
+    """Format a level as in a config: true, null, 0.5, text as it is; lists joined by "-"."""
     if isinstance(level, list):
         return "-".join(level_text(item) for item in level)
     if level is None:
@@ -50,9 +49,9 @@ def level_text(level: Any) -> str:
 
 
 def named_levels(value: Level, levels: Sequence[Level]) -> tuple[tuple[Level, ...], list[Level]]:
-    """Split what an entry of exclude, when or baseline names into levels and unknown values.
+    """Split the value of an entry of exclude, when or baseline into levels and unknown values.
 
-    A list names several levels, unless it is itself a level.
+    A list names several levels unless it is itself a level.
     """
     values = value if isinstance(value, list) and not holds(levels, value) else [value]
     known = tuple(item for item in values if holds(levels, item))
@@ -60,7 +59,7 @@ def named_levels(value: Level, levels: Sequence[Level]) -> tuple[tuple[Level, ..
 
 
 def matches(factors: Factors, entry: Mapping[str, Sequence[Level]]) -> bool:
-    """Report whether every factor that `entry` names applies and has one of the levels named."""
+    """Report whether every factor in `entry` applies and has one of the levels named there."""
     return all(name in factors and holds(levels, factors[name]) for name, levels in entry.items())
 
 
@@ -69,7 +68,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ABSENT = object()
 
 UNKNOWN = "\0unknown"
-"""Stands for a value that was refused, or whose level is not known: nothing more is said of it."""
+"""Stands for a value that was refused or whose level is unknown; it is not reported again."""
 
 
 def find_placeholders(template: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -82,15 +81,15 @@ def find_placeholders(template: Any, path: KeyPath) -> Iterator[tuple[KeyPath, s
 
 
 def holds_unknown(template: Any) -> bool:
-    """Report whether a value is unknown, or one below it."""
+    """Report whether a value or any value inside it is unknown."""
     return template is UNKNOWN or any(holds_unknown(value) for _, value in _items(template))
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A template with levels put in, and what was wrong with that.
+    """A template with levels filled in, and the problems found.
 
-    `moved` maps the path of each list that lost items to the positions of those that it kept.
+    `moved` maps the path of each list that lost items to the positions of those it kept.
     """
 
     value: Any
@@ -98,7 +97,7 @@ class Filled:
     moved: dict[KeyPath, list[int]]
 
     def in_template(self, path: KeyPath) -> KeyPath:
-        """Return the path that a value has in the template."""
+        """Return the path in the template for a path in the filled value."""
         found: KeyPath = ()
         for part in path:
             kept = self.moved.get(found)
@@ -109,11 +108,11 @@ class Filled:
 def substitute(
     template: Any, levels: Factors, path: KeyPath, known: Collection[str] | None = None
 ) -> Filled:
-    """Put the levels of one treatment, and constants, into a template.
+    """Fill the levels of one treatment, and constants, into a template.
 
-    A key or item that is wholly a placeholder of a factor that does not apply is left out. Inside
-    a longer text such a factor is a problem, and the text becomes unknown; so does, without a
-    problem, what names no factor of `known`.
+    A key or item that is only a placeholder of a factor that does not apply is left out. Inside a
+    longer text such a placeholder is a problem, and the text becomes unknown. A text with a name
+    that is not in `known` becomes unknown, too, without a problem.
     """
     filler = _Filler(levels, known)
     return Filled(filler.fill(template, path), filler.problems, filler.moved)
@@ -126,7 +125,7 @@ def _items(template: Any) -> list[tuple[str | int, Any]]:
 
 
 class _Filler:
-    """Fills a template, and notes what is wrong and which items of lists have moved."""
+    """Fills a template, and notes problems and which list items have moved."""
 
     def __init__(self, levels: Factors, known: Collection[str] | None) -> None:
         self.problems: list[Problem] = []
@@ -169,7 +168,7 @@ class _Filler:
 
 def _why_not_inside(name: str, levels: Factors) -> str:
     if name not in levels:
-        return f"factor '{name}' does not apply, so the text has a gap"
+        return f"factor '{name}' does not apply, so the text would have a gap"
     if levels[name] is None or isinstance(levels[name], list):
         return f"the level {show(levels[name])} of '{name}' cannot be a part of a longer text"
     return ""

@@ -1,8 +1,7 @@
-"""The plan of a study: all that the analysis needs to know of its design, as JSON and as text.
+"""The plan of a study: all that the analysis needs to know about its design, as JSON and as text.
 
-How tasks come into an experiment's workflow and pass its stages, in words for a plan.
-
-The config that a study is made of, as YAML that says where each of its values is written.
+`format_resolved` writes the config itself, with what it extends, as YAML that names the file and
+line of every value.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 WIDTH = 80
-"""Columns of a plan written for people."""
+"""Line width of a plan as text."""
 
 
 def make_plan(study: Study) -> Json:
@@ -59,7 +58,7 @@ def make_plan(study: Study) -> Json:
 
 
 def format_plan(plan: Json) -> str:
-    """Write a plan for people: its experiments, the most demanding treatment, the runs in all."""
+    """Format a plan as text: its experiments, the number of runs, the most demanding treatment."""
     lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
     for experiment in plan["experiments"]:
         lines += ["", *_format_experiment(experiment, plan["treatments"])]
@@ -91,7 +90,7 @@ def _plan_experiment(experiment: ExperimentGrid, treatments: list[Treatment]) ->
 
 
 def _levels_in_use(factor: Factor, treatments: list[Treatment]) -> list[Level]:
-    """List the levels that treatments have: those of the config first, then the included ones."""
+    """Return the levels that treatments have: first those listed, then those only included."""
     used = [t.factors[factor.name] for t in treatments if factor.name in t.factors]
     listed = [level for level in factor.levels if holds(used, level)]
     return list({level_key(level): level for level in [*listed, *used]}.values())
@@ -138,9 +137,9 @@ def _wrap(label: str, words: list[str]) -> list[str]:
 
 
 def format_tasks(specifications: list[Json]) -> list[str]:
-    """Say how many tasks there are, how they arrive, and how many may be in flight.
+    """Describe how many tasks there are, how they arrive, and how many may be in flight.
 
-    What differs between the treatments is joined by "or", as their levels come.
+    Values that differ between treatments are joined by "or", in the order of the treatments.
     """
     return [
         _any_of(specifications, lambda one: _count(one["tasks"])),
@@ -152,7 +151,7 @@ def format_tasks(specifications: list[Json]) -> list[str]:
 
 
 def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]:
-    """Give each stage's name with its handler, its executor, and what else it is limited to."""
+    """Yield each stage's name with words for its handler, executor and limits."""
     for place, stage in enumerate(specifications[0]["stages"]):
         own = [one["stages"][place] for one in specifications]
         executor = _any_of(own, lambda one: str(one["executor"]))
@@ -173,7 +172,7 @@ def _format_limits(stages: list[Json]) -> Iterator[str]:
 
 
 def _limits(values: list[Any], text: str, unset: str) -> list[str]:
-    """Put the different values into a text; nothing where none of them is set."""
+    """Fill the distinct values into a text; return nothing if none of them is set."""
     if all(value is None for value in values):
         return []
     return [text.format(_any_of(values, lambda one: unset if one is None else str(one)))]
@@ -196,19 +195,19 @@ def _arrival(given: Json | None) -> str:
 
 
 RESOLVED_WIDTH = 98
-"""Columns of a config with the places of its values."""
+"""Line width of a resolved config."""
 
 COMMENT_COLUMN = 60
-"""Where the places begin, beside lines that leave room."""
+"""Column at which the places begin if the line leaves room."""
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")
-"""Texts that need no quotes, but for words that stand for something else."""
+"""Texts that need no quotes, except words that YAML reads as other values."""
 
 
 def format_resolved(config: Config) -> str:
-    """Write a config with all that it extends as YAML, each line with the file and line it is from.
+    """Format a config with what it extends as YAML, with the file and line of every value.
 
-    Files are named as seen from the folder of the config.
+    File names are relative to the config's folder.
     """
     if config.root is None:
         return ""
@@ -221,7 +220,7 @@ class _Resolved:
         self._folder = folder
 
     def write(self, node: Node, indent: str) -> list[str]:
-        """Write what lies in a mapping or a list, one line or more for each."""
+        """Return the lines of the entries of a mapping or list."""
         if isinstance(node.value, dict):
             pairs = [(f"{_scalar(key)}:", value) for key, value in node.value.items()]
         else:
@@ -235,7 +234,7 @@ class _Resolved:
         below = f"{indent}  "
         lines = self.write(node, below)
         if lead == "-":
-            # The first line of an item stands behind the dash; a comment above it stays there.
+            # The first line of an item goes behind the dash; a comment above it stays above.
             first = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
             lines[first] = f"{indent}- {lines[first][len(below) :]}"
             return lines
@@ -251,7 +250,7 @@ class _Resolved:
 
 
 def _is_on_one_line(node: Node) -> bool:
-    """Report whether a value and all below it are written in one line."""
+    """Report whether a value and everything inside it come from one line."""
     return all(below.place == node.place for below in _walk(node))
 
 
@@ -276,7 +275,7 @@ def _flow(node: Node) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """Write a scalar so that every version of YAML reads it back."""
+    """Format a scalar so that every version of YAML reads it back unchanged."""
     if isinstance(value, str):
         words = ("null", "true", "false", "y", "n")
         bare = _BARE.fullmatch(value) and not is_ambiguous(value) and value.lower() not in words
@@ -293,7 +292,7 @@ def _scalar(value: Any) -> str:
 
 
 def _break(text: str, indent: str) -> list[str]:
-    """Break a long text in quotes at the width: a backslash before the end joins the lines."""
+    """Break a long quoted text into lines that a backslash at the end joins."""
     if len(text) <= RESOLVED_WIDTH or not text.endswith('"'):
         return [text]
     pieces = re.findall(r"\\u[0-9a-fA-F]{4}|\\.|.", text)
@@ -301,7 +300,7 @@ def _break(text: str, indent: str) -> list[str]:
     for piece in pieces:
         if len(lines[-1]) + len(piece) > RESOLVED_WIDTH - 1:
             lines[-1] += "\\"
-            # A blank at the start of a line would be lost.
+            # A space at the start of a line would be lost.
             lines.append(f"{indent}  \\" if piece == " " else f"{indent}  ")
         lines[-1] += piece
     return lines

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a config: where it is, what it is, what is allowed instead."""
+"""Problems of a config: the place, what is wrong there, and what is allowed instead."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
-"""Keys and positions that lead from the top of a config to a value."""
+"""Keys and positions from the top of a config to a value."""
 
 LONGEST_SHOWN = 60
-"""Characters of a value that a message quotes."""
+"""Most characters of a value that a message quotes."""
 
 MOST_NAMES = 12
-"""Allowed names that a message lists before it only counts the others."""
+"""Most allowed names that a message lists; it counts the others."""
 
 MOST_IDS = 3
-"""Treatments that a message names before it only counts the others."""
+"""Most treatments that a message names; it counts the others."""
 
 
 class Origin(NamedTuple):
-    """Where a value is written; line 0 stands for a source that has no lines."""
+    """The file and line of a value; line 0 means a source without lines."""
 
     file: str
     line: int
@@ -35,12 +35,12 @@ class Origin(NamedTuple):
 
 
 Origins: TypeAlias = "Mapping[KeyPath, Origin]"
-"""Where each value of a config is written; empty for a config that was made in memory."""
+"""The origin of each value of a config; empty for a config made in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A path and what is wrong there; `place`, where the path alone does not lead to it."""
+    """A path and what is wrong there; `place` is set if the path alone does not locate it."""
 
     path: KeyPath
     text: str
@@ -51,37 +51,37 @@ class Problem:
 
 
 def problem(path: KeyPath, text: str, place: Origin | None = None) -> Problem:
-    """Make a problem; the short form of its class."""
+    """Make a problem, without keywords."""
     return Problem(path=path, text=text, place=place)
 
 
 def locate(places: Origins, path: KeyPath) -> Origin | None:
-    """Find where a value is written; of a missing value, where what should hold it is written."""
+    """Find the origin of a value, or of the innermost part around it if it is missing."""
     return next(
         (places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in places), None
     )
 
 
 def format_problem(found: Problem, places: Origins) -> str:
-    """Write a problem as "config/mine.yaml:37: seed: …"; without the file, if there is none."""
+    """Format a problem as "config/mine.yaml:37: seed: …", or without a file if unknown."""
     place = found.place or locate(places, found.path)
     return str(found) if place is None else f"{place}: {found}"
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a path as in `experiments[0].factors.workers`."""
+    """Format a path like `experiments[0].factors.workers`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".") or "the config"
 
 
 def show(value: Any) -> str:
-    """Quote a value as JSON, shortened where it is long."""
+    """Quote a value as JSON, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """Say that `name` is no known `kind`, what is, and which of them comes closest."""
+    """Return a text that says `name` is unknown, with the closest match and the known names."""
     names = list(allowed)
     listed = ", ".join(names[:MOST_NAMES]) or f"none: there is no {kind} here"
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
@@ -89,6 +89,6 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def some(ids: list[str]) -> str:
-    """Name the first few treatments of many."""
+    """Join the first few treatment ids and count the others."""
     more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
     return ", ".join(ids[:MOST_IDS]) + more

@@ -1,7 +1,7 @@
-"""The structure of what users write, checked against a JSON Schema, with messages of our own.
+"""Check the structure of what users write against a JSON Schema, with messages of our own.
 
-Every rule of such a schema that a value can break has a `description`: it is what a message names
-as "allowed".
+Every rule of such a schema that a value can break has a `description`, which the message shows as
+"allowed".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SCHEMA = ("stagebench.design", "study.schema.yaml")
 
 
 def find_structure_problems(config: Any) -> list[Problem]:
-    """Check a whole config, but for what placeholders may stand in: each treatment's pieces."""
+    """Check a whole config, except the parts with placeholders: see `find_piece_problems`."""
     return _find_problems(make_validator(*_SCHEMA), config, ())
 
 
@@ -42,20 +42,20 @@ def find_piece_problems(piece: str, value: Any, path: KeyPath) -> list[Problem]:
 
 def _find_problems(validator: Validator, value: Any, path: KeyPath) -> list[Problem]:
     errors = validator.iter_errors(value)
-    return tell_problems(validator, (one for one in errors if not _is_of_unknown(one)), path)
+    return list_problems(validator, (one for one in errors if not _is_of_unknown(one)), path)
 
 
 def _is_of_unknown(error: ValidationError) -> bool:
-    """Report whether a value breaks a rule only because it, or one of its items, is not known."""
+    """Report whether a value breaks a rule only because it or one of its items is unknown."""
     value = cast("Any", error.instance)
     return value is UNKNOWN or (error.validator == "uniqueItems" and UNKNOWN in value)
 
 
 @cache
 def make_validator(package: str, name: str, pointer: str = "") -> Validator:
-    """Make the validator of a package's schema, or of its part at `pointer`.
+    """Make a validator of a package's schema, or of its part at `pointer`.
 
-    1.0 is no whole number here.
+    Unlike in JSON Schema, 1.0 is not an integer.
     """
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
@@ -67,12 +67,12 @@ def make_validator(package: str, name: str, pointer: str = "") -> Validator:
     return make({"$defs": schema["$defs"], "$ref": f"#{pointer}"} if pointer else schema)
 
 
-def tell_problems(
+def list_problems(
     validator: Validator, errors: Iterable[ValidationError], base: KeyPath = ()
 ) -> list[Problem]:
-    """Make one problem for each place: a value that breaks two rules is reported once.
+    """Return one problem for each path, so a value that breaks two rules is reported once.
 
-    `base` is the place of the value that `validator` was given.
+    `base` is the path of the value that `validator` was given.
     """
     definitions = cast("dict[str, Any]", validator.schema)["$defs"]
     found = {p.path: p for error in errors for p in _problems(error, definitions, base)}
@@ -80,7 +80,7 @@ def tell_problems(
 
 
 def error_path(error: ValidationError) -> KeyPath:
-    """Return the path of what is wrong, below the value that was checked."""
+    """Return the path of an error, relative to the value that was checked."""
     return tuple(error.absolute_path)
 
 
@@ -94,7 +94,7 @@ def _load_schema(package: str, name: str) -> dict[str, Any]:
 def _problems(
     error: ValidationError, definitions: dict[str, Any], base: KeyPath
 ) -> Iterator[Problem]:
-    """Put one error of jsonschema, whose fields have no types, into our words."""
+    """Translate one error of jsonschema, whose fields are untyped, into problems."""
     path, value = (*base, *error_path(error)), cast("Any", error.instance)
     rule = cast("dict[str, Any]", error.schema)
     if error.validator == "additionalProperties":
@@ -115,7 +115,7 @@ def _problems(
 
 
 def _described(rule: dict[str, Any], key: str, definitions: dict[str, Any]) -> str:
-    """Return the description of a key that is missing."""
+    """Return the description of a missing key."""
     wanted = rule["properties"][key]
     if "$ref" in wanted:
         wanted = definitions[wanted["$ref"].rpartition("/")[2]]

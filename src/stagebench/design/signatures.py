@@ -1,7 +1,7 @@
-"""Parameters of handlers, read from their signatures: what a config may set them to.
+"""Parameters of handlers, read from their signatures: which values a config may set.
 
-msgspec checks and converts the values. The words of the errors are ours, made from what
-`msgspec.inspect` says of a type. Handled is an annotation that a value of YAML can meet.
+msgspec checks and converts the values. The error messages are ours, made from what
+`msgspec.inspect` reports of a type. Supported are annotations that YAML values can match.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 Parameters: TypeAlias = "dict[str, Any]"
 Known: TypeAlias = "Mapping[str, Parameter]"
 Annotation: TypeAlias = Any
-"""What stands after a parameter's colon."""
+"""Any annotation of a parameter."""
 
 UPSTREAM = "upstream"
-"""The parameter by which a handler takes what the stages before it have made, from the runner."""
+"""The parameter through which the runner passes the results of the stages before."""
 
 HANDLED = (
     "bool, int, float, str, None, Any, Literal, unions, list[…] and dict[str, …] of these, or"
@@ -48,9 +48,9 @@ HANDLED = (
 class Parameter:
     """One parameter of a handler.
 
-    `default` is inspect's `empty` where there is none. `form` is the annotation as msgspec checks
-    it. `allowed` says what a config may give ("a number > 0"), `cells` what the text of a CSV cell
-    may stand for, the first that fits (`read_cell`).
+    `default` is inspect's `empty` if there is none. `form` is the annotation in the form that
+    msgspec checks. `allowed` describes the values that a config may set ("a number > 0"). `cells`
+    lists the types that a CSV cell is tried as, in this order (`read_cell`).
     """
 
     name: str
@@ -61,11 +61,11 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether a config has to give it."""
+        """Whether a config has to set it."""
         return self.default is inspect.Parameter.empty
 
     def accepts(self, value: object) -> bool:
-        """Return whether a value has the type and lies inside the bounds."""
+        """Return whether a value has the right type and is within the bounds."""
         try:
             self.convert(value)
         except msgspec.ValidationError:
@@ -73,15 +73,15 @@ class Parameter:
         return True
 
     def convert(self, value: Any) -> Any:
-        """Return the one form of a value: a whole number for a float parameter becomes a float."""
+        """Return a value in its canonical form: for a float parameter, 1 becomes 1.0."""
         return msgspec.convert(value, self.form)
 
 
 def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     """Read the parameters of a function that a config may set, from its signature.
 
-    Without an annotation any value is allowed. Raises WorkflowError for a parameter that cannot be
-    set by its name, or whose annotation is not handled.
+    Without an annotation any value is allowed. Raises WorkflowError for parameters that cannot be
+    set by name or whose annotation is not supported.
     """
     named = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -98,29 +98,29 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def find_parameter_problems(given: Parameters, known: Known, path: KeyPath) -> list[Problem]:
-    """Check names and values that a config gives a handler; what is missing is not looked for."""
+    """Check the names and values that a config sets; missing parameters are not reported."""
     found = [(name, _why_wrong(name, value, known)) for name, value in given.items()]
     return [problem((*path, name), reason) for name, reason in found if reason]
 
 
 def missing_parameters(given: Parameters, known: Known) -> list[Parameter]:
-    """List the parameters without a default that `given` lacks."""
+    """Return the required parameters that `given` lacks."""
     return [p for p in known.values() if p.required and p.name not in given]
 
 
 def default_parameters(known: Known) -> Parameters:
-    """Return the defaults that a config could set: others are a matter of the source alone."""
+    """Return the defaults that a config could set; others are only part of the source."""
     return {p.name: p.default for p in known.values() if _is_givable(p)}
 
 
 def convert_parameters(given: Parameters, known: Known) -> Parameters:
-    """Return checked values, each in its one form."""
+    """Return checked values in their canonical form."""
     return {name: known[name].convert(value) for name, value in given.items()}
 
 
 def _why_wrong(name: str, value: Any, known: Known) -> str:
     if name == UPSTREAM:
-        return f"the runner gives '{UPSTREAM}'; allowed: no such key"
+        return f"the runner passes '{UPSTREAM}'; allowed: no such key"
     if name not in known:
         return unknown("parameter", name, known)
     if holds_unknown(value) or known[name].accepts(value):
@@ -132,7 +132,7 @@ def _is_givable(parameter: Parameter) -> bool:
     if parameter.required or not parameter.accepts(parameter.default):
         return False
     try:
-        # A tuple would come back as a list, a member of an enumeration as its text.
+        # A tuple would come back as a list, an enum member as its text.
         restored = json.loads(canonical_json(parameter.default))
     except (TypeError, ValueError):
         return False
@@ -142,13 +142,13 @@ def _is_givable(parameter: Parameter) -> bool:
 def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) -> Parameter:
     annotation = _evaluate(parameter, function)
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        text = "it stands before a '/'; allowed: parameters that can be given by name"
+        text = "it is positional-only; allowed: parameters that can be passed by name"
         raise WorkflowError(f"parameter '{parameter.name}': {text}")
     return make_parameter(parameter.name, annotation, parameter.default)
 
 
 def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:
-    """Evaluate one annotation alone: others may be for type checkers only."""
+    """Evaluate one annotation alone: others may be only for type checkers."""
     if parameter.annotation is inspect.Parameter.empty:
         return Any
     names = getattr(inspect.unwrap(function), "__globals__", {})
@@ -158,19 +158,19 @@ def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Ann
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
         return typing.get_type_hints(stand_in, names, include_extras=True)[parameter.name]
-    except Exception as error:  # it is evaluated, and may raise anything
+    except Exception as error:  # evaluating it may raise anything
         text = f"its annotation {parameter.annotation} cannot be evaluated ({error})"
         raise WorkflowError(f"parameter '{parameter.name}': {text}") from error
 
 
 def make_parameter(name: str, annotation: Annotation, default: Any) -> Parameter:
-    """Make a parameter of its annotation; raises WorkflowError where that is not handled."""
+    """Make a parameter; raises WorkflowError if its annotation is not supported."""
     try:
         form = _translate(annotation)
-        # The decoder refuses unions of types that it cannot keep apart.
+        # The decoder refuses unions of types that it cannot distinguish.
         msgspec.json.Decoder(form)
         allowed, cells = _explain(described.type_info(form))
-    except Exception as error:  # msgspec looks into classes, and those may raise anything
+    except Exception as error:  # msgspec inspects classes, which may raise anything
         text = f"its annotation {inspect.formatannotation(annotation)} cannot be checked"
         raise WorkflowError(
             f"parameter '{name}': {text}; allowed: {HANDLED}, or none ({error})"
@@ -180,7 +180,7 @@ def make_parameter(name: str, annotation: Annotation, default: Any) -> Parameter
 
 
 def _translate(annotation: Annotation, limits: tuple[Bounds, ...] = ()) -> Annotation:
-    """Return an annotation as msgspec reads it: with its own limits, at the numbers themselves."""
+    """Return an annotation as msgspec reads it, with bounds attached to the numbers."""
     origin: Any = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is Annotated:
@@ -191,7 +191,7 @@ def _translate(annotation: Annotation, limits: tuple[Bounds, ...] = ()) -> Annot
     if origin in (list, Sequence, dict, Mapping):
         return origin[tuple(map(_translate, arguments))]
     if origin is Literal:
-        # msgspec sorts the choices; a message has them in the order of the signature.
+        # msgspec sorts the choices; messages keep the order of the signature.
         return Annotated[annotation, msgspec.Meta(extra={"choices": arguments})]
     if annotation in (int, float):
         return reduce(
@@ -205,7 +205,7 @@ def _bound(
 ) -> Annotation:
     bounded = _translate(annotation, (*limits, *own))
     if own and bounded == _translate(annotation, limits):
-        raise WorkflowError("Bounds are for int and float")
+        raise WorkflowError("Bounds apply only to int and float")
     return bounded
 
 
@@ -213,13 +213,13 @@ def _meta(bounds: Bounds, number: type) -> msgspec.Meta:
     limits = {"gt": bounds.above, "ge": bounds.at_least, "le": bounds.at_most}
     known: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     if number is int:
-        # msgspec takes whole numbers as limits of whole numbers.
+        # msgspec wants whole numbers as limits of whole numbers.
         known = {n: math.ceil(v) if n == "ge" else math.floor(v) for n, v in known.items()}
     return msgspec.Meta(**known)
 
 
 _CELLS = ("bool", "null", "int", "float", "json", "text")
-"""What the text of a CSV cell may stand for, in the order in which it is tried."""
+"""Types that a CSV cell can have, in the order in which they are tried."""
 
 _PLAIN: dict[type[described.Type], tuple[str, str]] = {
     described.BoolType: ("true or false", "bool"),
@@ -228,11 +228,11 @@ _PLAIN: dict[type[described.Type], tuple[str, str]] = {
     described.StrType: ("a text", "text"),
     described.NoneType: ("null", "null"),
 }
-"""The words for a type, and its cells."""
+"""Type → its description and the type of its CSV cells."""
 
 
 def _explain(kind: described.Type) -> tuple[str, set[str]]:
-    """Return the words for a type, and its cells; raises WorkflowError where it is not handled."""
+    """Return the description of a type and the types of its CSV cells; raises WorkflowError."""
     match kind:
         case described.AnyType():
             words, cells = "any value", set(_CELLS)
@@ -255,7 +255,7 @@ def _explain(kind: described.Type) -> tuple[str, set[str]]:
             words, cell = _PLAIN[type(kind)]
             cells = {cell}
         case _:
-            raise WorkflowError("no value of YAML is of this type")
+            raise WorkflowError("no YAML value has this type")
     return words, cells
 
 
@@ -269,9 +269,9 @@ def _bounds(kind: described.IntType | described.FloatType) -> Bounds:
 
 
 def _check_numbers(union: described.UnionType) -> None:
-    """Refuse a union in which one member allows a whole number that another one does not.
+    """Refuse a union in which only some members allow a certain whole number.
 
-    msgspec asks one member alone.
+    msgspec checks a value against one member only.
     """
     limits = set()
     for kind in union.types:
@@ -281,4 +281,4 @@ def _check_numbers(union: described.UnionType) -> None:
             case described.Metadata(extra={"choices": choices}):
                 limits |= {"choices" for choice in choices if type(choice) is int}
     if len(limits) > 1:
-        raise WorkflowError("the numbers of a union have the same limits")
+        raise WorkflowError("all numbers of a union must have the same limits")

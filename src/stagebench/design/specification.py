@@ -1,6 +1,6 @@
-"""The full specification of a treatment, with all defaults filled in; and the memory it needs.
+"""The full specification of a treatment, with all defaults filled in, and its need of memory.
 
-Equal meaning has equal text, so a change of form alone measures nothing again.
+Settings of equal meaning give equal text, so a change of form alone does not repeat measurements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 LONGEST = 100_000
-"""Characters of a specification as canonical JSON: it is passed on a command line."""
+"""Most characters of a specification as canonical JSON, which is passed on a command line."""
 
 SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}
@@ -35,7 +35,7 @@ PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads":
 def build_specification(
     experiment: str, treatment: str, factors: Factors, settings: Json, beside: Path | None
 ) -> Json:
-    """Complete the checked settings of one treatment, so that equal meaning gives equal text."""
+    """Complete the checked settings of one treatment."""
     stages = settings["stages"]
     return {
         "protocol": PROTOCOL,
@@ -73,7 +73,7 @@ def _complete_stage(stage: Json, beside: Path | None) -> Json:
 
 
 def _complete_flow(settings: Json) -> Json:
-    """Give how tasks come in; what is not set is absent."""
+    """Return the limit of tasks in flight and the arrival, each only if set."""
     in_flight = settings.get("in_flight")
     limit = {} if in_flight is None else {"in_flight": in_flight}
     return limit | complete_arrival(settings.get("arrival"))
@@ -98,20 +98,20 @@ def _complete_process(given: Json) -> Json:
         name: None if value is None else str(value)
         for name, value in process["environment"].items()
     }
-    # Absent where it is not set, so that specifications without it are as they were.
+    # Absent if not set, so that specifications without it stay as they were.
     interval_s = process.pop("switch_interval_s", None)
     return process if interval_s is None else process | {"switch_interval_s": float(interval_s)}
 
 
 EMULATE = {"interval_s": 0.1, "discovery_s": 1.0}
-"""The published study's: main every 0.1 s, its children discovered every second."""
+"""The published study read main every 0.1 s and discovered its children every second."""
 
 
 def find_emulation_problems(sampler: Any, path: KeyPath) -> list[Problem]:
-    """Check that children are discovered no oftener than main is read: no record would tell.
+    """Check that children are not discovered more often than main is read.
 
-    `path` is the sampler's place. What is no plain number is passed over: it has another problem,
-    or a placeholder that each treatment fills in.
+    No record would show such discoveries. `path` is the sampler's path. Values that are no plain
+    numbers are skipped: they have another problem, or a placeholder that each treatment fills.
     """
     given = sampler.get("emulate") if isinstance(sampler, dict) else None
     if not isinstance(given, dict):
@@ -130,9 +130,9 @@ def find_emulation_problems(sampler: Any, path: KeyPath) -> list[Problem]:
 
 
 def complete_emulation(given: dict[str, float] | None) -> dict[str, dict[str, float]]:
-    """Give the part of a specification that says so; nothing where the emulation is off.
+    """Return the part of a specification for the emulation; nothing if it is off.
 
-    A specification without it stays what it was before there was one: no run is measured anew.
+    Specifications without it stay as they were before it existed, so no run is repeated.
     """
     if given is None:
         return {}
@@ -144,17 +144,17 @@ def _is_number(value: object) -> bool:
 
 
 def estimate_memory(specification: Json, beside: Path | None = None) -> int:
-    """Estimate what the tasks of one run hold at once, in bytes.
+    """Estimate the bytes that the tasks of one run hold at once.
 
-    Each stage: what its workers need while all of them run, and its results where it retains them,
-    or where the next stage takes them: as many as may wait for that. Interpreters and libraries are
-    not in it, nor is what an own handler does not tell. `beside` is the config's folder.
+    For each stage: the need of its workers while all of them run, plus its results, if retained or
+    taken by a later stage (as many as may wait there). Not included: interpreters, libraries, and
+    own handlers without an estimate. `beside` is the config's folder.
     """
     return sum(_estimate_stage(stage, specification, beside) for stage in specification["stages"])
 
 
 def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> int:
-    """Estimate one stage; of tasks that differ, the largest need counts for each."""
+    """Estimate one stage; if tasks differ, the largest need counts for each."""
     tasks, stages = specification["tasks"], specification["stages"]
     handler = sound_handler(stage["handler"], beside)
     own = list_overrides(tasks, stages, stage["name"], beside)
@@ -166,7 +166,7 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
 
 
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
-    """Count the results that may be held at once for the stages that take them."""
+    """Return how many results may be held at once for the stages that take them."""
     after = [other for other in specification["stages"] if stage["name"] in other["after"]]
     takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
     number = count_tasks(specification["tasks"])

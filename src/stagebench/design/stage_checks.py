@@ -1,10 +1,7 @@
-"""Checks of a workflow's stages, with the levels of a treatment put in.
+"""Checks of a treatment's stages and of its arrival, and their parts of a specification.
 
-Nothing is said of a value that is unknown: it was refused, or its level is not known.
-
-The setting `arrival`: when the tasks of a run arrive.
-
-The settings of a stage for a queue that is full, a task that fails, and a large result.
+Levels are filled in before. Unknown values (refused, or of an unknown level) are not reported
+again.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ Stage = dict[str, Any]
 
 
 def find_stages_problems(stages: Any, path: KeyPath, beside: pathlib.Path | None) -> list[Problem]:
-    """Check a workflow's stages; `path` leads to their list, `beside` is the config's folder."""
+    """Check a workflow's stages; `path` is that of their list, `beside` the config's folder."""
     return [
         *_find_graph_problems(stages, path),
         *(
@@ -42,7 +39,7 @@ def find_stages_problems(stages: Any, path: KeyPath, beside: pathlib.Path | None
 
 
 def is_whole(items: Any) -> bool:
-    """Report whether a list and all its items are known to be mappings."""
+    """Report whether a value is a list whose items are all mappings, none of them unknown."""
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
@@ -79,7 +76,7 @@ def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
     if executor is UNKNOWN:
         return
     if handler.is_coroutine is not (executor == "asyncio"):
-        kind = "a coroutine" if handler.is_coroutine else "no coroutine"
+        kind = "a coroutine" if handler.is_coroutine else "not a coroutine"
         allowed = "asyncio" if handler.is_coroutine else "thread, process"
         text = f"{show(executor)} is not allowed for handler '{handler.name}', which is {kind}"
         yield problem((*path, "executor"), f"{text}; allowed: {allowed}")
@@ -90,7 +87,7 @@ def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
 
 def _find_upstream_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:
     if handler.upstream == "required" and stage.get("after", []) == []:
-        text = f"handler '{handler.name}' takes '{UPSTREAM}', what the stages before it have made"
+        text = f"handler '{handler.name}' takes '{UPSTREAM}', the results of the stages before it"
         yield problem((*path, "after"), f"missing, and {text}; allowed: at least one stage's name")
 
 
@@ -133,7 +130,7 @@ def _find_cycle(graph: dict[str, list[str]], path: KeyPath) -> Iterator[Problem]
 Json = dict[str, Any]
 
 NEEDS = {"at_once": (), "fixed_rate": ("rate_per_s",), "poisson": ("rate_per_s", "seed")}
-"""What each kind of arrival has to be given."""
+"""Kind of arrival → the keys that it needs."""
 
 _ALLOWED = {
     "rate_per_s": "tasks a second, above 0 and at most 1000000",
@@ -142,7 +139,7 @@ _ALLOWED = {
 
 
 def find_arrival_problems(arrival: Any, path: KeyPath) -> list[Problem]:
-    """Check that a kind of arrival is given what it needs; `path` leads to the setting."""
+    """Check that an arrival has the keys that its kind needs; `path` is its path."""
     if not isinstance(arrival, dict) or arrival["kind"] is UNKNOWN:
         return []
     lacking = [name for name in NEEDS[arrival["kind"]] if arrival.get(name) is None]
@@ -151,10 +148,10 @@ def find_arrival_problems(arrival: Any, path: KeyPath) -> list[Problem]:
 
 
 def find_idle_arrival(arrival: Any, path: KeyPath) -> list[Problem]:
-    """Report what a kind that the config itself names has no use for.
+    """Report keys that an arrival of a fixed kind does not use.
 
-    Where the kind is a factor, one mapping serves all of its levels: each treatment leaves out what
-    its kind does not need.
+    If the kind is a factor, one mapping serves all its levels: each treatment leaves out the keys
+    that its kind does not need.
     """
     kind = arrival.get("kind") if isinstance(arrival, dict) else None
     if not isinstance(kind, str) or kind not in NEEDS:
@@ -170,7 +167,7 @@ def find_idle_arrival(arrival: Any, path: KeyPath) -> list[Problem]:
 
 
 def complete_arrival(given: Json | None) -> Json:
-    """Return the part of a specification that says so; nothing where all tasks arrive at once."""
+    """Return the part of a specification for the arrival; nothing if all tasks arrive at once."""
     if given is None or given["kind"] == "at_once":
         return {}
     numbers: Json = {"rate_per_s": float(given["rate_per_s"])}
@@ -180,9 +177,9 @@ def complete_arrival(given: Json | None) -> Json:
 
 
 def find_idle_retries(stages: Any, path: KeyPath) -> Iterator[Problem]:
-    """Report where a config says what is retried, and itself says that nothing is.
+    """Report stages that set `retry_on` without retries.
 
-    Where the number of retries is a factor, its level may well be 0.
+    If the number of retries is a factor, its level may be 0.
     """
     for stage, place in mappings(stages, path):
         if stage.get("retry_on") is not None and stage.get("retries") in (None, 0):
@@ -191,9 +188,9 @@ def find_idle_retries(stages: Any, path: KeyPath) -> Iterator[Problem]:
 
 
 def complete_limits(stage: Json) -> Json:
-    """Return the part of a stage's specification that says so; what is not set is absent from it.
+    """Return the limits and the transport of a stage's specification, each only if set.
 
-    So a default that is written out gives the same text, and so does what has no effect.
+    So defaults that are written out and settings without effect give the same text.
     """
     retries = stage.get("retries") or None
     retry_on = sorted(stage.get("retry_on") or RETRIABLE_STATUSES)

@@ -1,8 +1,7 @@
-"""Checks of an experiment's tasks: a number, a list of parameters, or a file beside the config.
+"""Checks of an experiment's tasks: a number, a list of parameters, or a CSV file.
 
-Nothing is said of a value that is unknown: it was refused, or its level is not known.
-
-A CSV file of tasks, held against the handlers of the stages that its columns name.
+The file lies beside the config; its columns name stages and parameters of their handlers. Unknown
+values (refused, or of an unknown level) are not reported again.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def find_tasks_problems(
 
 
 def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:
-    """Return checked tasks in the one form that a specification has."""
+    """Return checked tasks in the form that a specification has."""
     if isinstance(tasks, int):
         return tasks
     if isinstance(tasks, dict):
@@ -84,7 +83,7 @@ def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None)
 
 
 def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.Path | None) -> Any:
-    """List what the tasks of a specification give one stage, beside what the stage itself has."""
+    """Return the parameters of one stage that the tasks of a specification override."""
     if isinstance(tasks, int):
         return [{}]
     if isinstance(tasks, dict):
@@ -93,7 +92,7 @@ def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.
 
 
 def name_handlers(stages: list[Stage]) -> Handlers:
-    """Return the handler of each stage; None where it is not known."""
+    """Return the name and handler of each stage; an unknown handler is None."""
     named = ((stage["name"], stage["handler"]) for stage in stages)
     return tuple((name, None if handler is UNKNOWN else handler) for name, handler in named)
 
@@ -126,7 +125,7 @@ def _find_missing(
 
 
 def _missing(stage: Stage, beside: pathlib.Path | None) -> list[Parameter]:
-    """List what a stage's handler requires and the stage does not give, as far as that is known."""
+    """Return the required parameters that a stage lacks; none if its handler is unknown."""
     handler, given = known_handler(stage["handler"], beside), stage.get("parameters", {})
     if handler is None or not isinstance(given, dict):
         return []
@@ -166,14 +165,14 @@ def _find_file_problems(
 
 
 MOST_TASKS = 100_000
-"""As in a list of tasks."""
+"""Most tasks of a file; a list of tasks has the same limit."""
 
-MOST_TOLD = 20
-"""Problems of one file that are told before the others are only counted."""
+MOST_LISTED = 20
+"""Most problems of one file that are listed; the others are counted."""
 
 
 class Column(NamedTuple):
-    """A column, and what its cells may be; None while the stage's handler is not known."""
+    """A column; `parameter` is None if the stage's handler is unknown."""
 
     name: str
     stage: str
@@ -182,9 +181,9 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFile:
-    """A file that was read: its hash, its columns, its tasks, and what is wrong with it.
+    """A task file that was read, with its problems.
 
-    `lines` are the numbers of the lines that tasks stand in.
+    `rows` has the cells of each task, `lines` its line number.
     """
 
     sha256: str
@@ -199,7 +198,7 @@ class TaskFile:
         return TaskRows([split_column(column.name) for column in self.columns], self.rows)
 
     def find_gaps(self, stage: str, parameter: str) -> Iterator[int] | None:
-        """Yield the lines that leave a parameter empty; None where it has no column."""
+        """Return the lines that leave a parameter empty, or None if it has no column."""
         names = [column.name for column in self.columns]
         if f"{stage}.{parameter}" not in names:
             return None
@@ -210,12 +209,12 @@ class TaskFile:
 
 @cache
 def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFile:
-    """Read the file beside the config; `handlers` has that of each stage, None where not known.
+    """Read a task file beside the config; an unknown handler of a stage is None.
 
-    A file that has been read stays as it was.
+    Results are cached: a later edit of the file is not seen.
     """
     if beside is None:
-        return _broken("it lies beside the config, whose folder is not known here")
+        return _broken("it has to lie beside the config, but the config has no folder here")
     try:
         data = read_bytes(beside / file)
         numbered = list(number_lines(data))
@@ -225,9 +224,9 @@ def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFi
         return _broken("empty; allowed: a line of columns and a line for each task")
     (_, header), *rows = numbered
     columns = [_read_column(name, handlers, beside) for name in header]
-    told = [*_find_header_problems(header, columns), *_find_row_problems(header, rows)]
-    if told:
-        return _broken(*told, sha256=hash_bytes(data))
+    problems = [*_find_header_problems(header, columns), *_find_row_problems(header, rows)]
+    if problems:
+        return _broken(*problems, sha256=hash_bytes(data))
     known = tuple(column for column in columns if isinstance(column, Column))
     values = [tuple(_read_cell(t, c) for t, c in zip(r, known, strict=True)) for _, r in rows]
     return TaskFile(
@@ -243,13 +242,13 @@ def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFi
 def distinct_overrides(
     file: str, handlers: Handlers, beside: Path | None, stage: str
 ) -> list[dict[str, Any]]:
-    """List the different parameters that the tasks of a sound file give one stage."""
+    """Return the distinct parameters of one stage that the tasks of a valid file have."""
     own = (task.get(stage, {}) for task in read_task_file(file, handlers, beside).tasks)
     return list({canonical_json(given): dict(given) for given in own}.values())
 
 
 def complete_task_file(file: str, handlers: Handlers, beside: Path | None) -> dict[str, Any]:
-    """Return what a specification says of a sound file."""
+    """Return the part of a specification for a valid file."""
     found = read_task_file(file, handlers, beside)
     return {
         "file": file,
@@ -259,17 +258,17 @@ def complete_task_file(file: str, handlers: Handlers, beside: Path | None) -> di
     }
 
 
-def _broken(*told: str, sha256: str = "") -> TaskFile:
-    return TaskFile(sha256=sha256, columns=(), rows=(), lines=(), problems=_limit(list(told)))
+def _broken(*texts: str, sha256: str = "") -> TaskFile:
+    return TaskFile(sha256=sha256, columns=(), rows=(), lines=(), problems=_limit(list(texts)))
 
 
-def _limit(told: list[str]) -> tuple[str, ...]:
-    more = len(told) - MOST_TOLD
-    return (*told[:MOST_TOLD], f"and {more} more of this kind") if more > 0 else tuple(told)
+def _limit(texts: list[str]) -> tuple[str, ...]:
+    more = len(texts) - MOST_LISTED
+    return (*texts[:MOST_LISTED], f"and {more} more of this kind") if more > 0 else tuple(texts)
 
 
 def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column | str:
-    """Return a column, or what is wrong with its name."""
+    """Return a column, or a text that says what is wrong with its name."""
     stage, parameter = split_column(name)
     if not stage or not parameter:
         return f"column {show(name)} is not allowed; allowed: stage.parameter"
@@ -287,7 +286,7 @@ def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column |
 def _find_header_problems(header: list[str], columns: Sequence[Column | str]) -> Iterator[str]:
     for name, number in Counter(header).items():
         if number > 1:
-            yield f"column {name} stands there {number} times; allowed: each column once"
+            yield f"column {name} occurs {number} times; allowed: each column once"
     yield from (column for column in columns if isinstance(column, str))
 
 
@@ -296,7 +295,7 @@ def _find_row_problems(header: list[str], rows: list[tuple[int, list[str]]]) -> 
         yield f"{len(rows):,} tasks; allowed: 1 to {MOST_TASKS:,} lines below the columns"
     for line, row in rows:
         if len(row) != len(header):
-            yield f"line {line}: {len(row)} cells; allowed: {len(header)}, one a column"
+            yield f"line {line}: {len(row)} cells; allowed: {len(header)}, one per column"
 
 
 def _read_cell(text: str, column: Column) -> Any:
@@ -311,12 +310,12 @@ def _read_cell(text: str, column: Column) -> Any:
 def _find_cell_problems(
     columns: tuple[Column, ...], rows: list[tuple[int, list[str]]], values: list[tuple[Any, ...]]
 ) -> tuple[str, ...]:
-    told = []
+    problems = []
     for (line, texts), row in zip(rows, values, strict=True):
         if UNREADABLE not in row:
             continue
         for column, text, value in zip(columns, texts, row, strict=True):
             if value is UNREADABLE and column.parameter is not None:
                 what = f"{show(text)} is not allowed; allowed: {column.parameter.allowed}"
-                told.append(f"line {line}, column {column.name}: {what}")
-    return _limit(told)
+                problems.append(f"line {line}, column {column.name}: {what}")
+    return _limit(problems)

@@ -1,7 +1,7 @@
-"""A config file as plain values, each with the file and line that it is written in.
+"""Read config files as plain values, each with its file and line.
 
-YAML is read by its version 1.2, without tags; what version 1.1 reads as another value is refused. A
-file that `extends` another one is that file with its own values merged in.
+YAML 1.2 without tags; texts that YAML 1.1 reads as another value are refused. A file that `extends`
+another one is that file with its own values merged in.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ if TYPE_CHECKING:
     from ruamel.yaml.events import Event
 
 LARGEST_FILE = 1_000_000
-"""Bytes; a config is written by hand."""
+"""Bytes; configs are written by hand."""
 
 DEEPEST = 20
-"""Levels of nesting; what refers to itself is deeper than any number."""
+"""Levels of nesting; this also stops values that contain themselves."""
 
 MOST_VALUES = 100_000
-"""Values of a config, aliases counted at each use: a few lines of YAML can stand for billions."""
+"""Values of a config; an alias counts at each use, since few lines can mean billions of values."""
 
 LARGEST_NUMBER = 2**63 - 1
-"""What every reader of a specification can hold, and no estimate overflows on."""
+"""Every reader of a specification can hold it, and no estimate overflows."""
 
 FILE_BESIDE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_.-][A-Za-z0-9_./-]*")
-"""The name of a file beside a config, as in the schema."""
+"""The name of a file beside a config; the schema has the same pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value and where it is written: a scalar, a list of nodes, or a mapping of keys to nodes."""
+    """A scalar, a list of nodes, or a mapping of keys to nodes, with its origin."""
 
     value: Any
     place: Origin
@@ -67,7 +67,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A config as it was read: plain values, the place of each, and what could not be read."""
+    """A config as it was read: plain values, the origin of each, and what could not be read."""
 
     data: Any
     places: Origins = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Config:
 def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Read a config and what it extends; raises ConfigError for a file that cannot be read.
 
-    `overrides` are merged in last: the keys that a command line gives.
+    `overrides`, the keys set on a command line, are merged in last.
     """
     problems: list[Problem] = []
     root = _load(path, (), problems)
@@ -89,16 +89,16 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
 
 
 def load_file(path: Path) -> Config:
-    """Read one YAML file that extends no other; raises ConfigError where it cannot be read."""
+    """Read one YAML file that extends no other; raises ConfigError if it cannot be read."""
     problems: list[Problem] = []
     return _finish(_read_file(path, problems), problems)
 
 
 def raise_problems(found: list[Problem], places: Origins, *, file: str = "config") -> None:
-    """Raise the ConfigError of all problems, each told once; nothing where there are none."""
+    """Raise a ConfigError that lists all problems once; do nothing if there are none."""
     if found:
-        told = dict.fromkeys(format_problem(one, places) for one in found)
-        raise ConfigError(list(told), file=file)
+        texts = dict.fromkeys(format_problem(one, places) for one in found)
+        raise ConfigError(list(texts), file=file)
 
 
 def _finish(root: Node, problems: list[Problem]) -> Config:
@@ -108,7 +108,7 @@ def _finish(root: Node, problems: list[Problem]) -> Config:
 
 
 def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Origin]) -> Any:
-    """Return the plain value of a node, and note the places of all values below it."""
+    """Return the plain value of a node, and record the origins of all values inside it."""
     places[path] = node.place
     if isinstance(node.value, dict):
         return {key: _flatten(one, (*path, key), places) for key, one in node.value.items()}
@@ -118,14 +118,15 @@ def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Origin]) -> Any:
 
 
 def read_keys(path: Path, *wanted: str) -> dict[str, Any]:
-    """Read some keys of a file as texts, without checks, and no further than the last of them.
+    """Read some top-level keys of a file as texts, without checks.
 
-    Anything else than a text, or a mapping of texts, is None. Raises ConfigError.
+    Reading stops after the last of them. Values other than texts and mappings of texts are None.
+    Raises ConfigError.
     """
     text, found = _read_text(path), dict[str, Any]()
     with _errors_of(path):
         events = YAML(typ="safe", pure=True).parse(text)
-        # Before the first key the file, its document and its mapping begin.
+        # The first three events begin the file, its document and its mapping.
         for event in islice(events, 3, None):
             if isinstance(event, MappingEndEvent) or len(found) == len(wanted):
                 break
@@ -136,7 +137,7 @@ def read_keys(path: Path, *wanted: str) -> dict[str, Any]:
 
 
 def _take(event: Event, events: Iterator[Event]) -> Any:
-    """Return the texts of what begins with an event, and leave the events behind it."""
+    """Return the texts of the value that begins with an event, and consume its events."""
     if isinstance(event, ScalarEvent):
         return event.value
     taken: list[Any] = []
@@ -156,7 +157,7 @@ def _read_file(path: Path, problems: list[Problem]) -> Node:
     text = _read_text(path)
     with _errors_of(path):
         yaml = YAML(typ="safe", pure=True)
-        yaml.composer.warn_double_anchors = False  # a name may be used again, as YAML has it
+        yaml.composer.warn_double_anchors = False  # YAML allows reusing a name
         composed = yaml.compose(text)
         root = None if composed is None else _Reader(str(path), problems).read(composed, (), 1)
     if root is None or not isinstance(root.value, dict):
@@ -167,7 +168,7 @@ def _read_file(path: Path, problems: list[Problem]) -> Node:
 
 @contextlib.contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn what the reader of YAML raises into a ConfigError with the file and the line."""
+    """Turn exceptions of the YAML reader into a ConfigError with file and line."""
     try:
         yield
     except YAMLError as error:
@@ -241,11 +242,11 @@ def is_ambiguous(text: str) -> bool:
 
 
 class _TooLargeError(Exception):
-    """The config holds more values than can be meant."""
+    """The config has more values than allowed."""
 
 
 class _Reader:
-    """Makes nodes of one file; what cannot be read is noted, and becomes unknown."""
+    """Makes the nodes of one file; values that cannot be read become unknown, with a problem."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         self._file = file
@@ -253,7 +254,7 @@ class _Reader:
         self._values = 0
 
     def read(self, given: nodes.Node, path: KeyPath, line: int) -> Node:
-        """Read one value; `line` is that of its key or of the item itself."""
+        """Read one value; `line` is the line of its key or, in a list, of the item itself."""
         self._values += 1
         if self._values > MOST_VALUES:
             raise _TooLargeError
@@ -293,7 +294,7 @@ class _Reader:
         return shared | own
 
     def _read_shared(self, given: nodes.Node, path: KeyPath, line: int) -> dict[str, Node]:
-        """Read what a key `<<` stands for: a mapping, or several of which the first counts."""
+        """Read the value of a key `<<`: a mapping, or several, in which the first one counts."""
         several = given.value if isinstance(given, nodes.SequenceNode) else [given]
         shared: dict[str, Node] = {}
         for one in several:
@@ -319,9 +320,9 @@ def _why_no_tag(given: nodes.Node) -> str:
 
 
 def _read_key(key: nodes.Node) -> tuple[str, str]:
-    """Return a key as text, and what is wrong with it: 1 and true would be one key otherwise."""
+    """Return a key as text, so that 1 and true are different keys, and what is wrong with it."""
     if not isinstance(key, nodes.ScalarNode):
-        return "?", "a list or a mapping is no key; allowed: a text"
+        return "?", "a list or a mapping cannot be a key; allowed: a text"
     value, reason = _read_scalar(key)
     return (str(key.value), reason) if reason else (level_text(value), "")
 
@@ -344,11 +345,11 @@ def _read_scalar(given: nodes.ScalarNode) -> tuple[Any, str]:
 
 
 def _read_number(text: str) -> Any:
-    """Return the number that an unquoted text is, or the text."""
+    """Return the number that an unquoted text means, or the text itself."""
     if _HEXADECIMAL.fullmatch(text):
         return int(text, 16)
     if _WHOLE.fullmatch(text):
-        # Python refuses texts of thousands of digits; they are above the largest number anyway.
+        # Python refuses texts of thousands of digits, all of which are too large anyway.
         return int(text) if len(text) < 100 else float("inf")
     if _NUMBER.fullmatch(text):
         return float(text)
@@ -364,7 +365,7 @@ def _is_named(path: KeyPath) -> bool:
 
 
 def _load(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Node:
-    """Read a file and what it extends; `above` are the files that led to it."""
+    """Read a file and what it extends; `above` are the files that extend it."""
     own = _read_file(path, problems)
     above = (*above, path)
     keys = dict(own.value)
@@ -391,14 +392,14 @@ def _load_base(
         chain = " -> ".join([*(str(other) for other in above), str(path.parent / name)])
         reason = f"configs extend one another in a circle: {chain}; allowed: no circle"
     if reason:
-        # Nothing is known of the study without what it extends.
+        # Without the config that it extends, nothing else can be checked.
         problems.append(problem(("extends",), reason, extends.place))
         raise_problems(problems, {})
     return _load(path.parent / name, above, problems)
 
 
 def _leave_out(base: Node | None, without: Node, problems: list[Problem]) -> Node | None:
-    """Remove what `without` names: dotted, with names in place of positions."""
+    """Remove the parts that `without` names by dotted keys, with names in place of positions."""
     place = ("without",)
     if base is None:
         text = "there is nothing to leave out; allowed: together with extends"
@@ -406,7 +407,7 @@ def _leave_out(base: Node | None, without: Node, problems: list[Problem]) -> Nod
         return None
     for index, entry in enumerate(without.value if isinstance(without.value, list) else [without]):
         if not isinstance(entry.value, str):
-            text = "is not allowed; allowed: a list of what to leave out, as experiments.memory"
+            text = "is not allowed; allowed: a list of parts to leave out, like experiments.memory"
             problems.append(problem((*place, index), f"{_shown(entry)} {text}", entry.place))
             continue
         try:
@@ -418,7 +419,7 @@ def _leave_out(base: Node | None, without: Node, problems: list[Problem]) -> Nod
 
 
 def _remove(node: Node, parts: list[str], above: str) -> Node:
-    """Return the node without what the parts lead to; raises KeyError with the reason."""
+    """Return a node without the part at the given keys; raises KeyError with the reason."""
     first, *below = parts
     children = _children(node)
     if first not in children:
@@ -432,7 +433,7 @@ def _remove(node: Node, parts: list[str], above: str) -> Node:
 
 
 def _children(node: Node) -> dict[str, Node]:
-    """Return what lies in a mapping by its keys, and in a list of named mappings by their names."""
+    """Return the values of a mapping by key, or the items of a list of named mappings by name."""
     if isinstance(node.value, dict):
         return dict(node.value)
     items = node.value if isinstance(node.value, list) else []
@@ -469,12 +470,12 @@ def _merge_named(base: Node, own: Node, path: KeyPath, problems: list[Problem]) 
     places = {_name_of(item): index for index, item in enumerate(merged)}
     seen: set[str] = set()
     if not own.value:
-        text = "[] leaves nothing out; allowed: mappings with a name, or to use `without`"
+        text = "[] leaves nothing out; allowed: mappings with a name, or `without`"
         problems.append(problem(path, text, own.place))
     for index, item in enumerate(own.value):
         name = _name_of(item)
         if name is None:
-            text = "has no name; allowed: mappings with a name, by which they are merged"
+            text = "has no name; allowed: mappings with a name, which are merged by it"
             problems.append(problem((*path, index), f"{_shown(item)} {text}", item.place))
             continue
         if name in places and name not in seen:
@@ -497,7 +498,7 @@ def _shown(node: Node) -> str:
 
 
 def _make_node(value: Any, place: Origin, problems: list[Problem]) -> Node:
-    """Make nodes of values that no file holds, all of them at one place."""
+    """Make nodes of values that are in no file, all with the same origin."""
     plain, found = make_plain(value)
     problems += [problem(one.path, one.text, place) for one in found]
     return _at_place(plain, place)
@@ -517,7 +518,7 @@ class _Copier:
         self._values = 0
 
     def copy(self, value: Any, path: KeyPath) -> Any:
-        """Copy a value as plain JSON; what cannot be is noted and becomes unknown."""
+        """Copy a value as plain JSON; a part that cannot be copied becomes unknown."""
         self._values += 1
         if self._values > MOST_VALUES:
             raise _TooLargeError
@@ -545,7 +546,7 @@ class _Copier:
 
 
 def make_plain(config: Any) -> tuple[Any, list[Problem]]:
-    """Copy a config as plain JSON values, with the problems of those that cannot be."""
+    """Copy a config as plain JSON values, and return problems for values that are not plain."""
     copier = _Copier()
     try:
         return copier.copy(config, ()), copier.problems
@@ -557,7 +558,7 @@ def _why_not_plain(value: object) -> str:
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, int | float):
-        # Written so that NaN, which compares as false, is refused.
+        # Comparisons with NaN are false, so it is refused.
         inside = abs(value) <= LARGEST_NUMBER
         return "" if inside else "this number is not allowed; allowed: numbers within 64 bits"
     if isinstance(value, str):
@@ -573,7 +574,7 @@ def _why_no_text(value: str) -> str:
 
 
 def repair(config: Any, problems: list[Problem]) -> Any:
-    """Put an unknown value in each place that has a problem, so that the others can be checked."""
+    """Replace each value that has a problem by an unknown one, so the others can be checked."""
     for found in problems:
         if not found.path:
             return UNKNOWN
@@ -587,14 +588,14 @@ def repair(config: Any, problems: list[Problem]) -> Any:
 
 
 def mappings(items: Any, path: KeyPath) -> Iterator[tuple[dict[str, Any], KeyPath]]:
-    """Yield the mappings of a list with their paths; what was refused is passed over."""
+    """Yield the mappings of a list with their paths; refused items are skipped."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict):
             yield item, (*path, index)
 
 
 def place_in(config: Any, path: KeyPath) -> list[int]:
-    """Return the positions of a path's parts, so that paths sort as the config has them."""
+    """Return the positions of a path's parts: a key that sorts paths in the config's order."""
     positions = []
     for part in path:
         if isinstance(part, int):
@@ -607,7 +608,7 @@ def place_in(config: Any, path: KeyPath) -> list[int]:
 
 
 def child_of(value: Any, part: str | int) -> Any:
-    """Return what lies at a key or position, or None where nothing does."""
+    """Return the value at a key or position, or None."""
     if isinstance(value, dict):
         return value.get(part)
     return value[part] if isinstance(value, list) and isinstance(part, int) else None

@@ -17,12 +17,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
-from stagebench.errors import MeasureError
+from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
 from stagebench.measure.cgroup import control_group
 from stagebench.measure.machine import (
@@ -51,7 +52,7 @@ from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from stagebench.measure.process import ChildSignals
@@ -106,14 +107,17 @@ def name_campaign() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def measure_run(request: RunRequest, target: Path) -> str:
+def measure_run(
+    request: RunRequest, target: Path, check_inputs: Callable[[], None] = lambda: None
+) -> str:
     """Measure one run and write its folder to `target`; returns the run's status.
 
     A run that fails or times out is a result like any other. If this process is interrupted,
-    nothing is written.
+    nothing is written. The same holds if `check_inputs` raises an error before or after the run,
+    because a run whose files changed meanwhile says nothing about its treatment.
     """
     try:
-        return _measure_run(request, target)
+        return _measure_run(request, target, check_inputs)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -123,7 +127,7 @@ def measure_run(request: RunRequest, target: Path) -> str:
         ) from error
 
 
-def _measure_run(request: RunRequest, target: Path) -> str:
+def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], None]) -> str:
     check_proc()
     supervisor_started_ns = started_at_ns()
     # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
@@ -132,6 +136,7 @@ def _measure_run(request: RunRequest, target: Path) -> str:
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
+        check_inputs()
         started_at = datetime.now(UTC)
         before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
@@ -139,13 +144,15 @@ def _measure_run(request: RunRequest, target: Path) -> str:
         run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
+        check_inputs()
+        shorten_output(folder / store.OUTPUT_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
         status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
             "status": status,
-            "detail": detail,
+            "detail": store.shorten(detail, LONGEST_DETAIL),
             "started_at": started_at.isoformat(),
             "lock_wait_s": lock_wait_s,
             "supervisor_started_ns": supervisor_started_ns,
@@ -359,21 +366,69 @@ def judge_outcome(
     """
     if exceeded_s is not None:
         return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
-    records = store.read_records(folder / store.TASKS_FILE, TaskRecord, cut_off=True)
-    lost = next((record for record in records if record.status == "lost"), None)
-    if lost is not None:
-        return "worker_lost", f"stage {lost.stage!r}: {lost.error}"
-    if exit_code:
-        return "crashed", f"exit code {exit_code}; {last_words(folder)}"
-    events = store.read_records(folder / store.EVENTS_FILE, EventRecord, cut_off=True)
-    stages = [stage["name"] for stage in specification["stages"]]
-    missing = find_missing(count_tasks(specification["tasks"]), stages, records, events)
-    if missing is not None:
-        return "crashed", f"exit code 0, but {missing}; {last_words(folder)}"
-    failed = sum(record.status != "ok" for record in records)
+    try:
+        ended = read_ended(folder, specification)
+    except StoreError as error:  # the run wrote something else into it
+        return "crashed", f"exit code {exit_code}; {error}"
+    if ended.lost is not None:
+        return "worker_lost", f"stage {ended.lost.stage!r}: {ended.lost.error}"
+    if exit_code or ended.missing is not None:
+        but = "" if exit_code else f", but {ended.missing}"
+        return "crashed", f"exit code {exit_code}{but}; {last_words(folder)}"
+    total = ended.statuses.total()
+    failed = total - ended.statuses["ok"]
     if failed:
-        return "tasks_failed", f"{failed} of {len(records)} tasks and stages not ok"
+        return "tasks_failed", f"{failed} of {total} tasks and stages not ok"
     return "ok", ""
+
+
+class Ended(NamedTuple):
+    """How the tasks of a run ended: the first lost one, and what is missing of a whole run."""
+
+    statuses: Counter[str]
+    lost: TaskRecord | None
+    missing: str | None
+
+
+def read_ended(folder: Path, specification: Mapping[str, Any]) -> Ended:
+    """Read how tasks ended, one record at a time, as there may be very many."""
+    statuses: Counter[str] = Counter()
+    lost: list[TaskRecord] = []
+
+    def note(record: TaskRecord) -> tuple[int, str]:
+        statuses[record.status] += 1
+        if record.status == "lost" and not lost:
+            lost.append(record)
+        return record.task, record.stage
+
+    missing = find_missing(
+        count_tasks(specification["tasks"]),
+        [stage["name"] for stage in specification["stages"]],
+        map(note, store.stream_records(folder / store.TASKS_FILE, TaskRecord)),
+        store.stream_records(folder / store.EVENTS_FILE, EventRecord),
+    )
+    return Ended(statuses, lost[0] if lost else None, missing)
+
+
+LONGEST_OUTPUT = 1 << 20
+"""Bytes of a run's output that are kept; of a longer one, its beginning and its end."""
+
+LONGEST_DETAIL = 1000
+"""Characters."""
+
+
+def shorten_output(path: Path) -> None:
+    """Keep the beginning and the end of a long output."""
+    size = path.stat().st_size
+    if size <= LONGEST_OUTPUT:
+        return
+    half = LONGEST_OUTPUT // 2
+    with path.open("r+b") as file:
+        file.seek(-half, os.SEEK_END)
+        end = file.read()
+        file.seek(half)
+        file.truncate()
+        file.write(f"\n[... {size - 2 * half:,} bytes left out ...]\n".encode() + end)
 
 
 def last_words(folder: Path) -> str:

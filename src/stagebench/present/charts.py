@@ -38,8 +38,8 @@ from stagebench.present.style import (
     plot_points,
     rows_inches,
     save_figure,
-    say_nothing_to_draw,
     stage_colours,
+    write_placeholder,
 )
 from stagebench.store import atomic_folder
 from stagebench.tables.io import numbers, read_tables
@@ -165,7 +165,7 @@ def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> No
     axes.tick_params(labelsize=7)
     if sweeps.empty:
         known = len(experiment.runs(treatment)) > 0
-        say_nothing_to_draw(axes, "no sweep" if known else experiment.failure_note(treatment))
+        write_placeholder(axes, "no sweep" if known else experiment.failure_note(treatment))
     sizes = {part: numbers(sweeps, f"{part}_pss_bytes") / MIB for part in MEMORY_PARTS}
     marked = MEMORY_PARTS if len(sweeps) <= FEW_SWEEPS else ()
     plot_parts(axes, sweeps["time_s"], sizes, marked=marked, ms=4)
@@ -286,7 +286,7 @@ def _plot_ratio_panel(axes: Axes, experiment: Experiment, quantity: str) -> None
     axes.set_xlim(low, high)
     _set_ticks(axes, high / low)
     if ratios.empty:
-        say_nothing_to_draw(axes, "nothing to compare")
+        write_placeholder(axes, "nothing to compare")
     for _, point in ratios.iterrows():
         face = POINT if point["pairing"] == IN_BLOCKS else "white"
         row = rows[point["treatment"]]

@@ -16,8 +16,8 @@ from stagebench.present.style import (
     label_point,
     make_figure,
     pale,
-    say_nothing_to_draw,
     stage_colours,
+    write_placeholder,
 )
 from stagebench.tables.io import numbers
 
@@ -103,7 +103,7 @@ def _plot_failure(experiment: Experiment, treatment: str) -> Figure:
     axes = figure.add_subplot()
     axes.set_axis_off()
     note = experiment.failure_note(treatment)
-    say_nothing_to_draw(axes, f"{experiment.name} / {treatment}: {note}")
+    write_placeholder(axes, f"{experiment.name} / {treatment}: {note}")
     return figure
 
 

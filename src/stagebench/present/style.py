@@ -120,7 +120,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def say_nothing_to_draw(axes: Axes, text: str) -> None:
+def write_placeholder(axes: Axes, text: str) -> None:
     """Write into axes without data why there is none."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
 

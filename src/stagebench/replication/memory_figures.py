@@ -21,8 +21,8 @@ from stagebench.present.style import (
     marker,
     part_line,
     plot_parts,
-    say_nothing_to_draw,
     stage_colours,
+    write_placeholder,
 )
 from stagebench.replication.both_ways import (
     FIGURE_NAME,
@@ -183,7 +183,7 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
     both = find_both_ways(experiment, treatment)
     if both is None:
         known = len(experiment.runs(treatment)) > 0
-        say_nothing_to_draw(above, "no record" if known else experiment.failure_note(treatment))
+        write_placeholder(above, "no record" if known else experiment.failure_note(treatment))
         return
     _plot_sweeps(above, both)
     _plot_emulated(below, both)

@@ -10,16 +10,20 @@ import os
 import threading
 import time
 import traceback
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
 from stagebench.runner.worker import Served, introduce_worker, prepare_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stagebench.runner.jobs import Job, PoolPlan
 
 PATIENCE_S = 1.0
-"""How long a cancelled run waits for coroutines; after this, those still running are left alone."""
+"""How long `close` waits for coroutines that it cancels; those that go on are left alone."""
 
 
 class CoroutinePool:
@@ -52,12 +56,15 @@ class CoroutinePool:
         """Cancel the coroutine of a job; the coroutine may ignore that."""
         self._call(self._cancel, job)
 
-    def close(self, *, cancel: bool) -> None:
-        """End the loop; with `cancel`, wait for running coroutines for `PATIENCE_S` at most."""
+    def relieve(self) -> None:
+        """Do nothing: a coroutine that holds up the loop cannot be told from one that computes."""
+
+    def close(self, *, cancel: bool) -> None:  # noqa: ARG002 - see jobs.Pool
+        """End the loop: cancel what still runs, such as a coroutine that ignored its time-out."""
         if self._closing is not None:
             self._call(self._closing.set)
         if self._thread is not None:
-            self._thread.join(PATIENCE_S if cancel else None)
+            self._thread.join(PATIENCE_S)
 
     def _call(self, function: object, *arguments: object) -> None:
         try:
@@ -83,36 +90,58 @@ class CoroutinePool:
             reason = f"an event loop could not start:\n{traceback.format_exc()}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
+        self._context = copy_context()
         self._start = introduce_worker(started_ns)
         self._crew.ready(self._stage, self._start, requested_ns)
         await self._closing.wait()
 
     def _begin(self, job: Job) -> None:
-        self._tasks[job] = asyncio.ensure_future(self._work(job))
+        """Serve a job in a task and a context of its own: handlers change both."""
+        loop, context = asyncio.get_running_loop(), self._context.copy()
+        self._tasks[job] = loop.create_task(self._work(job), context=context)
 
     def _cancel(self, job: Job) -> None:
         task = self._tasks.get(job)
         if task is not None:
             task.cancel()
 
-    async def _work(self, first: Job) -> None:
-        """Serve a job and those that follow it, as one worker of the stage."""
-        job: Job | None = first
-        task = self._tasks[first]
-        while job is not None:
-            self._tasks[job] = task
-            served = await self._serve(job)
-            del self._tasks[job]
-            following = self._crew.finish(job, served, self._start)
-            del served
-            job = None if job.abandoned else following
+    async def _work(self, job: Job) -> None:
+        served = await self._serve(job)
+        del self._tasks[job]
+        following = self._crew.finish(job, served, self._start)
+        if following is not None:
+            self._begin(following)
+
+    async def _unpack_inputs(self, job: Job) -> object:
+        """Return a job's inputs; they are unpickled in a thread, since that may hang."""
+        taken: asyncio.Future[Callable[[], object]] = asyncio.get_running_loop().create_future()
+
+        def settle(give: Callable[[], object]) -> None:
+            if not taken.done():
+                taken.set_result(give)
+
+        def take() -> None:
+            try:
+                inputs = job.take_inputs()
+            except BaseException as error:  # raised again in the coroutine
+                self._call(settle, partial(_raise, error))
+            else:
+                self._call(settle, lambda: inputs)
+
+        name = f"{self._stage.name}_inputs"
+        threading.Thread(target=take, name=name, daemon=True).start()
+        return (await taken)()
 
     async def _serve(self, job: Job) -> Served:
         pid = os.getpid()
         result, error = None, None
         started_ns = job.begin(self._start)
         try:
-            arguments = job.arguments(job.take_inputs())
+            if job.has_packed_inputs():
+                upstream = await self._unpack_inputs(job)
+            else:
+                upstream = job.take_inputs()
+            arguments = job.arguments(upstream)
             result = await self._stage.handler(**arguments)
         except BaseException:  # a handler that exits must not end the loop
             error = traceback.format_exc()
@@ -122,3 +151,7 @@ class CoroutinePool:
             os._exit(0)
         status = "ok" if error is None else "failed"
         return Served(status, result, error, started_ns, finished_ns, None)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -17,9 +17,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from stagebench.errors import WorkflowError
 from stagebench.locks import YieldingLock
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
-from stagebench.runner.jobs import PoolPlan, StageQueue
+from stagebench.runner.jobs import RELIEF_S, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
 from stagebench.runner.transport import Parcels
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from stagebench.runner.jobs import Job, Pool
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
+    from stagebench.runner.transport import Delivery
     from stagebench.runner.worker import Start, WorkerSetup
 
 
@@ -103,11 +105,21 @@ class Engine:
 
     def wait(self) -> None:
         """Wait until there may be room, everything may have ended, or the run fails."""
-        self._wake.wait()
+        while not self._wake.wait(RELIEF_S):
+            self._relieve()
 
     def sleep(self, duration_s: float) -> None:
         """Sleep for a time, or until the run fails."""
-        self._failed.wait(duration_s)
+        end = time.monotonic() + duration_s
+        while duration_s > 0 and not self._failed.wait(min(duration_s, RELIEF_S)):
+            self._relieve()
+            duration_s = end - time.monotonic()
+
+    def _relieve(self) -> None:
+        for queue in self.queues.values():
+            pool = queue.pool
+            if pool is not None:
+                pool.relieve()
 
     def end(self, tasks: int) -> None:
         """End a run of `tasks` tasks; after a failure, cancel those that have not ended."""
@@ -126,7 +138,10 @@ class Engine:
 
     def results(self, stage: str) -> dict[int, Any]:
         """Return the retained results of a stage by task."""
-        return {task: one.take() for task, one in sorted(self.queues[stage].deliveries.items())}
+        return {
+            task: _take(delivery, f"the result of task {task} in stage {stage!r}")
+            for task, delivery in sorted(self.queues[stage].deliveries.items())
+        }
 
     def is_closed(self, stage: str) -> bool:
         """Return whether a stage was closed since its last run."""
@@ -331,6 +346,14 @@ def record_unserved(task: int, stage: str, status: str, attempt: int) -> TaskRec
         thread_id=None,
         error=None,
     )
+
+
+def _take(delivery: Delivery, what: str) -> object:
+    try:
+        return delivery.take()
+    except (Exception, SystemExit, GeneratorExit) as error:
+        # A packed result's own unpickling may raise anything; SystemExit would end the program.
+        raise WorkflowError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
 
 
 class Watchdog:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import Served, WorkerSetup
 
 
+RELIEF_S = 0.5
+"""How long one result may hold up a thread that serves all workers of a pool."""
+
+
 class TaskState:
     """A task in flight.
 
@@ -113,6 +117,10 @@ class Job:
         if self.inputs is None:
             return self.parameters
         return {**self.parameters, "upstream": upstream}
+
+    def has_packed_inputs(self) -> bool:
+        """Return whether `take_inputs` has to read and unpickle something."""
+        return self.inputs is not None and any(one.is_packed() for one in self.inputs.values())
 
     def take_inputs(self) -> object:
         """Return the inputs for a thread: one value, or a dictionary with one for each stage."""
@@ -220,6 +228,9 @@ class Pool(Protocol):
 
     def abandon(self, job: Job) -> None:
         """Replace the worker of a job that has timed out."""
+
+    def relieve(self) -> None:
+        """Replace a thread that serves all workers if a result has held it up for `RELIEF_S`."""
 
     def close(self, *, cancel: bool) -> None:
         """End all workers; with `cancel`, do not wait for running jobs."""

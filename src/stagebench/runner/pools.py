@@ -66,6 +66,9 @@ class ThreadPool:
                 del self._serving[thread]
         self._add(time.monotonic_ns())
 
+    def relieve(self) -> None:
+        """Do nothing: no thread serves others."""
+
     def close(self, *, cancel: bool) -> None:
         """End the threads; with `cancel`, do not wait for running jobs."""
         threads = list(self._serving)
@@ -106,10 +109,11 @@ class ThreadPool:
                 job = self._inbox.get()
 
     def _serve(self, job: Job, start: Start) -> Job | None:
+        # First: taking the inputs may unpickle them, which counts towards the time-out.
+        job.begin(start)
         try:
             arguments = job.arguments(job.take_inputs())
-        except Exception:  # recorded: a value's own unpickling may raise anything
+        except BaseException:  # recorded: a value's own unpickling may raise anything
             error = f"an upstream result could not be read:\n{traceback.format_exc()}"
             return self._crew.finish(job, Served("failed", error=error), start)
-        job.begin(start)
         return self._crew.finish(job, serve(self._stage.handler, arguments), start)

@@ -13,6 +13,10 @@ common enough; there the manager looks for the end of workers a few times a seco
 Nothing here waits for a worker to read. What does not fit into its pipe is written by the manager
 as the worker reads on, because it may be importing still, or have been killed. The manager is also
 the only one that closes a worker's pipes.
+
+A result may be of any type, and its unpickling may take long or for ever. The manager unpickles it
+itself, because handing it to another thread would cost more than most results take. If one holds it
+up, it is relieved: a new thread listens, and the old one still takes that result and then ends.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError
+from stagebench.runner.jobs import RELIEF_S
 from stagebench.runner.process_worker import (
     Inputs,
     close_main_ends,
@@ -95,8 +100,9 @@ class ProcessPool:
         self._wake_receiver, self._wake_sender = os.pipe()
         os.set_blocking(self._wake_sender, False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
-        name = f"{plan.stage.name}_manager"
-        self._manager = threading.Thread(target=self._manage, name=name, daemon=True)
+        # The worker whose result the manager takes, and since when.
+        self._held: tuple[WorkerProcess, float] | None = None
+        self._manager = self._make_manager()
 
     def open(self, requested_ns: int) -> None:
         """Start all processes, then the thread that listens to them."""
@@ -135,6 +141,11 @@ class ProcessPool:
                 if worker.job is job:
                     worker.doomed = True
                     worker.process.kill()
+        self._relieve(job)
+
+    def relieve(self) -> None:
+        """Let a new thread listen if a result has held up the present one for too long."""
+        self._relieve()
 
     def close(self, *, cancel: bool) -> None:
         """End all processes and wait for them; kill those that do not end in time."""
@@ -148,10 +159,13 @@ class ProcessPool:
             self._dismiss(worker, by_force=cancel)
         self._wake()
         if self._manager.ident is not None:  # if a worker cannot start, neither does the manager
-            self._manager.join(PATIENCE_S)
-            for worker in list(self._workers):
-                worker.process.kill()
-            self._manager.join()
+            end = time.monotonic() + PATIENCE_S
+            while self._manager.is_alive():
+                self._manager.join(RELIEF_S)
+                self._relieve()
+                if time.monotonic() > end:
+                    for worker in list(self._workers):
+                        worker.process.kill()
         for worker in list(self._workers):
             # There is no manager, or it has failed.
             worker.process.kill()
@@ -228,8 +242,13 @@ class ProcessPool:
         with contextlib.suppress(BlockingIOError):  # full: it will wake up
             os.write(self._wake_sender, b"x")
 
+    def _make_manager(self) -> threading.Thread:
+        name = f"{self._stage.name}_manager"
+        return threading.Thread(target=self._manage, name=name, daemon=True)
+
     def _manage(self) -> None:
         """Handle messages and ends of workers until the pool is closed and all have ended."""
+        manager = threading.current_thread()
         try:
             while self._workers or not self._closing:
                 for key, _ in self._selector.select(self._pause_s):
@@ -240,14 +259,21 @@ class ProcessPool:
                         # Another event of the same batch may have buried it.
                         if worker in self._workers:
                             react(worker)
+                    if self._manager is not manager:
+                        return  # relieved meanwhile
                 if self._pause_s is not None:
                     self._look_for_ends()
+                if self._manager is not manager:
+                    return
         except BaseException as error:  # without a manager, the run would hang
             self._crew.fail(error)
 
     def _look_for_ends(self) -> None:
         """Bury workers whose end brings no event, because a child of theirs holds the pipe."""
+        manager = threading.current_thread()
         for worker in list(self._workers):
+            if self._manager is not manager:
+                return  # relieved meanwhile
             if not worker.has_pidfd and worker.process.exitcode is not None:
                 self._bury(worker)
 
@@ -263,14 +289,11 @@ class ProcessPool:
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
         try:
-            message: object = worker.ends.receiver.recv()
+            message = self._unpickle(worker, worker.ends.receiver.recv_bytes())
         except (EOFError, OSError):
             # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
-        except Exception:  # recorded: a value's own unpickling may raise anything
-            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
-            message = Served("failed", error=error)
         if isinstance(message, Start):
             worker.start = message
             if worker.job is not None:
@@ -281,11 +304,42 @@ class ProcessPool:
         else:
             self._fail(f"a worker process could not start:\n{message}")
 
+    def _unpickle(self, worker: WorkerProcess, message: bytes) -> object:
+        if worker.start is not None:
+            self._held = worker, time.monotonic()
+        try:
+            return pickle.loads(message)  # noqa: S301 - written by our own workers
+        except BaseException:  # recorded: a value's own unpickling may raise anything
+            error = f"the result cannot be received by main:\n{traceback.format_exc()}"
+            return Served("failed", error=error)
+
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job, worker.job = worker.job, None
         following = None if job is None else self._crew.finish(job, served, worker.start)
         del served
+        with self._lock:
+            worker.is_settled = False
+            if self._manager is threading.current_thread():
+                self._held = None
         self._assign(worker, following)
+
+    def _relieve(self, job: Job | None = None) -> None:
+        """Relieve the manager, if the result of `job`, or any for `RELIEF_S`, holds it up."""
+        with self._lock:
+            if self._held is None:
+                return
+            worker, since = self._held
+            is_due = worker.job is job if job else time.monotonic() - since >= RELIEF_S
+            if not is_due:
+                return
+            relieved, self._manager = self._manager, self._make_manager()
+            try:
+                self._manager.start()
+            except RuntimeError:
+                self._manager = relieved  # no threads are left; `relieve` is called again
+                return
+            self._held = None
+            worker.is_settled = True
 
     def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
         """Assign a job to a free worker; without one, take it from the backlog."""
@@ -339,9 +393,11 @@ class ProcessPool:
     def _bury(self, worker: WorkerProcess) -> None:
         """Clean up after a worker that has ended, and replace it."""
         worker.doomed = True
-        receiver = worker.ends.receiver
+        receiver, manager = worker.ends.receiver, self._manager
         while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
+            if self._manager is not manager:
+                return  # relieved meanwhile; the new manager has been told of this end, too
         self._let_go(worker)
         if not self._closing:
             self._replace(worker)
@@ -368,7 +424,7 @@ class ProcessPool:
             return
         successor = self._add(time.monotonic_ns())
         following = None
-        if worker.job is not None:
+        if worker.job is not None and not worker.is_settled:
             lost = Served("lost", error=f"{reason} while it served the task")
             following = self._crew.finish(worker.job, lost, worker.start)
         self._assign(successor, following)
@@ -394,7 +450,8 @@ class WorkerProcess:
     `descriptor` becomes readable when the process ends, unless it is no pidfd and a child of the
     process lives. `start` is None until the worker is ready. A worker that is `doomed` has ended or
     was killed, and gets no further job. `unsent` is what its pipe has not taken yet; `writing` is
-    held while that changes, and while the pipes are closed.
+    held while that changes, and while the pipes are closed. If `is_settled`, the outcome of its job
+    has arrived, and a thread that was relieved unpickles it.
     """
 
     __slots__ = (
@@ -403,6 +460,7 @@ class WorkerProcess:
         "ends",
         "has_pidfd",
         "is_closed",
+        "is_settled",
         "job",
         "process",
         "requested_ns",
@@ -420,6 +478,7 @@ class WorkerProcess:
         self.job: Job | None = None
         self.doomed = False
         self.is_closed = False
+        self.is_settled = False
         self.unsent: list[memoryview] = []
         self.writing = threading.Lock()
 

@@ -110,7 +110,7 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
         return False
     try:
         arguments, parcel = read_job(message)
-    except Exception:  # recorded: a value's own unpickling may raise anything
+    except BaseException:  # recorded: a value's own unpickling may raise anything
         error = f"parameters or upstream results cannot be received:\n{traceback.format_exc()}"
         served = Served("failed", error=error)
     else:

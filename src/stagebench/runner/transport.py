@@ -179,6 +179,10 @@ class Delivery:
         """Return the form that is sent to a process."""
         return self.value if self.packed is None else self.packed
 
+    def is_packed(self) -> bool:
+        """Return whether `take` has to read and unpickle the value."""
+        return isinstance(self.value, Packed)
+
     def take(self) -> Any:
         """Return the value itself, for a thread."""
         return unpack(self.value)

@@ -125,7 +125,8 @@ class Workflow:
     def results(self, stage: str) -> dict[int, Any]:
         """Return the last run's results of a stage that retains them, by task.
 
-        Raises WorkflowError if the stage is unknown, retains no results, or is closed.
+        Raises WorkflowError if the stage is unknown, retains no results, or is closed, or if a
+        result cannot be unpickled.
         """
         if stage not in self._stages:
             raise WorkflowError(_unknown_stage(stage, self._stages))

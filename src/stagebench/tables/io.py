@@ -1,4 +1,4 @@
-"""Tables on disk: made, written and read by the contract of `schema`.
+"""Make, write and read tables according to `schema`.
 
 The same content gives the same bytes.
 """
@@ -26,7 +26,7 @@ FLOAT_FORMAT = "%.12g"
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make the table `name` of rows, each column → value; a column that a row lacks is missing."""
+    """Make the table `name` from rows (column → value); columns that a row lacks are missing."""
     columns = TABLES[name]
     rows = list(rows)
     unknown = {key for row in rows for key in row} - columns.keys()
@@ -40,17 +40,17 @@ def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Return a column as floats: counts, too, with NaN where a value is missing."""
+    """Return a column as floats, also a column of counts; missing values are NaN."""
     return table[column].astype("float64")
 
 
 def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as column → value."""
+    """Return the rows of a table as mappings of column → value."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table to the CSV file of its name; raises StoreError for other columns."""
+    """Write a table to the CSV file of its name; raises StoreError for wrong columns."""
     expected = list(TABLES[path.stem])
     if list(table.columns) != expected:
         raise StoreError(f"{path}: columns are {list(table.columns)}, expected {expected}")
@@ -65,12 +65,12 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table with the types of its name; raises StoreError when it is not that table."""
+    """Read the table that a file is named after; raises StoreError if it is not that table."""
     return _read_csv(path, TABLES[path.stem])
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read all tables of a study; without a file of published values that table is empty."""
+    """Read all tables of a study; without a file of published values, `published` is empty."""
     names = [name for name in TABLES if name not in ("published", *CLAIM_TABLES)]
     tables = {name: read_table(folder / f"{name}.csv") for name in names}
     path = folder / "published.csv"
@@ -79,14 +79,14 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def read_claims(folder: Path | None) -> dict[str, pd.DataFrame]:
-    """Read the tables of judged claims; without a folder there are none."""
+    """Read the tables of judged claims; without a folder they are empty."""
     if folder is None:
         return {name: make_table(name, []) for name in CLAIM_TABLES}
     return {name: read_table(folder / f"{name}.csv") for name in CLAIM_TABLES}
 
 
 def read_reference(path: Path) -> pd.DataFrame:
-    """Read a file of published values; raises StoreError when its columns are others."""
+    """Read a file of published values; raises StoreError for wrong columns."""
     return _read_csv(path, REFERENCE_COLUMNS)
 
 

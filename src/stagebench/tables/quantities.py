@@ -1,7 +1,7 @@
-"""The one table of what can be measured: every quantity, its unit, and how people read both.
+"""The table of all quantities: what can be measured, in which unit, and how people read both.
 
 Schema, summaries, comparisons, claims, figures and report take units and words from here.
-docs/glossary.md defines every quantity; a test holds it to this table.
+docs/glossary.md defines every quantity; a test compares it with this table.
 """
 
 from __future__ import annotations
@@ -15,42 +15,41 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PARAMETER = "parameter."
-"""Prefix of a published quantity that names a parameter of a handler, and is no result."""
+"""Prefix of published quantities that are parameters of a handler, not results."""
 
 MEMORY_PARTS = ("main", "children", "tree")
-"""Whose PSS is summed: the measured process, all its descendants, both together."""
+"""Processes whose PSS is summed: the measured one, all its descendants, both together."""
 
 SAMPLE_PARTS = ("pss", "anon", "file", "uss")
-"""What a sample has of one process, beside its RSS; anonymous and file are parts of PSS."""
+"""Kinds of memory in a sample beside RSS; anonymous and file are parts of PSS."""
 
 PHASES = ("base", "trough", "peak", "end")
-"""Sweeps of a run that show where main's memory goes."""
+"""Sweeps of a run that show how main's memory changes."""
 
 TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
-"""Moments of a task in a stage, in their order; times lie between two of them."""
+"""Moments of a task in a stage, in order; each of its times lies between two of them."""
 
 STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
 COUNT, NUMBER = "count", "number"
-"""Kinds of cells: a whole number; any other."""
+"""Kinds of cells: a whole number, any number."""
 
 RUN, STAGE, TASK = "run", "stage", "task"
 SWEEP, PHASE, ROLE = "sweep", "phase", "role"
 EMULATED = "emulated"
-"""A record of the published way of sampling."""
+"""A record of the published sampling method."""
 QUEUE = "queue"
-"""A moment at which a queue changed."""
+"""A change of a queue."""
 
 LOWER, HIGHER = "lower", "higher"
 
 
 class Quantity(NamedTuple):
-    """One thing that can be measured, or that was set.
+    """A quantity that can be measured or that was set.
 
-    `unit` is that of its values, a key of `UNITS`; `kind` that of its cells; `level` what it
-    describes; `label` its words for people, without the unit; `better` the direction that is
-    better, "" where neither is.
+    `unit`: a key of `UNITS`. `kind`: of its cells. `level`: what it describes. `label`: its words
+    for people, without the unit. `better`: the direction that is better, or "".
     """
 
     name: str
@@ -64,9 +63,9 @@ class Quantity(NamedTuple):
 class Unit(NamedTuple):
     """How people read and write the values of a unit.
 
-    A value is divided by `size` for reading, with `word` behind it. `heading` is what the heading
-    of a column says, "" where every cell has the word. `words` are those that a claim may put
-    behind a number, and what each is worth.
+    People read a value divided by `size` and followed by `word`. `heading` is the unit in the
+    heading of a column, or "" if every cell has the word. `words` maps the words that a claim may
+    put after a number to their sizes.
     """
 
     size: float
@@ -131,7 +130,7 @@ _SUMMARISED_OF_RUN = (
     Quantity("at_trough_main_bytes", "bytes", COUNT, RUN, "at trough main", LOWER),
     Quantity("at_trough_main_rss_bytes", "bytes", COUNT, RUN, "at trough main rss", LOWER),
     Quantity("at_trough_main_anon_bytes", "bytes", COUNT, RUN, "at trough main anon", LOWER),
-    # Medians over the workers of a run, which need not be whole.
+    # Medians over the workers of a run, so they need not be whole.
     Quantity("worker_ready_pss_bytes", "bytes", NUMBER, RUN, "worker ready pss", LOWER),
     Quantity("worker_ready_uss_bytes", "bytes", NUMBER, RUN, "worker ready uss", LOWER),
     Quantity("quickest_task_efficiency", "share", NUMBER, RUN, "quickest task efficiency", HIGHER),
@@ -287,7 +286,7 @@ _OF_ROLE = (
         for name in SAMPLE_PARTS
     ),
     *(
-        # A median over the workers of a run, which need not be whole.
+        # A median over the workers of a run, so it need not be whole.
         Quantity(f"ready_{name}_bytes", "bytes", NUMBER, ROLE, f"ready {name}", LOWER)
         for name in SAMPLE_PARTS
     ),
@@ -323,7 +322,7 @@ ALL_QUANTITIES = (
     *_OF_EMULATED,
     *_OF_QUEUE,
 )
-"""The table. A name may describe several levels: then it has one unit and one label in all."""
+"""The table. A name can occur at several levels, with the same unit and label in all."""
 
 QUANTITIES: Mapping[str, Quantity] = {quantity.name: quantity for quantity in ALL_QUANTITIES}
 
@@ -331,7 +330,7 @@ RUN_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_RUN)
 """Quantities of a run that are summarised over the replicates of a treatment."""
 
 STAGE_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_STAGE)
-"""Quantities of a stage in a run that are summarised over the replicates."""
+"""Quantities of a stage that are summarised over the replicates of a treatment."""
 
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 
@@ -342,20 +341,20 @@ def list_level(level: str) -> dict[str, Quantity]:
 
 
 def unit_of(quantity: str) -> str:
-    """Return a quantity's unit as tables write it: shares and ratios are "1", as counts are."""
+    """Return a quantity's unit as in tables: "1" for counts, shares and ratios."""
     unit = QUANTITIES[quantity].unit
     return "1" if unit in ("share", "ratio") else unit
 
 
 def words_of(quantity: str) -> str:
-    """Write a quantity for people, without its unit: "tree_peak_bytes" is "tree peak"."""
+    """Return a quantity's words for people: "tree peak" for "tree_peak_bytes"."""
     return QUANTITIES[quantity].label
 
 
 def published_size(quantity: str, word: str) -> float | None:
-    """Return what a published value's unit is worth; None where the quantity is not published so.
+    """Return the size of a published value's unit, or None if the quantity has another one.
 
-    It is published in the unit that people read; shares, ratios and counts as plain numbers, "1".
+    Values are published in the unit that people read; shares, ratios and counts in "1".
     """
     unit = unit_of(quantity)
     if unit == "1":
@@ -364,17 +363,17 @@ def published_size(quantity: str, word: str) -> float | None:
 
 
 def base_of(quantity: str) -> str | None:
-    """Return the base that memory of main or of the tree lies above; None for all else."""
+    """Return the base of a quantity of main's or the tree's memory, or None."""
     match = _ABOVE_BASE.fullmatch(quantity)
     return f"{match[1] or match[3]}_base_bytes" if match else None
 
 
 def upper_of(quantity: str) -> str | None:
-    """Return the upper bound of a peak; None for what is no bracket."""
+    """Return the quantity that is a peak's upper bound, or None."""
     upper = f"{quantity.removesuffix('_bytes')}_upper_bytes"
     return upper if upper in QUANTITIES else None
 
 
 def hides_results(transport: str | None) -> bool:
-    """Return whether results wait outside of all processes, where no PSS has them."""
+    """Return whether results wait outside all processes, where PSS does not count them."""
     return transport not in {None, "", "pickle"}

@@ -1,7 +1,7 @@
 """The contract of `tables/*.csv`: names, columns and the kinds of their cells.
 
-Units stand in the column names (`_s`, `_bytes`, `_per_s`; shares and ratios have none). A cell
-that is empty was not observed or does not apply. docs/glossary.md explains every column.
+Units are in the column names (`_s`, `_bytes`, `_per_s`; shares and ratios have none). An empty cell
+was not observed or does not apply. docs/glossary.md explains every column.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stagebench.tables.quantities import (
 TEXT, FLAG = "text", "flag"
 
 OUTCOMES = (*TASK_STATUSES, "missing")
-"""How a task ended; missing: it has no record. In tables as `tasks_<outcome>`."""
+"""How a task ended, in tables as `tasks_<outcome>`; "missing" means that it has no record."""
 
 VERDICTS = (
     "refuted",
@@ -36,7 +36,7 @@ VERDICTS = (
     "reproduced",
     "shown",
 )
-"""What can become of a claim, in the order in which claims are told."""
+"""Verdicts on a claim, in the order in which the report lists them."""
 
 _RUN_KEY = {"experiment": TEXT, "treatment": TEXT, "replicate": COUNT}
 _SUMMARY = {
@@ -55,7 +55,7 @@ _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n
 
 
 def _kinds(level: str, *names: str) -> dict[str, str]:
-    """Return the kinds of some columns that are quantities of a level; without names, of all."""
+    """Return the kinds of columns that are quantities of a level; without names, of all."""
     known = list_level(level)
     return {name: known[name].kind for name in names or known}
 
@@ -245,14 +245,14 @@ TABLES: dict[str, dict[str, str]] = {
         "logged": TEXT,
     },
 }
-"""Table → column → kind. Rows are in the order of the plan."""
+"""Table → column → kind of cell. Rows are in the order of the plan."""
 
 IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
-"""How two treatments are compared: run by run within blocks; all runs of campaigns that both have;
-all runs, since they have no campaign in common."""
+"""How two treatments are compared: run by run within blocks; all runs of the campaigns that both
+have; all runs, if they have no campaign in common."""
 
 CLAIM_TABLES = ("claims", "claim_tests")
-"""The tables of the folder `claims/`; all others lie in `tables/`."""
+"""The tables in the folder `claims/`; all others are in `tables/`."""
 
 REFERENCE_COLUMNS = {"experiment": TEXT, "treatment": TEXT, **_QUANTITY, "place": TEXT}
 """Columns of a file of published values, such as config/published.csv."""

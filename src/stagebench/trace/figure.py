@@ -17,7 +17,7 @@ from stagebench.present.style import (
     part_line,
     plot_parts,
     save_figure,
-    say_nothing_to_draw,
+    write_placeholder,
 )
 from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.trace.summary import POLLED, format_peak, format_size, shorten
@@ -78,7 +78,7 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> 
     name, unit = _scale(summary, timeline)
     axes.set_ylabel(f"PSS in {name}", size=10)
     if not timeline.time_s:
-        say_nothing_to_draw(axes, "no sweep")
+        write_placeholder(axes, "no sweep")
         return
     sizes = {part: [size / unit for size in own] for part, own in timeline.pss_bytes.items()}
     marked = MEMORY_PARTS if len(timeline.time_s) <= FEW_SWEEPS else ()

@@ -57,7 +57,7 @@ class Samples:
     cut_off: bool
 
     def __iter__(self) -> Iterator[MemorySample]:
-        for sample in store.iterate_records(self.path, MemorySample, cut_off=self.cut_off):
+        for sample in store.stream_records(self.path, MemorySample, cut_off=self.cut_off):
             if sample.sweep in self.known:
                 yield sample
 

@@ -72,10 +72,16 @@ class Deliveries:
     def observe(self, report: Report) -> None:
         """Note a ptrace stop of any thread of the tree."""
         if report.event == 0 and report.signal in HANDED_ON:
-            if os.path.exists(f"/proc/{self._main}/task/{report.thread}"):  # one stat
+            if self._is_mains(report.thread):
                 self._sent_at[report.signal] = time.monotonic()
-        elif report.event == ptrace.EVENT_STOP and report.thread == self._main:
-            self._note_stop(report.signal if report.signal in ptrace.STOPPING else None)
+        elif report.event == ptrace.EVENT_STOP and self._is_mains(report.thread):
+            # All of its threads stop, and report it: the first may have ended before the others.
+            is_stop = report.signal in ptrace.STOPPING
+            if is_stop != self.is_stopped:
+                self._note_stop(report.signal if is_stop else None)
+
+    def _is_mains(self, thread: int) -> bool:
+        return thread == self._main or os.path.exists(f"/proc/{self._main}/task/{thread}")  # a stat
 
     def poll(self) -> None:
         """Note whether main, an untraced child, was stopped or continued."""
