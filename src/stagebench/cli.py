@@ -206,6 +206,11 @@ def _add_trace(commands: Any) -> None:
         default="auto",
         help="how processes are found (default: %(default)s)",
     )
+    parser.add_argument(
+        "--wait-all",
+        action="store_true",
+        help="trace until all processes have ended, not main alone",
+    )
     parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
     parser.add_argument(
         "--live", action="store_true", help="show a line meanwhile, if errors go to a terminal"
@@ -326,7 +331,7 @@ def _trace(options: argparse.Namespace) -> None:
     from stagebench.trace.command import TraceRequest, run_trace
     from stagebench.trace.tracer import Settings
 
-    settings = Settings(options.interval, options.cpu_budget, options.census)
+    settings = Settings(options.interval, options.cpu_budget, options.census, options.wait_all)
     request = TraceRequest(
         command=options.command,
         settings=settings,

@@ -248,10 +248,16 @@ def parse_records(
     return list(_parse_lines(path, io.BytesIO(data), record_type, cut_off=cut_off))
 
 
-def stream_records(path: Path, record_type: type[Record]) -> Iterator[Record]:
-    """Yield the records of a file that may be missing or cut off, without reading it as a whole."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        yield from _parse_lines(path, file, record_type, cut_off=True)
+def stream_records(
+    path: Path, record_type: type[Record], *, cut_off: bool = True
+) -> Iterator[Record]:
+    """Yield the records of a file as `read_records` does, without reading it as a whole."""
+    try:
+        with path.open("rb") as file:
+            yield from _parse_lines(path, file, record_type, cut_off=cut_off)
+    except OSError as error:
+        if not (cut_off and isinstance(error, FileNotFoundError)):
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _parse_lines(

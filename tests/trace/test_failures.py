@@ -16,6 +16,7 @@ import pytest
 from tests.trace.tracing import PYTHON, TRACE, end, state_of, wait_for
 
 from stagebench import store
+from stagebench.records import ProcessRecord
 from stagebench.sampler.procfs import read_children
 
 COUNT_SIGNALS = """
@@ -204,6 +205,35 @@ def test_with_polling_a_daemon_that_stays_is_named_too(trace, tmp_path):
     end(pid)
     stayed = store.read_run(tmp_path / "out")["stayed"]
     assert stayed == [{"pid": pid, "command": "sleep 600"}]
+
+
+@pytest.mark.parametrize("means", ["ptrace", "poll"])
+def test_with_wait_all_what_outlives_main_is_traced_to_its_end(trace, tmp_path, means):
+    program = "(setsid sh -c 'sleep 0.5; exit 7' &) ; exit 3"
+    options = ("--out", "out", "--wait-all", "--census", means, "--no-figure")
+    done = trace("sh", "-c", program, options=options)
+    assert done.returncode == 3
+    run = store.read_run(tmp_path / "out")
+    assert run["stayed"] == []
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["duration_s"] >= 0.5
+    processes = store.read_records(tmp_path / "out" / "processes.csv", ProcessRecord)
+    assert 7 in {process.exit_status for process in processes}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_trace_that_waits_for_all_can_be_ended(start, tmp_path, number):
+    program = "sleep 600 > /dev/null 2>&1 & echo $!; exit 3"
+    tracer = start("sh", "-c", program, options=("--wait-all", "--no-figure"))
+    daemon = int(tracer.stdout.readline())
+    wait_for(lambda: not (set(read_children(tracer.pid)) - {daemon}))
+    time.sleep(0.5)  # until it has noticed the end
+    tracer.send_signal(number)
+    tracer.communicate()
+    assert (tracer.returncode, state_of(daemon)) == (3, ("S", 0))
+    end(daemon)
+    stayed = store.read_run(tmp_path / "out")["stayed"]
+    assert stayed == [{"pid": daemon, "command": "sleep 600"}]
 
 
 def test_a_file_that_cannot_grow_ends_the_recording_and_not_the_command(start, tmp_path):

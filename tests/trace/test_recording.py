@@ -131,9 +131,9 @@ CUT = {name: RUN[name] for name in RUN if name not in {"exited_ns", "exit_code",
 def write(tmp_path):
     """Write the folder of a trace."""
 
-    def make(run=RUN, processes=PROCESSES):
+    def make(run=RUN, processes=PROCESSES, sweeps=SWEEPS):
         store.write_json(tmp_path / store.RUN_FILE, run)
-        store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, SWEEPS)
+        store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, sweeps)
         store.write_records(tmp_path / store.SAMPLES_FILE, MemorySample, SAMPLES)
         store.write_records(tmp_path / store.TRANSITIONS_FILE, TransitionRecord, [])
         if processes:
@@ -202,6 +202,18 @@ def test_a_trace_is_read_up_to_its_last_whole_sweep_wherever_its_files_end(write
     assert {sample.sweep for sample in recording.memory.samples} <= known
     assert summarise_recording(recording)["status"] == "cut"
     build_timeline(recording)
+
+
+def test_gaps_of_held_sweeps_that_were_not_written_are_known_from_their_numbers(write):
+    sweeps = [sweep(0, 0), sweep(10, 100, "held"), sweep(12, 130)]
+    sampler = summarise_recording(read_recording(write(CUT, None, sweeps)))["sampler"]
+    assert (sampler["sweeps"], sampler["median_gap_s"]) == (12, 0.01)
+
+
+def test_samples_can_be_read_repeatedly_and_are_not_kept(write):
+    samples = read_recording(write()).memory.samples
+    assert list(samples) == list(samples) == SAMPLES
+    assert not hasattr(samples, "__len__")
 
 
 def test_a_file_that_is_missing_from_a_whole_trace_is_named(write):

@@ -10,10 +10,12 @@ kernel counted. docs/method.md has the proofs.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.peak.history import CounterHistory, build_counter_histories
+from stagebench.peak.history import BEFORE_ALL, CounterHistory, build_counter_histories
 from stagebench.peak.upper_bounds import (
     Base,
     Bounds,
@@ -32,15 +34,14 @@ if TYPE_CHECKING:
     from stagebench.units import Bytes, Nanoseconds
 
 
-BEFORE_ALL = -1
-"""Stands for a sweep's number at the moment at which main's program began."""
-
-
 class MemoryTrace(NamedTuple):
-    """The memory records of one run; `sampler` is that part of its run.json."""
+    """The memory records of one run; `sampler` is that part of its run.json.
+
+    The samples, of which a long trace has millions, are in the order of the sweeps.
+    """
 
     sweeps: Sequence[SweepRecord]
-    samples: Sequence[MemorySample]
+    samples: Iterable[MemorySample]
     processes: Sequence[ProcessRecord]
     transitions: Sequence[TransitionRecord]
     sampler: Mapping[str, Any]
@@ -165,9 +166,13 @@ def _first_base(histories: Sequence[CounterHistory], huge_count: int) -> Base | 
     if main is None or not main.execs:
         return None
     begun = main.execs[0]
-    main.by_sweep[BEFORE_ALL] = begun
     return Base(
-        sweep=BEFORE_ALL, started_ns=begun.at_ns, huge_count=huge_count, main=begun.rss, children=0
+        sweep=BEFORE_ALL,
+        started_ns=begun.at_ns,
+        read_ns=begun.at_ns,
+        huge_count=huge_count,
+        main=begun.rss,
+        children=0,
     )
 
 
@@ -180,15 +185,15 @@ def _renew_base(
     """Return the sweep that opens a span as the new base if it is an untorn PSS sweep."""
     if opening is None or opening.kind != "pss" or opening.torn:
         return base
-    states = [
-        (h.is_main, h.by_sweep[opening.sweep]) for h in present if opening.sweep in h.by_sweep
-    ]
+    found = ((h.is_main, h.state_in(opening.sweep, opening.ended_ns)) for h in present)
+    states = [(is_main, state) for is_main, state in found if state is not None]
     pss = [(is_main, state.pss) for is_main, state in states if state.pss is not None]
     if len(pss) < len(states):
         return base  # a process does not allow its PSS to be read
     return Base(
         sweep=opening.sweep,
         started_ns=opening.started_ns,
+        read_ns=opening.ended_ns,
         huge_count=huge_count,
         main=sum(bytes_ for is_main, bytes_ in pss if is_main),
         children=sum(bytes_ for is_main, bytes_ in pss if not is_main),
@@ -262,6 +267,10 @@ class LowerBounds(NamedTuple):
         return alone.get(name, self.main + self.children)
 
 
+NONE_LEFT: tuple[float, Iterator[MemorySample]] = (float("inf"), iter(()))
+"""Stands for the samples after the last sweep that has any."""
+
+
 def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[LowerBounds]:
     """Yield the lower bounds that every PSS sweep proves, in order.
 
@@ -269,19 +278,21 @@ def list_lower_bounds(trace: MemoryTrace, metric: str = "pss") -> Iterator[Lower
     it; torn sweeps then prove nothing.
     """
     main = trace.processes[0].pid if trace.processes else None
-    by_sweep: defaultdict[int, list[MemorySample]] = defaultdict(list)
-    for sample in trace.samples:
-        by_sweep[sample.sweep].append(sample)
+    groups = groupby(trace.samples, attrgetter("sweep"))
+    number, group = next(groups, NONE_LEFT)
     kernel = read_kernel(trace) if trace.sampler.get("counts_faults") else None
     huge = trace.sampler.get("huge_faults_before")
     for sweep in trace.sweeps:
+        while number < sweep.sweep:
+            number, group = next(groups, NONE_LEFT)
+        samples = list(group) if number == sweep.sweep else []
         new_huge, huge = _more_huge(sweep, huge)
-        if sweep.kind != "pss" or not by_sweep[sweep.sweep]:
+        if sweep.kind != "pss" or not samples:
             continue
         if not sweep.torn:
-            yield from _add_up(sweep, by_sweep[sweep.sweep], main, metric)
+            yield from _add_up(sweep, samples, main, metric)
         elif kernel is not None and not new_huge:
-            yield _bound_torn(sweep, by_sweep[sweep.sweep], main, kernel)
+            yield _bound_torn(sweep, samples, main, kernel)
 
 
 def read_kernel(trace: MemoryTrace) -> Kernel:

@@ -5,9 +5,9 @@ The census reads them at birth, exec and exit; the sampler reads them in every s
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.records import SHARING_BIRTHS
@@ -44,7 +44,76 @@ class State(NamedTuple):
         return self.rss - max(0, (self.uss or 0) - not_anonymous)
 
 
-_at_ns = attrgetter("at_ns")
+BEFORE_ALL = -1
+"""Stands for a sweep's number at the moment at which main's program began."""
+
+_NO_SWEEP = -2
+_UNKNOWN = -1
+_FIELDS = len(State._fields)
+
+
+class States:
+    """The readings of one process in order of time, as plain numbers: there may be millions."""
+
+    def __init__(self) -> None:
+        self._at_ns = array("q")
+        self._own = 0
+        self._sweeps = array("q")
+        self._values = array("q")
+
+    def __len__(self) -> int:
+        return len(self._at_ns) - self._own
+
+    def __getitem__(self, place: int) -> State:
+        return self._read(self._own + place % len(self))
+
+    def count_before(self, at_ns: float) -> int:
+        """Return how many there are before a moment."""
+        return bisect_left(self._at_ns, at_ns, self._own) - self._own
+
+    def count_until(self, at_ns: float) -> int:
+        """Return how many there are before and at a moment."""
+        return bisect_right(self._at_ns, at_ns, self._own) - self._own
+
+    def _read(self, place: int) -> State:
+        begin = place * _FIELDS
+        values = self._values[begin : begin + _FIELDS]
+        at_ns, exact, rss, rss_anon, high_water, reset, before, faults, pss, uss = values
+        return State(
+            at_ns=at_ns,
+            is_exact=bool(exact),
+            rss=rss,
+            rss_anon=rss_anon,
+            high_water=high_water,
+            was_reset=bool(reset),
+            faults_before=before,
+            faults=faults,
+            pss=None if pss == _UNKNOWN else pss,
+            uss=None if uss == _UNKNOWN else uss,
+        )
+
+    def append(self, state: State, sweep: int = _NO_SWEEP) -> None:
+        """Add a reading, which belongs to a sweep or to none."""
+        self._at_ns.append(state.at_ns)
+        self._sweeps.append(sweep)
+        self._values.extend(_UNKNOWN if value is None else int(value) for value in state)
+
+    def sort(self, since_ns: float) -> None:
+        """Sort all readings by time; before this moment, only `find` knows them."""
+        places = sorted(range(len(self._at_ns)), key=self._at_ns.__getitem__)
+        values, self._values = self._values, array("q")
+        for place in places:
+            self._values.extend(values[place * _FIELDS : (place + 1) * _FIELDS])
+        self._sweeps = array("q", [self._sweeps[place] for place in places])
+        self._at_ns = array("q", [self._at_ns[place] for place in places])
+        self._own = bisect_left(self._at_ns, since_ns)
+
+    def find(self, sweep: int, at_ns: Nanoseconds) -> State | None:
+        """Return the reading of a sweep that ended at this moment."""
+        for place in range(bisect_left(self._at_ns, at_ns), bisect_right(self._at_ns, at_ns)):
+            if self._sweeps[place] == sweep:
+                return self._read(place)
+        return None
 
 
 @dataclass(slots=True)
@@ -61,8 +130,7 @@ class CounterHistory:
     is_main: bool
     last_fork_ns: Nanoseconds | None = None
     counts_until_ns: float = 0
-    states: list[State] = field(default_factory=list)
-    by_sweep: dict[int, State] = field(default_factory=dict)
+    states: States = field(default_factory=States)
     execs: list[State] = field(default_factory=list)
     birth: State | None = None
     exit: State | None = None
@@ -126,17 +194,23 @@ class CounterHistory:
 
     def state_before(self, at_ns: float) -> State | None:
         """Return the last reading at or before a moment."""
-        found = bisect_right(self.states, at_ns, key=_at_ns)
+        found = self.states.count_until(at_ns)
         return self.states[found - 1] if found else None
 
     def state_after(self, at_ns: float) -> State | None:
         """Return the first reading at or after a moment, or else the reading at exit, if any."""
-        found = bisect_left(self.states, at_ns, key=_at_ns)
+        found = self.states.count_before(at_ns)
         if found < len(self.states):
             return self.states[found]
         # Nothing runs after the last thread's exit, even if the end is reported later.
         has_ended = self.exit is not None and self.process.ended_ns is not None
         return self.states[-1] if has_ended and self.states else None
+
+    def state_in(self, sweep: int, at_ns: Nanoseconds) -> State | None:
+        """Return its reading in a sweep that ended at this moment, if there is one."""
+        if sweep == BEFORE_ALL:
+            return self.execs[0] if self.is_main else None
+        return self.states.find(sweep, at_ns)
 
     def lost_ns(self, execs: list[State]) -> float:
         """Return when it gave up the memory it had: at the first of `execs`, or at its exit."""
@@ -167,13 +241,10 @@ def build_counter_histories(
         if sample.sweep in known:
             sweep = known[sample.sweep]
             history = _of_that_time(by_pid[sample.pid], sweep.ended_ns)
-            state = _sampled_state(sample, sweep)
-            history.states.append(state)
-            history.by_sweep[sample.sweep] = state
+            history.states.append(_sampled_state(sample, sweep), sample.sweep)
     _find_lenders(histories, by_pid)
     for history in histories:
-        history.states.sort(key=lambda state: state.at_ns)
-        _drop_foreign_memory(history)
+        history.states.sort(_own_since_ns(history))
     _follow_memory(histories, by_pid)
     return histories
 
@@ -203,13 +274,16 @@ def _find_owner(history: CounterHistory, at_ns: Nanoseconds) -> CounterHistory:
     return history
 
 
-def _drop_foreign_memory(history: CounterHistory) -> None:
-    """Drop readings of memory that was not its own: its lender's, or main's before its exec."""
-    if history.lender is not None or history.is_main:
-        own = history.execs[0].at_ns if history.execs else None
-        if own is not None or history.lender is not None:
-            history.states = [state for state in history.states if own and state.at_ns >= own]
-            history.birth = None
+def _own_since_ns(history: CounterHistory) -> float:
+    """Return since when its memory was its own: before, it was its lender's, or main's our own."""
+    borrows = history.lender is not None
+    if not (borrows or history.is_main):
+        return float("-inf")
+    if history.execs or borrows:
+        history.birth = None
+    if history.execs:
+        return history.execs[0].at_ns
+    return float("inf") if borrows else float("-inf")
 
 
 def _follow_memory(

@@ -134,6 +134,7 @@ class Base:
 
     sweep: int
     started_ns: Nanoseconds
+    read_ns: Nanoseconds
     huge_count: int
     main: Bytes
     children: Bytes
@@ -216,7 +217,7 @@ def bound_contribution(
         return contribution
     base.highest[place] = top = max(top, base.highest.get(place, 0))
     since = span._replace(huge=span.huge_count - base.huge_count)
-    known = history.by_sweep.get(base.sweep)
+    known = history.state_in(base.sweep, base.read_ns)
     if known is not None:
         forked = history.last_fork_ns is not None and history.last_fork_ns >= base.started_ns
         limit = top if forked else known.shared

@@ -258,9 +258,9 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
 
 
 def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | None) -> None:
-    """Relay signals and show the live line until the tracer is done."""
+    """Relay signals and show the live line until the command has ended."""
     deliveries = tracer.deliveries
-    while not tracer.is_done:
+    while not (tracer.is_done or tracer.is_left_over):
         relay.attend(deliveries, INTERVAL_S)
         if tracer.census is not None and tracer.census.means == "poll":
             deliveries.poll()
@@ -272,8 +272,20 @@ def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | No
             relay.stop_too(deliveries)
         elif line and not tracer.is_done:
             show_progress(line, journal, tracer.census)
+    if not tracer.is_done:
+        wait_for_rest(tracer, relay, journal, line)
     if line:
         line.clear()
+
+
+def wait_for_rest(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | None) -> None:
+    """Wait until what outlives the command has ended; signals that end a program are ours now."""
+    relay.forget()
+    while not tracer.is_done:
+        if relay.is_told_to_end(INTERVAL_S):
+            tracer.is_dismissed = True
+        if line:
+            show_progress(line, journal, tracer.census)
 
 
 def show_progress(line: LiveLine, journal: Journal, census: Census | None) -> None:

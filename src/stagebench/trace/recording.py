@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
@@ -11,7 +12,7 @@ from stagebench.peak.bracket import MemoryTrace
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from stagebench.units import Nanoseconds
@@ -47,6 +48,20 @@ class Recording(NamedTuple):
         return self.memory.sweeps[-1].ended_ns if self.memory.sweeps else self.origin_ns
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The samples of whole sweeps, read anew by each loop: a long trace has very many."""
+
+    path: Path
+    known: Container[int]
+    cut_off: bool
+
+    def __iter__(self) -> Iterator[MemorySample]:
+        for sample in store.stream_records(self.path, MemorySample, cut_off=self.cut_off):
+            if sample.sweep in self.known:
+                yield sample
+
+
 def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Recording:
     """Read a folder up to its last whole sweep; raises StoreError if it is not a trace.
 
@@ -58,8 +73,8 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
     cut_off = run["status"] in {"running", "truncated"}
     sweeps = store.read_records(folder / store.SWEEPS_FILE, SweepRecord, cut_off=cut_off)
     known = {sweep.sweep for sweep in sweeps}
-    samples = store.read_records(folder / store.SAMPLES_FILE, MemorySample, cut_off=cut_off)
-    samples = [sample for sample in samples if sample.sweep in known]
+    samples = Samples(folder / store.SAMPLES_FILE, known, cut_off)
+    next(iter(samples), None)  # raises an error now if there is no such file
     processes = store.read_records(folder / store.PROCESSES_FILE, ProcessRecord, cut_off=cut_off)
     return Recording(
         run,
@@ -77,7 +92,7 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
 
 
 def list_sampled_processes(
-    run: Mapping[str, Any], sweeps: Sequence[SweepRecord], samples: Sequence[MemorySample]
+    run: Mapping[str, Any], sweeps: Sequence[SweepRecord], samples: Iterable[MemorySample]
 ) -> list[ProcessRecord]:
     """Make records of the sampled processes, for a trace cut off before its census was written."""
     started = {sweep.sweep: sweep.started_ns for sweep in sweeps}

@@ -41,6 +41,9 @@ OWN_LIMITS = frozenset({signal.SIGXCPU, signal.SIGXFSZ})
 PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """Ignored by the interpreter from its start; how they were handled before is unknown."""
 
+ENDING = INTERRUPTS | {signal.SIGTERM, signal.SIGHUP}
+"""Signals by which a user ends a program."""
+
 SI_KERNEL = 0x80
 """The kernel itself sent the signal. Source: asm-generic/siginfo.h."""
 
@@ -233,6 +236,16 @@ class Relay:
         for number in numbers:
             if not deliveries.received_recently(number):
                 self.send(number)
+
+    def forget(self) -> None:
+        """Drop what was sent until now: it was meant for the command, which has ended."""
+        while signal.sigtimedwait(HANDED_ON | INTERRUPTS, 0) is not None:
+            pass
+
+    def is_told_to_end(self, timeout_s: Seconds) -> bool:
+        """Wait for a signal that is meant for us now; False if another comes or the time is up."""
+        found = signal.sigtimedwait(ENDING | {WAKE}, timeout_s)
+        return found is not None and found.si_signo in ENDING
 
     def send(self, number: int) -> None:
         """Send the command a signal, unless it has ended or runs as another user."""

@@ -29,10 +29,13 @@ SAMPLE_BYTES, SWEEP_BYTES, TRANSITION_BYTES = 130, 60, 75
 """About the length of a line, and of one more number in it than usual."""
 
 HELD_INTERVALS = 10
-"""Of so many held sweeps in a row one is written; a tracer that is killed may lose them."""
+"""Of so many held sweeps in a row one is written; a tracer that is killed may lose the others."""
+
+HELD_SHARE = 1 / 2000
+"""A held sweep is not written sooner than after this share of the trace so far …"""
 
 HELD_NS = to_nanoseconds(1)
-"""The time between two held sweeps that are written over the allowance."""
+"""… but at least so often."""
 
 HIGHER = 1.01
 """Sweeps over the allowance are written if they exceed the highest one by this factor."""
@@ -105,7 +108,8 @@ class Thinning:
                 return  # it would refer to a sweep that nobody can read
             self._write(*self._dropped)
         self._held = sweep
-        pause_ns = self._held_ns if self._is_allowed(sweep) else max(self._held_ns, HELD_NS)
+        share_ns = HELD_SHARE * (sweep.ended_ns - (self._began_ns or 0))
+        pause_ns = max(self._held_ns, min(share_ns, HELD_NS))
         if sweep.ended_ns - self._written_ns >= pause_ns:
             self._write_held()
 

@@ -51,11 +51,12 @@ LEAVING_S = 0.1
 
 
 class Settings(NamedTuple):
-    """How to trace."""
+    """How to trace; with `waits_for_all` until every process has ended, not main alone."""
 
     interval_s: Seconds
     cpu_budget: float
     census: str
+    waits_for_all: bool = False
 
 
 class Traced(NamedTuple):
@@ -88,6 +89,8 @@ class Tracer(threading.Thread):
         self.deliveries = Deliveries(started.pid)
         self.census: Census | None = None
         self.is_done = False
+        self.is_left_over = False
+        self.is_dismissed = False
         self.error: Exception | None = None
         self.traced: Traced | None = None
 
@@ -122,13 +125,15 @@ class Tracer(threading.Thread):
         )
         failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
+        if settings.waits_for_all and not failure:
+            self._follow_all(sampler, census)
         self._let_leave(census)
         sampler.take_last()
         main = census.lives[0]
         return Traced(
             failure=failure,
             exit_code=0 if main.exit_status is None else main.exit_status,
-            exited_ns=main.ended_ns or time.monotonic_ns(),
+            exited_ns=self._find_end(census),
             means=census.means,
             use=sampler.use(),
             instrument_cpu_s=to_seconds(time.thread_time_ns()),
@@ -149,6 +154,20 @@ class Tracer(threading.Thread):
         if census.means == "poll":
             adopt_orphans()  # they could not be found otherwise
         return census
+
+    def _follow_all(self, sampler: Sampler, census: Census) -> None:
+        """Sample until every process has ended, or until the user stops it."""
+        self.is_left_over = True
+        while census.alive and not self.is_dismissed:
+            until_ns = time.monotonic_ns() + to_nanoseconds(LEAVING_S)
+            some = next(iter(census.alive))
+            sample_until_exit(some, sampler, census, self._signals, until_ns)
+
+    def _find_end(self, census: Census) -> Nanoseconds:
+        """Return when main ended, or with `waits_for_all` when the last process did."""
+        now_ns = time.monotonic_ns()
+        followed = census.lives if self._settings.waits_for_all else census.lives[:1]
+        return max(life.ended_ns or now_ns for life in followed)
 
     def _let_leave(self, census: Census) -> None:
         deadline = time.monotonic() + LEAVING_S
