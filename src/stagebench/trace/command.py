@@ -130,12 +130,13 @@ def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> str:
     os.dup2(nothing, STDERR)  # matplotlib writes what it thinks of the user's configuration
     os.environ |= dict.fromkeys(process.BLAS_VARIABLES, "1")
     os.environ["MPLBACKEND"] = "agg"
-    os.chdir("/")  # away from a matplotlibrc
     try:
+        timeline = build_timeline(recording)
+        os.chdir("/")  # away from a matplotlibrc
         # Importing matplotlib takes longer than drawing and must not compete with the command.
         from stagebench.trace.figure import draw_trace
 
-        draw_trace(summary, build_timeline(recording), path)
+        draw_trace(summary, timeline, path)
     except Exception as error:
         path.unlink(missing_ok=True)
         own = error.strerror if isinstance(error, OSError) else None
