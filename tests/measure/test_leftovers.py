@@ -20,10 +20,16 @@ def make():
     return bytes(1 << 20)
 
 def share(upstream):
-    multiprocessing.shared_memory.SharedMemory(create=True, size=1 << 20)
+    segment = multiprocessing.shared_memory.SharedMemory(create=True, size=1 << 20)
+    note(segment.name)
     leave(upstream)
 
+def note(name):
+    with open(os.path.join(os.path.dirname(__file__), "names.txt"), "a") as file:
+        file.write(name + "\\n")
+
 def leave(upstream):
+    note(os.environ["STAGEBENCH_PREFIX"])
     tempfile.mkdtemp()
     open(os.path.join(tempfile.mkdtemp(), "data"), "w").write("x")
     time.sleep(60)
@@ -45,6 +51,13 @@ def in_memory():
     return {path.name for path in SHARED_MEMORY.iterdir()}
 
 
+def left_in_memory(tmp_path):
+    """What is still there of what the run of `LEAVE_MUCH` noted; others share this machine."""
+    names = tuple((tmp_path / "names.txt").read_text().split())
+    assert any(name.startswith(PREFIX) for name in names)
+    return {name for name in in_memory() if name.startswith(names)}
+
+
 def leaving(specify, tmp_path, kind, transport, handler="share"):
     """Specify a run whose second stage hangs with all that the first one sent still there."""
     (tmp_path / "mine_left.py").write_text(LEAVE_MUCH)
@@ -62,11 +75,10 @@ def leaving(specify, tmp_path, kind, transport, handler="share"):
     ("kind", "transport"), [("fork", "shared_memory"), ("forkserver", "path"), ("spawn", "path")]
 )
 def test_a_run_that_timed_out_leaves_nothing(specify, measure, tmp_path, folder, kind, transport):
-    before = in_memory()
     specification = leaving(specify, tmp_path, kind, transport)
     run = store.read_run(measure(specification, beside=tmp_path, time_limit_s=1.0))
     assert run["status"] == "timed_out"
-    assert in_memory() - before == set()
+    assert left_in_memory(tmp_path) == set()
     assert list(folder.iterdir()) == []
 
 
@@ -81,11 +93,10 @@ def start_leaving(specify, tmp_path, folder, transport):
 
 
 def test_an_interrupted_run_leaves_nothing(specify, tmp_path, folder):
-    before = in_memory()
     supervisor, _ = start_leaving(specify, tmp_path, folder, "shared_memory")
     supervisor.send_signal(signal.SIGINT)
     supervisor.communicate()
-    assert in_memory() - before == set()
+    assert left_in_memory(tmp_path) == set()
     assert list(folder.iterdir()) == []
 
 
