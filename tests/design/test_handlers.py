@@ -1,9 +1,20 @@
+import importlib
+import os
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from stagebench.design.handlers import Handler, find_handler, memory_need
+from stagebench.design import handlers
+from stagebench.design.handlers import Handler, close_modules, find_handler, memory_need
+from stagebench.design.signatures import (
+    default_parameters,
+    read_parameters,
+    restore_parameter,
+    write_parameter,
+)
 from stagebench.errors import WorkflowError
 
 STAGE = "workflows.0.stages.0"
@@ -79,6 +90,155 @@ def test_importing_a_handler_leaves_no_trace_in_this_process(steps):
     assert "steps" not in sys.modules
 
 
+MEDDLING = """
+import atexit, ctypes, os, resource, signal, sys, threading, time, warnings
+
+os.environ["OMP_NUM_THREADS"] = "7"
+os.environ.pop("HOME", None)
+os.chdir("/")
+os.umask(0o777)
+os.nice(3)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.setswitchinterval(1.0)
+sys.stdout = sys.stderr = None
+os.write(1, b"hello")
+atexit.register(time.sleep, 1000)
+threading.Thread(target=time.sleep, args=(1000,)).start()
+os.fork()
+
+
+def f(size: int = 3):
+    pass
+
+
+def memory_need(size):
+    return sys.modules["stagebench.handlers.bounds"].MemoryNeed(
+        working_bytes=size, result_bytes=os.getpid()
+    )
+"""
+
+
+def test_what_a_module_does_to_its_process_reaches_no_other(beside, capfd):
+    def state():
+        limits = os.sched_getaffinity(0), sys.getswitchinterval(), os.getpriority(0, 0)
+        return dict(os.environ), os.getcwd(), limits
+
+    before = state()
+    handler = find_handler("meddling:f", beside(meddling_py=MEDDLING))
+    need = memory_need(handler, {"size": 3}, {"size": 5})
+    assert psutil.pid_exists(need.result_bytes)
+    close_modules()
+
+    assert state() == before
+    assert need.working_bytes == 5
+    assert need.result_bytes != os.getpid()
+    assert not psutil.pid_exists(need.result_bytes)
+    assert capfd.readouterr() == ("", "")
+
+
+ENDING = {
+    "import os; os._exit(0)": "importing bad ends the process (exit code 0); allowed: a module",
+    "import os; os.kill(os.getpid(), 11)": "importing bad ends the process (SIGSEGV); allowed: a",
+    "import os; os.closerange(0, 99)": "importing bad ends the process (exit code 1); allowed: a ",
+    "import os; os.execvp('true', ['true'])": "importing bad ends the process (exit code 0); all",
+    "raise KeyboardInterrupt": "importing bad raises KeyboardInterrupt",
+    "input()": "importing bad raises EOFError: EOF when reading a line",
+    "import time; time.sleep(1000)": "importing bad takes too long; allowed: 0.6 s",
+    "import signal; signal.pause()": "importing bad takes too long; allowed: 0.6 s",
+}
+
+
+@pytest.mark.parametrize(("source", "text"), ENDING.items(), ids=ENDING)
+def test_a_module_that_ends_its_process_or_never_returns_is_told(
+    find_problems, beside, monkeypatch, source, text
+):
+    if "too long" in text:
+        monkeypatch.setattr(handlers, "LONGEST_S", 0.6)
+    (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(bad_py=source))
+
+    assert problem.startswith(f"workflows[0].stages[0].handler: handler 'bad:f': {text}")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("import os; os._exit(3)", "asking memory_need of mean ends the process (exit code 3)"),
+        ("import time; time.sleep(1000)", "asking memory_need of mean takes too long; allowed: 0."),
+    ],
+)
+def test_an_estimate_of_memory_that_never_comes_is_told(
+    find_problems, beside, monkeypatch, body, text
+):
+    if "too long" in text:
+        monkeypatch.setattr(handlers, "LONGEST_S", 0.6)
+    source = f"def f(): pass\ndef memory_need():\n    {body}\n"
+    changes = {f"{STAGE}.handler": "mean:f", f"{STAGE}.parameters": {}}
+
+    (problem,) = find_problems(changes, beside(mean_py=source))
+
+    assert problem.startswith(f"experiments[0]: {text}")
+
+
+def test_no_process_of_a_module_outlives_the_check_of_its_config(make_study, beside):
+    source = "import os, subprocess\nsubprocess.Popen(['sleep', '987654'])\ndef f(): pass\n"
+    make_study({f"{STAGE}.handler": "busy:f", f"{STAGE}.parameters": {}}, beside(busy_py=source))
+
+    def left():
+        return [p for p in psutil.process_iter() if "987654" in _command_of(p)]
+
+    deadline = time.monotonic() + 5
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.01)  # killed, and not yet gone
+    assert left() == []
+
+
+def _command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+WRITTEN = """
+from typing import Annotated, Any, Literal, NewType, Optional
+
+from stagebench.handlers.bounds import Bounds
+
+Count = NewType("Count", int)
+
+
+def f(
+    a, b: int, c: Annotated[float, Bounds(above=0, at_most=2.5)], d: Literal["x", 1, None],
+    e: Optional[Annotated[int, Bounds(at_least=1)]], g: list[bool], h: dict[str, list[float]],
+    i: list, j: dict, k: Any, m: Count, n: str | list[int] | None, o: object = object(),
+    p: list = (1, 2), q: Any = None, r: float = 1, s: Literal["x"] = "x", *, t: bool = True,
+):
+    pass
+"""
+
+
+def test_a_parameter_that_was_written_as_json_is_the_same_parameter(beside, monkeypatch):
+    folder = beside(written_py=WRITTEN)
+    monkeypatch.syspath_prepend(folder)
+    known = read_parameters(importlib.import_module("written").f)
+
+    read = find_handler("written:f", folder).parameters
+
+    assert list(read) == list(known)
+    for name, parameter in known.items():
+        assert read[name].allowed == parameter.allowed, name
+        assert read[name].cells == parameter.cells, name
+        assert read[name].required == parameter.required, name
+        values = [None, True, 0, 1, 1.5, -1, 3, "x", "y", [1], [0.5, "x"], {"a": [1]}, {"a": 1}]
+        accepted = [parameter.accepts(value) for value in values]
+        assert [read[name].accepts(value) for value in values] == accepted, name
+    defaults = default_parameters(read)
+    assert defaults == default_parameters(known) == {"q": None, "r": 1, "s": "x", "t": True}
+    assert restore_parameter(write_parameter(read["e"])) == read["e"]
+
+
 def test_the_same_name_beside_another_config_is_another_handler(tmp_path):
     found = []
     for name in ("one", "two"):
@@ -94,7 +254,7 @@ def test_a_handler_of_the_environment_needs_no_folder(steps, monkeypatch):
     monkeypatch.syspath_prepend(steps)
 
     assert find_handler("steps:fetch", None).upstream == "no"
-    sys.modules.pop("steps")
+    assert "steps" not in sys.modules
 
 
 def test_defaults_that_a_config_could_not_give_are_in_no_specification(make_study, steps):

@@ -26,6 +26,7 @@ from stagebench.design.grid import (
     build_treatment,
     treatment_id,
 )
+from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
@@ -77,7 +78,13 @@ def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None
     `beside` is the folder of the config, where its own handlers and files of tasks lie. Without it
     handlers are those of the environment alone.
     """
-    read = config if isinstance(config, Config) else _copy(config)
+    try:
+        return _check(config if isinstance(config, Config) else _copy(config), beside)
+    finally:
+        close_modules()
+
+
+def _check(read: Config, beside: pathlib.Path | None) -> Study:
     structure = find_structure_problems(read.data)
     values = repair(deepcopy(read.data), structure) if structure else read.data
     problems = [*read.problems, *structure]

@@ -158,11 +158,11 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
     tasks, stages = specification["tasks"], specification["stages"]
     handler = sound_handler(stage["handler"], beside)
     own = list_overrides(tasks, stages, stage["name"], beside)
-    needs = [memory_need(handler, stage["parameters"] | given) for given in own]
+    need = memory_need(handler, *(stage["parameters"] | given for given in own))
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
-    working = min(stage["workers"], number) * max(need.working_bytes for need in needs)
-    return int(working + min(held, number) * max(need.result_bytes for need in needs))
+    working = min(stage["workers"], number) * need.working_bytes
+    return int(working + min(held, number) * need.result_bytes)
 
 
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
