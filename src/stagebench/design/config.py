@@ -8,6 +8,7 @@ settings are checked once, with every level unknown.
 
 from __future__ import annotations
 
+import shlex
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -285,7 +286,7 @@ class _SettingsCheck:
         return f" (in {some(ids)})"
 
     def _check_lengths(self, use: _Use, made: list[Treatment]) -> None:
-        sizes = {one.id: len(canonical_json(one.specification)) for one in made}
+        sizes = {one.id: len(shlex.quote(canonical_json(one.specification))) for one in made}
         long = [name for name, size in sizes.items() if size > LONGEST]
         if long:
             text = f"the specification has up to {max(sizes.values()):,} characters as JSON"

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 LONGEST = 100_000
-"""Characters of a specification as canonical JSON: it is passed on a command line."""
+"""Characters of a specification as canonical JSON in a shell's quotes: it is passed on a command
+line, of which one argument may have 128 KiB."""
 
 SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}

@@ -7,7 +7,9 @@ file that `extends` another one is that file with its own values merged in.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 1_000_000
 """Bytes; a config is written by hand."""
+
+LARGEST_OVERRIDE = 50_000
+"""Characters of what a command line may override."""
 
 DEEPEST = 20
 """Levels of nesting; what refers to itself is deeper than any number."""
@@ -83,9 +88,18 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
     problems: list[Problem] = []
     root = _load(path, (), problems)
     if overrides:
+        _check_length(overrides)
         given = _make_node(overrides, Origin("--config", 0), problems)
         root = _merge(root, given, (), problems)
     return _finish(root, problems)
+
+
+def _check_length(overrides: Mapping[str, Any]) -> None:
+    # As JSON, in a shell's quotes: jobs get it on a command line, of which an argument has a limit.
+    size = len(shlex.quote(json.dumps(overrides, default=str)))
+    if size > LARGEST_OVERRIDE:
+        text = f"--config: {size:,} characters as JSON; allowed: {LARGEST_OVERRIDE:,}"
+        raise ConfigError([f"{text}, or a config that extends another (extends: FILE)"])
 
 
 def load_file(path: Path) -> Config:
