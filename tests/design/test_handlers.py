@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from stagebench.design import handlers
+from stagebench.design.config import check_config
 from stagebench.design.handlers import Handler, close_modules, find_handler, memory_need
 from stagebench.design.signatures import (
     default_parameters,
@@ -16,6 +17,7 @@ from stagebench.design.signatures import (
     write_parameter,
 )
 from stagebench.errors import WorkflowError
+from stagebench.handlers.source import check_preloads
 
 STAGE = "workflows.0.stages.0"
 
@@ -303,6 +305,17 @@ SOURCES = {
     "def f(:": "importing bad raises SyntaxError: ",
     "print('hello')": 'importing bad prints "hello\\n"; allowed: a module that prints nothing when',
     "import json as f": "f is a module; allowed: a function written in Python",
+    "from stagebench.handlers.bounds import *\nfrom typing import *\n"
+    "def f(a: Annotated[int, Bounds(above=0)] = 0): pass": (
+        "parameter 'a': its default 0 is not allowed; allowed: a whole number > 0"
+    ),
+    "def f(a: str = 3): pass": "parameter 'a': its default 3 is not allowed; allowed: a text",
+    "from typing import *\ndef f(a: Literal['x', 'y'] = 'z'): pass": (
+        "parameter 'a': its default 'z' is not allowed; allowed: \"x\", \"y\""
+    ),
+    "def f(a: list[int] = [0.5]): pass": (
+        "parameter 'a': its default [0.5] is not allowed; allowed: a list, each item a whole num"
+    ),
     "def f(a: bytes): pass": (
         "parameter 'a': its annotation bytes cannot be checked; allowed: bool, int, float, str,"
     ),
@@ -407,11 +420,25 @@ def test_an_own_handler_may_be_a_factor(make_study, find_problems, steps):
     )
 
 
+GIVES = "memory_need gives MemoryNeed(working_bytes="
+WRONG_NEEDS = [
+    "working_bytes=float('nan'), result_bytes=0",
+    "working_bytes=0, result_bytes=-5",
+    "working_bytes=float('inf'), result_bytes=0",
+    "working_bytes='1 MiB', result_bytes=0",
+    "working_bytes=0, result_bytes=None",
+]
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
         ("return 1 // size", "memory_need raises ZeroDivisionError: "),
         ("return size", "memory_need gives 0; allowed: a MemoryNeed"),
+        *(
+            (f"import stagebench as s; return s.MemoryNeed({given})", GIVES)
+            for given in WRONG_NEEDS
+        ),
     ],
 )
 def test_an_estimate_of_memory_that_fails_is_told(find_problems, beside, body, text):
@@ -421,6 +448,56 @@ def test_an_estimate_of_memory_that_fails_is_told(find_problems, beside, body, t
     (problem,) = find_problems(changes, beside(mean_py=source))
 
     assert problem.startswith(f"experiments[0]: handler 'mean:f': {text}")
+    if text is GIVES:
+        assert problem.endswith("); allowed: numbers of bytes, 0 or more")
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("no_such_module", "importing no_such_module raises ModuleNotFoundError: No mod"),
+        ("xml.domm", "importing xml.domm raises ModuleNotFoundError: "),
+        ("json.loads.x", "importing json.loads.x raises ModuleNotFoundError: "),
+        ("prewarm", "importing prewarm raises ZeroDivisionError: "),
+        ("leaving", "importing leaving raises SystemExit: 0"),
+        ("ending", "importing ending ends the process (exit code 0)"),
+        ("prewarm.part", "no module prewarm.part beside the config, where prewarm is"),
+    ],
+)
+def test_a_preloaded_module_that_cannot_be_imported_is_told(find_problems, beside, module, text):
+    folder = beside(
+        prewarm_py="1 / 0",
+        leaving_py="import sys\nsys.exit(0)",
+        ending_py="import os\nos._exit(0)",
+    )
+    process = {"preload": ["math", module, "xml.dom"]}
+
+    (problem,) = find_problems({"experiments.0.process": process}, folder)
+
+    assert problem.startswith(f"experiments[0].process.preload[1]: {text}")
+
+
+def test_an_edited_module_that_is_preloaded_makes_another_specification(make_config, tmp_path):
+    config = make_config({"experiments.0.process": {"preload": ["json", "prewarm"]}})
+    made = []
+    for number in (1, 1, 2):
+        folder = tmp_path / f"{len(made)}"
+        folder.mkdir()
+        (folder / "prewarm.py").write_text("from warm_parts import size\n")
+        (folder / "warm_parts.py").write_text(f"size = {number}\n")
+        made.append(check_config(config, folder).treatments[0].specification["process"])
+
+    assert made[0] == made[1] != made[2]
+    assert list(made[0]["preload_sources"]) == ["prewarm"]
+    check_preloads(made[0], tmp_path / "1")
+    with pytest.raises(WorkflowError, match="preloaded module 'prewarm' was edited after"):
+        check_preloads(made[0], tmp_path / "2")
+
+
+def test_modules_of_the_environment_alone_leave_a_specification_as_it_was(make_study):
+    treatment = make_study({"experiments.0.process": {"preload": ["decimal"]}}).treatments[0]
+
+    assert "preload_sources" not in treatment.specification["process"]
 
 
 def test_a_handler_that_tells_no_need_of_memory_is_taken_to_need_none(beside):

@@ -273,8 +273,10 @@ def test_a_wrong_name_of_a_workflow_makes_no_use_of_it_unknown(find_problems):
     assert problem.startswith('workflows[0].name: "Pipeline" is not allowed')
 
 
-def test_an_item_after_one_that_is_left_out_keeps_its_place(find_problems):
-    problems = find_problems({f"{RUNTIME}.process": {"preload": ["{start_method}", "num py"]}})
+def test_an_item_after_one_that_is_left_out_keeps_its_place(find_problems, beside):
+    process = {"preload": ["{start_method}", "num py"]}
+    folder = beside(fork_py="", spawn_py="")
+    problems = find_problems({f"{RUNTIME}.process": process}, folder)
 
     assert [text.partition(":")[0] for text in problems] == ["experiments[0].process.preload[1]"]
     assert "(in " not in problems[0]

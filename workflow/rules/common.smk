@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
-from stagebench.design.grid import check_memory
+from stagebench.design.grid import check_cpus, check_memory, usable_cpus
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
@@ -66,6 +66,7 @@ def checked_study():
         study = load_study(Path(CONFIG), OVERRIDE)
         allow = study.allow_insufficient_memory
         check_memory(study.treatments, machine_memory_bytes(), allow=allow)
+        check_cpus(study.treatments, usable_cpus())
         return study
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None

@@ -31,7 +31,7 @@ from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
-from stagebench.design.specification import LONGEST, find_emulation_problems
+from stagebench.design.specification import LONGEST, find_emulation_problems, find_preload_problems
 from stagebench.design.stage_checks import (
     find_arrival_problems,
     find_idle_arrival,
@@ -308,6 +308,7 @@ class _SettingsCheck:
             *find_stages_problems(stages, ("stages",), self._beside),
             *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside),
             *find_emulation_problems(repaired.get("sampler"), ("sampler",)),
+            *find_preload_problems(repaired.get("process"), ("process",), self._beside),
             *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
         ]
         moved = [problem(filled.in_template(p.path), p.text) for p in (*broken, *meant)]

@@ -10,8 +10,11 @@ The order of runs: randomised complete blocks over all treatments of a study.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -24,7 +27,7 @@ from stagebench.errors import ConfigError
 from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from stagebench.design.levels import Factors, Level
@@ -238,6 +241,36 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def check_cpus(treatments: Iterable[Treatment], usable: Collection[int]) -> None:
+    """Refuse treatments on CPUs that the machine does not have; raises ConfigError naming each."""
+    problems = []
+    for one in treatments:
+        lacking = set(one.specification["process"]["cpus"] or ()).difference(usable)
+        if lacking:
+            place = f"{one.place}: " if one.place else ""
+            text = f"no CPU {', '.join(map(str, sorted(lacking)))} for process.cpus"
+            allowed = ", ".join(map(str, sorted(usable)))
+            problems.append(f"{place}{one.experiment}/{one.id}: {text}; allowed: {allowed}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def usable_cpus() -> frozenset[int]:
+    """Return the CPUs that a process here may ask for, also beyond its own affinity."""
+
+    def widen() -> frozenset[int]:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(_MOST_CPUS))
+        return frozenset(os.sched_getaffinity(0))
+
+    # Affinity is a thread's own, and this one ends with what it has changed.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(widen).result()
+
+
+_MOST_CPUS = 8192
 
 
 def expand_grid(experiment: ExperimentGrid) -> list[Factors]:

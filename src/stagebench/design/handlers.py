@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import io
 import json
@@ -39,7 +40,7 @@ from stagebench.design.signatures import (
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import MemoryNeed
 from stagebench.handlers.registry import HANDLERS, handler_target, is_own
-from stagebench.handlers.source import find_module, source_hash
+from stagebench.handlers.source import find_module, module_file, module_hash, source_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,31 @@ def memory_need(handler: Handler, *given: Mapping[str, Any]) -> MemoryNeed:
     if handler.need is None:
         return _NO_NEED
     return handler.need(given)
+
+
+@cache
+def find_preload(module: str, beside: Path | None) -> str:
+    """Return what is wrong with a module that is to be preloaded, or an empty text."""
+    top = module.partition(".")[0]
+    try:
+        if beside is not None and module_file(top, beside) is not None:
+            find_module(module, beside)
+        elif top in sys.stdlib_module_names and importlib.util.find_spec(module):
+            return ""
+        _open_module(module, beside)
+    except ImportError as error:  # of a package of the standard library
+        return f"importing {module} raises {_last_line(error)}"
+    except WorkflowError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def preload_source(module: str, beside: Path | None) -> str | None:
+    """Return the hash of a preloaded module beside the config; None for one of the environment."""
+    if beside is None or module_file(module.partition(".")[0], beside) is None:
+        return None
+    return module_hash(module, beside)
 
 
 def _load_handler(name: str, beside: Path | None) -> Handler:

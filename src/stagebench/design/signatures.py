@@ -207,7 +207,14 @@ def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) 
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         text = "it stands before a '/'; allowed: parameters that can be given by name"
         raise WorkflowError(f"parameter '{parameter.name}': {text}")
-    return make_parameter(parameter.name, annotation, parameter.default)
+    made = make_parameter(parameter.name, annotation, parameter.default)
+    # None, and what no config could hold, may stand for "not given" whatever the annotation says.
+    if isinstance(made.default, bool | int | float | str | list | dict) and not made.accepts(
+        made.default
+    ):
+        text = f"its default {made.default!r} is not allowed; allowed: {made.allowed}"
+        raise WorkflowError(f"parameter '{parameter.name}': {text}")
+    return made
 
 
 def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:

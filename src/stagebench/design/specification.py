@@ -8,7 +8,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.handlers import memory_need, sound_handler
+from stagebench.design.handlers import find_preload, memory_need, preload_source, sound_handler
+from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
@@ -48,7 +49,7 @@ def build_specification(
         **_complete_flow(settings),
         "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
-        "process": _complete_process(settings.get("process", {})),
+        "process": _complete_process(settings.get("process", {}), beside),
     }
 
 
@@ -91,7 +92,18 @@ def _complete_sampler(given: Json) -> Json:
     return numbers | census | complete_emulation(sampler.get("emulate"))
 
 
-def _complete_process(given: Json) -> Json:
+def find_preload_problems(process: Any, path: KeyPath, beside: Path | None) -> list[Problem]:
+    """Check that every module to preload can be imported; `path` leads to the setting `process`."""
+    modules = process.get("preload") if isinstance(process, dict) else None
+    return [
+        problem((*path, "preload", index), reason)
+        for index, module in enumerate(modules if isinstance(modules, list) else ())
+        if isinstance(module, str) and module is not UNKNOWN
+        if (reason := find_preload(module, beside))
+    ]
+
+
+def _complete_process(given: Json, beside: Path | None) -> Json:
     process: Json = deepcopy(PROCESS) | given
     if process["cpus"] is not None:
         process["cpus"] = sorted(process["cpus"])
@@ -100,6 +112,9 @@ def _complete_process(given: Json) -> Json:
         for name, value in process["environment"].items()
     }
     # Absent where it is not set, so that specifications without it are as they were.
+    sources = {module: preload_source(module, beside) for module in process["preload"]}
+    own = {module: source for module, source in sources.items() if source is not None}
+    process |= {"preload_sources": own} if own else {}
     interval_s = process.pop("switch_interval_s", None)
     return process if interval_s is None else process | {"switch_interval_s": float(interval_s)}
 
