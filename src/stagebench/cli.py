@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(given, argparse.Namespace(command=command))
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except StagebenchError as error:
         print(f"stagebench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
