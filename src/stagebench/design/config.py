@@ -21,6 +21,7 @@ from stagebench.design.experiment_checks import (
     find_uses,
 )
 from stagebench.design.grid import (
+    MOST_RUNS,
     Study,
     build_experiment,
     build_study,
@@ -126,6 +127,7 @@ class _StudyCheck:
         self._settings = _SettingsCheck(beside)
         self._problems = list(_find_name_problems(values))
         self._used: set[str] = set()
+        self._runs = 0
 
     def check_experiment(
         self, experiment: Json, path: KeyPath, place: Origin | None
@@ -153,7 +155,9 @@ class _StudyCheck:
             place,
         )
         grid, in_grid = check_grid(built, path) if grid_known else ([], [])
-        self._problems += in_grid
+        too_many = self._count_runs(len(grid), path) if grid else []
+        grid = [] if too_many else grid
+        self._problems += [*in_grid, *too_many]
         use = _Use(built, path, workflow.path if workflow else None)
         if grid:
             self.treatments += self._settings.check_grid(use, grid)
@@ -172,6 +176,15 @@ class _StudyCheck:
             self._settings.check_unused(workflow, self._constants)
         idle = find_idle_constants(self._values, list(self._constants), self._used)
         return [*self._problems, *idle, *self._settings.find_problems()]
+
+    def _count_runs(self, treatments: int, path: KeyPath) -> list[Problem]:
+        """Count the runs of one more experiment, before its treatments are made."""
+        each = [self._values.get(name, 0) for name in ("replicates", "warm_ups")]
+        self._runs += treatments * sum(number for number in each if isinstance(number, int))
+        if self._runs <= MOST_RUNS:
+            return []
+        text = f"with its {treatments:,} treatments the study has {self._runs:,} runs"
+        return [problem(path, f"{text}; allowed: {MOST_RUNS:,}, replicates and warm-ups counted")]
 
     def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
         names = [workflow.name for workflow in self._workflows]

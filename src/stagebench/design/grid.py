@@ -212,6 +212,10 @@ MOST_TREATMENTS = 20_000
 """Treatments that one experiment's lists of levels may make, before anything is excluded."""
 
 
+MOST_RUNS = 100_000
+"""Runs of a whole study: each is planned, ordered and one of Snakemake's jobs."""
+
+
 def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json) -> Treatment:
     """Make the treatment that has these levels; `settings` are checked, with the levels put in."""
     name = treatment_id(factors, experiment.factors)

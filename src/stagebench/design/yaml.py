@@ -23,6 +23,7 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.reader import ReaderError
 
 from stagebench.design.levels import UNKNOWN, level_text
 from stagebench.design.problems import (
@@ -137,7 +138,7 @@ def read_keys(path: Path, *wanted: str) -> dict[str, Any]:
     Anything else than a text, or a mapping of texts, is None. Raises ConfigError.
     """
     text, found = _read_text(path), dict[str, Any]()
-    with _errors_of(path):
+    with _errors_of(path, text):
         events = YAML(typ="safe", pure=True).parse(text)
         # Before the first key the file, its document and its mapping begin.
         for event in islice(events, 3, None):
@@ -168,7 +169,7 @@ def _take(event: Event, events: Iterator[Event]) -> Any:
 def _read_file(path: Path, problems: list[Problem]) -> Node:
     """Read one file as a mapping of nodes."""
     text = _read_text(path)
-    with _errors_of(path):
+    with _errors_of(path, text):
         yaml = YAML(typ="safe", pure=True)
         yaml.composer.warn_double_anchors = False  # a name may be used again, as YAML has it
         composed = yaml.compose(text)
@@ -180,10 +181,14 @@ def _read_file(path: Path, problems: list[Problem]) -> Node:
 
 
 @contextlib.contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
+def _errors_of(path: Path, text: str) -> Iterator[None]:
     """Turn what the reader of YAML raises into a ConfigError with the file and the line."""
     try:
         yield
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reason = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        raise ConfigError([f"{path}:{line}: not YAML that can be read: {reason}"]) from error
     except YAMLError as error:
         raise ConfigError([f"{path}{_line(error)}: {_reason(error)}"]) from error
     except RecursionError as error:
