@@ -336,3 +336,16 @@ def test_a_character_that_no_yaml_may_hold_is_told_with_its_line(tmp_path, code)
 
     reason = f"not YAML that can be read: the character U+{code:04X} is not allowed"
     assert caught.value.problems == [f"{path}:3: {reason}"]
+
+
+def test_a_config_that_is_wrong_everywhere_is_told_in_bounds(tmp_path):
+    path = tmp_path / "odd.yaml"
+    keys = "".join(f"  k{number}: !odd x\n" for number in range(300))
+    path.write_text(f"study: odd\n{'k' * 900}: 1\nconstants:\n{keys}")
+
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(path))
+
+    assert len(caught.value.problems) == 201
+    assert caught.value.problems[-1].startswith("and 10")
+    assert max(map(len, caught.value.problems)) < 500 + len(str(path))

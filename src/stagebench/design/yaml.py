@@ -56,6 +56,9 @@ DEEPEST = 20
 MOST_VALUES = 100_000
 """Values of a config, aliases counted at each use: a few lines of YAML can stand for billions."""
 
+MOST_PROBLEMS = 200
+"""Problems of one config that are told before the others are only counted."""
+
 LARGEST_NUMBER = 2**63 - 1
 """What every reader of a specification can hold, and no estimate overflows on."""
 
@@ -112,8 +115,10 @@ def load_file(path: Path) -> Config:
 def raise_problems(found: list[Problem], places: Origins, *, file: str = "config") -> None:
     """Raise the ConfigError of all problems, each told once; nothing where there are none."""
     if found:
-        told = dict.fromkeys(format_problem(one, places) for one in found)
-        raise ConfigError(list(told), file=file)
+        told = list(dict.fromkeys(format_problem(one, places) for one in found))
+        if len(told) > MOST_PROBLEMS:
+            told[MOST_PROBLEMS:] = [f"and {len(told) - MOST_PROBLEMS:,} more"]
+        raise ConfigError(told, file=file)
 
 
 def _finish(root: Node, problems: list[Problem]) -> Config:
