@@ -20,6 +20,8 @@ rule all:
     input:
         f"{RESULTS}/report.md",
         f"{RESULTS}/report.html",
+        # A run that was removed alone is made again, though the report is there.
+        [f"{RESULTS}/raw/{run}" for run in RUNS],
 
 
 onsuccess:

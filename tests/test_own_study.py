@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.study import checkout
 
 from stagebench import store
 
@@ -211,3 +213,58 @@ def test_several_configs_are_refused(copy):
     )
     assert done.returncode != 0
     assert "--configfile: 2 files; allowed: one, which may extend another" in done.stderr
+
+
+def test_paths_may_have_braces_blanks_and_quotes(tmp_path):
+    folder = checkout(tmp_path / "a {checkout} of 'mine'")
+    own = folder / "my {own}"
+    own.mkdir()
+    for name, text in FILES.items():
+        (own / name.replace("config", "the {config} $HOME")).write_text(text)
+    environment = tmp_path / "v{e}nv"
+    environment.symlink_to(Path(sys.prefix))
+    command = [environment / "bin/python", "-m", "snakemake", "--cores", "1"]
+    command += ["--configfile", "my {own}/the {config} $HOME.yaml", "--until", "design", "measure"]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    runs = sorted((folder / "results/own/raw").glob("*/*/r1"))
+    assert [store.read_run(run)["status"] for run in runs] == ["ok", "ok"]
+
+
+def test_published_values_below_a_folder_with_braces_are_refused_in_words(tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    own = folder / "my {own}"
+    own.mkdir()
+    for name, text in FILES.items():
+        (own / name).write_text(text)
+    (own / "config.yaml").write_text(CONFIG + "reference: values.csv\n")
+    command = [SNAKEMAKE, "--cores", "1", "--configfile", "my {own}/config.yaml", "--dry-run"]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert "my {own}/values.csv: Snakemake takes braces in the path" in done.stdout + done.stderr
+
+
+def test_make_passes_the_name_of_a_config_as_one_word():
+    command = ["/usr/bin/env", "make", "--dry-run", "--always-make", "study", "CONFIG=my file.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "plan 'my file.yaml'" in done.stdout
+    assert "--configfile 'my file.yaml'" in done.stdout
+
+
+def test_a_reader_that_ends_early_is_no_fault_of_a_plan():
+    process = subprocess.Popen(
+        [STAGEBENCH, "plan", ROOT / "config/smoke.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+
+    assert process.stderr.read() == ""
+    assert process.wait() == 128 + signal.SIGPIPE
+    process.stderr.close()

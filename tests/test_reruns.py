@@ -150,3 +150,13 @@ def test_a_checkout_that_was_moved_runs_nothing_again(finished, tmp_path):
     moved = tmp_path / "elsewhere" / "moved"
     shutil.copytree(finished, moved)
     assert jobs_to_run(moved) == NOTHING
+
+
+def test_a_run_whose_folder_was_removed_alone_is_made_again(finished, tmp_path):
+    run = next((finished / "results/smoke/raw/runtime").glob("*/r1"))
+    shutil.move(run, tmp_path / "kept")
+    try:
+        assert jobs_to_run(finished) == ANALYSIS | {"measure": 1}
+    finally:
+        shutil.move(tmp_path / "kept", run)
+    assert jobs_to_run(finished) == NOTHING

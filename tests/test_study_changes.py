@@ -47,7 +47,12 @@ def grow(config):
     """Add a level and a warm-up, and break an experiment."""
     config["warm_ups"] = 1
     experiment(config, "memory")["factors"]["start_method"]["levels"].append("spawn")
-    experiment(config, "runtime")["process"] = {"preload": ["no_such_module_at_all"]}
+    # What can be imported when the config is checked, and cannot in the measured process.
+    environment = {"FRAGILE": "yes"}
+    experiment(config, "runtime")["process"] = {"preload": ["fragile"], "environment": environment}
+
+
+FRAGILE = "import os\n\nif 'FRAGILE' in os.environ:\n    import no_such_module_at_all\n"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,7 @@ def grown(small, tmp_path_factory):
     """The small study after it grew, up to its report; what was measured this time; its plan."""
     folder = tmp_path_factory.mktemp("grown") / "copy"
     shutil.copytree(small, folder)
+    (folder / "config/fragile.py").write_text(FRAGILE)
     new = measured_anew(folder, edit_config(folder, shrink, grow))
     return folder, new, read_runs(folder)[0]
 

@@ -10,6 +10,8 @@ import argparse
 import io
 import json
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(given, argparse.Namespace(command=command))
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except StagebenchError as error:
         print(f"stagebench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -232,16 +239,20 @@ def _add_claims(commands: Any) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
-    from stagebench.design.grid import check_memory
+    from stagebench.design.grid import check_cpus, check_memory, usable_cpus
     from stagebench.design.plan import format_plan, format_resolved, make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
+    from stagebench.replication.published import check_reference
 
     config = load_config(options.config, options.override)
     study = check_config(config, options.config.parent)
     allow = study.allow_insufficient_memory
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
+    check_cpus(study.treatments, usable_cpus())
+    plan = make_plan(study)
+    check_reference(plan, options.config.parent)
     load_study_claims(study, options.config.parent)
-    print(format_resolved(config) if options.resolved else format_plan(make_plan(study)))
+    print(format_resolved(config) if options.resolved else format_plan(plan))
 
 
 def _design(options: argparse.Namespace) -> None:
@@ -253,12 +264,13 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.handlers.source import check_sources
+    from stagebench.handlers.source import check_preloads, check_sources
     from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
     from stagebench.task_list import check_tasks
 
     def check_inputs() -> None:
         check_sources(options.specification["stages"], options.beside)
+        check_preloads(options.specification["process"], options.beside)
         check_tasks(options.specification["tasks"], options.beside)
 
     request = RunRequest(

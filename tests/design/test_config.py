@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stagebench.design import config as config_module
 from stagebench.design.config import check_config, load_config
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError
@@ -278,3 +279,73 @@ def test_the_template_holds_the_stages_of_the_experiments_own_workflow(make_stud
 
     stages = [[s["name"] for s in e.template["stages"]] for e in study.experiments]
     assert stages == [["download", "cpu_bound"], ["a"]]
+
+
+def test_a_study_of_too_many_runs_is_refused_before_its_treatments_are_made(find_problems):
+    levels = list(range(1, 201))
+    changes = {
+        "replicates": 1000,
+        "experiments.0.factors.workers": levels,
+    }
+    (problem,) = find_problems(changes)
+
+    text = "with its 1,200 treatments the study has 1,200,000 runs; allowed: 100,000"
+    assert problem.startswith(f"experiments[0]: {text}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "runs"),
+    [
+        ({"replicates": 1000, "warm_ups": 100}, "13,200"),
+        ({"experiments.0.factors.workers": [1]}, "12"),
+    ],
+)
+def test_warm_ups_and_all_experiments_count_as_runs(find_problems, monkeypatch, changes, runs):
+    monkeypatch.setattr(config_module, "MOST_RUNS", int(runs.replace(",", "")) - 1)
+
+    (problem,) = find_problems(changes)
+
+    assert f"the study has {runs} runs; allowed:" in problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time_limit_s": 1e-9},
+        {"time_limit_s": 0.0009},
+        {"quiet_wait_s": 1e-9},
+        {"quiet_wait_s": 0.00099},
+    ],
+)
+def test_a_time_that_would_become_zero_is_refused(find_problems, make_study, changes):
+    (problem,) = find_problems(changes)
+
+    (name,) = changes
+    assert problem.startswith(f"{name}: ")
+    assert "from 0.001 to" in problem
+    assert make_study({name: 0.001})
+
+
+@pytest.mark.parametrize("code", [0, 7, 27, 0x9B, 0xFFFE])
+def test_a_character_that_no_yaml_may_hold_is_told_with_its_line(tmp_path, code):
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"study: odd\nseed: 1\nclaims: a{chr(code)}b\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    reason = f"not YAML that can be read: the character U+{code:04X} is not allowed"
+    assert caught.value.problems == [f"{path}:3: {reason}"]
+
+
+def test_a_config_that_is_wrong_everywhere_is_told_in_bounds(tmp_path):
+    path = tmp_path / "odd.yaml"
+    keys = "".join(f"  k{number}: !odd x\n" for number in range(300))
+    path.write_text(f"study: odd\n{'k' * 900}: 1\nconstants:\n{keys}")
+
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(path))
+
+    assert len(caught.value.problems) == 201
+    assert caught.value.problems[-1].startswith("and 10")
+    assert max(map(len, caught.value.problems)) < 500 + len(str(path))

@@ -315,6 +315,16 @@ def test_values_of_a_command_line_come_last_and_are_named(write):
     assert [text.partition(" ")[0] for text in caught.value.problems] == ["--config:"] * 2
 
 
+@pytest.mark.parametrize("text", ["x" * 60_000, "'" * 11_000, "\u00e9" * 9_000])
+def test_values_of_a_command_line_have_a_limit_that_is_told_before_anything_runs(write, text):
+    with pytest.raises(ConfigError) as caught:
+        load_study(write(), {"claims": text})
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("--config: ")
+    assert problem.endswith("; allowed: 50,000, or a config that extends another (extends: FILE)")
+
+
 def test_a_config_made_in_memory_extends_nothing(find_problems):
     (problem,) = find_problems({"extends": "base.yaml"})
 

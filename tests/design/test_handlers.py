@@ -1,10 +1,23 @@
+import importlib
+import os
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from stagebench.design.handlers import Handler, find_handler, memory_need
+from stagebench.design import handlers
+from stagebench.design.config import check_config
+from stagebench.design.handlers import Handler, close_modules, find_handler, memory_need
+from stagebench.design.signatures import (
+    default_parameters,
+    read_parameters,
+    restore_parameter,
+    write_parameter,
+)
 from stagebench.errors import WorkflowError
+from stagebench.handlers.source import check_preloads
 
 STAGE = "workflows.0.stages.0"
 
@@ -79,6 +92,155 @@ def test_importing_a_handler_leaves_no_trace_in_this_process(steps):
     assert "steps" not in sys.modules
 
 
+MEDDLING = """
+import atexit, ctypes, os, resource, signal, sys, threading, time, warnings
+
+os.environ["OMP_NUM_THREADS"] = "7"
+os.environ.pop("HOME", None)
+os.chdir("/")
+os.umask(0o777)
+os.nice(3)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.setswitchinterval(1.0)
+sys.stdout = sys.stderr = None
+os.write(1, b"hello")
+atexit.register(time.sleep, 1000)
+threading.Thread(target=time.sleep, args=(1000,)).start()
+os.fork()
+
+
+def f(size: int = 3):
+    pass
+
+
+def memory_need(size):
+    return sys.modules["stagebench.handlers.bounds"].MemoryNeed(
+        working_bytes=size, result_bytes=os.getpid()
+    )
+"""
+
+
+def test_what_a_module_does_to_its_process_reaches_no_other(beside, capfd):
+    def state():
+        limits = os.sched_getaffinity(0), sys.getswitchinterval(), os.getpriority(0, 0)
+        return dict(os.environ), os.getcwd(), limits
+
+    before = state()
+    handler = find_handler("meddling:f", beside(meddling_py=MEDDLING))
+    need = memory_need(handler, {"size": 3}, {"size": 5})
+    assert psutil.pid_exists(need.result_bytes)
+    close_modules()
+
+    assert state() == before
+    assert need.working_bytes == 5
+    assert need.result_bytes != os.getpid()
+    assert not psutil.pid_exists(need.result_bytes)
+    assert capfd.readouterr() == ("", "")
+
+
+ENDING = {
+    "import os; os._exit(0)": "importing bad ends the process (exit code 0); allowed: a module",
+    "import os; os.kill(os.getpid(), 11)": "importing bad ends the process (SIGSEGV); allowed: a",
+    "import os; os.closerange(0, 99)": "importing bad ends the process (exit code 1); allowed: a ",
+    "import os; os.execvp('true', ['true'])": "importing bad ends the process (exit code 0); all",
+    "raise KeyboardInterrupt": "importing bad raises KeyboardInterrupt",
+    "input()": "importing bad raises EOFError: EOF when reading a line",
+    "import time; time.sleep(1000)": "importing bad takes too long; allowed: 0.6 s",
+    "import signal; signal.pause()": "importing bad takes too long; allowed: 0.6 s",
+}
+
+
+@pytest.mark.parametrize(("source", "text"), ENDING.items(), ids=ENDING)
+def test_a_module_that_ends_its_process_or_never_returns_is_told(
+    find_problems, beside, monkeypatch, source, text
+):
+    if "too long" in text:
+        monkeypatch.setattr(handlers, "LONGEST_S", 0.6)
+    (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(bad_py=source))
+
+    assert problem.startswith(f"workflows[0].stages[0].handler: handler 'bad:f': {text}")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("import os; os._exit(3)", "asking memory_need of mean ends the process (exit code 3)"),
+        ("import time; time.sleep(1000)", "asking memory_need of mean takes too long; allowed: 0."),
+    ],
+)
+def test_an_estimate_of_memory_that_never_comes_is_told(
+    find_problems, beside, monkeypatch, body, text
+):
+    if "too long" in text:
+        monkeypatch.setattr(handlers, "LONGEST_S", 0.6)
+    source = f"def f(): pass\ndef memory_need():\n    {body}\n"
+    changes = {f"{STAGE}.handler": "mean:f", f"{STAGE}.parameters": {}}
+
+    (problem,) = find_problems(changes, beside(mean_py=source))
+
+    assert problem.startswith(f"experiments[0]: {text}")
+
+
+def test_no_process_of_a_module_outlives_the_check_of_its_config(make_study, beside):
+    source = "import os, subprocess\nsubprocess.Popen(['sleep', '987654'])\ndef f(): pass\n"
+    make_study({f"{STAGE}.handler": "busy:f", f"{STAGE}.parameters": {}}, beside(busy_py=source))
+
+    def left():
+        return [p for p in psutil.process_iter() if "987654" in _command_of(p)]
+
+    deadline = time.monotonic() + 5
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.01)  # killed, and not yet gone
+    assert left() == []
+
+
+def _command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+WRITTEN = """
+from typing import Annotated, Any, Literal, NewType, Optional
+
+from stagebench.handlers.bounds import Bounds
+
+Count = NewType("Count", int)
+
+
+def f(
+    a, b: int, c: Annotated[float, Bounds(above=0, at_most=2.5)], d: Literal["x", 1, None],
+    e: Optional[Annotated[int, Bounds(at_least=1)]], g: list[bool], h: dict[str, list[float]],
+    i: list, j: dict, k: Any, m: Count, n: str | list[int] | None, o: object = object(),
+    p: list = (1, 2), q: Any = None, r: float = 1, s: Literal["x"] = "x", *, t: bool = True,
+):
+    pass
+"""
+
+
+def test_a_parameter_that_was_written_as_json_is_the_same_parameter(beside, monkeypatch):
+    folder = beside(written_py=WRITTEN)
+    monkeypatch.syspath_prepend(folder)
+    known = read_parameters(importlib.import_module("written").f)
+
+    read = find_handler("written:f", folder).parameters
+
+    assert list(read) == list(known)
+    for name, parameter in known.items():
+        assert read[name].allowed == parameter.allowed, name
+        assert read[name].cells == parameter.cells, name
+        assert read[name].required == parameter.required, name
+        values = [None, True, 0, 1, 1.5, -1, 3, "x", "y", [1], [0.5, "x"], {"a": [1]}, {"a": 1}]
+        accepted = [parameter.accepts(value) for value in values]
+        assert [read[name].accepts(value) for value in values] == accepted, name
+    defaults = default_parameters(read)
+    assert defaults == default_parameters(known) == {"q": None, "r": 1, "s": "x", "t": True}
+    assert restore_parameter(write_parameter(read["e"])) == read["e"]
+
+
 def test_the_same_name_beside_another_config_is_another_handler(tmp_path):
     found = []
     for name in ("one", "two"):
@@ -94,7 +256,7 @@ def test_a_handler_of_the_environment_needs_no_folder(steps, monkeypatch):
     monkeypatch.syspath_prepend(steps)
 
     assert find_handler("steps:fetch", None).upstream == "no"
-    sys.modules.pop("steps")
+    assert "steps" not in sys.modules
 
 
 def test_defaults_that_a_config_could_not_give_are_in_no_specification(make_study, steps):
@@ -143,6 +305,17 @@ SOURCES = {
     "def f(:": "importing bad raises SyntaxError: ",
     "print('hello')": 'importing bad prints "hello\\n"; allowed: a module that prints nothing when',
     "import json as f": "f is a module; allowed: a function written in Python",
+    "from stagebench.handlers.bounds import *\nfrom typing import *\n"
+    "def f(a: Annotated[int, Bounds(above=0)] = 0): pass": (
+        "parameter 'a': its default 0 is not allowed; allowed: a whole number > 0"
+    ),
+    "def f(a: str = 3): pass": "parameter 'a': its default 3 is not allowed; allowed: a text",
+    "from typing import *\ndef f(a: Literal['x', 'y'] = 'z'): pass": (
+        "parameter 'a': its default 'z' is not allowed; allowed: \"x\", \"y\""
+    ),
+    "def f(a: list[int] = [0.5]): pass": (
+        "parameter 'a': its default [0.5] is not allowed; allowed: a list, each item a whole num"
+    ),
     "def f(a: bytes): pass": (
         "parameter 'a': its annotation bytes cannot be checked; allowed: bool, int, float, str,"
     ),
@@ -247,11 +420,25 @@ def test_an_own_handler_may_be_a_factor(make_study, find_problems, steps):
     )
 
 
+GIVES = "memory_need returns MemoryNeed(working_bytes="
+WRONG_NEEDS = [
+    "working_bytes=float('nan'), result_bytes=0",
+    "working_bytes=0, result_bytes=-5",
+    "working_bytes=float('inf'), result_bytes=0",
+    "working_bytes='1 MiB', result_bytes=0",
+    "working_bytes=0, result_bytes=None",
+]
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
         ("return 1 // size", "memory_need raises ZeroDivisionError: "),
         ("return size", "memory_need returns 0; allowed: a MemoryNeed"),
+        *(
+            (f"import stagebench as s; return s.MemoryNeed({given})", GIVES)
+            for given in WRONG_NEEDS
+        ),
     ],
 )
 def test_an_estimate_of_memory_that_fails_is_reported(find_problems, beside, body, text):
@@ -261,6 +448,56 @@ def test_an_estimate_of_memory_that_fails_is_reported(find_problems, beside, bod
     (problem,) = find_problems(changes, beside(mean_py=source))
 
     assert problem.startswith(f"experiments[0]: handler 'mean:f': {text}")
+    if text is GIVES:
+        assert problem.endswith("); allowed: numbers of bytes, 0 or more")
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("no_such_module", "importing no_such_module raises ModuleNotFoundError: No mod"),
+        ("xml.domm", "importing xml.domm raises ModuleNotFoundError: "),
+        ("json.loads.x", "importing json.loads.x raises ModuleNotFoundError: "),
+        ("prewarm", "importing prewarm raises ZeroDivisionError: "),
+        ("leaving", "importing leaving raises SystemExit: 0"),
+        ("ending", "importing ending ends the process (exit code 0)"),
+        ("prewarm.part", "no module prewarm.part beside the config, where prewarm is"),
+    ],
+)
+def test_a_preloaded_module_that_cannot_be_imported_is_told(find_problems, beside, module, text):
+    folder = beside(
+        prewarm_py="1 / 0",
+        leaving_py="import sys\nsys.exit(0)",
+        ending_py="import os\nos._exit(0)",
+    )
+    process = {"preload": ["math", module, "xml.dom"]}
+
+    (problem,) = find_problems({"experiments.0.process": process}, folder)
+
+    assert problem.startswith(f"experiments[0].process.preload[1]: {text}")
+
+
+def test_an_edited_module_that_is_preloaded_makes_another_specification(make_config, tmp_path):
+    config = make_config({"experiments.0.process": {"preload": ["json", "prewarm"]}})
+    made = []
+    for number in (1, 1, 2):
+        folder = tmp_path / f"{len(made)}"
+        folder.mkdir()
+        (folder / "prewarm.py").write_text("from warm_parts import size\n")
+        (folder / "warm_parts.py").write_text(f"size = {number}\n")
+        made.append(check_config(config, folder).treatments[0].specification["process"])
+
+    assert made[0] == made[1] != made[2]
+    assert list(made[0]["preload_sources"]) == ["prewarm"]
+    check_preloads(made[0], tmp_path / "1")
+    with pytest.raises(WorkflowError, match="preloaded module 'prewarm' was edited after"):
+        check_preloads(made[0], tmp_path / "2")
+
+
+def test_modules_of_the_environment_alone_leave_a_specification_as_it_was(make_study):
+    treatment = make_study({"experiments.0.process": {"preload": ["decimal"]}}).treatments[0]
+
+    assert "preload_sources" not in treatment.specification["process"]
 
 
 def test_a_handler_without_an_estimate_of_memory_needs_none(beside):

@@ -75,10 +75,10 @@ BAD = {
         "replicates: true is not allowed; allowed: a whole number from 1 to 1000",
     ),
     "no replicates": ({"replicates": 0}, "replicates: 0 is not allowed; allowed: a whole number"),
-    "no time": ({"time_limit_s": 0}, "time_limit_s: 0 is not allowed; allowed: seconds, more than"),
+    "no time": ({"time_limit_s": 0}, "time_limit_s: 0 is not allowed; allowed: seconds from 0.001"),
     "a wait without end": (
         {"quiet_wait_s": 61},
-        "quiet_wait_s: 61 is not allowed; allowed: seconds from 0 (no wait) to 60",
+        "quiet_wait_s: 61 is not allowed; allowed: 0 (no wait), or seconds from 0.001 to 60",
     ),
     "no time for a thread": (
         {f"{RUNTIME}.process": {"switch_interval_s": 0}},

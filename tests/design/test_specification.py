@@ -1,10 +1,11 @@
 """Specifications of treatments, and their need of memory."""
 
+import os
 from dataclasses import replace
 
 import pytest
 
-from stagebench.design.grid import check_memory
+from stagebench.design.grid import check_cpus, check_memory, usable_cpus
 from stagebench.design.specification import (
     EMULATE,
     complete_emulation,
@@ -358,3 +359,37 @@ def test_what_just_fits_is_not_refused(treatments):
 
 def test_a_study_may_allow_it(treatments):
     check_memory(treatments, 1, allow=True)
+
+
+def test_cpus_that_the_machine_does_not_have_are_told_with_their_treatments(make_study):
+    levels = {"levels": [[0, 3], [1], [0], [7, 5]]}
+    treatments = make_study(
+        {
+            "experiments.0.factors.cpus": levels,
+            "experiments.0.process": {"cpus": "{cpus}"},
+            "experiments.0.exclude": [{"executor": "process"}, {"workers": 2}, {"logic": "numpy"}],
+            "experiments.0.baseline.cpus": [[1]],
+        }
+    ).treatments
+
+    with pytest.raises(ConfigError) as caught:
+        check_cpus(treatments, {0, 1, 2})
+
+    text = "for process.cpus; allowed: 0, 1, 2"
+    assert caught.value.problems == [
+        f"runtime/t1-cpus-0-3: no CPU 3 {text}",
+        f"runtime/t1-cpus-7-5: no CPU 5, 7 {text}",
+    ]
+    check_cpus(treatments, set(range(8)))
+
+
+def test_asking_for_the_usable_cpus_leaves_the_affinity_as_it_is():
+    before = os.sched_getaffinity(0)
+    usable = usable_cpus()
+    one = min(usable)
+    try:
+        os.sched_setaffinity(0, {one})
+        assert usable_cpus() == usable >= before
+        assert os.sched_getaffinity(0) == {one}
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,8 +1,12 @@
 """Problems of treatments after their levels were filled in."""
 
+import shlex
+import subprocess
+
 import pytest
 
 from stagebench.design.specification import LONGEST
+from stagebench.design.yaml import LARGEST_OVERRIDE
 
 STAGE = "workflows.0.stages.1"
 RUNTIME = "experiments.0"
@@ -166,6 +170,23 @@ def test_a_specification_too_long_for_a_command_line_is_refused(find_problems):
     assert f"allowed: {LONGEST:,} (in t1, t1-numpy, t2 and 1 more)" in problem
 
 
+def test_a_specification_that_quotes_make_too_long_for_a_command_line_is_refused(find_problems):
+    process = {"environment": {"TEXT": "'" * 25_000}}
+    (problem,) = find_problems({f"{RUNTIME}.process": process})
+
+    assert problem.startswith("experiments[0]: the specification has up to 12")
+    assert f"allowed: {LONGEST:,} (in " in problem or problem.endswith(f"allowed: {LONGEST:,}")
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_what_is_allowed_fits_into_a_command_line(copies):
+    longest = {1: LONGEST, 2: LARGEST_OVERRIDE}[copies]
+    command = f"true {copies * (' ' + shlex.quote(chr(39) * ((longest - 2) // 5)))}"
+
+    assert len(command) > copies * (longest - 10)
+    assert subprocess.run(["/bin/bash", "-c", command], check=False).returncode == 0
+
+
 def test_single_tasks_may_give_what_a_stage_requires(make_study):
     study = make_study(
         {f"{STAGE}.parameters": {}, f"{RUNTIME}.tasks": [{"cpu_bound": {"elements": 1}}] * 2}
@@ -252,8 +273,10 @@ def test_a_wrong_workflow_name_does_not_make_its_uses_unknown(find_problems):
     assert problem.startswith('workflows[0].name: "Pipeline" is not allowed')
 
 
-def test_an_item_after_one_that_is_left_out_keeps_its_place(find_problems):
-    problems = find_problems({f"{RUNTIME}.process": {"preload": ["{start_method}", "num py"]}})
+def test_an_item_after_one_that_is_left_out_keeps_its_place(find_problems, beside):
+    process = {"preload": ["{start_method}", "num py"]}
+    folder = beside(fork_py="", spawn_py="")
+    problems = find_problems({f"{RUNTIME}.process": process}, folder)
 
     assert [text.partition(":")[0] for text in problems] == ["experiments[0].process.preload[1]"]
     assert "(in " not in problems[0]

@@ -240,3 +240,22 @@ def test_every_value_has_the_line_that_it_is_written_in(tmp_path):
         ("e",): 6,
         ("e", "d"): 5,
     }
+
+
+ALIASES = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)
+)
+MERGES = "m0: &m0 {k: 1}\n" + "".join(
+    f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize("content", [ALIASES, MERGES], ids=["aliases", "merges"])
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused(load, content):
+    with pytest.raises(ConfigError, match="too large; allowed: 100,000 values in all"):
+        load(content)
+
+
+def test_a_list_that_holds_itself_is_nested_too_deeply(load):
+    with pytest.raises(ConfigError, match=r"yaml:1: .*nested too deeply; allowed: 20 levels"):
+        load("a: &a [*a]\n")

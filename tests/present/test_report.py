@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
@@ -9,7 +10,7 @@ from tests.commands import draw_figures, render_report
 
 from stagebench.present.experiment import split_experiments
 from stagebench.present.report import experiment_findings, study_findings
-from stagebench.tables.io import read_tables
+from stagebench.tables.io import make_table, read_tables, write_table, write_tables
 
 
 def rendered(folder, out):
@@ -113,6 +114,107 @@ def test_a_study_whose_runs_left_no_trace_is_reported(analyse, known_run, render
 
 def test_words_of_a_run_cannot_become_markup(report):
     assert "time limit | of &lt;60 s&gt;" in report[1]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</details><h1>owned</h1><img src=x onerror=alert(1)>",
+    "<!-- <style>*{display:none}</style>",
+    "![x](https://example.org/x.png)",
+    "\\![y](https://example.org/y.png) [a](javascript:alert(1))",
+    "[a][b]",
+    "line\n\n# owned\n\n[b]: https://example.org/x.png\n\n    code\n- item",
+    "a\r\n***\n```\nb\n~~~\nc\n> d",
+    "esc \x1b]0;owned\x07 \x1b[31m red \x9b nul \x00 turn \u202e \u2028",
+    "cell | of \\| pipes \\\\| end\\",
+    "*so* **much** _under_ __lines__ ~~gone~~ `code` ``",
+    "&lt;b&gt; &#60;script&#62; &amp; <b",
+    "{{ 7 * 7 }} {% raw %} $x^2$",
+]
+
+
+def hostile_run(known_run, make_task, text, **more):
+    work, save = known_run().stages
+    return known_run(
+        factors={"workers": 1, "text": text},
+        stages=(work | {"parameters": {"text": text, "deep": {text: [text]}}}, save),
+        tasks=(make_task(0, "work", (10, 11, 12, 12), status="failed", error=text),),
+        attempts=(make_task(0, "work", (10, 10, None, 11), status="lost", error=text),),
+        run={"environment": {"kernel": text, "host": text, "packages": {text: text}}},
+        **more,
+    )
+
+
+def words_of(text):
+    """Return the words that a reader shall see, whatever they would be in Markdown."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u202e]", "\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_no_text_of_a_study_is_markup_in_its_report(analyse, known_run, make_task):
+    def make(texts):
+        runs = [
+            hostile_run(
+                known_run,
+                make_task,
+                text,
+                treatment=f"t{number}",
+                baseline=number == 0,
+                start=20 * number,
+                **({"status": "crashed", "detail": text} if number % 2 else {}),
+            )
+            for number, text in enumerate(texts)
+        ]
+        folder = analyse(*runs)
+        tables = read_tables(folder / "tables")
+        tables["runs"]["campaign"] = tables["runs"]["noisy"] = texts
+        write_table(tables["runs"], folder / "tables/runs.csv")
+        known = tables["environment"].iloc[0].to_dict()
+        places = [
+            known | {"property": name, "value": text, "where": text}
+            for text in texts
+            for name in ("kernel", f"packages.{text}")
+        ]
+        write_table(make_table("environment", places), folder / "tables/environment.csv")
+        names = ("id", "says", "sentence", "otherwise", "stated", "logged")
+        claims = [
+            {"kind": "cause", "verdict": "refuted"} | dict.fromkeys(names, text) for text in texts
+        ]
+        (folder / "claims").mkdir()
+        write_tables({"claims": make_table("claims", claims)}, folder / "claims")
+        write_tables({"claim_tests": make_table("claim_tests", [])}, folder / "claims")
+        files = folder / "tables", folder / "plan.json", folder / "figures"
+        render_report(*files, folder, claims=folder / "claims")
+        return [(folder / f"report.{kind}").read_text() for kind in ("md", "html")]
+
+    harmless = [f"harmless-{number:02}" for number in range(len(HOSTILE))]
+    (plain_markdown, plain), (markdown, hostile) = (
+        [source, Page(page)] for source, page in (make(harmless), make(HOSTILE))
+    )
+
+    assert hostile.tags == plain.tags
+    for word, text in zip(harmless, HOSTILE, strict=True):
+        # What lies deep in parameters is written as Python would, and code is without its quotes.
+        shown = hostile.text.count(words_of(text))
+        assert 12 > plain.text.count(word) - shown >= 0, text
+        assert shown > 8
+    for source in (markdown, hostile.text):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", source)
+    assert markdown.count("\n") == plain_markdown.count("\n")
 
 
 def test_the_hazard_of_forking_beside_threads_is_mentioned_where_it_was_run(report):

@@ -4,14 +4,83 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.commands import run_command
 
 from stagebench.analyse.study import summarise_study
-from stagebench.errors import StoreError
-from stagebench.replication.published import compare_published
+from stagebench.errors import ConfigError, StoreError
+from stagebench.replication.published import check_reference, compare_published
 from stagebench.tables.io import make_table, read_reference
 from stagebench.tables.schema import REFERENCE_COLUMNS
 
 SHIPPED = Path(__file__).parents[2] / "config/published.csv"
+
+
+HEADER = "experiment,treatment,stage,quantity,unit,stated,logged,place"
+STAGES = [
+    {"name": "make", "parameters": {"size": 1}},
+    {"name": "take", "parameters": {}},
+]
+PLAN = {
+    "reference": "values.csv",
+    "experiments": [{"name": "runtime", "treatments": ["t1"]}],
+    "treatments": {"runtime/t1": {"specification": {"stages": STAGES}}},
+}
+WRONG = {
+    None: ": cannot be read",
+    "\udce9": ": line 1: not UTF-8 text",
+    "": ": columns are [''], expected",
+    "experiment,treatment\nruntime,t1\n": ": columns are ['experiment', 'treatment'], expected",
+    "runtmie,t1,,makespan_s,s,1,,": ":2: unknown experiment 'runtmie'; did you mean 'runtime'?",
+    ",t1,,makespan_s,s,1,,": ":2: unknown experiment ''; allowed: runtime",
+    "runtime,t1,maek,service_mean_s,s,1,,": ":2: unknown stage 'maek'; did you mean 'make'?",
+    "runtime,t1,make,parameter.sise,1,1,,": ":2: unknown parameter 'sise'; did you mean 'size'?",
+    "runtime,,take,parameter.size,1,1,,": ":2: unknown parameter 'size'; allowed: none",
+    "runtime,t1,,makespan,s,1,,": ":2: published value runtime/t1/: no table has the quantity",
+    "runtime,t1,,makespan_s,ms,1,,": ":2: published value runtime/t1/: makespan_s in 's' cannot",
+    "runtime,t9,,makespan_s,minutes,1,,": ":2: published value runtime/t9/: makespan_s in 's' ca",
+    "runtime,t1,,makespan_s,s,fast,,": ": a cell has another type than its column",
+    "runtime,t1,,makespan_s,s,inf,,": ":2: stated: inf is not allowed; allowed: a number, or an",
+    "runtime,t1,,makespan_s,s,1": ":2: 6 cells; allowed: 8, one a column",
+    "runtime,t1,,makespan_s,s,1,,,": ":2: 9 cells; allowed: 8, one a column",
+    "runtime,t1,,makespan_s,s,1,,x\n\nruntime,t1,,makespan_s,s,1,,x": ":4: the same as line 2;",
+}
+
+
+@pytest.mark.parametrize(("rows", "text"), WRONG.items(), ids=WRONG.values())
+def test_a_wrong_file_of_published_values_is_told_before_anything_is_measured(tmp_path, rows, text):
+    if rows is not None:
+        given = (
+            rows if rows.startswith(("experiment", "\udce9")) or not rows else f"{HEADER}\n{rows}\n"
+        )
+        (tmp_path / "values.csv").write_bytes(given.encode(errors="surrogateescape"))
+
+    with pytest.raises(ConfigError) as caught:
+        check_reference(PLAN, tmp_path)
+
+    assert caught.value.problems[0].startswith(f"{tmp_path / 'values.csv'}{text}")
+
+
+def test_a_study_may_have_a_part_of_what_was_published_or_nothing(tmp_path):
+    rows = [
+        "runtime,t1,,makespan_s,s,1,2,a",
+        "runtime,t1,,makespan_s,s,1,2,b",
+        "runtime,t9,make,service_mean_s,s,1,,a",
+        "runtime,,,parameter.size,1,1,,",
+        "runtime,,,tasks,1,4,,",
+    ]
+    (tmp_path / "values.csv").write_text("\n".join([HEADER, *rows, ""]))
+
+    check_reference(PLAN, tmp_path)
+    check_reference(PLAN | {"reference": None}, tmp_path / "nowhere")
+
+
+def test_plan_refuses_a_study_whose_published_values_are_not_there(tmp_path):
+    smoke = SHIPPED.with_name("smoke.yaml").read_text()
+    config = tmp_path / "mine.yaml"
+    config.write_text(smoke.replace("reference: null", "reference: gone.csv"))
+
+    with pytest.raises(ConfigError, match=r"gone\.csv: cannot be read"):
+        run_command("plan", config)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-# What rules need of the study's claims, if it has any. Checking them needs the libraries of the analysis,
-# and is a part of the first job.
+# What rules need of the study's claims, if it has any. Checking them, and the published values, needs the
+# libraries of the analysis, and is a part of the first job.
 from stagebench.claims.file import find_sources
 
 
@@ -13,9 +13,9 @@ def claims_sources():
 
 CLAIMS = claims_sources()
 
-CHECK_CLAIMS = (
+CHECK_FILES = (
     'python -m stagebench plan "$STAGEBENCH_CONFIG" --override {params.override:q} && '
-    if CLAIMS
+    if CLAIMS or STUDY.reference
     else ""
 )
 

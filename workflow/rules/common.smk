@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
-from stagebench.design.grid import check_memory
+from stagebench.design.grid import check_cpus, check_memory, usable_cpus
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
@@ -66,6 +66,7 @@ def checked_study():
         study = load_study(Path(CONFIG), OVERRIDE)
         allow = study.allow_insufficient_memory
         check_memory(study.treatments, machine_memory_bytes(), allow=allow)
+        check_cpus(study.treatments, usable_cpus())
         return study
     except StagebenchError as error:
         raise WorkflowError(str(error)) from None
@@ -84,10 +85,17 @@ EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
 # The output of a job goes to its log and, if it fails, to the terminal.
 LOGGED = " &> {log:q} || {{ cat {log:q} >&2; exit 1; }}"
 
+
+def literal(text):
+    """Return a text that Snakemake formats to what it is, braces included."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 # Jobs run with the interpreter that runs Snakemake, whichever `python` is on PATH.
 shell.executable("bash")
 shell.prefix(
-    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    "set -euo pipefail; export PATH="
+    f"{literal(shlex.quote(str(Path(sys.executable).parent)))}:$PATH; "
 )
 
 
@@ -125,7 +133,13 @@ def code_of(subcommand):
 
 def beside(name):
     """Return the path of a file beside the config, relative because a checkout may move."""
-    return os.path.relpath(BESIDE / name)
+    path = os.path.relpath(BESIDE / name)
+    if "{" in path or "}" in path:
+        raise WorkflowError(
+            f"{path}: Snakemake takes braces in the path of an input for wildcards; allowed: a"
+            " folder without braces, where the config names a reference or claims"
+        )
+    return path
 
 
 wildcard_constraints:

@@ -14,7 +14,7 @@ rule design:
         plan=fingerprint(PLAN),
         override=json.dumps(OVERRIDE),
     shell:
-        f"({CHECK_CLAIMS}"
+        f"({CHECK_FILES}"
         'python -m stagebench design --config "$STAGEBENCH_CONFIG"'
         " --override {params.override:q} --out {output:q})"
         f"{LOGGED}"

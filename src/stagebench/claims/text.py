@@ -18,10 +18,13 @@ import pandas as pd
 
 from stagebench.present.markdown import (
     MISSING,
+    Markdown,
     count_noun,
+    escape,
     format_estimate,
     format_number,
     format_table,
+    quote_code,
     render_template,
 )
 from stagebench.present.report import Section
@@ -155,7 +158,7 @@ def sorted_by_verdict(claims: list[Row]) -> list[Row]:
 def _statements(verdict: str, claims: list[Row]) -> Statements:
     cells = [
         [
-            f"`{row['id']}`, {row['kind']}: {row['says']}",
+            Markdown(f"{quote_code(row['id'])}, {row['kind']}: {escape(row['says'])}"),
             measured_text(row),
             published_text(row),
             row["sentence"],
@@ -169,7 +172,7 @@ def _statements(verdict: str, claims: list[Row]) -> Statements:
         table=format_table(
             ["what is claimed", "measured", "published", "in words"], cells, texts=4
         ),
-        otherwise=[f"`{row['id']}`: {row['otherwise']}" for row in consequences],
+        otherwise=[f"{quote_code(row['id'])}: {escape(row['otherwise'])}" for row in consequences],
     )
 
 

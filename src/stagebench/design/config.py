@@ -8,6 +8,7 @@ settings are checked once, with every level unknown.
 
 from __future__ import annotations
 
+import shlex
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,18 @@ from stagebench.design.experiment_checks import (
     find_uses,
 )
 from stagebench.design.grid import (
+    MOST_RUNS,
     Study,
     build_experiment,
     build_study,
     build_treatment,
     treatment_id,
 )
+from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
-from stagebench.design.specification import LONGEST, find_emulation_problems
+from stagebench.design.specification import LONGEST, find_emulation_problems, find_preload_problems
 from stagebench.design.stage_checks import (
     find_arrival_problems,
     find_idle_arrival,
@@ -77,7 +80,13 @@ def check_config(config: Config | Mapping[str, Any], beside: pathlib.Path | None
     `beside` is the config's folder, which holds own handlers and task files. Without it, handlers
     are found in the environment only.
     """
-    read = config if isinstance(config, Config) else _copy(config)
+    try:
+        return _check(config if isinstance(config, Config) else _copy(config), beside)
+    finally:
+        close_modules()
+
+
+def _check(read: Config, beside: pathlib.Path | None) -> Study:
     structure = find_structure_problems(read.data)
     values = repair(deepcopy(read.data), structure) if structure else read.data
     problems = [*read.problems, *structure]
@@ -118,6 +127,7 @@ class _StudyCheck:
         self._settings = _SettingsCheck(beside)
         self._problems = list(_find_name_problems(values))
         self._used: set[str] = set()
+        self._runs = 0
 
     def check_experiment(
         self, experiment: Json, path: KeyPath, place: Origin | None
@@ -145,7 +155,9 @@ class _StudyCheck:
             place,
         )
         grid, in_grid = check_grid(built, path) if grid_known else ([], [])
-        self._problems += in_grid
+        too_many = self._count_runs(len(grid), path) if grid else []
+        grid = [] if too_many else grid
+        self._problems += [*in_grid, *too_many]
         use = _Use(built, path, workflow.path if workflow else None)
         if grid:
             self.treatments += self._settings.check_grid(use, grid)
@@ -164,6 +176,15 @@ class _StudyCheck:
             self._settings.check_unused(workflow, self._constants)
         idle = find_idle_constants(self._values, list(self._constants), self._used)
         return [*self._problems, *idle, *self._settings.find_problems()]
+
+    def _count_runs(self, treatments: int, path: KeyPath) -> list[Problem]:
+        """Count the runs of one more experiment, before its treatments are made."""
+        each = [self._values.get(name, 0) for name in ("replicates", "warm_ups")]
+        self._runs += treatments * sum(number for number in each if isinstance(number, int))
+        if self._runs <= MOST_RUNS:
+            return []
+        text = f"with its {treatments:,} treatments the study has {self._runs:,} runs"
+        return [problem(path, f"{text}; allowed: {MOST_RUNS:,}, replicates and warm-ups counted")]
 
     def _find_unknown_workflow(self, name: str, path: KeyPath) -> Iterator[Problem]:
         names = [workflow.name for workflow in self._workflows]
@@ -278,7 +299,7 @@ class _SettingsCheck:
         return f" (in {some(ids)})"
 
     def _check_lengths(self, use: _Use, made: list[Treatment]) -> None:
-        sizes = {one.id: len(canonical_json(one.specification)) for one in made}
+        sizes = {one.id: len(shlex.quote(canonical_json(one.specification))) for one in made}
         long = [name for name, size in sizes.items() if size > LONGEST]
         if long:
             text = f"the specification has up to {max(sizes.values()):,} characters as JSON"
@@ -300,6 +321,7 @@ class _SettingsCheck:
             *find_stages_problems(stages, ("stages",), self._beside),
             *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside),
             *find_emulation_problems(repaired.get("sampler"), ("sampler",)),
+            *find_preload_problems(repaired.get("process"), ("process",), self._beside),
             *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
         ]
         moved = [problem(filled.in_template(p.path), p.text) for p in (*broken, *meant)]

@@ -8,8 +8,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -22,7 +25,7 @@ from stagebench.errors import ConfigError
 from stagebench.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from stagebench.design.levels import Factors, Level
@@ -207,6 +210,10 @@ MOST_TREATMENTS = 20_000
 """Treatments that one experiment's lists of levels may make, before anything is excluded."""
 
 
+MOST_RUNS = 100_000
+"""Runs of a whole study: each is planned, ordered and one of Snakemake's jobs."""
+
+
 def build_treatment(experiment: ExperimentGrid, factors: Factors, settings: Json) -> Treatment:
     """Make a treatment; `settings` are checked and have its levels filled in."""
     name = treatment_id(factors, experiment.factors)
@@ -236,6 +243,36 @@ def check_memory(treatments: Iterable[Treatment], available_bytes: int, *, allow
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def check_cpus(treatments: Iterable[Treatment], usable: Collection[int]) -> None:
+    """Refuse treatments on CPUs that the machine does not have; raises ConfigError naming each."""
+    problems = []
+    for one in treatments:
+        lacking = set(one.specification["process"]["cpus"] or ()).difference(usable)
+        if lacking:
+            place = f"{one.place}: " if one.place else ""
+            text = f"no CPU {', '.join(map(str, sorted(lacking)))} for process.cpus"
+            allowed = ", ".join(map(str, sorted(usable)))
+            problems.append(f"{place}{one.experiment}/{one.id}: {text}; allowed: {allowed}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def usable_cpus() -> frozenset[int]:
+    """Return the CPUs that a process here may ask for, also beyond its own affinity."""
+
+    def widen() -> frozenset[int]:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(_MOST_CPUS))
+        return frozenset(os.sched_getaffinity(0))
+
+    # Affinity is a thread's own, and this one ends with what it has changed.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(widen).result()
+
+
+_MOST_CPUS = 8192
 
 
 def expand_grid(experiment: ExperimentGrid) -> list[Factors]:

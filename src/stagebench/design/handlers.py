@@ -1,34 +1,60 @@
 """Find the handlers that a config names: import them, read their signatures, report problems.
 
-Importing a user's own handler runs its code, here and later in the measured process. Whatever it
-does, short of ending the interpreter, is reported as a problem.
+A user's own module runs code when it is imported, here as later in the measured process. It may
+change its process in any way, end it, or never return. So each one is imported in a process of its
+own, which answers questions about it: nothing that starts here inherits from it, and whatever it
+does is reported as a problem.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import io
+import json
+import math
+import numbers
+import os
 import pickle
 import re
+import signal
+import subprocess
 import sys
+import threading
 import traceback
+import weakref
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from stagebench.design.problems import show, unknown
-from stagebench.design.signatures import UPSTREAM, Parameter, read_parameters
+from stagebench.design.signatures import (
+    UPSTREAM,
+    Parameter,
+    read_parameters,
+    restore_parameter,
+    write_parameter,
+)
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import MemoryNeed
 from stagebench.handlers.registry import HANDLERS, handler_target, is_own
-from stagebench.handlers.source import find_module, source_hash
+from stagebench.handlers.source import find_module, module_file, module_hash, source_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
+
+    Needs: TypeAlias = "Callable[[Sequence[Mapping[str, Any]]], MemoryNeed]"
+
+Json = dict[str, Any]
+
+LONGEST_S = 30.0
+"""How long a module's import, or its estimates of memory for one treatment, may take."""
+
+_NO_NEED = MemoryNeed(working_bytes=0, result_bytes=0)
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
@@ -41,8 +67,9 @@ class Handler:
     """A usable handler, as described by its signature and its module.
 
     `upstream`: "no" parameter of this name, an "optional" one, or a "required" one. `untravelled`:
-    why it cannot be sent to a process, or an empty text. `need` estimates the memory of one call:
-    the module's function memory_need_<name>, or memory_need for all its handlers, or None.
+    why it cannot be sent to a process, or an empty text. `need` returns the most memory that a call
+    with one of several parameters needs, if the module estimates it: its function
+    memory_need_<name>, or memory_need for all its handlers.
     """
 
     name: str
@@ -51,7 +78,7 @@ class Handler:
     is_coroutine: bool
     upstream: str
     untravelled: str
-    need: Callable[..., MemoryNeed] | None
+    need: Needs | None
 
 
 @cache
@@ -84,62 +111,177 @@ def sound_handler(name: str, beside: Path | None) -> Handler:
     return found
 
 
-def memory_need(handler: Handler, parameters: Mapping[str, Any]) -> MemoryNeed:
-    """Return what one call needs by the estimate of the handler's module, or 0 without one.
+def memory_need(handler: Handler, *given: Mapping[str, Any]) -> MemoryNeed:
+    """Return the most memory that one call needs by the handler's module, or 0 without an estimate.
 
     Raises WorkflowError if the estimate fails.
     """
     if handler.need is None:
-        return MemoryNeed(working_bytes=0, result_bytes=0)
-    place = f"handler '{handler.name}': memory_need"
+        return _NO_NEED
+    return handler.need(given)
+
+
+@cache
+def find_preload(module: str, beside: Path | None) -> str:
+    """Return what is wrong with a module that is to be preloaded, or an empty text."""
+    top = module.partition(".")[0]
     try:
-        need = handler.need(**parameters)
-    except Exception as error:
-        raise WorkflowError(f"{place} raises {_last_line(error)}") from error
-    if not isinstance(need, MemoryNeed):
-        raise WorkflowError(f"{place} returns {need!r}; allowed: a MemoryNeed")
-    return need
+        if beside is not None and module_file(top, beside) is not None:
+            find_module(module, beside)
+        elif top in sys.stdlib_module_names and importlib.util.find_spec(module):
+            return ""
+        _open_module(module, beside)
+    except ImportError as error:  # of a package of the standard library
+        return f"importing {module} raises {_last_line(error)}"
+    except WorkflowError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def preload_source(module: str, beside: Path | None) -> str | None:
+    """Return the hash of a preloaded module beside the config; None for one of the environment."""
+    if beside is None or module_file(module.partition(".")[0], beside) is None:
+        return None
+    return module_hash(module, beside)
 
 
 def _load_handler(name: str, beside: Path | None) -> Handler:
-    module_name, _, attribute = handler_target(name).partition(":")
-    find_module(module_name, beside)
-    with _importable(beside):
-        module = _import_quietly(module_name)
-        function = _find_function(module, attribute)
-        untravelled = _why_untravelled(function)
-    return Handler(
-        name=name,
-        parameters=read_parameters(function),
-        source=source_hash(name, beside),
-        is_coroutine=inspect.iscoroutinefunction(function),
-        upstream=_read_upstream(function),
-        untravelled=untravelled,
-        need=_find_need(module, attribute),
-    )
+    module, _, function = handler_target(name).partition(":")
+    find_module(module, beside)
+    need: Needs | None
+    if is_own(name):
+        found = _open_module(module, beside).ask({"function": function})
+        need = partial(_ask_need, name, beside) if found.pop("has_need") else None
+    else:
+        found = _read_function(importlib.import_module(module), function)
+        need = _find_needs(importlib.import_module(module), name)
+        del found["has_need"]
+    read = [restore_parameter(written) for written in found.pop("parameters")]
+    parameters = {parameter.name: parameter for parameter in read}
+    source = source_hash(name, beside)
+    return Handler(name=name, parameters=parameters, source=source, need=need, **found)
 
 
-@contextlib.contextmanager
-def _importable(beside: Path | None) -> Iterator[None]:
-    """Make modules of the config's folder importable, then unload them for the next config."""
-    if beside is None:
-        yield
-        return
-    path = list(sys.path)
-    sys.path.append(str(beside))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        own = {name for name, module in sys.modules.items() if _lies_beside(name, module, beside)}
-        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
-            del sys.modules[name]
+def _ask_need(name: str, beside: Path | None, given: Sequence[Mapping[str, Any]]) -> MemoryNeed:
+    module = _open_module(name.partition(":")[0], beside)
+    return MemoryNeed(**module.ask({"need": name, "given": given}))
 
 
-def _lies_beside(name: str, module: ModuleType, beside: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file) in (beside / f"{name}.py", beside / name / "__init__.py")
+class _OwnModule:
+    """A module that is imported in a process of its own, and can be asked about its functions."""
+
+    def __init__(self, name: str, beside: Path | None) -> None:
+        self._name = name
+        self._is_late = False
+        self._ended = ""
+        questions, answers = os.pipe(), os.pipe()
+        program = f"from {__name__} import answer_questions; answer_questions()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", program, str(answers[1])],
+            stdin=questions[0],
+            stdout=subprocess.DEVNULL,
+            pass_fds=[answers[1]],
+            start_new_session=True,
+        )
+        os.close(questions[0])
+        os.close(answers[1])
+        self._questions = os.fdopen(questions[1], "w", encoding="utf-8")
+        self._answers = os.fdopen(answers[0], encoding="utf-8")
+        pipes = self._questions, self._answers
+        self._end = weakref.finalize(self, _end_process, self._process, *pipes)
+        path = [*sys.path, *([] if beside is None else [str(beside)])]
+        self.ask({"module": name, "path": path})
+
+    def ask(self, question: Json) -> Json:
+        """Return the answer; raises WorkflowError with what the module does instead."""
+        if self._ended:
+            raise WorkflowError(self._ended)
+        watch = threading.Timer(LONGEST_S, self._expire)
+        watch.start()
+        try:
+            self._questions.write(f"{json.dumps(question)}\n")
+            self._questions.flush()
+            line = self._answers.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            watch.cancel()
+        if not line.endswith("\n"):
+            doing = "asking memory_need of" if "need" in question else "importing"
+            self._ended = f"{doing} {self._name} {self._describe_end()}"
+            raise WorkflowError(self._ended)
+        answer: Json = json.loads(line)
+        if "error" in answer:
+            raise WorkflowError(answer["error"])
+        return answer
+
+    def _expire(self) -> None:
+        self._is_late = True
+        _kill_session(self._process)
+
+    def _describe_end(self) -> str:
+        self._end()
+        if self._is_late:
+            return f"takes too long; allowed: {LONGEST_S:g} s"
+        code = self._process.returncode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"ends the process ({how}); allowed: a module that lets it go on"
+
+
+@cache
+def _open_module(name: str, beside: Path | None) -> _OwnModule:
+    return _OwnModule(name, beside)
+
+
+def close_modules() -> None:
+    """End the processes of all own modules; a later question starts one again."""
+    _open_module.cache_clear()
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_process(process: subprocess.Popen[bytes], *pipes: TextIO) -> None:
+    """End a process with all that its module has started, unless it has ended by itself."""
+    for pipe in pipes:
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.1)
+    _kill_session(process)
+    process.wait()
+
+
+def answer_questions() -> None:
+    """Import the module that standard input names, and answer on the descriptor in `sys.argv`."""
+    # Duplicates, which are not inherited by what the module starts; nor is there input for it.
+    answers, questions, nothing = os.dup(int(sys.argv[1])), os.dup(0), os.open(os.devnull, 0)
+    os.close(int(sys.argv[1]))
+    os.dup2(nothing, 0)
+    module: ModuleType | None = None
+    own = os.getpid()
+    for line in open(questions, "rb"):  # noqa: SIM115 - as long as the process
+        question, answer = json.loads(line), Json()
+        try:
+            if module is None:
+                sys.path[:] = question["path"]
+                module = _import_quietly(question["module"])
+            elif "need" in question:
+                find = _find_needs(module, question["need"])
+                need = find(question["given"]) if find else _NO_NEED
+                answer = {"working_bytes": need.working_bytes, "result_bytes": need.result_bytes}
+            else:
+                answer = _read_function(module, question["function"])
+        except WorkflowError as error:
+            answer = {"error": str(error)}
+        if os.getpid() != own:  # the module has forked a copy of all this
+            os._exit(0)
+        with open(answers, "w", encoding="utf-8", closefd=False) as file:
+            file.write(f"{json.dumps(answer)}\n")
+    os._exit(0)  # whatever the module has left to do
 
 
 def _import_quietly(name: str) -> ModuleType:
@@ -147,8 +289,6 @@ def _import_quietly(name: str) -> ModuleType:
     try:
         with contextlib.redirect_stdout(said):
             module = importlib.import_module(name)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         # A module may also call sys.exit, or raise something that is no Exception.
         raise WorkflowError(f"importing {name} raises {_last_line(error)}") from error
@@ -156,6 +296,18 @@ def _import_quietly(name: str) -> ModuleType:
         text = f"importing {name} prints {show(said.getvalue())}"
         raise WorkflowError(f"{text}; allowed: a module that prints nothing when it is imported")
     return module
+
+
+def _read_function(module: ModuleType, name: str) -> Json:
+    """Return what `Handler` says of a function, as JSON."""
+    function = _find_function(module, name)
+    return {
+        "parameters": [write_parameter(one) for one in read_parameters(function).values()],
+        "is_coroutine": inspect.iscoroutinefunction(function),
+        "upstream": _read_upstream(function),
+        "untravelled": _why_untravelled(function),
+        "has_need": _find_needs(module, name) is not None,
+    }
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
@@ -170,11 +322,39 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
     return function
 
 
-def _find_need(module: ModuleType, function: str) -> Callable[..., MemoryNeed] | None:
-    """Return the estimate of the memory of a call: the function's own, or the module's."""
+def _find_needs(module: ModuleType, handler: str) -> Needs | None:
+    """Return what estimates the memory of calls: the function's own, or the whole module's."""
     whole = getattr(module, "memory_need", None)
-    need: Callable[..., MemoryNeed] | None = getattr(module, f"memory_need_{function}", whole)
-    return need
+    need = getattr(module, f"memory_need_{handler.rpartition(':')[2]}", whole)
+    return None if need is None else partial(_find_largest, need, f"handler '{handler}'")
+
+
+def _find_largest(
+    need_of: Callable[..., MemoryNeed], place: str, given: Sequence[Mapping[str, Any]]
+) -> MemoryNeed:
+    needs = [_check_need(need_of, place, parameters) for parameters in given]
+    return MemoryNeed(
+        working_bytes=max(need.working_bytes for need in needs),
+        result_bytes=max(need.result_bytes for need in needs),
+    )
+
+
+def _check_need(
+    need_of: Callable[..., MemoryNeed], place: str, parameters: Mapping[str, Any]
+) -> MemoryNeed:
+    try:
+        need = need_of(**parameters)
+    except Exception as error:
+        raise WorkflowError(f"{place}: memory_need raises {_last_line(error)}") from error
+    if not isinstance(need, MemoryNeed):
+        raise WorkflowError(f"{place}: memory_need returns {need!r}; allowed: a MemoryNeed")
+    sizes = need.working_bytes, need.result_bytes
+    # Written so that NaN, which compares as false, is refused.
+    if not all(isinstance(size, numbers.Real) and 0 <= size < math.inf for size in sizes):
+        text = f"memory_need returns {need!r}; allowed: numbers of bytes, 0 or more"
+        raise WorkflowError(f"{place}: {text}")
+    working, result = (int(s) if isinstance(s, numbers.Integral) else float(s) for s in sizes)
+    return MemoryNeed(working_bytes=working, result_bytes=result)  # type: ignore[arg-type]
 
 
 def _is_function(value: object) -> bool:

@@ -70,13 +70,16 @@ def format_problem(found: Problem, places: Origins) -> str:
 
 def dotted(path: KeyPath) -> str:
     """Format a path like `experiments[0].factors.workers`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" for part in path)
     return text.removeprefix(".") or "the config"
 
 
 def show(value: Any) -> str:
     """Quote a value as JSON, shortened if it is long."""
-    text = json.dumps(value, ensure_ascii=False)
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
@@ -85,7 +88,7 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
     listed = ", ".join(names[:MOST_NAMES]) or f"none: there is no {kind} here"
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"unknown {kind} '{name}'{closest(name, names)}; allowed: {listed}{more}"
+    return f"unknown {kind} '{_cut(name)}'{closest(name, names)}; allowed: {listed}{more}"
 
 
 def some(ids: list[str]) -> str:

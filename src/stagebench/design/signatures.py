@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+Json = dict[str, Any]
+
 Parameters: TypeAlias = "dict[str, Any]"
 Known: TypeAlias = "Mapping[str, Parameter]"
 Annotation: TypeAlias = Any
@@ -97,6 +99,67 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     return known
 
 
+def write_parameter(parameter: Parameter) -> Json:
+    """Return a parameter as JSON, without objects of the module that it is from."""
+    written = {"name": parameter.name, "form": _write_form(described.type_info(parameter.form))}
+    if parameter.required:
+        return written
+    return written | ({"default": parameter.default} if _is_givable(parameter) else {"hidden": 1})
+
+
+def restore_parameter(written: Json) -> Parameter:
+    """Make a parameter of what `write_parameter` returned."""
+    missing = _HIDDEN if "hidden" in written else inspect.Parameter.empty
+    default = written.get("default", missing)
+    return make_parameter(written["name"], _restore_form(written["form"]), default)
+
+
+_HIDDEN = object()
+"""Stands for a default that a config could not give."""
+
+
+def _write_form(kind: described.Type) -> Any:
+    match kind:
+        case described.IntType() | described.FloatType():
+            name = "int" if isinstance(kind, described.IntType) else "float"
+            return {name: [kind.gt, kind.ge, kind.le]}
+        case described.Metadata(extra={"choices": choices}):
+            return {"choices": choices}
+        case described.UnionType():
+            return {"union": list(map(_write_form, kind.types))}
+        case described.ListType():
+            return {"list": _write_form(kind.item_type)}
+        case described.DictType():
+            return {"dict": _write_form(kind.value_type)}
+    return type(kind).__name__
+
+
+_SIMPLE: dict[str, Annotation] = {
+    "AnyType": Any,
+    "BoolType": bool,
+    "StrType": str,
+    "NoneType": None,
+}
+
+
+def _restore_form(written: Any) -> Annotation:
+    if isinstance(written, str):
+        return _SIMPLE[written]
+    ((name, inside),) = written.items()
+    match name:
+        case "int" | "float":
+            number, (above, at_least, at_most) = {"int": int, "float": float}[name], inside
+            bounds = Bounds(above=above, at_least=at_least, at_most=at_most)
+            return number if bounds == Bounds() else Annotated[number, bounds]
+        case "choices":
+            return Literal[tuple(inside)]
+        case "union":
+            return reduce(or_, map(_restore_form, inside))
+        case "list":
+            return types.GenericAlias(list, _restore_form(inside))
+    return types.GenericAlias(dict, (str, _restore_form(inside)))
+
+
 def find_parameter_problems(given: Parameters, known: Known, path: KeyPath) -> list[Problem]:
     """Check the names and values that a config sets; missing parameters are not reported."""
     found = [(name, _why_wrong(name, value, known)) for name, value in given.items()]
@@ -144,7 +207,14 @@ def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) 
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         text = "it is positional-only; allowed: parameters that can be passed by name"
         raise WorkflowError(f"parameter '{parameter.name}': {text}")
-    return make_parameter(parameter.name, annotation, parameter.default)
+    made = make_parameter(parameter.name, annotation, parameter.default)
+    # None, and what no config could hold, may stand for "not given" whatever the annotation says.
+    if isinstance(made.default, bool | int | float | str | list | dict) and not made.accepts(
+        made.default
+    ):
+        text = f"its default {made.default!r} is not allowed; allowed: {made.allowed}"
+        raise WorkflowError(f"parameter '{parameter.name}': {text}")
+    return made
 
 
 def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:

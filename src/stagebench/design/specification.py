@@ -8,7 +8,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.handlers import memory_need, sound_handler
+from stagebench.design.handlers import find_preload, memory_need, preload_source, sound_handler
+from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 LONGEST = 100_000
-"""Most characters of a specification as canonical JSON, which is passed on a command line."""
+"""Most characters of a specification as canonical JSON in a shell's quotes. It is passed on a
+command line, where one argument may have 128 KiB."""
 
 SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}
@@ -47,7 +49,7 @@ def build_specification(
         **_complete_flow(settings),
         "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
-        "process": _complete_process(settings.get("process", {})),
+        "process": _complete_process(settings.get("process", {}), beside),
     }
 
 
@@ -90,7 +92,18 @@ def _complete_sampler(given: Json) -> Json:
     return numbers | census | complete_emulation(sampler.get("emulate"))
 
 
-def _complete_process(given: Json) -> Json:
+def find_preload_problems(process: Any, path: KeyPath, beside: Path | None) -> list[Problem]:
+    """Check that every module to preload can be imported; `path` leads to the setting `process`."""
+    modules = process.get("preload") if isinstance(process, dict) else None
+    return [
+        problem((*path, "preload", index), reason)
+        for index, module in enumerate(modules if isinstance(modules, list) else ())
+        if isinstance(module, str) and module is not UNKNOWN
+        if (reason := find_preload(module, beside))
+    ]
+
+
+def _complete_process(given: Json, beside: Path | None) -> Json:
     process: Json = deepcopy(PROCESS) | given
     if process["cpus"] is not None:
         process["cpus"] = sorted(process["cpus"])
@@ -99,6 +112,9 @@ def _complete_process(given: Json) -> Json:
         for name, value in process["environment"].items()
     }
     # Absent if not set, so that specifications without it stay as they were.
+    sources = {module: preload_source(module, beside) for module in process["preload"]}
+    own = {module: source for module, source in sources.items() if source is not None}
+    process |= {"preload_sources": own} if own else {}
     interval_s = process.pop("switch_interval_s", None)
     return process if interval_s is None else process | {"switch_interval_s": float(interval_s)}
 
@@ -158,11 +174,11 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
     tasks, stages = specification["tasks"], specification["stages"]
     handler = sound_handler(stage["handler"], beside)
     own = list_overrides(tasks, stages, stage["name"], beside)
-    needs = [memory_need(handler, stage["parameters"] | given) for given in own]
+    need = memory_need(handler, *(stage["parameters"] | given for given in own))
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
-    working = min(stage["workers"], number) * max(need.working_bytes for need in needs)
-    return int(working + min(held, number) * max(need.result_bytes for need in needs))
+    working = min(stage["workers"], number) * need.working_bytes
+    return int(working + min(held, number) * need.result_bytes)
 
 
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:

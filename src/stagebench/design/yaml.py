@@ -7,7 +7,9 @@ another one is that file with its own values merged in.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.reader import ReaderError
 
 from stagebench.design.levels import UNKNOWN, level_text
 from stagebench.design.problems import (
@@ -44,11 +47,17 @@ if TYPE_CHECKING:
 LARGEST_FILE = 1_000_000
 """Bytes; configs are written by hand."""
 
+LARGEST_OVERRIDE = 50_000
+"""Characters of what a command line may override."""
+
 DEEPEST = 20
 """Levels of nesting; this also stops values that contain themselves."""
 
 MOST_VALUES = 100_000
 """Values of a config; an alias counts at each use, since few lines can mean billions of values."""
+
+MOST_PROBLEMS = 200
+"""Problems of one config that are told before the others are only counted."""
 
 LARGEST_NUMBER = 2**63 - 1
 """Every reader of a specification can hold it, and no estimate overflows."""
@@ -83,9 +92,18 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
     problems: list[Problem] = []
     root = _load(path, (), problems)
     if overrides:
+        _check_length(overrides)
         given = _make_node(overrides, Origin("--config", 0), problems)
         root = _merge(root, given, (), problems)
     return _finish(root, problems)
+
+
+def _check_length(overrides: Mapping[str, Any]) -> None:
+    # As JSON, in a shell's quotes: jobs get it on a command line, of which an argument has a limit.
+    size = len(shlex.quote(json.dumps(overrides, default=str)))
+    if size > LARGEST_OVERRIDE:
+        text = f"--config: {size:,} characters as JSON; allowed: {LARGEST_OVERRIDE:,}"
+        raise ConfigError([f"{text}, or a config that extends another (extends: FILE)"])
 
 
 def load_file(path: Path) -> Config:
@@ -97,8 +115,10 @@ def load_file(path: Path) -> Config:
 def raise_problems(found: list[Problem], places: Origins, *, file: str = "config") -> None:
     """Raise a ConfigError that lists all problems once; do nothing if there are none."""
     if found:
-        texts = dict.fromkeys(format_problem(one, places) for one in found)
-        raise ConfigError(list(texts), file=file)
+        texts = list(dict.fromkeys(format_problem(one, places) for one in found))
+        if len(texts) > MOST_PROBLEMS:
+            texts[MOST_PROBLEMS:] = [f"and {len(texts) - MOST_PROBLEMS:,} more"]
+        raise ConfigError(texts, file=file)
 
 
 def _finish(root: Node, problems: list[Problem]) -> Config:
@@ -124,7 +144,7 @@ def read_keys(path: Path, *wanted: str) -> dict[str, Any]:
     Raises ConfigError.
     """
     text, found = _read_text(path), dict[str, Any]()
-    with _errors_of(path):
+    with _errors_of(path, text):
         events = YAML(typ="safe", pure=True).parse(text)
         # The first three events begin the file, its document and its mapping.
         for event in islice(events, 3, None):
@@ -155,7 +175,7 @@ def _take(event: Event, events: Iterator[Event]) -> Any:
 def _read_file(path: Path, problems: list[Problem]) -> Node:
     """Read one file as a mapping of nodes."""
     text = _read_text(path)
-    with _errors_of(path):
+    with _errors_of(path, text):
         yaml = YAML(typ="safe", pure=True)
         yaml.composer.warn_double_anchors = False  # YAML allows reusing a name
         composed = yaml.compose(text)
@@ -167,10 +187,14 @@ def _read_file(path: Path, problems: list[Problem]) -> Node:
 
 
 @contextlib.contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
+def _errors_of(path: Path, text: str) -> Iterator[None]:
     """Turn exceptions of the YAML reader into a ConfigError with file and line."""
     try:
         yield
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reason = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        raise ConfigError([f"{path}:{line}: not YAML that can be read: {reason}"]) from error
     except YAMLError as error:
         raise ConfigError([f"{path}{_line(error)}: {_reason(error)}"]) from error
     except RecursionError as error:

@@ -11,7 +11,7 @@ import hashlib
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from stagebench.errors import WorkflowError
 from stagebench.handlers.registry import handler_target, is_own
@@ -36,9 +36,14 @@ def source_hash(name: str, beside: Path | None = None) -> str:
     measured again. Raises WorkflowError if there is no source, or if a name is found twice.
     """
     module = handler_target(name).partition(":")[0]
+    if is_own(name):
+        return module_hash(module, beside)
+    return hashlib.sha256(find_module(module, beside).read_bytes()).hexdigest()[:DIGITS]
+
+
+def module_hash(module: str, beside: Path | None) -> str:
+    """Return the SHA-256 of a user's own module and, beside the config, of its helpers."""
     file = find_module(module, beside)
-    if not is_own(name):
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGITS]
     files = {module: file}
     if beside is not None and module_file(module, beside) == file:
         names = follow_imports([module], lambda name: _imports_beside(name, beside))
@@ -62,6 +67,16 @@ def check_sources(stages: Sequence[Mapping[str, str]], beside: Path | None) -> N
             raise WorkflowError(
                 f"stage {stage['name']!r}: the source of handler {name!r} was edited after the"
                 " study was started; start it again"
+            )
+
+
+def check_preloads(process: Mapping[str, Any], beside: Path | None) -> None:
+    """Compare the sources of preloaded modules with a specification's hashes, as for handlers."""
+    for module, source in process.get("preload_sources", {}).items():
+        if module_hash(module, beside) != source:
+            raise WorkflowError(
+                f"the source of the preloaded module {module!r} was edited after the study was"
+                " started; start it again"
             )
 
 

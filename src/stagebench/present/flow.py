@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stagebench.present.effects import describe_ratio, ratio_cell
-from stagebench.present.markdown import MISSING, count_noun, format_number, format_table
+from stagebench.present.markdown import MISSING, count_noun, escape, format_number, format_table
 from stagebench.tables.quantities import hides_results
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _arrival(text: str) -> str:
     rate = format_number(float(arrival.get("rate_per_s") or 0))
     if arrival["kind"] == "fixed_rate":
         return f"at a fixed rate, {rate} per second"
-    return f"at random (Poisson), {rate} per second on average, seed {arrival.get('seed')}"
+    return f"at random (Poisson), {rate} per second on average, seed {escape(arrival.get('seed'))}"
 
 
 def _bounded_places(experiment: Experiment) -> list[tuple[str, str]]:
@@ -193,8 +193,8 @@ def _describe_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
     setting = str(best["setting"]).replace("_", " ")
     effects = "; ".join(parts)
     return (
-        f"{lead}: `{best['treatment']}` ({setting}: {best['level']}) against `{best['to']}`"
-        f" ({best['to_level']}). {effects[0].upper()}{effects[1:]}."
+        f"{lead}: `{best['treatment']}` ({escape(setting)}: {escape(best['level'])}) against"
+        f" `{best['to']}` ({escape(best['to_level'])}). {effects[0].upper()}{effects[1:]}."
     )
 
 

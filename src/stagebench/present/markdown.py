@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MISSING = "–"
-_TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
+_UNSHOWN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, those that turn the direction of text, and halves of characters."""
+
+_MARKUP = re.compile(
+    r"""
+      \\(?=[!-/:-@\[-`{-~]) | \\$   # a backslash that takes the meaning from what follows
+    | [*`|] | ~(?=~) | (?<=~)~
+    | (?<![^\W_])_                   # behind a letter it begins nothing
+    | (?<=\])[(\[:]                  # the target of a link or an image
+    """,
+    re.VERBOSE,
+)
+_BARE_PIPE = re.compile(r"(?<!\\)\|")
+_TAG_START = re.compile(r"<(?=[A-Za-z/!?]|$)")
 
 
 def format_number(value: float, *, scale: float = 1) -> str:
@@ -75,9 +90,40 @@ def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
     return median if low == high else f"{median} [{low}–{high}]"
 
 
+class Markdown(str):
+    """Text whose marks are meant."""
+
+    __slots__ = ()
+
+
+def escape(text: object) -> Markdown:
+    """Return Markdown, in one line, that shows a text as it is: no mark and no tag is in force.
+
+    This is the one way by which text from a config, a run or a machine gets into a document.
+    """
+    if isinstance(text, Markdown):
+        return text
+    line = show_line(str(text)).replace("&", "&amp;")
+    return Markdown(_TAG_START.sub("&lt;", _MARKUP.sub(r"\\\g<0>", line)))
+
+
+def quote_code(text: object) -> Markdown:
+    """Return a text as code within a line, without its own backquotes."""
+    return Markdown(f"`{show_line(str(text)).replace('`', '') or ' '}`")
+
+
+def show_line(text: str) -> str:
+    """Return a text in one line, with what cannot be shown replaced."""
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+
+
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Return a padded Markdown table; the first `texts` columns are text, the others numbers."""
-    cells = [[_escape(cell) for cell in row] for row in [columns, *rows]]
+    """Return a padded Markdown table; the first `texts` columns are text, the others numbers.
+
+    A cell is text that stands for itself, unless it is `Markdown`.
+    """
+    # A table is split into cells before anything else is read, code included.
+    cells = [[_BARE_PIPE.sub(r"\|", escape(cell)) for cell in row] for row in [columns, *rows]]
     widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(columns))]
     rule = ["-" * w if i < texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [_line(cells[0], widths, texts), "|" + "|".join(f" {part} " for part in rule) + "|"]
@@ -118,13 +164,7 @@ def _without_minus_zero(value: float, places: int) -> str:
     return text if float(text) else text.removeprefix("-")
 
 
-def _escape(cell: str) -> str:
-    # Text from a run, such as an error message, must not end a cell or open a tag.
-    text = " ".join(cell.split())
-    return _TAG_START.sub("&lt;", text.replace("&", "&amp;")).replace("|", "\\|")
-
-
-def _line(cells: list[str], widths: list[int], texts: int) -> str:
+def _line(cells: Sequence[str], widths: list[int], texts: int) -> str:
     padded = [
         cell.ljust(width) if index < texts else cell.rjust(width)
         for index, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from stagebench.present.markdown import (
     MISSING,
+    escape,
     format_number,
     format_percent,
     format_spread,
@@ -129,7 +130,9 @@ def factors_text(experiment: Experiment) -> str:
     for text in experiment.tables["runs"]["factors"]:
         for factor, level in json.loads(text).items():
             levels.setdefault(factor, {})[format_level(level)] = None
-    return "; ".join(f"{factor}: {', '.join(found)}" for factor, found in levels.items())
+    return "; ".join(
+        f"{escape(factor)}: {', '.join(map(escape, found))}" for factor, found in levels.items()
+    )
 
 
 def treatments_table(experiment: Experiment) -> str:
@@ -238,7 +241,7 @@ def _join_distinct(values: Any) -> str:
 
 
 def _format_parameters(parameters: dict[str, Any]) -> str:
-    named = (f"{name} {format_level(value)}" for name, value in parameters.items())
+    named = (f"{escape(name)} {escape(format_level(value))}" for name, value in parameters.items())
     return ", ".join(named) or "defaults"
 
 

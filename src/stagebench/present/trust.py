@@ -8,7 +8,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stagebench.present.markdown import count_noun, format_number, format_percent, format_table
+from stagebench.present.markdown import (
+    count_noun,
+    escape,
+    format_number,
+    format_percent,
+    format_table,
+    quote_code,
+)
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import format_bytes, format_seconds
 
@@ -81,7 +88,7 @@ def failures_table(runs: pd.DataFrame) -> str:
 def task_errors(tasks: pd.DataFrame) -> list[str]:
     """Count the distinct errors of handlers: "3 × ValueError: …"."""
     counts = tasks.loc[tasks["error"] != "", "error"].value_counts()
-    return [f"{count} × `{str(error).replace('`', '')}`" for error, count in counts.items()]
+    return [f"{count} × {quote_code(error)}" for error, count in counts.items()]
 
 
 def order_text(runs: pd.DataFrame) -> str:
@@ -271,7 +278,9 @@ def campaigns_text(runs: pd.DataFrame) -> str:
     counts = runs.groupby("campaign")["replicate"].count()
     if len(counts) < 2:  # one campaign is the rule
         return ""
-    named = ", ".join(f"{name or 'unknown'} ({count_noun(n, 'run')})" for name, n in counts.items())
+    named = ", ".join(
+        f"{escape(name or 'unknown')} ({count_noun(n, 'run')})" for name, n in counts.items()
+    )
     return (
         f"The runs were made in {len(counts)} campaigns (calls of Snakemake): {named}. Runs are"
         " compared within their own campaign where possible."
@@ -385,7 +394,7 @@ def packages_text(environment: pd.DataFrame) -> str:
     """List the packages and their versions."""
     names = environment["property"][environment["property"].str.startswith("packages.")]
     return ", ".join(
-        f"{name.removeprefix('packages.')} {_values(environment, name)}"
+        f"{escape(name.removeprefix('packages.'))} {escape(_values(environment, name))}"
         for name in dict.fromkeys(names)
     )
 
@@ -397,7 +406,8 @@ def mixture_findings(environment: pd.DataFrame) -> list[str]:
         return []
     counts = mixed["property"].value_counts(sort=False)
     differences = ", ".join(
-        f"{_label(str(name))} ({count_noun(int(count), 'value')})" for name, count in counts.items()
+        f"{escape(_label(str(name)))} ({count_noun(int(count), 'value')})"
+        for name, count in counts.items()
     )
     text = f"**The runs were not made under the same conditions**: {differences}."
     return [f"{text} This may explain differences between treatments: [details](#trust)."]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from stagebench.present.effects import describe_ratio, ratio_cell
 from stagebench.present.flow import is_open, list_unseen, name_places, name_treatments
-from stagebench.present.markdown import count_noun, format_quantity
+from stagebench.present.markdown import count_noun, escape, format_quantity
 from stagebench.present.treatments import format_level
 from stagebench.tables.quantities import QUANTITIES, UNITS
 
@@ -215,7 +215,7 @@ def _levels(contest: Contest, names: Sequence[str], *, among: Sequence[str]) -> 
     factors = {name: _factors(contest.experiment, name) for name in among}
     first = factors[names[0]]
     shared = [
-        f"{factor} {format_level(level)}"
+        f"{escape(factor)} {escape(format_level(level))}"
         for factor, level in first.items()
         if all(_has(factors[name], factor, level) for name in names)
         and not all(_has(own, factor, level) for own in factors.values())

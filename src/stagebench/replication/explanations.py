@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagebench.present.markdown import count_noun, format_percent, format_table, render_template
+from stagebench.present.markdown import (
+    count_noun,
+    format_percent,
+    format_table,
+    quote_code,
+    render_template,
+)
 from stagebench.present.report import Section
 from stagebench.replication.memory_figures import MAIN_FIGURE, choose_pools
 from stagebench.replication.pool_memory import (
@@ -252,7 +258,7 @@ def _preload(pools: list[PoolMemory]) -> str:
     if not modules:
         return ""
     return (
-        f"Main had imported {' or '.join(f'`{names}`' for names in modules)} before its workers"
+        f"Main had imported {' or '.join(map(quote_code, modules))} before its workers"
         " started. Every worker imports the same when it starts, as a spawned one imports the"
         " script of its program again; in a forked one they are already loaded."
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from stagebench.errors import StoreError
+from stagebench.design.problems import unknown
+from stagebench.errors import ConfigError, StoreError, WorkflowError
 from stagebench.tables.io import list_rows, make_table, numbers, read_reference
 from stagebench.tables.quantities import (
     PARAMETER,
@@ -19,9 +21,10 @@ from stagebench.tables.quantities import (
     published_size,
     unit_of,
 )
+from stagebench.task_list import number_lines, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from stagebench.analyse.study import Tables
@@ -56,6 +59,71 @@ def published_table(path: Path | None) -> dict[str, Callable[[Tables], pd.DataFr
     if path is None:
         return {}
     return {"published": partial(compare_published, reference=read_reference(path))}
+
+
+def check_reference(plan: Row, beside: Path) -> None:
+    """Check the file of published values that a study names, before anything is measured.
+
+    Raises ConfigError with all its problems. Values of treatments that the study lacks are allowed:
+    a study may be a part of what was published.
+    """
+    if plan["reference"] is None:
+        return
+    path = beside / plan["reference"]
+    found = [f"{path}{place}: {text}" for place, text in _find_problems(path, plan)]
+    if found:
+        raise ConfigError(found, file="reference")
+
+
+def _find_problems(path: Path, plan: Row) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a file of published values, each with its line."""
+    try:
+        lines = list(number_lines(read_bytes(path)))
+        rows = list_rows(read_reference(path))
+    except (StoreError, WorkflowError) as error:
+        yield "", str(error).removeprefix(f"{path}: ")
+        return
+    known = {one["name"]: _list_stages(one, plan) for one in plan["experiments"]}
+    first: dict[tuple[str, ...], int] = {}
+    for row, (line, cells) in zip(rows, lines[1:], strict=False):
+        if len(cells) != len(row):
+            yield f":{line}", f"{len(cells)} cells; allowed: {len(row)}, one a column"
+            return
+        for text in _find_row_problems(row, known):
+            yield f":{line}", text
+        if first.setdefault(tuple(cells), line) != line:
+            yield f":{line}", f"the same as line {first[tuple(cells)]}; allowed: each value once"
+
+
+def _list_stages(experiment: Row, plan: Row) -> dict[str, set[str]]:
+    """Return the stages of an experiment, each with the parameters that its treatments have."""
+    stages: dict[str, set[str]] = {}
+    for name in experiment["treatments"]:
+        for stage in plan["treatments"][f"{experiment['name']}/{name}"]["specification"]["stages"]:
+            stages.setdefault(stage["name"], set()).update(stage["parameters"])
+    return stages
+
+
+def _find_row_problems(row: Row, known: dict[str, dict[str, set[str]]]) -> Iterator[str]:
+    if row["experiment"] not in known:
+        yield unknown("experiment", row["experiment"], known)
+        return
+    stages = known[row["experiment"]]
+    if row["stage"] and row["stage"] not in stages:
+        yield unknown("stage", row["stage"], stages)
+    elif row["quantity"].startswith(PARAMETER):
+        own = [stages[row["stage"]]] if row["stage"] else stages.values()
+        names = sorted(set[str]().union(*own))
+        if row["quantity"].removeprefix(PARAMETER) not in names:
+            yield unknown("parameter", row["quantity"].removeprefix(PARAMETER), names)
+    else:
+        try:
+            _unit_size(row, STAGE_QUANTITIES if row["stage"] else (*RUN_QUANTITIES, "tasks"))
+        except StoreError as error:
+            yield str(error)
+    for column in ("stated", "logged"):
+        if math.isinf(row[column]):
+            yield f"{column}: {row[column]} is not allowed; allowed: a number, or an empty cell"
 
 
 def compare_published(tables: Tables, reference: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    escape,
     format_number,
     format_spread,
     format_table,
@@ -82,7 +83,7 @@ def _show_experiment(experiment: str, rows: pd.DataFrame) -> Comparison:
 
 def _title(quantity: str, unit: str) -> str:
     """Return a quantity in words: "tree_peak_bytes" in MiB becomes "tree peak (MiB)"."""
-    name = quantity if quantity.startswith(PARAMETER) else words_of(quantity)
+    name = escape(quantity) if quantity.startswith(PARAMETER) else words_of(quantity)
     return name if unit == "1" else f"{name} ({unit})"
 
 
@@ -102,7 +103,7 @@ def _scale(parameters: pd.DataFrame) -> str:
 def _parameter(row: dict[Hashable, Any]) -> str:
     name = str(row["quantity"]).removeprefix(PARAMETER)
     published = row["stated"] if pd.notna(row["stated"]) else row["logged"]
-    return f"{row['stage']} {name} {row['median']:,.10g} of {published:,.10g}".strip()
+    return f"{row['stage']} {escape(name)} {row['median']:,.10g} of {published:,.10g}".strip()
 
 
 def _quantity_table(rows: pd.DataFrame) -> str:
