@@ -23,6 +23,7 @@ from stagebench.records import EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.jobs import RELIEF_S, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
+from stagebench.runner.stage import find_following
 from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
@@ -47,8 +48,8 @@ class Engine:
         self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
     ) -> None:
         self.queues = {stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)}
-        for queue in self.queues.values():
-            queue.connect([q for q in self.queues.values() if queue.stage.name in q.stage.after])
+        for name, following in find_following(stages).items():
+            self.queues[name].connect([self.queues[stage.name] for stage in following])
         self.failure: BaseException | None = None
         self._parcels = Parcels()
         self._router = Router(list(self.queues.values()), in_flight, self._parcels)
