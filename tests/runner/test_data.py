@@ -75,14 +75,40 @@ def test_a_coroutine_takes_and_gives_results():
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_arrays_keep_their_values_and_cannot_be_written_to_in_shared_memory(transport):
+@pytest.mark.parametrize("taker", [THREAD, FORK], ids=["thread", "fork"])
+@pytest.mark.parametrize(("size", "total"), [(100, 4950), (100_000, 4999950000)])
+def test_arrays_keep_their_values_and_can_be_written_to(transport, taker, size, total):
     stages = [
-        stage("a", workloads.array_of, FORK, transport=transport, parameters={"size": 100_000}),
-        stage("b", workloads.sum_of, FORK, after=("a",)),
+        stage("a", workloads.array_of, FORK, transport=transport, parameters={"size": size}),
+        stage("b", workloads.sum_of, taker, after=("a",)),
     ]
-    writeable = transport == "pickle"
-    error = f"ValueError: sum 4999950000 writeable {writeable}"
+    error = f"ValueError: sum {total} writeable True"
     assert errors(run(stages, 2), "b") == [error] * 2
+
+
+def read_only_array():
+    array = np.frombuffer(bytes(100_000), dtype=np.uint8)
+    assert not array.flags.writeable
+    return [array, np.zeros(100_000)]
+
+
+def increment(*, upstream):
+    for array in upstream:
+        np.add(array, 1, out=array)
+    return [int(array.sum()) for array in upstream]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_each_process_that_takes_an_array_has_its_own_to_write_to(transport):
+    stages = [
+        stage("a", read_only_array, FORK, transport=transport, retain=True),
+        *(stage(name, increment, FORK, after=("a",), retain=True) for name in "bcd"),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(2)
+        for name in "bcd":
+            assert list(workflow.results(name).values()) == [[100_000, 100_000]] * 2
+        assert not any(array.any() for array in workflow.results("a")[1])
 
 
 def arrays_of(*, note):

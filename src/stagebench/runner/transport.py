@@ -60,6 +60,9 @@ def pack(value: object, transport: str, name: str) -> object:
     buffers: list[pickle.PickleBuffer] = []
     content = pickle.PickleBuffer(value) if kind else value  # type: ignore[arg-type]
     head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    if not kind and any(buffer.raw().readonly for buffer in buffers):
+        # Only protocol 5 remembers that an array is read-only: those sent through pipes are not.
+        head, buffers = pickle.dumps(content, protocol=4), []
     parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
     sizes = tuple(part.nbytes for part in parts)
     if sum(sizes) < LARGE_BYTES:
@@ -71,7 +74,7 @@ def pack(value: object, transport: str, name: str) -> object:
 def unpack(value: object) -> Any:
     """Return the value that was packed; return anything else unchanged.
 
-    Arrays in shared memory are read-only, because several workers may get the same one.
+    Arrays can be written to, as after any other unpickling; nobody else sees what is written.
     """
     if not isinstance(value, Packed):
         return value
@@ -123,7 +126,7 @@ def _read_file(path: str) -> memoryview:
             if not count:
                 raise OSError(f"{path} was cut off at {read} of {len(whole)} bytes")
             read += count
-    return whole.toreadonly()
+    return whole
 
 
 def _write(transport: str, name: str, parts: Sequence[memoryview]) -> None:
