@@ -17,8 +17,9 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, errors, run, stage, statuses
 
-from stagebench.errors import WorkflowError
+from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.runner.sink import ListSink
+from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 
 
@@ -222,6 +223,57 @@ def test_many_tasks_that_cannot_be_sent_do_not_exhaust_the_stack():
         stage("s", workloads.length_of, FORK, after=("lock",), workers=1),
     ]
     assert statuses(run(stages, 3000), "s") == ["failed"] * 3000
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(start_method, tmp_path):
+    kind = {"executor": "process", "start_method": start_method}
+    mark = tmp_path / "mark"
+    starting = stage("s", workloads.double, kind, workers=1, retain=True)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Workflow(
+            [starting], ListSink(), setup=WorkerSetup(preload=("tests.runner.killed",))
+        ) as workflow,
+    ):
+        patch.setenv("STAGEBENCH_TEST_KILLS", f"2 {mark}")
+        workflow.run(3)
+        assert workflow.results("s") == {0: 2, 1: 2, 2: 2}
+    assert mark.read_text() == "xx"
+
+
+def test_a_replacement_that_is_killed_while_it_starts_is_replaced(tmp_path, monkeypatch):
+    mark, sink = tmp_path / "mark", ListSink()
+    setup = WorkerSetup(preload=("tests.runner.killed",))
+    with Workflow([stage("s", die_and_count, FORK, workers=1)], sink, setup=setup) as workflow:
+        monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"0 {mark}")
+        workflow.run([{"s": {"kills": ""}}])
+        monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"1 {mark}")
+        workflow.run([{"s": {"kills": "x"}}, {"s": {"kills": ""}}])
+    assert [r.status for r in sorted(sink.tasks, key=lambda r: r.received_ns)] == [
+        *("ok", "lost", "ok")
+    ]
+    assert mark.read_text() == "x"
+
+
+def die_and_count(*, kills):
+    if kills:
+        workloads.die()
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_workers_that_are_all_killed_while_they_start_end_the_run(workers, tmp_path, monkeypatch):
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"1000 {mark}")
+    setup = WorkerSetup(preload=("tests.runner.killed",))
+    with (
+        Workflow(
+            [stage("s", workloads.double, FORK, workers=workers)], ListSink(), setup=setup
+        ) as w,
+        pytest.raises(WorkerLostError, match=r"signal SIGKILL\) before it was ready"),
+    ):
+        w.run(3)
+    assert len(mark.read_text()) <= 2 * workers + 3
 
 
 def test_a_workflow_that_has_failed_is_not_run_again():

@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 PATIENCE_S = 5.0
 """How long a worker that was asked to end may take before it is killed."""
 
+LEAST_STARTS = 3
+"""How many workers may be killed before any is ready, if the stage has no more workers than that:
+the kernel kills some when memory is short, but a module that crashes kills all."""
+
 _forking = threading.Lock()
 """Held while a pool opens pipes and forks: the child of another pool would inherit pipe ends that
 it never closes."""
@@ -85,6 +89,8 @@ class ProcessPool:
         # Jobs whose worker is being replaced.
         self._backlog: deque[Job] = deque()
         self._closing = False
+        # How many workers in a row were killed before they were ready.
+        self._killed_starts = 0
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = os.pipe()
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
@@ -217,6 +223,7 @@ class ProcessPool:
             return
         if isinstance(message, Start):
             worker.start = message
+            self._killed_starts = 0
             if worker.job is not None:
                 worker.job.begin(message)
             self._crew.ready(self._stage, message, worker.requested_ns)
@@ -331,11 +338,17 @@ class ProcessPool:
     def _replace(self, worker: WorkerProcess) -> None:
         reason = f"worker process {worker.process.pid} ended ({worker.describe_end()})"
         if worker.start is None:
-            self._fail(f"{reason} before it was ready{guard_hint(self._stage.start_method)}")
-            return
+            self._killed_starts += worker.was_killed()
+            if not worker.was_killed() or self._killed_starts > max(
+                LEAST_STARTS, self._stage.workers
+            ):
+                self._fail(f"{reason} before it was ready{guard_hint(self._stage.start_method)}")
+                return
         successor = self._add(time.monotonic_ns())
         following = None
-        if worker.job is not None and not worker.is_settled:
+        if worker.start is None:
+            following = worker.job  # it has not begun
+        elif worker.job is not None and not worker.is_settled:
             lost = Served("lost", error=f"{reason} while it served the task")
             following = self._crew.finish(worker.job, lost, worker.start)
         self._assign(successor, following)
@@ -399,6 +412,10 @@ class WorkerProcess:
         # It may have ended by itself already.
         with contextlib.suppress(OSError):
             self.ends.sender.send_bytes(b"")
+
+    def was_killed(self) -> bool:
+        """Return whether a signal ended it."""
+        return (self.process.exitcode or 0) < 0
 
     def describe_end(self) -> str:
         """Return how it ended: the signal or the exit code."""
