@@ -18,6 +18,7 @@ from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, errors, run, stage, statuses
 
 from stagebench.errors import WorkerLostError, WorkflowError
+from stagebench.runner import engine
 from stagebench.runner.sink import ListSink
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
@@ -46,6 +47,28 @@ def test_the_start_of_a_worker_does_not_count_towards_a_time_out():
     spawn = {"executor": "process", "start_method": "spawn"}
     quick = stage("s", workloads.double, spawn, workers=1, timeout_s=0.02)
     assert statuses(run([quick], 1), "s") == ["ok"]
+
+
+@pytest.mark.parametrize("kind", [THREAD, FORK, LOOP], ids=["thread", "fork", "coroutine"])
+def test_an_import_of_a_worker_that_never_ends_ends_the_run(kind, monkeypatch):
+    monkeypatch.setenv("STAGEBENCH_TEST_ENDLESS", "1")
+    monkeypatch.setattr(engine, "START_S", 0.2)
+    handler = workloads.wait_async if kind is LOOP else workloads.double
+    stages = [stage("s", handler, kind, workers=1, timeout_s=0.1)]
+    sink, setup = ListSink(), WorkerSetup(preload=("tests.runner.endless",))
+    try:
+        with (
+            Workflow(stages, sink, setup=setup) as workflow,
+            pytest.raises(WorkerLostError, match=r"stage 's': a worker was not ready after 0.3 s"),
+        ):
+            workflow.run(2)
+        assert statuses(sink, "s") == ["cancelled"] * 2
+    finally:
+        monkeypatch.delenv("STAGEBENCH_TEST_ENDLESS")
+        for thread in threading.enumerate():
+            if thread.name.startswith("s_"):
+                thread.join(10)
+        sys.modules.pop("tests.runner.endless", None)
 
 
 def test_a_coroutine_is_cancelled_at_its_time_out():

@@ -12,12 +12,13 @@ A watchdog abandons jobs that exceed the time-out of their stage.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from stagebench.errors import WorkflowError
+from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.locks import YieldingLock
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.jobs import RELIEF_S, PoolPlan, StageQueue
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import Start, WorkerSetup
 
 
+START_S = 20.0
+"""How much longer than its stage's time-out, if there is one, a worker may take to get ready; for
+each time that the machine has fewer CPUs than the stage has workers, as long again."""
+
 _SETTLING_S = 1.0
 """How long a cancelled run waits for records that are being written."""
 
@@ -53,7 +58,7 @@ class Engine:
         self.failure: BaseException | None = None
         self._parcels = Parcels()
         self._router = Router(list(self.queues.values()), in_flight, self._parcels)
-        self._watchdog = Watchdog(list(self.queues.values()), self._expire)
+        self._watchdog = Watchdog(list(self.queues.values()), self._expire, self._give_up)
         self._sink = sink
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
@@ -174,6 +179,7 @@ class Engine:
 
     def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
         """Record that a worker is ready."""
+        self.queues[stage.name].is_ready = True
         record = WorkerRecord(
             stage=stage.name,
             pid=start.pid,
@@ -219,6 +225,11 @@ class Engine:
         error = f"timed out after {job.queue.stage.timeout_s:g} s"
         for following in self._end(job, Served("timed_out", error=error), job.worker, abandon=True):
             self._dispatch(following)
+
+    def _give_up(self, queue: StageQueue, limit_s: float) -> None:
+        """End the run: a task waits for a worker that does not get ready."""
+        reason = f"a worker was not ready after {limit_s:g} s; does an import of it end?"
+        self.fail(WorkerLostError(f"stage {queue.stage.name!r}: {reason}"))
 
     def _end(
         self, job: Job, served: Served, start: Start | None, *, abandon: bool = False
@@ -357,14 +368,23 @@ class Watchdog:
     """Abandons jobs that are served for longer than their stage's time-out.
 
     It wakes up when the next job may time out. A job that starts meanwhile needs no signal: it
-    cannot time out before the shortest time-out has passed.
+    cannot time out before the shortest time-out has passed. The start of a worker does not count,
+    but if it never ends, the watchdog gives up the stage.
     """
 
-    def __init__(self, queues: Sequence[StageQueue], expire: Callable[[Job], None]) -> None:
+    def __init__(
+        self,
+        queues: Sequence[StageQueue],
+        expire: Callable[[Job], None],
+        give_up: Callable[[StageQueue, float], None],
+    ) -> None:
         self._limits_ns = {
             queue: int(queue.stage.timeout_s * 1e9) for queue in queues if queue.stage.timeout_s
         }
         self._expire = expire
+        self._give_up = give_up
+        # Jobs that wait for their worker to get ready, and since when.
+        self._unbegun_ns: dict[Job, int] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -389,9 +409,11 @@ class Watchdog:
     def look(self, now_ns: int) -> int:
         """Abandon jobs that have timed out; return the nanoseconds until the next may."""
         soonest_ns = min(self._limits_ns.values())
+        before, self._unbegun_ns = self._unbegun_ns, {}
         for queue, limit_ns in self._limits_ns.items():
             for job in list(queue.in_service):
                 if job.since_ns is None:
+                    self._check_start(job, before.get(job, now_ns), now_ns)
                     continue
                 left_ns = job.since_ns + limit_ns - now_ns
                 if left_ns <= 0:
@@ -399,3 +421,13 @@ class Watchdog:
                 else:
                     soonest_ns = min(soonest_ns, left_ns)
         return soonest_ns
+
+    def _check_start(self, job: Job, since_ns: int, now_ns: int) -> None:
+        stage = job.queue.stage
+        if stage.executor == "asyncio" and job.queue.is_ready:
+            return  # a coroutine holds up the loop
+        self._unbegun_ns[job] = since_ns
+        rounds = math.ceil(stage.workers / (os.cpu_count() or 1))
+        limit_s = (stage.timeout_s or 0) + START_S * rounds
+        if now_ns - since_ns > limit_s * 1e9:
+            self._give_up(job.queue, limit_s)

@@ -149,6 +149,7 @@ class StageQueue:
     A task that has arrived from only some of its upstream stages takes a place, too; `partials`
     counts these. A task without a place is `blocked` and holds up the worker that brings it.
     `free` counts workers that neither serve nor are held up; `deliveries` are retained results.
+    `is_ready` is set once any worker was ready.
     """
 
     def __init__(self, stage: Stage, index: int) -> None:
@@ -167,6 +168,7 @@ class StageQueue:
         self.blocked: dict[Job, None] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.is_closed = False
+        self.is_ready = False
 
     def connect(self, downstream: list[StageQueue]) -> None:
         """Set the queues that follow this one."""
