@@ -43,6 +43,78 @@ def test_a_task_that_is_served_for_too_long_is_given_up_and_the_others_are_serve
     assert (given_up.pid, given_up.thread_id) == (first.pid, first.thread_id)
 
 
+def start_programs(*, how, pids):
+    """Start a program that starts another, note the pids of both, and wait for ever."""
+    script = f"sleep 60 & echo $$ $! >> {pids}; wait"
+    if how == "fork":
+        if not os.fork():
+            os.execl("/bin/sh", "sh", "-c", script)
+        time.sleep(60)
+    subprocess.run(["/bin/sh", "-c", script], check=True, start_new_session=how == "session")
+
+
+@pytest.mark.parametrize("how", ["run", "session", "fork"])
+@pytest.mark.parametrize("end", ["time-out", "cancel"])
+def test_what_a_handler_has_started_ends_with_its_worker(how, end, tmp_path):
+    pids = tmp_path / "pids"
+    started = [stage("s", start_programs, FORK, timeout_s=0.5 if end == "time-out" else None)]
+
+    def interrupt():
+        wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sink = ListSink()
+    if end == "cancel":
+        threading.Thread(target=interrupt).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        run(started, [{"s": {"how": how, "pids": str(pids)}}], sink)
+    assert statuses(sink, "s") == ["timed_out" if end == "time-out" else "cancelled"]
+    noted = pids.read_text().split()
+    assert len(noted) == 2
+    wait_until(lambda: not any(is_running(pid) for pid in noted))
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+MAIN_WHOSE_HANDLER_SHARES = """
+import time
+from multiprocessing.shared_memory import SharedMemory
+from stagebench import ListSink, Stage, Workflow
+
+def share_and_wait():
+    print(SharedMemory(create=True, size=100).name, flush=True)
+    time.sleep(60)
+
+stage = Stage(
+    name="s", handler=share_and_wait, executor="process", start_method="fork", workers=1,
+    timeout_s=0.3,
+)
+with Workflow([stage], ListSink()) as workflow:
+    workflow.run(1)
+"""
+
+
+def test_what_a_killed_handler_shared_is_still_removed_by_its_resource_tracker():
+    # In a program of its own: here, the tracker of other tests may be running already.
+    command = [sys.executable, "-c", MAIN_WHOSE_HANDLER_SHARES]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    path = Path("/dev/shm", done.stdout.strip())
+    assert path.name
+    wait_until(lambda: not path.exists())
+
+
 def test_the_start_of_a_worker_does_not_count_towards_a_time_out():
     spawn = {"executor": "process", "start_method": "spawn"}
     quick = stage("s", workloads.double, spawn, workers=1, timeout_s=0.02)

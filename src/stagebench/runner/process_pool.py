@@ -37,6 +37,7 @@ from stagebench.runner.process_worker import (
     close_main_ends,
     open_pipes,
     run_worker,
+    stop_family,
     write_job,
 )
 from stagebench.runner.stage import check_pickles
@@ -130,8 +131,7 @@ class ProcessPool:
         with self._lock:
             for worker in self._workers:
                 if worker.job is job:
-                    worker.doomed = True
-                    worker.process.kill()
+                    worker.kill()
         self._relieve(job)
 
     def relieve(self) -> None:
@@ -158,10 +158,10 @@ class ProcessPool:
             self._relieve()
             if time.monotonic() > end:
                 for worker in workers:
-                    worker.process.kill()
+                    worker.kill()
         for worker in list(self._workers):
             # The manager has failed because it could not replace a worker.
-            worker.process.kill()
+            worker.kill()
             self._bury(worker)
         self._selector.close()
         os.close(self._wake_receiver)
@@ -317,7 +317,9 @@ class ProcessPool:
 
     def _bury(self, worker: WorkerProcess) -> None:
         """Clean up after a worker that has ended, and replace it."""
-        worker.doomed = True
+        with self._lock:
+            # From here on its pid may be that of another process.
+            worker.doomed = True
         receiver, manager = worker.ends.receiver, self._manager
         while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
@@ -407,11 +409,22 @@ class WorkerProcess:
     def end(self, *, by_force: bool) -> None:
         """Ask the process to end, or kill it."""
         if by_force:
-            self.process.kill()
+            self.kill()
             return
         # It may have ended by itself already.
         with contextlib.suppress(OSError):
             self.ends.sender.send_bytes(b"")
+
+    def kill(self) -> None:
+        """Kill the process, unless it is doomed already, and everything that it has started."""
+        if self.doomed:
+            return
+        self.doomed = True
+        children = stop_family(self.process.pid or 0)
+        self.process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def was_killed(self) -> bool:
         """Return whether a signal ended it."""

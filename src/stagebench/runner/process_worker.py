@@ -8,6 +8,7 @@ to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -185,3 +186,32 @@ def close_main_ends(ends: Ends) -> None:
     """Close main's ends of one worker."""
     MAIN_ENDS.discard(ends)
     ends.close()
+
+
+def stop_family(pid: int) -> list[int]:
+    """Stop a process and its descendants, so that they start no more; return the descendants.
+
+    Without /proc, none are known. A resource tracker is not one of them: it ends by itself, and
+    first removes what the others leave.
+    """
+    family = [pid]
+    for member in family:  # grows meanwhile
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{member}/task"):
+                children = _read(f"/proc/{member}/task/{thread}/children").split()
+                family += [child for child in map(int, children) if not _is_tracker(child)]
+    return family[1:]
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in _read(f"/proc/{pid}/cmdline")
+    except OSError:
+        return False
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
