@@ -196,6 +196,29 @@ def test_nothing_is_left_of_retained_results_or_of_a_failed_run():
         workflow.run(6)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("first", [THREAD, FORK, SPAWN], ids=["thread", "fork", "spawn"])
+def test_results_of_tasks_that_are_done_can_be_read_after_a_run_failed(first, transport):
+    class Full(ListSink):
+        def task(self, record):
+            super().task(record)
+            if (record.task, record.stage) == (2, "b"):
+                raise OSError("no space left")
+
+    make = stage("a", workloads.bytes_of, first, workers=1, transport=transport, retain=True)
+    measure = stage("b", workloads.length_of, FORK, after=("a",), transport=transport)
+    sink = Full()
+    with Workflow([make, measure], sink) as workflow:
+        with pytest.raises(OSError, match="no space"):
+            workflow.run([{"a": {"size": 100_000 + task}} for task in range(6)])
+        done = [r.task for r in sink.tasks if r.stage == "a" and r.status == "ok"]
+        wanted = {task: bytes(100_000 + task) for task in done}
+        assert {0, 1, 2} <= set(wanted)
+        assert {**workflow.results("a"), **wanted} == workflow.results("a")
+    with pytest.raises(WorkflowError, match="stage 'a' is closed"):
+        workflow.results("a")
+
+
 def test_retained_results_are_given_by_task_until_the_stage_is_closed(kind):
     kept = stage("s", workloads.double, kind, retain=True)
     workflow = Workflow([kept], ListSink())

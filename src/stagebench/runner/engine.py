@@ -160,15 +160,18 @@ class Engine:
         for queue in self.queues.values():
             if keep_retained and queue.stage.retain:
                 continue
-            with self._opening:
-                # Released before the pool closes: a thread of the pool may be opening another.
-                pool, queue.pool = queue.pool, None
-            if pool is not None:
-                pool.close(cancel=self._router.closed)
+            self._close_pool(queue)
             self._drop_results(queue)
             queue.is_closed = True
         if not keep_retained:
             self._parcels.close()
+
+    def _close_pool(self, queue: StageQueue) -> None:
+        with self._opening:
+            # Released before the pool closes: a thread of the pool may be opening another.
+            pool, queue.pool = queue.pool, None
+        if pool is not None:
+            pool.close(cancel=self._router.closed)
 
     def _drop_results(self, queue: StageQueue) -> None:
         deliveries, queue.deliveries = queue.deliveries, {}
@@ -205,7 +208,10 @@ class Engine:
         return self._parcels.issue(transport)
 
     def _cancel(self, unfed: Iterable[int]) -> None:
-        """Stop routing, record every task that has not ended as cancelled, and end the pools."""
+        """Stop routing, record every task that has not ended as cancelled, and end the pools.
+
+        Results that are retained stay, until `close`.
+        """
         with self._lock:
             left = self._router.close()
         self._let_records_settle()
@@ -214,7 +220,12 @@ class Engine:
         for task in unfed:
             for queue in self.queues.values():
                 self._record_unserved(task, queue, "cancelled")
-        self.close(keep_retained=False)
+        kept: list[Delivery] = []
+        for queue in self.queues.values():
+            self._close_pool(queue)
+            kept += queue.deliveries.values()
+            queue.is_closed = not queue.stage.retain
+        self._parcels.close(kept)
 
     def _note(self, event: str, stage: str = "") -> None:
         record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())

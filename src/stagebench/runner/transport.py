@@ -22,7 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from stagebench.runner.worker import Served
 
@@ -283,14 +283,18 @@ class Parcels:
             self._live.pop(packed.name, None)
             discard(packed.transport, packed.name)
 
-    def close(self) -> None:
-        """Remove everything left, including what killed workers stored."""
+    def close(self, kept: Iterable[Delivery] = ()) -> None:
+        """Issue no more names; remove all but what is kept, even what killed workers stored."""
+        names = {delivery.packed.name for delivery in kept if delivery.packed is not None}
         with self._lock:
             self._is_open = False
             live, self._live = self._live, {}
             for name, transport in live.items():
-                discard(transport, name)
-            if self._folder is not None:
+                if name in names:
+                    self._live[name] = transport
+                else:
+                    discard(transport, name)
+            if self._folder is not None and "path" not in self._live.values():
                 # Including what a thread may be writing right now: it is no longer needed.
                 _remove_folder(self._folder)
                 self._folder = None
