@@ -471,6 +471,66 @@ def test_workers_end_with_a_main_that_is_killed(method, tmp_path):
         program.stdout.close()
 
 
+MAIN_THAT_IS_KILLED = """
+import subprocess, sys, time
+from stagebench import ListSink, Stage, Workflow
+
+def make():
+    return bytes(100_000)
+
+def sleep(upstream):
+    print("busy", flush=True)
+    time.sleep(60)
+
+def compute(upstream):
+    print("busy", flush=True)
+    while True:
+        pass
+
+def call(upstream):
+    subprocess.run(["/bin/sh", "-c", "echo busy; sleep 60; true"])
+
+process = dict(executor="process", start_method="{method}", workers=2)
+if __name__ == "__main__":
+    stages = [
+        Stage(name="make", handler=make, transport="path", **process),
+        Stage(name="s", handler={handler}, after=("make",), **process),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "handler"),
+    [("forkserver", "sleep"), ("spawn", "compute"), ("fork", "call")],
+)
+def test_busy_workers_end_with_a_main_that_is_killed_and_no_folder_is_left(
+    method, handler, tmp_path
+):
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    temporary.mkdir()
+    script.write_text(MAIN_THAT_IS_KILLED.format(method=method, handler=handler))
+    program = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    try:
+        assert [program.stdout.readline() for _ in range(2)] == ["busy\n"] * 2
+        assert list(temporary.glob("stagebench-*/*"))
+        program.kill()
+        program.wait()
+        wait_for_the_end_of(program.pid)
+        assert not list(temporary.glob("stagebench-*"))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.stdout.close()
+
+
 def test_nothing_of_a_workflow_is_left_when_it_is_closed(kind):
     threads = set(threading.enumerate())
     descriptors = set(Path("/proc/self/fd").iterdir())

@@ -62,6 +62,10 @@ class Engine:
         self._sink = sink
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
+        self._uses_files = any(
+            queue.stage.transport == "path" and (queue.packs or queue.stage.executor == "process")
+            for queue in self.queues.values()
+        )
         self._lock = YieldingLock()
         self._opening = threading.Lock()
         self._wake = threading.Event()
@@ -288,7 +292,9 @@ class Engine:
         queue = job.queue
         with self._opening:
             if queue.pool is None and not self._router.closed:
-                pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
+                folder = self._parcels.open_folder() if self._uses_files else None
+                plan = PoolPlan(queue.stage, self._setup, self, self._shares_memory, folder)
+                pool = make_pool(plan)
                 try:
                     pool.open(job.submitted_ns or 0)
                 except Exception as error:  # raised again by run()

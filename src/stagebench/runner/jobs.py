@@ -236,9 +236,13 @@ class Pool(Protocol):
 
 
 class PoolPlan(NamedTuple):
-    """What a pool is built from; `shares_memory`: some stage's results use shared memory."""
+    """What a pool is built from.
+
+    `shares_memory`: some stage's results use shared memory. `folder` is where others are stored.
+    """
 
     stage: Stage
     setup: WorkerSetup
     crew: Crew
     shares_memory: bool
+    folder: str | None

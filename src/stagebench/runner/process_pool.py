@@ -83,6 +83,7 @@ class ProcessPool:
         self._setup = plan.setup
         self._crew = plan.crew
         self._shares_memory = plan.shares_memory
+        self._folder = plan.folder
         self._context = multiprocessing.get_context(plan.stage.start_method)
         self._lock = threading.Lock()
         self._workers: set[WorkerProcess] = set()
@@ -171,7 +172,7 @@ class ProcessPool:
     def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
             ours, theirs = open_pipes(self._context)
-            arguments = (theirs, self._handler, self._setup, self._stage.transport)
+            arguments = (theirs, self._handler, self._setup, self._stage.transport, self._folder)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             try:

@@ -9,16 +9,19 @@ to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
+import select
 import signal
 import sys
 import time
 import traceback
+from multiprocessing.process import parent_process
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.runner.transport import pack, unpack
+from stagebench.runner.transport import pack, remove_folder, unpack
 from stagebench.runner.worker import Served, introduce_worker, prepare_worker, serve
 
 if TYPE_CHECKING:
@@ -34,14 +37,18 @@ def run_worker(
     pickled_handler: bytes,
     setup: WorkerSetup,
     transport: str,
+    folder: str | None,
 ) -> None:
     """Serve jobs until main closes the pipe, sends an empty message, or has ended.
+
+    `folder` is where results are stored for the transport "path".
 
     The handler arrives pickled, so that its module is imported here: after the set-up, and within
     the time that the worker takes to get ready.
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
+    _end_with_main(folder)
     # A child that the handler forks must not hold our ends: if this worker is killed while it
     # sends, main would wait for the rest until that child has ended, too.
     os.register_at_fork(after_in_child=ends.close)
@@ -58,6 +65,35 @@ def run_worker(
     ends.sender.send(introduce_worker(started_ns))
     while _serve_next(ends, handler, transport):
         pass
+
+
+def _end_with_main(folder: str | None) -> None:
+    """End when main is killed, in the middle of a task, too, and remove the folder that it leaves.
+
+    multiprocessing holds a pipe to each process that it starts, and never writes to it. Its end
+    sends SIGIO, so no thread has to wait for it.
+    """
+    parent = parent_process()
+    if parent is None or not hasattr(fcntl, "F_SETOWN"):
+        return
+    life, own_pid = parent.sentinel, os.getpid()
+
+    ended = select.poll()
+    ended.register(life)
+
+    def end(*_: object) -> None:
+        if os.getpid() != own_pid or not ended.poll(0):
+            return  # a child that a handler forked, or a signal of something else
+        for pid in stop_family(own_pid, stop_first=False):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if folder is not None:
+            remove_folder(folder)
+        os._exit(1)
+
+    signal.signal(signal.SIGIO, end)
+    fcntl.fcntl(life, fcntl.F_SETOWN, own_pid)
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _renew(stream: Any) -> Any:
@@ -188,7 +224,7 @@ def close_main_ends(ends: Ends) -> None:
     ends.close()
 
 
-def stop_family(pid: int) -> list[int]:
+def stop_family(pid: int, *, stop_first: bool = True) -> list[int]:
     """Stop a process and its descendants, so that they start no more; return the descendants.
 
     Without /proc, none are known. A resource tracker is not one of them: it ends by itself, and
@@ -196,8 +232,9 @@ def stop_family(pid: int) -> list[int]:
     """
     family = [pid]
     for member in family:  # grows meanwhile
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member, signal.SIGSTOP)
+        if stop_first or member != pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGSTOP)
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{member}/task"):
                 children = _read(f"/proc/{member}/task/{thread}/children").split()

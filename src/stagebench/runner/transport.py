@@ -222,7 +222,7 @@ class Parcels:
                 raise OSError("the workflow has ended")
             number = next(self._numbers)
             if transport == "path":
-                name = os.path.join(self._open_folder(), str(number))  # no pathlib, as above
+                name = os.path.join(self._make_folder(), str(number))  # no pathlib, as above
             else:
                 name = f"{self._prefix}_{number}"
             self._live[name] = transport
@@ -296,10 +296,15 @@ class Parcels:
                     discard(transport, name)
             if self._folder is not None and "path" not in self._live.values():
                 # Including what a thread may be writing right now: it is no longer needed.
-                _remove_folder(self._folder)
+                remove_folder(self._folder)
                 self._folder = None
 
-    def _open_folder(self) -> str:
+    def open_folder(self) -> str:
+        """Return the folder for results that are stored in files; make it if there is none."""
+        with self._lock:
+            return self._make_folder()
+
+    def _make_folder(self) -> str:
         if self._folder is None:
             # Imported only when needed, as above.
             import tempfile
@@ -308,8 +313,10 @@ class Parcels:
         return self._folder
 
 
-def _remove_folder(folder: str) -> None:
-    # Imported only when needed; tempfile imports it anyway.
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_folder(folder: str) -> None:
+    """Remove a folder of results, as far as possible."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # no pathlib, as above
+            with contextlib.suppress(FileNotFoundError):  # another process may remove it, too
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
