@@ -2,15 +2,17 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, SPAWN, THREAD, errors, run, stage, statuses
 
 from stagebench.errors import WorkflowError
 from stagebench.runner.sink import ListSink
-from stagebench.runner.stage import TRANSPORTS
+from stagebench.runner.stage import TRANSPORTS, Arrival
 from stagebench.runner.transport import LARGE_BYTES
 from stagebench.runner.workflow import Workflow
 
@@ -73,14 +75,40 @@ def test_a_coroutine_takes_and_gives_results():
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_arrays_keep_their_values_and_cannot_be_written_to_in_shared_memory(transport):
+@pytest.mark.parametrize("taker", [THREAD, FORK], ids=["thread", "fork"])
+@pytest.mark.parametrize(("size", "total"), [(100, 4950), (100_000, 4999950000)])
+def test_arrays_keep_their_values_and_can_be_written_to(transport, taker, size, total):
     stages = [
-        stage("a", workloads.array_of, FORK, transport=transport, parameters={"size": 100_000}),
-        stage("b", workloads.sum_of, FORK, after=("a",)),
+        stage("a", workloads.array_of, FORK, transport=transport, parameters={"size": size}),
+        stage("b", workloads.sum_of, taker, after=("a",)),
     ]
-    writeable = transport == "pickle"
-    error = f"ValueError: sum 4999950000 writeable {writeable}"
+    error = f"ValueError: sum {total} writeable True"
     assert errors(run(stages, 2), "b") == [error] * 2
+
+
+def read_only_array():
+    array = np.frombuffer(bytes(100_000), dtype=np.uint8)
+    assert not array.flags.writeable
+    return [array, np.zeros(100_000)]
+
+
+def increment(*, upstream):
+    for array in upstream:
+        np.add(array, 1, out=array)
+    return [int(array.sum()) for array in upstream]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_each_process_that_takes_an_array_has_its_own_to_write_to(transport):
+    stages = [
+        stage("a", read_only_array, FORK, transport=transport, retain=True),
+        *(stage(name, increment, FORK, after=("a",), retain=True) for name in "bcd"),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(2)
+        for name in "bcd":
+            assert list(workflow.results(name).values()) == [[100_000, 100_000]] * 2
+        assert not any(array.any() for array in workflow.results("a")[1])
 
 
 def arrays_of(*, note):
@@ -168,6 +196,29 @@ def test_nothing_is_left_of_retained_results_or_of_a_failed_run():
         workflow.run(6)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("first", [THREAD, FORK, SPAWN], ids=["thread", "fork", "spawn"])
+def test_results_of_tasks_that_are_done_can_be_read_after_a_run_failed(first, transport):
+    class Full(ListSink):
+        def task(self, record):
+            super().task(record)
+            if (record.task, record.stage) == (2, "b"):
+                raise OSError("no space left")
+
+    make = stage("a", workloads.bytes_of, first, workers=1, transport=transport, retain=True)
+    measure = stage("b", workloads.length_of, FORK, after=("a",), transport=transport)
+    sink = Full()
+    with Workflow([make, measure], sink) as workflow:
+        with pytest.raises(OSError, match="no space"):
+            workflow.run([{"a": {"size": 100_000 + task}} for task in range(6)])
+        done = [r.task for r in sink.tasks if r.stage == "a" and r.status == "ok"]
+        wanted = {task: bytes(100_000 + task) for task in done}
+        assert {0, 1, 2} <= set(wanted)
+        assert {**workflow.results("a"), **wanted} == workflow.results("a")
+    with pytest.raises(WorkflowError, match="stage 'a' is closed"):
+        workflow.results("a")
+
+
 def test_retained_results_are_given_by_task_until_the_stage_is_closed(kind):
     kept = stage("s", workloads.double, kind, retain=True)
     workflow = Workflow([kept], ListSink())
@@ -186,6 +237,9 @@ def test_asking_for_results_that_do_not_exist_is_an_error():
         workflow.results("s")
     with pytest.raises(WorkflowError, match="unknown stage 'ss'; stages are s"):
         workflow.results("ss")
+    for name in (5, None, ["s"]):
+        with pytest.raises(WorkflowError, match="unknown stage"):
+            workflow.results(name)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +257,33 @@ def test_asking_for_results_that_do_not_exist_is_an_error():
         ({"retries": -1}, "retries is -1; allowed: a whole number >= 0"),
         ({"retry_on": ("late",)}, "retry_on is 'late'; allowed: failed, timed_out, lost"),
         ({"after": "a"}, "after is 'a'; allowed: a tuple of names, such as ('a',)"),
+        ({"after": (5,)}, "after is (5,); allowed: a tuple of names"),
+        ({"after": ([], "a")}, "after is ([], 'a'); allowed: a tuple of names"),
+        ({"retry_on": (None,)}, "retry_on is (None,); allowed: a tuple of names"),
         ({"after": ("a", "a")}, "after is ('a', 'a'); allowed: each name once"),
         ({"name": ""}, "name is ''; allowed: a non-empty string"),
+        ({"name": 5}, "name is 5; allowed: a non-empty string"),
+        ({"name": ["s"]}, "name is ['s']; allowed: a non-empty string"),
+        ({"name": b"s"}, "name is b's'; allowed: a non-empty string"),
+        ({"name": "\ud800"}, r"name is '\ud800'; allowed: a non-empty string"),
+        ({"parameters": {5: 1, "value": 2}}, "parameter 5 is no name; allowed: a string"),
+        ({"timeout_s": 1e300}, "timeout_s is 1e+300; allowed: seconds > 0, from 1e-09 to 1e+09"),
+        ({"timeout_s": 10**400}, "; allowed: seconds > 0, from 1e-09 to 1e+09"),
+        ({"timeout_s": 1e-300}, "timeout_s is 1e-300; allowed"),
+        ({"timeout_s": float("nan")}, "timeout_s is nan; allowed"),
+        ({"timeout_s": "1"}, "timeout_s is '1'; allowed"),
+        ({"workers": np.float64(2)}, "workers is 2.0; allowed"),
+        ({"workers": np.bool_(True)}, "allowed: a whole number >= 1"),
+        ({"handler": workloads.Asynchronous()}, "'thread': a plain function"),
+        ({"handler": partial(workloads.Asynchronous())}, "'thread': a plain function"),
+        ({"handler": workloads.Asynchronous().__call__}, "'thread': a plain function"),
+        ({"handler": partial(workloads.wait_async)}, "'thread': a plain function"),
+        ({"handler": workloads.generate_async}, "'thread': a plain function"),
+        ({"handler": workloads.generate_async, "executor": "asyncio"}, "a coroutine function"),
+        ({"handler": workloads.Asynchronous, "executor": "asyncio"}, "a coroutine function"),
+        ({"handler": workloads.unseen, "after": ("a",)}, "shows no 'upstream', so it would get no"),
+        ({"handler": partial(workloads.unseen, a=1), "after": ("a",)}, "shows no 'upstream'"),
+        ({"handler": workloads.Unseen(), "after": ("a",)}, "takes **given and shows no 'upstream'"),
         ({"parameters": [1]}, "parameters is [1]; allowed: a mapping of names to values"),
         (
             {"handler": workloads.by_position},
@@ -217,6 +296,40 @@ def test_an_invalid_stage_is_refused(changes, words):
     with pytest.raises(WorkflowError) as caught:
         run([stage(**{"kind": {}, **given, **changes})], 1)
     assert words in str(caught.value)
+
+
+def test_decorated_handlers_that_show_their_parameters_take_upstream_results():
+    stages = [
+        stage("a", workloads.bytes_of, THREAD, parameters={"size": 3}),
+        stage("b", workloads.seen, THREAD, after=("a",), retain=True),
+        stage("c", workloads.Asynchronous(), LOOP, after=("a",), retain=True),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(2)
+        assert workflow.results("b") == {0: 3, 1: 3}
+        assert workflow.results("c") == {0: 7, 1: 7}
+
+
+@pytest.mark.parametrize("kind", [THREAD, FORK], ids=["thread", "fork"])
+def test_a_coroutine_that_no_one_awaits_is_a_failure(kind):
+    stages = [stage("s", workloads.hidden_async, kind)]
+    assert errors(run(stages, 1), "s") == [
+        "the handler returned a coroutine; allowed with executor 'asyncio'"
+    ]
+
+
+def test_numbers_of_numpy_count_as_numbers():
+    given = {"workers": np.int64(2), "queue_size": np.uint8(1), "retries": np.int32(0)}
+    kind = {"executor": "process", "start_method": "fork"}
+    one = stage("s", workloads.double, kind, timeout_s=np.float32(9), retain=True, **given)
+    assert [type(value) for value in (one.workers, one.queue_size, one.retries, one.timeout_s)] == [
+        *(int, int, int),
+        float,
+    ]
+    arrival = Arrival(kind="poisson", rate_per_s=np.float32(1000), seed=np.int64(3))
+    with Workflow([one], ListSink(), in_flight=np.int16(2)) as workflow:
+        workflow.run(np.int64(3), arrival)
+        assert workflow.results("s") == {0: 2, 1: 2, 2: 2}
 
 
 def test_a_missing_parameter_is_reported_before_anything_starts():

@@ -17,8 +17,10 @@ import pytest
 from tests.runner import workloads
 from tests.runner.conftest import FORK, LOOP, THREAD, errors, run, stage, statuses
 
-from stagebench.errors import WorkflowError
+from stagebench.errors import WorkerLostError, WorkflowError
+from stagebench.runner import engine
 from stagebench.runner.sink import ListSink
+from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 
 
@@ -41,10 +43,104 @@ def test_a_task_that_is_served_for_too_long_is_given_up_and_the_others_are_serve
     assert (given_up.pid, given_up.thread_id) == (first.pid, first.thread_id)
 
 
+def start_programs(*, how, pids):
+    """Start a program that starts another, note the pids of both, and wait for ever."""
+    script = f"sleep 60 & echo $$ $! >> {pids}; wait"
+    if how == "fork":
+        if not os.fork():
+            os.execl("/bin/sh", "sh", "-c", script)
+        time.sleep(60)
+    subprocess.run(["/bin/sh", "-c", script], check=True, start_new_session=how == "session")
+
+
+@pytest.mark.parametrize("how", ["run", "session", "fork"])
+@pytest.mark.parametrize("end", ["time-out", "cancel"])
+def test_what_a_handler_has_started_ends_with_its_worker(how, end, tmp_path):
+    pids = tmp_path / "pids"
+    started = [stage("s", start_programs, FORK, timeout_s=0.5 if end == "time-out" else None)]
+
+    def interrupt():
+        wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sink = ListSink()
+    if end == "cancel":
+        threading.Thread(target=interrupt).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        run(started, [{"s": {"how": how, "pids": str(pids)}}], sink)
+    assert statuses(sink, "s") == ["timed_out" if end == "time-out" else "cancelled"]
+    noted = pids.read_text().split()
+    assert len(noted) == 2
+    wait_until(lambda: not any(is_running(pid) for pid in noted))
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+MAIN_WHOSE_HANDLER_SHARES = """
+import time
+from multiprocessing.shared_memory import SharedMemory
+from stagebench import ListSink, Stage, Workflow
+
+def share_and_wait():
+    print(SharedMemory(create=True, size=100).name, flush=True)
+    time.sleep(60)
+
+stage = Stage(
+    name="s", handler=share_and_wait, executor="process", start_method="fork", workers=1,
+    timeout_s=0.3,
+)
+with Workflow([stage], ListSink()) as workflow:
+    workflow.run(1)
+"""
+
+
+def test_what_a_killed_handler_shared_is_still_removed_by_its_resource_tracker():
+    # In a program of its own: here, the tracker of other tests may be running already.
+    command = [sys.executable, "-c", MAIN_WHOSE_HANDLER_SHARES]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    path = Path("/dev/shm", done.stdout.strip())
+    assert path.name
+    wait_until(lambda: not path.exists())
+
+
 def test_the_start_of_a_worker_does_not_count_towards_a_time_out():
     spawn = {"executor": "process", "start_method": "spawn"}
     quick = stage("s", workloads.double, spawn, workers=1, timeout_s=0.02)
     assert statuses(run([quick], 1), "s") == ["ok"]
+
+
+@pytest.mark.parametrize("kind", [THREAD, FORK, LOOP], ids=["thread", "fork", "coroutine"])
+def test_an_import_of_a_worker_that_never_ends_ends_the_run(kind, monkeypatch):
+    monkeypatch.setenv("STAGEBENCH_TEST_ENDLESS", "1")
+    monkeypatch.setattr(engine, "START_S", 0.2)
+    handler = workloads.wait_async if kind is LOOP else workloads.double
+    stages = [stage("s", handler, kind, workers=1, timeout_s=0.1)]
+    sink, setup = ListSink(), WorkerSetup(preload=("tests.runner.endless",))
+    try:
+        with (
+            Workflow(stages, sink, setup=setup) as workflow,
+            pytest.raises(WorkerLostError, match=r"stage 's': a worker was not ready after 0.3 s"),
+        ):
+            workflow.run(2)
+        assert statuses(sink, "s") == ["cancelled"] * 2
+    finally:
+        monkeypatch.delenv("STAGEBENCH_TEST_ENDLESS")
+        for thread in threading.enumerate():
+            if thread.name.startswith("s_"):
+                thread.join(10)
+        sys.modules.pop("tests.runner.endless", None)
 
 
 def test_a_coroutine_is_cancelled_at_its_time_out():
@@ -224,6 +320,57 @@ def test_many_tasks_that_cannot_be_sent_do_not_exhaust_the_stack():
     assert statuses(run(stages, 3000), "s") == ["failed"] * 3000
 
 
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(start_method, tmp_path):
+    kind = {"executor": "process", "start_method": start_method}
+    mark = tmp_path / "mark"
+    starting = stage("s", workloads.double, kind, workers=1, retain=True)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Workflow(
+            [starting], ListSink(), setup=WorkerSetup(preload=("tests.runner.killed",))
+        ) as workflow,
+    ):
+        patch.setenv("STAGEBENCH_TEST_KILLS", f"2 {mark}")
+        workflow.run(3)
+        assert workflow.results("s") == {0: 2, 1: 2, 2: 2}
+    assert mark.read_text() == "xx"
+
+
+def test_a_replacement_that_is_killed_while_it_starts_is_replaced(tmp_path, monkeypatch):
+    mark, sink = tmp_path / "mark", ListSink()
+    setup = WorkerSetup(preload=("tests.runner.killed",))
+    with Workflow([stage("s", die_and_count, FORK, workers=1)], sink, setup=setup) as workflow:
+        monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"0 {mark}")
+        workflow.run([{"s": {"kills": ""}}])
+        monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"1 {mark}")
+        workflow.run([{"s": {"kills": "x"}}, {"s": {"kills": ""}}])
+    assert [r.status for r in sorted(sink.tasks, key=lambda r: r.received_ns)] == [
+        *("ok", "lost", "ok")
+    ]
+    assert mark.read_text() == "x"
+
+
+def die_and_count(*, kills):
+    if kills:
+        workloads.die()
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_workers_that_are_all_killed_while_they_start_end_the_run(workers, tmp_path, monkeypatch):
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("STAGEBENCH_TEST_KILLS", f"1000 {mark}")
+    setup = WorkerSetup(preload=("tests.runner.killed",))
+    with (
+        Workflow(
+            [stage("s", workloads.double, FORK, workers=workers)], ListSink(), setup=setup
+        ) as w,
+        pytest.raises(WorkerLostError, match=r"signal SIGKILL\) before it was ready"),
+    ):
+        w.run(3)
+    assert len(mark.read_text()) <= 2 * workers + 3
+
+
 def test_a_workflow_that_has_failed_is_not_run_again():
     class FullDisk(ListSink):
         def task(self, record):
@@ -329,6 +476,66 @@ def test_workers_end_with_a_main_that_is_killed(method, tmp_path):
         program.kill()
         program.wait()
         wait_for_the_end_of(program.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.stdout.close()
+
+
+MAIN_THAT_IS_KILLED = """
+import subprocess, sys, time
+from stagebench import ListSink, Stage, Workflow
+
+def make():
+    return bytes(100_000)
+
+def sleep(upstream):
+    print("busy", flush=True)
+    time.sleep(60)
+
+def compute(upstream):
+    print("busy", flush=True)
+    while True:
+        pass
+
+def call(upstream):
+    subprocess.run(["/bin/sh", "-c", "echo busy; sleep 60; true"])
+
+process = dict(executor="process", start_method="{method}", workers=2)
+if __name__ == "__main__":
+    stages = [
+        Stage(name="make", handler=make, transport="path", **process),
+        Stage(name="s", handler={handler}, after=("make",), **process),
+    ]
+    with Workflow(stages, ListSink()) as workflow:
+        workflow.run(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "handler"),
+    [("forkserver", "sleep"), ("spawn", "compute"), ("fork", "call")],
+)
+def test_busy_workers_end_with_a_main_that_is_killed_and_no_folder_is_left(
+    method, handler, tmp_path
+):
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    temporary.mkdir()
+    script.write_text(MAIN_THAT_IS_KILLED.format(method=method, handler=handler))
+    program = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    try:
+        assert [program.stdout.readline() for _ in range(2)] == ["busy\n"] * 2
+        assert list(temporary.glob("stagebench-*/*"))
+        program.kill()
+        program.wait()
+        wait_for_the_end_of(program.pid)
+        assert not list(temporary.glob("stagebench-*"))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)

@@ -155,6 +155,10 @@ def test_a_task_that_is_held_back_keeps_the_time_at_which_it_was_due():
         ({"kind": "poison"}, "kind is 'poison'; allowed: at_once, fixed_rate, poisson; did you"),
         ({"kind": "fixed_rate"}, "rate_per_s is None; allowed: a number > 0"),
         ({"kind": "poisson", "rate_per_s": 1}, "seed is None; allowed: a whole number >= 0"),
+        *(
+            ({"kind": "fixed_rate", "rate_per_s": rate}, "allowed: a number > 0, from 1e-09 to 1e")
+            for rate in (1e-12, 5e-324, 1e300, 10**400, float("nan"), "1", True)
+        ),
         ({"rate_per_s": 1}, "at_once has none"),
         ({"kind": "fixed_rate", "rate_per_s": 1, "seed": 1}, "only poisson has one"),
     ],

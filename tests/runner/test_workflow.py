@@ -3,6 +3,7 @@
 import collections
 import multiprocessing
 import os
+import sys
 import threading
 from collections import Counter
 from typing import ClassVar
@@ -13,7 +14,7 @@ from tests.runner.conftest import KINDS, run, stage, statuses
 
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.runner.sink import ListSink
-from stagebench.runner.stage import Stage
+from stagebench.runner.stage import Stage, order_stages
 from stagebench.runner.worker import WorkerSetup
 from stagebench.runner.workflow import Workflow
 from stagebench.sampler.procfs import read_children
@@ -404,6 +405,73 @@ def test_a_handler_needs_no_module_of_its_own(method):
     with Workflow([upper], ListSink()) as workflow:
         workflow.run(1)
         assert workflow.results("s") == {0: "X"}
+
+
+def test_names_that_are_no_text_are_all_reported():
+    def make(name, after=()):
+        return stage(name, workloads.double, KINDS["thread"], after=after)
+
+    with pytest.raises(WorkflowError) as caught:
+        Workflow([make(5), make("a", (5,)), make(["b"]), make("c", ("d",)), make(5)], ListSink())
+    lines = str(caught.value).splitlines()
+    assert [line.partition(";")[0] for line in lines] == [
+        "stage 5: name is 5",
+        "stage 'a': after is (5,)",
+        "stage ['b']: name is ['b']",
+        "stage 'c': follows unknown stage 'd'",
+        "stage 5: name is 5",
+    ]
+
+
+def test_a_task_with_a_name_that_is_no_text_is_refused():
+    with pytest.raises(WorkflowError, match="task 0: unknown stage 5"):
+        run([stage("s", workloads.double, KINDS["thread"])], [{5: {}}])
+    with pytest.raises(WorkflowError, match="parameter 5 is no name"):
+        run([stage("s", workloads.double, KINDS["thread"])], [{"s": {5: 1, "value": 2}}])
+
+
+def count_steps(stages):
+    """Return how many lines of Python are executed to build a workflow."""
+    steps = 0
+
+    def step(*_):
+        nonlocal steps
+        steps += 1
+        return step
+
+    sys.settrace(step)
+    try:
+        Workflow(stages, ListSink())
+    finally:
+        sys.settrace(None)
+    return steps
+
+
+def chain(length):
+    return [
+        stage(f"s{n}", int, KINDS["thread"], after=(f"s{n - 1}",) if n else ())
+        for n in range(length)
+    ]
+
+
+def star(length):
+    names = tuple(f"s{n}" for n in range(length))
+    return [stage(n, int, KINDS["thread"]) for n in names] + [
+        stage("end", int, KINDS["thread"], after=names)
+    ]
+
+
+@pytest.mark.parametrize("shape", [chain, star, lambda n: chain(n)[::-1]])
+def test_a_workflow_is_built_in_steps_that_grow_with_its_stages_alone(shape):
+    assert count_steps(shape(400)) < 2.2 * count_steps(shape(200))
+
+
+def test_stages_are_ordered_by_depth_and_then_as_they_were_given():
+    def make(name, *after):
+        return stage(name, workloads.double, KINDS["thread"], after=after)
+
+    given = [make("e", "a", "d"), make("d", "b"), make("b"), make("c", "b"), make("a")]
+    assert [one.name for one in order_stages(given)] == ["b", "a", "d", "c", "e"]
 
 
 def test_all_problems_of_a_workflow_are_reported_at_once():

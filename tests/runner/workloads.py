@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -118,6 +119,36 @@ async def ignore_cancellation(*, seconds):
     while time.monotonic() < end:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(end - time.monotonic())
+
+
+async def generate_async():
+    yield 1
+
+
+def hidden_async(**given):
+    return wait_async(**given)
+
+
+class Asynchronous:
+    async def __call__(self):
+        await asyncio.sleep(0)
+        return 7
+
+
+class Unseen:
+    def __call__(self, **given):
+        return length_of(**given)
+
+
+def _hide(function):
+    def inner(*args, **given):
+        return function(*args, **given)
+
+    return inner
+
+
+unseen = _hide(length_of)
+seen = functools.wraps(length_of)(_hide(length_of))
 
 
 def run_a_workflow_within(*, start_method):

@@ -12,6 +12,7 @@ A watchdog abandons jobs that exceed the time-out of their stage.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -19,12 +20,13 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from stagebench.errors import WorkflowError
+from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.locks import YieldingLock
 from stagebench.records import EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.jobs import RELIEF_S, CrewThread, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
+from stagebench.runner.stage import find_following
 from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+START_S = 20.0
+"""How much longer than its stage's time-out, if there is one, a worker may take to get ready; for
+each time that the machine has fewer CPUs than the stage has workers, as long again."""
+
 _SETTLING_S = 1.0
 """How long a cancelled run waits for records that are being written."""
 
@@ -55,15 +61,20 @@ class Engine:
         self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
     ) -> None:
         self.queues = {stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)}
-        for queue in self.queues.values():
-            queue.connect([q for q in self.queues.values() if queue.stage.name in q.stage.after])
+        for name, following in find_following(stages).items():
+            self.queues[name].connect([self.queues[stage.name] for stage in following])
         self.failure: BaseException | None = None
         self._parcels = Parcels()
         self._router = Router(list(self.queues.values()), in_flight, self._parcels)
-        self._watchdog = Watchdog(self, list(self.queues.values()), self._expire)
+        queues = list(self.queues.values())
+        self._watchdog = Watchdog(self, queues, self._expire, self._give_up)
         self._sink = sink
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
+        self._uses_files = any(
+            queue.stage.transport == "path" and (queue.packs or queue.stage.executor == "process")
+            for queue in self.queues.values()
+        )
         self._lock = YieldingLock()
         self._opening = threading.Lock()
         self._closing = threading.Lock()
@@ -210,15 +221,18 @@ class Engine:
         for queue in self.queues.values():
             if keep_retained and queue.stage.retain:
                 continue
-            with self._opening:
-                # Released before the pool closes: a thread of the pool may be opening another.
-                pool, queue.pool = queue.pool, None
-            if pool is not None:
-                pool.close(cancel=self.failure is not None)
+            self._close_pool(queue)
             self._drop_results(queue)
             queue.is_closed = True
         if not keep_retained:
             self._parcels.close()
+
+    def _close_pool(self, queue: StageQueue) -> None:
+        with self._opening:
+            # Released before the pool closes: a thread of the pool may be opening another.
+            pool, queue.pool = queue.pool, None
+        if pool is not None:
+            pool.close(cancel=self.failure is not None)
 
     def _drop_results(self, queue: StageQueue) -> None:
         deliveries, queue.deliveries = queue.deliveries, {}
@@ -229,6 +243,7 @@ class Engine:
 
     def ready(self, stage: Stage, start: Start, requested_ns: int) -> None:
         """Record that a worker is ready."""
+        self.queues[stage.name].is_ready = True
         record = WorkerRecord(
             stage=stage.name,
             pid=start.pid,
@@ -276,7 +291,10 @@ class Engine:
         self.close(None, keep_retained=False)
 
     def _cancel(self, unfed: Iterable[int]) -> None:
-        """Stop routing, record every task that has not ended as cancelled, and end the pools."""
+        """Stop routing, record every task that has not ended as cancelled, and end the pools.
+
+        Results that are retained stay, until `close`.
+        """
         with self._lock:
             left = self._router.close()
         self._let_records_settle()
@@ -285,7 +303,14 @@ class Engine:
         for task in unfed:
             for queue in self.queues.values():
                 self._record_unserved(task, queue, "cancelled")
-        self._close(self._interrupts, keep_retained=False)
+        kept: list[Delivery] = []
+        with self._closing:
+            self._closer = self._interrupts
+            for queue in self.queues.values():
+                self._close_pool(queue)
+                kept += queue.deliveries.values()
+                queue.is_closed = not queue.stage.retain
+            self._parcels.close(kept)
 
     def _note(self, event: str, stage: str = "") -> None:
         record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())
@@ -296,6 +321,11 @@ class Engine:
         error = f"timed out after {job.queue.stage.timeout_s:g} s"
         for following in self._end(job, Served("timed_out", error=error), job.worker, abandon=True):
             self._dispatch(following)
+
+    def _give_up(self, queue: StageQueue, limit_s: float) -> None:
+        """End the run: a task waits for a worker that does not get ready."""
+        reason = f"a worker was not ready after {limit_s:g} s; does an import of it end?"
+        self.fail(WorkerLostError(f"stage {queue.stage.name!r}: {reason}"))
 
     def _end(
         self, job: Job, served: Served, start: Start | None, *, abandon: bool = False
@@ -346,7 +376,9 @@ class Engine:
                 return None
         try:
             if queue.pool is None and self.failure is None:
-                pool = make_pool(PoolPlan(queue.stage, self._setup, self, self._shares_memory))
+                folder = self._parcels.open_folder() if self._uses_files else None
+                plan = PoolPlan(queue.stage, self._setup, self, self._shares_memory, folder)
+                pool = make_pool(plan)
                 try:
                     pool.open(job.submitted_ns or 0)
                 finally:
@@ -438,17 +470,25 @@ class Watchdog:
     """Abandons jobs that are served for longer than their stage's time-out.
 
     It wakes up when the next job may time out. A job that starts meanwhile needs no signal: it
-    cannot time out before the shortest time-out has passed.
+    cannot time out before the shortest time-out has passed. The start of a worker does not count,
+    but if it never ends, the watchdog gives up the stage.
     """
 
     def __init__(
-        self, crew: Engine, queues: Sequence[StageQueue], expire: Callable[[Job], None]
+        self,
+        crew: Engine,
+        queues: Sequence[StageQueue],
+        expire: Callable[[Job], None],
+        give_up: Callable[[StageQueue, float], None],
     ) -> None:
         self._crew = crew
         self._limits_ns = {
             queue: int(queue.stage.timeout_s * 1e9) for queue in queues if queue.stage.timeout_s
         }
         self._expire = expire
+        self._give_up = give_up
+        # Jobs that wait for their worker to get ready, and since when.
+        self._unbegun_ns: dict[Job, int] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -474,9 +514,11 @@ class Watchdog:
     def look(self, now_ns: int) -> int:
         """Abandon jobs that have timed out; return the nanoseconds until the next may."""
         soonest_ns = min(self._limits_ns.values())
+        before, self._unbegun_ns = self._unbegun_ns, {}
         for queue, limit_ns in self._limits_ns.items():
             for job in list(queue.in_service):
                 if job.since_ns is None:
+                    self._check_start(job, before.get(job, now_ns), now_ns)
                     continue
                 left_ns = job.since_ns + limit_ns - now_ns
                 if left_ns <= 0:
@@ -484,6 +526,16 @@ class Watchdog:
                 else:
                     soonest_ns = min(soonest_ns, left_ns)
         return soonest_ns
+
+    def _check_start(self, job: Job, since_ns: int, now_ns: int) -> None:
+        stage = job.queue.stage
+        if stage.executor == "asyncio" and job.queue.is_ready:
+            return  # a coroutine holds up the loop
+        self._unbegun_ns[job] = since_ns
+        rounds = math.ceil(stage.workers / (os.cpu_count() or 1))
+        limit_s = (stage.timeout_s or 0) + START_S * rounds
+        if now_ns - since_ns > limit_s * 1e9:
+            self._give_up(job.queue, limit_s)
 
 
 class Interrupts:

@@ -152,6 +152,7 @@ class StageQueue:
     A task that has arrived from only some of its upstream stages takes a place, too; `partials`
     counts these. A task without a place is `blocked` and holds up the worker that brings it.
     `free` counts workers that neither serve nor are held up; `deliveries` are retained results.
+    `is_ready` is set once any worker was ready.
     """
 
     def __init__(self, stage: Stage, index: int) -> None:
@@ -170,6 +171,7 @@ class StageQueue:
         self.blocked: dict[Job, None] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.is_closed = False
+        self.is_ready = False
 
     def connect(self, downstream: list[StageQueue]) -> None:
         """Set the queues that follow this one."""
@@ -277,9 +279,13 @@ class Pool(Protocol):
 
 
 class PoolPlan(NamedTuple):
-    """What a pool is built from; `shares_memory`: some stage's results use shared memory."""
+    """What a pool is built from.
+
+    `shares_memory`: some stage's results use shared memory. `folder` is where others are stored.
+    """
 
     stage: Stage
     setup: WorkerSetup
     crew: Crew
     shares_memory: bool
+    folder: str | None

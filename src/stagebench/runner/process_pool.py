@@ -42,6 +42,7 @@ from stagebench.runner.process_worker import (
     frame,
     open_pipes,
     run_worker,
+    stop_family,
     write_job,
     write_parts,
 )
@@ -60,6 +61,10 @@ PATIENCE_S = 5.0
 
 LOOK_S = 0.1
 """How long the manager waits before it looks for the end of workers that have no pidfd."""
+
+LEAST_STARTS = 3
+"""How many workers may be killed before any is ready, if the stage has no more workers than that:
+the kernel kills some when memory is short, but a module that crashes kills all."""
 
 _forking = threading.Lock()
 """Held while a pool opens pipes and forks: the child of another pool would inherit pipe ends that
@@ -83,6 +88,7 @@ class ProcessPool:
         self._setup = plan.setup
         self._crew = plan.crew
         self._shares_memory = plan.shares_memory
+        self._folder = plan.folder
         self._context = multiprocessing.get_context(plan.stage.start_method)
         self._lock = threading.Lock()
         self._workers: set[WorkerProcess] = set()
@@ -95,6 +101,8 @@ class ProcessPool:
         self._at_exit: util.Finalize[Any] | None = None
         # Workers whose pipe has taken only a part of what was sent to them.
         self._clogged: SimpleQueue[WorkerProcess] = SimpleQueue()
+        # How many workers in a row were killed before they were ready.
+        self._killed_starts = 0
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = os.pipe()
         os.set_blocking(self._wake_sender, False)
@@ -140,8 +148,7 @@ class ProcessPool:
         with self._lock:
             for worker in self._workers:
                 if worker.job is job:
-                    worker.doomed = True
-                    worker.process.kill()
+                    worker.kill()
         self._relieve(job)
 
     def relieve(self) -> None:
@@ -167,13 +174,13 @@ class ProcessPool:
                 if self._crew.is_hurried():
                     break
             for worker in list(self._workers):
-                worker.process.kill()
+                worker.kill()
             while self._manager.is_alive():
                 self._manager.join(RELIEF_S)
                 self._relieve()
         for worker in list(self._workers):
             # There is no manager, or it has failed.
-            worker.process.kill()
+            worker.kill()
             self._let_go(worker)
         self._selector.close()
         os.close(self._wake_receiver)
@@ -184,7 +191,7 @@ class ProcessPool:
     def _add(self, requested_ns: int) -> WorkerProcess:
         with _forking:
             ours, theirs = open_pipes(self._context)
-            arguments = (theirs, self._setup, self._stage.transport)
+            arguments = (theirs, self._setup, self._stage.transport, self._folder)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             try:
@@ -220,7 +227,7 @@ class ProcessPool:
     def _dismiss(self, worker: WorkerProcess, *, by_force: bool) -> None:
         """Ask a worker to end, or kill it."""
         if by_force:
-            worker.process.kill()
+            worker.kill()
         else:
             self._post(worker, b"")
 
@@ -298,6 +305,7 @@ class ProcessPool:
             return
         if isinstance(message, Start):
             worker.start = message
+            self._killed_starts = 0
             if worker.job is not None:
                 worker.job.begin(message)
             self._crew.ready(self._stage, message, worker.requested_ns)
@@ -394,7 +402,9 @@ class ProcessPool:
 
     def _bury(self, worker: WorkerProcess) -> None:
         """Clean up after a worker that has ended, and replace it."""
-        worker.doomed = True
+        with self._lock:
+            # From here on its pid may be that of another process.
+            worker.doomed = True
         receiver, manager = worker.ends.receiver, self._manager
         while receiver in self._selector.get_map() and receiver.poll():
             self._receive(worker)
@@ -422,11 +432,17 @@ class ProcessPool:
     def _replace(self, worker: WorkerProcess) -> None:
         reason = f"worker process {worker.process.pid} ended ({worker.describe_end()})"
         if worker.start is None:
-            self._fail(f"{reason} before it was ready{guard_hint(self._stage.start_method)}")
-            return
+            self._killed_starts += worker.was_killed()
+            if not worker.was_killed() or self._killed_starts > max(
+                LEAST_STARTS, self._stage.workers
+            ):
+                self._fail(f"{reason} before it was ready{guard_hint(self._stage.start_method)}")
+                return
         successor = self._add(time.monotonic_ns())
         following = None
-        if worker.job is not None and not worker.is_settled:
+        if worker.start is None:
+            following = worker.job  # it has not begun
+        elif worker.job is not None and not worker.is_settled:
             lost = Served("lost", error=f"{reason} while it served the task")
             following = self._crew.finish(worker.job, lost, worker.start)
         self._assign(successor, following)
@@ -499,6 +515,21 @@ class WorkerProcess:
         self.is_closed = True
         self.unsent.clear()
         close_main_ends(self.ends)
+
+    def kill(self) -> None:
+        """Kill the process, unless it is doomed already, and everything that it has started."""
+        if self.doomed:
+            return
+        self.doomed = True
+        children = stop_family(self.process.pid or 0)
+        self.process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def was_killed(self) -> bool:
+        """Return whether a signal ended it."""
+        return (self.process.exitcode or 0) < 0
 
     def describe_end(self) -> str:
         """Return how it ended: the signal or the exit code."""

@@ -9,17 +9,20 @@ to 30 MiB of results that it had dropped. A read from a pipe returns 64 KiB, and
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import pickle
+import select
 import signal
 import sys
 import time
+from multiprocessing.process import parent_process
 from multiprocessing.reduction import ForkingPickler
 from struct import pack as pack_numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.runner.transport import pack, unpack
+from stagebench.runner.transport import pack, remove_folder, unpack
 from stagebench.runner.worker import (
     Served,
     describe_error,
@@ -37,14 +40,17 @@ if TYPE_CHECKING:
     from stagebench.runner.worker import WorkerSetup
 
 
-def run_worker(ends: Ends, setup: WorkerSetup, transport: str) -> None:
+def run_worker(ends: Ends, setup: WorkerSetup, transport: str, folder: str | None) -> None:
     """Serve jobs until main closes the pipe, sends an empty message, or has ended.
+
+    `folder` is where results are stored for the transport "path".
 
     The handler arrives pickled, as the first message, so that its module is imported here: after
     the set-up, and within the time that the worker takes to get ready.
     """
     started_ns = time.monotonic_ns()
     forget_main_ends()
+    _end_with_main(folder)
     # A child that the handler forks must not hold our ends: if this worker is killed while it
     # sends, main would wait for the rest until that child has ended, too.
     os.register_at_fork(after_in_child=ends.close)
@@ -66,6 +72,35 @@ def run_worker(ends: Ends, setup: WorkerSetup, transport: str) -> None:
     ends.sender.send(introduce_worker(started_ns))
     while _serve_next(ends, handler, transport):
         pass
+
+
+def _end_with_main(folder: str | None) -> None:
+    """End when main is killed, in the middle of a task, too, and remove the folder that it leaves.
+
+    multiprocessing holds a pipe to each process that it starts, and never writes to it. Its end
+    sends SIGIO, so no thread has to wait for it.
+    """
+    parent = parent_process()
+    if parent is None or not hasattr(fcntl, "F_SETOWN"):
+        return
+    life, own_pid = parent.sentinel, os.getpid()
+
+    ended = select.poll()
+    ended.register(life)
+
+    def end(*_: object) -> None:
+        if os.getpid() != own_pid or not ended.poll(0):
+            return  # a child that a handler forked, or a signal of something else
+        for pid in stop_family(own_pid, stop_first=False):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if folder is not None:
+            remove_folder(folder)
+        os._exit(1)
+
+    signal.signal(signal.SIGIO, end)
+    fcntl.fcntl(life, fcntl.F_SETOWN, own_pid)
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _unlock(stream: object) -> None:
@@ -248,3 +283,33 @@ def close_main_ends(ends: Ends) -> None:
     """Close main's ends of one worker."""
     MAIN_ENDS.discard(ends)
     ends.close()
+
+
+def stop_family(pid: int, *, stop_first: bool = True) -> list[int]:
+    """Stop a process and its descendants, so that they start no more; return the descendants.
+
+    Without /proc, none are known. A resource tracker is not one of them: it ends by itself, and
+    first removes what the others leave.
+    """
+    family = [pid]
+    for member in family:  # grows meanwhile
+        if stop_first or member != pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{member}/task"):
+                children = _read(f"/proc/{member}/task/{thread}/children").split()
+                family += [child for child in map(int, children) if not _is_tracker(child)]
+    return family[1:]
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in _read(f"/proc/{pid}/cmdline")
+    except OSError:
+        return False
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -35,10 +35,13 @@ def make_segment(name: str) -> int:
 
 
 def map_segment(name: str) -> mmap.mmap:
-    """Map a segment, for as long as anything uses the mapping. Raises FileNotFoundError."""
+    """Map a segment, for as long as anything uses the mapping. Raises FileNotFoundError.
+
+    What is written to the mapping stays in it: nobody else sees it.
+    """
     descriptor = shm_open(f"/{name}", os.O_RDONLY, mode=_MODE)
     try:
-        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ)
+        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, access=mmap.ACCESS_COPY)
     finally:
         os.close(descriptor)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-import math
 import multiprocessing
 import pickle
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from stagebench.records import RETRIABLE_STATUSES
 from stagebench.runner.worker import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 
 EXECUTORS = ("thread", "process", "asyncio")
@@ -61,6 +62,24 @@ class Stage:
     retries: int = 0
     retry_on: tuple[str, ...] = RETRIABLE_STATUSES
 
+    def __post_init__(self) -> None:
+        for name in ("workers", "queue_size", "timeout_s", "retries"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of another library, such as numpy.int64, as Python's; others unchanged."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    # Imported only when needed: every import adds to the measured process's memory.
+    import numbers
+
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    with contextlib.suppress(OverflowError):
+        return float(value) if isinstance(value, numbers.Real) else value
+    return value
+
 
 def takes_upstream(handler: Callable[..., Any]) -> bool:
     """Return whether a handler has a parameter for the results of the stages before it."""
@@ -84,8 +103,10 @@ def check_names(stage: Stage, given: Iterable[str]) -> list[str]:
     """Return problems with the names of the arguments given to a stage's handler."""
     names, takes_any = _argument_names(stage.handler)
     problems = []
-    for name in sorted(given):
-        if name == UPSTREAM:
+    for name in sorted(given, key=str):
+        if not isinstance(name, str):
+            problems.append(f"parameter {name!r} is no name; allowed: a string")
+        elif name == UPSTREAM:
             problems.append(f"parameter {UPSTREAM!r} is set by the runner")
         elif name not in names and not takes_any:
             known = [other for other in names if other != UPSTREAM]
@@ -146,7 +167,7 @@ def _check_pool(stage: Stage) -> list[str]:
 
 
 def _check_shape(stage: Stage) -> Iterator[str]:
-    if not isinstance(stage.name, str) or not stage.name:
+    if not _is_name(stage.name):
         yield f"name is {stage.name!r}; allowed: a non-empty string"
     if not isinstance(stage.parameters, Mapping):
         yield f"parameters is {stage.parameters!r}; allowed: a mapping of names to values"
@@ -154,8 +175,20 @@ def _check_shape(stage: Stage) -> Iterator[str]:
         if not isinstance(value, tuple):
             hint = f", such as ({value!r},)" if isinstance(value, str) else ""
             yield f"{what} is {value!r}; allowed: a tuple of names{hint}"
+        elif not all(_is_name(name) for name in value):
+            yield f"{what} is {value!r}; allowed: a tuple of names"
         elif len({*value}) < len(value):
             yield f"{what} is {value!r}; allowed: each name once"
+
+
+def _is_name(value: object) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False  # a lone surrogate is no text: no record of it could be written
+    return True
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...], where: str = "") -> list[str]:
@@ -168,8 +201,8 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...], where: str
 def _check_limits(stage: Stage) -> Iterator[str]:
     if stage.queue_size is not None and not _is_whole(stage.queue_size, 1):
         yield f"queue_size is {stage.queue_size!r}; allowed: a whole number >= 1, or None"
-    if stage.timeout_s is not None and not _is_duration(stage.timeout_s):
-        yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, or None"
+    if stage.timeout_s is not None and not _is_in_range(stage.timeout_s):
+        yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, {_RANGE}, or None"
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
@@ -180,20 +213,22 @@ def _is_whole(value: object, least: int) -> bool:
     return type(value) is int and value >= least
 
 
-def _is_duration(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value > 0
-    )
+_LEAST, _MOST = 1e-9, 1e9
+_RANGE = f"from {_LEAST:g} to {_MOST:g}"
+"""Of seconds, and of tasks per second: from a nanosecond, as clocks count, to 32 years."""
+
+
+def _is_in_range(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and _LEAST <= value <= _MOST  # type: ignore[operator]
 
 
 def _check_handler(stage: Stage) -> list[str]:
     if not callable(stage.handler):
         return [f"handler is {stage.handler!r}; allowed: a function"]
     name = name_of(stage.handler)
-    if inspect.iscoroutinefunction(stage.handler) is not (stage.executor == "asyncio"):
+    is_generator = inspect.isasyncgenfunction(stage.handler)
+    if is_generator or _is_async(stage.handler) is not (stage.executor == "asyncio"):
         allowed = "a coroutine function" if stage.executor == "asyncio" else "a plain function"
         return [f"handler is {name}; allowed with executor {stage.executor!r}: {allowed}"]
     if stage.executor != "process":
@@ -202,6 +237,13 @@ def _check_handler(stage: Stage) -> list[str]:
     if error:
         return [f"handler {name} cannot be sent to a process ({error}); define it in a module"]
     return []
+
+
+def _is_async(handler: Any) -> bool:
+    """Return whether calling a handler only makes a coroutine."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return any(map(inspect.iscoroutinefunction, (handler, type(handler).__call__)))
 
 
 def find_pickle_error(value: object) -> str:
@@ -223,6 +265,12 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
     if upstream is not None and upstream.default is upstream.empty and not stage.after:
         yield f"{name_of(stage.handler)} takes {UPSTREAM!r}, but the stage follows no other"
     for parameter in signature.parameters.values() if signature else ():
+        if parameter.kind is parameter.VAR_KEYWORD and stage.after and upstream is None:
+            yield (
+                f"{name_of(stage.handler)} takes **{parameter.name} and shows no {UPSTREAM!r}, so"
+                f" it would get no results; add a parameter {UPSTREAM!r}, or decorate it with"
+                " functools.wraps"
+            )
         if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
             yield (
                 f"parameter {parameter.name!r} of {name_of(stage.handler)} is positional-only;"
@@ -244,24 +292,43 @@ def check_pickles(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 def order_stages(stages: list[Stage]) -> list[Stage]:
     """Sort stages so that each comes after its upstream stages; raises WorkflowError on a cycle."""
-    placed: dict[str, Stage] = {}
-    waiting = {stage.name: stage for stage in stages}
-    while waiting:
-        ready = [stage for stage in waiting.values() if all(name in placed for name in stage.after)]
-        if not ready:
-            raise WorkflowError(f"stages form a cycle: {_find_cycle(waiting)}")
-        for stage in ready:
-            placed[stage.name] = waiting.pop(stage.name)
-    return list(placed.values())
+    following = find_following(stages)
+    missing = {stage.name: len(stage.after) for stage in stages}
+    levels: dict[str, int] = {}
+    ready = [stage for stage in stages if not stage.after]
+    while ready:
+        level = len(levels)
+        levels.update((stage.name, level) for stage in ready)
+        arrived = [after for stage in ready for after in following[stage.name]]
+        ready = []
+        for stage in arrived:
+            missing[stage.name] -= 1
+            if not missing[stage.name]:
+                ready.append(stage)
+    waiting = {stage.name: stage for stage in stages if stage.name not in levels}
+    if waiting:
+        raise WorkflowError(f"stages form a cycle: {_find_cycle(waiting)}")
+    return sorted(stages, key=lambda stage: levels[stage.name])
+
+
+def find_following(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """Return the stages that follow each stage directly, in the order of `stages`."""
+    following: dict[str, list[Stage]] = {stage.name: [] for stage in stages}
+    for stage in stages:
+        for name in stage.after:
+            following[name].append(stage)
+    return following
 
 
 def _find_cycle(waiting: dict[str, Stage]) -> str:
     """Return one cycle as text: walk upstream until a name repeats."""
-    path = [next(iter(waiting))]
-    while path.count(path[-1]) == 1:
-        path.append(next(name for name in waiting[path[-1]].after if name in waiting))
-    cycle = path[path.index(path[-1]) :]
-    return " -> ".join(reversed(cycle))
+    path: dict[str, None] = {}
+    name = next(iter(waiting))
+    while name not in path:
+        path[name] = None
+        name = next(other for other in waiting[name].after if other in waiting)
+    names = list(path)
+    return " -> ".join(reversed([*names[names.index(name) :], name]))
 
 
 ARRIVALS = ("at_once", "fixed_rate", "poisson")
@@ -281,6 +348,8 @@ class Arrival:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("rate_per_s", "seed"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
         problems = _find_problems(self)
         if problems:
             raise WorkflowError("\n".join(f"arrival: {problem}" for problem in problems))
@@ -317,15 +386,11 @@ def _find_problems(arrival: Arrival) -> list[str]:
     if arrival.kind == "at_once":
         if arrival.rate_per_s is not None:
             problems.append(f"rate_per_s is {arrival.rate_per_s!r}; at_once has none")
-    elif not _is_rate(arrival.rate_per_s):
-        problems.append(f"rate_per_s is {arrival.rate_per_s!r}; allowed: a number > 0")
+    elif not _is_in_range(arrival.rate_per_s):
+        problems.append(f"rate_per_s is {arrival.rate_per_s!r}; allowed: a number > 0, {_RANGE}")
     if arrival.kind == "poisson":
         if type(arrival.seed) is not int or arrival.seed < 0:
             problems.append(f"seed is {arrival.seed!r}; allowed: a whole number >= 0")
     elif arrival.seed is not None:
         problems.append(f"seed is {arrival.seed!r}; only poisson has one")
     return problems
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.runner.worker import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from stagebench.runner.worker import Served
 
@@ -62,6 +62,9 @@ def pack(value: object, transport: str, name: str) -> object:
     buffers: list[pickle.PickleBuffer] = []
     content = pickle.PickleBuffer(value) if kind else value  # type: ignore[arg-type]
     head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    if not kind and any(buffer.raw().readonly for buffer in buffers):
+        # Only protocol 5 remembers that an array is read-only: those sent through pipes are not.
+        head, buffers = pickle.dumps(content, protocol=4), []
     parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
     sizes = tuple(part.nbytes for part in parts)
     if sum(sizes) < LARGE_BYTES:
@@ -73,7 +76,7 @@ def pack(value: object, transport: str, name: str) -> object:
 def unpack(value: object) -> Any:
     """Return the value that was packed; return anything else unchanged.
 
-    Arrays in shared memory are read-only, because several workers may get the same one.
+    Arrays can be written to, as after any other unpickling; nobody else sees what is written.
     """
     if not isinstance(value, Packed):
         return value
@@ -125,7 +128,7 @@ def _read_file(path: str) -> memoryview:
             if not count:
                 raise OSError(f"{path} was cut off at {read} of {len(whole)} bytes")
             read += count
-    return whole.toreadonly()
+    return whole
 
 
 def _write(transport: str, name: str, parts: Sequence[memoryview]) -> None:
@@ -222,7 +225,7 @@ class Parcels:
                 raise OSError("the workflow has ended")
             number = next(self._numbers)
             if transport == "path":
-                name = os.path.join(self._open_folder(), str(number))  # no pathlib, as above
+                name = os.path.join(self._make_folder(), str(number))  # no pathlib, as above
             else:
                 name = f"{self._prefix}_{number}"
             self._live[name] = transport
@@ -283,19 +286,28 @@ class Parcels:
             self._live.pop(packed.name, None)
             discard(packed.transport, packed.name)
 
-    def close(self) -> None:
-        """Remove everything left, including what killed workers stored."""
+    def close(self, kept: Iterable[Delivery] = ()) -> None:
+        """Issue no more names; remove all but what is kept, even what killed workers stored."""
+        names = {delivery.packed.name for delivery in kept if delivery.packed is not None}
         with self._lock:
             self._is_open = False
             live, self._live = self._live, {}
             for name, transport in live.items():
-                discard(transport, name)
-            if self._folder is not None:
+                if name in names:
+                    self._live[name] = transport
+                else:
+                    discard(transport, name)
+            if self._folder is not None and "path" not in self._live.values():
                 # Including what a thread may be writing right now: it is no longer needed.
-                _remove_folder(self._folder)
+                remove_folder(self._folder)
                 self._folder = None
 
-    def _open_folder(self) -> str:
+    def open_folder(self) -> str:
+        """Return the folder for results that are stored in files; make it if there is none."""
+        with self._lock:
+            return self._make_folder()
+
+    def _make_folder(self) -> str:
         if self._folder is None:
             # Imported only when needed, as above.
             import tempfile
@@ -304,8 +316,10 @@ class Parcels:
         return self._folder
 
 
-def _remove_folder(folder: str) -> None:
-    # Imported only when needed; tempfile imports it anyway.
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_folder(folder: str) -> None:
+    """Remove a folder of results, as far as possible."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # no pathlib, as above
+            with contextlib.suppress(FileNotFoundError):  # another process may remove it, too
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
         result = handler(**arguments)
     except BaseException as raised:  # a handler that exits must not end its worker or the run
         error = format_error(raised)
+    if type(result) is CoroutineType:
+        # A wrapper hid from the checks that its function is one. Nothing has been done.
+        result.close()
+        result, error = None, "the handler returned a coroutine; allowed with executor 'asyncio'"
     cpu_ns = time.thread_time_ns() - cpu_started_ns
     finished_ns = time.monotonic_ns()
     if os.getpid() != pid:

@@ -33,6 +33,7 @@ done: Ctrl-C raises, and others may.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,6 +47,7 @@ from stagebench.runner.stage import (
     check_pickles,
     check_stage,
     order_stages,
+    plain_number,
 )
 from stagebench.runner.worker import WorkerSetup
 
@@ -82,6 +84,7 @@ class Workflow:
         setup: WorkerSetup = _NO_SETUP,
         in_flight: int | None = None,
     ) -> None:
+        in_flight = plain_number(in_flight)
         ordered = check_workflow(stages, in_flight)
         _check_sink(sink)
         self._stages = {stage.name: stage for stage in ordered}
@@ -108,6 +111,7 @@ class Workflow:
     def _run(
         self, tasks: int | Iterable[Overrides], arrival: Arrival, interrupts: Interrupts
     ) -> None:
+        tasks = plain_number(tasks)
         _check_kinds(tasks, arrival)
         known = _list_tasks(tasks)
         if known is not None:
@@ -131,7 +135,7 @@ class Workflow:
         Raises WorkflowError if the stage is unknown, retains no results, or is closed, or if a
         result cannot be unpickled.
         """
-        if stage not in self._stages:
+        if not isinstance(stage, str) or stage not in self._stages:
             raise WorkflowError(_unknown_stage(stage, self._stages))
         if not self._stages[stage].retain:
             raise WorkflowError(f"stage {stage!r} retains no results; set retain=True")
@@ -219,17 +223,18 @@ def check_workflow(stages: Sequence[Stage], in_flight: int | None = None) -> lis
     problems = [] if stages else ["a workflow needs at least one stage"]
     if in_flight is not None and (type(in_flight) is not int or in_flight < 1):
         problems.append(f"in_flight is {in_flight!r}; allowed: a whole number >= 1, or None")
+    counts = Counter(name for name in names if isinstance(name, str))
     problems += [
-        f"stage {name!r}: defined {names.count(name)} times; names are unique"
-        for name in sorted({name for name in names if names.count(name) > 1})
+        f"stage {name!r}: defined {count} times; names are unique"
+        for name, count in sorted(counts.items())
+        if count > 1
     ]
     for stage in stages:
         problems += check_stage(stage)
         problems += [
-            f"stage {stage.name!r}: follows unknown stage {name!r}; stages are"
-            f" {', '.join(names)}{closest(name, names)}"
+            f"stage {stage.name!r}: follows {_unknown_stage(name, counts)}"
             for name in (stage.after if isinstance(stage.after, tuple) else ())
-            if name not in names
+            if isinstance(name, str) and name not in counts
         ]
     if problems:
         raise WorkflowError("\n".join(problems))
@@ -251,7 +256,7 @@ def _is_task(task: object) -> bool:
     return isinstance(task, Mapping) and all(isinstance(own, Mapping) for own in task.values())
 
 
-def _unknown_stage(name: object, stages: Mapping[str, Stage]) -> str:
+def _unknown_stage(name: object, stages: Mapping[str, object]) -> str:
     known = list(stages)
     return f"unknown stage {name!r}; stages are {', '.join(known)}{closest(str(name), known)}"
 
