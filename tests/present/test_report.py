@@ -175,7 +175,11 @@ def test_no_text_of_a_study_is_markup_in_its_report(analyse, known_run, make_tas
                 treatment=f"t{number}",
                 baseline=number == 0,
                 start=20 * number,
-                **({"status": "crashed", "detail": text} if number % 2 else {}),
+                **(
+                    {"status": "crashed", "detail": text}
+                    if number % 2
+                    else {"status": "tasks_failed"}
+                ),
             )
             for number, text in enumerate(texts)
         ]
