@@ -73,9 +73,6 @@ def count_places(value: float) -> int:
 ALPHA = 0.05
 """The level of all tests: an effect is found if its p-value is below this."""
 
-CONFIDENCE = 1 - ALPHA
-"""The confidence level of all intervals."""
-
 
 def format_parameter(number: float) -> str:
     """Format a parameter: no decimals for a whole number, commas between thousands."""

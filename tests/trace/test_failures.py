@@ -13,7 +13,7 @@ import textwrap
 import time
 
 import pytest
-from tests.trace.tracing import PYTHON, TRACE, end, state_of, wait_for
+from tests.trace.tracing import PYTHON, TRACE, end, go_on_without_descriptors, state_of, wait_for
 
 from stagebench import store
 from stagebench.records import ProcessRecord
@@ -279,12 +279,7 @@ def test_a_tracer_that_fails_releases_the_command_and_says_so(start, tmp_path):
     program = "echo $$; read line; sleep 0.1; read line; exit 5"
     tracer = start("sh", "-c", program, options=("--no-figure", "--cpu-budget", "1"))
     main = int(tracer.stdout.readline())
-    few, most = resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (3, most))
-    tracer.stdin.write("go\n")
-    tracer.stdin.flush()
-    wait_for(lambda: state_of(main) == ("S", 0))
-    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (few, most))
+    go_on_without_descriptors(tracer, main)
     _, errors = tracer.communicate("end\n")
     assert tracer.returncode == 5
     run = store.read_run(tmp_path / "out")

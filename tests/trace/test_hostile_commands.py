@@ -8,7 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from tests.trace.tracing import CALLS, PYTHON, TRACE, refuse, state_of, wait_for
+from tests.trace.tracing import (
+    CALLS,
+    PYTHON,
+    TRACE,
+    go_on_without_descriptors,
+    refuse,
+)
 
 from stagebench import store
 from stagebench.sampler.processes import share_memory
@@ -64,12 +70,7 @@ os._exit(5)
 """
     tracer = start(*PYTHON, program)
     main = int(tracer.stdout.readline())
-    few, most = resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (3, most))
-    tracer.stdin.write("go\n")
-    tracer.stdin.flush()
-    wait_for(lambda: state_of(main) == ("S", 0))
-    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (few, most))
+    go_on_without_descriptors(tracer, main)
     output, _ = tracer.communicate("end\n")
     run = store.read_run(tmp_path / "out")
     assert (run["status"], run["exit_code"], tracer.returncode) == ("truncated", 5, 5)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import resource
 import signal
 import struct
 import sys
@@ -62,3 +63,13 @@ def refuse(names, error):
     libc = ctypes.CDLL(None)
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
+def go_on_without_descriptors(tracer, main):
+    """Let a command go on to where its tracer has failed for want of descriptors."""
+    few, most = resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (3, most))
+    tracer.stdin.write("go\n")
+    tracer.stdin.flush()
+    wait_for(lambda: state_of(main) == ("S", 0))
+    resource.prlimit(tracer.pid, resource.RLIMIT_NOFILE, (few, most))
