@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from stagebench.claims.model import FIGURE
 from stagebench.present.markdown import (
     MISSING,
     Markdown,
@@ -44,8 +45,6 @@ _TEMPLATE = Path(__file__).with_name("claims.md.j2")
 Row = dict[str, Any]
 
 REFUTED, _, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
-FIGURE = "figure"
-"""The kind of a claim that is one published value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,7 +358,7 @@ class Pace(NamedTuple):
 def speed_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Explain what refuted ratios mean on this machine, per experiment of the published size."""
     claims, tests = tables["claims"], tables["claim_tests"]
-    figures = claims[(claims["kind"] == "figure") & (claims["verdict"] == REFUTED)]
+    figures = claims[(claims["kind"] == FIGURE) & (claims["verdict"] == REFUTED)]
     refuted = tests[tests["claim"].isin(figures["id"])].drop_duplicates("claim")
     published = tables["published"]
     return [
