@@ -113,6 +113,37 @@ class SweepRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRecord:
+    """One cheap reading of the whole tree: what the kernel counts, without a walk of page tables.
+
+    With a control group, `anon_bytes`, `shmem_bytes` and `cache_bytes` are what it is charged for:
+    anonymous memory, shared memory (mapped or not), and the page cache of files. `peak_bytes` is
+    the largest charge of all kinds since `peak_since_ns`, and `kernel_peak_bytes` the largest of
+    kernel memory. Without a group, `anon_bytes` is memory that the tree certainly had, and the
+    others are None. `paged_bytes` is what the machine wrote to and read into its page cache since
+    boot; None if it was not read.
+
+    `main_anon_bytes` is the anonymous RSS of main. `mapped_bytes` and `unmapped_bytes` add up how
+    all processes gained and lost pages of files and shared memory since the start; None if this
+    reading did not look at every process.
+    """
+
+    started_ns: int
+    ended_ns: int
+    processes: int
+    anon_bytes: int
+    shmem_bytes: int | None
+    cache_bytes: int | None
+    peak_bytes: int | None
+    peak_since_ns: int | None
+    kernel_peak_bytes: int | None
+    paged_bytes: int | None
+    main_anon_bytes: int | None
+    mapped_bytes: int | None
+    unmapped_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySample:
     """One process in one sweep, in bytes, as the kernel reports it.
 
@@ -231,6 +262,7 @@ RULES: dict[type, Rules] = {
         ordered=("started_ns", "ended_ns"),
         unique=("sweep",),
     ),
+    ReadRecord: Rules(ordered=("started_ns", "ended_ns"), unique=("started_ns",)),
     MemorySample: Rules(allowed={"mark_reset": (0, 1)}, unique=("sweep", "pid")),
     ProcessRecord: Rules(
         allowed={"role": ROLES, "birth": (None, *BIRTHS)},

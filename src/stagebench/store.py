@@ -11,6 +11,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
 | `processes.csv` | process of the tree (`ProcessRecord`)                  |
 | `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
+| `reads.csv`     | cheap reading of the tree's total (`ReadRecord`)       |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `emulated.csv`  | reading of the published way (`EmulatedRecord`); only if it is emulated |
@@ -70,6 +71,7 @@ WORKERS_FILE = "workers.csv"
 EVENTS_FILE = "events.csv"
 PROCESSES_FILE = "processes.csv"
 TRANSITIONS_FILE = "transitions.csv"
+READS_FILE = "reads.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
 EMULATED_FILE = "emulated.csv"

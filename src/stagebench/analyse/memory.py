@@ -136,7 +136,12 @@ def summarise_memory(trace: Trace) -> Row:
     if start is None or not after:
         return counted
     records = MemoryTrace(
-        trace.sweeps, trace.samples, trace.processes, trace.transitions, trace.run["sampler"]
+        trace.sweeps,
+        trace.samples,
+        trace.processes,
+        trace.transitions,
+        trace.run["sampler"],
+        trace.reads,
     )
     finished = trace.events.get("finished")
     lower = _lower_within(records, start, math.inf if finished is None else finished)

@@ -19,6 +19,7 @@ from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
@@ -85,6 +86,7 @@ class Trace(Head):
     overflows: dict[str, int]
     processes: tuple[ProcessRecord, ...]
     transitions: tuple[TransitionRecord, ...]
+    reads: tuple[ReadRecord, ...]
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
     emulated: tuple[EmulatedRecord, ...]
@@ -191,6 +193,7 @@ def _read_records(folder: Path, head: Head) -> Trace:
         overflows=Counter(event.stage for event in events if event.event == OVERFLOW),
         processes=read.records(store.PROCESSES_FILE, ProcessRecord),
         transitions=read.records(store.TRANSITIONS_FILE, TransitionRecord),
+        reads=read.records(store.READS_FILE, ReadRecord),
         sweeps=read.records(store.SWEEPS_FILE, SweepRecord),
         samples=read.records(store.SAMPLES_FILE, MemorySample),
         emulated=read.records(store.EMULATED_FILE, EmulatedRecord) if emulates else (),

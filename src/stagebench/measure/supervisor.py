@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
-from stagebench.measure.cgroup import control_group
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
@@ -38,6 +37,7 @@ from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
@@ -46,8 +46,11 @@ from stagebench.records import (
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
+from stagebench.sampler.group import control_group
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
+from stagebench.sampler.totals import open_totals
 from stagebench.task_list import count_tasks
 from stagebench.units import Seconds, to_nanoseconds
 
@@ -202,12 +205,21 @@ def supervise(
         leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
+        store.RecordWriter(folder / store.READS_FILE, ReadRecord) as reads,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
         signals = process.ChildSignals()
         started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
+        files = open_files()
+        totals = open_totals(files, started.pid, reads.write, group.open_reader())
+
+        def write_transition(transition: TransitionRecord) -> None:
+            transitions.write(transition)
+            if totals is not None:
+                totals.note_transition(transition)
+
         means = request.specification["sampler"]["census"]
         census = open_census(
             means,
@@ -215,13 +227,23 @@ def supervise(
             os.getpid(),
             strangers,
             exit_kill=True,
-            write_transition=transitions.write,
+            write_transition=write_transition,
         )
         try:
-            sampler = open_sampler(request, census, sweeps, samples)
+            settings = request.specification["sampler"]
+            sampler = Sampler(
+                census,
+                to_nanoseconds(settings["interval_s"]),
+                settings["cpu_budget"],
+                write_sweep=sweeps.write,
+                write_sample=samples.write,
+                totals=totals,
+                files=files,
+            )
             watched = watch_run(request.time_limit_s, started, census, signals, sampler)
         finally:
             process.kill_tree(census)
+        sampler.take_last()
         charged = group.read()
     cgroup = charged._asdict() if charged else {"reason": group.reason}
     return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
@@ -284,23 +306,6 @@ def start_measured(
         return process.start_program(
             command, environment, stdin=stdin.fileno(), output=output.fileno()
         )
-
-
-def open_sampler(
-    request: RunRequest,
-    census: Census,
-    sweeps: store.RecordWriter[SweepRecord],
-    samples: store.RecordWriter[MemorySample],
-) -> Sampler:
-    """Create the sampler that the specification asks for."""
-    settings = request.specification["sampler"]
-    return Sampler(
-        census,
-        to_nanoseconds(settings["interval_s"]),
-        settings["cpu_budget"],
-        write_sweep=sweeps.write,
-        write_sample=samples.write,
-    )
 
 
 def own_cpu_s() -> float:

@@ -15,7 +15,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from stagebench.peak.history import BEFORE_ALL, CounterHistory, build_counter_histories
+from stagebench.peak.timeline import draw_timeline
 from stagebench.peak.upper_bounds import (
     Base,
     Bounds,
@@ -30,7 +33,14 @@ from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+    from stagebench.records import (
+        MemorySample,
+        ProcessRecord,
+        ReadRecord,
+        SweepRecord,
+        TransitionRecord,
+    )
+    from stagebench.peak.timeline import Line, Timeline
     from stagebench.units import Bytes, Nanoseconds
 
 
@@ -45,6 +55,7 @@ class MemoryTrace(NamedTuple):
     processes: Sequence[ProcessRecord]
     transitions: Sequence[TransitionRecord]
     sampler: Mapping[str, Any]
+    reads: Sequence[ReadRecord] = ()
 
 
 class Bracket(NamedTuple):
@@ -68,7 +79,40 @@ def find_brackets(
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
     lower = _find_lower_bounds(trace, first, last)
     upper = _find_upper_bounds(trace, first, last)
-    return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+    brackets = {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+    timeline = draw_timeline(trace)
+    return brackets if timeline is None else _narrow(brackets, timeline.within(first, last))
+
+
+def _narrow(brackets: dict[str, Bracket], timeline: Timeline) -> dict[str, Bracket]:
+    """Raise lower ends by what readings prove, and replace the tree's upper end by the charge.
+
+    Not the smaller of both upper ends: the charge includes shared memory that nobody maps.
+    """
+    lines = {
+        "main": timeline.main_reached,
+        "children": timeline.children_reached,
+        "tree": timeline.reached,
+    }
+    narrowed = {part: _raise(brackets[part], lines[part], timeline) for part in PARTS}
+    if len(timeline.upper) and not np.isnan(timeline.upper).any():
+        most = round(float(timeline.upper.max()))
+        narrowed["tree"] = narrowed["tree"]._replace(upper_bytes=most)
+        for part in ("main", "children"):
+            upper = narrowed[part].upper_bytes
+            if upper is not None:
+                narrowed[part] = narrowed[part]._replace(upper_bytes=min(upper, most))
+    return narrowed
+
+
+def _raise(bracket: Bracket, line: Line, timeline: Timeline) -> Bracket:
+    if not len(line):
+        return bracket
+    place = int(np.argmax(line))
+    value = int(line[place])
+    if value <= (bracket.lower_bytes or 0):
+        return bracket
+    return bracket._replace(lower_bytes=value, lower_ns=int(timeline.ended_ns[place]))
 
 
 def _find_lower_bounds(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stagebench.sampler.processes import Census, Life
     from stagebench.sampler.procfs import Counters
     from stagebench.sampler.sweep import Files
+    from stagebench.sampler.totals import Totals
 
 WALK_SHARE = 0.75
 """Share of the budget for the census and for walking page tables; the rest is for counters."""
@@ -46,7 +47,10 @@ class SamplerUse(NamedTuple):
 
     `metric` is one of `portable.METRICS`: PSS, or the best that this machine reports. `sweeps`
     counts the sweeps with a known PSS, including the `held` ones; gaps are between their starts.
-    The bracket of the peak needs `counts_faults` and the last five fields.
+    The bracket of the peak needs `counts_faults` and the last five fields. `reads` counts the cheap
+    readings of the total, and `read_cpu_s` is their cost, which is outside of the budget. With a
+    control group, `group_drift_bytes` is how far its counts may lag behind; else it is None, and
+    `group_failure` says why a group was given up during the run.
     """
 
     metric: str
@@ -64,6 +68,10 @@ class SamplerUse(NamedTuple):
     median_gap_s: float | None
     p99_gap_s: float | None
     longest_gap_s: float | None
+    reads: int
+    read_cpu_s: float
+    group_drift_bytes: int | None
+    group_failure: str | None
     counter_drift_bytes: int
     page_bytes: int
     anonymous_fault_bytes: int
@@ -72,13 +80,14 @@ class SamplerUse(NamedTuple):
 
 
 class Sampler:
-    """Sweeps at start + k × interval, as far as the budget allows.
+    """Reads the tree's total at start + k × interval, and sweeps as far as the budget allows.
 
-    The budget is a share of one core and covers the census, too. Each sweep reads the counters of
-    all processes. If none has changed since the last PSS sweep, the values of that sweep still
-    hold. Otherwise, if the budget allows, the page tables of all processes are walked: the cost
-    grows with their memory, and their memory maps are locked meanwhile. Missed instants are
-    skipped. The budget of `advance_s` seconds may be spent in advance.
+    The readings by `totals` are cheap and outside of the budget, which is a share of one core and
+    covers the census, too. Each sweep reads the counters of all processes. If none has changed
+    since the last PSS sweep, the values of that sweep still hold. Otherwise, if the budget allows
+    and `totals` says that it would tell something new, the page tables of all processes are walked:
+    the cost grows with their memory, and their memory maps are locked meanwhile. Missed instants
+    are skipped. The budget of `advance_s` seconds may be spent in advance.
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class Sampler:
         advance_s: float = 0,
         write_sweep: Callable[[SweepRecord], None],
         write_sample: Callable[[MemorySample], None],
+        totals: Totals | None = None,
         files: Files | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
@@ -100,10 +110,11 @@ class Sampler:
         self._advance_ns = advance_s * 1e9
         self._write_sweep = write_sweep
         self._write_sample = write_sample
+        self._totals = totals
         self._files = files or open_files()
         self._clock = clock
         self._cpu_clock = cpu_clock
-        self._cpu_ns = {"walk": 0, "counters": 0, "census": 0}
+        self._cpu_ns = {"walk": 0, "counters": 0, "census": 0, "reads": 0}
         self._booked_ns = cpu_clock()
         self._still: Still | None = None
         self._pss_starts_ns: list[int] = []
@@ -124,13 +135,17 @@ class Sampler:
     def take(self) -> None:
         """Take the most complete sweep that the budget allows, and set the next due time."""
         self._booked_ns = self._cpu_clock()
+        self._read_totals()
         elapsed_ns = self._clock() - self._origin_ns
         allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
         # The first walk is free: a tree that keeps the census busy from the start would have none.
         first = not self._pss_starts_ns
-        walk = first or self._spent("walk", "census") <= WALK_SHARE * allowed_ns
+        walk = first or (
+            self._spent("walk", "census") <= WALK_SHARE * allowed_ns
+            and (self._totals is None or self._totals.tells_new())
+        )
         if (
-            first
+            walk
             or self._spent("counters") <= (1 - WALK_SHARE) * allowed_ns
             or self._spent("walk", "census", "counters") <= WALK_SHARE * allowed_ns
         ):
@@ -143,11 +158,15 @@ class Sampler:
     def take_last(self) -> None:
         """Read all counters once more, whatever the budget: they bound what happened before."""
         self._booked_ns = self._cpu_clock()
+        self._read_totals()
         if self._census.alive:
             self._sweep(walk=False)
+        if self._totals is not None:
+            self._totals.flush()
 
     def use(self) -> SamplerUse:
         """Return the rate achieved and the sampler's own cost."""
+        totals = self._totals
         gaps = sorted(late - early for early, late in itertools.pairwise(self._pss_starts_ns))
         return SamplerUse(
             metric=self._files.metric,
@@ -165,12 +184,27 @@ class Sampler:
             median_gap_s=quantile_s(gaps, 0.5),
             p99_gap_s=quantile_s(gaps, 0.99),
             longest_gap_s=quantile_s(gaps, 1),
+            reads=totals.reads if totals else 0,
+            read_cpu_s=self._cpu_ns["reads"] / 1e9,
+            group_drift_bytes=totals.group.drift_bytes if totals and totals.group else None,
+            group_failure=totals.group_failure if totals else None,
             counter_drift_bytes=counter_drift_bytes(os.cpu_count() or 1),
             page_bytes=PAGE_BYTES,
             anonymous_fault_bytes=read_anonymous_fault_bytes(),
             huge_faults_before=self._huge_faults_before,
             huge_faults=read_huge_faults(),
         )
+
+    def _read_totals(self) -> None:
+        """Read the tree's total, whatever the budget."""
+        if self._totals is None:
+            return
+        self._census.update()
+        owners = {pid for pid, life in self._census.alive.items() if life.owns_memory}
+        for pid in owners:
+            self._forget_old_program(pid, self._census.alive[pid].execs)
+        self._totals.read(owners, self._census.changes)
+        self._book("reads")
 
     def _spent(self, *kinds: str) -> int:
         return sum(self._cpu_ns[kind] for kind in kinds)
@@ -202,6 +236,10 @@ class Sampler:
         self._census.update()
         changed = self._census.changes != changes
         self._book("census")
+        if walk:
+            self._read_totals()
+            if self._totals is not None:
+                self._totals.note_walk()
         kind, vanished = "pss" if walk else "rss", len(lives) - len(readings)
         self._write(Sweep(kind, started_ns, ended_ns, readings, vanished, changed), lives)
         self._book("counters")

@@ -1,0 +1,301 @@
+"""Cheap readings of the whole tree: what the kernel counts anyway, without a walk of page tables.
+
+A control group has the sum of all processes in one file. Without one, the processes' own counters
+give a sum that is certainly there. Either is read a hundred times a second, whatever the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from stagebench.records import ReadRecord
+from stagebench.sampler.procfs import MemoryFiles, PagedFile, Sizes, Vanished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Set
+
+    from stagebench.records import TransitionRecord
+    from stagebench.sampler.group import GroupReader, GroupReading
+    from stagebench.sampler.sweep import Files
+    from stagebench.units import Bytes, Nanoseconds
+
+FILL_BYTES_PER_NS = 16
+"""No core fills memory faster (16 GB/s): a bound of what can have come back unseen."""
+
+CPUS = os.cpu_count() or 1
+
+PROCESSES_SHARE = 0.004
+"""Share of one core that reading the sizes of single processes may take; 12 take less."""
+
+STEADY_READS = 3
+"""The tree is on a plateau if so many readings in a row agree."""
+
+NEAR_BYTES, NEAR_SHARE = 1 << 20, 0.01
+"""Two readings agree if they differ by less than the larger of these."""
+
+SETTLING_NS = 20_000_000
+"""After a birth, exec or end, the tree gets this long to come to rest before it is walked."""
+
+IMPATIENT_NS = 250_000_000
+"""A tree that does not come to rest is walked so often."""
+
+SPIKE_BYTES = 1 << 20
+"""If the largest charge since a reading exceeds both ends by more, something came and went."""
+
+FOLDED_NS = 50_000_000
+"""Readings that say the same as the one before are written only so often."""
+
+
+class SizeReader(Protocol):
+    """Reads the sizes of single processes; raises one of `procfs.Vanished` if one has ended."""
+
+    def read_sizes(self, pid: int) -> Sizes:
+        """Read the two parts of a process's RSS."""
+
+
+class Moves:
+    """How processes map and unmap files and shared memory, added up over the tree's life.
+
+    Both sums only grow. What they grew by between two moments bounds what was mapped and unmapped,
+    as far as the counters were read: at every reading, and at birth, exec and exit.
+    """
+
+    def __init__(self) -> None:
+        self.mapped: Bytes = 0
+        self.unmapped: Bytes = 0
+        self._shared: dict[int, Bytes] = {}
+
+    def note(self, pid: int, shared: Bytes) -> None:
+        """Take the next value of a process, which begins with nothing."""
+        grown = shared - self._shared.get(pid, 0)
+        if grown > 0:
+            self.mapped += grown
+        else:
+            self.unmapped -= grown
+        self._shared[pid] = shared
+
+    def end(self, pid: int) -> None:
+        """Take in that a process has lost all of its memory."""
+        self.unmapped += self._shared.pop(pid, 0)
+
+    @property
+    def processes(self) -> Set[int]:
+        """Those that map something, by id."""
+        return self._shared.keys()
+
+
+class Totals:
+    """Reads the tree's total, notes what is certain about it, and says when a walk would help.
+
+    Without a group, anonymous pages that a process inherited do not count for it: its parent may
+    have them, too. What it has beyond that it allocated itself, so no page counts twice.
+    """
+
+    def __init__(
+        self,
+        files: SizeReader,
+        main: int,
+        write: Callable[[ReadRecord], None],
+        group: GroupReader | None = None,
+        clock: Callable[[], Nanoseconds] = time.monotonic_ns,
+    ) -> None:
+        self._files = files
+        self._main = main
+        self._write = write
+        self._clock = clock
+        self.group = group
+        self.group_failure: str | None = None
+        self.reads = 0
+        self._moves = Moves()
+        self._inherited: dict[int, Bytes] = {}
+        self._processes_due_ns = 0
+        self._levels: deque[Bytes] = deque(maxlen=STEADY_READS)
+        self._changes, self._changed_ns = -1, 0
+        self._walked: tuple[Bytes, int] | None = None
+        self._walked_ns = 0
+        self._paged = PagedFile()
+        self._last: ReadRecord | None = None
+        self._written_ns = 0
+        self._is_folded = False
+
+    def note_transition(self, transition: TransitionRecord) -> None:
+        """Take in a birth, exec or exit, whose counters were read while the process stood still."""
+        pid = transition.pid
+        if transition.kind != "exit":  # which may be that of one of several threads
+            self._moves.end(pid)
+            born = transition.kind == "birth"
+            self._inherited[pid] = transition.rss_anon_bytes if born else 0
+        self._moves.note(pid, transition.rss_bytes - transition.rss_anon_bytes)
+
+    def read(self, owners: Set[int], changes: int) -> None:
+        """Read the tree; `owners` are its processes by id, each address space once.
+
+        `changes` is the census's count of births, execs and ends.
+        """
+        began_ns = self._clock()
+        charged = self._read_group()
+        due = began_ns >= self._processes_due_ns or not owners
+        if charged is None and not due:
+            return
+        sizes = self._read_sizes(owners if due else owners & {self._main})
+        anon = charged.anon_bytes if charged else self._bound(sizes, began_ns)
+        ended_ns = self._clock()
+        if due:
+            self._note_moves(sizes, owners)
+            self._processes_due_ns = began_ns + int((ended_ns - began_ns) / PROCESSES_SHARE)
+        main = sizes.get(self._main)
+        self.reads += 1
+        self._fold(
+            ReadRecord(
+                started_ns=began_ns,
+                ended_ns=ended_ns,
+                processes=len(owners),
+                anon_bytes=anon,
+                shmem_bytes=charged.shmem_bytes if charged else None,
+                cache_bytes=charged.cache_bytes if charged else None,
+                peak_bytes=charged.peak_bytes + charged.slack_bytes if charged else None,
+                peak_since_ns=charged.peak_since_ns if charged else None,
+                kernel_peak_bytes=charged.kernel_peak_bytes if charged else None,
+                paged_bytes=self._paged.read() if charged and self._has_spike(charged) else None,
+                main_anon_bytes=main.anon_bytes if main else None,
+                mapped_bytes=self._moves.mapped if due else None,
+                unmapped_bytes=self._moves.unmapped if due else None,
+            )
+        )
+        self._levels.append(anon + (charged.shmem_bytes if charged else 0))
+        if changes != self._changes:
+            self._changes, self._changed_ns = changes, ended_ns
+
+    def tells_new(self) -> bool:
+        """Whether a walk would tell something new: the tree has moved, and come to rest."""
+        if not self._levels:
+            return True
+        level, now_ns = self._levels[-1], self._clock()
+        if self._walked is not None:
+            walked, changes = self._walked
+            if changes == self._changes and _is_near(level, walked):
+                return False
+        if now_ns - self._walked_ns >= IMPATIENT_NS:
+            return True
+        rests = len(self._levels) == STEADY_READS and all(
+            _is_near(level, each) for each in self._levels
+        )
+        return rests and now_ns - self._changed_ns >= SETTLING_NS
+
+    def note_walk(self) -> None:
+        """Take in that all page tables were walked just now."""
+        self._walked_ns = self._clock()
+        self._walked = (self._levels[-1] if self._levels else 0), self._changes
+
+    def flush(self) -> None:
+        """Write the last reading, if it was kept back."""
+        if self._last is not None and self._is_folded:
+            self._write(self._last)
+            self._is_folded = False
+        self._paged.close()
+
+    def _read_group(self) -> GroupReading | None:
+        if self.group is None:
+            return None
+        try:
+            return self.group.read()
+        except OSError as error:
+            self.group_failure = f"taken away during the run ({error.strerror})"
+            self.group.close()
+            self.group = None
+            return None
+
+    def _has_spike(self, charged: GroupReading) -> bool:
+        """Whether more was charged meanwhile than at both ends, kernel memory and cache apart."""
+        if charged.kernel_peak_bytes is None:
+            return False
+        others = charged.kernel_peak_bytes + charged.cache_bytes
+        level = charged.anon_bytes + charged.shmem_bytes
+        seen = max(level, self._levels[-1] if self._levels else 0)
+        return charged.peak_bytes - others > seen + SPIKE_BYTES or self._last is None
+
+    def _read_sizes(self, pids: Iterable[int]) -> dict[int, Sizes]:
+        sizes = {}
+        for pid in pids:
+            with contextlib.suppress(*Vanished):
+                sizes[pid] = self._files.read_sizes(pid)
+        return sizes
+
+    def _bound(self, sizes: dict[int, Sizes], began_ns: Nanoseconds) -> Bytes:
+        """Bound the tree's anonymous memory at one moment, from below.
+
+        The moment is that between two readings of each process. What a process had in both it had
+        then, too, except for what all of them together can have filled anew meanwhile. A single
+        process needs no second reading.
+        """
+        for pid, size in sizes.items():
+            self._inherited.setdefault(pid, size.anon_bytes)
+        again = self._read_sizes(sizes) if len(sizes) > 1 else sizes
+        own = sum(
+            max(0, min(size.anon_bytes, again[pid].anon_bytes) - self._inherited[pid])
+            for pid, size in sizes.items()
+            if pid in again
+        )
+        if again is sizes:
+            return own
+        filled = (self._clock() - began_ns) * FILL_BYTES_PER_NS * CPUS
+        return max(0, own - filled)
+
+    def _note_moves(self, sizes: dict[int, Sizes], owners: Set[int]) -> None:
+        for pid, size in sizes.items():
+            self._moves.note(pid, size.shared_bytes)
+        for pid in self._moves.processes - owners:
+            self._moves.end(pid)
+            self._inherited.pop(pid, None)
+
+    def _fold(self, record: ReadRecord) -> None:
+        """Write a reading, or keep it back if it only repeats the one before for a short while."""
+        last = self._last
+        if last is not None and _repeats(record, last) and (
+            record.ended_ns - self._written_ns < FOLDED_NS
+        ):
+            self._is_folded = True
+        else:
+            if last is not None and self._is_folded and not _repeats(record, last):
+                self._write(last)  # nothing moved until then
+            self._write(record)
+            self._written_ns = record.ended_ns
+            self._is_folded = False
+        self._last = record
+
+
+def open_totals(
+    files: Files,
+    main: int,
+    write: Callable[[ReadRecord], None],
+    group: GroupReader | None,
+) -> Totals | None:
+    """Read totals if this machine counts them; None where psutil reads the memory."""
+    if not isinstance(files, MemoryFiles):
+        return None
+    return Totals(files, main, write, group)
+
+
+def _is_near(one: Bytes, other: Bytes) -> bool:
+    return abs(one - other) <= max(NEAR_BYTES, NEAR_SHARE * other)
+
+
+def _repeats(record: ReadRecord, last: ReadRecord) -> bool:
+    """Whether nothing changed between two readings, the largest charge in between included."""
+    return _said(record) == _said(last)
+
+
+def _said(record: ReadRecord) -> tuple[object, ...]:
+    return (
+        record.processes,
+        record.anon_bytes,
+        record.shmem_bytes,
+        record.peak_bytes,
+        record.main_anon_bytes,
+        record.mapped_bytes,
+        record.unmapped_bytes,
+    )
