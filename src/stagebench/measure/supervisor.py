@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
-from stagebench.measure.cgroup import control_group
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
@@ -45,6 +44,7 @@ from stagebench.records import (
     find_missing,
 )
 from stagebench.sampler.census import open_census
+from stagebench.sampler.group import control_group
 from stagebench.sampler.processes import record_lives
 from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
