@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from stagebench.measure.cgroup import Limits, control_group, machine_memory_bytes, read_limits
+from stagebench.measure.cgroup import Limits, machine_memory_bytes, read_limits
+from stagebench.sampler.group import control_group
 
 MIB = 1024 * 1024
 

@@ -45,6 +45,7 @@ from stagebench.records import (
     find_missing,
 )
 from stagebench.sampler.census import open_census
+from stagebench.sampler.group import control_group
 from stagebench.sampler.processes import record_lives
 from stagebench.sampler.group import control_group
 from stagebench.sampler.portable import open_files
