@@ -46,9 +46,8 @@ from stagebench.records import (
 )
 from stagebench.sampler.census import open_census
 from stagebench.sampler.group import control_group
-from stagebench.sampler.processes import record_lives
-from stagebench.sampler.group import control_group
 from stagebench.sampler.portable import open_files
+from stagebench.sampler.processes import record_lives
 from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
 from stagebench.sampler.totals import open_totals
@@ -206,7 +205,7 @@ def supervise(
         leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
-        store.RecordWriter(folder / store.READS_FILE, ReadRecord) as reads,
+        store.RecordWriter(folder / store.READS_FILE, ReadRecord, in_bursts=True) as reads,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):

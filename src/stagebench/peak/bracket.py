@@ -33,6 +33,7 @@ from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from stagebench.peak.timeline import Line, Timeline
     from stagebench.records import (
         MemorySample,
         ProcessRecord,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         SweepRecord,
         TransitionRecord,
     )
-    from stagebench.peak.timeline import Line, Timeline
     from stagebench.units import Bytes, Nanoseconds
 
 

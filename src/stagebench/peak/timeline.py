@@ -210,7 +210,8 @@ def _bound_files(walks: Walks, moves: Moves) -> Files:
     """Bound mapped files by the last walk before and the first walk after each reading.
 
     From a walk on, files can have grown by what was mapped, and shrunk by what was unmapped.
-    Within one, its own bounds hold. Towards a walk it is the other way round. Before all walks nothing was mapped.
+    Within one, its own bounds hold. Towards a walk it is the other way round. Before all walks
+    nothing was mapped.
     """
     mapped = np.append(moves.mapped, np.inf)
     unmapped = np.append(moves.unmapped, np.inf)

@@ -91,6 +91,7 @@ class GroupReading(NamedTuple):
     `peak_bytes` is the largest charge of all kinds since `peak_since_ns`: the previous reading, or
     the making of the reader if the peak cannot be set back. A charge that came and went while a
     peak was set back can be above it by `slack_bytes`. That is 0 as long as two peaks take turns.
+    `kernel_peak_bytes` is the largest kernel memory in the same time, None if it is not reported.
     """
 
     anon_bytes: int
@@ -100,6 +101,7 @@ class GroupReading(NamedTuple):
     peak_bytes: int
     peak_since_ns: int
     slack_bytes: int
+    kernel_peak_bytes: int | None
 
 
 class GroupReader:
@@ -117,8 +119,13 @@ class GroupReader:
         self._anon, self._shmem, self._page_cache = map(_line, files.needed)
         self._kernel, self._swap = map(_line, files.optional)
         self._open: list[int] = []
+        self.largest_kernel_bytes: int | None = None
+        self._kernel_peak = self._next_kernel = 0
+        self._kernel_peak_name = files.kernel_peak
         try:
-            self._stat = self._open_file(folder / "memory.stat")
+            # Not of the outer group: the kernel may keep back changes of that one for two seconds,
+            # while it counts that enough of them are pending in the inner one.
+            self._stat = self._open_file(folder / INNER / "memory.stat")
             self._oom = self._open_file(folder / files.oom)
             self._peak = self._next = self._open_file(folder / files.peak)
             self._check_lines()
@@ -149,6 +156,7 @@ class GroupReader:
             peaks = [self._open_file(path / name, os.O_RDWR) for path in (folder, folder / INNER)]
             for peak in peaks:
                 os.pwrite(peak, RESET, 0)
+            self._open_kernel_peaks(folder)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EINVAL):  # those mean: before Linux 6.12
                 raise
@@ -156,16 +164,33 @@ class GroupReader:
         self._peak, self._next = peaks
         return True
 
+    def _open_kernel_peaks(self, folder: Path) -> None:
+        """Take turns with the peaks of kernel memory, too, where they are files of their own."""
+        name = self._kernel_peak_name
+        if name is None or not (folder / name).exists():
+            return
+        kernel = [self._open_file(path / name, os.O_RDWR) for path in (folder, folder / INNER)]
+        for peak in kernel:
+            os.pwrite(peak, RESET, 0)
+        self._kernel_peak, self._next_kernel = kernel
+
     def read(self) -> GroupReading:
         """Read what the group is charged for; raises OSError if it was removed."""
         text = b"\n" + os.pread(self._stat, STAT_BYTES, 0)
         shmem_bytes, since_ns = _number_after(text, self._shmem), self._since_ns
         if self.resets_peak:
             os.pwrite(self._next, RESET, 0)
+            if self._kernel_peak:
+                os.pwrite(self._next_kernel, RESET, 0)
             self._since_ns = time.monotonic_ns()
         # The next peak counts from before this moment on, and this one until after it.
         peak_bytes = int(os.pread(self._peak, 32, 0))
         self._peak, self._next = self._next, self._peak
+        kernel_peak_bytes = None
+        if self._kernel_peak:
+            kernel_peak_bytes = int(os.pread(self._kernel_peak, 32, 0))
+            self.largest_kernel_bytes = max(self.largest_kernel_bytes or 0, kernel_peak_bytes)
+            self._kernel_peak, self._next_kernel = self._next_kernel, self._kernel_peak
         self.largest_bytes = max(self.largest_bytes, peak_bytes)
         if self._swap:
             swap_bytes = _number_after(text, self._swap)
@@ -178,6 +203,7 @@ class GroupReader:
             peak_bytes,
             since_ns,
             0,
+            kernel_peak_bytes,
         )
 
     def count_oom_kills(self) -> int:
@@ -277,9 +303,7 @@ class Group:
             return Charged(
                 version=files.version,
                 peak_bytes=reader.largest_bytes,
-                kernel_peak_bytes=int((folder / files.kernel_peak).read_text())
-                if files.kernel_peak
-                else None,
+                kernel_peak_bytes=reader.largest_kernel_bytes,
                 cache_bytes=last.cache_bytes + last.shmem_bytes,
                 swap_bytes=swap_bytes,
                 oom_kills=reader.count_oom_kills(),

@@ -121,6 +121,8 @@ class Sampler:
         self._counts = dict.fromkeys(("pss", "held", "rss", "left_out", "torn", "vanished"), 0)
         self._huge_faults_before = read_huge_faults()
         self._known: dict[int, int | None] = {}
+        self._owners: set[int] = set()
+        self._totals_changes = -1
         self._origin_ns = self.due_ns = clock()
 
     def update(self) -> None:
@@ -196,14 +198,21 @@ class Sampler:
         )
 
     def _read_totals(self) -> None:
-        """Read the tree's total, whatever the budget."""
+        """Read the tree's total, whatever the budget.
+
+        A census by ptrace is up to date: every event wakes this thread. One that polls is updated
+        with the sweeps.
+        """
         if self._totals is None:
             return
-        self._census.update()
-        owners = {pid for pid, life in self._census.alive.items() if life.owns_memory}
-        for pid in owners:
-            self._forget_old_program(pid, self._census.alive[pid].execs)
-        self._totals.read(owners, self._census.changes)
+        census = self._census
+        polled = census.means == "poll"  # and sees no exec
+        if polled or census.changes != self._totals_changes or not self._owners:
+            self._totals_changes = census.changes
+            self._owners = {pid for pid, life in census.alive.items() if life.owns_memory}
+            for pid in self._owners:
+                self._forget_old_program(pid, census.alive[pid].execs)
+        self._totals.read(self._owners, census.changes)
         self._book("reads")
 
     def _spent(self, *kinds: str) -> int:

@@ -10,13 +10,14 @@ import contextlib
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stagebench.records import ReadRecord
 from stagebench.sampler.procfs import MemoryFiles, PagedFile, Sizes, Vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from stagebench.records import TransitionRecord
     from stagebench.sampler.group import GroupReader, GroupReading
@@ -28,8 +29,11 @@ FILL_BYTES_PER_NS = 16
 
 CPUS = os.cpu_count() or 1
 
-PROCESSES_SHARE = 0.004
-"""Share of one core that reading the sizes of single processes may take; 12 take less."""
+PROCESSES_SHARE = 0.0025
+"""Share of one core that reading the sizes of single processes may take."""
+
+WRITTEN_AT_ONCE = 100
+"""Readings are written together, because a line at a time would cost as much as the reading."""
 
 STEADY_READS = 3
 """The tree is on a plateau if so many readings in a row agree."""
@@ -83,9 +87,44 @@ class Moves:
         self.unmapped += self._shared.pop(pid, 0)
 
     @property
-    def processes(self) -> Set[int]:
+    def processes(self) -> AbstractSet[int]:
         """Those that map something, by id."""
         return self._shared.keys()
+
+
+class Row(NamedTuple):
+    """A reading as it is kept until it is written.
+
+    `said` has the number of processes, anonymous and shared memory, page cache, the largest charge
+    of all and of kernel memory, and what the machine has paged.
+    """
+
+    began_ns: Nanoseconds
+    ended_ns: Nanoseconds
+    said: tuple[int | None, ...]
+    since_ns: Nanoseconds | None
+    main: Bytes | None
+    mapped: Bytes | None
+    unmapped: Bytes | None
+
+    def record(self) -> ReadRecord:
+        """Return the record of it."""
+        processes, anon, shmem, cache, peak, kernel_peak, paged = self.said
+        return ReadRecord(
+            started_ns=self.began_ns,
+            ended_ns=self.ended_ns,
+            processes=processes or 0,
+            anon_bytes=anon or 0,
+            shmem_bytes=shmem,
+            cache_bytes=cache,
+            peak_bytes=peak,
+            peak_since_ns=self.since_ns,
+            kernel_peak_bytes=kernel_peak,
+            paged_bytes=paged,
+            main_anon_bytes=self.main,
+            mapped_bytes=self.mapped,
+            unmapped_bytes=self.unmapped,
+        )
 
 
 class Totals:
@@ -118,7 +157,10 @@ class Totals:
         self._walked: tuple[Bytes, int] | None = None
         self._walked_ns = 0
         self._paged = PagedFile()
-        self._last: ReadRecord | None = None
+        self._level: Bytes = 0
+        self._rows: list[Row] = []
+        self._last: Row | None = None
+        self._moves_written: tuple[Bytes | None, Bytes | None] = None, None
         self._written_ns = 0
         self._is_folded = False
 
@@ -131,42 +173,47 @@ class Totals:
             self._inherited[pid] = transition.rss_anon_bytes if born else 0
         self._moves.note(pid, transition.rss_bytes - transition.rss_anon_bytes)
 
-    def read(self, owners: Set[int], changes: int) -> None:
+    def read(self, owners: AbstractSet[int], changes: int) -> None:
         """Read the tree; `owners` are its processes by id, each address space once.
 
-        `changes` is the census's count of births, execs and ends.
+        `changes` is the census's count of births, execs and ends. This runs a hundred times a
+        second with a cold cache, where every line costs a microsecond.
         """
         began_ns = self._clock()
-        charged = self._read_group()
         due = began_ns >= self._processes_due_ns or not owners
-        if charged is None and not due:
-            return
-        sizes = self._read_sizes(owners if due else owners & {self._main})
-        anon = charged.anon_bytes if charged else self._bound(sizes, began_ns)
-        ended_ns = self._clock()
+        charged = self._read_group() if self.group is not None else None
+        main = mapped = unmapped = paged = None
         if due:
+            sizes = self._read_sizes(owners)
+            bound = 0 if charged else self._bound(sizes, began_ns)
+            ended_ns = self._clock()
             self._note_moves(sizes, owners)
+            mapped, unmapped = self._moves.mapped, self._moves.unmapped
+            main = sizes[self._main].anon_bytes if self._main in sizes else None
             self._processes_due_ns = began_ns + int((ended_ns - began_ns) / PROCESSES_SHARE)
-        main = sizes.get(self._main)
+        elif charged is None:
+            return
+        else:
+            ended_ns = self._clock()
         self.reads += 1
-        self._fold(
-            ReadRecord(
-                started_ns=began_ns,
-                ended_ns=ended_ns,
-                processes=len(owners),
-                anon_bytes=anon,
-                shmem_bytes=charged.shmem_bytes if charged else None,
-                cache_bytes=charged.cache_bytes if charged else None,
-                peak_bytes=charged.peak_bytes + charged.slack_bytes if charged else None,
-                peak_since_ns=charged.peak_since_ns if charged else None,
-                kernel_peak_bytes=charged.kernel_peak_bytes if charged else None,
-                paged_bytes=self._paged.read() if charged and self._has_spike(charged) else None,
-                main_anon_bytes=main.anon_bytes if main else None,
-                mapped_bytes=self._moves.mapped if due else None,
-                unmapped_bytes=self._moves.unmapped if due else None,
-            )
+        since_ns = None
+        said: tuple[int | None, ...]
+        if charged is None:
+            said = (len(owners), bound, None, None, None, None, None)
+            level = bound
+        else:
+            anon, shmem, cache, _kernel, peak, since_ns, slack, kernel_peak = charged
+            level, peak = anon + shmem, peak + slack
+            if kernel_peak is not None:
+                seen = max(self._level, level)
+                if peak - kernel_peak - cache > seen + SPIKE_BYTES or not self._level:
+                    paged = self._paged.read()
+            said = (len(owners), anon, shmem, cache, peak, kernel_peak, paged)
+        self._keep(
+            Row(began_ns, ended_ns, said, since_ns if charged else None, main, mapped, unmapped)
         )
-        self._levels.append(anon + (charged.shmem_bytes if charged else 0))
+        self._level = level
+        self._levels.append(level)
         if changes != self._changes:
             self._changes, self._changed_ns = changes, ended_ns
 
@@ -192,11 +239,17 @@ class Totals:
         self._walked = (self._levels[-1] if self._levels else 0), self._changes
 
     def flush(self) -> None:
-        """Write the last reading, if it was kept back."""
+        """Write the readings that were kept back."""
         if self._last is not None and self._is_folded:
-            self._write(self._last)
+            self._rows.append(self._last)
             self._is_folded = False
+        self._write_all()
         self._paged.close()
+
+    def _write_all(self) -> None:
+        for row in self._rows:
+            self._write(row.record())
+        self._rows.clear()
 
     def _read_group(self) -> GroupReading | None:
         if self.group is None:
@@ -208,15 +261,6 @@ class Totals:
             self.group.close()
             self.group = None
             return None
-
-    def _has_spike(self, charged: GroupReading) -> bool:
-        """Whether more was charged meanwhile than at both ends, kernel memory and cache apart."""
-        if charged.kernel_peak_bytes is None:
-            return False
-        others = charged.kernel_peak_bytes + charged.cache_bytes
-        level = charged.anon_bytes + charged.shmem_bytes
-        seen = max(level, self._levels[-1] if self._levels else 0)
-        return charged.peak_bytes - others > seen + SPIKE_BYTES or self._last is None
 
     def _read_sizes(self, pids: Iterable[int]) -> dict[int, Sizes]:
         sizes = {}
@@ -245,27 +289,33 @@ class Totals:
         filled = (self._clock() - began_ns) * FILL_BYTES_PER_NS * CPUS
         return max(0, own - filled)
 
-    def _note_moves(self, sizes: dict[int, Sizes], owners: Set[int]) -> None:
+    def _note_moves(self, sizes: dict[int, Sizes], owners: AbstractSet[int]) -> None:
         for pid, size in sizes.items():
             self._moves.note(pid, size.shared_bytes)
         for pid in self._moves.processes - owners:
             self._moves.end(pid)
             self._inherited.pop(pid, None)
 
-    def _fold(self, record: ReadRecord) -> None:
-        """Write a reading, or keep it back if it only repeats the one before for a short while."""
+    def _keep(self, row: Row) -> None:
+        """Keep a reading, unless it only repeats the one before for a short while."""
         last = self._last
-        if last is not None and _repeats(record, last) and (
-            record.ended_ns - self._written_ns < FOLDED_NS
-        ):
-            self._is_folded = True
-        else:
-            if last is not None and self._is_folded and not _repeats(record, last):
-                self._write(last)  # nothing moved until then
-            self._write(record)
-            self._written_ns = record.ended_ns
-            self._is_folded = False
-        self._last = record
+        self._last = row
+        if last is not None:
+            moved = row.said != last.said or (
+                row.mapped is not None and (row.mapped, row.unmapped) != (self._moves_written)
+            )
+            if not moved and row.ended_ns - self._written_ns < FOLDED_NS:
+                self._is_folded = True
+                return
+            if moved and self._is_folded:
+                self._rows.append(last)  # nothing moved until then
+        self._is_folded = False
+        self._written_ns = row.ended_ns
+        if row.mapped is not None:
+            self._moves_written = row.mapped, row.unmapped
+        self._rows.append(row)
+        if len(self._rows) >= WRITTEN_AT_ONCE:
+            self._write_all()
 
 
 def open_totals(
@@ -282,20 +332,3 @@ def open_totals(
 
 def _is_near(one: Bytes, other: Bytes) -> bool:
     return abs(one - other) <= max(NEAR_BYTES, NEAR_SHARE * other)
-
-
-def _repeats(record: ReadRecord, last: ReadRecord) -> bool:
-    """Whether nothing changed between two readings, the largest charge in between included."""
-    return _said(record) == _said(last)
-
-
-def _said(record: ReadRecord) -> tuple[object, ...]:
-    return (
-        record.processes,
-        record.anon_bytes,
-        record.shmem_bytes,
-        record.peak_bytes,
-        record.main_anon_bytes,
-        record.mapped_bytes,
-        record.unmapped_bytes,
-    )
