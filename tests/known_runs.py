@@ -14,6 +14,7 @@ from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
@@ -175,6 +176,7 @@ class KnownRun:
     workers: tuple = WORKERS
     events: dict = field(default_factory=lambda: dict(EVENTS))
     overflows: tuple = ()
+    reads: tuple = ()
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
@@ -250,6 +252,7 @@ def write_run(raw, known, planned):
         (store.EVENTS_FILE, EventRecord, events),
         (store.PROCESSES_FILE, ProcessRecord, _processes(known)),
         (store.TRANSITIONS_FILE, TransitionRecord, []),
+        (store.READS_FILE, ReadRecord, known.reads),
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]

@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the files named above; readers reject any other."""
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of what a measurement means. It is part of every specification: raising it after a change
 of the sampler or the runner means that every run of every study is measured again.
 

@@ -29,6 +29,7 @@ from stagebench.analyse.memory import (
     summarise_roles,
     summarise_sweeps,
 )
+from stagebench.analyse.memory_course import list_course
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.stages import makespan_s, summarise_stages
 from stagebench.analyse.tasks import (
@@ -73,7 +74,8 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "stages": summarise_stages,
     "tasks": summarise_tasks,
     "attempts": summarise_attempts,
-    "memory": summarise_sweeps,
+    "memory": list_course,
+    "sweeps": summarise_sweeps,
     "phases": summarise_phases,
     "roles": summarise_roles,
     "queue_depth": trace_queues,

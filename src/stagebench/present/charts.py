@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from stagebench.analyse.memory_course import GAP_S
 from stagebench.errors import StoreError
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
 from stagebench.present.markdown import format_number
 from stagebench.present.style import (
     DARK,
-    FEW_SWEEPS,
     INK,
     MUTED,
     PART_COLOURS,
@@ -34,7 +35,6 @@ from stagebench.present.style import (
     marker,
     name_inches,
     part_line,
-    plot_parts,
     plot_points,
     rows_inches,
     save_figure,
@@ -43,7 +43,6 @@ from stagebench.present.style import (
 )
 from stagebench.store import atomic_folder
 from stagebench.tables.io import numbers, read_tables
-from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import MIB
 
@@ -118,7 +117,7 @@ def _plot_stage(axes: Axes, experiment: Experiment, stage: str) -> None:
 
 
 def plot_memory(experiment: Experiment) -> Figure:
-    """Draw the PSS of main, children and tree over time, one panel per treatment."""
+    """Draw the tree's memory over time as a band, and what walks read, one panel per treatment."""
     treatments = experiment.treatments
     columns = panel_columns(len(treatments))
     rows = -(-len(treatments) // columns)
@@ -147,9 +146,17 @@ def plot_memory(experiment: Experiment) -> Figure:
 
 
 def _highest_mib(experiment: Experiment) -> float:
-    shown = (experiment.shown("memory", treatment) for treatment in experiment.treatments)
-    highest = [numbers(sweeps, "tree_pss_bytes").max() / MIB for sweeps in shown if len(sweeps)]
-    return max(highest, default=1)
+    shown = [
+        (experiment.shown(table, treatment), column)
+        for table, column in (
+            ("memory", "tree_reached_bytes"),
+            ("memory", "tree_upper_bytes"),
+            ("sweeps", "tree_pss_bytes"),
+        )
+        for treatment in experiment.treatments
+    ]
+    highest = [numbers(rows, column).max() / MIB for rows, column in shown if len(rows)]
+    return max((value for value in highest if not math.isnan(value)), default=1)
 
 
 def panel_columns(panels: int) -> int:
@@ -160,23 +167,47 @@ def panel_columns(panels: int) -> int:
 
 
 def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
-    sweeps = experiment.shown("memory", treatment)
+    course, sweeps = (experiment.shown(table, treatment) for table in ("memory", "sweeps"))
     axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
     axes.tick_params(labelsize=7)
-    if sweeps.empty:
+    if course.empty and sweeps.empty:
         known = len(experiment.runs(treatment)) > 0
-        write_placeholder(axes, "no sweep" if known else experiment.failure_note(treatment))
-    sizes = {part: numbers(sweeps, f"{part}_pss_bytes") / MIB for part in MEMORY_PARTS}
-    marked = MEMORY_PARTS if len(sweeps) <= FEW_SWEEPS else ()
-    plot_parts(axes, sweeps["time_s"], sizes, marked=marked, ms=4)
+        write_placeholder(axes, "no reading" if known else experiment.failure_note(treatment))
+    plot_course(axes, course)
+    for part in _WALKED:
+        sizes = numbers(sweeps, f"{part}_pss_bytes") / MIB
+        axes.plot(sweeps["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
+
+
+_WALKED = ("main", "children")
+
+
+def plot_course(axes: Axes, course: pd.DataFrame) -> None:
+    """Draw both lines of the tree's memory, the band between them, and the gaps of the readings.
+
+    Nothing is drawn from one reading to another that is far away: nobody looked in between.
+    """
+    began, ended = numbers(course, "began_s"), numbers(course, "time_s")
+    lower, upper = (numbers(course, f"tree_{end}_bytes") / MIB for end in ("reached", "upper"))
+    gaps = ended - began > GAP_S
+    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
+    low, high = (np.repeat(line.where(~gaps).to_numpy(), 2) for line in (lower, upper))
+    colour = PART_COLOURS["tree"]
+    axes.fill_between(edges, low, high, color=colour, alpha=0.35, lw=0)
+    for line in (low, high):
+        axes.plot(edges, line, color=colour, lw=0.8)
+    for start, end in zip(began[gaps], ended[gaps], strict=True):
+        axes.axvspan(start, end, color=MUTED, alpha=0.3, lw=0)
 
 
 def _add_frame(figure: Figure, experiment: Experiment) -> None:
     height = figure.get_figheight()
-    add_title(figure, f"{experiment.name}: PSS over time, in the run of median makespan")
-    figure.text(0.012, 0.5, "PSS in MiB", rotation=90, va="center", size=9)
+    add_title(figure, f"{experiment.name}: memory over time, in the run of median makespan")
+    figure.text(0.012, 0.5, "memory in MiB", rotation=90, va="center", size=9)
     figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
-    add_legend(figure, [part_line(part) for part in MEMORY_PARTS])
+    dots = [marker(f"PSS of {part}, walked", ".", 6, PART_COLOURS[part]) for part in _WALKED]
+    band = part_line("tree", label="tree: lower and upper line")
+    add_legend(figure, [band, *dots])
 
 
 def plot_peaks(experiment: Experiment) -> Figure:
@@ -191,7 +222,7 @@ def plot_peaks(experiment: Experiment) -> Figure:
         for row, treatment in enumerate(experiment.treatments)
     ]
     axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
-    axes.set_xlabel("PSS in MiB at the tree's peak")
+    axes.set_xlabel("memory in MiB at the tree's peak")
     parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
     label = "tree's peak, one point per run (bars, numbers: run of median peak)"
     bound = marker("its upper bound", "|", 9, DARK)

@@ -337,7 +337,7 @@ def find_both_ways(experiment: Experiment, treatment: str) -> BothWays | None:
     emulated = experiment.shown("emulated", treatment)
     if run.empty or emulated.empty:
         return None
-    sweeps = experiment.shown("memory", treatment)
+    sweeps = experiment.shown("sweeps", treatment)
     return BothWays(run=run.iloc[0], emulated=emulated, sweeps=sweeps)
 
 

@@ -36,7 +36,7 @@ COUNT, NUMBER = "count", "number"
 """Kinds of cells: a whole number, any number."""
 
 RUN, STAGE, TASK = "run", "stage", "task"
-SWEEP, PHASE, ROLE = "sweep", "phase", "role"
+READING, SWEEP, PHASE, ROLE = "reading", "sweep", "phase", "role"
 EMULATED = "emulated"
 """A record of the published sampling method."""
 QUEUE = "queue"
@@ -94,6 +94,7 @@ _MEMORY_OF_RUN = tuple(
         ("peak_upper_bytes", "bytes", COUNT, "peak upper", LOWER),
         ("end_bytes", "bytes", COUNT, "end", LOWER),
         ("growth_bytes", "bytes", COUNT, "growth", LOWER),
+        ("growth_upper_bytes", "bytes", COUNT, "growth upper", LOWER),
         ("time_to_peak_s", "s", NUMBER, "time to peak", ""),
         ("largest_step_bytes", "bytes", COUNT, "largest step", LOWER),
     )
@@ -120,8 +121,17 @@ _SUMMARISED_OF_RUN = (
     Quantity("at_peak_children_bytes", "bytes", COUNT, RUN, "at peak children", LOWER),
     Quantity("tree_uss_peak_bytes", "bytes", COUNT, RUN, "tree uss peak", LOWER),
     Quantity("tree_anon_peak_bytes", "bytes", COUNT, RUN, "tree anon peak", LOWER),
+    Quantity("tree_anon_peak_upper_bytes", "bytes", COUNT, RUN, "tree anon peak upper", LOWER),
+    Quantity("tree_time_to_peak_upper_s", "s", NUMBER, RUN, "tree time to peak upper"),
     Quantity("tree_memory_time_byte_s", "byte*s", NUMBER, RUN, "tree memory time", LOWER),
+    Quantity(
+        *("tree_memory_time_upper_byte_s", "byte*s", NUMBER, RUN),
+        *("tree memory time upper", LOWER),
+    ),
     Quantity("tree_largest_rise_bytes", "bytes", COUNT, RUN, "tree largest rise", LOWER),
+    Quantity(
+        "tree_largest_rise_upper_bytes", "bytes", COUNT, RUN, "tree largest rise upper", LOWER
+    ),
     Quantity("children_spread_bytes", "bytes", COUNT, RUN, "children spread"),
     Quantity("main_idle_bytes", "bytes", COUNT, RUN, "main idle", LOWER),
     Quantity("main_base_rss_bytes", "bytes", COUNT, RUN, "main base rss", LOWER),
@@ -251,6 +261,14 @@ _OF_TASK = (
     Quantity("cpu_s", "s", NUMBER, TASK, "cpu", LOWER),
 )
 
+_OF_READING = (
+    Quantity("began_s", "s", NUMBER, READING, "began"),
+    Quantity("time_s", "s", NUMBER, READING, "time"),
+    Quantity("tree_lower_bytes", "bytes", COUNT, READING, "tree lower", LOWER),
+    Quantity("tree_reached_bytes", "bytes", COUNT, READING, "tree reached", LOWER),
+    Quantity("tree_upper_bytes", "bytes", COUNT, READING, "tree upper", LOWER),
+)
+
 _OF_SWEEP = (
     Quantity("time_s", "s", NUMBER, SWEEP, "time"),
     *(
@@ -316,6 +334,7 @@ ALL_QUANTITIES = (
     *_OTHERS_OF_RUN,
     *_OTHERS_OF_STAGE,
     *_OF_TASK,
+    *_OF_READING,
     *_OF_SWEEP,
     *_OF_PHASE,
     *_OF_ROLE,

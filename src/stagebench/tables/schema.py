@@ -13,6 +13,7 @@ from stagebench.tables.quantities import (
     NUMBER,
     PHASE,
     QUEUE,
+    READING,
     ROLE,
     RUN,
     RUN_QUANTITIES,
@@ -128,7 +129,8 @@ TABLES: dict[str, dict[str, str]] = {
     "attempts": _TASK,
     "treatments": {"experiment": TEXT, "treatment": TEXT, **_SUMMARY},
     "treatment_stages": {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, **_SUMMARY},
-    "memory": {**_RUN_KEY, "sweep": COUNT, **_kinds(SWEEP)},
+    "memory": {**_RUN_KEY, "reading": COUNT, **_kinds(READING)},
+    "sweeps": {**_RUN_KEY, "sweep": COUNT, **_kinds(SWEEP)},
     "phases": {
         **_RUN_KEY,
         "phase": TEXT,

@@ -1,0 +1,164 @@
+"""The memory of a run over time, as a lower and an upper line, and what follows from both.
+
+Whatever follows from lines that are bounds is a bracket, too: the columns `..._upper_bytes` and
+`..._upper_s` are its upper ends.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stagebench.peak.bracket import MemoryTrace
+from stagebench.peak.timeline import draw_timeline
+from stagebench.units import to_nanoseconds, to_seconds
+
+if TYPE_CHECKING:
+    from stagebench.analyse.traces import Trace
+    from stagebench.peak.timeline import Line, Timeline
+
+
+Row = dict[str, Any]
+
+MOST_ROWS = 2000
+"""Rows of a run in the table; of a run with more readings, neighbours are joined."""
+
+GAP_S = 0.1
+"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
+at least every 50 ms."""
+
+RISE_S = 0.1
+"""Rises are taken within this time, the interval at which the published study read main."""
+
+
+def memory_records(trace: Trace) -> MemoryTrace:
+    """Return the memory records of a run."""
+    return MemoryTrace(
+        trace.sweeps,
+        trace.samples,
+        trace.processes,
+        trace.transitions,
+        trace.run["sampler"],
+        trace.reads,
+    )
+
+
+@lru_cache(maxsize=1)
+def find_course(trace: Trace) -> Timeline | None:
+    """Return the lines of a run; None without readings."""
+    return draw_timeline(memory_records(trace))
+
+
+def list_course(trace: Trace) -> list[Row]:
+    """Return the rows of the table `memory`: one per reading, or per several of a long run.
+
+    `time_s` is when a row ends and `began_s` when it begins. In this span the tree had at least
+    `tree_lower_bytes` at its end, reached `tree_reached_bytes` and never exceeded
+    `tree_upper_bytes`; None if that is not known.
+    """
+    course = find_course(trace)
+    origin_ns = trace.origin_ns
+    if course is None or origin_ns is None:
+        return []
+    joined = _join(course, -(-len(course.ended_ns) // MOST_ROWS))
+    times = zip(*joined[:2], *joined[2:], strict=True)
+    return [
+        trace.key
+        | {
+            "reading": number,
+            "began_s": to_seconds(int(began - origin_ns)),
+            "time_s": to_seconds(int(ended - origin_ns)),
+            "tree_lower_bytes": int(lower),
+            "tree_reached_bytes": int(reached),
+            "tree_upper_bytes": None if np.isnan(upper) else int(np.ceil(upper)),
+        }
+        for number, (began, ended, lower, reached, upper) in enumerate(times)
+    ]
+
+
+def _join(course: Timeline, several: int) -> tuple[Line, Line, Line, Line, Line]:
+    """Join `several` readings into one; what the tree reached in any of them it reached in all."""
+    starts = np.arange(0, len(course.ended_ns), several)
+    ends = np.append(starts[1:], len(course.ended_ns)) - 1
+    return (
+        course.began_ns[starts],
+        course.ended_ns[ends],
+        course.lower[ends],
+        np.maximum.reduceat(course.reached, starts),
+        np.maximum.reduceat(course.upper, starts),
+    )
+
+
+def bound_time(trace: Trace) -> Row:
+    """Return the ends of the tree's memory × time, its largest rise and its time to peak.
+
+    Empty without readings, or if the workflow's start is unknown.
+    """
+    course, start = find_course(trace), trace.events.get("workflow_started")
+    if course is None or start is None:
+        return {}
+    finished = trace.events.get("finished", float("inf"))
+    within = course.within(start, finished)
+    if not len(within.ended_ns):
+        return {}
+    row = {
+        "tree_anon_peak_bytes": int(within.anon_reached.max()),
+        "tree_anon_peak_upper_bytes": _ceil(within.anon_upper.max()),
+    }
+    return row | _time_to_peak(within, start) | _largest_rise(within) | _area(trace, course, start)
+
+
+def _ceil(value: float) -> int | None:
+    return None if np.isnan(value) else int(np.ceil(value))
+
+
+def _time_to_peak(course: Timeline, start_ns: int) -> Row:
+    """Bound the moment of the peak: it lies where the upper line reaches the largest lower end."""
+    if np.isnan(course.upper).any():
+        return {}
+    places = np.flatnonzero(course.upper >= course.reached.max())
+    first, last = course.began_ns[places[0]], course.ended_ns[places[-1]]
+    return {
+        "tree_time_to_peak_s": max(0.0, to_seconds(int(first - start_ns))),
+        "tree_time_to_peak_upper_s": max(0.0, to_seconds(int(last - start_ns))),
+    }
+
+
+def _largest_rise(course: Timeline) -> Row:
+    """Bound the largest rise within `RISE_S`, from the extremes of both lines in that time."""
+    lower, upper = course.lower, course.upper
+    if np.isnan(upper).any():
+        return {}
+    first = np.searchsorted(course.began_ns, course.ended_ns - to_nanoseconds(RISE_S))
+    certain = possible = 0.0
+    for place, begin in enumerate(first):
+        if begin < place:
+            certain = max(certain, course.reached[place] - upper[begin:place].min())
+        possible = max(possible, upper[place] - lower[min(begin, place) : place + 1].min())
+    # Within a single span it may have risen from the lower line of the reading before.
+    return {
+        "tree_largest_rise_bytes": int(certain),
+        "tree_largest_rise_upper_bytes": _ceil(possible),
+    }
+
+
+def _area(trace: Trace, course: Timeline, start_ns: int) -> Row:
+    """Integrate both lines from the workflow's start to its last result.
+
+    The upper line holds in whole spans. Readings of the lower one, ten milliseconds apart, are
+    joined by straight lines.
+    """
+    end_ns = trace.events.get("workflow_finished")
+    if end_ns is None or end_ns <= start_ns:
+        return {}
+    began = np.clip(course.began_ns, start_ns, end_ns)
+    ended = np.clip(course.ended_ns, start_ns, end_ns)
+    moments = np.clip(course.ended_ns, start_ns, end_ns)
+    lower = float(np.trapezoid(course.lower, moments)) / 1e9
+    upper = float(np.sum(course.upper * (ended - began))) / 1e9
+    return {
+        "tree_memory_time_byte_s": lower,
+        "tree_memory_time_upper_byte_s": None if np.isnan(upper) else max(lower, upper),
+    }
