@@ -29,8 +29,9 @@ FILL_BYTES_PER_NS = 16
 
 CPUS = os.cpu_count() or 1
 
-PROCESSES_SHARE = 0.0025
-"""Share of one core that reading the sizes of single processes may take."""
+PROCESSES_SHARE, ALONE_SHARE = 0.0025, 0.008
+"""Share of one core that reading the sizes of single processes may take: beside a group, and where
+they are all that there is."""
 
 WRITTEN_AT_ONCE = 100
 """Readings are written together, because a line at a time would cost as much as the reading."""
@@ -190,7 +191,8 @@ class Totals:
             self._note_moves(sizes, owners)
             mapped, unmapped = self._moves.mapped, self._moves.unmapped
             main = sizes[self._main].anon_bytes if self._main in sizes else None
-            self._processes_due_ns = began_ns + int((ended_ns - began_ns) / PROCESSES_SHARE)
+            share = PROCESSES_SHARE if charged else ALONE_SHARE
+            self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
         elif charged is None:
             return
         else:
