@@ -27,7 +27,8 @@ from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
 from stagebench.trace.startup import read_initial_environment
-from stagebench.trace.summary import build_timeline, format_summary, shorten, summarise_recording
+from stagebench.trace.summary import format_summary, shorten, summarise_recording
+from stagebench.trace.timeline import build_timeline
 from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_limits
 from stagebench.units import to_seconds
 

@@ -12,14 +12,16 @@ import resource
 import signal
 import threading
 import time
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stagebench import store
 from stagebench.errors import OptionError
 from stagebench.measure.process import ChildSignals, adopt_orphans
 from stagebench.measure.supervisor import sample_until_exit
 from stagebench.records import (
+    CpuRecord,
     MemorySample,
     ProcessRecord,
     SweepRecord,
@@ -27,7 +29,7 @@ from stagebench.records import (
     count_processes,
 )
 from stagebench.sampler.census import open_census
-from stagebench.sampler.processes import record_lives
+from stagebench.sampler.processes import read_cpu_ns, record_lives
 from stagebench.sampler.procfs import read_children
 from stagebench.sampler.sampler import Sampler, SamplerUse
 from stagebench.trace.relay import WAKE, Deliveries
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from stagebench.sampler.processes import Census, Life
     from stagebench.units import Bytes, Nanoseconds, Seconds
 
+
+Record = TypeVar("Record")
 
 ADVANCE_S = 5
 """A trace may spend the budget of so many seconds in advance, because most commands are short."""
@@ -69,7 +73,28 @@ class Traced(NamedTuple):
     use: SamplerUse
     instrument_cpu_s: Seconds
     processes: Sequence[ProcessRecord]
+    cpu: Sequence[CpuRecord]
     stayed: Sequence[Life]
+
+
+def read_cpu_before(census: Census) -> list[Nanoseconds]:
+    """Return the CPU time that each process has had already, which is not a part of the trace."""
+    return [read_cpu_ns(life.pid) or 0 for life in census.lives]
+
+
+def record_cpu(census: Census, before: Sequence[Nanoseconds]) -> list[CpuRecord]:
+    """Return the CPU time of every process without what the first ones had had `before`."""
+    for pid, life in census.alive.items():
+        life.note_cpu(read_cpu_ns(pid))
+    return [
+        CpuRecord(
+            pid=life.pid,
+            started_ns=life.started_ns,
+            cpu_ns=None if life.cpu_ns is None else max(0, life.cpu_ns - earlier_ns),
+            is_final=int(life.cpu_is_final),
+        )
+        for life, earlier_ns in zip(census.lives, chain(before, repeat(0)), strict=False)
+    ]
 
 
 class Tracer(threading.Thread):
@@ -123,6 +148,7 @@ class Tracer(threading.Thread):
             write_sweep=journal.write_sweep,
             write_sample=journal.write_sample,
         )
+        before = read_cpu_before(census)
         failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
         if settings.waits_for_all and not failure:
@@ -138,6 +164,7 @@ class Tracer(threading.Thread):
             use=sampler.use(),
             instrument_cpu_s=to_seconds(time.thread_time_ns()),
             processes=record_lives(census.lives, started.pid),
+            cpu=record_cpu(census, before),
             stayed=list(census.alive.values()),
         )
 
@@ -250,7 +277,8 @@ class Journal:
     def finish(self, traced: Traced) -> None:
         """Write what is known after the command has ended."""
         self._thinning.flush()
-        self._write_processes(traced.processes)
+        self._write_all(store.PROCESSES_FILE, ProcessRecord, traced.processes)
+        self._write_all(store.CPU_FILE, CpuRecord, traced.cpu)
         self.run |= {
             "exited_ns": traced.exited_ns,
             "exit_code": traced.exit_code,
@@ -273,10 +301,10 @@ class Journal:
             with contextlib.suppress(OSError):
                 writer.close()
 
-    def _write_processes(self, processes: Sequence[ProcessRecord]) -> None:
-        path = self._folder / store.PROCESSES_FILE
+    def _write_all(self, name: str, kind: type[Record], records: Sequence[Record]) -> None:
+        path = self._folder / name
         try:
-            store.write_records(path, ProcessRecord, processes)
+            store.write_records(path, kind, records)
         except OSError as error:
             self.failure = self.failure or _describe(path.name, error)
             path.unlink(missing_ok=True)  # an incomplete file would pass for a complete one
