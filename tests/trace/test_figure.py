@@ -21,9 +21,10 @@ PEAK = {"lower_bytes": 42 * MIB, "lower_s": 0.2, "upper_bytes": 47 * MIB}
 EMPTY = Timeline([], {"main": [], "children": [], "tree": []}, [], [])
 
 
-def summary(peak=PEAK, status="complete", means="ptrace", command=("work",), cpu=None):
+def summary(peak=PEAK, status="complete", means="ptrace", command=("work",), cpu=None, pid=None):
     return {
         "command": list(command),
+        "pid": pid,
         "status": status,
         "duration_s": 0.4,
         "peak": {"tree": peak},

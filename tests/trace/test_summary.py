@@ -7,6 +7,7 @@ from stagebench.trace.summary import format_peak, format_summary
 MIB = 1 << 20
 SUMMARY = {
     "command": ["python", "work.py", "two words"],
+    "pid": None,
     "status": "complete",
     "detail": "",
     "exit_code": 0,
@@ -107,6 +108,18 @@ def test_a_summary_is_a_screen_of_text():
         (
             {"cpu": {"tree": {"cpu_s": None, "is_whole": False}, "roles": {}, "busiest": []}},
             "CPU time   tree  not known",
+        ),
+        (
+            {"pid": 1234, "exit_code": None},
+            "ended      not yet: pid 1234 goes on; it was traced for 3.21 s",
+        ),
+        (
+            {"pid": 55, "exit_code": None},
+            "ended      pid 55, after 3.21 s of tracing; exit code not known",
+        ),
+        (
+            {"processes": {"means": "poll", "created": 1, "sampled": 1, "bounded_only": 0}},
+            "children  none was seen",
         ),
     ],
 )

@@ -103,7 +103,7 @@ class PollCensus:
         self._find_owners()
         self._updated_ns = now_ns
 
-    def _find(self) -> dict[int, int]:
+    def _find(self) -> dict[int, int | None]:
         """Return every process of the tree, with its parent."""
         children = self._children or children_reader()
         return dict(walk_tree(self._supervisor, children, self._strangers))
@@ -134,7 +134,7 @@ class PollCensus:
                 self.alive[pid].exit_status = os.waitstatus_to_exitcode(status)
                 self.alive[pid].note_cpu(cpu_ns, is_final=True)
 
-    def _see(self, pid: int, parent: int, now_ns: int) -> None:
+    def _see(self, pid: int, parent: int | None, now_ns: int) -> None:
         life = self.alive.get(pid)
         if life is None:
             life = Life(

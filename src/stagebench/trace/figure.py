@@ -95,7 +95,8 @@ def plot_trace(summary: Mapping[str, Any], timeline: Timeline) -> Figure:
     _plot_alive(panels[-1], summary, timeline)
     panels[-1].set_xlim(0, max(summary["duration_s"], 0.01))
     figure.align_ylabels(panels)
-    panels[-1].set_xlabel("seconds since the command started", size=10)
+    begin = "command started" if summary["pid"] is None else "trace began"
+    panels[-1].set_xlabel(f"seconds since the {begin}", size=10)
     _add_titles(figure, summary)
     _add_legend(figure, summary, rows / height)
     return figure

@@ -32,6 +32,7 @@ def summarise_recording(recording: Recording) -> dict[str, Any]:
     brackets = find_brackets(memory)
     return {
         "command": name_command(recording),
+        "pid": run.get("pid"),
         "status": "cut" if recording.is_cut else run["status"],
         "detail": run["detail"],
         "exit_code": run.get("exit_code"),
@@ -203,8 +204,9 @@ def _list_items(summary: Mapping[str, Any], place: str | None) -> Iterator[tuple
     if summary["status"] == "truncated":
         yield "NOT WHOLE", [_describe_loss(summary)]
     peaks = {part: format_peak(peak) for part, peak in summary["peak"].items()}
-    if summary["processes"]["created"] == 1 and summary["processes"]["means"] == "ptrace":
-        peaks["children"] = "there were none"
+    if summary["processes"]["created"] == 1:
+        polled = summary["processes"]["means"] == "poll"
+        peaks["children"] = "none was seen" if polled else "there were none"
     yield "peak PSS", _align(peaks)
     yield "processes", [describe_processes(summary["processes"]), *_list_roles(summary["roles"])]
     if summary["cpu"]:
@@ -227,6 +229,10 @@ def describe_end(summary: Mapping[str, Any]) -> str:
     duration, code = format_seconds(summary["duration_s"]), summary["exit_code"]
     if summary["status"] == "cut":
         return f"CUT OFF after {duration}: the tracer was ended, or it is still running"
+    if summary["pid"] is not None:
+        if any(each["pid"] == summary["pid"] for each in summary["stayed"]):
+            return f"not yet: pid {summary['pid']} goes on; it was traced for {duration}"
+        return f"pid {summary['pid']}, after {duration} of tracing; exit code not known"
     if code is None:
         return f"{summary['status']}, after {duration}"
     if code < 0:

@@ -64,10 +64,13 @@ class Settings(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """How the command ended; `failure` is 0, or the error number if it could not be run."""
+    """How the command ended; `failure` is 0, or the error number if it could not be run.
+
+    The exit code of a process that is not our child is unknown.
+    """
 
     failure: int
-    exit_code: int
+    exit_code: int | None
     exited_ns: int
     means: str
     use: SamplerUse
@@ -75,6 +78,52 @@ class Traced(NamedTuple):
     processes: Sequence[ProcessRecord]
     cpu: Sequence[CpuRecord]
     stayed: Sequence[Life]
+
+
+def start_sampler(census: Census, settings: Settings, journal: Journal) -> Sampler:
+    """Create the sampler of a trace, which writes to the journal."""
+    return Sampler(
+        census,
+        to_nanoseconds(settings.interval_s),
+        settings.cpu_budget,
+        advance_s=ADVANCE_S,
+        write_sweep=journal.write_sweep,
+        write_sample=journal.write_sample,
+    )
+
+
+def describe_traced(
+    sampler: Sampler,
+    census: Census,
+    before: Sequence[Nanoseconds],
+    *,
+    waits_for_all: bool,
+    began_cpu_ns: Nanoseconds = 0,
+    failure: int = 0,
+    exit_code: int | None = None,
+) -> Traced:
+    """Describe a trace that has just ended; `before` is what `read_cpu_before` returned.
+
+    `began_cpu_ns` is the CPU time of this thread when the trace began.
+    """
+    return Traced(
+        failure=failure,
+        exit_code=exit_code,
+        exited_ns=find_end(census, waits_for_all=waits_for_all),
+        means=census.means,
+        use=sampler.use(),
+        instrument_cpu_s=to_seconds(time.thread_time_ns() - began_cpu_ns),
+        processes=record_lives(census.lives, census.lives[0].pid),
+        cpu=record_cpu(census, before),
+        stayed=list(census.alive.values()),
+    )
+
+
+def find_end(census: Census, *, waits_for_all: bool) -> Nanoseconds:
+    """Return when main ended, or with `waits_for_all` when the last process did."""
+    now_ns = time.monotonic_ns()
+    followed = census.lives if waits_for_all else census.lives[:1]
+    return max(life.ended_ns or now_ns for life in followed)
 
 
 def read_cpu_before(census: Census) -> list[Nanoseconds]:
@@ -140,32 +189,22 @@ class Tracer(threading.Thread):
         started, settings, journal = self._held, self._settings, self._journal
         census = self.census = self._open_census()
         journal.begin(started.pid, census.means)
-        sampler = Sampler(
-            census,
-            to_nanoseconds(settings.interval_s),
-            settings.cpu_budget,
-            advance_s=ADVANCE_S,
-            write_sweep=journal.write_sweep,
-            write_sample=journal.write_sample,
-        )
+        sampler = start_sampler(census, settings, journal)
         before = read_cpu_before(census)
         failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
         if settings.waits_for_all and not failure:
             self._follow_all(sampler, census)
-        self._let_leave(census)
+        let_leave(census, self._signals.wait)
         sampler.take_last()
         main = census.lives[0]
-        return Traced(
+        return describe_traced(
+            sampler,
+            census,
+            before,
+            waits_for_all=settings.waits_for_all,
             failure=failure,
             exit_code=0 if main.exit_status is None else main.exit_status,
-            exited_ns=self._find_end(census),
-            means=census.means,
-            use=sampler.use(),
-            instrument_cpu_s=to_seconds(time.thread_time_ns()),
-            processes=record_lives(census.lives, started.pid),
-            cpu=record_cpu(census, before),
-            stayed=list(census.alive.values()),
         )
 
     def _open_census(self) -> Census:
@@ -190,18 +229,14 @@ class Tracer(threading.Thread):
             some = next(iter(census.alive))
             sample_until_exit(some, sampler, census, self._signals, until_ns)
 
-    def _find_end(self, census: Census) -> Nanoseconds:
-        """Return when main ended, or with `waits_for_all` when the last process did."""
-        now_ns = time.monotonic_ns()
-        followed = census.lives if self._settings.waits_for_all else census.lives[:1]
-        return max(life.ended_ns or now_ns for life in followed)
 
-    def _let_leave(self, census: Census) -> None:
-        deadline = time.monotonic() + LEAVING_S
+def let_leave(census: Census, wait: Callable[[Seconds], object]) -> None:
+    """Wait a moment for the rest of a tree to end by itself."""
+    deadline = time.monotonic() + LEAVING_S
+    census.update()
+    while census.alive and time.monotonic() < deadline:
+        wait(0.005)
         census.update()
-        while census.alive and time.monotonic() < deadline:
-            self._signals.wait(0.005)
-            census.update()
 
 
 LIMITS = (
@@ -289,7 +324,7 @@ class Journal:
         }
         self._write_status()
 
-    def finish_untraced(self, exit_code: int, exited_ns: Nanoseconds, reason: str) -> None:
+    def finish_untraced(self, exit_code: int | None, exited_ns: Nanoseconds, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
         self.run |= {"exit_code": exit_code, "exited_ns": exited_ns}
