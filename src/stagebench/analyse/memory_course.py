@@ -7,7 +7,7 @@ Whatever follows from lines that are bounds is a bracket, too: the columns `..._
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from stagebench.peak.timeline import draw_timeline
 from stagebench.units import to_nanoseconds, to_seconds
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stagebench.analyse.traces import Trace
-    from stagebench.peak.timeline import Line, Timeline
+
+    Line = NDArray[np.float64]
 
 
 Row = dict[str, Any]
@@ -45,10 +48,29 @@ def memory_records(trace: Trace) -> MemoryTrace:
     )
 
 
+class Course(NamedTuple):
+    """The moments of a timeline as lines, of equal length."""
+
+    began_ns: Line
+    ended_ns: Line
+    lower: Line
+    reached: Line
+    upper: Line
+    anon_reached: Line
+    anon_upper: Line
+
+    def within(self, first: float, last: float) -> Course:
+        """Return the part whose spans touch a span of time."""
+        kept = (self.ended_ns >= first) & (self.began_ns <= last)
+        return Course(*(line[kept] for line in self))
+
+
 @lru_cache(maxsize=1)
-def find_course(trace: Trace) -> Timeline | None:
-    """Return the lines of a run; None without readings."""
-    return draw_timeline(memory_records(trace))
+def find_course(trace: Trace) -> Course:
+    """Return the lines of a run, which are empty without readings."""
+    timeline = draw_timeline(memory_records(trace))
+    rows = np.array([moment[: len(Course._fields)] for moment in timeline], dtype=np.float64)
+    return Course(*rows.reshape(-1, len(Course._fields)).T)
 
 
 def list_course(trace: Trace) -> list[Row]:
@@ -60,7 +82,7 @@ def list_course(trace: Trace) -> list[Row]:
     """
     course = find_course(trace)
     origin_ns = trace.origin_ns
-    if course is None or origin_ns is None:
+    if not len(course.ended_ns) or origin_ns is None:
         return []
     joined = _join(course, -(-len(course.ended_ns) // MOST_ROWS))
     times = zip(*joined[:2], *joined[2:], strict=True)
@@ -72,13 +94,13 @@ def list_course(trace: Trace) -> list[Row]:
             "time_s": to_seconds(int(ended - origin_ns)),
             "tree_lower_bytes": int(lower),
             "tree_reached_bytes": int(reached),
-            "tree_upper_bytes": None if np.isnan(upper) else int(np.ceil(upper)),
+            "tree_upper_bytes": _ceil(upper),
         }
         for number, (began, ended, lower, reached, upper) in enumerate(times)
     ]
 
 
-def _join(course: Timeline, several: int) -> tuple[Line, Line, Line, Line, Line]:
+def _join(course: Course, several: int) -> tuple[Line, Line, Line, Line, Line]:
     """Join `several` readings into one; what the tree reached in any of them it reached in all."""
     starts = np.arange(0, len(course.ended_ns), several)
     ends = np.append(starts[1:], len(course.ended_ns)) - 1
@@ -97,7 +119,7 @@ def bound_time(trace: Trace) -> Row:
     Empty without readings, or if the workflow's start is unknown.
     """
     course, start = find_course(trace), trace.events.get("workflow_started")
-    if course is None or start is None:
+    if start is None:
         return {}
     finished = trace.events.get("finished", float("inf"))
     within = course.within(start, finished)
@@ -111,12 +133,12 @@ def bound_time(trace: Trace) -> Row:
 
 
 def _ceil(value: float) -> int | None:
-    return None if np.isnan(value) else int(np.ceil(value))
+    return int(np.ceil(value)) if np.isfinite(value) else None
 
 
-def _time_to_peak(course: Timeline, start_ns: int) -> Row:
+def _time_to_peak(course: Course, start_ns: int) -> Row:
     """Bound the moment of the peak: it lies where the upper line reaches the largest lower end."""
-    if np.isnan(course.upper).any():
+    if not np.isfinite(course.upper).all():
         return {}
     places = np.flatnonzero(course.upper >= course.reached.max())
     first, last = course.began_ns[places[0]], course.ended_ns[places[-1]]
@@ -126,7 +148,7 @@ def _time_to_peak(course: Timeline, start_ns: int) -> Row:
     }
 
 
-def _largest_rise(course: Timeline) -> Row:
+def _largest_rise(course: Course) -> Row:
     """Bound the largest rise within `RISE_S`, from the extremes of both lines in that time."""
     lower, upper = course.lower, course.upper
     if np.isnan(upper).any():
@@ -144,7 +166,7 @@ def _largest_rise(course: Timeline) -> Row:
     }
 
 
-def _area(trace: Trace, course: Timeline, start_ns: int) -> Row:
+def _area(trace: Trace, course: Course, start_ns: int) -> Row:
     """Integrate both lines from the workflow's start to its last result.
 
     The upper line holds in whole spans. Readings of the lower one, ten milliseconds apart, are
@@ -160,5 +182,5 @@ def _area(trace: Trace, course: Timeline, start_ns: int) -> Row:
     upper = float(np.sum(course.upper * (ended - began))) / 1e9
     return {
         "tree_memory_time_byte_s": lower,
-        "tree_memory_time_upper_byte_s": None if np.isnan(upper) else max(lower, upper),
+        "tree_memory_time_upper_byte_s": max(lower, upper) if np.isfinite(upper) else None,
     }

@@ -10,12 +10,11 @@ kernel counted. docs/method.md has the proofs.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from stagebench.peak.history import BEFORE_ALL, CounterHistory, build_counter_histories
 from stagebench.peak.timeline import draw_timeline
@@ -33,7 +32,7 @@ from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.peak.timeline import Line, Timeline
+    from stagebench.peak.timeline import Moment
     from stagebench.records import (
         MemorySample,
         ProcessRecord,
@@ -80,39 +79,33 @@ def find_brackets(
     lower = _find_lower_bounds(trace, first, last)
     upper = _find_upper_bounds(trace, first, last)
     brackets = {part: Bracket(*lower[part], upper[part]) for part in PARTS}
-    timeline = draw_timeline(trace)
-    return brackets if timeline is None else _narrow(brackets, timeline.within(first, last))
+    timeline = [each for each in draw_timeline(trace) if each.touches(first, last)]
+    return _narrow(brackets, timeline) if timeline else brackets
 
 
-def _narrow(brackets: dict[str, Bracket], timeline: Timeline) -> dict[str, Bracket]:
+def _narrow(brackets: dict[str, Bracket], timeline: Sequence[Moment]) -> dict[str, Bracket]:
     """Raise lower ends by what readings prove, and replace the tree's upper end by the charge.
 
     Not the smaller of both upper ends: the charge includes shared memory that nobody maps.
     """
-    lines = {
-        "main": timeline.main_reached,
-        "children": timeline.children_reached,
-        "tree": timeline.reached,
-    }
-    narrowed = {part: _raise(brackets[part], lines[part], timeline) for part in PARTS}
-    if len(timeline.upper) and not np.isnan(timeline.upper).any():
-        most = round(float(timeline.upper.max()))
-        narrowed["tree"] = narrowed["tree"]._replace(upper_bytes=most)
+    for part, name in (
+        ("main", "main_reached"),
+        ("children", "children_reached"),
+        ("tree", "reached"),
+    ):
+        highest = max(timeline, key=attrgetter(name))
+        value = int(getattr(highest, name))
+        if value > (brackets[part].lower_bytes or 0):
+            brackets[part] = brackets[part]._replace(lower_bytes=value, lower_ns=highest.ended_ns)
+    most = max(math.inf if math.isnan(each.upper) else each.upper for each in timeline)
+    if most < math.inf:
+        upper = math.ceil(most)
+        brackets["tree"] = brackets["tree"]._replace(upper_bytes=upper)
         for part in ("main", "children"):
-            upper = narrowed[part].upper_bytes
-            if upper is not None:
-                narrowed[part] = narrowed[part]._replace(upper_bytes=min(upper, most))
-    return narrowed
-
-
-def _raise(bracket: Bracket, line: Line, timeline: Timeline) -> Bracket:
-    if not len(line):
-        return bracket
-    place = int(np.argmax(line))
-    value = int(line[place])
-    if value <= (bracket.lower_bytes or 0):
-        return bracket
-    return bracket._replace(lower_bytes=value, lower_ns=int(timeline.ended_ns[place]))
+            known = brackets[part].upper_bytes
+            if known is not None:
+                brackets[part] = brackets[part]._replace(upper_bytes=min(known, upper))
+    return brackets
 
 
 def _find_lower_bounds(

@@ -8,232 +8,214 @@ docs/method.md has the proofs.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from stagebench.peak.bracket import MemoryTrace
     from stagebench.records import MemorySample, ReadRecord
+    from stagebench.units import Bytes, Nanoseconds
 
-    Line = NDArray[np.float64]
-    Places = NDArray[np.intp]
+UNKNOWN = math.nan
 
 
-class Timeline(NamedTuple):
-    """Bounds for each reading, in bytes; nan is unknown.
+class Moment(NamedTuple):
+    """Bounds for one reading and the span since the one before; a value is nan if it is unknown.
 
-    A reading stands for the span since the one before: `lower` was certainly there when it ended,
-    `reached` at some moment of the span, and `upper` holds throughout. They are the tree's;
-    `anon_reached` and `anon_upper` leave out mapped files. `main_reached` and `children_reached`
-    bound main and the rest. Times are of CLOCK_MONOTONIC.
+    `lower` was certainly there when the reading ended, `reached` at some moment of the span, and
+    `upper` holds throughout. They are the tree's; `anon_reached` and `anon_upper` leave out mapped
+    files. `main_reached` and `children_reached` bound main and the rest from below. Times are of
+    CLOCK_MONOTONIC, sizes in bytes.
     """
 
-    began_ns: Line
-    ended_ns: Line
-    lower: Line
-    reached: Line
-    upper: Line
-    anon_reached: Line
-    anon_upper: Line
-    main_reached: Line
-    children_reached: Line
+    began_ns: Nanoseconds
+    ended_ns: Nanoseconds
+    lower: float
+    reached: float
+    upper: float
+    anon_reached: float
+    anon_upper: float
+    main_reached: float
+    children_reached: float
 
-    def within(self, first: float, last: float) -> Timeline:
-        """Return the part whose spans touch a span of time."""
-        kept = (self.ended_ns >= first) & (self.began_ns <= last)
-        return Timeline(*(line[kept] for line in self))
+    def touches(self, first: float, last: float) -> bool:
+        """Return whether its span touches a span of time."""
+        return self.ended_ns >= first and self.began_ns <= last
 
 
-def draw_timeline(trace: MemoryTrace) -> Timeline | None:
-    """Bound the tree's memory at every reading; None if the run has no readings."""
+def draw_timeline(trace: MemoryTrace) -> list[Moment]:
+    """Bound the tree's memory at every reading, in order; empty if the run has no readings."""
     reads = trace.reads
     if not reads or not trace.processes:
-        return None
-    drift = trace.sampler.get("group_drift_bytes")
-    ended_ns = _line(reads, "ended_ns")
-    began_ns = np.concatenate([[trace.processes[0].since_ns], ended_ns[:-1]])
-    anon, shared = _line(reads, "anon_bytes"), np.nan_to_num(_line(reads, "shmem_bytes"))
-    moves = Moves.of(reads)
-    files = _bound_files(_find_walks(trace, moves), moves)
-    alone = _is_alone(trace, began_ns, ended_ns)
-    charged = np.maximum(0, anon + shared - (drift or 0))
-    reached, most = np.maximum(charged, _find_spikes(trace, drift)), _bound_charge(reads, began_ns)
-    main = np.nan_to_num(_line(reads, "main_anon_bytes"), nan=np.inf)
-    # Without a group, the sum leaves out what is inherited, so that main's share of it is unknown.
-    rest = np.zeros(len(reads)) if drift is None else np.maximum(0, anon - drift - main)
-    # Shared memory that nobody maps is the tree's, but not main's.
-    of_main = np.maximum(0, reached - shared) + files.lower
-    return Timeline(
-        began_ns=began_ns,
-        ended_ns=ended_ns,
-        lower=charged + files.lower,
-        reached=reached + files.lower,
-        upper=most + files.upper,
+        return []
+    drift: Bytes | None = trace.sampler.get("group_drift_bytes")
+    began = [trace.processes[0].since_ns, *(read.ended_ns for read in reads[:-1])]
+    files = _bound_files(trace, Moves(reads))
+    spikes = _find_spikes(reads, drift)
+    made_ns = reads[0].peak_since_ns or 0
+    columns = began, _list_alone(trace, began), files, spikes
+    spans = (Span(*values) for values in zip(*columns, strict=True))
+    return [_bound(*pair, made_ns, drift) for pair in zip(reads, spans, strict=True)]
+
+
+class Span(NamedTuple):
+    """What is known of the time before a reading: bounds of mapped files, and of a spike."""
+
+    began_ns: Nanoseconds
+    is_alone: bool
+    files: tuple[float, float]
+    spike: float
+
+
+def _bound(read: ReadRecord, span: Span, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
+    files_lower, files_upper = span.files
+    shared = read.shmem_bytes or 0
+    charged = max(0, read.anon_bytes + shared - (drift or 0))
+    reached, upper = max(charged, span.spike), UNKNOWN
+    # A charge of all kinds is never below that of some; the first counts since the group was made.
+    if read.peak_bytes is not None and (read.peak_since_ns or 0) <= max(span.began_ns, made_ns):
+        upper = float(read.peak_bytes)
+    rest = 0
+    # Without a group, the sum leaves out what is inherited, so that main's share is unknown.
+    if drift is not None and read.main_anon_bytes is not None:
+        rest = max(0, read.anon_bytes - drift - read.main_anon_bytes)
+    return Moment(
+        began_ns=span.began_ns,
+        ended_ns=read.ended_ns,
+        lower=charged + files_lower,
+        reached=reached + files_lower,
+        upper=upper + files_upper,
         anon_reached=reached,
-        anon_upper=most,
-        main_reached=np.where(alone & (shared == 0), of_main, 0),
+        anon_upper=upper,
+        # Shared memory that nobody maps is the tree's, but not main's.
+        main_reached=reached + files_lower if span.is_alone and not shared else 0,
         children_reached=rest,
     )
 
 
-def _find_spikes(trace: MemoryTrace, drift: float | None) -> Line:
+def _find_spikes(reads: Sequence[ReadRecord], drift: Bytes | None) -> list[float]:
     """Bound, from below, the anonymous and shared memory at the moment of each largest charge.
 
     What else was charged then: at most the largest kernel memory, the page cache that was there and
-    what the whole machine added to its own since, and pages in stock, one batch for each CPU.
+    what the whole machine added to its own since, and pages in stock, a batch for each CPU.
     """
-    reads = trace.reads
-    if drift is None:
-        return np.zeros(len(reads))
-    peak, kernel = _line(reads, "peak_bytes"), _line(reads, "kernel_peak_bytes")
-    cache, paged = _line(reads, "cache_bytes"), _line(reads, "paged_bytes")
-    found = np.zeros(len(reads))
-    known = np.flatnonzero(~np.isnan(paged))
+    found = [0.0] * len(reads)
+    known = [place for place, read in enumerate(reads) if read.paged_bytes is not None]
     for before, place in pairwise(known):
-        added = paged[place] - paged[before]
-        if not np.isnan(kernel[place]):
-            others = kernel[place] + cache[place - 1] + added + drift + drift / 2
-            found[place] = max(0, peak[place] - others)
+        read = reads[place]
+        if drift is None or read.peak_bytes is None or read.kernel_peak_bytes is None:
+            continue
+        added = (read.paged_bytes or 0) - (reads[before].paged_bytes or 0)
+        others = read.kernel_peak_bytes + (reads[place - 1].cache_bytes or 0) + added
+        found[place] = max(0, read.peak_bytes - others - drift - drift / 2)
     return found
 
 
-def _line(records: Sequence[ReadRecord], name: str) -> Line:
-    values = [getattr(record, name) for record in records]
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _is_alone(trace: MemoryTrace, began_ns: Line, ended_ns: Line) -> NDArray[np.bool_]:
+def _list_alone(trace: MemoryTrace, began: Sequence[Nanoseconds]) -> list[bool]:
     """Return in which spans the tree had no process but main, dying ones included."""
-    starts = np.sort([process.since_ns for process in trace.processes[1:]])
-    ends = np.sort([process.ended_ns or np.inf for process in trace.processes[1:]])
-    born = np.searchsorted(starts, ended_ns, side="right")
-    alone: NDArray[np.bool_] = born == np.searchsorted(ends, began_ns)
-    return alone
+    starts = sorted(process.since_ns for process in trace.processes[1:])
+    ends = sorted(process.ended_ns or math.inf for process in trace.processes[1:])
+    spans = zip(began, trace.reads, strict=True)
+    return [bisect_right(starts, r.ended_ns) == bisect_left(ends, b) for b, r in spans]
 
 
-def _bound_charge(reads: Sequence[ReadRecord], began_ns: Line) -> Line:
-    """Return the largest charge of each span: that of all kinds is never below that of some."""
-    peak, since_ns = _line(reads, "peak_bytes"), _line(reads, "peak_since_ns")
-    covers = since_ns <= np.maximum(began_ns, since_ns[0])  # the first is since the group was made
-    return np.where(covers, peak, np.nan)
-
-
-class Moves(NamedTuple):
+class Moves:
     """What all processes mapped and unmapped until each complete reading, and where that is known.
 
-    `shared` is the shared memory that a group is charged for, nan if there is none.
     `following` and `previous` are, for every reading, the places among the complete ones that are
-    the next and the last to it; a reading that is complete is both.
+    the next and the last to it; a reading that is complete is both. Before the first, nothing had
+    been mapped; after the last, anything may have been.
     """
 
-    started_ns: Line
-    ended_ns: Line
-    mapped: Line
-    unmapped: Line
-    shared: Line
-    following: Places
-    previous: Places
-
-    @classmethod
-    def of(cls, reads: Sequence[ReadRecord]) -> Moves:
-        """Collect them; before the first and after the last complete reading nothing is known."""
-        mapped = _line(reads, "mapped_bytes")
-        complete = np.flatnonzero(~np.isnan(mapped))
-        places = np.arange(len(reads))
-        return cls(
-            started_ns=_line(reads, "started_ns")[complete],
-            ended_ns=_line(reads, "ended_ns")[complete],
-            mapped=mapped[complete],
-            unmapped=_line(reads, "unmapped_bytes")[complete],
-            shared=_line(reads, "shmem_bytes")[complete],
-            following=np.searchsorted(complete, places),
-            previous=np.searchsorted(complete, places, side="right") - 1,
-        )
+    def __init__(self, reads: Sequence[ReadRecord]) -> None:
+        whole = [read for read in reads if read.mapped_bytes is not None]
+        self.whole = whole
+        self.started_ns = [read.started_ns for read in whole]
+        self.ended_ns = [read.ended_ns for read in whole]
+        self.mapped = [*(float(read.mapped_bytes or 0) for read in whole), math.inf, 0.0]
+        self.unmapped = [*(float(read.unmapped_bytes or 0) for read in whole), math.inf, 0.0]
+        counts = list(accumulate(int(read.mapped_bytes is not None) for read in reads))
+        self.previous = [count - 1 for count in counts]  # -1 is the last value: 0
+        self.following = [
+            count - (read.mapped_bytes is not None)
+            for count, read in zip(counts, reads, strict=True)
+        ]
 
 
-class Walks(NamedTuple):
-    """The PSS of mapped files in each walk of all processes, in order of time.
+class Walk(NamedTuple):
+    """The PSS of mapped files in a walk of all processes, from below and above.
 
     `before` and `after` are the places of the complete readings that enclose it. What moved in
-    between is added to and taken from what was read, to bound it.
+    between is added to and taken from what was read.
     """
 
-    before: Places
-    after: Places
-    lower: Line
-    upper: Line
+    before: int
+    after: int
+    lower: float
+    upper: float
 
 
-def _find_walks(trace: MemoryTrace, moves: Moves) -> Walks:
-    walked: dict[int, list[MemorySample]] = defaultdict(list)
+def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
+    walked: defaultdict[int, list[MemorySample]] = defaultdict(list)
     for sample in trace.samples:
         if sample.file_bytes is not None:
             walked[sample.sweep].append(sample)
-    sweeps = [s for s in trace.sweeps if s.sweep in walked and len(walked[s.sweep]) == s.processes]
-    started_ns = np.array([sweep.started_ns for sweep in sweeps], dtype=np.float64)
-    ended_ns = np.array([sweep.ended_ns for sweep in sweeps], dtype=np.float64)
-    before = np.searchsorted(moves.ended_ns, started_ns, side="right") - 1
-    after = np.searchsorted(moves.started_ns, ended_ns)
-    kept = (before >= 0) & (after < len(moves.mapped))
-    before, after = before[kept], after[kept]
-    walked_kept = [walked[s.sweep] for s, keep in zip(sweeps, kept, strict=True) if keep]
-    files = np.array([_sum(each, "file_bytes") for each in walked_kept], dtype=np.float64)
-    shared = np.array([_sum(each, "shmem_bytes") for each in walked_kept], dtype=np.float64)
-    # A group is charged for the shared memory that its own processes touched first.
-    charged = np.minimum(moves.shared[before], moves.shared[after])
-    foreign = np.maximum(0, shared - np.nan_to_num(charged))
+    walks = []
+    for sweep in trace.sweeps:
+        samples = walked.get(sweep.sweep, [])
+        before = bisect_right(moves.ended_ns, sweep.started_ns) - 1
+        after = bisect_left(moves.started_ns, sweep.ended_ns)
+        if samples and len(samples) == sweep.processes and before >= 0 and after < len(moves.whole):
+            walks.append(_bound_walk(samples, moves, before, after))
+    return walks
+
+
+def _bound_walk(samples: Sequence[MemorySample], moves: Moves, before: int, after: int) -> Walk:
+    files, shared = _sum(samples, "file_bytes"), _sum(samples, "shmem_bytes")
     moved = moves.mapped[after] - moves.mapped[before]
     moved += moves.unmapped[after] - moves.unmapped[before]
-    of_others = np.where(np.isnan(charged), foreign, 0)
-    return Walks(before, after, files + of_others - moved, files + foreign + moved)
+    charged = [moves.whole[place].shmem_bytes for place in (before, after)]
+    known = [size for size in charged if size is not None]
+    if len(known) < len(charged):
+        return Walk(before, after, files + shared - moved, files + shared + moved)
+    # A group is charged for the shared memory that its own processes touched first.
+    foreign = max(0, shared - min(known))
+    return Walk(before, after, files - moved, files + foreign + moved)
 
 
-def _sum(samples: Iterable[MemorySample], name: str) -> float:
+def _sum(samples: Iterable[MemorySample], name: str) -> Bytes:
     return sum(getattr(sample, name) or 0 for sample in samples)
 
 
-class Files(NamedTuple):
-    """Bounds of the PSS of mapped files in the span of each reading."""
-
-    lower: Line
-    upper: Line
-
-
-def _bound_files(walks: Walks, moves: Moves) -> Files:
-    """Bound mapped files by the last walk before and the first walk after each reading.
+def _bound_files(trace: MemoryTrace, moves: Moves) -> list[tuple[float, float]]:
+    """Bound mapped files in the span of each reading by the walks before and after it.
 
     From a walk on, files can have grown by what was mapped, and shrunk by what was unmapped.
     Within one, its own bounds hold. Towards a walk it is the other way round. Before all walks
     nothing was mapped.
     """
-    mapped = np.append(moves.mapped, np.inf)
-    unmapped = np.append(moves.unmapped, np.inf)
-    following, previous = moves.following, moves.previous
-    # The span of a reading begins at the reading before it.
-    opening = np.concatenate([[-1], previous[:-1]])
-    last = np.searchsorted(walks.before, opening, side="right") - 1
-    first = np.searchsorted(walks.before, following)
-    lower, upper = np.zeros(len(following)), mapped[following]
-    known = last >= 0
-    place = last[known]
-    since = walks.after[place]
-    grown = np.maximum(0, mapped[following[known]] - mapped[since])
-    upper[known] = np.minimum(upper[known], walks.upper[place] + grown)
-    lost = np.maximum(0, unmapped[following[known]] - unmapped[since])
-    lower[known] = np.maximum(lower[known], walks.lower[place] - lost)
-    known = first < len(walks.before)
-    place = first[known]
-    until = walks.before[place]
-    begins = opening[known]
-    lost = unmapped[until] - np.where(begins < 0, 0, unmapped[begins])
-    upper[known] = np.minimum(upper[known], walks.upper[place] + lost)
-    grown = mapped[until] - np.where(begins < 0, 0, mapped[begins])
-    lower[known] = np.maximum(lower[known], walks.lower[place] - grown)
-    return Files(lower, upper)
+    walks = _find_walks(trace, moves)
+    befores = [walk.before for walk in walks]
+    mapped, unmapped = moves.mapped, moves.unmapped
+    bounds = []
+    opening = -1  # the span of a reading begins at the one before it
+    for following, previous in zip(moves.following, moves.previous, strict=True):
+        lower, upper = 0.0, mapped[following]
+        last = bisect_right(befores, opening) - 1
+        if last >= 0:
+            walk = walks[last]
+            upper = min(upper, walk.upper + max(0, mapped[following] - mapped[walk.after]))
+            lower = max(lower, walk.lower - max(0, unmapped[following] - unmapped[walk.after]))
+        first = bisect_left(befores, following)
+        if first < len(walks):
+            walk = walks[first]
+            upper = min(upper, walk.upper + unmapped[walk.before] - unmapped[opening])
+            lower = max(lower, walk.lower - mapped[walk.before] + mapped[opening])
+        bounds.append((lower, upper))
+        opening = previous
+    return bounds

@@ -31,12 +31,12 @@ from stagebench.trace.attach import (
     name_target,
     sample_until_end,
 )
+from stagebench.trace.curves import build_curves
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
 from stagebench.trace.startup import read_initial_environment
 from stagebench.trace.summary import format_summary, shorten, summarise_recording
-from stagebench.trace.timeline import build_timeline
 from stagebench.trace.tracer import (
     Journal,
     Settings,
@@ -153,12 +153,12 @@ def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> str:
     os.environ |= dict.fromkeys(process.BLAS_VARIABLES, "1")
     os.environ["MPLBACKEND"] = "agg"
     try:
-        timeline = build_timeline(recording)
+        curves = build_curves(recording)
         os.chdir("/")  # away from a matplotlibrc
         # Importing matplotlib takes longer than drawing and must not compete with the command.
         from stagebench.trace.figure import draw_trace
 
-        draw_trace(summary, timeline, path)
+        draw_trace(summary, curves, path)
     except Exception as error:
         path.unlink(missing_ok=True)
         own = error.strerror if isinstance(error, OSError) else None
