@@ -151,7 +151,7 @@ class Totals:
         self.group_failure: str | None = None
         self.reads = 0
         self._moves = Moves()
-        self._inherited: dict[int, Bytes] = {}
+        self._inherited: dict[int, Bytes] = {main: 0}  # nobody else in the tree has its pages
         self._processes_due_ns = 0
         self._levels: deque[Bytes] = deque(maxlen=STEADY_READS)
         self._changes, self._changed_ns = -1, 0
@@ -170,8 +170,8 @@ class Totals:
         pid = transition.pid
         if transition.kind != "exit":  # which may be that of one of several threads
             self._moves.end(pid)
-            born = transition.kind == "birth"
-            self._inherited[pid] = transition.rss_anon_bytes if born else 0
+            inherits = transition.kind == "birth" and pid != self._main
+            self._inherited[pid] = transition.rss_anon_bytes if inherits else 0
         self._moves.note(pid, transition.rss_bytes - transition.rss_anon_bytes)
 
     def read(self, owners: AbstractSet[int], changes: int) -> None:

@@ -23,7 +23,9 @@ from stagebench import store
 from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.procfs import check_proc
+from stagebench.sampler.totals import open_totals
 from stagebench.trace.attach import (
     AttachedCensus,
     EndWatch,
@@ -257,7 +259,9 @@ def follow_process(request: TraceRequest, journal: Journal, pid: int) -> None:
         before = read_cpu_before(census)
         begin(journal, pid, census.means)
         began_cpu_ns = time.thread_time_ns()
-        sampler = start_sampler(census, settings, journal)
+        files = open_files()
+        totals = open_totals(files, pid, journal.write_read, None)
+        sampler = start_sampler(census, settings, journal, totals, files)
         try:
             sample_until_end(
                 sampler,

@@ -16,7 +16,7 @@ from stagebench.units import to_nanoseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from stagebench.records import MemorySample, SweepRecord, TransitionRecord
+    from stagebench.records import MemorySample, ReadRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes
 
 ADVANCE_BYTES: Bytes = 3_000_000
@@ -39,6 +39,63 @@ HELD_NS = to_nanoseconds(1)
 
 HIGHER = 1.01
 """Sweeps over the allowance are written if they exceed the highest one by this factor."""
+
+
+READS_SHARE = 1 / 10_000
+"""A reading is not written sooner than after this share of the trace so far, unless it is higher."""
+
+
+class ReadThinning:
+    """Passes on the readings of one trace that are worth their bytes; call `flush` at the end.
+
+    A reading that is left out is joined with the next one: its largest charge counts for both.
+    """
+
+    def __init__(self, write_read: Callable[[ReadRecord], None]) -> None:
+        self._write_read = write_read
+        self._began_ns: int | None = None
+        self._written_ns = 0
+        self._highest: Bytes = 0
+        self._joined: ReadRecord | None = None
+
+    def add(self, read: ReadRecord) -> None:
+        """Take the next reading, in order of time."""
+        if self._began_ns is None:
+            self._began_ns = read.started_ns
+        read = read if self._joined is None else _join(self._joined, read)
+        level = max(read.anon_bytes + (read.shmem_bytes or 0), read.peak_bytes or 0)
+        pause_ns = READS_SHARE * (read.ended_ns - self._began_ns)
+        if level > HIGHER * self._highest or read.ended_ns - self._written_ns >= pause_ns:
+            self._highest = max(level, self._highest)
+            self._write(read)
+        else:
+            self._joined = read
+
+    def flush(self) -> None:
+        """Write what was kept back."""
+        if self._joined is not None:
+            self._write(self._joined)
+
+    def _write(self, read: ReadRecord) -> None:
+        self._write_read(read)
+        self._written_ns = read.ended_ns
+        self._joined = None
+
+
+def _join(earlier: ReadRecord, later: ReadRecord) -> ReadRecord:
+    """Return the later reading, for the span of both."""
+    return replace(
+        later,
+        peak_bytes=_largest(earlier.peak_bytes, later.peak_bytes),
+        peak_since_ns=earlier.peak_since_ns,
+        kernel_peak_bytes=_largest(earlier.kernel_peak_bytes, later.kernel_peak_bytes),
+        cache_bytes=_largest(earlier.cache_bytes, later.cache_bytes),
+        paged_bytes=later.paged_bytes if later.paged_bytes is not None else earlier.paged_bytes,
+    )
+
+
+def _largest(one: Bytes | None, other: Bytes | None) -> Bytes | None:
+    return None if one is None or other is None else max(one, other)
 
 
 class Thinning:
