@@ -13,13 +13,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.sampler.group import find_group
+from stagebench.sampler.places import OWN, find_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-OWN = Path("/proc/self")
 UNLIMITED = 1 << 62
 """In bytes; version 1 reports a value just below 2^63 if there is no limit."""
 

@@ -21,13 +21,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from stagebench.sampler.places import (
+    OWN,
+    PREFIX,
+    NoPlaceError,
+    describe_error,
+    find_group,
+    find_place,
+    write,
+)
 from stagebench.sampler.procfs import PAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-PREFIX = "stagebench-"
-"""Before the supervisor's process id in the name of a group."""
+    from collections.abc import Iterable, Iterator
 
 INNER = "processes"
 """The name of the folder inside a group in which its processes are."""
@@ -312,6 +318,23 @@ class Group:
             reader.close()
             self._reader = None
 
+    def give_back(self, proc: Path = OWN) -> None:
+        """Move the processes that still live to the group that this process is in."""
+        if self.folder is None:
+            return
+        try:
+            _, root, path = find_group("memory", proc)
+            own = root / path.removeprefix("/") / "cgroup.procs"
+            inner = self.folder / INNER / "cgroup.procs"
+            deadline = time.monotonic() + PATIENCE_S
+            # Those that are not moved yet may fork meanwhile.
+            while (pids := inner.read_text().split()) and time.monotonic() < deadline:
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        write(own, pid)
+        except (OSError, LookupError) as error:
+            self.reason = str(error)
+
     def remove(self) -> None:
         """Remove the group; retries because processes that have just ended may keep it busy."""
         deadline = time.monotonic() + PATIENCE_S
@@ -330,33 +353,53 @@ def remove_folders(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def control_group(proc: Path = Path("/proc/self")) -> Iterator[Group]:
-    """Create a group below this process's own for a `with` block, if that is permitted."""
-    group = _make_group(proc)
+def control_group(proc: Path = OWN, movable: Iterable[int] = ()) -> Iterator[Group]:
+    """Create a group for a `with` block, if that is permitted; see `places` for where."""
+    group = _make_group(proc, movable)
     try:
         yield group
     finally:
         group.remove()
 
 
-def _make_group(proc: Path) -> Group:
+@contextlib.contextmanager
+def group_around(pid: int, proc: Path = OWN) -> Iterator[Group]:
+    """Put a held child of this process in a group for a `with` block.
+
+    At the end, the processes that still live are given back to the group that this process is in:
+    they live on, and the group can be removed.
+    """
+    with control_group(proc, movable=(pid,)) as group:
+        group.add(pid)
+        try:
+            yield group
+        finally:
+            group.give_back(proc)
+
+
+def _make_group(proc: Path, movable: Iterable[int]) -> Group:
+    files = V2
     try:
-        files, own = _find_own(proc)
-        _remove_abandoned(own)
-        return Group(_make_folders(own, files), files)
+        version, place = find_place(proc, movable)
+        files = V1 if version == 1 else V2
+        _remove_abandoned(place)
+        return Group(_make_folders(place, files), files)
     except OSError as error:
-        return Group(None, V2, describe_error(error))
-    except LookupError as error:
-        return Group(None, V2, str(error.args[0]))
+        needs = ": version 1 needs root, or a group that root gave to this user"
+        denied = files is V1 and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return Group(None, files, describe_error(error) + needs * denied)
+    except NoPlaceError as error:
+        return Group(None, files, describe_error(error))
 
 
 def _make_folders(place: Path, files: GroupFiles) -> Path:
-    """Make the two folders of a group; raises OSError or LookupError if that is not possible."""
+    """Make the two folders of a group; raises OSError or NoPlaceError if that is not possible."""
     folder = place / f"{PREFIX}{os.getpid()}"
+    remove_folders(folder)  # of a killed supervisor that had this process id
     folder.mkdir()
     if not (folder / files.peak).exists():
         remove_folders(folder)
-        raise LookupError(f"{files.peak} does not exist in a new group")
+        raise NoPlaceError(f"{files.peak} does not exist in a new group")
     try:
         if files.version == 2:
             write(folder / "cgroup.subtree_control", "+memory")
@@ -367,43 +410,8 @@ def _make_folders(place: Path, files: GroupFiles) -> Path:
     return folder
 
 
-def write(path: Path, text: str) -> None:
-    """Write to an existing file of a group, in one piece as the kernel needs it."""
-    try:
-        with path.open("r+b", buffering=0) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def describe_error(error: OSError) -> str:
-    """Return what went wrong, and with which file."""
-    return f"{error.strerror}: {error.filename}" if error.filename else f"{error.strerror}"
-
-
 def _remove_abandoned(own: Path) -> None:
     """Remove the groups of killed supervisors; the kernel keeps one that still has processes."""
     for folder in own.glob(f"{PREFIX}*"):
         if not Path(f"/proc/{folder.name.removeprefix(PREFIX)}").exists():
             remove_folders(folder)
-
-
-def _find_own(proc: Path) -> tuple[GroupFiles, Path]:
-    """Find the folder of this process's memory group, of version 1 if that controls memory."""
-    files, place, path = find_group("memory", proc)
-    return files, Path(f"{place}{path}")
-
-
-def find_group(controller: str, proc: Path) -> tuple[GroupFiles, Path, str]:
-    """Return the version, the mount point of a controller's groups, and this process's group."""
-    paths = {}
-    for line in (proc / "cgroup").read_text().splitlines():
-        _number, controllers, path = line.split(":", 2)
-        paths.update(dict.fromkeys(controllers.split(","), path))
-    for line in (proc / "mounts").read_text().splitlines():
-        _device, place, kind, options, *_rest = line.split()
-        if kind == "cgroup" and controller in options.split(",") and controller in paths:
-            return V1, Path(place), paths[controller]
-        if kind == "cgroup2" and controller not in paths and "" in paths:
-            return V2, Path(place), paths[""]
-    raise LookupError(f"no control group of {controller} is mounted")
