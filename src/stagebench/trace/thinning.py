@@ -42,7 +42,7 @@ HIGHER = 1.01
 
 
 READS_SHARE = 1 / 10_000
-"""A reading is not written sooner than after this share of the trace so far, unless it is higher."""
+"""A reading that is not higher is written only after this share of the trace so far."""
 
 
 class ReadThinning:
