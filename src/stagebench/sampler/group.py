@@ -185,9 +185,9 @@ class GroupReader:
         text = b"\n" + os.pread(self._stat, STAT_BYTES, 0)
         shmem_bytes, since_ns = _number_after(text, self._shmem), self._since_ns
         if self.resets_peak:
-            os.pwrite(self._next, RESET, 0)
-            if self._kernel_peak:
+            if self._kernel_peak:  # first, and read last: it covers all of the other one's time
                 os.pwrite(self._next_kernel, RESET, 0)
+            os.pwrite(self._next, RESET, 0)
             self._since_ns = time.monotonic_ns()
         # The next peak counts from before this moment on, and this one until after it.
         peak_bytes = int(os.pread(self._peak, 32, 0))
