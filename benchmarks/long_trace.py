@@ -83,6 +83,7 @@ class Process:
             mark_reset=0,
             faults_before=self.faults,
             faults=self.faults,
+            rss_shmem_bytes=0,
             pss_bytes=half,
             anon_bytes=third,
             file_bytes=half - third,
@@ -101,6 +102,7 @@ class Process:
             rss_anon_bytes=self.rss // 2,
             high_water_bytes=self.highest,
             faults=self.faults,
+            rss_shmem_bytes=0,
         )
 
     def end(self, ended_ns: int) -> ProcessRecord:

@@ -124,8 +124,10 @@ class ReadRecord:
     boot; None if it was not read.
 
     `main_anon_bytes` is the anonymous RSS of main. `mapped_bytes` and `unmapped_bytes` add up how
-    all processes gained and lost pages of files and shared memory since the start; None if this
-    reading did not look at every process.
+    all processes gained and lost pages of files since the start, and `most_mapped_bytes` is the
+    largest difference of both since the last reading that has it. `left_bytes` is what processes
+    have lost that were walked in the sweep `left_since_sweep`. They are None if this reading did
+    not look at every process. Shared memory counts as files do, unless a group is charged for it.
     """
 
     started_ns: int
@@ -141,6 +143,9 @@ class ReadRecord:
     main_anon_bytes: int | None
     mapped_bytes: int | None
     unmapped_bytes: int | None
+    most_mapped_bytes: int | None
+    left_bytes: int | None
+    left_since_sweep: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +220,7 @@ class TransitionRecord:
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+    rss_shmem_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

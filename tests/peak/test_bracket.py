@@ -67,6 +67,7 @@ class Course:
                 rss_anon_bytes=rss * MIB,
                 high_water_bytes=(rss if mark is None else mark) * MIB,
                 faults=faults,
+                rss_shmem_bytes=0,
             )
         )
 

@@ -139,6 +139,9 @@ class Moves:
         self.ended_ns = [read.ended_ns for read in whole]
         self.mapped = [*(float(read.mapped_bytes or 0) for read in whole), math.inf, 0.0]
         self.unmapped = [*(float(read.unmapped_bytes or 0) for read in whole), math.inf, 0.0]
+        self.most = [*(float(read.most_mapped_bytes or 0) for read in whole), math.inf, 0.0]
+        self.left = [*(float(read.left_bytes or 0) for read in whole), math.inf, 0.0]
+        self.since = [*(read.left_since_sweep for read in whole), None, None]
         counts = list(accumulate(int(read.mapped_bytes is not None) for read in reads))
         self.previous = [count - 1 for count in counts]  # -1 is the last value: 0
         self.following = [
@@ -148,12 +151,13 @@ class Moves:
 
 
 class Walk(NamedTuple):
-    """The PSS of mapped files in a walk of all processes, from below and above.
+    """The PSS of mapped files in a sweep that walked all processes, from below and above.
 
     `before` and `after` are the places of the complete readings that enclose it. What moved in
     between is added to and taken from what was read.
     """
 
+    sweep: int
     before: int
     after: int
     lower: float
@@ -176,16 +180,17 @@ def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
 
 
 def _bound_walk(samples: Sequence[MemorySample], moves: Moves, before: int, after: int) -> Walk:
+    sweep = samples[0].sweep
     files, shared = _sum(samples, "file_bytes"), _sum(samples, "shmem_bytes")
     moved = moves.mapped[after] - moves.mapped[before]
     moved += moves.unmapped[after] - moves.unmapped[before]
     charged = [moves.whole[place].shmem_bytes for place in (before, after)]
     known = [size for size in charged if size is not None]
     if len(known) < len(charged):
-        return Walk(before, after, files + shared - moved, files + shared + moved)
+        return Walk(sweep, before, after, files + shared - moved, files + shared + moved)
     # A group is charged for the shared memory that its own processes touched first.
     foreign = max(0, shared - min(known))
-    return Walk(before, after, files - moved, files + foreign + moved)
+    return Walk(sweep, before, after, files - moved, files + foreign + moved)
 
 
 def _sum(samples: Iterable[MemorySample], name: str) -> Bytes:
@@ -209,8 +214,16 @@ def _bound_files(trace: MemoryTrace, moves: Moves) -> list[tuple[float, float]]:
         last = bisect_right(befores, opening) - 1
         if last >= 0:
             walk = walks[last]
-            upper = min(upper, walk.upper + max(0, mapped[following] - mapped[walk.after]))
-            lower = max(lower, walk.lower - max(0, unmapped[following] - unmapped[walk.after]))
+            grown = max(0, mapped[following] - mapped[walk.after])
+            lost = max(0, unmapped[following] - unmapped[walk.after])
+            if following > walk.after and moves.since[following] == walk.sweep:
+                # What ended meanwhile has left nothing: new processes count as they are now.
+                left = moves.left[following]
+                lost = min(lost, left)
+                there = mapped[walk.after] - unmapped[walk.after]
+                grown = min(grown, max(0, moves.most[following] - there + left))
+            upper = min(upper, walk.upper + grown)
+            lower = max(lower, walk.lower - lost)
         first = bisect_left(befores, following)
         if first < len(walks):
             walk = walks[first]
