@@ -41,11 +41,11 @@ def print_text(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Write to standard error, if that is possible."""
-    _restore_log()
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(_encodable(text, sys.stderr))
             sys.stderr.flush()
+            _write_anew(text)
 
 
 def _encodable(text: str, stream: TextIO) -> str:
@@ -53,16 +53,15 @@ def _encodable(text: str, stream: TextIO) -> str:
     return escape_controls(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _restore_log() -> None:
-    """Write to a new file of the same name if standard error is a file that was removed.
+def _write_anew(text: str) -> None:
+    """If standard error is a log that was removed, write also to a new file of its name.
 
     Otherwise nobody could read why a job of a study failed whose results were removed meanwhile.
     """
-    with contextlib.suppress(OSError):
-        state = os.fstat(STDERR)
-        if stat.S_ISREG(state.st_mode) and state.st_nlink == 0:
-            path = os.readlink(f"/proc/self/fd/{STDERR}").removesuffix(" (deleted)")
+    state = os.fstat(STDERR)
+    if stat.S_ISREG(state.st_mode) and state.st_nlink == 0:
+        path = os.readlink(f"/proc/self/fd/{STDERR}").removesuffix(" (deleted)")
+        if path.endswith(".log"):  # and no temporary file of another program
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            os.dup2(log, STDERR)
-            os.close(log)
+            with open(path, "a", encoding="utf-8") as log:
+                log.write(escape_controls(text))
