@@ -124,7 +124,8 @@ def test_no_two_classes_have_one_name():
     assert [name for name, number in names.items() if number > 1] == []
 
 
-RUNNER = {"engine", "jobs", "pools", "routing", "stage", "transport", "worker", "workflow"}
+RUNNER = {"engine", "interrupts", "jobs", "pools", "routing", "stage", "transport"}
+RUNNER |= {"worker", "workflow"}
 MEASURED = {
     *(GROUND - {"units", "terminal"}),
     *{"store", "measure", "handlers", "handlers.registry", "handlers.bounds", "runner"},

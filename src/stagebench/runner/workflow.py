@@ -38,7 +38,8 @@ from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.runner.engine import Engine, Interrupts
+from stagebench.runner.engine import Engine
+from stagebench.runner.interrupts import Interrupts
 from stagebench.runner.stage import (
     Arrival,
     Stage,
