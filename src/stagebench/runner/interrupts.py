@@ -29,6 +29,9 @@ class Interrupts:
         self._may_raise = False
         self._held: dict[int, FrameType | None] = {}
         self._before: dict[int, Any] = {}
+        # What a handler has raised. It comes before other errors, which a signal to all processes
+        # may have caused, too.
+        self.raised: BaseException | None = None
 
     def has_held(self) -> bool:
         """Return whether a signal was held back that nobody has delivered yet."""
@@ -38,7 +41,11 @@ class Interrupts:
         """Call the handlers of all signals that were held back; any of them may raise."""
         while self._held:
             number, frame = self._held.popitem()
-            self._before[number](number, frame)
+            try:
+                self._before[number](number, frame)
+            except BaseException as error:
+                self.raised = error
+                raise
 
     def during(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield items; handlers are called at any time while the next one is computed."""

@@ -106,8 +106,9 @@ class Workflow:
                 self._run(tasks, arrival, interrupts)
             finally:
                 self._engine.release()
-        if self._engine.failure is not None:
-            raise self._engine.failure
+        failure = interrupts.raised or self._engine.failure
+        if failure is not None:
+            raise failure
 
     def _run(
         self, tasks: int | Iterable[Overrides], arrival: Arrival, interrupts: Interrupts
