@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagebench import store
+from stagebench.analyse.run_file import check_run
 from stagebench.handlers.source import source_hash
 from stagebench.measure.supervisor import LONGEST_DETAIL, LONGEST_OUTPUT, judge_outcome
 from stagebench.records import (
@@ -606,3 +607,24 @@ def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_pa
     assert "stagebench: disk/r1: cannot be written (No space left on device)" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount /proc")
+def test_where_proc_shows_processes_alone_the_machine_is_unknown(specify, tmp_path):
+    folder = tmp_path / "raw/r1"
+    measure = [sys.executable, "-m", "stagebench", "measure", "--study", "alone"]
+    for name in ("replicate", "seed", "block", "position", "rank"):
+        measure += [f"--{name}", "1"]
+    measure += ["--time-limit", "60", "--quiet-wait", "60"]
+    measure += ["--specification", store.canonical_json(specify(stage=FORK)), "--out", str(folder)]
+    mount = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    subprocess.run([*UNSHARED, "sh", "-c", mount, "sh", *measure], check=True)
+    run = store.read_run(folder)
+    assert run["status"] == "ok"
+    check_run(folder, run)
+    assert set(run["noise"].values()) == {None}
+    assert (run["quiet"]["idle_share"], run["quiet"]["quiet"]) == (None, None)
+    names = ("cpu_model", "memory_bytes")
+    assert [run["environment"][name] for name in names] == [None, None]
+    assert run["machine_after"]["steal_s"] is None
+    assert peak_pss(folder, "worker") > 0

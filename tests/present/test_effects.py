@@ -63,7 +63,7 @@ def test_a_reason_of_all_treatments_does_not_name_them_all(present, known_run):
 def test_words_of_makespans_are_counted(pipe):
     assert effects_finding(pipe) == (
         "Makespan of 2 treatments against p1-fork, adjusted for multiple comparisons: 1 faster,"
-        " 1 with too few blocks for an interval."
+        " 1 with too few runs to tell."
     )
 
 

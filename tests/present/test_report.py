@@ -333,7 +333,7 @@ def test_an_experiment_reports_its_extremes(pipe):
         ),
         (
             "Makespan of 2 treatments against p1-fork, adjusted for multiple comparisons: 1 faster,"
-            " 1 with too few blocks for an interval."
+            " 1 with too few runs to tell."
         ),
         "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak PSS of the tree: 36.0 MiB in every treatment (median).",

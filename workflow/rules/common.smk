@@ -16,6 +16,7 @@ from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
+from stagebench.terminal import escape_controls
 
 ROOT = Path(workflow.basedir)
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
@@ -69,7 +70,7 @@ def checked_study():
         check_cpus(study.treatments, usable_cpus())
         return study
     except StagebenchError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(escape_controls(str(error))) from None
 
 
 STUDY = checked_study()

@@ -49,7 +49,7 @@ def read_machine(root: Path = ROOT) -> dict[str, Any]:
     limits = read_limits(root / "proc/self")
     return {
         "time_ns": time.monotonic_ns(),
-        "load": list(os.getloadavg()),
+        "load": _read_loads(),
         **parse_stat(_read(root / "proc/stat")),
         "pressure": {
             name: parse_pressure(_read(root / f"proc/pressure/{name}")) for name in PRESSED
@@ -67,6 +67,13 @@ def read_machine(root: Path = ROOT) -> dict[str, Any]:
             "cgroup_memory_limit": limits.memory_bytes,
         },
     }
+
+
+def _read_loads() -> list[float] | None:
+    try:
+        return list(os.getloadavg())
+    except OSError:  # no /proc/loadavg
+        return None
 
 
 def parse_stat(text: str | None) -> dict[str, float | int | None]:
@@ -155,7 +162,7 @@ def read_environment() -> dict[str, Any]:
         "cpu_model": read_cpu_model(),
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": read_memory_bytes(),
         "os": read_os_name(),
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -198,8 +205,17 @@ def _ask_git(folder: Path, *question: str) -> str:
 
 def read_cpu_model() -> str | None:
     """Return the CPU's name from /proc/cpuinfo; None if the architecture does not report one."""
-    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    text = _read(ROOT / "proc/cpuinfo") or ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return found[1] if found else None
+
+
+def read_memory_bytes() -> int | None:
+    """Return the machine's memory as /proc/meminfo reports it."""
+    try:
+        return psutil.virtual_memory().total
+    except OSError:
+        return None
 
 
 def read_os_name() -> str:
@@ -227,33 +243,45 @@ def read_filesystem(folder: str) -> str | None:
 class Busy(NamedTuple):
     """Load average, and CPU time of the whole machine since boot, in seconds."""
 
-    load: float
+    load: float | None
     used_s: float
     idle_s: float
     steal_s: float
 
 
-def read_busy() -> Busy:
-    """Read the load average and the CPU times since boot."""
-    first = Path("/proc/stat").read_text().split("\n", 1)[0]
+def read_busy() -> Busy | None:
+    """Read the load average and the CPU times since boot; None without /proc/stat."""
+    text = _read(ROOT / "proc/stat")
+    if text is None:
+        return None
     user, nice, system, idle, iowait, irq, softirq, steal = (
-        int(ticks) / TICKS_PER_S for ticks in first.split()[1:9]
+        int(ticks) / TICKS_PER_S for ticks in text.split("\n", 1)[0].split()[1:9]
     )
+    loads = _read_loads()
     return Busy(
-        load=os.getloadavg()[0],
+        load=loads[0] if loads else None,
         used_s=user + nice + system + irq + softirq,
         idle_s=idle + iowait,
         steal_s=steal,
     )
 
 
-def describe_noise(before: Busy, after: Busy, own_cpu_s: float) -> dict[str, float | None]:
+def describe_noise(
+    before: Busy | None, after: Busy | None, own_cpu_s: float
+) -> dict[str, float | None]:
     """Return what else the machine did between two readings, as shares of all its CPU time.
 
     `own_cpu_s` is the CPU time of the run and its supervisor. The kernel counts in ticks of 10 ms,
     so the shares are coarse for a run of less than a second.
     """
-    used, idle, steal = (after[i] - before[i] for i in (1, 2, 3))
+    if before is None or after is None:
+        names = ("load_before", "load_after", "steal_share", "others_cpu_share")
+        return dict.fromkeys(names)
+    used, idle, steal = (
+        after.used_s - before.used_s,
+        after.idle_s - before.idle_s,
+        after.steal_s - before.steal_s,
+    )
     total = used + idle + steal
     return {
         "load_before": before.load,
@@ -290,18 +318,23 @@ class Quiet(NamedTuple):
 
 def wait_until_quiet(
     at_most_s: Seconds,
-    read: Callable[[], Ticks],
+    read: Callable[[], Ticks | None],
     clock: Callable[[], Seconds] = time.monotonic,
     sleep: Callable[[Seconds], None] = time.sleep,
 ) -> Quiet:
-    """Wait until the machine is quiet, or until there is no time for another step."""
+    """Wait until the machine is quiet, or until there is no time for another step.
+
+    A machine of which nothing is known is not waited for.
+    """
     began_s, share = clock(), None
-    readings = deque([read()], maxlen=STEPS + 1)
-    while clock() - began_s + STEP_S <= at_most_s and not is_quiet(share):
-        sleep(STEP_S)
-        readings.append(read())
+    readings: deque[Ticks] = deque(maxlen=STEPS + 1)
+    while (ticks := read()) is not None:
+        readings.append(ticks)
         if len(readings) > STEPS:
             share = idle_share(readings[0], readings[-1])
+        if is_quiet(share) or clock() - began_s + STEP_S > at_most_s:
+            break
+        sleep(STEP_S)
     return Quiet(clock() - began_s, share, is_quiet(share))
 
 
@@ -316,9 +349,10 @@ def idle_share(before: Ticks, after: Ticks) -> float | None:
     return (after.idle - before.idle) / passed if passed > 0 else None
 
 
-def read_ticks() -> Ticks:
+def read_ticks() -> Ticks | None:
     """Read how much CPU time has passed since boot, and how much of it was idle."""
-    return parse_ticks(Path("/proc/stat").read_text(encoding="ascii"))
+    text = _read(ROOT / "proc/stat")
+    return None if text is None else parse_ticks(text)
 
 
 def parse_ticks(text: str) -> Ticks:

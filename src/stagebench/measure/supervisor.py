@@ -11,7 +11,6 @@ import errno
 import fcntl
 import math
 import os
-import re
 import resource
 import signal
 import sys
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
+from stagebench.measure.cause import describe_crash, describe_end
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
@@ -145,12 +145,16 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         exit_, sampler, census = supervise(request, folder, strangers)
         after, busy_after = read_machine(), read_busy()
         run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+        check_kept(folder, target)
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
+        shorten_output(folder / store.ERROR_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
+        status, detail = judge_outcome(
+            folder, request.specification, exit_.exit_code, limit_s, request.beside
+        )
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -172,6 +176,15 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
+
+
+def check_kept(folder: Path, target: Path) -> None:
+    """Raise StoreError if somebody removed a file of the run while it was being written."""
+    for name in (store.TRANSITIONS_FILE, store.SWEEPS_FILE, store.SAMPLES_FILE, store.OUTPUT_FILE):
+        if not (folder / name).exists():
+            raise StoreError(
+                f"{target / name}: was removed while the run was measured; {store.START_AGAIN}"
+            )
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
@@ -356,12 +369,12 @@ def _open_lock(path: str) -> int:
         raise MeasureError(f"{path}: the measurement lock cannot be opened ({error})") from error
 
 
-UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of ending helpers may follow it."""
-
-
 def judge_outcome(
-    folder: Path, specification: Mapping[str, Any], exit_code: int, exceeded_s: Seconds | None
+    folder: Path,
+    specification: Mapping[str, Any],
+    exit_code: int,
+    exceeded_s: Seconds | None,
+    beside: Path | None = None,
 ) -> tuple[str, str]:
     """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
@@ -374,12 +387,13 @@ def judge_outcome(
     try:
         ended = read_ended(folder, specification)
     except StoreError as error:  # the run wrote something else into it
-        return "crashed", f"exit code {exit_code}; {error}"
+        return "crashed", f"{describe_end(exit_code)}; {error}"
     if ended.lost is not None:
         return "worker_lost", f"stage {ended.lost.stage!r}: {ended.lost.error}"
     if exit_code or ended.missing is not None:
         but = "" if exit_code else f", but {ended.missing}"
-        return "crashed", f"exit code {exit_code}{but}; {last_words(folder)}"
+        cause = describe_crash(folder, exit_code, beside)
+        return "crashed", f"{describe_end(exit_code)}{but}; {cause}"
     total = ended.statuses.total()
     failed = total - ended.statuses["ok"]
     if failed:
@@ -423,8 +437,8 @@ LONGEST_DETAIL = 1000
 
 
 def shorten_output(path: Path) -> None:
-    """Keep the beginning and the end of a long output."""
-    size = path.stat().st_size
+    """Keep the beginning and the end of a long text; there may be none."""
+    size = path.stat().st_size if path.exists() else 0
     if size <= LONGEST_OUTPUT:
         return
     half = LONGEST_OUTPUT // 2
@@ -434,14 +448,6 @@ def shorten_output(path: Path) -> None:
         file.seek(half)
         file.truncate()
         file.write(f"\n[... {size - 2 * half:,} bytes left out ...]\n".encode() + end)
-
-
-def last_words(folder: Path) -> str:
-    """Return the last error that the measured process printed, or else its last line."""
-    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
-    return (errors or lines or ["no output"])[-1]
 
 
 def sample_until_exit(

@@ -86,7 +86,7 @@ def effects_finding(experiment: Experiment) -> str:
     words = own.loc[own["word"] != "", "word"].value_counts()
     parts = [f"{count} {_OUTCOMES.get(str(word), word)}" for word, count in words.items()]
     if silent := len(own) - int(words.sum()):
-        parts.append(f"{silent} with too few blocks for an interval")
+        parts.append(f"{silent} with too few runs to tell")
     apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
     labelled = f" ({apart} of them not paired within blocks)" if apart else ""
     compared = count_noun(len(own), "treatment")
