@@ -22,6 +22,7 @@ seed: 1
 replicates: 1
 time_limit_s: 20
 quiet_wait_s: 0
+warm_memory: 16 MiB
 workflows:
   - name: mine
     stages:

@@ -157,9 +157,10 @@ def test_without_a_run_the_need_is_the_estimate_and_its_interpreters(tmp_path):
 @pytest.mark.parametrize(
     ("need", "bound", "left", "size", "reason"),
     [
-        (5, 10, 100, 5, None),
-        (20, 10, 100, 10, "more than warm_memory allows"),
-        (20, 10, 8, 4, "more than half of the memory that is available"),
+        (5, GIB, 4 * GIB, 5 + 512 * MIB, None),
+        (5, 10, 100, 10, None),
+        (20, 10, 100, 10, "the run needs more than warm_memory allows"),
+        (20, 10, 8, 4, "the run needs more than half of the memory that is available"),
         (5, 0, 100, 0, "switched off (warm_memory: false)"),
         (0, 10, 100, 0, "it is not known how much the run needs"),
         (10, 10, 20, 10, None),
@@ -197,7 +198,7 @@ def test_a_run_is_preceded_by_its_warmth_and_says_so(tmp_path, specify):
     try:
         measure_run(request, target)
         off = store.read_run(target)
-        changed = {"warm_memory_bytes": GIB}
+        changed = {"warm_memory_bytes": 256 * MIB}
         fields = {name: getattr(request, name) for name in request.__slots__}
         measure_run(type(request)(**fields | changed), target.with_name("r2"))
         on = store.read_run(target.with_name("r2"))
@@ -209,7 +210,7 @@ def test_a_run_is_preceded_by_its_warmth_and_says_so(tmp_path, specify):
     assert (on["status"], on["warmed"]["needed_by"]) == ("ok", "last run")
     assert on["warmed"]["took_s"] > 0
     touched, reason = on["warmed"]["touched_bytes"], on["warmed"]["reason"]
-    assert touched == on["warmed"]["needed_bytes"] if reason is None else touched == 0
+    assert touched >= on["warmed"]["needed_bytes"] if reason is None else touched == 0
     for run in (off, on):
         before = run["machine_before"]
         assert before["used_page_ns"] > 0
@@ -272,7 +273,7 @@ def test_what_a_helper_is_told_depends_on_the_machine(tmp_path, monkeypatch):
         warm.warm_memory(GIB, {}, tmp_path / "r1", ALWAYS | change)
     assert [told["always"] for told in orders] == [True, False, True, True, True, True]
     assert [told["huge"] for told in orders] == [True, True, True, False, False, True]
-    assert {told["touch_bytes"] for told in orders} == {MIB}
+    assert {told["touch_bytes"] for told in orders} == {MIB + warm.SPARE_BYTES}
 
 
 def balloon(root, features, device="0x0005"):

@@ -6,7 +6,8 @@ which costs many times the CPU time of a page that was freed a moment ago. So th
 worker would pay, and by chance: it depends on what the machine did before the run. A helper process
 pays instead, right before the run, outside of its process tree, its control group and its times.
 
-How much: what the last run of the same treatment took, or else the plan's estimate.
+How much: what the last run of the same treatment took, or else the plan's estimate, and some more:
+until the run asks for it, the kernel may give away a part again, and other programs take some.
 
 The helper is touch.py. Sources: Linux, mm/page_reporting.c, admin-guide/mm/transhuge.rst.
 """
@@ -41,6 +42,10 @@ HELPER = Path(__file__).with_name("touch.py")
 PROBE_BYTES = 256 * MIB
 """At most; the probe ends much earlier where pages are dear."""
 
+SPARE_BYTES = 512 * MIB
+"""So much more is touched than a run needs: Linux looks for free memory to report every two seconds,
+and begins with what was freed last."""
+
 LONGEST_S = 15.0
 """The helper touches for so long at most."""
 
@@ -61,8 +66,8 @@ class Need(NamedTuple):
 class Warmed(NamedTuple):
     """What was touched before a run.
 
-    `needed_bytes` is what the run was thought to need, known by `needed_by`. `touched_bytes` may be
-    less; then `reason` says why. `took_s` is the whole time of the helper, which is no part of any
+    `needed_bytes` is what the run was thought to need, known by `needed_by`. If `touched_bytes` is
+    less, `reason` says why. `took_s` is the whole time of the helper, which is no part of any
     other time; `cpu_s` is what the touching took, and `slowest_page_ns` the most that a page took
     on average over 32 MiB of it.
     """
@@ -112,24 +117,25 @@ def warm_memory(
     pages = Pages(found.pop("fresh_page_ns"), found.pop("used_page_ns"))
     if size and not touched:
         reason = "a fresh page costs no more than a used one"
-    elif touched < size:
+    elif touched < min(size, need.size):
         reason = f"it took longer than {LONGEST_S:g} s"
     return Warmed(*need, touched, took_s, **found, reason=reason), pages
 
 
 def bound_size(need: Need, bound: Bytes, left: Bytes) -> tuple[Bytes, str | None]:
-    """Return how much to touch, and why it is less than the need: at most half of what is left."""
+    """Return how much to touch, and why if it is less than the need.
+
+    It is at most half of what is left.
+    """
     if not bound:
         return 0, "switched off (warm_memory: false)"
     if not need.size:
         return 0, "it is not known how much the run needs"
-    limits = {
-        need.size: None,
-        bound: "more than warm_memory allows",
-        left // 2: "more than half of the memory that is available",
-    }
-    size = min(limits)
-    return size, None if size == need.size else limits[size]
+    size = min(need.size + SPARE_BYTES, bound, left // 2)
+    if size >= need.size:
+        return size, None
+    limit = "warm_memory allows" if size == bound else "half of the memory that is available"
+    return size, f"the run needs more than {limit}"
 
 
 def memory_left_bytes(proc: Path = Path("/proc/self")) -> Bytes:
