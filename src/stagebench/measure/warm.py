@@ -43,8 +43,8 @@ PROBE_BYTES = 256 * MIB
 """At most; the probe ends much earlier where pages are dear."""
 
 SPARE_BYTES = 512 * MIB
-"""So much more is touched than a run needs: Linux looks for free memory to report every two seconds,
-and begins with what was freed last."""
+"""So much more is touched than a run needs: Linux looks for free memory to report every two
+seconds, and begins with what was freed last."""
 
 LONGEST_S = 15.0
 """The helper touches for so long at most."""
