@@ -22,7 +22,6 @@ seed: 1
 replicates: 1
 time_limit_s: 20
 quiet_wait_s: 0
-warm_memory: 16 MiB
 workflows:
   - name: mine
     stages:
@@ -42,6 +41,7 @@ experiments:
     tasks: {file: sizes.csv}
     factors: {kind: [measure]}
   - {name: other, workflow: other, tasks: 2}
+warm_memory: 16 MiB
 """
 FILES = {
     "config.yaml": CONFIG,
