@@ -129,7 +129,7 @@ def write_trace(folder: Path, hours: float) -> None:
     """Write the folder of a trace of so many hours."""
     folder.mkdir()
     settings = {"interval_s": 0.01, "cpu_budget": 0.01}
-    run = {"schema_version": 5, "kind": "trace", "command": ["busy"], "status": "running"}
+    run = {"schema_version": 6, "kind": "trace", "command": ["busy"], "status": "running"}
     run |= {"started_at": "", "detail": "", "sampler": settings, "environment": {}}
     journal = Journal(folder, run)
     journal.begin(MAIN, "ptrace")

@@ -129,7 +129,7 @@ def test_one_more_replicate_runs_only_its_block(copy):
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
     def change(config):
-        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1)
+        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1, warm_memory="16 MiB")
         config["experiments"].reverse()
 
     assert measured_anew(copy, edit_config(copy, shrink, change), *MEASURED) == set()

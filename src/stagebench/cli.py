@@ -145,6 +145,13 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument(
         "--quiet-wait", type=float, default=2.0, help="maximum seconds to wait for a quiet machine"
     )
+    parser.add_argument(
+        "--warm-memory",
+        type=int,
+        default=os.environ.get("STAGEBENCH_WARM_MEMORY", "0"),
+        metavar="BYTES",
+        help="maximum memory to touch before the run (default: $STAGEBENCH_WARM_MEMORY, or none)",
+    )
     parser.add_argument("--campaign", default="", help="when the study was started (default: now)")
     parser.add_argument("--beside", type=Path, help="folder of the study's handlers and task files")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
@@ -300,6 +307,7 @@ def _measure(options: argparse.Namespace) -> None:
         campaign=options.campaign or name_campaign(),
         beside=options.beside,
         program=measured_program(options.specification),
+        warm_memory_bytes=options.warm_memory,
     )
     measure_run(request, options.out, check_inputs)
 

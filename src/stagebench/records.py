@@ -80,11 +80,38 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One named moment of the measured process; `stage` is empty if it concerns no stage."""
+    """One named moment of the measured process; `stage` is empty if it concerns no stage.
+
+    `detail` is empty but for the event `IMPORTED`: see `Imports`.
+    """
 
     event: str
     stage: str
     time_ns: int
+    detail: str = ""
+
+
+IMPORTED = "imported"
+"""The event that a worker imported modules during its first task."""
+
+
+class Imports(NamedTuple):
+    """What a worker imported in its first task: how many modules, and the packages with most."""
+
+    task: int
+    attempt: int
+    modules: int
+    packages: tuple[str, ...]
+
+    def write(self) -> str:
+        """Return the text that stands in an event's detail."""
+        return " ".join(map(str, (self.task, self.attempt, self.modules, *self.packages)))
+
+
+def read_imports(detail: str) -> Imports:
+    """Return what `Imports.write` has written; raises ValueError for anything else."""
+    task, attempt, modules, *packages = detail.split(" ")
+    return Imports(int(task), int(attempt), int(modules), tuple(packages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

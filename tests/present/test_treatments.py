@@ -97,6 +97,16 @@ def test_stages_have_a_row_a_treatment(pipe):
     assert column(table, "pool ready s")[2] == "0.750"
 
 
+def test_a_mean_of_service_has_its_median_and_first_tasks_beside_it(pipe):
+    table = treatments.stages_table(pipe)
+    assert column(table, "service s")[2:4] == ["1.50", "0.750"]
+    assert column(table, "median s")[2:4] == ["1.50", "0.750"]
+    assert column(table, "first s")[2:4] == ["2.00", "0.750"]
+    assert column(table, "later s")[2:4] == ["1.00", "–"]
+    assert column(table, "first CPU s")[2:4] == ["1.00", "0.375"]
+    assert column(table, "later CPU s")[2:4] == ["0.500", "–"]
+
+
 def test_memory_has_a_row_a_treatment(pipe):
     table = treatments.memory_table(pipe)
     assert column(table, "main at it") == ["16.0", "16.0", "–"]

@@ -282,3 +282,21 @@ def test_mixed_places_are_a_finding_and_listed_by_where_they_were(environment_of
         ["numpy", "2.4.6", "pipe", "1"],
         ["numpy", "3.0", "second", "1"],
     ]
+
+
+def test_memory_that_was_touched_is_told_with_what_pages_cost(runs_of, known_run):
+    assert trust.warmth_text(runs_of(known_run())) == (
+        "Before 1 of 1 run a helper touched memory and freed it again, 64 MiB in 0 ms in the"
+        " median, so that runs do not pay for pages that the machine has given away. A fresh page"
+        " of 4 KiB took 8.19 µs of CPU time, one that had been used 0.256 µs (32.0 ×; medians)."
+    )
+
+
+def test_why_no_memory_was_touched_is_told(runs_of, known_run):
+    facts = FACTS["run"]
+    warmed = facts["warmed"] | {"touched_bytes": 0, "reason": "a fresh page costs no more"}
+    before = facts["machine_before"] | {"fresh_page_ns": None, "used_page_ns": None}
+    text = trust.warmth_text(runs_of(known_run(run={"warmed": warmed, "machine_before": before})))
+    assert text == (
+        "Less memory than a run needs was touched because: a fresh page costs no more (1 run)."
+    )

@@ -291,9 +291,7 @@ def test_processes_beyond_those_shown_are_one_and_a_pid_that_was_reused_is_two(w
     samples += [sample(1, 7, 40), sample(1, 20, 39)]
     store.write_records(folder / store.SAMPLES_FILE, MemorySample, samples)
     curves = build_curves(read_recording(folder))
-    names = [
-        course.name and (course.name["pid"], course.name["role"]) for course in curves.courses
-    ]
+    names = [course.name and (course.name["pid"], course.name["role"]) for course in curves.courses]
     assert names[:3] == [(7, "main"), (20, "other"), (20, "worker")]
     others = curves.courses[SHOWN]
     assert (others.name, others.processes) == (None, len(processes) - SHOWN)

@@ -75,6 +75,15 @@ def checked_study():
 
 STUDY = checked_study()
 PLAN = make_plan(STUDY)
+
+# Not in the text of the rule, which Snakemake compares: no run is made again if this changes.
+os.environ["STAGEBENCH_WARM_MEMORY"] = str(STUDY.warm_memory_bytes)
+
+
+envvars:
+    "STAGEBENCH_WARM_MEMORY",
+
+
 RUNS = {
     f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
     for kind, runs in (("w", PLAN["warm_up_runs"]), ("r", PLAN["runs"]))

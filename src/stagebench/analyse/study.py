@@ -225,7 +225,8 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
-    return float(whole - own - run["lock_wait_s"] - run["quiet"]["waited_s"])
+    waits = run["lock_wait_s"] + run["quiet"]["waited_s"] + run["warmed"]["took_s"]
+    return float(whole - own - waits)
 
 
 def _cgroup(trace: Trace) -> Row:

@@ -5,7 +5,8 @@ leftovers of the run before do not disturb it. Quiet is judged by the idle time 
 averages decay over minutes and would include the run before.
 
 Sources: Linux, Documentation/accounting/psi.rst, admin-guide/pm/cpufreq.rst,
-admin-guide/mm/transhuge.rst, admin-guide/sysctl/kernel.rst (randomize_va_space).
+admin-guide/mm/transhuge.rst, admin-guide/sysctl/kernel.rst (randomize_va_space),
+admin-guide/mm/damon/usage.rst, drivers/virtio/virtio_balloon.c.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import psutil
 
 import stagebench
 from stagebench.measure.cgroup import read_limits
+from stagebench.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,12 +43,16 @@ PRESSED = ("cpu", "memory", "io")
 ADDR_NO_RANDOMIZE = 0x0040000
 """Bit of personality(2) that `setarch --addr-no-randomize` sets."""
 
+BALLOON, REPORTING = "0x0005", 5
+"""A virtio device's type, and the number of its feature to report free pages (virtio 1.2, 5.5)."""
+
 ROOT = Path("/")
 
 
 def read_machine(root: Path = ROOT) -> dict[str, Any]:
     """Read settings, and counters since boot, so that the difference of two readings is a span."""
     limits = read_limits(root / "proc/self")
+    meminfo = _read(root / "proc/meminfo")
     return {
         "time_ns": time.monotonic_ns(),
         "load": _read_loads(),
@@ -56,11 +62,11 @@ def read_machine(root: Path = ROOT) -> dict[str, Any]:
         },
         "throttled": {"thermal": _count_thermal(root), "cgroup": limits.throttled},
         "frequency_mhz": _read_frequencies(root),
+        "swap_used_bytes": parse_swap(meminfo)[1],
         "settings": {
             "governor": _read_governor(root),
-            "transparent_huge_pages": parse_choice(
-                _read(root / "sys/kernel/mm/transparent_hugepage/enabled")
-            ),
+            **read_memory_settings(root),
+            "swap_bytes": parse_swap(meminfo)[0],
             "aslr": _read_aslr(root),
             "affinity": sorted(os.sched_getaffinity(0)),
             "cgroup_cpu_limit": limits.cpus,
@@ -74,6 +80,26 @@ def _read_loads() -> list[float] | None:
         return list(os.getloadavg())
     except OSError:  # no /proc/loadavg
         return None
+
+
+def read_memory_settings(root: Path = ROOT) -> dict[str, Any]:
+    """Read what decides what a fresh page costs."""
+    return {
+        "transparent_huge_pages": parse_choice(
+            _read(root / "sys/kernel/mm/transparent_hugepage/enabled")
+        ),
+        "page_reporting": reports_free_pages(root),
+        "idle_memory_reclaim": reclaims_idle_memory(root),
+    }
+
+
+def parse_swap(meminfo: str | None) -> tuple[int | None, int | None]:
+    """Parse /proc/meminfo: the size of all swap space, and how much of it is in use, in bytes."""
+    found = dict(re.findall(r"^(Swap\w+): +(\d+) kB$", meminfo or "", re.MULTILINE))
+    if not {"SwapTotal", "SwapFree"} <= found.keys():
+        return None, None
+    total, free = (int(found[name]) * KIB for name in ("SwapTotal", "SwapFree"))
+    return total, total - free
 
 
 def parse_stat(text: str | None) -> dict[str, float | int | None]:
@@ -104,6 +130,36 @@ def parse_choice(text: str | None) -> str | None:
     """Return the choice in brackets: "madvise" from "always [madvise] never"."""
     found = re.search(r"\[(\w+)\]", text or "")
     return found[1] if found else None
+
+
+def reports_free_pages(root: Path) -> bool | None:
+    """Return whether this machine's kernel reports free pages to a host; None if that is unknown.
+
+    Only a virtio balloon does so in a way that can be seen. Hyper-V's has no such file.
+    """
+    if (root / "sys/module/hv_balloon").exists() or not (root / "sys/bus").exists():
+        return None
+    devices = list((root / "sys/bus/virtio/devices").glob("*"))
+    texts = [(_read(each / "device"), _read(each / "features")) for each in devices]
+    features = [features for device, features in texts if device == BALLOON]
+    if any(text is None for text in features):
+        return None
+    return any(text[REPORTING : REPORTING + 1] == "1" for text in features if text is not None)
+
+
+def reclaims_idle_memory(root: Path) -> bool | None:
+    """Return whether DAMON pages out memory that is idle; None if that may not be read."""
+    enabled = _read(root / "sys/module/damon_reclaim/parameters/enabled")
+    if enabled == "Y":
+        return True
+    damon = root / "sys/kernel/mm/damon/admin/kdamonds"
+    if not damon.exists():
+        return False if (root / "sys/kernel/mm").exists() else None
+    if not os.access(damon / "nr_kdamonds", os.R_OK):
+        return None
+    running = [each for each in damon.glob("[0-9]*") if _read(each / "state") == "on"]
+    actions = (_read(f) for each in running for f in each.glob("contexts/*/schemes/*/action"))
+    return "pageout" in actions
 
 
 def _count_thermal(root: Path) -> int | None:

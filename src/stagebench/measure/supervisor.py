@@ -30,9 +30,11 @@ from stagebench.measure.machine import (
     read_busy,
     read_environment,
     read_machine,
+    read_memory_settings,
     read_ticks,
     wait_until_quiet,
 )
+from stagebench.measure.warm import warm_memory
 from stagebench.records import (
     EventRecord,
     MemorySample,
@@ -52,7 +54,7 @@ from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
 from stagebench.sampler.totals import open_totals
 from stagebench.task_list import count_tasks
-from stagebench.units import Seconds, to_nanoseconds
+from stagebench.units import Bytes, Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +74,7 @@ class RunRequest:
 
     `beside` is the folder of the user's own handlers and task files. It is not part of the
     specification, because a checkout may move. `program` is the module that is run as the measured
-    process.
+    process. `warm_memory_bytes` is the most memory that is touched before the run.
     """
 
     study: str
@@ -88,6 +90,7 @@ class RunRequest:
     campaign: str
     beside: Path | None = None
     program: str = "stagebench.measure.main"
+    warm_memory_bytes: Bytes = 0
 
 
 class Exit(NamedTuple):
@@ -140,6 +143,9 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
         check_inputs()
+        warmed, pages = warm_memory(
+            request.warm_memory_bytes, request.specification, target, read_memory_settings()
+        )
         started_at = datetime.now(UTC)
         before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
@@ -168,7 +174,8 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
             "quiet": quiet._asdict(),
-            "machine_before": before,
+            "warmed": warmed._asdict(),
+            "machine_before": before | pages._asdict(),
             "machine_after": after,
             "noise": describe_noise(busy_before, busy_after, run_cpu_s),
             "files": store.describe_files(folder),

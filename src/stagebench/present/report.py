@@ -25,6 +25,7 @@ from stagebench.present import (
 from stagebench.present.charts import OVERVIEWS, RATIOS
 from stagebench.present.effects import effects_finding
 from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.flow import list_unseen, name_places, name_treatments
 from stagebench.present.markdown import count_noun, format_number, render_template
 from stagebench.present.treatments import PER_MIB, bottlenecks
@@ -161,6 +162,7 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "other_effects": effects.others_table(experiment),
         "gaps": effects.gap_notes(experiment),
         "ratios_figure": f"{folder}/{RATIOS}.png",
+        "first_tasks": first_task_sentences(experiment),
         "stages": treatments.stages_table(experiment),
         "memory": treatments.memory_table(experiment),
         "census": treatments.census_table(experiment),
@@ -185,6 +187,7 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "totals": trust.totals_text(runs),
         "noise": trust.noise_table(runs),
         "quiet": trust.quiet_text(runs),
+        "warmth": trust.warmth_text(runs),
         "noisy": trust.noisy_text(runs),
         "noisy_runs": trust.noisy_table(runs),
         "mixtures": trust.mixtures_table(tables["environment"]),

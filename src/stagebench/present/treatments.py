@@ -58,6 +58,11 @@ _STAGE_SHARES = {
 }
 _STAGE_TIMES = {
     "service s": "service_mean_s",
+    "median s": "service_median_s",
+    "first s": "service_first_median_s",
+    "later s": "service_later_median_s",
+    "first CPU s": "cpu_first_median_s",
+    "later CPU s": "cpu_later_median_s",
     "waiting s": "waiting_mean_s",
     "response p95 s": "response_p95_s",
     "pool ready s": "pool_first_ready_s",

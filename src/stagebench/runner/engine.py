@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.locks import YieldingLock
-from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.records import IMPORTED, EventRecord, Imports, TaskRecord, WorkerRecord
 from stagebench.runner.jobs import RELIEF_S, CrewThread, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
@@ -309,8 +309,8 @@ class Engine:
                 queue.is_closed = not queue.stage.retain
             self._parcels.close(kept)
 
-    def _note(self, event: str, stage: str = "") -> None:
-        record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())
+    def _note(self, event: str, stage: str = "", detail: str = "") -> None:
+        record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns(), detail=detail)
         self._emit(self._sink.event, record)
 
     def _expire(self, job: Job) -> None:
@@ -345,6 +345,9 @@ class Engine:
             job.queue.deliveries[job.task] = delivery
         record = record_served(job, served, received_ns, start)
         self._emit(self._sink.attempt if is_retried else self._sink.task, record)
+        if served.imported is not None:
+            imports = Imports(job.task, job.attempt, *served.imported)
+            self._note(IMPORTED, stage.name, imports.write())
         if abandon and job.queue.pool is not None:
             job.queue.pool.abandon(job)
         with self._lock:

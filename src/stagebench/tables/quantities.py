@@ -32,6 +32,9 @@ TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
 STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
+TASK_PARTS = ("first", "later")
+"""The first task of each worker, and all others."""
+
 COUNT, NUMBER = "count", "number"
 """Kinds of cells: a whole number, any number."""
 
@@ -168,6 +171,11 @@ _SUMMARISED_OF_RUN = (
     Quantity("others_cpu_share", "share", NUMBER, RUN, "others cpu share", LOWER),
     Quantity("quiet_wait_s", "s", NUMBER, RUN, "quiet wait"),
     Quantity("idle_before_share", "share", NUMBER, RUN, "idle before share"),
+    Quantity("warm_needed_bytes", "bytes", COUNT, RUN, "warm needed"),
+    Quantity("warm_touched_bytes", "bytes", COUNT, RUN, "warm touched"),
+    Quantity("warm_s", "s", NUMBER, RUN, "warm"),
+    Quantity("fresh_page_s", "s", NUMBER, RUN, "fresh page", LOWER),
+    Quantity("used_page_s", "s", NUMBER, RUN, "used page", LOWER),
     Quantity("throttled", "1", COUNT, RUN, "throttled", LOWER),
     Quantity("pressure_cpu_share", "share", NUMBER, RUN, "pressure cpu share", LOWER),
     Quantity("pressure_memory_share", "share", NUMBER, RUN, "pressure memory share", LOWER),
@@ -192,6 +200,15 @@ _SUMMARISED_OF_STAGE = (
     Quantity("pool_last_ready_s", "s", NUMBER, STAGE, "pool last ready", LOWER),
     Quantity("workers_served", "1", COUNT, STAGE, "workers served"),
     Quantity("cpu_mean_s", "s", NUMBER, STAGE, "cpu mean", LOWER),
+    Quantity("cpu_median_s", "s", NUMBER, STAGE, "cpu median", LOWER),
+    *(Quantity(f"{part}_tasks", "1", COUNT, STAGE, f"{part} tasks") for part in TASK_PARTS),
+    *(
+        Quantity(f"{time}_{part}_{mean}_s", "s", NUMBER, STAGE, f"{time} {part} {mean}", LOWER)
+        for time in ("service", "cpu")
+        for part in TASK_PARTS
+        for mean in ("mean", "median")
+    ),
+    Quantity("imported_modules", "1", COUNT, STAGE, "imported modules", LOWER),
     Quantity("deepest_queue", "1", COUNT, STAGE, "deepest queue"),
     Quantity("attempts_repeated", "1", COUNT, STAGE, "attempts repeated", LOWER),
     Quantity("queue_overflows", "1", COUNT, STAGE, "queue overflows", LOWER),

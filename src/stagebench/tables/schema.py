@@ -68,6 +68,7 @@ _TASK = {
     **_kinds(TASK, "attempt"),
     "status": TEXT,
     "worker": COUNT,
+    "first": FLAG,
     **{name: kind for name, kind in _kinds(TASK).items() if name != "attempt"},
     "error": TEXT,
 }
@@ -108,6 +109,7 @@ TABLES: dict[str, dict[str, str]] = {
         ),
         **_kinds(RUN, "emulated_false_peak_ended", "emulated_false_peak_tree_bytes"),
         "quiet": FLAG,
+        "not_warmed": TEXT,
         "noisy": TEXT,
     },
     "stages": {
@@ -124,6 +126,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(STAGE, *(f"tasks_{outcome}" for outcome in OUTCOMES)),
         **_kinds(STAGE, *(f"repeated_{status}" for status in RETRIABLE_STATUSES)),
         **_kinds(STAGE, *STAGE_QUANTITIES),
+        "imported": TEXT,
     },
     "tasks": _TASK,
     "attempts": _TASK,
