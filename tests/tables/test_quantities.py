@@ -120,6 +120,7 @@ def test_a_value_is_published_in_the_unit_that_people_read(quantity, word, size)
     assert published_size(quantity, word) == size
 
 
-def test_peaks_of_pss_alone_have_an_upper_bound():
+def test_quantities_that_are_brackets_have_an_upper_bound():
     assert upper_of("tree_peak_bytes") == "tree_peak_upper_bytes"
-    assert [upper_of(name) for name in ("tree_anon_peak_bytes", "makespan_s")] == [None, None]
+    assert upper_of("tree_anon_peak_bytes") == "tree_anon_peak_upper_bytes"
+    assert [upper_of(name) for name in ("tree_uss_peak_bytes", "makespan_s")] == [None, None]

@@ -6,8 +6,9 @@
   else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
 - `winners`: the best treatment by time and by memory, and the treatments statistically tied with
   it. Treatments compete if they do the same work: the same tasks with the same arrival and
-  parameters, whatever their handlers and workers. Treatments whose results wait in shared memory or
-  in a file do not compete by memory: no process maps these results, so PSS does not see them.
+  parameters, whatever their handlers and workers. Treatments whose results wait where their
+  memory was not counted do not compete by memory: in a file, or, without a control group, in shared
+  memory.
 """
 
 from __future__ import annotations
@@ -316,7 +317,7 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
         for experiment, works in group_by_work(plan).items()
         for number, treatments in enumerate(works, start=1)
         for quantity in WINNER_QUANTITIES
-        if len(competing := _admit(plan, experiment, treatments, quantity)) > 1
+        if len(competing := _admit(runs, plan, experiment, treatments, quantity)) > 1
         for row in rank(_choose(values[quantity].get(experiment, {}), competing))
     ]
     return make_table("winners", rows)
@@ -369,7 +370,11 @@ def _compare_with_best(own: Sequence[Measured], best: Sequence[Measured]) -> Row
 
 
 def _admit(
-    plan: Mapping[str, Any], experiment: str, names: Sequence[str], quantity: str
+    runs: pd.DataFrame,
+    plan: Mapping[str, Any],
+    experiment: str,
+    names: Sequence[str],
+    quantity: str,
 ) -> list[str]:
     """Return the treatments that can be compared by this quantity."""
     if quantity != _OF_MEMORY:
@@ -378,10 +383,12 @@ def _admit(
         name: plan["treatments"][f"{experiment}/{name}"]["specification"]["stages"]
         for name in names
     }
+    ok = runs[(runs["experiment"] == experiment) & (runs["status"] == "ok")]
+    instruments = {name: set(ok.loc[ok["treatment"] == name, "memory_instrument"]) for name in names}
     return [
         name
         for name in names
-        if not any(hides_results(stage.get("transport")) for stage in stages[name])
+        if not any(hides_results(one.get("transport"), instruments[name]) for one in stages[name])
     ]
 
 

@@ -147,7 +147,10 @@ def summarise_memory(trace: Trace) -> Row:
         "tree_memory_time_byte_s": memory_time(totals, start, trace.events.get("workflow_finished"))
     }
     walked = counted | merged | _at_peak(lower) | _other_peaks(after) | held
-    return walked | ends | bound_time(trace)
+    bounded = bound_time(trace)
+    if (proven := walked["tree_anon_peak_bytes"]) is not None and "tree_anon_peak_bytes" in bounded:
+        bounded["tree_anon_peak_bytes"] = max(proven, bounded["tree_anon_peak_bytes"])
+    return walked | ends | bounded
 
 
 def _list_ends(brackets: dict[str, Bracket], base: list[SweepTotal]) -> Row:

@@ -53,7 +53,14 @@ from stagebench.analyse.traces import (
 )
 from stagebench.store import atomic_folder, canonical_json, read_json
 from stagebench.tables.io import make_table, write_tables
-from stagebench.tables.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
+from stagebench.tables.quantities import (
+    COUNTERS,
+    GROUP,
+    RUN_QUANTITIES,
+    STAGE_QUANTITIES,
+    SWEEPS,
+    unit_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,6 +244,7 @@ def _cgroup(trace: Trace) -> Row:
 
 def _sampler_and_noise(trace: Trace) -> Row:
     sampler, noise, census = (trace.run[name] for name in ("sampler", "noise", "census"))
+    own_s = span_s(trace.run["exec_ns"], trace.run["exited_ns"])
     return {
         "sampler_interval_s": sampler["interval_s"],
         "sampler_cpu_budget": sampler["cpu_budget"],
@@ -249,8 +257,13 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
+        "reads": sampler["reads"],
+        "reads_per_s": sampler["reads"] / own_s if own_s else None,
+        "read_cpu_s": sampler["read_cpu_s"],
         "census": census["means"],
         "memory_metric": sampler["metric"],
+        "memory_instrument": _find_instrument(sampler),
+        "no_group": sampler["group_failure"] or trace.run["cgroup"].get("reason"),
         "processes_created": census["created"],
         "processes_sampled": census["sampled"],
         "processes_bounded_only": census["bounded_only"],
@@ -260,6 +273,13 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "steal_share": noise["steal_share"],
         "others_cpu_share": noise["others_cpu_share"],
     }
+
+
+def _find_instrument(sampler: Mapping[str, Any]) -> str:
+    """Name the instrument of a whole run: a group that was taken away is not its instrument."""
+    if sampler["group_drift_bytes"] is not None and sampler["group_failure"] is None:
+        return GROUP
+    return COUNTERS if sampler["reads"] else SWEEPS
 
 
 def summarise_treatments(runs: pd.DataFrame) -> pd.DataFrame:

@@ -75,15 +75,17 @@ class Span(NamedTuple):
 def _bound(read: ReadRecord, span: Span, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
     files_lower, files_upper = span.files
     shared = read.shmem_bytes or 0
-    charged = max(0, read.anon_bytes + shared - (drift or 0))
+    # The group may have been taken away during the run.
+    is_charged = read.shmem_bytes is not None and drift is not None
+    charged = max(0, read.anon_bytes + shared - (drift or 0) * is_charged)
     reached, upper = max(charged, span.spike), UNKNOWN
     # A charge of all kinds is never below that of some; the first counts since the group was made.
     if read.peak_bytes is not None and (read.peak_since_ns or 0) <= max(span.began_ns, made_ns):
         upper = float(read.peak_bytes)
     rest = 0
     # Without a group, the sum leaves out what is inherited, so that main's share is unknown.
-    if drift is not None and read.main_anon_bytes is not None:
-        rest = max(0, read.anon_bytes - drift - read.main_anon_bytes)
+    if is_charged and read.main_anon_bytes is not None:
+        rest = max(0, read.anon_bytes - (drift or 0) - read.main_anon_bytes)
     return Moment(
         began_ns=span.began_ns,
         ended_ns=read.ended_ns,

@@ -1,7 +1,7 @@
 """How tasks flow: how they arrive, where back-pressure held them, what a transport costs.
 
-Also lists the treatments whose peak of memory is too low, because results wait where no process
-maps them.
+Also lists the treatments whose peak of memory is too low, because results wait where nothing
+counts them.
 """
 
 from __future__ import annotations
@@ -224,15 +224,22 @@ _PLACES = {"shared_memory": "shared memory", "path": "a file"}
 
 
 def list_unseen(experiment: Experiment) -> list[str]:
-    """List the treatments in which a stage passes results on outside the memory of processes."""
+    """List the treatments in which results of a stage wait where no instrument counted them."""
     stages = experiment.tables["stages"]
-    unseen = set(stages.loc[stages["transport"].map(hides_results), "treatment"])
-    return [treatment for treatment in experiment.treatments if treatment in unseen]
+    return [
+        treatment
+        for treatment in experiment.treatments
+        if any(
+            hides_results(transport, experiment.runs(treatment)["memory_instrument"])
+            for transport in set(stages.loc[stages["treatment"] == treatment, "transport"])
+        )
+    ]
 
 
 def name_places(experiment: Experiment) -> str:
     """Return where results wait unseen: "shared memory or a file"."""
-    used = set(experiment.tables["stages"]["transport"])
+    stages = experiment.tables["stages"]
+    used = set(stages.loc[stages["treatment"].isin(list_unseen(experiment)), "transport"])
     return " or ".join(called for name, called in _PLACES.items() if name in used)
 
 
@@ -243,9 +250,9 @@ def unseen_note(experiment: Experiment) -> str:
         return ""
     return (
         f"**Unseen memory** in {name_treatments(names)}: results of 64 KiB and more pass through"
-        f" {name_places(experiment)}. While a result waits there, no process maps it, so it is in"
-        " no PSS and in no upper bound. These peaks are shown but not judged: *lower* does not mean"
-        " that memory was saved."
+        f" {name_places(experiment)}. While a result waits there, no process maps it, and these"
+        " peaks do not include it. They are shown but not judged: *lower* does not mean that memory"
+        " was saved."
     )
 
 

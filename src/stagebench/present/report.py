@@ -195,6 +195,7 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "sampler": trust.sampler_table(runs),
         "vanished": trust.vanished_text(runs),
         "metric": trust.metric_text(runs),
+        "instrument": trust.instrument_text(runs),
         "cgroup": trust.cgroup_text(runs),
     }
 

@@ -16,6 +16,7 @@ from stagebench.present.markdown import (
     format_table,
     quote_code,
 )
+from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import format_bytes, format_seconds
 
@@ -57,6 +58,9 @@ _SAMPLER = {
     "of them torn": "sweeps_torn",
     "sweeps of counters between them": "rss_sweeps",
     "sweeps left out for the budget": "sweeps_left_out",
+    "readings of the tree's total": "reads",
+    "readings per second": "reads_per_s",
+    "CPU time of these readings s": "read_cpu_s",
     "CPU budget, share of a core": "sampler_cpu_budget",
     "CPU time of sampler and census s": "sampler_cpu_s",
     "CPU time of the census s": "census_cpu_s",
@@ -159,6 +163,52 @@ def metric_text(runs: pd.DataFrame) -> str:
     known = {"uss": "USS (a process's own pages)", "rss": "RSS (shared pages in every process)"}
     used = " and ".join(known[metric] for metric in others)
     return f"**PSS was not available in some runs: where this report says PSS, theirs is {used}.**"
+
+
+_INSTRUMENTS = {
+    GROUP: "a control group counted the memory of the whole tree",
+    COUNTERS: (
+        "the counters of single processes were read, which prove less than a control group:"
+        " brackets are wider, and shared memory counts only while it is mapped"
+    ),
+    SWEEPS: "memory was read in sweeps alone",
+}
+
+
+def instrument_text(runs: pd.DataFrame) -> str:
+    """Report how the tree's memory was read, how often, at which cost, and why not by a group."""
+    known = runs[runs["memory_instrument"].isin(INSTRUMENTS)]
+    sentences = []
+    for instrument, what in _INSTRUMENTS.items():
+        own = known[known["memory_instrument"] == instrument]
+        if not own.empty:
+            sentences.append(f"In {_share_of(own, runs)} {what}{_rate_text(own)}.")
+    reasons = known.loc[known["no_group"] != "", "no_group"].value_counts()
+    if len(reasons):
+        listed = "; ".join(
+            f"{quote_code(reason)} ({count_noun(n, 'run')})" for reason, n in reasons.items()
+        )
+        sentences.append(f"Why there was no control group: {listed}.")
+    return " ".join(sentences)
+
+
+def _share_of(own: pd.DataFrame, runs: pd.DataFrame) -> str:
+    of = count_noun(len(runs), "run")
+    return f"all {of}" if len(own) == len(runs) else f"{len(own)} of {of}"
+
+
+def _rate_text(runs: pd.DataFrame) -> str:
+    """Return the readings per second and what they cost; "" if there were none."""
+    rates, costs, lives = (
+        runs[name].astype("float64") for name in ("reads_per_s", "read_cpu_s", "own_time_s")
+    )
+    if not (rates > 0).any():
+        return ""
+    return (
+        f", {format_number(_median(rates))} times a second in the median"
+        f" ({format_number(rates.min())} at least), for {format_percent(_median(costs / lives))} of"
+        " a core's time"
+    )
 
 
 def cgroup_text(runs: pd.DataFrame) -> str:

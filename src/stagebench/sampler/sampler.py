@@ -49,8 +49,9 @@ class SamplerUse(NamedTuple):
     counts the sweeps with a known PSS, including the `held` ones; gaps are between their starts.
     The bracket of the peak needs `counts_faults` and the last five fields. `reads` counts the cheap
     readings of the total, and `read_cpu_s` is their cost, which is outside of the budget. With a
-    control group, `group_drift_bytes` is how far its counts may lag behind; else it is None, and
-    `group_failure` says why a group was given up during the run.
+    control group, `group_drift_bytes` is how far its counts may lag behind; else it is None.
+    `group_failure` says why a group was given up during the run; the readings before have its
+    counts.
     """
 
     metric: str
@@ -190,7 +191,7 @@ class Sampler:
             longest_gap_s=quantile_s(gaps, 1),
             reads=totals.reads if totals else 0,
             read_cpu_s=self._cpu_ns["reads"] / 1e9,
-            group_drift_bytes=totals.group.drift_bytes if totals and totals.group else None,
+            group_drift_bytes=totals.drift_bytes if totals else None,
             group_failure=totals.group_failure if totals else None,
             counter_drift_bytes=counter_drift_bytes(os.cpu_count() or 1),
             page_bytes=PAGE_BYTES,

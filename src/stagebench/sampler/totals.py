@@ -180,6 +180,7 @@ class Totals:
         self._write = write
         self._clock = clock
         self.group = group
+        self.drift_bytes = group.drift_bytes if group else None
         self.group_failure: str | None = None
         self.reads = 0
         self._moves = Moves()
@@ -358,6 +359,8 @@ class Totals:
     def _keep(self, row: Row) -> None:
         """Keep a reading, unless it only repeats the one before for a short while."""
         last = self._last
+        if last is not None and self._is_folded and row.said == last.said:
+            row = row._replace(since_ns=last.since_ns)  # its peak is that of all that it repeats
         self._last = row
         if last is not None:
             moved = row.said != last.said or row.moves not in (NO_MOVES, self._moves_written)

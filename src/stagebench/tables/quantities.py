@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stagebench.units import GIB, KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PARAMETER = "parameter."
 """Prefix of published quantities that are parameters of a handler, not results."""
@@ -240,6 +240,9 @@ _OTHERS_OF_RUN = (
     Quantity("rss_sweeps", "1", COUNT, RUN, "rss sweeps"),
     Quantity("sweeps_left_out", "1", COUNT, RUN, "sweeps left out", LOWER),
     Quantity("sweeps_torn", "1", COUNT, RUN, "sweeps torn", LOWER),
+    Quantity("reads", "1", COUNT, RUN, "reads"),
+    Quantity("reads_per_s", "1/s", NUMBER, RUN, "reads per second", HIGHER),
+    Quantity("read_cpu_s", "s", NUMBER, RUN, "read cpu", LOWER),
     Quantity("cgroup_peak_bytes", "bytes", COUNT, RUN, "cgroup peak", LOWER),
     Quantity("cgroup_kernel_peak_bytes", "bytes", COUNT, RUN, "cgroup kernel peak", LOWER),
     Quantity("cgroup_cache_bytes", "bytes", COUNT, RUN, "cgroup cache", LOWER),
@@ -410,6 +413,17 @@ def upper_of(quantity: str) -> str | None:
     return upper if upper in QUANTITIES else None
 
 
-def hides_results(transport: str | None) -> bool:
-    """Return whether results wait outside all processes, where PSS does not count them."""
-    return transport not in {None, "", "pickle"}
+INSTRUMENTS = GROUP, COUNTERS, SWEEPS = "group", "counters", "sweeps"
+"""How the tree's memory was read: what a control group was charged for; the processes' own
+counters; sweeps alone."""
+
+
+def hides_results(transport: str | None, instruments: Iterable[str] = ()) -> bool:
+    """Return whether results wait where the instruments of a treatment's runs do not count them.
+
+    A control group counts shared memory, mapped or not, but no file. Nothing else counts memory
+    that no process maps.
+    """
+    used = set(instruments)
+    counted = {None, "", "pickle"} | ({"shared_memory"} if used == {GROUP} else set())
+    return transport not in counted

@@ -95,8 +95,11 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN, "survivors", "tasks", *(f"tasks_{outcome}" for outcome in OUTCOMES)),
         **_kinds(RUN, *RUN_QUANTITIES, "sampler_interval_s", "sampler_cpu_budget"),
         **_kinds(RUN, "sweeps_held", "rss_sweeps", "sweeps_left_out", "sweeps_torn"),
+        **_kinds(RUN, "reads", "reads_per_s", "read_cpu_s"),
         "census": TEXT,
         "memory_metric": TEXT,
+        "memory_instrument": TEXT,
+        "no_group": TEXT,
         **_kinds(RUN, *(f"cgroup_{name}_bytes" for name in ("peak", "kernel_peak", "cache"))),
         **_kinds(RUN, "vanished", "emulated_interval_s", "emulated_discovery_s"),
         **_kinds(
