@@ -26,8 +26,8 @@ import psutil
 
 from stagebench import store
 from stagebench.errors import StoreError
-from stagebench.measure.cgroup import find_group
 from stagebench.records import ProcessRecord
+from stagebench.sampler.places import find_group
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
