@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
+from stagebench.measure.cgroup import OutOfMemory
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
@@ -147,7 +148,10 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
+        status, detail = judge_memory(
+            exit_.cgroup,
+            *judge_outcome(folder, request.specification, exit_.exit_code, limit_s),
+        )
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -208,6 +212,7 @@ def supervise(
         signals = process.ChildSignals()
         started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
+        memory = OutOfMemory(group)
         means = request.specification["sampler"]["census"]
         census = open_census(
             means,
@@ -223,7 +228,8 @@ def supervise(
         finally:
             process.kill_tree(census)
         charged = group.read()
-    cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup |= memory.describe()
     return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
 
 
@@ -380,6 +386,18 @@ def judge_outcome(
     if failed:
         return "tasks_failed", f"{failed} of {total} tasks and stages not ok"
     return "ok", ""
+
+
+def judge_memory(cgroup: Mapping[str, Any], status: str, detail: str) -> tuple[str, str]:
+    """Return "out_of_memory" instead if the kernel killed a process because memory ran out.
+
+    Where the run had no group of its own, the process may have been another one of this process's
+    group. Then the kill counts if the run lost a process.
+    """
+    reason, is_own = cgroup["out_of_memory"], "version" in cgroup
+    if reason is None or not (is_own or status in {"worker_lost", "crashed"}):
+        return status, detail
+    return "out_of_memory", f"{reason}; {detail}" if detail else reason
 
 
 class EndedTasks(NamedTuple):
