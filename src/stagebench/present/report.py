@@ -193,6 +193,7 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "vanished": trust.vanished_text(runs),
         "metric": trust.metric_text(runs),
         "cgroup": trust.cgroup_text(runs),
+        "swap": trust.swap_text(runs),
     }
 
 
