@@ -30,7 +30,7 @@ SWEEP_KINDS = ("pss", "held", "rss")
 
 TRANSITION_KINDS = ("birth", "exec", "exit")
 
-RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
+RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory")
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 

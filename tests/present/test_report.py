@@ -32,6 +32,13 @@ def anchors(text):
     return set(re.findall(r'<a id="([^"]+)">', text))
 
 
+def test_the_report_says_that_memory_was_swapped_out(analyse, known_run, render):
+    cgroup = {"version": 2, "peak_bytes": 2**27, "kernel_peak_bytes": None, "cache_bytes": 0}
+    run = known_run(run={"cgroup": cgroup | {"swap_bytes": 3 << 20}})
+    text = render(analyse(run))[0]
+    assert "**Memory was swapped out in 1 of 1 run, up to 3 MiB" in text
+
+
 def test_every_link_of_the_report_has_its_place(report):
     targets = set(re.findall(r"\]\(#([^)]+)\)", report[0]))
     assert targets

@@ -13,9 +13,9 @@ from stagebench.records import (
     SweepRecord,
     TransitionRecord,
 )
+from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 from stagebench.trace.recording import read_recording
 from stagebench.trace.summary import summarise_recording
-from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 
 MS = 1_000_000
 START = 5_000 * MS

@@ -384,7 +384,9 @@ def _admit(
         for name in names
     }
     ok = runs[(runs["experiment"] == experiment) & (runs["status"] == "ok")]
-    instruments = {name: set(ok.loc[ok["treatment"] == name, "memory_instrument"]) for name in names}
+    instruments = {
+        name: set(ok.loc[ok["treatment"] == name, "memory_instrument"]) for name in names
+    }
     return [
         name
         for name in names

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -169,6 +170,7 @@ def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) 
         | summarise_ready_workers(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
+        | {"swapped_bytes": _most_swapped(trace)}
         | describe_conditions(trace.run)
     )
     for make in columns:
@@ -240,6 +242,16 @@ def _cgroup(trace: Trace) -> Row:
     charged = trace.run["cgroup"]
     names = ("peak_bytes", "kernel_peak_bytes", "cache_bytes")
     return {f"cgroup_{name}": charged.get(name) for name in names}
+
+
+def _most_swapped(trace: Trace) -> int | None:
+    """Return the most memory that was seen swapped out, by group or in a sweep; None if unknown."""
+    sweeps: Counter[int] = Counter()
+    for sample in trace.samples:
+        if sample.swap_bytes is not None:
+            sweeps[sample.sweep] += sample.swap_bytes
+    seen = [trace.run["cgroup"].get("swap_bytes"), *sweeps.values()]
+    return max((size for size in seen if size is not None), default=None)
 
 
 def _sampler_and_noise(trace: Trace) -> Row:

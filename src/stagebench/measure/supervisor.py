@@ -25,6 +25,7 @@ from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
 from stagebench.measure.cause import describe_crash, describe_end
+from stagebench.measure.cgroup import OutOfMemory
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
@@ -158,9 +159,10 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         shorten_output(folder / store.OUTPUT_FILE)
         shorten_output(folder / store.ERROR_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(
+        outcome = judge_outcome(
             folder, request.specification, exit_.exit_code, limit_s, request.beside
         )
+        status, detail = judge_memory(exit_.cgroup, *outcome)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -240,6 +242,7 @@ def supervise(
             if totals is not None:
                 totals.note_transition(transition)
 
+        memory = OutOfMemory(group)
         means = request.specification["sampler"]["census"]
         census = open_census(
             means,
@@ -265,7 +268,8 @@ def supervise(
             process.kill_tree(census)
         sampler.take_last()
         charged = group.read()
-    cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup |= memory.describe()
     return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
 
 
@@ -406,6 +410,18 @@ def judge_outcome(
     if failed:
         return "tasks_failed", f"{failed} of {total} tasks and stages not ok"
     return "ok", ""
+
+
+def judge_memory(cgroup: Mapping[str, Any], status: str, detail: str) -> tuple[str, str]:
+    """Return "out_of_memory" instead if the kernel killed a process because memory ran out.
+
+    Where the run had no group of its own, the process may have been another one of this process's
+    group. Then the kill counts if the run lost a process.
+    """
+    reason, is_own = cgroup["out_of_memory"], "version" in cgroup
+    if reason is None or not (is_own or status in {"worker_lost", "crashed"}):
+        return status, detail
+    return "out_of_memory", f"{reason}; {detail}" if detail else reason
 
 
 class EndedTasks(NamedTuple):

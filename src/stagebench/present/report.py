@@ -197,6 +197,7 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "metric": trust.metric_text(runs),
         "instrument": trust.instrument_text(runs),
         "cgroup": trust.cgroup_text(runs),
+        "swap": trust.swap_text(runs),
     }
 
 

@@ -233,6 +233,19 @@ def cgroup_text(runs: pd.DataFrame) -> str:
     )
 
 
+def swap_text(runs: pd.DataFrame) -> str:
+    """Warn if memory of runs was swapped out, which no figure of memory includes; "" otherwise."""
+    swapped = runs["swapped_bytes"].fillna(0).astype("float64")
+    swapped = swapped[swapped > 0]
+    if swapped.empty:
+        return ""
+    return (
+        f"**Memory was swapped out in {len(swapped)} of {count_noun(len(runs), 'run')}, up to"
+        f" {format_bytes(int(swapped.max()))} at a time: no figure of memory here includes it, and"
+        " times include bringing it back.**"
+    )
+
+
 def vanished_text(runs: pd.DataFrame) -> str:
     """Report how often a process ended while a sweep was reading it."""
     vanished, sweeps = int(runs["vanished"].fillna(0).sum()), int(runs["sweeps"].fillna(0).sum())

@@ -246,6 +246,7 @@ _OTHERS_OF_RUN = (
     Quantity("cgroup_peak_bytes", "bytes", COUNT, RUN, "cgroup peak", LOWER),
     Quantity("cgroup_kernel_peak_bytes", "bytes", COUNT, RUN, "cgroup kernel peak", LOWER),
     Quantity("cgroup_cache_bytes", "bytes", COUNT, RUN, "cgroup cache", LOWER),
+    Quantity("swapped_bytes", "bytes", COUNT, RUN, "swapped", LOWER),
     Quantity("vanished", "1", COUNT, RUN, "vanished", LOWER),
     Quantity("emulated_interval_s", "s", NUMBER, RUN, "emulated interval"),
     Quantity("emulated_discovery_s", "s", NUMBER, RUN, "emulated discovery"),

@@ -101,6 +101,7 @@ TABLES: dict[str, dict[str, str]] = {
         "memory_instrument": TEXT,
         "no_group": TEXT,
         **_kinds(RUN, *(f"cgroup_{name}_bytes" for name in ("peak", "kernel_peak", "cache"))),
+        **_kinds(RUN, "swapped_bytes"),
         **_kinds(RUN, "vanished", "emulated_interval_s", "emulated_discovery_s"),
         **_kinds(
             RUN,
