@@ -10,6 +10,7 @@ from stagebench.records import (
     CpuRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TransitionRecord,
 )
@@ -144,6 +145,7 @@ def write(tmp_path):
         store.write_json(tmp_path / store.RUN_FILE, run)
         store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, sweeps)
         store.write_records(tmp_path / store.SAMPLES_FILE, MemorySample, SAMPLES)
+        store.write_records(tmp_path / store.READS_FILE, ReadRecord, [])
         store.write_records(tmp_path / store.TRANSITIONS_FILE, TransitionRecord, [])
         if processes:
             store.write_records(tmp_path / store.PROCESSES_FILE, ProcessRecord, processes)

@@ -227,7 +227,7 @@ def supervise(
         leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
-        store.RecordWriter(folder / store.READS_FILE, ReadRecord, in_bursts=True) as reads,
+        store.RecordWriter(folder / store.READS_FILE, ReadRecord) as reads,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
@@ -235,7 +235,7 @@ def supervise(
         started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
         files = open_files()
-        totals = open_totals(files, started.pid, reads.write, group.open_reader())
+        totals = open_totals(files, started.pid, reads.write_all, group.open_reader())
 
         def write_transition(transition: TransitionRecord) -> None:
             transitions.write(transition)

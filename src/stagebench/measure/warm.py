@@ -143,13 +143,21 @@ def memory_left_bytes(proc: Path = Path("/proc/self")) -> Bytes:
 
     Page cache that has not been used for long can be dropped for it.
     """
-    left = [int(psutil.virtual_memory().available)]
+    left = [_available_on_machine()]
     with suppress(OSError, LookupError):
         _, place, path = find_group("memory", proc)
         parts = Path(path).relative_to("/").parts
         groups = [place.joinpath(*parts[:length]) for length in range(len(parts) + 1)]
         left += [each for group in groups if (each := _left_in_group(group)) is not None]
     return max(0, min(left))
+
+
+def _available_on_machine() -> Bytes:
+    """Return 0 where /proc shows processes alone: then nothing is touched."""
+    try:
+        return int(psutil.virtual_memory().available)
+    except OSError:
+        return 0
 
 
 def _left_in_group(group: Path) -> Bytes | None:

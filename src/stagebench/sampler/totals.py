@@ -16,7 +16,7 @@ from stagebench.records import ReadRecord
 from stagebench.sampler.procfs import MemoryFiles, PagedFile, Sizes, Vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from stagebench.records import TransitionRecord
@@ -171,7 +171,7 @@ class Totals:
         self,
         files: SizeReader,
         main: int,
-        write: Callable[[ReadRecord], None],
+        write: Callable[[Sequence[ReadRecord]], None],
         group: GroupReader | None = None,
         clock: Callable[[], Nanoseconds] = time.monotonic_ns,
     ) -> None:
@@ -302,8 +302,7 @@ class Totals:
         self._paged.close()
 
     def _write_all(self) -> None:
-        for row in self._rows:
-            self._write(row.record())
+        self._write([row.record() for row in self._rows])
         self._rows.clear()
 
     def _read_group(self) -> GroupReading | None:
@@ -381,7 +380,7 @@ class Totals:
 def open_totals(
     files: Files,
     main: int,
-    write: Callable[[ReadRecord], None],
+    write: Callable[[Sequence[ReadRecord]], None],
     group: GroupReader | None,
 ) -> Totals | None:
     """Read totals if this machine counts them; None where psutil reads the memory."""

@@ -250,7 +250,7 @@ def follow_process(request: TraceRequest, journal: Journal, pid: int) -> None:
         begin(journal, pid, census.means)
         began_cpu_ns = time.thread_time_ns()
         files = open_files()
-        totals = open_totals(files, pid, journal.write_read, None)
+        totals = open_totals(files, pid, journal.write_reads, None)
         sampler = start_sampler(census, settings, journal, totals, files)
         try:
             sample_until_end(
