@@ -190,9 +190,9 @@ class GroupReader:
         words = text[text.index(self._first) :].split(None, self._words)
         since_ns = self._since_ns
         if self.resets_peak:
-            os.pwrite(self._next, RESET, 0)
-            if self._kernel_peaks:
+            if self._kernel_peaks:  # first, and read last: it covers all of the other one's time
                 os.pwrite(self._kernel_peaks[1], RESET, 0)
+            os.pwrite(self._next, RESET, 0)
             self._since_ns = time.monotonic_ns()
         # The next peak counts from before this moment on, and this one until after it.
         peak_bytes = int(os.pread(self._peak, 32, 0))
