@@ -662,7 +662,7 @@ def test_a_run_that_hits_a_limit_of_memory_is_out_of_memory_and_says_where(speci
     assert run["detail"].startswith("the kernel killed ")
     assert f" at the memory limit of 300 MiB in {outer.limit}; " in run["detail"]
     if kind == "thread":
-        assert "exit code -9" in run["detail"]
+        assert "ended by signal SIGKILL" in run["detail"]
 
 
 def test_a_measured_process_is_killed_before_its_supervisor_if_memory_runs_out(specify, measure):

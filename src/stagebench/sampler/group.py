@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -118,7 +119,7 @@ class GroupReader:
     """
 
     def __init__(self, folder: Path, files: GroupFiles) -> None:
-        self.drift_bytes = stat_drift_bytes(os.sysconf("SC_NPROCESSORS_ONLN"))
+        self.drift_bytes = stat_drift_bytes(os.sysconf("SC_NPROCESSORS_ONLN"), os.uname().release)
         self.largest_bytes = 0
         self.largest_kernel_bytes: int | None = None
         self.largest_swap_bytes: int | None = None
@@ -189,9 +190,9 @@ class GroupReader:
         words = text[text.index(self._first) :].split(None, self._words)
         since_ns = self._since_ns
         if self.resets_peak:
-            os.pwrite(self._next, RESET, 0)
-            if self._kernel_peaks:
+            if self._kernel_peaks:  # first, and read last: it covers all of the other one's time
                 os.pwrite(self._kernel_peaks[1], RESET, 0)
+            os.pwrite(self._next, RESET, 0)
             self._since_ns = time.monotonic_ns()
         # The next peak counts from before this moment on, and this one until after it.
         peak_bytes = int(os.pread(self._peak, 32, 0))
@@ -227,15 +228,18 @@ class GroupReader:
             os.close(self._open.pop())
 
 
-def stat_drift_bytes(cpus: int) -> int:
+def stat_drift_bytes(cpus: int, release: str) -> int:
     """Return how far a group's memory.stat may lag behind what the group holds.
 
     Every CPU collects changes. It reports them once it has seen a batch of changed pages, and a
     read sums up all CPUs only once more than a batch per CPU has been reported. So up to two
-    batches per CPU are not in what is read. Source: Linux, `memcg_rstat_updated` and
-    `memcg_vmstats_needs_flush` in mm/memcontrol.c.
+    batches per CPU are not in what is read. Before Linux 6.8, whole batches are reported, and of
+    two that are not quite full only one counts: three batches. Source: Linux, `memcg_rstat_updated`
+    and `memcg_vmstats_needs_flush` in mm/memcontrol.c.
     """
-    return 2 * cpus * MEMCG_CHARGE_BATCH * PAGE_BYTES
+    version = re.match(r"(\d+)\.(\d+)", release)
+    is_old = version is not None and (int(version[1]), int(version[2])) < (6, 8)
+    return (3 if is_old else 2) * cpus * MEMCG_CHARGE_BATCH * PAGE_BYTES
 
 
 class Charged(NamedTuple):

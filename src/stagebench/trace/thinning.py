@@ -55,7 +55,7 @@ class ReadThinning:
         self._write_reads = write_reads
         self._began_ns: int | None = None
         self._written_ns = 0
-        self._highest: Bytes = 0
+        self._highest = self._most = 0
         self._joined: ReadRecord | None = None
 
     def add(self, reads: Iterable[ReadRecord]) -> None:
@@ -68,19 +68,29 @@ class ReadThinning:
             level = max(joined.anon_bytes + (joined.shmem_bytes or 0), joined.peak_bytes or 0)
             pause_ns = READS_SHARE * (joined.ended_ns - self._began_ns)
             if level > HIGHER * self._highest or joined.ended_ns - self._written_ns >= pause_ns:
-                kept.append(joined)
+                kept.append(self._carry_most(joined, is_written=True))
                 self._highest = max(level, self._highest)
                 self._written_ns = joined.ended_ns
                 self._joined = None
             else:
-                self._joined = joined
+                self._joined = self._carry_most(joined, is_written=False)
         if kept:
             self._write_reads(kept)
+
+    def _carry_most(self, read: ReadRecord, *, is_written: bool) -> ReadRecord:
+        """Hand the largest sum of mapped files on to the next reading that looked at everything."""
+        self._most = max(self._most, read.most_mapped_bytes or 0)
+        if read.mapped_bytes is None:
+            return replace(read, most_mapped_bytes=None)
+        most = self._most
+        if is_written:
+            self._most = 0
+        return replace(read, most_mapped_bytes=most)
 
     def flush(self) -> None:
         """Write what was kept back."""
         if self._joined is not None:
-            self._write_reads([self._joined])
+            self._write_reads([self._carry_most(self._joined, is_written=True)])
 
 
 def _join(earlier: ReadRecord, later: ReadRecord) -> ReadRecord:
@@ -91,15 +101,8 @@ def _join(earlier: ReadRecord, later: ReadRecord) -> ReadRecord:
         peak_since_ns=earlier.peak_since_ns,
         kernel_peak_bytes=_largest(earlier.kernel_peak_bytes, later.kernel_peak_bytes),
         cache_bytes=_largest(earlier.cache_bytes, later.cache_bytes),
-        most_mapped_bytes=_most_mapped(earlier, later),
         paged_bytes=later.paged_bytes if later.paged_bytes is not None else earlier.paged_bytes,
     )
-
-
-def _most_mapped(earlier: ReadRecord, later: ReadRecord) -> Bytes | None:
-    if earlier.most_mapped_bytes is None or later.most_mapped_bytes is None:
-        return later.most_mapped_bytes
-    return max(earlier.most_mapped_bytes, later.most_mapped_bytes)
 
 
 def _largest(one: Bytes | None, other: Bytes | None) -> Bytes | None:
