@@ -7,13 +7,12 @@ import pytest
 from stagebench.peak.bracket import (
     Bracket,
     Counted,
-    MemoryTrace,
     SurvivingMemory,
     bound_surviving,
     bound_surviving_in_tree,
     find_brackets,
 )
-from stagebench.peak.history import build_counter_histories
+from stagebench.peak.history import MemoryTrace, build_counter_histories
 from stagebench.peak.upper_bounds import Kernel, Span
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stagebench.peak.bracket import MemoryTrace
+    from stagebench.peak.history import MemoryTrace
     from stagebench.records import MemorySample, ReadRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -55,15 +55,15 @@ def draw_timeline(trace: MemoryTrace) -> list[Moment]:
         return []
     drift: Bytes | None = trace.sampler.get("group_drift_bytes")
     began = [trace.processes[0].since_ns, *(read.ended_ns for read in reads[:-1])]
-    files = _bound_files(trace, Moves(reads))
+    files = _bound_files(trace, FileMoves(reads))
     spikes = _find_spikes(reads, drift)
     made_ns = reads[0].peak_since_ns or 0
     columns = began, _list_alone(trace, began), files, spikes
-    spans = (Span(*values) for values in zip(*columns, strict=True))
+    spans = (Before(*values) for values in zip(*columns, strict=True))
     return [_bound(*pair, made_ns, drift) for pair in zip(reads, spans, strict=True)]
 
 
-class Span(NamedTuple):
+class Before(NamedTuple):
     """What is known of the time before a reading: bounds of mapped files, and of a spike."""
 
     began_ns: Nanoseconds
@@ -72,7 +72,7 @@ class Span(NamedTuple):
     spike: float
 
 
-def _bound(read: ReadRecord, span: Span, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
+def _bound(read: ReadRecord, span: Before, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
     files_lower, files_upper = span.files
     shared = read.shmem_bytes or 0
     # The group may have been taken away during the run.
@@ -126,7 +126,7 @@ def _list_alone(trace: MemoryTrace, began: Sequence[Nanoseconds]) -> list[bool]:
     return [bisect_right(starts, r.ended_ns) == bisect_left(ends, b) for b, r in spans]
 
 
-class Moves:
+class FileMoves:
     """What all processes mapped and unmapped until each complete reading, and where that is known.
 
     `following` and `previous` are, for every reading, the places among the complete ones that are
@@ -166,7 +166,7 @@ class Walk(NamedTuple):
     upper: float
 
 
-def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
+def _find_walks(trace: MemoryTrace, moves: FileMoves) -> list[Walk]:
     walked: defaultdict[int, list[MemorySample]] = defaultdict(list)
     for sample in trace.samples:
         if sample.file_bytes is not None:
@@ -181,7 +181,7 @@ def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
     return walks
 
 
-def _bound_walk(samples: Sequence[MemorySample], moves: Moves, before: int, after: int) -> Walk:
+def _bound_walk(samples: Sequence[MemorySample], moves: FileMoves, before: int, after: int) -> Walk:
     sweep = samples[0].sweep
     files, shared = _sum(samples, "file_bytes"), _sum(samples, "shmem_bytes")
     moved = moves.mapped[after] - moves.mapped[before]
@@ -199,7 +199,7 @@ def _sum(samples: Iterable[MemorySample], name: str) -> Bytes:
     return sum(getattr(sample, name) or 0 for sample in samples)
 
 
-def _bound_files(trace: MemoryTrace, moves: Moves) -> list[tuple[float, float]]:
+def _bound_files(trace: MemoryTrace, moves: FileMoves) -> list[tuple[float, float]]:
     """Bound mapped files in the span of each reading by the walks before and after it.
 
     From a walk on, files can have grown by what was mapped, and shrunk by what was unmapped.

@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stagebench.analyse.memory_course import GAP_S
 from stagebench.errors import StoreError
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
@@ -180,6 +179,10 @@ def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> No
 
 
 _WALKED = ("main", "children")
+
+GAP_S = 0.1
+"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
+at least every 50 ms."""
 
 
 def plot_course(axes: Axes, course: pd.DataFrame) -> None:
