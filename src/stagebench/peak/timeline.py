@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -104,14 +104,21 @@ def _find_spikes(reads: Sequence[ReadRecord], drift: Bytes | None) -> list[float
     """Bound, from below, the anonymous and shared memory at the moment of each largest charge.
 
     What else was charged then: at most the largest kernel memory, the page cache that was there and
-    what the whole machine added to its own since, and pages in stock, a batch for each CPU.
+    what the whole machine added to its own since, and pages in stock, a batch for each CPU. A
+    reading looks at the machine last, so what it added is known since one before that of the cache.
     """
     found = [0.0] * len(reads)
     known = [place for place, read in enumerate(reads) if read.paged_bytes is not None]
-    for before, place in pairwise(known):
-        read = reads[place]
-        if drift is None or read.peak_bytes is None or read.kernel_peak_bytes is None:
+    for place in known:
+        read, earlier = reads[place], bisect_left(known, place - 1)
+        if (
+            drift is None
+            or read.peak_bytes is None
+            or read.kernel_peak_bytes is None
+            or not earlier
+        ):
             continue
+        before = known[earlier - 1]
         added = (read.paged_bytes or 0) - (reads[before].paged_bytes or 0)
         others = read.kernel_peak_bytes + (reads[place - 1].cache_bytes or 0) + added
         found[place] = max(0, read.peak_bytes - others - drift - drift / 2)

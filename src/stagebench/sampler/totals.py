@@ -114,12 +114,25 @@ class Moves:
         self._walked = set(self._shared)
 
     @property
+    def total(self) -> Bytes:
+        """All that moved either way."""
+        return self.mapped + self.unmapped
+
+    @property
     def processes(self) -> AbstractSet[int]:
         """Those that map something, by id."""
         return self._shared.keys()
 
 
 NO_MOVES: tuple[Bytes | None, ...] = (None,) * 5
+
+
+class Walked(NamedTuple):
+    """The tree when it was walked: its level, what had moved by then, and the census's changes."""
+
+    level: Bytes
+    moved: Bytes
+    changes: int
 
 
 class Row(NamedTuple):
@@ -190,7 +203,7 @@ class Totals:
         self._processes_due_ns = 0
         self._levels: deque[Bytes] = deque(maxlen=STEADY_READS)
         self._changes, self._changed_ns = -1, 0
-        self._walked: tuple[Bytes, int] | None = None
+        self._walked: Walked | None = None
         self._walked_ns = 0
         self._paged = PagedFile()
         self._level: Bytes = 0
@@ -267,14 +280,21 @@ class Totals:
             self._changes, self._changed_ns = changes, ended_ns
 
     def tells_new(self) -> bool:
-        """Whether a walk would tell something new: the tree has moved, and come to rest."""
+        """Whether a walk would tell something new: the tree has moved, and come to rest.
+
+        What processes map and unmap of files is in no level, but widens the bounds of their memory.
+        """
         if not self._levels:
             return True
         level, now_ns = self._levels[-1], self._clock()
-        if self._walked is not None:
-            walked, changes = self._walked
-            if changes == self._changes and _is_near(level, walked):
-                return False
+        walked = self._walked
+        if (
+            walked is not None
+            and walked.changes == self._changes
+            and _is_near(level, walked.level)
+            and _is_near(level, level + self._moves.total - walked.moved)
+        ):
+            return False
         if now_ns - self._walked_ns >= IMPATIENT_NS:
             return True
         rests = len(self._levels) == STEADY_READS and all(
@@ -291,7 +311,8 @@ class Totals:
             self._moves.note_walk()
             self._walk = sweep
         self._walked_ns = self._clock()
-        self._walked = (self._levels[-1] if self._levels else 0), self._changes
+        level = self._levels[-1] if self._levels else 0
+        self._walked = Walked(level, self._moves.total, self._changes)
 
     def flush(self) -> None:
         """Write the readings that were kept back."""
