@@ -14,6 +14,8 @@ from scipy import stats
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.float64]
@@ -71,3 +73,17 @@ def _error_squared(values: Numbers) -> Numbers:
 
 def _quantile(freedom: Numbers | float) -> Numbers:
     return np.asarray(stats.t.ppf(1 - ALPHA / 2, freedom))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust the p-values of one family by Holm's step-down, for contrast.
+
+    Missing ones do not count.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for step, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - step) * p))
+        adjusted[place] = highest
+    return adjusted
