@@ -107,8 +107,8 @@ def find_factor_effects(runs: pd.DataFrame, stages: pd.DataFrame, margin: float)
     Treatments whose results wait unseen are left out for memory.
     """
     measured = {quantity: collect_measured(runs, quantity) for quantity in FACTOR_QUANTITIES}
-    hides = stages[stages["transport"].map(hides_results)]
-    hidden = set(zip(hides["experiment"], hides["treatment"], strict=True))
+    uses = zip(stages["experiment"], stages["treatment"], stages["transport"], strict=True)
+    hidden = {(experiment, name) for experiment, name, to in uses if hides_results(to)}
     rows: list[Row] = []
     for experiment, own in runs.groupby("experiment", sort=False):
         grids = _read_grids(own, {name for key, name in hidden if key == experiment})
@@ -399,7 +399,8 @@ def _choose(pairs: Sequence[Shares], present: NDArray[np.bool_]) -> tuple[list[S
     if not complete:
         return [], []
     complete.sort(key=lambda pair: -int(pair[1].sum()))
-    wanted = max(LEAST_BLOCKS, math.ceil(complete[0][1].sum() / 2))
+    most = int(complete[0][1].sum())
+    wanted = max(min(most, LEAST_BLOCKS), math.ceil(most / 2))
     while True:
         common = np.logical_and.reduce([blocks for _, blocks in complete])
         if common.sum() >= wanted or len(complete) == 1:

@@ -72,8 +72,8 @@ def format_estimate(
     All have as many places as three digits of the largest take.
     """
     size, word = UNITS[unit].size, UNITS[unit].word
-    numbers = [value / size for value in (*values, *(limits or ()))]
-    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers)))
+    numbers = [value / size for value in (*values, *(limits or ())) if math.isfinite(value)]
+    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers), default=0))
     texts = [_without_minus_zero(value / size, places) for value in values]
     text = " to ".join(dict.fromkeys(texts))
     # What was the same in every block needs no interval.
@@ -194,6 +194,8 @@ def _with_places(value: float, places: int) -> str:
 
 
 def _without_minus_zero(value: float, places: int) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     text = f"{value:.{places}f}"
     return text if float(text) else text.removeprefix("-")
 

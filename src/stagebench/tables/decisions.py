@@ -20,6 +20,9 @@ EQUIVALENT, NOT_DECIDED = "equivalent", "not decided"
 NO_INTERVAL = ""
 """There are too few blocks for an interval, so there is no word."""
 
+USUAL_MARGIN = 0.05
+"""What counts as equal in practice where a study says nothing else."""
+
 LEAST, MOST = "least", "most"
 """The two ends of a ranking."""
 
@@ -60,9 +63,3 @@ def may_be_first(outcome: str, end: str) -> bool | None:
     if outcome == NO_INTERVAL:
         return None
     return outcome != (HIGHER if end == LEAST else LOWER)
-
-
-def exceeds(low: float, high: float, margin: float) -> bool | None:
-    """Return whether a ratio is above 1 by more than what counts as equal; None if undecided."""
-    outcome = decide(low, high, margin)
-    return None if outcome in (NOT_DECIDED, NO_INTERVAL) else outcome == HIGHER

@@ -342,8 +342,11 @@ _LOWER_ENDS = frozenset(
         for name in ("peak_bytes", "growth_bytes", "largest_step_bytes", "time_to_peak_s")
     }
     | {f"tree_{name}_bytes" for name in ("uss_peak", "anon_peak", "largest_rise")}
-    | {"tree_memory_time_byte_s", "children_spread_bytes", "most_children"}
+    | {"tree_memory_time_byte_s", "children_spread_bytes"}
 )
+
+_MOMENTS = frozenset(f"{part}_time_to_peak_s" for part in MEMORY_PARTS)
+"""Moments at which sweeps found something: by themselves they bound it from neither side."""
 
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 
@@ -394,6 +397,11 @@ def is_lower_end(quantity: str) -> bool:
     Its upper end, if it is known, is the quantity `upper_of` it.
     """
     return quantity in _LOWER_ENDS
+
+
+def is_boundless(quantity: str) -> bool:
+    """Return whether a value has no bound on either side: when a peak was seen."""
+    return quantity in _MOMENTS and upper_of(quantity) is None
 
 
 def hides_results(transport: str | None) -> bool:
