@@ -12,11 +12,13 @@ from benchmarks.nested_data import CELLS, PUBLISHED, simulate
 from stagebench.analyse.factors import FactorGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benchmarks.many_intervals import Limits
     from benchmarks.nested_data import Scenario
     from numpy.typing import NDArray
+
+    from stagebench.analyse.factors import Cell
 
     Numbers = NDArray[np.float64]
 
@@ -29,12 +31,11 @@ def weigh_baseline(others: int) -> Numbers:
     return np.hstack([-np.ones((others, 1)), np.eye(len(CELLS) - 1)[:others]])
 
 
-def weigh_factors() -> Numbers:
+def weigh_questions(cells: Mapping[str, Cell]) -> Numbers:
     """Return the weights of all effects of factors that the analysis may show, and quotients."""
-    grid = FactorGrid(CELLS)
     distinct: dict[bytes, Numbers] = {}
-    for pairs in grid.questions.values():
-        weights = np.zeros(len(CELLS))
+    for pairs in FactorGrid(cells).questions.values():
+        weights = np.zeros(len(cells))
         for shares in pairs:
             for cell, share in shares.items():
                 weights[cell] += share / len(pairs)
@@ -46,7 +47,7 @@ FAMILIES = {
     "17 ratios to the baseline": weigh_baseline(17),
     "5 ratios to the baseline": weigh_baseline(5),
     "2 ratios to the baseline": weigh_baseline(2),
-    "effects of factors": weigh_factors(),
+    "effects of factors": weigh_questions(CELLS),
 }
 
 

@@ -161,14 +161,15 @@ def analyse(tmp_path):
 def bound_peaks(folder, reach):
     """Give every peak of a study an upper end, and judge it again; return the folder.
 
-    `reach` maps treatments to how many times as large it is as the lower end, by default 1; None
-    leaves it unknown.
+    `reach` maps treatments, or treatments with a replicate, to how many times as large it is as the
+    lower end, by default 1; None leaves it unknown.
     """
     plan = json.loads((folder / "plan.json").read_text())
     tables = read_tables(folder / "tables")
     runs = tables["runs"]
     for part in MEMORY_PARTS:
-        reaches = [reach.get(treatment, 1.0) for treatment in runs["treatment"]]
+        places = zip(runs["treatment"], runs["replicate"], strict=True)
+        reaches = [reach.get((name, n), reach.get(name, 1.0)) for name, n in places]
         lows = runs[f"{part}_peak_bytes"].astype("float64")
         highs = [
             None if one is None or math.isnan(low) else round(low * one)

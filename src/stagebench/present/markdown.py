@@ -31,8 +31,8 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE,
 )
-_MOST_DIGITS = 9
-"""Places of a limit close to 1."""
+_MOST_DIGITS = 6
+"""A limit that is closer to 1 than this many places show is 1 but for rounding."""
 
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?]|$)")
@@ -108,7 +108,7 @@ def _format_limit(limit: float) -> str:
         return "∞"
     text = format_number(limit)
     places = count_places(limit)
-    while float(text.removeprefix("<")) == 1 and limit != 1 and places < _MOST_DIGITS:
+    while float(text.removeprefix("<")) == 1 and round(limit, _MOST_DIGITS) != 1:
         places += 1
         text = _with_places(limit, places)
     return text
