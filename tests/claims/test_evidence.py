@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stagebench.analyse.intervals import mean_interval, ratio_interval, unpaired_ratio_interval
@@ -91,6 +93,25 @@ def test_a_ratio_of_peaks_spans_what_both_brackets_allow():
     runs = {"a": peaks(*[(10, 20)] * 3), "b": peaks(*[(5, 10)] * 3)}
     measured = measure_test(one_test("tree_peak_bytes", to="b", by="ratio"), runs)
     assert (measured.low, measured.high) == (1, 4)
+
+
+def test_what_sweeps_find_without_an_upper_bound_has_no_upper_limit():
+    rises = runs_of(10, 11, 12, quantity="tree_largest_rise_bytes")
+    measured = measure_test(one_test("tree_largest_rise_bytes"), {"a": rises})
+    assert (measured.estimate, measured.upper, measured.high) == (11, math.inf, math.inf)
+    assert measured.low == mean_interval([10, 11, 12]).low
+    both = {"a": rises, "b": rises}
+    ratio = measure_test(one_test("tree_largest_rise_bytes", to="b", by="ratio"), both)
+    assert (ratio.low, ratio.high) == (0, math.inf)
+    difference = measure_test(one_test("tree_largest_rise_bytes", to="b", by="difference"), both)
+    assert (difference.low, difference.high) == (-math.inf, math.inf)
+
+
+def test_the_moment_at_which_a_sweep_saw_a_peak_has_no_limits():
+    runs = runs_of(1.0, 1.1, 1.2, quantity="tree_time_to_peak_s")
+    measured = measure_test(one_test("tree_time_to_peak_s"), {"a": runs})
+    assert (measured.low, measured.high) == (None, None)
+    assert measured.why == "a sweep saw tree_time_to_peak_s, which bounds it from neither side"
 
 
 def test_a_count_that_is_the_same_in_all_blocks_is_known_exactly():

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -261,6 +262,31 @@ def evidence_of(**more):
 
 def judge(claim, **more):
     return judge_claims([claim], evidence_of(**more), MISSING)["claims"].iloc[0]
+
+
+ABOVE, BELOW = {"low": 1.0, "open": True}, {"high": 1.0, "open": True}
+
+
+@pytest.mark.parametrize(
+    ("claimed", "values", "verdict"),
+    [
+        (ABOVE, (2.0, 2.1, 2.2), "reproduced"),
+        (BELOW, (2.0, 2.1, 2.2), "refuted"),
+        (BELOW, (0.5, 0.51, 0.52), "reproduced"),
+        (ABOVE, (0.5, 0.51, 0.52), "refuted"),
+        (ABOVE, (0.8, 1.3, 1.1), "inconclusive"),
+        (ABOVE, (1.01, 1.011, 1.012), "refuted"),
+        (BELOW, (0.99, 1.0, 1.01), "refuted"),
+    ],
+)
+def test_an_order_is_claimed_beyond_the_margin_of_what_is_equal(claimed, values, verdict):
+    runs = {"t1": runs_of(1, 1, 1), "t2": runs_of(*values)}
+    check = check_of(None, None, to="t1", by="ratio")
+    check = replace(check, treatment="t2", allowed=Range(**claimed, text="claimed"))
+    row = judge(claim_of(check), runs=runs, planned=frozenset(runs))
+    assert row["verdict"] == verdict
+    is_equal = max(values) - min(values) < 0.05 and 0.9 < min(values) < 1.1
+    assert ("margin of ± 5 %" in row["reason"]) == is_equal
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from stagebench.analyse import traces
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
 from stagebench.analyse.conditions import describe_conditions, summarise_environment
 from stagebench.analyse.drift import find_drift
+from stagebench.analyse.factors import find_factor_effects
 from stagebench.analyse.memory import (
     summarise_memory,
     summarise_memory_causes,
@@ -378,6 +379,17 @@ def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, An
         }
 
 
+def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Make the tables that compare runs with each other, from those of runs and stages."""
+    runs, stages = tables["runs"], tables["stages"]
+    return compare_treatments(tables, plan) | {
+        "winners": find_winners(runs, plan),
+        "contrasts": contrast_treatments(runs, plan),
+        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "drift": find_drift(runs),
+    }
+
+
 RUNS_PER_PROCESS = 32
 """With fewer runs, another process takes longer to start than it saves."""
 
@@ -398,10 +410,7 @@ def analyse_study(
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)
-    tables |= compare_treatments(tables, planned)
-    tables["winners"] = find_winners(tables["runs"], planned)
-    tables["contrasts"] = contrast_treatments(tables["runs"], planned)
-    tables["drift"] = find_drift(tables["runs"])
+    tables |= judge_study(tables, planned)
     tables |= {name: make(tables) for name, make in added.whole.items()}
     with atomic_folder(out) as folder:
         write_tables(tables, folder)

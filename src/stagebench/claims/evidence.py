@@ -1,8 +1,8 @@
 """The tables of a study → the evidence on its experiments, and what it measures for a test.
 
 A test takes one value per run, and their interval over blocks. A value is a pair of bounds: for a
-peak, the largest sum of a sweep and the upper bound between sweeps; for anything else, the same
-number twice.
+peak, the largest sum of a sweep and the upper bound between sweeps; for what sweeps find without an
+upper bound, infinity; for anything else, the same number twice.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from stagebench.analyse.intervals import (
 )
 from stagebench.analyse.pairs import choose
 from stagebench.claims.model import RATIO
+from stagebench.tables.decisions import USUAL_MARGIN
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, upper_of
+from stagebench.tables.quantities import PARAMETER, is_boundless, is_lower_end, upper_of
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import format_parameter
 
@@ -44,7 +45,7 @@ class Evidence:
     """The evidence of a study on one experiment: its ok runs by treatment, its machine, its scale.
 
     `planned` are the treatments in its plan; `cores` is None if unknown; `misfit` names a parameter
-    that differs from the published one, "" at full scale.
+    that differs from the published one, "" at full scale. `margin` is what counts as equal in it.
     """
 
     study: str
@@ -52,10 +53,14 @@ class Evidence:
     runs: Mapping[str, Sequence[Run]]
     cores: int | None
     misfit: str
+    margin: float = USUAL_MARGIN
 
 
 def gather_evidence(
-    study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
+    study: str,
+    tables: Mapping[str, pd.DataFrame],
+    reference: list[Json],
+    margin: float = USUAL_MARGIN,
 ) -> dict[str, Evidence]:
     """Return the evidence on each experiment of a study, from its runs, stages and environment."""
     runs = list_rows(tables["runs"])
@@ -74,6 +79,7 @@ def gather_evidence(
             runs=treatments,
             cores=cores,
             misfit=_find_misfit(experiment, tables["stages"], reference),
+            margin=margin,
         )
         for experiment, treatments in planned.items()
     }
@@ -158,6 +164,14 @@ class Estimate(NamedTuple):
 
 def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
+    found = _measure(test, runs)
+    if found.estimate is None or not is_boundless(test.measure.quantity):
+        return found
+    what = f"a sweep saw {test.measure.quantity}, which bounds it from neither side"
+    return found._replace(upper=None, low=None, high=None, why=what)
+
+
+def _measure(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
         return Estimate(why=of)
@@ -201,14 +215,18 @@ def read_value(run: Run, measure: Measure) -> Bounds | None:
 
 
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
-    low = numbers.get(quantity, math.nan)
-    high = numbers.get(upper_of(quantity) or quantity, math.nan)
+    low, upper = numbers.get(quantity, math.nan), upper_of(quantity)
+    if is_lower_end(quantity) and upper is None:
+        return None if math.isnan(low) else (low, math.inf)
+    high = numbers.get(upper or quantity, math.nan)
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
 def _divide(value: Bounds, by: Bounds) -> Bounds:
     quotients = [part / divisor for part in value for divisor in by]
-    return min(quotients), max(quotients)
+    # Infinity over infinity says nothing that the other three do not.
+    known = [quotient for quotient in quotients if not math.isnan(quotient)]
+    return min(known), max(known)
 
 
 def _compare(of: _Values, to: _Values, by: str) -> Estimate:
@@ -235,6 +253,10 @@ def _estimate(
 def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
     # A value that is the same in every block, such as a count, is known exactly.
     first = values[0]
+    endless = [value for value in values if math.isinf(value)]
+    if endless or (method is ratio_interval and 0 in values):
+        end = endless[0] if endless else 0.0
+        return Interval(end, end, end, len(values))
     if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
         return Interval(first, first, first, len(values))
     return method(values)

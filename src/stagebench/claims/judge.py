@@ -22,6 +22,7 @@ from stagebench.design.yaml import load_config, load_file, raise_problems
 from stagebench.errors import ConfigError, StoreError
 from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
+from stagebench.tables.decisions import EQUIVALENT, NOT_DECIDED, USUAL_MARGIN, decide
 from stagebench.tables.io import (
     list_rows,
     make_table,
@@ -30,7 +31,7 @@ from stagebench.tables.io import (
     read_table,
     write_tables,
 )
-from stagebench.tables.quantities import words_of
+from stagebench.tables.quantities import HIGHER, LOWER, words_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
     """
     file = load_claims(claims, reference, folder.parent)
     rows = [] if reference is None else list_rows(read_reference(reference))
-    study = read_json(folder / "plan.json")["study"]
-    evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows)
+    plan = read_json(folder / "plan.json")
+    study = plan["study"]
+    evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows, plan["margin"])
     missing: dict[str, str] = {}
     for name in dict.fromkeys(file.studies.values()):
         if name != study:
@@ -199,7 +201,8 @@ def _gather_other(
     if not tables.is_dir():
         return {}
     try:
-        return gather_evidence(study, _read_evidence(tables), reference)
+        margin = read_json(folder / "plan.json").get("margin", USUAL_MARGIN)
+        return gather_evidence(study, _read_evidence(tables), reference, margin)
     except StoreError:
         missing[study] = f"{tables} is of another version; analyse study {study} again"
         return {}
@@ -345,17 +348,41 @@ def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
     study = evidence.study if evidence else ""
     if why:
         return Judged(test, study, measured, NOT_TESTABLE, why)
-    return Judged(test, study, measured, _compare(test, measured), measured.why)
+    margin = evidence.margin if evidence else USUAL_MARGIN
+    verdict = _compare(test, measured, margin)
+    return Judged(
+        test, study, measured, verdict, measured.why or _why_equal(test, measured, margin)
+    )
 
 
-def _compare(test: ClaimTest, measured: Estimate) -> str:
+def _compare(test: ClaimTest, measured: Estimate, margin: float) -> str:
     if test.allowed is None:
         return SHOWN
     if measured.low is None or measured.high is None:
         return INCONCLUSIVE
+    if claimed := _claimed_order(test):
+        outcome = decide(measured.low, measured.high, margin)
+        if outcome == NOT_DECIDED:
+            return INCONCLUSIVE
+        return REPRODUCED if outcome == claimed else REFUTED
     if test.allowed.holds(measured.low, measured.high):
         return REPRODUCED
     return REFUTED if test.allowed.misses(measured.low, measured.high) else INCONCLUSIVE
+
+
+def _claimed_order(test: ClaimTest) -> str:
+    """Return LOWER or HIGHER if a ratio is claimed to be below or above 1, else ""."""
+    if test.by != RATIO or test.allowed is None or not test.allowed.open:
+        return ""
+    ends = test.allowed.low, test.allowed.high
+    return {(1.0, math.inf): HIGHER, (-math.inf, 1.0): LOWER}.get(ends, "")
+
+
+def _why_equal(test: ClaimTest, measured: Estimate, margin: float) -> str:
+    """Report that a claimed difference is within what counts as equal, if it is."""
+    if not _claimed_order(test) or decide(measured.low, measured.high, margin) != EQUIVALENT:
+        return ""
+    return f"equivalent within the study's margin of ± {100 * margin:g} %"
 
 
 def _why_not_testable(

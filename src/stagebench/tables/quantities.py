@@ -372,6 +372,22 @@ RUN_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_RUN)
 STAGE_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_STAGE)
 """Quantities of a stage that are summarised over the replicates of a treatment."""
 
+_UNIT_ENDINGS = ("_byte_s", "_bytes", "_s")
+"""The ends of names by unit, longer ones first."""
+
+_LOWER_ENDS = frozenset(
+    {
+        f"{part}_{name}"
+        for part in MEMORY_PARTS
+        for name in ("peak_bytes", "growth_bytes", "largest_step_bytes", "time_to_peak_s")
+    }
+    | {f"tree_{name}_bytes" for name in ("uss_peak", "anon_peak", "largest_rise")}
+    | {"tree_memory_time_byte_s", "children_spread_bytes"}
+)
+
+_MOMENTS = frozenset(f"{part}_time_to_peak_s" for part in MEMORY_PARTS)
+"""Moments at which sweeps found something: by themselves they bound it from neither side."""
+
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 
 
@@ -409,9 +425,23 @@ def base_of(quantity: str) -> str | None:
 
 
 def upper_of(quantity: str) -> str | None:
-    """Return the quantity that is a peak's upper bound, or None."""
-    upper = f"{quantity.removesuffix('_bytes')}_upper_bytes"
-    return upper if upper in QUANTITIES else None
+    """Return the quantity that is the upper end of a bracket, or None."""
+    suffix = next((end for end in _UNIT_ENDINGS if quantity.endswith(end)), "")
+    upper = f"{quantity.removesuffix(suffix)}_upper{suffix}"
+    return upper if suffix and upper in QUANTITIES else None
+
+
+def is_lower_end(quantity: str) -> bool:
+    """Return whether a value is only a lower end of what it names: the largest that sweeps read.
+
+    Its upper end, if it is known, is the quantity `upper_of` it.
+    """
+    return quantity in _LOWER_ENDS
+
+
+def is_boundless(quantity: str) -> bool:
+    """Return whether a value has no bound on either side: when a peak was seen."""
+    return quantity in _MOMENTS and upper_of(quantity) is None
 
 
 INSTRUMENTS = GROUP, COUNTERS, SWEEPS = "group", "counters", "sweeps"

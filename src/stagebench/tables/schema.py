@@ -50,7 +50,8 @@ _SUMMARY = {
 }
 _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
 _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT}
-_RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
+_RATIO = {"ratio": NUMBER, "ratio_upper": NUMBER, "low": NUMBER, "high": NUMBER}
+_JUDGED = {"n": COUNT, "pairing": TEXT, "margin": NUMBER, "word": TEXT}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
 
@@ -162,8 +163,8 @@ TABLES: dict[str, dict[str, str]] = {
         **_PLACE,
         "unit": TEXT,
         "baseline": TEXT,
-        "median": NUMBER,
-        "baseline_median": NUMBER,
+        **dict.fromkeys(("median", "median_upper"), NUMBER),
+        **dict.fromkeys(("baseline_median", "baseline_median_upper"), NUMBER),
         **_RATIO,
         "n": COUNT,
         "pairing": TEXT,
@@ -175,15 +176,19 @@ TABLES: dict[str, dict[str, str]] = {
         "more_blocks": COUNT,
         "note": TEXT,
     },
-    "ratios": {**_PLACE, "block": COUNT, "pairing": TEXT, "ratio": NUMBER},
+    "ratios": {
+        **_PLACE,
+        "block": COUNT,
+        "pairing": TEXT,
+        **dict.fromkeys(("ratio", "ratio_upper"), NUMBER),
+    },
     "winners": {
         "experiment": TEXT,
         "work": COUNT,
-        **dict.fromkeys(("quantity", "unit", "treatment", "winner"), TEXT),
-        "median": NUMBER,
+        **dict.fromkeys(("quantity", "unit", "end", "treatment", "winner"), TEXT),
+        **dict.fromkeys(("median", "median_upper"), NUMBER),
         **_RATIO,
-        "n": COUNT,
-        "pairing": TEXT,
+        **_JUDGED,
         "alike": FLAG,
     },
     "contrasts": {
@@ -191,8 +196,17 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("quantity", "unit"), TEXT),
         **dict.fromkeys(("median", "to_median"), NUMBER),
         **_RATIO,
-        "n": COUNT,
-        "pairing": TEXT,
+        **_JUDGED,
+    },
+    "factor_effects": {
+        **dict.fromkeys(("experiment", "quantity", "unit", "kind"), TEXT),
+        "shown": FLAG,
+        **dict.fromkeys(("factor", "level", "to_level", "within"), TEXT),
+        **dict.fromkeys(("by", "by_level", "by_to_level"), TEXT),
+        "pairs": COUNT,
+        **_RATIO,
+        **_JUDGED,
+        "note": TEXT,
     },
     "drift": {
         **dict.fromkeys(("experiment", "quantity", "effect"), TEXT),
