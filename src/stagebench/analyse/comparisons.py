@@ -4,10 +4,10 @@
   word that the intervals support.
 - `contrasts`: pairs of treatments that differ in one setting of the flow of tasks and in nothing
   else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
-- `winners`: the best treatment by time and by memory, and those that may be as good. Treatments compete if they do the same work: the same tasks with the same arrival and
-  parameters, whatever their handlers and workers. Treatments whose results wait where their
-  memory was not counted do not compete by memory: in a file, or, without a control group, in shared
-  memory.
+- `winners`: the best treatment by time and by memory, and those that may be as good. Treatments
+  compete if they do the same work: the same tasks with the same arrival and parameters, whatever
+  their handlers and workers. Treatments whose results wait where their memory was not counted do
+  not compete by memory: in a file, or, without a control group, in shared memory.
 """
 
 from __future__ import annotations
