@@ -222,3 +222,44 @@ def test_a_machine_that_is_slower_in_all_alike_excuses_nothing():
 )
 def test_without_values_to_compare_nothing_is_reported(known):
     assert speed_sentences(known) == []
+
+
+def test_figures_that_fell_are_told_apart_by_what_explains_them(judged):
+    names = {
+        "own": ("contradicted by its own log", "makespan_s"),
+        "share": ("refuted", "share_of_total_time"),
+        "efficiency": ("refuted", "stage_efficiency"),
+        "peak": ("refuted", "main_peak_bytes"),
+        "held": ("reproduced", "makespan_s"),
+    }
+    claims = [
+        claim(name, verdict, "figure", stated="12 s", logged="13.6 s")
+        for name, (verdict, _) in names.items()
+    ]
+    tests = [
+        {"claim": name, "test": 1, "experiment": "runtime", "quantity": quantity}
+        for name, (_, quantity) in names.items()
+    ]
+    tables = judged | {
+        "claims": make_table("claims", claims),
+        "claim_tests": make_table("claim_tests", tests),
+    }
+    own, relative, others = describe_claims(tables)["fallen"]
+    assert own.startswith("1 figure of the document")
+    assert "`own`: stated 12 s, logged 13.6 s." in own
+    assert relative.startswith("2 figures contradict no log")
+    assert relative.endswith("share of total time 1, stage efficiency 1.")
+    assert others.startswith("1 figure")
+    assert others.endswith("main peak 1.")
+
+
+def test_it_is_counted_which_verdicts_rest_on_what_was_chosen(judged):
+    assert describe_claims(judged)["depending"] == ""
+    claims = [
+        claim("firm", "refuted", at_half="refuted", at_twice="refuted"),
+        claim("weak", "refuted", at_half="refuted", at_twice="inconclusive"),
+        claim("words", "refuted"),
+    ]
+    text = describe_claims(judged | {"claims": make_table("claims", claims)})["depending"]
+    assert text.startswith("2 verdicts rest on a tolerance")
+    assert "half of it would change 0, twice of it 1" in text
