@@ -582,3 +582,18 @@ def test_a_statement_that_its_log_contradicts_says_how():
     row = judge(claim_of(check_of(1.5, 2.5, published=published)))
     assert row["verdict"] == "contradicted by its own log"
     assert "logged 0.9; the log says otherwise." in row["sentence"]
+
+
+@pytest.mark.parametrize("of_claim", [(1.5, 2.5), (3, 4)])
+def test_a_claim_whose_control_was_not_measured_is_not_said_to_have_failed_it(of_claim):
+    claims = [
+        claim_of(check_of(*of_claim), controls=("control",)),
+        claim_of(check_of(1, 2, experiment="other"), id="control"),
+    ]
+    row = judge_claims(claims, evidence_of(), MISSING)["claims"].iloc[0]
+    assert row["verdict"] == "not testable here"
+    assert row["reason"] == (
+        "its control could not be tested:"
+        " control, not measured: experiment other was not run: run causes.yaml"
+    )
+    assert "2.00 [1.76, 2.26] × t1" in row["sentence"]

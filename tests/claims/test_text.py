@@ -64,6 +64,7 @@ def judged():
 def test_counts_come_first_and_refuted_claims_come_before_the_rest(judged):
     found = describe_claims(judged)
     assert found["counts"] == "2 refuted, 1 not testable here, 1 reproduced, 1 shown"
+    assert found["total"] == "4 claims, and 1 value only shown"
     verdicts = [group.verdict for group in found["statements"]]
     assert verdicts == ["refuted", "not testable here", "reproduced"]
 
@@ -103,7 +104,7 @@ def test_the_report_has_the_claims_of_a_study_that_has_some(study, judged, tmp_p
     files = study / "tables", study / "plan.json", tmp_path / "figures"
     render_report(*files, tmp_path, claims=tmp_path / "claims")
     text = (tmp_path / "report.md").read_text()
-    assert "5 claims: 2 refuted" in text
+    assert "4 claims, and 1 value only shown: 2 refuted" in text
     assert "[claims](#claims)" in text
     assert "<summary>runtime: makespan: 1 shown</summary>" in text
     rules = sum(line.startswith("| -") for line in text.splitlines())

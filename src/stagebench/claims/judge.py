@@ -349,11 +349,18 @@ def _judge_tests(
 
 
 def _control(claim: Claim, verdicts: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Return a claim's verdict and reason; if a control does not hold, nothing is decided."""
+    """Return a claim's verdict and reason; if a control does not hold, nothing is decided.
+
+    A control that could not be tested makes its claim one that cannot be, either.
+    """
     verdict, reason = verdicts[claim.id]
     failed = [name for name in claim.controls if verdicts[name][0] != REPRODUCED]
     if not failed or verdict not in (REFUTED, REPRODUCED):
         return verdict, reason
+    untested = [name for name in failed if verdicts[name][0] == NOT_TESTABLE]
+    if untested:
+        whys = "; ".join(f"{name}, {verdicts[name][1]}" for name in untested)
+        return NOT_TESTABLE, f"its control could not be tested: {whys}"
     controls = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
     return INCONCLUSIVE, f"its control does not hold: {controls}"
 

@@ -80,7 +80,7 @@ def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     statements = [row for row in claims if row["kind"] != FIGURE]
     return {
         "counts": count_verdicts(claims),
-        "total": count_noun(len(claims), "claim"),
+        "total": total_text(claims),
         "chance": chance_text(claims),
         "kinds": kinds_text(claims),
         "speed": speed_sentences(tables),
@@ -160,6 +160,13 @@ def whose(figure: Row, test: Row) -> str:
     """Return the treatment of a published value; a value without one is tested on all."""
     is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
     return "every treatment" if is_every else str(test["treatment"])
+
+
+def total_text(claims: list[Row]) -> str:
+    """Count claims, and apart from them the published values that are only shown."""
+    shown = sum(row["verdict"] == SHOWN for row in claims)
+    text = count_noun(len(claims) - shown, "claim")
+    return f"{text}, and {count_noun(shown, 'value')} only shown" if shown else text
 
 
 def count_verdicts(claims: list[Row]) -> str:
