@@ -246,11 +246,11 @@ def test_figures_that_fell_are_told_apart_by_what_explains_them(judged):
         "claim_tests": make_table("claim_tests", tests),
     }
     own, relative, others = describe_claims(tables)["fallen"]
-    assert own.startswith("1 figure of the document")
+    assert own.startswith("1 of the document's differ from the authors' own log")
     assert "`own`: stated 12 s, logged 13.6 s." in own
-    assert relative.startswith("2 figures contradict no log")
+    assert relative.startswith("2 with no such contradiction")
     assert relative.endswith("share of total time 1, stage efficiency 1.")
-    assert others.startswith("1 figure")
+    assert others.startswith("1 with no such contradiction")
     assert others.endswith("main peak 1.")
 
 
@@ -262,5 +262,5 @@ def test_it_is_counted_which_verdicts_rest_on_what_was_chosen(judged):
         claim("words", "refuted"),
     ]
     text = describe_claims(judged | {"claims": make_table("claims", claims)})["depending"]
-    assert text.startswith("2 verdicts rest on a tolerance")
-    assert "half of it would change 0, twice of it 1" in text
+    assert text.startswith("Verdicts that rest on a tolerance")
+    assert "published: 2. Half of it would change 0 of them, twice of it 1" in text

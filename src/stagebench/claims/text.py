@@ -109,19 +109,19 @@ def fallen_figures(claims: list[Row], tests: Mapping[str, Row]) -> list[str]:
             for row in contradicted
         )
         lines.append(
-            f"{count_noun(len(contradicted), 'figure')} of the document differ from the authors'"
-            f" own log, so no machine can decide them: {listed}."
+            f"{len(contradicted)} of the document's differ from the authors' own log, so no machine"
+            f" can decide them: {listed}."
         )
     if relative:
         lines.append(
-            f"{count_noun(len(relative), 'figure')} contradict no log and differ on this machine."
-            " They relate stages to each other, and so depend on how fast its CPU is beside the"
-            f" simulated network: {_counts(relative)}."
+            f"{len(relative)} with no such contradiction relate stages to each other, and so depend"
+            " on how fast the CPU is beside the simulated network. They are different on this"
+            f" machine: {_counts(relative)}."
         )
     if others:
         lines.append(
-            f"{count_noun(len(others), 'figure')} contradict no log and differ here, although they"
-            f" do not depend on the speed of stages: {_counts(others)}."
+            f"{len(others)} with no such contradiction differ here, although they do not depend on"
+            f" the speed of stages: {_counts(others)}."
         )
     return lines
 
@@ -145,8 +145,8 @@ def depending_text(claims: list[Row]) -> str:
     if not chosen:
         return ""
     return (
-        f"{count_noun(len(chosen), 'verdict')} rest on a tolerance or another limit that was chosen"
-        f" here, and not published; half of it would change {half}, twice of it {twice}. Each says"
+        "Verdicts that rest on a tolerance or another limit that was chosen here, not published:"
+        f" {len(chosen)}. Half of it would change {half} of them, twice of it {twice}; each says"
         " so."
     )
 
