@@ -25,7 +25,13 @@ from stagebench.claims.apart import find_apart, median_interval
 from stagebench.claims.model import DIFFERENCE, RATIO
 from stagebench.tables.decisions import USUAL_MARGIN
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, is_boundless, is_lower_end, upper_of
+from stagebench.tables.quantities import (
+    MEMORY_PARTS,
+    PARAMETER,
+    is_moment,
+    is_lower_end,
+    upper_of,
+)
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import format_parameter
 
@@ -172,7 +178,8 @@ class Estimate(NamedTuple):
 def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
     found = _measure(test, runs)
-    if found.estimate is None or not is_boundless(test.measure.quantity):
+    is_bounded = found.high is not None and math.isfinite(found.high)
+    if found.estimate is None or is_bounded or not is_moment(test.measure.quantity):
         return found
     what = f"a sweep saw {test.measure.quantity}, which bounds it from neither side"
     return found._replace(upper=None, low=None, high=None, why=what)
@@ -226,14 +233,19 @@ def read_value(run: Run, measure: Measure) -> Bounds | None:
     return value
 
 
+_PEAKS = frozenset(f"{part}_peak_bytes" for part in MEMORY_PARTS)
+"""A peak whose upper end nobody knows is not known."""
+
+
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
     low, upper = numbers.get(quantity, math.nan), upper_of(quantity)
     if quantity == "most_children":  # the census has seen all processes
         high = numbers.get("processes_created", low + 1) - 1
-    elif is_lower_end(quantity) and upper is None:
-        high = math.inf
     else:
         high = numbers.get(upper or quantity, math.nan)
+        is_open = upper is None or math.isnan(high)
+        if is_open and is_lower_end(quantity) and quantity not in _PEAKS:
+            high = math.inf
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 

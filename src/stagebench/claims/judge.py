@@ -16,14 +16,13 @@ from stagebench.claims.file import check_claims, name_configs
 from stagebench.claims.model import RATIO, Grid
 from stagebench.claims.text import format_claims, format_limits
 from stagebench.design.config import load_study
-from stagebench.design.grid import MARGIN
 from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
 from stagebench.design.yaml import load_config, load_file, raise_problems
 from stagebench.errors import ConfigError, StoreError
 from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
-from stagebench.tables.decisions import EQUIVALENT, NOT_DECIDED, USUAL_MARGIN, decide
+from stagebench.tables.decisions import USUAL_MARGIN
 from stagebench.tables.io import (
     list_rows,
     make_table,
@@ -32,7 +31,7 @@ from stagebench.tables.io import (
     read_table,
     write_tables,
 )
-from stagebench.tables.quantities import HIGHER, LOWER, words_of
+from stagebench.tables.quantities import words_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, VERDICTS
 
 if TYPE_CHECKING:
@@ -386,19 +385,11 @@ def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
     study = evidence.study if evidence else ""
     if why:
         return Judged(test, study, measured, NOT_TESTABLE, why)
-    margin = evidence.margin if evidence else USUAL_MARGIN
-    verdict = _compare(test, measured, margin)
-    return Judged(
-        test, study, measured, verdict, measured.why or _why_equal(test, measured, margin)
-    )
-
-
-def _compare(test: ClaimTest, measured: Estimate, margin: float) -> str:
     if test.allowed is None:
         return Judged(test, study, measured, SHOWN, measured.why)
     if measured.is_missing:
         return Judged(test, study, measured, NOT_TESTABLE, f"not measured: {measured.why}")
-    margin = evidence.margin if evidence else MARGIN
+    margin = evidence.margin if evidence else USUAL_MARGIN
     verdict = _compare(test, test.allowed, measured, margin)
     judged = Judged(test, study, measured, verdict, _why(test, measured, verdict, margin))
     if measured.low is None:
@@ -423,12 +414,7 @@ def _compare(test: ClaimTest, allowed: Range, measured: Estimate, margin: float)
     low, high = measured.low, measured.high
     if low is None or high is None:
         return INCONCLUSIVE
-    if claimed := _claimed_order(test):
-        outcome = decide(measured.low, measured.high, margin)
-        if outcome == NOT_DECIDED:
-            return INCONCLUSIVE
-        return REPRODUCED if outcome == claimed else REFUTED
-    if test.allowed.holds(measured.low, measured.high):
+    if allowed.holds(low, high):
         return REPRODUCED
     if test.is_order:
         low, high = low / (1 + margin), high * (1 + margin)
@@ -452,21 +438,6 @@ def _why(test: ClaimTest, measured: Estimate, verdict: str, margin: float) -> st
     ends = sorted((measured.estimate or 0.0, measured.upper))
     is_whole = test.allowed.holds(*ends) or test.allowed.misses(*ends)
     return "" if is_whole else "the bracket of a run reaches across the limit"
-
-
-def _claimed_order(test: ClaimTest) -> str:
-    """Return LOWER or HIGHER if a ratio is claimed to be below or above 1, else ""."""
-    if test.by != RATIO or test.allowed is None or not test.allowed.open:
-        return ""
-    ends = test.allowed.low, test.allowed.high
-    return {(1.0, math.inf): HIGHER, (-math.inf, 1.0): LOWER}.get(ends, "")
-
-
-def _why_equal(test: ClaimTest, measured: Estimate, margin: float) -> str:
-    """Report that a claimed difference is within what counts as equal, if it is."""
-    if not _claimed_order(test) or decide(measured.low, measured.high, margin) != EQUIVALENT:
-        return ""
-    return f"equivalent within the study's margin of ± {100 * margin:g} %"
 
 
 def _why_not_testable(

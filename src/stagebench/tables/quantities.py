@@ -439,9 +439,12 @@ def is_lower_end(quantity: str) -> bool:
     return quantity in _LOWER_ENDS
 
 
-def is_boundless(quantity: str) -> bool:
-    """Return whether a value has no bound on either side: when a peak was seen."""
-    return quantity in _MOMENTS and upper_of(quantity) is None
+def is_moment(quantity: str) -> bool:
+    """Return whether a value is the moment at which a peak was seen.
+
+    Without an upper end it bounds the moment of the peak from neither side.
+    """
+    return quantity in _MOMENTS
 
 
 INSTRUMENTS = GROUP, COUNTERS, SWEEPS = "group", "counters", "sweeps"
