@@ -113,6 +113,30 @@ def sweep(number, ended, main, children=(), vanished=0):
     return record, samples
 
 
+def read(time, anon, *, shmem=0, peak=None, mapped=0, is_charged=True):
+    """Make one reading of the tree's total at `time` seconds, in MiB; `mapped` is what ever was.
+
+    The largest charge is of the whole time before. Without a group, there is none.
+    """
+    moment_ns = round(time * S)
+    charged = round((anon + shmem if peak is None else peak) * MIB)
+    return ReadRecord(
+        started_ns=moment_ns,
+        ended_ns=moment_ns,
+        processes=1,
+        anon_bytes=round(anon * MIB),
+        shmem_bytes=round(shmem * MIB) if is_charged else None,
+        cache_bytes=0 if is_charged else None,
+        peak_bytes=charged if is_charged else None,
+        peak_since_ns=0 if is_charged else None,
+        kernel_peak_bytes=None,
+        paged_bytes=None,
+        main_anon_bytes=round(anon * MIB),
+        mapped_bytes=round(mapped * MIB),
+        unmapped_bytes=0,
+    )
+
+
 def reading(time, main, children=0, count=0, discovered=10):
     """Make one record of the published sampling method at `time` seconds; PSS in MiB."""
     return EmulatedRecord(
@@ -159,7 +183,8 @@ class KnownRun:
 
     `lives` maps pids to birth and end; other processes outlive the run. `overflows` has a stage's
     name for each time that its queue exceeded its bound. `imports` maps stages to what a worker
-    imported in its first task. `specified` is added to the specification.
+    imported in its first task. `specified` is added to the specification, and `sampled` to what
+    run.json has of the sampler.
     """
 
     experiment: str = "pipe"
@@ -187,6 +212,7 @@ class KnownRun:
     emulate: dict | None = None
     emulated: tuple = ()
     specified: dict = field(default_factory=dict)
+    sampled: dict = field(default_factory=dict)
 
     def stretched(self, factor):
         """Return the run with every moment of its tasks `factor` times as far from second 10."""
@@ -221,10 +247,12 @@ def specification(known):
 
 def run_record(known, planned):
     started_at = EPOCH + timedelta(seconds=known.start)
+    facts = copy.deepcopy(FACTS["run"])
+    facts["sampler"] |= known.sampled
     moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
     return {
         "schema_version": store.SCHEMA_VERSION,
-        **copy.deepcopy(FACTS["run"]),
+        **facts,
         **planned,
         "specification": specification(known),
         "status": known.status,

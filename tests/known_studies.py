@@ -46,6 +46,11 @@ def make_sweep():
 
 
 @pytest.fixture
+def make_read():
+    return known_runs.read
+
+
+@pytest.fixture
 def make_reading():
     return known_runs.reading
 

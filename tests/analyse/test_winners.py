@@ -46,7 +46,7 @@ def plan(**specifications):
     }
 
 
-def table(**makespans):
+def table(instrument="counters", /, **makespans):
     """Make a table of runs in which memory shrinks as time grows."""
     return make_table(
         "runs",
@@ -62,6 +62,7 @@ def table(**makespans):
                 "tree_peak_bytes": round(1000 / value),
                 "tree_peak_upper_bytes": round(1000 / value),
                 "turnaround_p95_s": 1.0,
+                "memory_instrument": instrument,
             }
             for name, values in makespans.items()
             for block, value in enumerate(values, start=1)
@@ -177,6 +178,18 @@ def test_what_passes_results_on_outside_of_processes_competes_by_time_and_not_by
         assert set(by_quantity["turnaround_p95_s"]["treatment"]) == {"a", "b", "c"}
         assert list(by_quantity["tree_peak_bytes"]["treatment"]) == ["a", "b"]
         assert set(by_quantity["tree_peak_bytes"]["winner"]) == {"a"}
+
+
+def test_shared_memory_competes_by_memory_where_a_control_group_counted_it():
+    planned = plan(
+        a=specification(transport="pickle"),
+        b=specification(transport="shared_memory"),
+        c=specification(transport="path"),
+    )
+    found = find_winners(table("group", a=[2.0], b=[4.0], c=[9.0]), planned)
+    rows = found[found["quantity"] == "tree_peak_bytes"]
+    assert list(rows["treatment"]) == ["a", "b"]
+    assert set(rows["winner"]) == {"b"}
 
 
 def test_one_stage_of_many_hides_results_and_the_last_that_is_seen_has_no_rival():

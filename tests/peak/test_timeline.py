@@ -227,6 +227,15 @@ def test_after_the_last_reading_of_all_processes_anything_may_have_been_mapped()
     assert find_brackets(course.trace)["tree"].lower_bytes == 5 * MIB
 
 
+def test_two_walks_that_contradict_each_other_bound_what_lies_between_them():
+    course = Course()
+    for at in (10, 20, 30, 40):
+        course.read(at, moves=(60, 0))
+    course.walk(15, files=5)
+    course.walk(35, files=45)  # another program has unmapped what the tree maps
+    assert course.bounds("lower", "upper")[2] == (5, 45)
+
+
 def test_without_any_walk_files_count_from_0_to_all_that_was_mapped():
     course = Course()
     course.read(10, 5, moves=(20, 0))
@@ -501,3 +510,45 @@ def test_the_truth_lies_between_both_lines_whatever_the_tree_does(actions, is_ch
             assert moment.reached <= max(within) <= moment.upper
         else:
             assert math.isnan(moment.upper)
+
+
+SIZES = st.integers(0, 90)
+MAYBE = st.none() | SIZES
+
+
+@given(
+    reads=st.lists(
+        st.fixed_dictionaries(
+            {
+                "anon": SIZES,
+                "shmem": SIZES,
+                "cache": SIZES,
+                "peak": SIZES,
+                "kernel": MAYBE,
+                "paged": MAYBE,
+                "main": MAYBE,
+                "moves": st.none() | st.tuples(SIZES, SIZES),
+                "since": st.integers(0, 100),
+            }
+        ),
+        max_size=8,
+    ),
+    walks=st.lists(st.tuples(st.integers(1, 90), SIZES, SIZES), max_size=3),
+    drift=st.sampled_from([None, 0, DRIFT]),
+)
+@settings(deadline=None)
+def test_the_lines_never_cross_whatever_was_recorded(reads, walks, drift):
+    course, sums = Course(drift=drift), (0, 0)
+    for place, read in enumerate(reads):
+        if read["moves"] is not None:  # which only ever grow
+            sums = tuple(map(sum, zip(sums, read["moves"], strict=True)))
+            read["moves"] = sums
+        course.read(10 * (place + 1), **read)
+    for at, files, shmem in sorted(walks):
+        course.walk(at, files, shmem)
+    for moment in draw_timeline(course.trace):
+        assert 0 <= moment.lower <= moment.reached
+        assert moment.anon_reached <= moment.reached
+        assert math.isnan(moment.upper) or moment.reached <= moment.upper
+        assert math.isnan(moment.anon_upper) or moment.anon_reached <= moment.anon_upper
+    find_brackets(course.trace)

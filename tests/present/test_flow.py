@@ -6,7 +6,7 @@ import pytest
 from tests.commands import render_report
 
 from stagebench.present import flow
-from stagebench.present.flow import list_unseen, unseen_note, unseen_reminder
+from stagebench.present.flow import list_unseen, name_places, unseen_note, unseen_reminder
 
 
 @pytest.fixture
@@ -181,6 +181,31 @@ def test_the_note_names_them_and_where_their_results_wait(present, mixed):
     assert "in `shared_memory`, `path`: results of 64 KiB and more pass through" in note
     assert "through shared memory or a file. While a result waits there, no process maps it" in note
     assert "through a file. While" in unseen_note(present(mixed[0], mixed[3]))
+
+
+@pytest.fixture
+def grouped(mixed):
+    """The same with a control group, which counts shared memory."""
+    sampled = {"reads": 900, "group_drift_bytes": 2**20}
+    return [replace(run, sampled=sampled) for run in mixed]
+
+
+def test_a_control_group_sees_shared_memory_and_no_file(present, grouped):
+    experiment = present(*grouped)
+    assert list_unseen(experiment) == ["path"]
+    assert name_places(experiment) == "a file"
+    note = unseen_note(experiment)
+    assert "in `path`: results of 64 KiB and more pass through a file. While" in note
+
+
+def test_shared_memory_is_unseen_if_one_run_had_no_control_group(present, grouped, mixed):
+    again = [replace(run, replicate=2, start=90 + 20 * n) for n, run in enumerate(mixed)]
+    assert list_unseen(present(*grouped, *again)) == ["shared_memory", "path"]
+
+
+def test_a_run_that_failed_does_not_say_what_was_seen(present, grouped):
+    failed = replace(grouped[2], replicate=2, start=90, status="crashed", sampled={})
+    assert list_unseen(present(*grouped, failed)) == ["path"]
 
 
 def test_without_such_a_transport_there_is_no_note(pipe):

@@ -158,6 +158,50 @@ def test_without_control_groups_there_is_no_cross_check(runs_of, known_run):
     assert text.startswith("No control group could be created")
 
 
+GROUPED = {"reads": 950, "read_cpu_s": 0.095, "group_drift_bytes": 2**20}
+COUNTED = {"reads": 475, "read_cpu_s": 0.038}
+NO_GROUP = {"cgroup": {"reason": "Permission denied: /sys/fs/cgroup/x"}}
+
+
+def test_the_instrument_is_named_with_its_rate_and_its_cost(runs_of, known_run):
+    runs = runs_of(known_run(sampled=GROUPED), known_run(replicate=2, sampled=GROUPED))
+    assert trust.instrument_text(runs) == (
+        "In all 2 runs a control group counted the memory of the whole tree, 100 times a second in"
+        " the median (100 at least), for 1.0 % of a core's time."
+    )
+
+
+def test_runs_without_a_control_group_say_why(runs_of, known_run):
+    runs = runs_of(
+        known_run(sampled=GROUPED),
+        known_run(replicate=2, sampled=COUNTED, run=NO_GROUP),
+        known_run(replicate=3, sampled=COUNTED, run=NO_GROUP),
+    )
+    assert trust.instrument_text(runs) == (
+        "In 1 of 3 runs a control group counted the memory of the whole tree, 100 times a second in"
+        " the median (100 at least), for 1.0 % of a core's time. In 2 of 3 runs the counters of"
+        " single processes were read, 50.0 times a second in the median (50.0 at least), for 0.4 %"
+        " of a core's time. Without a control group less is certain: brackets are wider, and shared"
+        " memory counts only while it is mapped. Why there was no control group: `Permission"
+        " denied: /sys/fs/cgroup/x` (2 runs)."
+    )
+
+
+def test_a_group_that_was_taken_away_is_not_the_instrument(runs_of, known_run):
+    gone = GROUPED | {"group_failure": "taken away during the run (No such device)"}
+    runs = runs_of(known_run(sampled=gone))
+    assert list(runs["memory_instrument"]) == ["counters"]
+    assert trust.instrument_text(runs).endswith(
+        "Why there was no control group: `taken away during the run (No such device)` (1 run)."
+    )
+
+
+def test_runs_without_readings_were_read_in_sweeps_alone(runs_of, known_run):
+    text = trust.instrument_text(runs_of(known_run()))
+    assert text.startswith("In all 1 run memory was read in sweeps alone. Without a control group")
+    assert "Why" not in text
+
+
 @pytest.fixture
 def stages_of(analyse):
     return lambda *runs: read_tables(analyse(*runs) / "tables")["stages"]

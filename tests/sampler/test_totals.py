@@ -5,6 +5,7 @@ import mmap
 import os
 import statistics
 import textwrap
+from itertools import pairwise
 
 import pytest
 
@@ -157,9 +158,7 @@ def test_beside_a_group_single_processes_are_read_only_as_often_as_their_share_a
     complete = [read.started_ns / MS for read in scene.reads if read.mapped_bytes is not None]
     assert len(scene.reads) == 30
     assert complete[0] == 10
-    assert all(
-        late - early >= pause_ms for early, late in zip(complete, complete[1:], strict=False)
-    )
+    assert all(late - early >= pause_ms for early, late in pairwise(complete))
     assert len(complete) >= 300 / (pause_ms + 10)
 
 
@@ -180,7 +179,7 @@ def test_readings_that_say_the_same_are_written_only_now_and_then():
     assert scene.totals.reads == 40
     ended = [read.ended_ns for read in scene.reads]
     assert len(ended) <= 1 + 400 * MS / FOLDED_NS + 1
-    gaps = [late - early for early, late in zip(ended, ended[1:], strict=False)]
+    gaps = [late - early for early, late in pairwise(ended)]
     assert max(gaps) <= FOLDED_NS + 11 * MS
 
 
@@ -207,7 +206,7 @@ def test_the_peak_of_a_written_reading_counts_since_the_one_written_before():
             scene.read(10)
     reads = scene.reads
     assert len(reads) < 46
-    for before, read in zip(reads, reads[1:], strict=False):
+    for before, read in pairwise(reads):
         assert read.peak_since_ns <= before.ended_ns
 
 

@@ -122,8 +122,8 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 def summarise_memory(trace: Trace) -> Row:
     """Return the memory columns of a run.
 
-    Trough, peak and step are taken over the sweeps of the workflow; end is the last of them. If the
-    workflow's start is unknown, only counts and the sampled time are.
+    Trough and step are taken over the sweeps of the workflow, peaks over its readings, too; end is
+    the last sweep. If the workflow's start is unknown, only counts and the sampled time are.
     """
     totals = total_sweeps(trace)
     start = trace.events.get("workflow_started")
@@ -135,12 +135,13 @@ def summarise_memory(trace: Trace) -> Row:
         "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
     }
     base, after = split_sweeps(trace, totals)
-    if start is None or not after:
+    if start is None or not (after or trace.reads):
         return counted
     records = memory_records(trace)
     finished = trace.events.get("finished")
     lower = _lower_within(records, start, math.inf if finished is None else finished)
-    parts = [_part(part, base, after) | _peak(part, base, lower, start) for part in MEMORY_PARTS]
+    parts = [_peak(part, base, lower, start) for part in MEMORY_PARTS]
+    parts += [_part(part, base, after) for part in MEMORY_PARTS if after]
     merged = {name: value for part in parts for name, value in part.items()}
     brackets = find_brackets(records, start, finished)
     ends = _list_ends(brackets, base)

@@ -136,6 +136,7 @@ def _time_to_peak(course: Lines, start_ns: int) -> Row:
     """Bound the moment of the peak: it lies where the upper line reaches the largest lower end."""
     if not np.isfinite(course.upper).all():
         return {}
+    # Each upper end is at least the lower one of its own span, so there is such a place.
     places = np.flatnonzero(course.upper >= course.reached.max())
     first, last = course.began_ns[places[0]], course.ended_ns[places[-1]]
     return {
@@ -145,17 +146,21 @@ def _time_to_peak(course: Lines, start_ns: int) -> Row:
 
 
 def _largest_rise(course: Lines) -> Row:
-    """Bound the largest rise within `RISE_S`, from the extremes of both lines in that time."""
+    """Bound the largest rise from any reading to any moment within `RISE_S` after it."""
     lower, upper = course.lower, course.upper
-    if np.isnan(upper).any():
+    if not np.isfinite(upper).all():
         return {}
-    first = np.searchsorted(course.began_ns, course.ended_ns - to_nanoseconds(RISE_S))
+    # A moment of a span is at most that far from a reading if its end is, and perhaps if its
+    # beginning is.
+    surely, perhaps = (
+        np.searchsorted(course.ended_ns, moments - to_nanoseconds(RISE_S))
+        for moments in (course.ended_ns, course.began_ns)
+    )
     certain = possible = 0.0
-    for place, begin in enumerate(first):
-        if begin < place:
-            certain = max(certain, course.reached[place] - upper[begin:place].min())
-        possible = max(possible, upper[place] - lower[min(begin, place) : place + 1].min())
-    # Within a single span it may have risen from the lower line of the reading before.
+    for place in range(1, len(upper)):
+        if surely[place] < place:
+            certain = max(certain, course.reached[place] - upper[surely[place] : place].min())
+        possible = max(possible, upper[place] - lower[perhaps[place] : place].min())
     return {
         "tree_largest_rise_bytes": int(certain),
         "tree_largest_rise_upper_bytes": _ceil(possible),
@@ -175,7 +180,8 @@ def _area(trace: Trace, course: Lines, start_ns: int) -> Row:
     ended = np.clip(course.ended_ns, start_ns, end_ns)
     moments = np.clip(course.ended_ns, start_ns, end_ns)
     lower = float(np.trapezoid(course.lower, moments)) / 1e9
-    upper = float(np.sum(course.upper * (ended - began))) / 1e9
+    inside = ended > began
+    upper = float(np.sum(course.upper[inside] * (ended - began)[inside])) / 1e9
     return {
         "tree_memory_time_byte_s": lower,
         "tree_memory_time_upper_byte_s": max(lower, upper) if np.isfinite(upper) else None,

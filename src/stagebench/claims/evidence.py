@@ -28,8 +28,8 @@ from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import (
     MEMORY_PARTS,
     PARAMETER,
-    is_moment,
     is_lower_end,
+    is_moment,
     upper_of,
 )
 from stagebench.tables.schema import IN_BLOCKS

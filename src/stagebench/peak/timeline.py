@@ -81,7 +81,7 @@ def _bound(read: ReadRecord, span: Before, made_ns: Nanoseconds, drift: Bytes | 
     reached, upper = max(charged, span.spike), UNKNOWN
     # A charge of all kinds is never below that of some; the first counts since the group was made.
     if read.peak_bytes is not None and (read.peak_since_ns or 0) <= max(span.began_ns, made_ns):
-        upper = float(read.peak_bytes)
+        upper = max(float(read.peak_bytes), reached)
     rest = 0
     # Without a group, the sum leaves out what is inherited, so that main's share is unknown.
     if is_charged and read.main_anon_bytes is not None:
@@ -238,6 +238,7 @@ def _bound_files(trace: MemoryTrace, moves: FileMoves) -> list[tuple[float, floa
             walk = walks[first]
             upper = min(upper, walk.upper + unmapped[walk.before] - unmapped[opening])
             lower = max(lower, walk.lower - mapped[walk.before] + mapped[opening])
-        bounds.append((lower, upper))
+        # They contradict each other if programs outside the tree began or ceased to map its files.
+        bounds.append((min(lower, upper), max(lower, upper)))
         opening = previous
     return bounds

@@ -6,7 +6,7 @@ They are drawn in one process, because importing the libraries takes longer than
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ from stagebench.present.style import (
     make_rows,
     marker,
     name_inches,
-    part_line,
+    pale,
     plot_points,
     rows_inches,
     save_figure,
@@ -192,15 +192,25 @@ def plot_course(axes: Axes, course: pd.DataFrame) -> None:
     """
     began, ended = numbers(course, "began_s"), numbers(course, "time_s")
     lower, upper = (numbers(course, f"tree_{end}_bytes") / MIB for end in ("reached", "upper"))
-    gaps = ended - began > GAP_S
+    gaps = _find_gaps(course)
     edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
     low, high = (np.repeat(line.where(~gaps).to_numpy(), 2) for line in (lower, upper))
-    colour = PART_COLOURS["tree"]
-    axes.fill_between(edges, low, high, color=colour, alpha=0.35, lw=0)
+    axes.fill_between(edges, low, high, **_BAND_STYLE)
     for line in (low, high):
-        axes.plot(edges, line, color=colour, lw=0.8)
+        axes.plot(edges, line, **_LINE_STYLE)
     for start, end in zip(began[gaps], ended[gaps], strict=True):
-        axes.axvspan(start, end, color=MUTED, alpha=0.3, lw=0)
+        axes.axvspan(start, end, **_GAP_STYLE)
+
+
+_LINE_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "lw": 0.8}
+_BAND_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "alpha": 0.3, "lw": 0}
+_GAP_STYLE: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "lw": 0}
+
+
+def _find_gaps(course: pd.DataFrame) -> pd.Series[bool]:
+    """Return the rows in which nobody looked; a row of a long run has several readings."""
+    spans = numbers(course, "time_s") - numbers(course, "began_s")
+    return spans > max(GAP_S, 2 * spans.median())
 
 
 def _add_frame(figure: Figure, experiment: Experiment) -> None:
@@ -208,15 +218,30 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
     add_title(figure, f"{experiment.name}: memory over time, in the run of median makespan")
     figure.text(0.012, 0.5, "memory in MiB", rotation=90, va="center", size=9)
     figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
-    dots = [marker(f"PSS of {part}, walked", ".", 6, PART_COLOURS[part]) for part in _WALKED]
-    band = part_line("tree", label="tree: lower and upper line")
-    add_legend(figure, [band, *dots])
+    add_legend(figure, _list_handles(experiment))
+
+
+def _list_handles(experiment: Experiment) -> list[Line2D | Patch]:
+    """Return the legend of what the panels show."""
+    courses = [experiment.shown("memory", treatment) for treatment in experiment.treatments]
+    course = pd.concat(courses) if courses else experiment.tables["memory"]
+    handles: list[Line2D | Patch] = []
+    if course["tree_upper_bytes"].notna().any():
+        line, band = _LINE_STYLE["color"], (*_BAND_STYLE["color"], _BAND_STYLE["alpha"])
+        label = "tree: between the lower and the upper line"
+        handles.append(Patch(facecolor=band, edgecolor=line, lw=0.8, label=label))
+    elif not course.empty:
+        label = "tree: at least (no upper line without a control group)"
+        handles.append(Line2D([], [], **_LINE_STYLE, label=label))
+    dots = [marker(f"PSS of {part} in a walk", ".", 6, PART_COLOURS[part]) for part in _WALKED]
+    gaps = Patch(**_GAP_STYLE, label="gap: nobody looked")
+    return [*handles, *dots, *[gaps] * any(_find_gaps(own).any() for own in courses)]
 
 
 def plot_peaks(experiment: Experiment) -> Figure:
-    """Draw main and children stacked at the tree's peak, every run's peak and the upper bound."""
-    title = "main and children at the moment of the tree's peak"
-    figure, axes = make_rows(experiment, title, foot=0.9)
+    """Draw the bracket of the tree's peak, and main and children in the walk that saw most."""
+    title = "peak of the tree's memory, as far as it is certain"
+    figure, axes = make_rows(experiment, title, foot=1.1)
     runs = experiment.tables["runs"]
     ok = runs[runs["status"] == "ok"]
     plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
@@ -225,12 +250,21 @@ def plot_peaks(experiment: Experiment) -> Figure:
         for row, treatment in enumerate(experiment.treatments)
     ]
     axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
-    axes.set_xlabel("memory in MiB at the tree's peak")
-    parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
-    label = "tree's peak, one point per run (bars, numbers: run of median peak)"
-    bound = marker("its upper bound", "|", 9, DARK)
-    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK), bound])
+    axes.set_xlabel("memory in MiB; bars, whiskers and numbers are of the run of median peak")
+    handles: list[Line2D | Patch] = [
+        marker(f"{part}, in the walk that saw most", "s", 8, PART_COLOURS[part]) for part in _WALKED
+    ]
+    if any(bar.get_facecolor()[:3] == _UNSPLIT for bar in axes.patches):
+        handles.append(marker("of either, seen between walks", "s", 8, _UNSPLIT))
+    bracket = Line2D([], [], color=DARK, lw=0.8, marker="|", ms=9)
+    bracket.set_label("lower to upper end of the peak")
+    handles += [bracket, marker("lower end of each run", "o", 4.5, DARK)]
+    figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+_UNSPLIT = pale(MUTED)
+"""Memory of the tree that readings prove, but that no walk divided between main and children."""
 
 
 def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
@@ -238,15 +272,21 @@ def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) ->
     run = _median_peak(experiment.runs(treatment))
     if run is None:
         return 0
-    main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
-    axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
-    axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
-    label, end = f"{main + children:.0f}", main + children
+    left = 0.0
+    for part in _WALKED:
+        size = run[f"at_peak_{part}_bytes"]
+        if pd.notna(size):
+            width, colour = float(size) / MIB, PART_COLOURS[part]
+            axes.barh(row, width, left=left, color=colour, height=0.62, linewidth=0)
+            left += width
+    lower = end = float(run["tree_peak_bytes"]) / MIB
+    if lower > left:
+        axes.barh(row, lower - left, left=left, color=_UNSPLIT, height=0.62, linewidth=0)
+    label = f"{lower:.0f}"
     if pd.notna(run["tree_peak_upper_bytes"]):
         end = float(run["tree_peak_upper_bytes"]) / MIB
-        axes.plot([main + children, end], [row, row], color=DARK, lw=0.8)
-        axes.plot([end], [row], color=DARK, marker="|", ms=9, lw=0)
-        label += f"–{end:.0f}"
+        axes.plot([lower, end], [row, row], color=DARK, lw=0.8, marker="|", ms=9, zorder=6)
+        label += f"–{end:.0f}" * (f"{end:.0f}" != label)
     label_row(axes, f"{label} MiB", row)
     return end
 
@@ -259,8 +299,8 @@ def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
 
 PANELS = {
     "makespan_s": "makespan",
-    "tree_peak_bytes": "tree's peak PSS",
-    "tree_memory_time_byte_s": "tree's memory × time",
+    "tree_peak_bytes": "tree's peak (lower end)",
+    "tree_memory_time_byte_s": "tree's memory × time (lower end)",
 }
 """Quantity → title of its panel."""
 

@@ -167,10 +167,7 @@ def metric_text(runs: pd.DataFrame) -> str:
 
 _INSTRUMENTS = {
     GROUP: "a control group counted the memory of the whole tree",
-    COUNTERS: (
-        "the counters of single processes were read, which prove less than a control group:"
-        " brackets are wider, and shared memory counts only while it is mapped"
-    ),
+    COUNTERS: "the counters of single processes were read",
     SWEEPS: "memory was read in sweeps alone",
 }
 
@@ -183,6 +180,11 @@ def instrument_text(runs: pd.DataFrame) -> str:
         own = known[known["memory_instrument"] == instrument]
         if not own.empty:
             sentences.append(f"In {_share_of(own, runs)} {what}{_rate_text(own)}.")
+    if (known["memory_instrument"] != GROUP).any():
+        sentences.append(
+            "Without a control group less is certain: brackets are wider, and shared memory counts"
+            " only while it is mapped."
+        )
     reasons = known.loc[known["no_group"] != "", "no_group"].value_counts()
     if len(reasons):
         listed = "; ".join(
