@@ -25,10 +25,12 @@ class Odd(BaseException):
 
 @pytest.fixture(autouse=True)
 def release():
+    """End what a test has left hanging; the threads of other tests may sleep for long."""
+    before = set(threading.enumerate())
     RELEASED.clear()
     yield
     RELEASED.set()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith(("s_", "t_")):
             thread.join(10)
 
