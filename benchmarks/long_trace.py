@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+from stagebench.records import CpuRecord, MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 from stagebench.sampler.sampler import SamplerUse
 from stagebench.trace.tracer import Journal, Traced
 
@@ -135,7 +135,11 @@ def write_trace(folder: Path, hours: float) -> None:
     processes = list(_write_records(journal, began_ns, int(hours * 3600 * SWEEPS_PER_S)))
     processes.sort(key=lambda process: process.started_ns)
     ended_ns = began_ns + int(hours * 3600 * SECOND)
-    journal.finish(Traced(0, 0, ended_ns, "ptrace", USE, 1.0, processes, []))
+    cpu = [
+        CpuRecord(pid=each.pid, started_ns=each.started_ns, cpu_ns=SECOND, is_final=1)
+        for each in processes
+    ]
+    journal.finish(Traced(0, 0, ended_ns, "ptrace", USE, 1.0, processes, cpu, []))
     journal.close()
 
 

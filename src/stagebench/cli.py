@@ -183,10 +183,16 @@ def _add_trace(commands: Any) -> None:
         "trace",
         _trace,
         "Run any command and report the memory of all its processes.",
-        usage="stagebench trace [options] -- COMMAND...",
+        usage="stagebench trace [options] -- COMMAND...\n"
+        "       stagebench trace [options] --pid PID",
     )
     parser.set_defaults(fail=parser.error)
     parser.add_argument("unmarked", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--pid",
+        type=process_id,
+        help="trace a running process and its children until it ends, or until Ctrl-C",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -338,14 +344,22 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _trace(options: argparse.Namespace) -> None:
-    if options.unmarked or not options.command:
-        options.fail("no command; put it after --: stagebench trace [options] -- COMMAND...")
+    if options.pid is not None:
+        if options.unmarked or options.command:
+            options.fail("--pid traces a running process; leave it out to trace a command")
+        if options.census == "ptrace":
+            options.fail("--pid always polls; use --census auto or poll")
+    elif options.unmarked or not options.command:
+        options.fail(
+            "no command; put it after --: stagebench trace [options] -- COMMAND..., or give --pid"
+        )
     from stagebench.trace.command import TraceRequest, run_trace
     from stagebench.trace.tracer import Settings
 
     settings = Settings(options.interval, options.cpu_budget, options.census, options.wait_all)
     request = TraceRequest(
         command=options.command,
+        pid=options.pid,
         settings=settings,
         out=options.out,
         live=options.live,
@@ -367,6 +381,13 @@ def _claims(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import show_claims
 
     print(show_claims(options.folders), end="")
+
+
+def process_id(text: str) -> int:
+    """Parse a process id."""
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:12]) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: the id of a process")
+    return int(text)
 
 
 def number_from(allowed: str, least: float, most: float) -> Callable[[str], float]:

@@ -187,6 +187,20 @@ class TransitionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CpuRecord:
+    """The CPU time of one process within a trace; `pid` and `started_ns` as in `ProcessRecord`.
+
+    `cpu_ns` is None if it was never read. It is a lower bound unless `is_final`, which is 1 if it
+    was read after the process had ended.
+    """
+
+    pid: int
+    started_ns: int
+    cpu_ns: int | None
+    is_final: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedRecord:
     """One record of the published way of sampling, for studies that emulate it.
 
@@ -239,6 +253,7 @@ RULES: dict[type, Rules] = {
         signed=("exit_status",),
     ),
     TransitionRecord: Rules(allowed={"kind": TRANSITION_KINDS}, unique=("pid", "kind", "time_ns")),
+    CpuRecord: Rules(allowed={"is_final": (0, 1)}, unique=("pid", "started_ns")),
     EmulatedRecord: Rules(),
 }
 

@@ -17,8 +17,9 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 | `output.txt`    | run: what the measured process printed, if anything    |
 
 The trace of any other command is a folder with the same `run.json` (of kind "trace"),
-`processes.csv`, `sweeps.csv` and `samples.csv`, and the results: `summary.json` and `trace.png`. It
-is written in place: a trace that was cut off can be read up to that point.
+`processes.csv`, `transitions.csv`, `sweeps.csv` and `samples.csv`; with `cpu.csv`, the CPU time of
+each process (`CpuRecord`); and with the results: `summary.json` and `trace.png`. It is written in
+place: a trace that was cut off can be read up to that point.
 
 `run.json` is written last and has the size and the SHA-256 of every other file. Runs that were
 measured before it had them are whole if their records agree with each other.
@@ -72,6 +73,7 @@ PROCESSES_FILE = "processes.csv"
 TRANSITIONS_FILE = "transitions.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
+CPU_FILE = "cpu.csv"
 EMULATED_FILE = "emulated.csv"
 OUTPUT_FILE = "output.txt"
 SUMMARY_FILE = "summary.json"

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
 from stagebench.present.style import figure_style
-from stagebench.trace.figure import draw_trace, plot_trace
-from stagebench.trace.summary import Timeline
+from stagebench.trace.figure import choose_columns, draw_trace, plot_trace
+from stagebench.trace.timeline import ProcessCourse, Timeline
 
 MIB = 1 << 20
 TIMELINE = Timeline(
@@ -19,13 +21,15 @@ PEAK = {"lower_bytes": 42 * MIB, "lower_s": 0.2, "upper_bytes": 47 * MIB}
 EMPTY = Timeline([], {"main": [], "children": [], "tree": []}, [], [])
 
 
-def summary(peak=PEAK, status="complete", means="ptrace", command=("work",)):
+def summary(peak=PEAK, status="complete", means="ptrace", command=("work",), cpu=None, pid=None):
     return {
         "command": list(command),
+        "pid": pid,
         "status": status,
         "duration_s": 0.4,
         "peak": {"tree": peak},
         "processes": {"means": means},
+        "cpu": cpu,
     }
 
 
@@ -82,3 +86,73 @@ def test_a_trace_without_a_sweep_is_drawn_all_the_same(tmp_path):
     peak = {"lower_bytes": None, "lower_s": None, "upper_bytes": None}
     draw_trace(summary(peak=peak), EMPTY, tmp_path / "trace.png")
     assert (tmp_path / "trace.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def course(pid, *sizes, cpu_s=1.5, is_whole=True):
+    name = pid and {"pid": pid, "role": "worker", "command": "work\n$x$ \x1b[31m " + "w" * 300}
+    sizes = [size * MIB for size in sizes]
+    cpu = {"cpu_s": cpu_s, "is_whole": is_whole}
+    return ProcessCourse(name, 1 if pid else 12, max(filter(math.isfinite, sizes)), cpu, sizes)
+
+
+def areas_of(figure):
+    """Return the areas of the panel of processes: of each the pieces, as their corners."""
+    figure.canvas.draw()
+    return [
+        [{(round(x, 3), round(y, 3)) for x, y in path.vertices} for path in area.get_paths()]
+        for area in figure.axes[1].collections
+    ]
+
+
+def timeline_of(*courses, gaps=frozenset()):
+    count = len(courses[0].pss_bytes)
+    times = [0.1 * (place + 1) for place in range(count)]
+    tree = [
+        sum(size for each in courses if math.isfinite(size := each.pss_bytes[place]))
+        for place in range(count)
+    ]
+    pss = {"main": [0] * count, "children": tree, "tree": tree}
+    return Timeline(times, pss, [0], [2], courses, gaps)
+
+
+def test_processes_are_stacked_the_largest_first_where_sweeps_saw_them():
+    timeline = timeline_of(course(71, 30, 40, math.nan, 20), course(72, math.nan, 5, 6, 7))
+    with figure_style():
+        large, small = areas_of(plot_trace(summary(), timeline))
+    assert [max(x for x, _ in piece) for piece in large] == [0.2, 0.4]
+    assert {(0.1, 30), (0.2, 40)} <= large[0]
+    (piece,) = small
+    assert {(0.2, 40), (0.2, 45), (0.3, 0), (0.3, 6), (0.4, 27)} <= piece
+
+
+def test_a_gap_is_not_bridged():
+    timeline = timeline_of(course(71, 3, 3, 3, 3), course(72, 1, 1, 1, 1), gaps={2})
+    with figure_style():
+        figure = plot_trace(summary(), timeline)
+        for pieces in areas_of(figure):
+            assert [{x for x, _ in piece} for piece in pieces] == [{0.1, 0.2}, {0.3, 0.4}]
+
+
+def test_every_process_of_the_figure_is_listed_with_its_cpu_time():
+    courses = [course(pid, 30, 40) for pid in range(4_194_290, 4_194_297)]
+    courses += [course(None, 2, 3, cpu_s=12.5, is_whole=False)]
+    cpu = {"tree": {"cpu_s": 20.0, "is_whole": False}, "roles": {}}
+    with figure_style():
+        figure = plot_trace(summary(cpu=cpu), timeline_of(*courses))
+        words = words_of(figure)
+        boxes = [text.get_window_extent() for text in figure.texts]
+    assert "CPU time: at least 20 s" in words
+    assert "4194290 worker     40.0 MiB     1.5 s            work $x$ " in words
+    assert "12 others          3.0 MiB      at least 12.5 s" in words
+    assert all(0 <= box.x0 < box.x1 <= figure.bbox.width and box.y0 >= 0 for box in boxes)
+
+
+def test_a_long_trace_is_drawn_by_its_highest_sweeps_and_its_gaps():
+    sizes = [1.0] * 5000
+    sizes[1234] = 9.0
+    timeline = timeline_of(course(71, *sizes), course(72, *sizes), gaps={777})
+    places = choose_columns(timeline, 100)
+    assert len(places) < 110
+    assert 1234 in places
+    assert None in places
+    assert choose_columns(timeline, 10_000) == [*range(777), None, *range(777, 5000)]

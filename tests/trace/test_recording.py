@@ -1,12 +1,21 @@
 """Reading the folder of a trace, whole or cut off, and summarising it."""
 
+import math
+
 import pytest
 
 from stagebench import store
 from stagebench.errors import StoreError
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+from stagebench.records import (
+    CpuRecord,
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TransitionRecord,
+)
 from stagebench.trace.recording import read_recording
-from stagebench.trace.summary import build_timeline, summarise_recording
+from stagebench.trace.summary import summarise_recording
+from stagebench.trace.timeline import SHOWN, build_timeline, find_gaps
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -221,3 +230,88 @@ def test_a_file_that_is_missing_from_a_whole_trace_is_named(write):
     (folder / store.SAMPLES_FILE).unlink()
     with pytest.raises(StoreError, match=r"samples\.csv"):
         read_recording(folder)
+
+
+CPU = [
+    CpuRecord(pid=7, started_ns=START - MS, cpu_ns=40 * MS, is_final=1),
+    CpuRecord(pid=8, started_ns=START + 15 * MS, cpu_ns=2_000 * MS, is_final=0),
+    CpuRecord(pid=9, started_ns=START + 40 * MS, cpu_ns=None, is_final=0),
+]
+
+
+def test_cpu_time_that_may_have_been_more_is_a_bound_in_every_sum(write):
+    folder = write()
+    store.write_records(folder / store.CPU_FILE, CpuRecord, CPU)
+    cpu = summarise_recording(read_recording(folder))["cpu"]
+    assert cpu["tree"] == {"cpu_s": 2.04, "is_whole": False}
+    assert cpu["roles"] == {
+        "main": {"cpu_s": 0.04, "is_whole": True},
+        "worker": {"cpu_s": 2.0, "is_whole": False},
+    }
+    assert [(each["pid"], each["cpu_s"]) for each in cpu["busiest"]] == [
+        (8, 2.0),
+        (7, 0.04),
+        (9, None),
+    ]
+    assert cpu["others"]["processes"] == 0
+
+
+def test_a_process_without_a_record_of_its_cpu_time_makes_the_sums_bounds(write):
+    folder = write()
+    store.write_records(folder / store.CPU_FILE, CpuRecord, CPU[:1])
+    cpu = summarise_recording(read_recording(folder))["cpu"]
+    assert cpu["tree"] == {"cpu_s": 0.04, "is_whole": False}
+    assert cpu["roles"]["worker"] == {"cpu_s": None, "is_whole": False}
+
+
+def test_cpu_time_is_unknown_where_no_census_recorded_it(write):
+    assert summarise_recording(read_recording(write()))["cpu"] is None
+    assert summarise_recording(read_recording(write(CUT, processes=None)))["cpu"] is None
+
+
+def shown(sizes):
+    return [None if math.isnan(size) else size // MIB for size in sizes]
+
+
+def test_a_timeline_has_each_process_the_largest_first_and_nothing_where_no_sweep_read_it(write):
+    larger, smaller = build_timeline(read_recording(write())).courses
+    assert (larger.name["pid"], smaller.name["pid"]) == (8, 7)
+    assert shown(larger.pss_bytes) == [None, 30, 90, 90]
+    assert shown(smaller.pss_bytes) == [10, 12, 5, 5]
+
+
+def test_processes_beyond_those_shown_are_one_and_a_pid_that_was_reused_is_two(write):
+    last = SHOWN + 3
+    processes = [process(7, "main", (0, 100), 4, 15)]
+    processes += [process(pid, "worker", (5, 15), 1, 9) for pid in range(20, 20 + last)]
+    processes += [process(20, "other", (18, 60), 1, 9)]
+    folder = write(processes=processes, sweeps=SWEEPS[:2])
+    samples = [sample(0, 7, 40)]
+    samples += [sample(0, 20 + place, 30 - place) for place in range(last)]
+    samples += [sample(1, 7, 40), sample(1, 20, 39)]
+    store.write_records(folder / store.SAMPLES_FILE, MemorySample, samples)
+    timeline = build_timeline(read_recording(folder))
+    names = [
+        course.name and (course.name["pid"], course.name["role"]) for course in timeline.courses
+    ]
+    assert names[:3] == [(7, "main"), (20, "other"), (20, "worker")]
+    others = timeline.courses[SHOWN]
+    assert (others.name, others.processes) == (None, len(processes) - SHOWN)
+    assert shown(others.pss_bytes) == [sum(30 - place for place in range(SHOWN - 2, last)), None]
+    stacked = [sum(shown(each.pss_bytes)[0] or 0 for each in timeline.courses)]
+    assert stacked == [timeline.pss_bytes["tree"][0] // MIB]
+
+
+@pytest.mark.parametrize(
+    ("times", "held", "gaps"),
+    [
+        ([], (), set()),
+        ([1.0], (), set()),
+        ([0.1, 0.2, 0.3, 2.0, 2.1, 2.2], (), {3}),
+        ([0.1, 0.2, 0.3, 2.0, 2.1, 2.2], (3,), set()),  # nothing changed until then
+        ([0.1, 0.2, 0.3, 0.4, 0.7], (), set()),
+        ([99.1, 99.101, 99.102, 99.9, 99.901, 100], (), set()),  # too short to be seen
+    ],
+)
+def test_a_gap_is_a_pause_that_is_long_and_not_known_to_be_quiet(times, held, gaps):
+    assert find_gaps(times, [place in held for place in range(len(times))]) == gaps

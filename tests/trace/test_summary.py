@@ -7,6 +7,7 @@ from stagebench.trace.summary import format_peak, format_summary
 MIB = 1 << 20
 SUMMARY = {
     "command": ["python", "work.py", "two words"],
+    "pid": None,
     "status": "complete",
     "detail": "",
     "exit_code": 0,
@@ -21,6 +22,22 @@ SUMMARY = {
     "roles": {
         "main": {"created": 1, "sampled": 1, "high_water_bytes": 14 * MIB},
         "resource_tracker": {"created": 11, "sampled": 9, "high_water_bytes": None},
+    },
+    "cpu": {
+        "tree": {"cpu_s": 4.809, "is_whole": False},
+        "roles": {
+            "main": {"cpu_s": 0.021, "is_whole": True},
+            "resource_tracker": {"cpu_s": 4.788, "is_whole": False},
+        },
+        "busiest": [
+            {"pid": 77, "role": "resource_tracker", "command": "sleep  600"}
+            | {"cpu_s": 2.3, "is_whole": False},
+            {"pid": 1234, "role": "main", "command": "work " * 20}
+            | {"cpu_s": 0.021, "is_whole": True},
+            {"pid": 9, "role": "resource_tracker", "command": ""}
+            | {"cpu_s": None, "is_whole": False},
+        ],
+        "others": {"processes": 9, "cpu_s": 2.488, "is_whole": True},
     },
     "stayed": [{"pid": 1234, "command": "sleep 600"}],
     "sampler": {
@@ -45,6 +62,13 @@ peak PSS   tree      between 231.0 and 233.5 MiB, at 1.24 s
 processes  12 created, 10 sampled, 2 bounded only
            main              1 created, 1 sampled, highest RSS of one 14.0 MiB
            resource_tracker  11 created, 9 sampled
+CPU time   tree              at least 4.81 s, on average 1.5 cores
+           main              21 ms
+           resource_tracker  at least 4.79 s
+busiest    pid 77    resource_tracker  at least 2.3 s  sleep 600
+           pid 1234  main              21 ms           work work work work work…
+           pid 9     resource_tracker  not known
+           9 others: 2.49 s
 still live pid 1234  sleep 600
 sampled    93.4 times a second, 100 asked for; median gap 10.1 ms, 1 in 100 over
            25 ms; 3 of 300 torn
@@ -80,6 +104,22 @@ def test_a_summary_is_a_screen_of_text():
         (
             {"processes": {"means": "ptrace", "created": 1, "sampled": 1, "bounded_only": 0}},
             "children  there were none",
+        ),
+        (
+            {"cpu": {"tree": {"cpu_s": None, "is_whole": False}, "roles": {}, "busiest": []}},
+            "CPU time   tree  not known",
+        ),
+        (
+            {"pid": 1234, "exit_code": None},
+            "ended      not yet: pid 1234 goes on; it was traced for 3.21 s",
+        ),
+        (
+            {"pid": 55, "exit_code": None},
+            "ended      pid 55, after 3.21 s of tracing; exit code not known",
+        ),
+        (
+            {"processes": {"means": "poll", "created": 1, "sampled": 1, "bounded_only": 0}},
+            "children  none was seen",
         ),
     ],
 )

@@ -38,6 +38,8 @@ PART_COLOURS: dict[str, Colour] = {
     "children": _COLOURS[1],
     "tree": DARK,
 }
+PROCESS_COLOURS: list[Colour] = _COLOURS[2:7] + _COLOURS[8:]
+"""For single processes beside main and children; without grey, which stands for all others."""
 _PART_LINES: dict[str, tuple[float, float]] = {
     "tree": (2, 0.35),
     "children": (1, 1),

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from stagebench.errors import MeasureError
-from stagebench.sampler.processes import Life, may_share_memory
+from stagebench.sampler.processes import Life, may_share_memory, read_cpu_ns
 from stagebench.sampler.procfs import children_reader, read_command
 from stagebench.sampler.ptrace import PtraceCensus, PtraceRefusedError
 from stagebench.sampler.sweep import walk_tree
@@ -93,8 +93,7 @@ class PollCensus:
     def update(self) -> None:
         """Reap ended children, list the tree again, and note which processes came and went."""
         self._reap()
-        children = self._children or children_reader()
-        found = dict(walk_tree(self._supervisor, children, self._strangers))
+        found = self._find()
         now_ns = self._clock()
         for pid in self.alive.keys() - found.keys():
             self.alive.pop(pid).ended_ns = now_ns
@@ -103,6 +102,11 @@ class PollCensus:
             self._see(pid, parent, now_ns)
         self._find_owners()
         self._updated_ns = now_ns
+
+    def _find(self) -> dict[int, int | None]:
+        """Return every process of the tree, with its parent."""
+        children = self._children or children_reader()
+        return dict(walk_tree(self._supervisor, children, self._strangers))
 
     def _find_owners(self) -> None:
         """Find out whose memory new processes have, and whether those that shared it still do."""
@@ -122,11 +126,15 @@ class PollCensus:
         """Reap the supervisor's children that have ended, including adopted orphans."""
         children = self._children or children_reader()
         for pid in set(children(self._supervisor)) - self._strangers:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended and pid in self.alive:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            cpu_ns = read_cpu_ns(pid)
+            _, status = os.waitpid(pid, 0)
+            if pid in self.alive:
                 self.alive[pid].exit_status = os.waitstatus_to_exitcode(status)
+                self.alive[pid].note_cpu(cpu_ns, is_final=True)
 
-    def _see(self, pid: int, parent: int, now_ns: int) -> None:
+    def _see(self, pid: int, parent: int | None, now_ns: int) -> None:
         life = self.alive.get(pid)
         if life is None:
             life = Life(
@@ -141,3 +149,4 @@ class PollCensus:
             self.changes += 1
         if now_ns - life.started_ns <= SETTLING_NS:
             life.command = self._command(pid) or life.command
+        life.note_cpu(read_cpu_ns(pid))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ class Life:
 
     Processes with the same `space` share one address space, and one of them `owns_memory`. The
     memory of the others (such as a child by vfork before its exec) must not be counted twice.
+    `cpu_ns` is that of all its threads; unless it is final, the process may have used more.
     """
 
     pid: int
@@ -36,10 +38,32 @@ class Life:
     ended_ns: int | None = None
     exit_status: int | None = None
     samples: int = 0
+    cpu_ns: int | None = None
+    cpu_is_final: bool = False
+
+    def note_cpu(self, cpu_ns: int | None, *, is_final: bool = False) -> None:
+        """Take in a reading of its CPU time; None if there was nothing to read any more."""
+        if cpu_ns is not None:
+            self.cpu_ns, self.cpu_is_final = cpu_ns, is_final
 
     def note_mark(self, high_water_bytes: int) -> None:
         """Add a reading of the high-water mark, which the sampler resets between readings."""
         self.high_water_bytes = max(high_water_bytes, self.high_water_bytes or 0)
+
+
+CPUCLOCK_SCHED = 2
+"""The CPU clock of a process that counts all that it ran. Source: linux/posix-timers_types.h."""
+
+
+def read_cpu_ns(pid: int) -> int | None:
+    """Return the CPU time that all threads of a process have had; None if it cannot be read.
+
+    The clock is that of clock_getcpuclockid(3). It can be read until the process is reaped.
+    """
+    try:
+        return time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED)
+    except OSError:
+        return None
 
 
 KCMP_NUMBERS = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}

@@ -11,7 +11,9 @@ it. Source: ptrace(2) and linux/ptrace.h.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import itertools
 import os
 import platform
@@ -20,7 +22,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.records import SHARING_BIRTHS, TransitionRecord
-from stagebench.sampler.processes import Life, share_memory
+from stagebench.sampler.processes import Life, read_cpu_ns, share_memory
 from stagebench.sampler.procfs import Vanished, read_command, read_counters, read_process
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ OPTION_EXITKILL = 0x100000
 WAIT_ALL = 0x40000000
 """__WALL: wait for threads as well as for child processes."""
 
+ENDS = frozenset({os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED})
+
 STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,11 +52,15 @@ _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 
 class Report(NamedTuple):
-    """The result of waiting for one thread; `max_rss_bytes` is valid only if it ended."""
+    """The result of waiting for one thread; the last two values are valid only if it ended.
+
+    `cpu_ns` is the CPU time of a process that has ended, all of it; None for a thread.
+    """
 
     thread: int
     status: int
     max_rss_bytes: int
+    cpu_ns: int | None
 
     @property
     def ended(self) -> bool:
@@ -92,8 +100,29 @@ def wait_report() -> Report | None:
 
     Raises ChildProcessError if there is neither a tracee nor a child.
     """
-    thread, status, usage = os.wait4(-1, os.WNOHANG | WAIT_ALL)
-    return Report(thread, status, usage.ru_maxrss * 1024) if thread else None
+    # Once the end of a process is taken, its parent may reap it, and its clock is gone.
+    while (found := _peek()) is not None:
+        chosen, cpu_ns = found
+        with contextlib.suppress(ChildProcessError):  # gone, as a thread by another one's exec
+            thread, status, usage = os.wait4(chosen, os.WNOHANG | WAIT_ALL)
+            if thread:
+                return Report(thread, status, usage.ru_maxrss * 1024, cpu_ns)
+            if chosen == -1:
+                break
+    return None
+
+
+def _peek() -> tuple[int, int | None] | None:
+    """Return which thread has something to report, and its CPU time if it is a process's end."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WNOHANG | WAIT_ALL | os.WEXITED | os.WNOWAIT)
+    except OSError as error:
+        if error.errno == errno.ECHILD:
+            raise
+        return -1, None  # sandboxes, and Linux before 4.7: whichever is next
+    if found is None:
+        return None
+    return found.si_pid, read_cpu_ns(found.si_pid) if found.si_code in ENDS else None
 
 
 def event_message(thread: int) -> int:
@@ -286,6 +315,7 @@ class PtraceCensus:
         life.ended_ns = self._clock()
         life.exit_status = os.waitstatus_to_exitcode(report.status)
         life.max_rss_bytes = report.max_rss_bytes
+        life.note_cpu(report.cpu_ns, is_final=True)
         if life.parent_pid is None:
             self._ended[report.thread] = life
         self._hand_over(life)

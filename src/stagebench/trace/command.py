@@ -1,6 +1,7 @@
 """`stagebench trace` runs a command and records its memory; `stagebench show` reads it back.
 
-The command runs as it would without a tracer. Its records, summary and figure go to a folder.
+The command runs as it would without a tracer, or runs already. Its records, summary and figure go
+to a folder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -23,12 +24,30 @@ from stagebench.errors import CommandError, OptionError, StagebenchError, StoreE
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
 from stagebench.sampler.procfs import check_proc
+from stagebench.trace.attach import (
+    AttachedCensus,
+    EndWatch,
+    check_target,
+    name_target,
+    sample_until_end,
+)
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
 from stagebench.trace.startup import read_initial_environment
-from stagebench.trace.summary import build_timeline, format_summary, shorten, summarise_recording
-from stagebench.trace.tracer import Journal, Settings, Tracer, make_trace_folder, raise_limits
+from stagebench.trace.summary import format_summary, shorten, summarise_recording
+from stagebench.trace.timeline import build_timeline
+from stagebench.trace.tracer import (
+    Journal,
+    Settings,
+    Tracer,
+    describe_traced,
+    let_leave,
+    make_trace_folder,
+    raise_limits,
+    read_cpu_before,
+    start_sampler,
+)
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
@@ -42,8 +61,11 @@ if TYPE_CHECKING:
 
 
 def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
-    """Trace a command, write its summary and figure, and end as it ended."""
-    ended = trace_command(request)
+    """Trace a command, write its summary and figure, and end as it ended.
+
+    For a process that runs already, the exit code is 0: its own is not known to us.
+    """
+    ended = trace_command(request) if request.pid is None else trace_process(request, request.pid)
     try:
         _present(ended, quiet=request.quiet, figure=figure)
     except StagebenchError as error:
@@ -158,11 +180,14 @@ STDERR = 2
 class TraceRequest:
     """A command, how to trace it, and where to write; without `out`, to a new folder here.
 
+    With `pid` it is the command of a process that runs already.
+
     `live`: show a line meanwhile. It is off by default, because it shares a line of the terminal
     with the output of the command, whose cursor nobody knows.
     """
 
     command: Sequence[str]
+    pid: int | None = None
     settings: Settings
     out: Path | None
     live: bool
@@ -197,6 +222,74 @@ def trace_command(request: TraceRequest) -> Ended:
         folder.discard()
         raise
     return Ended(folder.path, journal.run, exit_code)
+
+
+def trace_process(request: TraceRequest, pid: int) -> Ended:
+    """Trace a process that runs already, and write the folder of its trace.
+
+    Raises StagebenchError, and leaves nothing behind, if it cannot be traced.
+    """
+    check_proc()
+    check_target(pid)
+    now = datetime.now(UTC)
+    request = replace(request, command=name_target(pid))
+    run = describe_request(request, now) | {"pid": pid}
+    folder = make_trace_folder(request.out, request.command[0], now)
+    raise_limits()
+    try:
+        with contextlib.closing(open_journal(folder.path, run)) as journal:
+            follow_process(request, journal, pid)
+    except StagebenchError:
+        folder.discard()
+        raise
+    return Ended(folder.path, journal.run, exit_code=0)
+
+
+def follow_process(request: TraceRequest, journal: Journal, pid: int) -> None:
+    """Sample a process until it has ended or the user ends the trace, and complete the journal.
+
+    Raises StagebenchError if it has ended already.
+    """
+    settings = request.settings
+    line = LiveLine(STDERR) if request.live and os.isatty(STDERR) else None
+    with EndWatch(pid) as watch:
+        census = AttachedCensus(pid)
+        before = read_cpu_before(census)
+        begin(journal, pid, census.means)
+        began_cpu_ns = time.thread_time_ns()
+        sampler = start_sampler(census, settings, journal)
+        try:
+            sample_until_end(
+                sampler,
+                census,
+                watch,
+                waits_for_all=settings.waits_for_all,
+                show=lambda: show_progress(line, journal, census),
+            )
+            if not watch.is_told:
+                let_leave(census, time.sleep)
+            sampler.take_last()
+        except OSError as error:
+            journal.finish_untraced(None, time.monotonic_ns(), f"the tracer failed: {error!r}")
+        else:
+            traced = describe_traced(
+                sampler,
+                census,
+                before,
+                waits_for_all=settings.waits_for_all,
+                began_cpu_ns=began_cpu_ns,
+            )
+            journal.finish(traced)
+    if line:
+        line.clear()
+
+
+def begin(journal: Journal, main: int, means: str) -> None:
+    """Begin the journal of a process that runs already; raises OptionError if that fails."""
+    try:
+        journal.begin(main, means)
+    except OSError as error:
+        raise OptionError(f"{store.RUN_FILE}: cannot be written ({error.strerror})") from error
 
 
 def describe_request(request: TraceRequest, now: datetime) -> dict[str, Any]:
@@ -255,7 +348,7 @@ def run_traced(request: TraceRequest, journal: Journal, relay: Relay) -> int:
     if traced.failure:
         raise explain_failure(program, traced.failure)
     journal.finish(traced)
-    return traced.exit_code
+    return traced.exit_code or 0
 
 
 def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | None) -> None:
@@ -271,7 +364,7 @@ def stand_by(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine | No
             if line:
                 line.clear()
             relay.stop_too(deliveries)
-        elif line and not tracer.is_done:
+        elif not tracer.is_done:
             show_progress(line, journal, tracer.census)
     if not tracer.is_done:
         wait_for_rest(tracer, relay, journal, line)
@@ -285,13 +378,12 @@ def wait_for_rest(tracer: Tracer, relay: Relay, journal: Journal, line: LiveLine
     while not tracer.is_done:
         if relay.is_told_to_end(INTERVAL_S):
             tracer.is_dismissed = True
-        if line:
-            show_progress(line, journal, tracer.census)
+        show_progress(line, journal, tracer.census)
 
 
-def show_progress(line: LiveLine, journal: Journal, census: Census | None) -> None:
-    """Show the progress of the trace."""
-    if census is None or journal.began_ns is None:
+def show_progress(line: LiveLine | None, journal: Journal, census: Census | None) -> None:
+    """Show the progress of the trace, if the user wants to see it."""
+    if line is None or census is None or journal.began_ns is None:
         return
     elapsed_s = to_seconds(time.monotonic_ns() - journal.began_ns)
     counts = len(census.alive), len(census.lives)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import StoreError
 from stagebench.peak.bracket import MemoryTrace
-from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+from stagebench.records import (
+    CpuRecord,
+    MemorySample,
+    ProcessRecord,
+    SweepRecord,
+    TransitionRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -19,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Recording(NamedTuple):
-    """All records of one tree; the `census` in `run` has no counts if the trace was cut off."""
+    """All records of one tree; the `census` in `run` has no counts if the trace was cut off.
+
+    `cpu` is empty then, and for a run of a study.
+    """
 
     run: Mapping[str, Any]
     memory: MemoryTrace
+    cpu: Sequence[CpuRecord] = ()
 
     @property
     def is_cut(self) -> bool:
@@ -88,6 +98,7 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
             # Without the records of its end there is no upper bound.
             sampler={} if cut_off else run["sampler"],
         ),
+        store.read_records(folder / store.CPU_FILE, CpuRecord, cut_off=True),
     )
 
 

@@ -1,17 +1,16 @@
-"""The results of one trace: its summary, as JSON and as text of 80 columns, and its timeline."""
+"""The summary of one trace, as JSON and as text of 80 columns."""
 
 from __future__ import annotations
 
 import shlex
 import signal
 import textwrap
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from stagebench.peak.bracket import find_brackets
-from stagebench.records import count_processes
-from stagebench.tables.quantities import MEMORY_PARTS
+from stagebench.records import CpuRecord, count_processes
 from stagebench.units import GIB, MIB, format_seconds, quantile_s, to_seconds
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def summarise_recording(recording: Recording) -> dict[str, Any]:
     brackets = find_brackets(memory)
     return {
         "command": name_command(recording),
+        "pid": run.get("pid"),
         "status": "cut" if recording.is_cut else run["status"],
         "detail": run["detail"],
         "exit_code": run.get("exit_code"),
@@ -45,6 +45,7 @@ def summarise_recording(recording: Recording) -> dict[str, Any]:
         },
         "processes": describe_census(recording),
         "roles": describe_roles(recording),
+        "cpu": describe_cpu(recording),
         "stayed": run.get("stayed", []),
         "sampler": describe_sampler(recording),
         "instrument_cpu_s": run.get("instrument_cpu_s"),
@@ -104,6 +105,57 @@ def describe_roles(recording: Recording) -> dict[str, Any]:
     }
 
 
+BUSIEST = 5
+"""So many processes are listed by their CPU time; the rest is added up."""
+
+
+def describe_cpu(recording: Recording) -> dict[str, Any] | None:
+    """Describe the CPU time of the tree, of each role and of single processes; None if unknown."""
+    if not recording.cpu:
+        return None
+    used = find_cpu(recording)
+    roles: defaultdict[str, list[CpuRecord]] = defaultdict(list)
+    for process, cpu in zip(recording.memory.processes, used, strict=True):
+        roles[process.role].append(cpu)
+    order = sorted(range(len(used)), key=lambda place: -(used[place].cpu_ns or 0))
+    rest = order[BUSIEST:]
+    return {
+        "tree": add_cpu(used),
+        "roles": {role: add_cpu(found) for role, found in roles.items()},
+        "busiest": [
+            name_process(recording.memory.processes[place]) | add_cpu([used[place]])
+            for place in order[:BUSIEST]
+        ],
+        "others": {"processes": len(rest)} | add_cpu([used[place] for place in rest]),
+    }
+
+
+def find_cpu(recording: Recording) -> list[CpuRecord]:
+    """Return the CPU time of every process; without any if it was not recorded."""
+    known = {(cpu.pid, cpu.started_ns): cpu for cpu in recording.cpu}
+    return [
+        known.get(
+            (each.pid, each.started_ns),
+            CpuRecord(pid=each.pid, started_ns=each.started_ns, cpu_ns=None, is_final=0),
+        )
+        for each in recording.memory.processes
+    ]
+
+
+def name_process(process: ProcessRecord) -> dict[str, Any]:
+    """Return what tells a process from others."""
+    return {"pid": process.pid, "role": process.role, "command": process.command}
+
+
+def add_cpu(used: Sequence[CpuRecord]) -> dict[str, Any]:
+    """Add up CPU time; unless it `is_whole`, there may have been more. None if none is known."""
+    known = [each.cpu_ns for each in used if each.cpu_ns is not None]
+    return {
+        "cpu_s": to_seconds(sum(known)) if known or not used else None,
+        "is_whole": all(each.is_final and each.cpu_ns is not None for each in used),
+    }
+
+
 def describe_sampler(recording: Recording) -> dict[str, Any]:
     """Describe what the sampler was asked for and what it achieved, as far as the records go."""
     use, sweeps = recording.run["sampler"], recording.memory.sweeps
@@ -130,54 +182,6 @@ def _list_gaps(found: Sequence[SweepRecord]) -> Iterator[Nanoseconds]:
         yield from [(later.started_ns - earlier.started_ns) // count] * count
 
 
-def build_timeline(recording: Recording) -> Timeline:
-    """Build the PSS of every sweep and the number of processes over time."""
-    memory, origin_ns = recording.memory, recording.origin_ns
-    totals = _total_samples(recording)
-    times: list[Seconds] = []
-    pss: dict[str, list[Bytes]] = {part: [] for part in MEMORY_PARTS}
-    latest: dict[str, Bytes] | None = None
-    for sweep in memory.sweeps:
-        if sweep.kind not in PSS_KINDS:
-            continue
-        latest = totals.get(sweep.sweep) if sweep.kind == "pss" else latest
-        if latest is None:
-            continue
-        times.append(to_seconds(sweep.ended_ns - origin_ns))
-        for part in MEMORY_PARTS:
-            pss[part].append(latest[part])
-    changes = count_alive(recording)
-    changed = [to_seconds(moment - origin_ns) for moment, _ in changes]
-    return Timeline(times, pss, changed, [alive for _, alive in changes])
-
-
-def count_alive(recording: Recording) -> list[tuple[Nanoseconds, int]]:
-    """List how many processes were alive from each moment on, by the census or else by sweeps."""
-    memory = recording.memory
-    if "created" not in recording.run["census"]:
-        return [(sweep.started_ns, sweep.processes) for sweep in memory.sweeps]
-    steps: Counter[Nanoseconds] = Counter()
-    for process in memory.processes:
-        steps[max(process.started_ns, recording.origin_ns)] += 1
-        steps[min(process.ended_ns or recording.ended_ns, recording.ended_ns)] -= 1
-    alive, counts = 0, []
-    for moment in sorted(steps):
-        alive += steps[moment]
-        counts.append((moment, alive))
-    return counts
-
-
-def _total_samples(recording: Recording) -> dict[int, dict[str, Bytes]]:
-    main = {process.pid for process in recording.memory.processes if process.role == "main"}
-    totals: defaultdict[int, dict[str, Bytes]] = defaultdict(lambda: dict.fromkeys(MEMORY_PARTS, 0))
-    for sample in recording.memory.samples:
-        if sample.pss_bytes is not None:
-            part = "main" if sample.pid in main else "children"
-            totals[sample.sweep][part] += sample.pss_bytes
-            totals[sample.sweep]["tree"] += sample.pss_bytes
-    return dict(totals)
-
-
 COLUMNS = 80
 _NAME = 11
 _LARGE = 10 * GIB
@@ -200,10 +204,15 @@ def _list_items(summary: Mapping[str, Any], place: str | None) -> Iterator[tuple
     if summary["status"] == "truncated":
         yield "NOT WHOLE", [_describe_loss(summary)]
     peaks = {part: format_peak(peak) for part, peak in summary["peak"].items()}
-    if summary["processes"]["created"] == 1 and summary["processes"]["means"] == "ptrace":
-        peaks["children"] = "there were none"
+    if summary["processes"]["created"] == 1:
+        polled = summary["processes"]["means"] == "poll"
+        peaks["children"] = "none was seen" if polled else "there were none"
     yield "peak PSS", _align(peaks)
     yield "processes", [describe_processes(summary["processes"]), *_list_roles(summary["roles"])]
+    if summary["cpu"]:
+        yield "CPU time", _list_cpu(summary)
+        if len(summary["cpu"]["busiest"]) > 1:
+            yield "busiest", _list_busiest(summary["cpu"])
     if summary["stayed"]:
         stayed = summary["stayed"]
         width = COLUMNS - _NAME - 14
@@ -220,6 +229,10 @@ def describe_end(summary: Mapping[str, Any]) -> str:
     duration, code = format_seconds(summary["duration_s"]), summary["exit_code"]
     if summary["status"] == "cut":
         return f"CUT OFF after {duration}: the tracer was ended, or it is still running"
+    if summary["pid"] is not None:
+        if any(each["pid"] == summary["pid"] for each in summary["stayed"]):
+            return f"not yet: pid {summary['pid']} goes on; it was traced for {duration}"
+        return f"pid {summary['pid']}, after {duration} of tracing; exit code not known"
     if code is None:
         return f"{summary['status']}, after {duration}"
     if code < 0:
@@ -271,6 +284,42 @@ def _list_roles(roles: Mapping[str, Any]) -> list[str]:
         highest = "" if mark is None else f", highest RSS of one {format_size(mark)}"
         texts[role] = f"{created}{numbers['sampled']} sampled{highest}"
     return _align(texts)
+
+
+def _list_cpu(summary: Mapping[str, Any]) -> list[str]:
+    cpu, duration = summary["cpu"], summary["duration_s"]
+    texts = {"tree": format_cpu(cpu["tree"])}
+    if cpu["tree"]["cpu_s"] is not None and duration:
+        texts["tree"] += f", on average {cpu['tree']['cpu_s'] / duration:.2g} cores"
+    if len(cpu["roles"]) > 1:
+        texts |= {role: format_cpu(used) for role, used in cpu["roles"].items()}
+    return _align(texts)
+
+
+def format_cpu(cpu: Mapping[str, Any]) -> str:
+    """Format CPU time: "2.31 s", or "at least 2.31 s" if there may have been more."""
+    if cpu["cpu_s"] is None:
+        return "not known"
+    return f"{'' if cpu['is_whole'] else 'at least '}{format_seconds(cpu['cpu_s'])}"
+
+
+def _list_busiest(cpu: Mapping[str, Any]) -> list[str]:
+    """List single processes by their CPU time, one line each."""
+    busiest, others = cpu["busiest"], cpu["others"]
+    rows = [(f"pid {each['pid']}", each["role"], format_cpu(each)) for each in busiest]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row, each in zip(rows, busiest, strict=True):
+        begin = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append(f"{begin}  {shorten(each['command'], COLUMNS - _NAME - len(begin) - 2)}")
+    if others["processes"]:
+        lines.append(f"{count_others(others['processes'])}: {format_cpu(others)}")
+    return lines
+
+
+def count_others(number: int) -> str:
+    """Return how many processes are not listed, in words."""
+    return f"{number} other{'s' if number > 1 else ''}"
 
 
 def _align(texts: Mapping[str, str]) -> list[str]:
@@ -336,15 +385,3 @@ def _name_signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-class Timeline(NamedTuple):
-    """PSS at the end of every sweep by part, and the number of processes from each moment on.
-
-    Times are seconds since the start of the command.
-    """
-
-    time_s: Sequence[Seconds]
-    pss_bytes: Mapping[str, Sequence[Bytes]]
-    changed_s: Sequence[Seconds]
-    alive: Sequence[int]

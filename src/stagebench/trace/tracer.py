@@ -12,14 +12,16 @@ import resource
 import signal
 import threading
 import time
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stagebench import store
 from stagebench.errors import OptionError
 from stagebench.measure.process import ChildSignals, adopt_orphans
 from stagebench.measure.supervisor import sample_until_exit
 from stagebench.records import (
+    CpuRecord,
     MemorySample,
     ProcessRecord,
     SweepRecord,
@@ -27,7 +29,7 @@ from stagebench.records import (
     count_processes,
 )
 from stagebench.sampler.census import open_census
-from stagebench.sampler.processes import record_lives
+from stagebench.sampler.processes import read_cpu_ns, record_lives
 from stagebench.sampler.procfs import read_children
 from stagebench.sampler.sampler import Sampler, SamplerUse
 from stagebench.trace.relay import WAKE, Deliveries
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from stagebench.sampler.processes import Census, Life
     from stagebench.units import Bytes, Nanoseconds, Seconds
 
+
+Record = TypeVar("Record")
 
 ADVANCE_S = 5
 """A trace may spend the budget of so many seconds in advance, because most commands are short."""
@@ -60,16 +64,86 @@ class Settings(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """How the command ended; `failure` is 0, or the error number if it could not be run."""
+    """How the command ended; `failure` is 0, or the error number if it could not be run.
+
+    The exit code of a process that is not our child is unknown.
+    """
 
     failure: int
-    exit_code: int
+    exit_code: int | None
     exited_ns: int
     means: str
     use: SamplerUse
     instrument_cpu_s: Seconds
     processes: Sequence[ProcessRecord]
+    cpu: Sequence[CpuRecord]
     stayed: Sequence[Life]
+
+
+def start_sampler(census: Census, settings: Settings, journal: Journal) -> Sampler:
+    """Create the sampler of a trace, which writes to the journal."""
+    return Sampler(
+        census,
+        to_nanoseconds(settings.interval_s),
+        settings.cpu_budget,
+        advance_s=ADVANCE_S,
+        write_sweep=journal.write_sweep,
+        write_sample=journal.write_sample,
+    )
+
+
+def describe_traced(
+    sampler: Sampler,
+    census: Census,
+    before: Sequence[Nanoseconds],
+    *,
+    waits_for_all: bool,
+    began_cpu_ns: Nanoseconds = 0,
+    failure: int = 0,
+    exit_code: int | None = None,
+) -> Traced:
+    """Describe a trace that has just ended; `before` is what `read_cpu_before` returned.
+
+    `began_cpu_ns` is the CPU time of this thread when the trace began.
+    """
+    return Traced(
+        failure=failure,
+        exit_code=exit_code,
+        exited_ns=find_end(census, waits_for_all=waits_for_all),
+        means=census.means,
+        use=sampler.use(),
+        instrument_cpu_s=to_seconds(time.thread_time_ns() - began_cpu_ns),
+        processes=record_lives(census.lives, census.lives[0].pid),
+        cpu=record_cpu(census, before),
+        stayed=list(census.alive.values()),
+    )
+
+
+def find_end(census: Census, *, waits_for_all: bool) -> Nanoseconds:
+    """Return when main ended, or with `waits_for_all` when the last process did."""
+    now_ns = time.monotonic_ns()
+    followed = census.lives if waits_for_all else census.lives[:1]
+    return max(life.ended_ns or now_ns for life in followed)
+
+
+def read_cpu_before(census: Census) -> list[Nanoseconds]:
+    """Return the CPU time that each process has had already, which is not a part of the trace."""
+    return [read_cpu_ns(life.pid) or 0 for life in census.lives]
+
+
+def record_cpu(census: Census, before: Sequence[Nanoseconds]) -> list[CpuRecord]:
+    """Return the CPU time of every process without what the first ones had had `before`."""
+    for pid, life in census.alive.items():
+        life.note_cpu(read_cpu_ns(pid))
+    return [
+        CpuRecord(
+            pid=life.pid,
+            started_ns=life.started_ns,
+            cpu_ns=None if life.cpu_ns is None else max(0, life.cpu_ns - earlier_ns),
+            is_final=int(life.cpu_is_final),
+        )
+        for life, earlier_ns in zip(census.lives, chain(before, repeat(0)), strict=False)
+    ]
 
 
 class Tracer(threading.Thread):
@@ -115,30 +189,22 @@ class Tracer(threading.Thread):
         started, settings, journal = self._held, self._settings, self._journal
         census = self.census = self._open_census()
         journal.begin(started.pid, census.means)
-        sampler = Sampler(
-            census,
-            to_nanoseconds(settings.interval_s),
-            settings.cpu_budget,
-            advance_s=ADVANCE_S,
-            write_sweep=journal.write_sweep,
-            write_sample=journal.write_sample,
-        )
+        sampler = start_sampler(census, settings, journal)
+        before = read_cpu_before(census)
         failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
         if settings.waits_for_all and not failure:
             self._follow_all(sampler, census)
-        self._let_leave(census)
+        let_leave(census, self._signals.wait)
         sampler.take_last()
         main = census.lives[0]
-        return Traced(
+        return describe_traced(
+            sampler,
+            census,
+            before,
+            waits_for_all=settings.waits_for_all,
             failure=failure,
             exit_code=0 if main.exit_status is None else main.exit_status,
-            exited_ns=self._find_end(census),
-            means=census.means,
-            use=sampler.use(),
-            instrument_cpu_s=to_seconds(time.thread_time_ns()),
-            processes=record_lives(census.lives, started.pid),
-            stayed=list(census.alive.values()),
         )
 
     def _open_census(self) -> Census:
@@ -163,18 +229,14 @@ class Tracer(threading.Thread):
             some = next(iter(census.alive))
             sample_until_exit(some, sampler, census, self._signals, until_ns)
 
-    def _find_end(self, census: Census) -> Nanoseconds:
-        """Return when main ended, or with `waits_for_all` when the last process did."""
-        now_ns = time.monotonic_ns()
-        followed = census.lives if self._settings.waits_for_all else census.lives[:1]
-        return max(life.ended_ns or now_ns for life in followed)
 
-    def _let_leave(self, census: Census) -> None:
-        deadline = time.monotonic() + LEAVING_S
+def let_leave(census: Census, wait: Callable[[Seconds], object]) -> None:
+    """Wait a moment for the rest of a tree to end by itself."""
+    deadline = time.monotonic() + LEAVING_S
+    census.update()
+    while census.alive and time.monotonic() < deadline:
+        wait(0.005)
         census.update()
-        while census.alive and time.monotonic() < deadline:
-            self._signals.wait(0.005)
-            census.update()
 
 
 LIMITS = (
@@ -250,7 +312,8 @@ class Journal:
     def finish(self, traced: Traced) -> None:
         """Write what is known after the command has ended."""
         self._thinning.flush()
-        self._write_processes(traced.processes)
+        self._write_all(store.PROCESSES_FILE, ProcessRecord, traced.processes)
+        self._write_all(store.CPU_FILE, CpuRecord, traced.cpu)
         self.run |= {
             "exited_ns": traced.exited_ns,
             "exit_code": traced.exit_code,
@@ -261,7 +324,7 @@ class Journal:
         }
         self._write_status()
 
-    def finish_untraced(self, exit_code: int, exited_ns: Nanoseconds, reason: str) -> None:
+    def finish_untraced(self, exit_code: int | None, exited_ns: Nanoseconds, reason: str) -> None:
         """Write that the command ended after its tracer had failed."""
         self.failure = reason
         self.run |= {"exit_code": exit_code, "exited_ns": exited_ns}
@@ -273,10 +336,10 @@ class Journal:
             with contextlib.suppress(OSError):
                 writer.close()
 
-    def _write_processes(self, processes: Sequence[ProcessRecord]) -> None:
-        path = self._folder / store.PROCESSES_FILE
+    def _write_all(self, name: str, kind: type[Record], records: Sequence[Record]) -> None:
+        path = self._folder / name
         try:
-            store.write_records(path, ProcessRecord, processes)
+            store.write_records(path, kind, records)
         except OSError as error:
             self.failure = self.failure or _describe(path.name, error)
             path.unlink(missing_ok=True)  # an incomplete file would pass for a complete one
