@@ -258,11 +258,14 @@ def kill_tree(census: Census) -> int:
 
 def _kill(census: Census, chosen: Callable[[Life], bool]) -> set[int]:
     killed: set[int] = set()
+    gone: set[int] = set()  # a census that was interrupted may have reaped one without noting it
     census.update()
-    while pids := [pid for pid, life in census.alive.items() if chosen(life)]:
+    while pids := [pid for pid, life in census.alive.items() if chosen(life) and pid not in gone]:
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                gone.add(pid)
             killed.add(pid)
         time.sleep(0.001)
         census.update()
