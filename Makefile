@@ -29,8 +29,10 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Two processes, each with one file of tests at a time: a file's fixtures are made once, and the
+# order stays, in which the longest files are not the last.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check

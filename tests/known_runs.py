@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stagebench import store
 from stagebench.records import (
+    IMPORTED,
     EmulatedRecord,
     EventRecord,
     MemorySample,
@@ -181,8 +182,9 @@ class KnownRun:
     """One run of a study; times in seconds of the monotonic clock.
 
     `lives` maps pids to birth and end; other processes outlive the run. `overflows` has a stage's
-    name for each time that its queue exceeded its bound. `specified` is added to the specification,
-    and `sampled` to what run.json has of the sampler.
+    name for each time that its queue exceeded its bound. `imports` maps stages to what a worker
+    imported in its first task. `specified` is added to the specification, and `sampled` to what
+    run.json has of the sampler.
     """
 
     experiment: str = "pipe"
@@ -202,6 +204,7 @@ class KnownRun:
     events: dict = field(default_factory=lambda: dict(EVENTS))
     overflows: tuple = ()
     reads: tuple = ()
+    imports: dict = field(default_factory=dict)
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
@@ -272,6 +275,10 @@ def write_run(raw, known, planned):
     events += [
         EventRecord(event="queue_overflow", stage=stage, time_ns=12 * S)
         for stage in known.overflows
+    ]
+    events += [
+        EventRecord(event=IMPORTED, stage=stage, time_ns=13 * S, detail=imports.write())
+        for stage, imports in known.imports.items()
     ]
     records = [
         (store.TASKS_FILE, TaskRecord, known.tasks),

@@ -30,7 +30,7 @@ SWEEP_KINDS = ("pss", "held", "rss")
 
 TRANSITION_KINDS = ("birth", "exec", "exit")
 
-RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
+RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory")
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
@@ -80,11 +80,38 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One named moment of the measured process; `stage` is empty if it concerns no stage."""
+    """One named moment of the measured process; `stage` is empty if it concerns no stage.
+
+    `detail` is empty but for the event `IMPORTED`: see `Imports`.
+    """
 
     event: str
     stage: str
     time_ns: int
+    detail: str = ""
+
+
+IMPORTED = "imported"
+"""The event that a worker imported modules during its first task."""
+
+
+class Imports(NamedTuple):
+    """What a worker imported in its first task: how many modules, and the packages with most."""
+
+    task: int
+    attempt: int
+    modules: int
+    packages: tuple[str, ...]
+
+    def write(self) -> str:
+        """Return the text that stands in an event's detail."""
+        return " ".join(map(str, (self.task, self.attempt, self.modules, *self.packages)))
+
+
+def read_imports(detail: str) -> Imports:
+    """Return what `Imports.write` has written; raises ValueError for anything else."""
+    task, attempt, modules, *packages = detail.split(" ")
+    return Imports(int(task), int(attempt), int(modules), tuple(packages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +151,10 @@ class ReadRecord:
     boot; None if it was not read.
 
     `main_anon_bytes` is the anonymous RSS of main. `mapped_bytes` and `unmapped_bytes` add up how
-    all processes gained and lost pages of files and shared memory since the start; None if this
-    reading did not look at every process.
+    all processes gained and lost pages of files since the start, and `most_mapped_bytes` is the
+    largest difference of both since the last reading that has it. `left_bytes` is what processes
+    have lost that were walked in the sweep `left_since_sweep`. They are None if this reading did
+    not look at every process. Shared memory counts as files do, unless a group is charged for it.
     """
 
     started_ns: int
@@ -141,6 +170,9 @@ class ReadRecord:
     main_anon_bytes: int | None
     mapped_bytes: int | None
     unmapped_bytes: int | None
+    most_mapped_bytes: int | None
+    left_bytes: int | None
+    left_since_sweep: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +247,7 @@ class TransitionRecord:
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+    rss_shmem_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagebench.analyse.comparisons import WINNER_QUANTITIES, find_winners, group_by_work, rank
+from stagebench.analyse import comparisons
+from stagebench.analyse.comparisons import WINNER_QUANTITIES, group_by_work
 from stagebench.analyse.intervals import ratio_interval
 from stagebench.analyse.pairs import Measured
 from stagebench.tables.io import make_table
@@ -15,6 +16,15 @@ from stagebench.tables.io import make_table
 
 def runs(*values, status="ok"):
     return [Measured(block, "a", status, value) for block, value in enumerate(values, start=1)]
+
+
+def rank(values, *, margin=0.0, end="least"):
+    return comparisons.rank(values, "makespan_s", margin, end)
+
+
+def find_winners(runs, planned, end="least"):
+    found = comparisons.find_winners(runs, planned)
+    return found[found["end"] == end].reset_index(drop=True)
 
 
 def by_name(rows):
@@ -31,7 +41,8 @@ def specification(*, tasks=20, arrival=None, transport=None, **parameters):
 
 def plan(**specifications):
     return {
-        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()}
+        "margin": 0.05,
+        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()},
     }
 
 
@@ -49,6 +60,7 @@ def table(instrument="counters", /, **makespans):
                 "status": "ok",
                 "makespan_s": value,
                 "tree_peak_bytes": round(1000 / value),
+                "tree_peak_upper_bytes": round(1000 / value),
                 "turnaround_p95_s": 1.0,
                 "memory_instrument": instrument,
             }

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagebench.peak.bracket import MemoryTrace, find_brackets
+from stagebench.peak.bracket import find_brackets
+from stagebench.peak.history import MemoryTrace
 from stagebench.peak.timeline import draw_timeline
 from stagebench.records import MemorySample, ProcessRecord, ReadRecord, SweepRecord
 from stagebench.sampler.totals import Moves

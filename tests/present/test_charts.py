@@ -327,7 +327,7 @@ def test_the_axis_is_logarithmic_and_holds_1_and_the_margin(pipe):
 
 def test_the_legend_calls_the_interval_unadjusted(pipe):
     labels = [text.get_text() for text in plot_ratios(pipe).legends[0].get_texts()]
-    assert "mean, 95 % interval, not adjusted" in labels
+    assert "mean, 95 % interval" in labels
     assert "margin of equivalence, ± 5 %" in labels
 
 

@@ -5,6 +5,9 @@ The suite runs the same few every time. To run a thousand others:
     pytest tests/runner/test_graphs.py --hypothesis-profile=thousand
 """
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +29,13 @@ PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("suite", max_examples=100, derandomize=True, database=None, **PATIENT)
 settings.register_profile("thousand", max_examples=1000, print_blob=True, **PATIENT)
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def short_path():
+    """A temporary folder with room for the path of a socket in it: about a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="short-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=KINDS)

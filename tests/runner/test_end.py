@@ -48,9 +48,12 @@ LAST = {
 }
 
 
-def start(program, tmp_path):
-    """Run a program in a temporary folder of its own; return its end, and what it leaves there."""
-    script, folder = tmp_path / "script.py", tmp_path / "temporary"
+def start(program, path):
+    """Run a program in a temporary folder of its own; return its end, and what it leaves there.
+
+    `path` is short: the fork server has a socket in that folder.
+    """
+    script, folder = path / "script.py", path / "temporary"
     folder.mkdir()
     script.write_text(textwrap.dedent(program))
     ended = subprocess.run(
@@ -65,10 +68,10 @@ def start(program, tmp_path):
 
 
 @pytest.mark.parametrize("how", LAST)
-def test_a_program_that_does_not_close_its_workflow_ends_and_leaves_nothing(tmp_path, how):
+def test_a_program_that_does_not_close_its_workflow_ends_and_leaves_nothing(short_path, how):
     last, code = LAST[how]
     methods = ["fork", "forkserver", "spawn"] if how == "by an error" else ["fork"]
-    ended, left = start(LEAVING.format(methods=methods, last=last), tmp_path)
+    ended, left = start(LEAVING.format(methods=methods, last=last), short_path)
     assert ended.returncode == code, ended.stderr
     assert not left
     assert not list(Path("/dev/shm").glob(f"stagebench_{int(ended.stdout)}_*"))

@@ -483,18 +483,21 @@ def test_workers_end_with_a_main_that_is_killed(method, tmp_path):
 
 
 MAIN_THAT_IS_KILLED = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from stagebench import ListSink, Stage, Workflow
 
 def make():
     return bytes(100_000)
 
+def say_busy():
+    os.write(1, b"busy\\n")  # whole: print may write the end of the line on its own
+
 def sleep(upstream):
-    print("busy", flush=True)
+    say_busy()
     time.sleep(60)
 
 def compute(upstream):
-    print("busy", flush=True)
+    say_busy()
     while True:
         pass
 
@@ -517,9 +520,9 @@ if __name__ == "__main__":
     [("forkserver", "sleep"), ("spawn", "compute"), ("fork", "call")],
 )
 def test_busy_workers_end_with_a_main_that_is_killed_and_no_folder_is_left(
-    method, handler, tmp_path
+    method, handler, short_path
 ):
-    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    script, temporary = short_path / "script.py", short_path / "temporary"
     temporary.mkdir()
     script.write_text(MAIN_THAT_IS_KILLED.format(method=method, handler=handler))
     program = subprocess.Popen(
@@ -539,7 +542,7 @@ def test_busy_workers_end_with_a_main_that_is_killed_and_no_folder_is_left(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)
-        program.stdout.close()
+        program.communicate()
 
 
 def test_nothing_of_a_workflow_is_left_when_it_is_closed(kind):

@@ -98,8 +98,8 @@ if __name__ == "__main__":
     ("number", "method"),
     [(EPERM, "fork"), (ENOSYS, "fork"), (EINVAL, "spawn"), (EPERM, "forkserver")],
 )
-def test_a_lost_worker_is_replaced_where_the_system_refuses_pidfds(tmp_path, number, method):
-    ended, _ = start(REFUSING.format(number=number, method=method), tmp_path)
+def test_a_lost_worker_is_replaced_where_the_system_refuses_pidfds(short_path, number, method):
+    ended, _ = start(REFUSING.format(number=number, method=method), short_path)
     assert ended.stdout == "['ok', 'lost', 'ok']\n", ended.stderr
 
 

@@ -15,6 +15,9 @@ from stagebench.runner.workflow import Workflow
 RELEASED = threading.Event()
 """Ends everything that hangs in this process."""
 
+WORKERS = []
+"""Records of the workers of a run whose results look at them."""
+
 MAIN = os.getpid()
 LARGE = 70_000
 
@@ -25,10 +28,12 @@ class Odd(BaseException):
 
 @pytest.fixture(autouse=True)
 def release():
+    """End what a test has left hanging; the threads of other tests may sleep for long."""
+    before = set(threading.enumerate())
     RELEASED.clear()
     yield
     RELEASED.set()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith(("s_", "t_")):
             thread.join(10)
 
@@ -64,13 +69,17 @@ def take_long(value):
 
 
 def take_long_and_kill(pid):
-    end = time.monotonic() + 10
-    while sum(thread.name == "s_manager" for thread in threading.enumerate()) < 2:
-        assert time.monotonic() < end, "the manager is not relieved"
-        time.sleep(0.01)
+    wait_for(2, lambda: sum(thread.name == "s_manager" for thread in threading.enumerate()))
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)  # the worker is replaced
+    wait_for(2, lambda: len(WORKERS))  # it is replaced
     return pid
+
+
+def wait_for(number, count):
+    end = time.monotonic() + 10
+    while count() < number:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def end(kind):
@@ -143,7 +152,10 @@ def test_a_result_that_takes_long_arrives_and_its_worker_serves_on():
 
 
 def test_a_result_that_has_arrived_is_not_lost_with_its_worker():
-    sink = run([stage("s", make, FORK, workers=1)], tasks_of("kill", 1))
+    sink = ListSink()
+    WORKERS.clear()
+    sink.workers = WORKERS
+    run([stage("s", make, FORK, workers=1)], tasks_of("kill", 1), sink)
     assert statuses(sink, "s") == ["ok", "ok"]
     assert len(sink.workers) == 2
 

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import release_orphans
 
 from stagebench.measure.process import ChildSignals, adopt_orphans, kill_tree, start_program
+from stagebench.sampler import ptrace
 from stagebench.sampler.census import open_census
 from stagebench.sampler.processes import record_lives
 
@@ -22,8 +23,8 @@ def transitions():
 
 
 @pytest.fixture
-def follow(transitions):
-    """Run a program under a census to its end; returns its process records, main first."""
+def begin(transitions):
+    """Start a program under a census; returns the census and the signals to wait for."""
     handlers = signal.getsignal(signal.SIGCHLD)
 
     def make(program, *, means="ptrace"):
@@ -43,18 +44,29 @@ def follow(transitions):
         )
         started.release(census)
         census.update()
+        return census, signals
+
+    yield make
+    release_orphans()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, handlers)
+
+
+@pytest.fixture
+def follow(begin):
+    """Run a program under a census to its end; returns its process records, main first."""
+
+    def make(program, **options):
+        census, signals = begin(program, **options)
         deadline = time.monotonic() + 60
         while census.alive and time.monotonic() < deadline:
             signals.wait(0.01)
             census.update()
         left = kill_tree(census)
         assert not left, f"{left} processes did not end"
-        return record_lives(census.lives, started.pid)
+        return record_lives(census.lives, census.lives[0].pid)
 
-    yield make
-    release_orphans()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, handlers)
+    return make
 
 
 def statuses(records):
@@ -258,6 +270,60 @@ def test_children_of_a_killed_main_are_followed_until_they_end(follow):
         time.sleep(60)
     """)
     assert statuses(records) == [-9, 9]
+
+
+class ChildrenLast:
+    """Takes reports as on a busy machine, where no child runs before main has ended."""
+
+    def __init__(self, take):
+        self._take = take
+        self._main = None
+        self._held = []
+        self._has_ended = self._pauses = False
+
+    def __call__(self):
+        if self._pauses:  # main's end was the last report that there was
+            self._pauses = False
+            return None
+        if self._has_ended:
+            return self._held.pop(0) if self._held else self._take()
+        while (report := self._take()) is not None:
+            self._main = self._main or report.thread
+            if report.thread == self._main:
+                self._has_ended = self._pauses = report.ended
+                return report
+            self._held.append(report)
+        return None
+
+
+def test_a_child_that_runs_only_after_its_parents_end_is_followed(follow, monkeypatch):
+    monkeypatch.setattr(ptrace, "wait_report", ChildrenLast(ptrace.wait_report))
+    records = follow("""
+        import os
+        if os.fork() == 0:
+            os._exit(7)
+    """)
+    assert statuses(records) == [0, 7]
+    assert records[1].parent_pid == records[0].pid
+    assert records[0].ended_ns < records[1].ended_ns
+
+
+def test_an_interrupt_that_loses_the_report_of_an_end_does_not_hang_the_killing(begin, monkeypatch):
+    census, signals = begin("pass")
+
+    def follow_for_ever():
+        while True:
+            signals.wait(0.01)
+            census.update()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(census, "_end", lambda _: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            follow_for_ever()
+    (main,) = census.alive
+    kill_tree(census)
+    with pytest.raises(ProcessLookupError):
+        os.kill(main, 0)
 
 
 def test_polling_misses_processes_that_live_between_two_polls(follow):

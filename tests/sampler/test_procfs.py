@@ -158,6 +158,11 @@ def test_memory_is_read_behind_a_long_list_of_groups():
     assert 0 < counters.rss_anon_bytes < counters.rss_bytes <= counters.high_water_bytes
 
 
+def states_of_threads(pid):
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return sorted(stat.read_text().rpartition(")")[2].split()[0] for stat in stats)
+
+
 def test_a_process_is_read_after_its_first_thread_has_ended():
     program = """
 import ctypes, threading
@@ -174,7 +179,7 @@ ctypes.CDLL(None).pthread_exit(None)
     files = MemoryFiles()
     files.read_counters(child.pid)  # its files are open before its first thread ends
     assert child.stdout.readline() == b"1\n"
-    while b"State:\tZ" not in Path(f"/proc/{child.pid}/status").read_bytes():
+    while states_of_threads(child.pid) != ["S", "Z"]:  # the other one waits for its input
         assert child.poll() is None
     memory, counters = files.read_memory(child.pid), files.read_counters(child.pid)
     files.forget(child.pid)

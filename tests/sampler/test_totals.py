@@ -10,7 +10,8 @@ from itertools import pairwise
 import pytest
 
 from stagebench import store
-from stagebench.peak.bracket import MemoryTrace, find_brackets
+from stagebench.peak.bracket import find_brackets
+from stagebench.peak.history import MemoryTrace
 from stagebench.peak.timeline import draw_timeline
 from stagebench.records import (
     MemorySample,

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from stagebench.present.style import figure_style
+from stagebench.trace.curves import Curves, ProcessCourse
 from stagebench.trace.figure import choose_columns, draw_trace, plot_trace
-from stagebench.trace.curves import ProcessCourse, Curves
 
 MIB = 1 << 20
 TIMELINE = Curves(

@@ -10,12 +10,13 @@ from stagebench.records import (
     CpuRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TransitionRecord,
 )
+from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 from stagebench.trace.recording import read_recording
 from stagebench.trace.summary import summarise_recording
-from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -144,6 +145,7 @@ def write(tmp_path):
         store.write_json(tmp_path / store.RUN_FILE, run)
         store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, sweeps)
         store.write_records(tmp_path / store.SAMPLES_FILE, MemorySample, SAMPLES)
+        store.write_records(tmp_path / store.READS_FILE, ReadRecord, [])
         store.write_records(tmp_path / store.TRANSITIONS_FILE, TransitionRecord, [])
         if processes:
             store.write_records(tmp_path / store.PROCESSES_FILE, ProcessRecord, processes)
@@ -291,9 +293,7 @@ def test_processes_beyond_those_shown_are_one_and_a_pid_that_was_reused_is_two(w
     samples += [sample(1, 7, 40), sample(1, 20, 39)]
     store.write_records(folder / store.SAMPLES_FILE, MemorySample, samples)
     curves = build_curves(read_recording(folder))
-    names = [
-        course.name and (course.name["pid"], course.name["role"]) for course in curves.courses
-    ]
+    names = [course.name and (course.name["pid"], course.name["role"]) for course in curves.courses]
     assert names[:3] == [(7, "main"), (20, "other"), (20, "worker")]
     others = curves.courses[SHOWN]
     assert (others.name, others.processes) == (None, len(processes) - SHOWN)

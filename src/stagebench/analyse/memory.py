@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.analyse.traces import Trace
-    from stagebench.peak.bracket import Bracket, LowerBounds, MemoryTrace
+    from stagebench.peak.bracket import Bracket, LowerBounds
+    from stagebench.peak.history import MemoryTrace
     from stagebench.records import MemorySample, ProcessRecord, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
 

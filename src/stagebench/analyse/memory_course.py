@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stagebench.peak.bracket import MemoryTrace
+from stagebench.peak.history import MemoryTrace
 from stagebench.peak.timeline import draw_timeline
 from stagebench.units import to_nanoseconds, to_seconds
 
@@ -27,10 +27,6 @@ Row = dict[str, Any]
 
 MOST_ROWS = 2000
 """Rows of a run in the table; of a run with more readings, neighbours are joined."""
-
-GAP_S = 0.1
-"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
-at least every 50 ms."""
 
 RISE_S = 0.1
 """Rises are taken within this time, the interval at which the published study read main."""
@@ -48,7 +44,7 @@ def memory_records(trace: Trace) -> MemoryTrace:
     )
 
 
-class Course(NamedTuple):
+class Lines(NamedTuple):
     """The moments of a timeline as lines, of equal length."""
 
     began_ns: Line
@@ -59,18 +55,18 @@ class Course(NamedTuple):
     anon_reached: Line
     anon_upper: Line
 
-    def within(self, first: float, last: float) -> Course:
+    def within(self, first: float, last: float) -> Lines:
         """Return the part whose spans touch a span of time."""
         kept = (self.ended_ns >= first) & (self.began_ns <= last)
-        return Course(*(line[kept] for line in self))
+        return Lines(*(line[kept] for line in self))
 
 
 @lru_cache(maxsize=1)
-def find_course(trace: Trace) -> Course:
+def find_course(trace: Trace) -> Lines:
     """Return the lines of a run, which are empty without readings."""
     timeline = draw_timeline(memory_records(trace))
-    rows = np.array([moment[: len(Course._fields)] for moment in timeline], dtype=np.float64)
-    return Course(*rows.reshape(-1, len(Course._fields)).T)
+    rows = np.array([moment[: len(Lines._fields)] for moment in timeline], dtype=np.float64)
+    return Lines(*rows.reshape(-1, len(Lines._fields)).T)
 
 
 def list_course(trace: Trace) -> list[Row]:
@@ -100,7 +96,7 @@ def list_course(trace: Trace) -> list[Row]:
     ]
 
 
-def _join(course: Course, several: int) -> tuple[Line, Line, Line, Line, Line]:
+def _join(course: Lines, several: int) -> tuple[Line, Line, Line, Line, Line]:
     """Join `several` readings into one; what the tree reached in any of them it reached in all."""
     starts = np.arange(0, len(course.ended_ns), several)
     ends = np.append(starts[1:], len(course.ended_ns)) - 1
@@ -136,7 +132,7 @@ def _ceil(value: float) -> int | None:
     return int(np.ceil(value)) if np.isfinite(value) else None
 
 
-def _time_to_peak(course: Course, start_ns: int) -> Row:
+def _time_to_peak(course: Lines, start_ns: int) -> Row:
     """Bound the moment of the peak: it lies where the upper line reaches the largest lower end."""
     if not np.isfinite(course.upper).all():
         return {}
@@ -149,7 +145,7 @@ def _time_to_peak(course: Course, start_ns: int) -> Row:
     }
 
 
-def _largest_rise(course: Course) -> Row:
+def _largest_rise(course: Lines) -> Row:
     """Bound the largest rise from any reading to any moment within `RISE_S` after it."""
     lower, upper = course.lower, course.upper
     if not np.isfinite(upper).all():
@@ -171,7 +167,7 @@ def _largest_rise(course: Course) -> Row:
     }
 
 
-def _area(trace: Trace, course: Course, start_ns: int) -> Row:
+def _area(trace: Trace, course: Lines, start_ns: int) -> Row:
     """Integrate both lines from the workflow's start to its last result.
 
     The upper line holds in whole spans. Readings of the lower one, ten milliseconds apart, are

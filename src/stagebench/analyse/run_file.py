@@ -97,7 +97,12 @@ RUN: dict[str, Any] = {
     "cgroup": MAPPING,
     "environment": MAPPING,
     "quiet": {"waited_s": NUMBER, "idle_share": MAYBE_NUMBER, "quiet": MAYBE_FLAG},
-    "machine_before": MACHINE,
+    "warmed": {
+        **dict.fromkeys(("needed_bytes", "touched_bytes"), COUNT),
+        "took_s": NUMBER,
+        "reason": _or_null(TEXT),
+    },
+    "machine_before": MACHINE | dict.fromkeys(("fresh_page_ns", "used_page_ns"), MAYBE_NUMBER),
     "machine_after": MACHINE,
     "noise": dict.fromkeys(
         ("load_before", "load_after", "steal_share", "others_cpu_share"), MAYBE_NUMBER

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from stagebench.analyse import traces
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
 from stagebench.analyse.conditions import describe_conditions, summarise_environment
 from stagebench.analyse.drift import find_drift
+from stagebench.analyse.factors import find_factor_effects
 from stagebench.analyse.memory import (
     summarise_memory,
     summarise_memory_causes,
@@ -169,6 +171,7 @@ def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) 
         | summarise_ready_workers(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
+        | {"swapped_bytes": _most_swapped(trace)}
         | describe_conditions(trace.run)
     )
     for make in columns:
@@ -232,13 +235,24 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
-    return float(whole - own - run["lock_wait_s"] - run["quiet"]["waited_s"])
+    waits = run["lock_wait_s"] + run["quiet"]["waited_s"] + run["warmed"]["took_s"]
+    return float(whole - own - waits)
 
 
 def _cgroup(trace: Trace) -> Row:
     charged = trace.run["cgroup"]
     names = ("peak_bytes", "kernel_peak_bytes", "cache_bytes")
     return {f"cgroup_{name}": charged.get(name) for name in names}
+
+
+def _most_swapped(trace: Trace) -> int | None:
+    """Return the most memory that was seen swapped out, by group or in a sweep; None if unknown."""
+    sweeps: Counter[int] = Counter()
+    for sample in trace.samples:
+        if sample.swap_bytes is not None:
+            sweeps[sample.sweep] += sample.swap_bytes
+    seen = [trace.run["cgroup"].get("swap_bytes"), *sweeps.values()]
+    return max((size for size in seen if size is not None), default=None)
 
 
 def _sampler_and_noise(trace: Trace) -> Row:
@@ -365,6 +379,17 @@ def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, An
         }
 
 
+def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Make the tables that compare runs with each other, from those of runs and stages."""
+    runs, stages = tables["runs"], tables["stages"]
+    return compare_treatments(tables, plan) | {
+        "winners": find_winners(runs, plan),
+        "contrasts": contrast_treatments(runs, plan),
+        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "drift": find_drift(runs),
+    }
+
+
 RUNS_PER_PROCESS = 32
 """With fewer runs, another process takes longer to start than it saves."""
 
@@ -385,10 +410,7 @@ def analyse_study(
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)
-    tables |= compare_treatments(tables, planned)
-    tables["winners"] = find_winners(tables["runs"], planned)
-    tables["contrasts"] = contrast_treatments(tables["runs"], planned)
-    tables["drift"] = find_drift(tables["runs"])
+    tables |= judge_study(tables, planned)
     tables |= {name: make(tables) for name, make in added.whole.items()}
     with atomic_folder(out) as folder:
         write_tables(tables, folder)

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import math
 import os
-import re
 import resource
 import signal
 import sys
@@ -25,14 +24,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
+from stagebench.measure.cause import describe_crash, describe_end
+from stagebench.measure.cgroup import OutOfMemory
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
     read_environment,
     read_machine,
+    read_memory_settings,
     read_ticks,
     wait_until_quiet,
 )
+from stagebench.measure.warm import warm_memory
 from stagebench.records import (
     EventRecord,
     MemorySample,
@@ -52,7 +55,7 @@ from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
 from stagebench.sampler.totals import open_totals
 from stagebench.task_list import count_tasks
-from stagebench.units import Seconds, to_nanoseconds
+from stagebench.units import Bytes, Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +75,7 @@ class RunRequest:
 
     `beside` is the folder of the user's own handlers and task files. It is not part of the
     specification, because a checkout may move. `program` is the module that is run as the measured
-    process.
+    process. `warm_memory_bytes` is the most memory that is touched before the run.
     """
 
     study: str
@@ -88,6 +91,7 @@ class RunRequest:
     campaign: str
     beside: Path | None = None
     program: str = "stagebench.measure.main"
+    warm_memory_bytes: Bytes = 0
 
 
 class Exit(NamedTuple):
@@ -140,17 +144,25 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
         check_inputs()
+        warmed, pages = warm_memory(
+            request.warm_memory_bytes, request.specification, target, read_memory_settings()
+        )
         started_at = datetime.now(UTC)
         before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
         after, busy_after = read_machine(), read_busy()
         run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+        check_kept(folder, target)
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
+        shorten_output(folder / store.ERROR_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
+        outcome = judge_outcome(
+            folder, request.specification, exit_.exit_code, limit_s, request.beside
+        )
+        status, detail = judge_memory(exit_.cgroup, *outcome)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -164,7 +176,8 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
             "quiet": quiet._asdict(),
-            "machine_before": before,
+            "warmed": warmed._asdict(),
+            "machine_before": before | pages._asdict(),
             "machine_after": after,
             "noise": describe_noise(busy_before, busy_after, run_cpu_s),
             "files": store.describe_files(folder),
@@ -172,6 +185,15 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
+
+
+def check_kept(folder: Path, target: Path) -> None:
+    """Raise StoreError if somebody removed a file of the run while it was being written."""
+    for name in (store.TRANSITIONS_FILE, store.SWEEPS_FILE, store.SAMPLES_FILE, store.OUTPUT_FILE):
+        if not (folder / name).exists():
+            raise StoreError(
+                f"{target / name}: was removed while the run was measured; {store.START_AGAIN}"
+            )
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
@@ -205,7 +227,7 @@ def supervise(
         leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
-        store.RecordWriter(folder / store.READS_FILE, ReadRecord, in_bursts=True) as reads,
+        store.RecordWriter(folder / store.READS_FILE, ReadRecord) as reads,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
@@ -213,13 +235,14 @@ def supervise(
         started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
         files = open_files()
-        totals = open_totals(files, started.pid, reads.write, group.open_reader())
+        totals = open_totals(files, started.pid, reads.write_all, group.open_reader())
 
         def write_transition(transition: TransitionRecord) -> None:
             transitions.write(transition)
             if totals is not None:
                 totals.note_transition(transition)
 
+        memory = OutOfMemory(group)
         means = request.specification["sampler"]["census"]
         census = open_census(
             means,
@@ -245,7 +268,8 @@ def supervise(
             process.kill_tree(census)
         sampler.take_last()
         charged = group.read()
-    cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup |= memory.describe()
     return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
 
 
@@ -356,12 +380,12 @@ def _open_lock(path: str) -> int:
         raise MeasureError(f"{path}: the measurement lock cannot be opened ({error})") from error
 
 
-UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of ending helpers may follow it."""
-
-
 def judge_outcome(
-    folder: Path, specification: Mapping[str, Any], exit_code: int, exceeded_s: Seconds | None
+    folder: Path,
+    specification: Mapping[str, Any],
+    exit_code: int,
+    exceeded_s: Seconds | None,
+    beside: Path | None = None,
 ) -> tuple[str, str]:
     """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
@@ -374,17 +398,30 @@ def judge_outcome(
     try:
         ended = read_ended(folder, specification)
     except StoreError as error:  # the run wrote something else into it
-        return "crashed", f"exit code {exit_code}; {error}"
+        return "crashed", f"{describe_end(exit_code)}; {error}"
     if ended.lost is not None:
         return "worker_lost", f"stage {ended.lost.stage!r}: {ended.lost.error}"
     if exit_code or ended.missing is not None:
         but = "" if exit_code else f", but {ended.missing}"
-        return "crashed", f"exit code {exit_code}{but}; {last_words(folder)}"
+        cause = describe_crash(folder, exit_code, beside)
+        return "crashed", f"{describe_end(exit_code)}{but}; {cause}"
     total = ended.statuses.total()
     failed = total - ended.statuses["ok"]
     if failed:
         return "tasks_failed", f"{failed} of {total} tasks and stages not ok"
     return "ok", ""
+
+
+def judge_memory(cgroup: Mapping[str, Any], status: str, detail: str) -> tuple[str, str]:
+    """Return "out_of_memory" instead if the kernel killed a process because memory ran out.
+
+    Where the run had no group of its own, the process may have been another one of this process's
+    group. Then the kill counts if the run lost a process.
+    """
+    reason, is_own = cgroup["out_of_memory"], "version" in cgroup
+    if reason is None or not (is_own or status in {"worker_lost", "crashed"}):
+        return status, detail
+    return "out_of_memory", f"{reason}; {detail}" if detail else reason
 
 
 class EndedTasks(NamedTuple):
@@ -423,8 +460,8 @@ LONGEST_DETAIL = 1000
 
 
 def shorten_output(path: Path) -> None:
-    """Keep the beginning and the end of a long output."""
-    size = path.stat().st_size
+    """Keep the beginning and the end of a long text; there may be none."""
+    size = path.stat().st_size if path.exists() else 0
     if size <= LONGEST_OUTPUT:
         return
     half = LONGEST_OUTPUT // 2
@@ -434,14 +471,6 @@ def shorten_output(path: Path) -> None:
         file.seek(half)
         file.truncate()
         file.write(f"\n[... {size - 2 * half:,} bytes left out ...]\n".encode() + end)
-
-
-def last_words(folder: Path) -> str:
-    """Return the last error that the measured process printed, or else its last line."""
-    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
-    return (errors or lines or ["no output"])[-1]
 
 
 def sample_until_exit(

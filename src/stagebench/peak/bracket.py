@@ -14,7 +14,7 @@ import math
 from collections import deque
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.peak.history import BEFORE_ALL, CounterHistory, build_counter_histories
 from stagebench.peak.timeline import draw_timeline
@@ -32,29 +32,13 @@ from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from stagebench.peak.history import MemoryTrace
     from stagebench.peak.timeline import Moment
     from stagebench.records import (
         MemorySample,
-        ProcessRecord,
-        ReadRecord,
         SweepRecord,
-        TransitionRecord,
     )
     from stagebench.units import Bytes, Nanoseconds
-
-
-class MemoryTrace(NamedTuple):
-    """The memory records of one run; `sampler` is that part of its run.json.
-
-    The samples, of which a long trace has millions, are in the order of the sweeps.
-    """
-
-    sweeps: Sequence[SweepRecord]
-    samples: Iterable[MemorySample]
-    processes: Sequence[ProcessRecord]
-    transitions: Sequence[TransitionRecord]
-    sampler: Mapping[str, Any]
-    reads: Sequence[ReadRecord] = ()
 
 
 class Bracket(NamedTuple):

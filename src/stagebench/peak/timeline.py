@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stagebench.peak.bracket import MemoryTrace
+    from stagebench.peak.history import MemoryTrace
     from stagebench.records import MemorySample, ReadRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -55,15 +55,15 @@ def draw_timeline(trace: MemoryTrace) -> list[Moment]:
         return []
     drift: Bytes | None = trace.sampler.get("group_drift_bytes")
     began = [trace.processes[0].since_ns, *(read.ended_ns for read in reads[:-1])]
-    files = _bound_files(trace, Moves(reads))
+    files = _bound_files(trace, FileMoves(reads))
     spikes = _find_spikes(reads, drift)
     made_ns = reads[0].peak_since_ns or 0
     columns = began, _list_alone(trace, began), files, spikes
-    spans = (Span(*values) for values in zip(*columns, strict=True))
+    spans = (Before(*values) for values in zip(*columns, strict=True))
     return [_bound(*pair, made_ns, drift) for pair in zip(reads, spans, strict=True)]
 
 
-class Span(NamedTuple):
+class Before(NamedTuple):
     """What is known of the time before a reading: bounds of mapped files, and of a spike."""
 
     began_ns: Nanoseconds
@@ -72,7 +72,7 @@ class Span(NamedTuple):
     spike: float
 
 
-def _bound(read: ReadRecord, span: Span, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
+def _bound(read: ReadRecord, span: Before, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
     files_lower, files_upper = span.files
     shared = read.shmem_bytes or 0
     # The group may have been taken away during the run.
@@ -133,7 +133,7 @@ def _list_alone(trace: MemoryTrace, began: Sequence[Nanoseconds]) -> list[bool]:
     return [bisect_right(starts, r.ended_ns) == bisect_left(ends, b) for b, r in spans]
 
 
-class Moves:
+class FileMoves:
     """What all processes mapped and unmapped until each complete reading, and where that is known.
 
     `following` and `previous` are, for every reading, the places among the complete ones that are
@@ -148,6 +148,9 @@ class Moves:
         self.ended_ns = [read.ended_ns for read in whole]
         self.mapped = [*(float(read.mapped_bytes or 0) for read in whole), math.inf, 0.0]
         self.unmapped = [*(float(read.unmapped_bytes or 0) for read in whole), math.inf, 0.0]
+        self.most = [*(float(read.most_mapped_bytes or 0) for read in whole), math.inf, 0.0]
+        self.left = [*(float(read.left_bytes or 0) for read in whole), math.inf, 0.0]
+        self.since = [*(read.left_since_sweep for read in whole), None, None]
         counts = list(accumulate(int(read.mapped_bytes is not None) for read in reads))
         self.previous = [count - 1 for count in counts]  # -1 is the last value: 0
         self.following = [
@@ -157,19 +160,20 @@ class Moves:
 
 
 class Walk(NamedTuple):
-    """The PSS of mapped files in a walk of all processes, from below and above.
+    """The PSS of mapped files in a sweep that walked all processes, from below and above.
 
     `before` and `after` are the places of the complete readings that enclose it. What moved in
     between is added to and taken from what was read.
     """
 
+    sweep: int
     before: int
     after: int
     lower: float
     upper: float
 
 
-def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
+def _find_walks(trace: MemoryTrace, moves: FileMoves) -> list[Walk]:
     walked: defaultdict[int, list[MemorySample]] = defaultdict(list)
     for sample in trace.samples:
         if sample.file_bytes is not None:
@@ -184,24 +188,25 @@ def _find_walks(trace: MemoryTrace, moves: Moves) -> list[Walk]:
     return walks
 
 
-def _bound_walk(samples: Sequence[MemorySample], moves: Moves, before: int, after: int) -> Walk:
+def _bound_walk(samples: Sequence[MemorySample], moves: FileMoves, before: int, after: int) -> Walk:
+    sweep = samples[0].sweep
     files, shared = _sum(samples, "file_bytes"), _sum(samples, "shmem_bytes")
     moved = moves.mapped[after] - moves.mapped[before]
     moved += moves.unmapped[after] - moves.unmapped[before]
     charged = [moves.whole[place].shmem_bytes for place in (before, after)]
     known = [size for size in charged if size is not None]
     if len(known) < len(charged):
-        return Walk(before, after, files + shared - moved, files + shared + moved)
+        return Walk(sweep, before, after, files + shared - moved, files + shared + moved)
     # A group is charged for the shared memory that its own processes touched first.
     foreign = max(0, shared - min(known))
-    return Walk(before, after, files - moved, files + foreign + moved)
+    return Walk(sweep, before, after, files - moved, files + foreign + moved)
 
 
 def _sum(samples: Iterable[MemorySample], name: str) -> Bytes:
     return sum(getattr(sample, name) or 0 for sample in samples)
 
 
-def _bound_files(trace: MemoryTrace, moves: Moves) -> list[tuple[float, float]]:
+def _bound_files(trace: MemoryTrace, moves: FileMoves) -> list[tuple[float, float]]:
     """Bound mapped files in the span of each reading by the walks before and after it.
 
     From a walk on, files can have grown by what was mapped, and shrunk by what was unmapped.
@@ -218,8 +223,16 @@ def _bound_files(trace: MemoryTrace, moves: Moves) -> list[tuple[float, float]]:
         last = bisect_right(befores, opening) - 1
         if last >= 0:
             walk = walks[last]
-            upper = min(upper, walk.upper + max(0, mapped[following] - mapped[walk.after]))
-            lower = max(lower, walk.lower - max(0, unmapped[following] - unmapped[walk.after]))
+            grown = max(0, mapped[following] - mapped[walk.after])
+            lost = max(0, unmapped[following] - unmapped[walk.after])
+            if following > walk.after and moves.since[following] == walk.sweep:
+                # What ended meanwhile has left nothing: new processes count as they are now.
+                left = moves.left[following]
+                lost = min(lost, left)
+                there = mapped[walk.after] - unmapped[walk.after]
+                grown = min(grown, max(0, moves.most[following] - there + left))
+            upper = min(upper, walk.upper + grown)
+            lower = max(lower, walk.lower - lost)
         first = bisect_left(befores, following)
         if first < len(walks):
             walk = walks[first]

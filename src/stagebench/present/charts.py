@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stagebench.analyse.memory_course import GAP_S
 from stagebench.errors import StoreError
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
@@ -181,6 +180,10 @@ def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> No
 
 _WALKED = ("main", "children")
 
+GAP_S = 0.1
+"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
+at least every 50 ms."""
+
 
 def plot_course(axes: Axes, course: pd.DataFrame) -> None:
     """Draw both lines of the tree's memory, the band between them, and the gaps of the readings.
@@ -315,7 +318,10 @@ def has_ratios(experiment: Experiment) -> bool:
 
 
 def plot_ratios(experiment: Experiment) -> Figure:
-    """Draw one panel per quantity, one row per treatment; below three blocks, points only."""
+    """Draw one panel per quantity, one row per treatment; below three blocks, points only.
+
+    The intervals of a panel hold together, as in the table.
+    """
     left, body = name_inches(experiment), rows_inches(experiment)
     panels = _panels(experiment)
     wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend needs two
@@ -337,8 +343,13 @@ def plot_ratios(experiment: Experiment) -> Figure:
 
 
 def _panels(experiment: Experiment) -> dict[str, str]:
-    """Return the panels that have a ratio; without any, the makespan panel, which then says so."""
-    known = set(experiment.tables["ratios"]["quantity"])
+    """Return the panels that have a ratio; without any, the makespan panel, which then says so.
+
+    A ratio that has no bound at all is none.
+    """
+    ratios = experiment.tables["ratios"]
+    is_bound = (ratios["ratio"] > 0) | (ratios["ratio_upper"] < math.inf)
+    known = set(ratios.loc[is_bound, "quantity"])
     found = {quantity: title for quantity, title in PANELS.items() if quantity in known}
     return found or dict([next(iter(PANELS.items()))])
 
@@ -359,27 +370,47 @@ def _plot_ratio_panel(axes: Axes, experiment: Experiment, quantity: str) -> None
     if ratios.empty:
         write_placeholder(axes, "nothing to compare")
     for _, point in ratios.iterrows():
-        face = POINT if point["pairing"] == IN_BLOCKS else "white"
-        row = rows[point["treatment"]]
-        axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+        _plot_block(axes, point, rows[point["treatment"]])
     for _, comparison in compared.iterrows():
         _plot_interval(axes, comparison, rows[comparison["treatment"]])
     label_row(axes, "baseline", rows[experiment.baseline])
 
 
+def _plot_block(axes: Axes, point: pd.Series[float], row: int) -> None:
+    """Draw the ratio of one block: a point, or all that brackets leave open as a line."""
+    if pd.notna(point["ratio_upper"]):
+        low, high = _within(axes, point["ratio"], point["ratio_upper"])
+        axes.plot([low, high], [row, row], color=POINT, lw=4, alpha=0.25, zorder=3)
+        return
+    face = POINT if point["pairing"] == IN_BLOCKS else "white"
+    axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+
+
 def _plot_interval(axes: Axes, comparison: pd.Series[float], row: int) -> None:
     known = comparison[["low", "high"]].notna().all()
     if known:
-        axes.plot([comparison["low"], comparison["high"]], [row, row], color=DARK, lw=1.5, zorder=4)
-        axes.plot(comparison["ratio"], row, "|", ms=10, mew=1.8, color=DARK, zorder=5)
+        low, high = _within(axes, comparison["low"], comparison["high"])
+        axes.plot([low, high], [row, row], color=DARK, lw=1.5, zorder=4)
+        middle = [value for value in comparison[["ratio", "ratio_upper"]] if 0 < value < math.inf]
+        axes.plot(middle, [row] * len(middle), "|", ms=10, mew=1.8, color=DARK, zorder=5)
     label_row(axes, str(comparison["word"]) or ("no interval" if comparison["n"] else "–"), row)
+
+
+def _within(axes: Axes, low: float, high: float) -> tuple[float, float]:
+    """Cut a line off at the limits of the axis, because an end may be 0 or infinite."""
+    left, right = axes.get_xlim()
+    return max(low, left), min(high, right)
 
 
 def _limits(compared: pd.DataFrame, ratios: pd.DataFrame, margin: float) -> tuple[float, float]:
     """Return limits that hold all points, the margin, and intervals that do not reach too far."""
-    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2, *ratios["ratio"]]
+    drawn = [*ratios["ratio"], *ratios["ratio_upper"]]
+    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2]
+    points += [point for point in drawn if 0 < point < math.inf]
     low, high = min(points), max(points)
-    lows, highs = (compared[name].dropna() for name in ("low", "high"))
+    lows, highs = (
+        limits[(limits > 0) & (limits < math.inf)] for limits in (compared["low"], compared["high"])
+    )
     low = min([low, *lows[lows > low / _REACH]], default=low)
     high = max([high, *highs[highs < high * _REACH]], default=high)
     return low / 1.08, high * 1.08
@@ -396,11 +427,9 @@ def _set_ticks(axes: Axes, span: float) -> None:
 
 def _legend(margin: float) -> list[Line2D | Patch]:
     return [
-        marker("a block", "o", 5, POINT),
+        marker("a block (a bar: between its bounds)", "o", 5, POINT),
         marker("a run without a pair", "o", 5, POINT, hollow=True),
-        Line2D(
-            [], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval, not adjusted"
-        ),
+        Line2D([], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval"),
         Patch(color=_BAND, label=f"margin of equivalence, ± {100 * margin:g} %"),
     ]
 

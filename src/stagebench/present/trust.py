@@ -46,6 +46,7 @@ _OVERHEAD = {
     "supervisor beside it s": "supervisor_overhead_s",
     "wait for other measurements s": "lock_wait_s",
     "wait for a quiet machine s": "quiet_wait_s",
+    "touching memory before it s": "warm_s",
 }
 _SAMPLER = {
     "planned interval s": "sampler_interval_s",
@@ -234,6 +235,19 @@ def cgroup_text(runs: pd.DataFrame) -> str:
     )
 
 
+def swap_text(runs: pd.DataFrame) -> str:
+    """Warn if memory of runs was swapped out, which no figure of memory includes; "" otherwise."""
+    swapped = runs["swapped_bytes"].fillna(0).astype("float64")
+    swapped = swapped[swapped > 0]
+    if swapped.empty:
+        return ""
+    return (
+        f"**Memory was swapped out in {len(swapped)} of {count_noun(len(runs), 'run')}, up to"
+        f" {format_bytes(int(swapped.max()))} at a time: no figure of memory here includes it, and"
+        " times include bringing it back.**"
+    )
+
+
 def vanished_text(runs: pd.DataFrame) -> str:
     """Report how often a process ended while a sweep was reading it."""
     vanished, sweeps = int(runs["vanished"].fillna(0).sum()), int(runs["sweeps"].fillna(0).sum())
@@ -354,6 +368,33 @@ def quiet_text(runs: pd.DataFrame) -> str:
     )
 
 
+def warmth_text(runs: pd.DataFrame) -> str:
+    """Report how much memory was touched before runs, why not more, and what a page cost."""
+    touched = runs[runs["warm_touched_bytes"] > 0]
+    sentences = []
+    if len(touched):
+        size, took_s = touched["warm_touched_bytes"].median(), touched["warm_s"].median()
+        sentences.append(
+            f"Before {len(touched)} of {count_noun(len(runs), 'run')} a helper touched memory and"
+            f" freed it again, {format_bytes(int(size))} in {format_seconds(took_s)} in the median,"
+            " so that runs do not pay for pages that the machine has given away."
+        )
+    reasons = runs.loc[runs["not_warmed"] != "", "not_warmed"].value_counts()
+    if len(reasons):
+        named = "; ".join(
+            f"{escape(reason)} ({count_noun(int(n), 'run')})" for reason, n in reasons.items()
+        )
+        sentences.append(f"Less memory than a run needs was touched because: {named}.")
+    fresh, used = (_median(runs[name]) for name in ("fresh_page_s", "used_page_s"))
+    if fresh > 0 and used > 0:
+        sentences.append(
+            f"A fresh page of 4 KiB took {format_number(fresh, scale=1e6)} µs of CPU time, one that"
+            f" had been used {format_number(used, scale=1e6)} µs"
+            f" ({format_number(fresh / used)} ×; medians)."
+        )
+    return " ".join(sentences)
+
+
 def noisy_text(runs: pd.DataFrame) -> str:
     """Report how many runs are flagged as noisy, and which treatment has most of them."""
     noisy = runs[runs["noisy"] != ""]
@@ -399,6 +440,9 @@ _MACHINE = {
     "kernel": "kernel",
     "governor": "frequency governor",
     "transparent_huge_pages": "transparent huge pages",
+    "page_reporting": "free memory is reported to the host",
+    "idle_memory_reclaim": "idle memory is paged out (DAMON)",
+    "swap_bytes": "swap space",
     "aslr": "randomisation of addresses (2 is full)",
     "affinity": "CPUs that runs may use",
     "cgroup_cpu_limit": "CPUs that the control group allows",
@@ -413,7 +457,7 @@ _MACHINE = {
 }
 """Property in the table `environment` → label in the report."""
 
-_SIZES = ("memory_bytes", "cgroup_memory_limit")
+_SIZES = ("memory_bytes", "cgroup_memory_limit", "swap_bytes")
 
 
 def machine_table(environment: pd.DataFrame) -> str:

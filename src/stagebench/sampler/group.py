@@ -17,11 +17,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.sampler.places import (
+    INNER,
     OWN,
     PREFIX,
     NoPlaceError,
@@ -35,9 +37,6 @@ from stagebench.sampler.procfs import PAGE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-INNER = "processes"
-"""The name of the folder inside a group in which its processes are."""
-
 PATIENCE_S = 0.2
 
 RESET = b"0"
@@ -46,7 +45,7 @@ RESET = b"0"
 MEMCG_CHARGE_BATCH = 64
 """In pages; from linux/memcontrol.h."""
 
-STAT_BYTES = 16384
+STAT_BYTES = 8192
 """More than a memory.stat has: about 1,500 in version 1 and 2,000 in version 2."""
 
 
@@ -111,7 +110,7 @@ class GroupReading(NamedTuple):
 
 
 class GroupReader:
-    """Reads a group often: it keeps the files open, and a reading is three system calls.
+    """Reads a group often: it keeps the files open, and a reading is a few system calls.
 
     `resets_peak`: version 1, and version 2 from Linux 6.12 on, where a peak that was set back
     through a descriptor is read through the same one. `drift_bytes` is how far memory.stat may lag
@@ -120,22 +119,20 @@ class GroupReader:
     """
 
     def __init__(self, folder: Path, files: GroupFiles) -> None:
-        self.drift_bytes = stat_drift_bytes(os.sysconf("SC_NPROCESSORS_ONLN"))
-        self.largest_bytes = self.largest_swap_bytes = 0
-        self._anon, self._shmem, self._page_cache = map(_line, files.needed)
-        self._kernel, self._swap = map(_line, files.optional)
-        self._open: list[int] = []
+        self.drift_bytes = stat_drift_bytes(os.sysconf("SC_NPROCESSORS_ONLN"), os.uname().release)
+        self.largest_bytes = 0
         self.largest_kernel_bytes: int | None = None
-        self._kernel_peak = self._next_kernel = 0
-        self._kernel_peak_name = files.kernel_peak
+        self.largest_swap_bytes: int | None = None
+        self._open: list[int] = []
+        self._kernel_peaks: list[int] = []
         try:
-            # Not of the outer group: the kernel may keep back changes of that one for two seconds,
-            # while it counts that enough of them are pending in the inner one.
+            # Not of the outer folder: once the kernel knows that enough changes wait in the inner
+            # one, it stops counting those of the outer one, and may keep them back for seconds.
             self._stat = self._open_file(folder / INNER / "memory.stat")
             self._oom = self._open_file(folder / files.oom)
             self._peak = self._next = self._open_file(folder / files.peak)
-            self._check_lines()
-            self.resets_peak = self._take_turns(folder, files.peak)
+            self._find_lines(files)
+            self.resets_peak = self._take_turns(folder, files)
         except OSError:
             self.close()
             raise
@@ -145,67 +142,75 @@ class GroupReader:
         self._open.append(os.open(path, flags | os.O_CLOEXEC))
         return self._open[-1]
 
-    def _check_lines(self) -> None:
-        """Raise OSError if a line is missing; do without those that not every kernel has."""
-        text = b"\n" + os.pread(self._stat, STAT_BYTES, 0)
-        for line in (self._anon, self._shmem, self._page_cache):
-            if line not in text:
-                name = line.decode().strip()
-                raise OSError(errno.ENODATA, f"no line {name!r}", "memory.stat")
-        self._kernel = self._kernel if self._kernel in text else b""
-        self._swap = self._swap if self._swap in text else b""
+    def _find_lines(self, files: GroupFiles) -> None:
+        """Find out at which words of memory.stat the numbers are: the kernel keeps their order.
 
-    def _take_turns(self, folder: Path, name: str) -> bool:
-        """Set both peaks back, if that is possible, to read them in turns from now on."""
+        They are counted from the first line that is needed. None: this kernel has no such line.
+        """
+        words = os.pread(self._stat, STAT_BYTES, 0).split()
+        names = [name.encode() for name in files.needed]
+        if missing := [name.decode() for name in names if name not in words]:
+            raise OSError(errno.ENODATA, f"no line {missing[0]}", "memory.stat")
+        first = min(map(words.index, names))
+        self._first = words[first] + b" "
+        self._anon, self._shmem, self._page_cache = (
+            words.index(name) + 1 - first for name in names
+        )
+        self._kernel, self._swap = (
+            words.index(name.encode()) + 1 - first if name and name.encode() in words else None
+            for name in files.optional
+        )
+        places = (self._anon, self._shmem, self._page_cache, self._kernel, self._swap)
+        self._words = max(place for place in places if place is not None) + 1
+
+    def _take_turns(self, folder: Path, files: GroupFiles) -> bool:
+        """Set the peaks back, if that is possible, to read them in turns from now on."""
         self.largest_bytes = int(os.pread(self._peak, 32, 0))
+        self.largest_kernel_bytes = _read_if_there(folder, files.kernel_peak)
         try:
-            peaks = [self._open_file(path / name, os.O_RDWR) for path in (folder, folder / INNER)]
-            for peak in peaks:
-                os.pwrite(peak, RESET, 0)
-            self._open_kernel_peaks(folder)
+            self._peak, self._next = self._open_pair(folder, files.peak)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EINVAL):  # those mean: before Linux 6.12
                 raise
             return False
-        self._peak, self._next = peaks
+        if files.kernel_peak is not None and self.largest_kernel_bytes is not None:
+            self._kernel_peaks = self._open_pair(folder, files.kernel_peak)
         return True
 
-    def _open_kernel_peaks(self, folder: Path) -> None:
-        """Take turns with the peaks of kernel memory, too, where they are files of their own."""
-        name = self._kernel_peak_name
-        if name is None or not (folder / name).exists():
-            return
-        kernel = [self._open_file(path / name, os.O_RDWR) for path in (folder, folder / INNER)]
-        for peak in kernel:
+    def _open_pair(self, folder: Path, name: str) -> list[int]:
+        """Open a file of both folders that is set back by writing, and set it back."""
+        pair = [self._open_file(path / name, os.O_RDWR) for path in (folder, folder / INNER)]
+        for peak in pair:
             os.pwrite(peak, RESET, 0)
-        self._kernel_peak, self._next_kernel = kernel
+        return pair
 
     def read(self) -> GroupReading:
         """Read what the group is charged for; raises OSError if it was removed."""
-        text = b"\n" + os.pread(self._stat, STAT_BYTES, 0)
-        shmem_bytes, since_ns = _number_after(text, self._shmem), self._since_ns
+        text = os.pread(self._stat, STAT_BYTES, 0)
+        words = text[text.index(self._first) :].split(None, self._words)
+        since_ns = self._since_ns
         if self.resets_peak:
-            if self._kernel_peak:  # first, and read last: it covers all of the other one's time
-                os.pwrite(self._next_kernel, RESET, 0)
+            if self._kernel_peaks:  # first, and read last: it covers all of the other one's time
+                os.pwrite(self._kernel_peaks[1], RESET, 0)
             os.pwrite(self._next, RESET, 0)
             self._since_ns = time.monotonic_ns()
         # The next peak counts from before this moment on, and this one until after it.
         peak_bytes = int(os.pread(self._peak, 32, 0))
         self._peak, self._next = self._next, self._peak
-        kernel_peak_bytes = None
-        if self._kernel_peak:
-            kernel_peak_bytes = int(os.pread(self._kernel_peak, 32, 0))
-            self.largest_kernel_bytes = max(self.largest_kernel_bytes or 0, kernel_peak_bytes)
-            self._kernel_peak, self._next_kernel = self._next_kernel, self._kernel_peak
         self.largest_bytes = max(self.largest_bytes, peak_bytes)
-        if self._swap:
-            swap_bytes = _number_after(text, self._swap)
-            self.largest_swap_bytes = max(self.largest_swap_bytes, swap_bytes)
+        kernel_peak_bytes = None
+        if self._kernel_peaks:
+            kernel_peak_bytes = int(os.pread(self._kernel_peaks[0], 32, 0))
+            self._kernel_peaks.reverse()
+            self.largest_kernel_bytes = max(self.largest_kernel_bytes or 0, kernel_peak_bytes)
+        if self._swap is not None:
+            self.largest_swap_bytes = max(self.largest_swap_bytes or 0, int(words[self._swap]))
+        shmem_bytes = int(words[self._shmem])
         return GroupReading(
-            _number_after(text, self._anon),
+            int(words[self._anon]),
             shmem_bytes,
-            _number_after(text, self._page_cache) - shmem_bytes,
-            _number_after(text, self._kernel) if self._kernel else None,
+            int(words[self._page_cache]) - shmem_bytes,
+            None if self._kernel is None else int(words[self._kernel]),
             peak_bytes,
             since_ns,
             0,
@@ -214,7 +219,8 @@ class GroupReader:
 
     def count_oom_kills(self) -> int:
         """Return how many processes of the group the kernel killed because memory ran out."""
-        return _number_after(b"\n" + os.pread(self._oom, STAT_BYTES, 0), b"\noom_kill ")
+        words = os.pread(self._oom, STAT_BYTES, 0).split()
+        return int(words[words.index(b"oom_kill") + 1])
 
     def close(self) -> None:
         """Close the files."""
@@ -222,25 +228,18 @@ class GroupReader:
             os.close(self._open.pop())
 
 
-def _line(name: str | None) -> bytes:
-    """Return how a line begins, with the end of the line before it; empty if there is none."""
-    return f"\n{name} ".encode() if name else b""
-
-
-def _number_after(text: bytes, line: bytes) -> int:
-    start = text.index(line) + len(line)
-    return int(text[start : text.index(b"\n", start)])
-
-
-def stat_drift_bytes(cpus: int) -> int:
+def stat_drift_bytes(cpus: int, release: str) -> int:
     """Return how far a group's memory.stat may lag behind what the group holds.
 
     Every CPU collects changes. It reports them once it has seen a batch of changed pages, and a
     read sums up all CPUs only once more than a batch per CPU has been reported. So up to two
-    batches per CPU are not in what is read. Source: Linux, `memcg_rstat_updated` and
-    `memcg_vmstats_needs_flush` in mm/memcontrol.c.
+    batches per CPU are not in what is read. Before Linux 6.8, whole batches are reported, and of
+    two that are not quite full only one counts: three batches. Source: Linux, `memcg_rstat_updated`
+    and `memcg_vmstats_needs_flush` in mm/memcontrol.c.
     """
-    return 2 * cpus * MEMCG_CHARGE_BATCH * PAGE_BYTES
+    version = re.match(r"(\d+)\.(\d+)", release)
+    is_old = version is not None and (int(version[1]), int(version[2])) < (6, 8)
+    return (3 if is_old else 2) * cpus * MEMCG_CHARGE_BATCH * PAGE_BYTES
 
 
 class Charged(NamedTuple):
@@ -248,8 +247,7 @@ class Charged(NamedTuple):
 
     `cache_bytes` is its page cache at the end, not at the peak. `kernel_peak_bytes` is None if the
     peak of kernel memory is not reported. `swap_bytes` is the most that was seen to be swapped out,
-    None if this kernel does not report it. `oom_kills` counts the processes that the kernel killed
-    because memory ran out.
+    None if this kernel does not report it.
     """
 
     version: int
@@ -257,17 +255,16 @@ class Charged(NamedTuple):
     kernel_peak_bytes: int | None
     cache_bytes: int
     swap_bytes: int | None
-    oom_kills: int
 
 
 class Group:
     """A control group for the processes of a run, or the `reason` why there is none."""
 
-    def __init__(self, folder: Path | None, files: GroupFiles, reason: str = "") -> None:
+    def __init__(self, folder: Path | None, files: GroupFiles = V2, reason: str = "") -> None:
         self.folder = folder
         self.reason = reason
         self._files = files
-        self._reader: GroupReader | None = None
+        self._readers: list[GroupReader] = []
 
     def add(self, pid: int) -> None:
         """Add a process, and with it all processes that it will create."""
@@ -284,10 +281,11 @@ class Group:
         if self.folder is None:
             return None
         try:
-            self._reader = GroupReader(self.folder, self._files)
+            self._readers.append(GroupReader(self.folder, self._files))
         except OSError as error:
             self.reason = describe_error(error)
-        return self._reader
+            return None
+        return self._readers[-1]
 
     def read(self) -> Charged | None:
         """Read what was charged so far; None if there is no group, or if it was removed."""
@@ -296,27 +294,35 @@ class Group:
         try:
             return self._sum_up(self.folder)
         except OSError as error:
-            self.reason = describe_error(error)
+            self.reason = f"it was taken away during the run: {describe_error(error)}"
             return None
 
     def _sum_up(self, folder: Path) -> Charged:
-        files, reader = self._files, self._reader or GroupReader(folder, self._files)
+        files = self._files
+        # Its first look at the peak is at the one that has not been set back for longest.
+        readers = [*self._readers, GroupReader(folder, files)]
         try:
-            last = reader.read()
-            swap_bytes = reader.largest_swap_bytes
-            if files.swap_peak is not None and (folder / files.swap_peak).exists():
-                swap_bytes = int((folder / files.swap_peak).read_text())
-            return Charged(
-                version=files.version,
-                peak_bytes=reader.largest_bytes,
-                kernel_peak_bytes=reader.largest_kernel_bytes,
-                cache_bytes=last.cache_bytes + last.shmem_bytes,
-                swap_bytes=swap_bytes,
-                oom_kills=reader.count_oom_kills(),
-            )
+            last = readers[-1].read()
         finally:
-            reader.close()
-            self._reader = None
+            readers[-1].close()
+        swapped = [reader.largest_swap_bytes for reader in readers]
+        return Charged(
+            version=files.version,
+            peak_bytes=max(reader.largest_bytes for reader in readers),
+            kernel_peak_bytes=_largest(reader.largest_kernel_bytes for reader in readers),
+            cache_bytes=last.cache_bytes + last.shmem_bytes,
+            swap_bytes=_largest([*swapped, _read_if_there(folder, files.swap_peak)]),
+        )
+
+    def holds(self, pid: int) -> bool:
+        """Return whether a process is in the group, or in one that it made below; False if gone."""
+        if self.folder is None:
+            return False
+        try:
+            groups = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return False
+        return any(f"/{self.folder.name}/{INNER}/" in f"{line}/" for line in groups.splitlines())
 
     def give_back(self, proc: Path = OWN) -> None:
         """Move the processes that still live to the group that this process is in."""
@@ -325,18 +331,19 @@ class Group:
         try:
             _, root, path = find_group("memory", proc)
             own = root / path.removeprefix("/") / "cgroup.procs"
-            inner = self.folder / INNER / "cgroup.procs"
             deadline = time.monotonic() + PATIENCE_S
             # Those that are not moved yet may fork meanwhile.
-            while (pids := inner.read_text().split()) and time.monotonic() < deadline:
+            while (pids := list_pids(self.folder)) and time.monotonic() < deadline:
                 for pid in pids:
                     with contextlib.suppress(ProcessLookupError):
                         write(own, pid)
-        except (OSError, LookupError) as error:
-            self.reason = str(error)
+        except (OSError, NoPlaceError) as error:
+            self.reason = describe_error(error)
 
     def remove(self) -> None:
         """Remove the group; retries because processes that have just ended may keep it busy."""
+        for reader in self._readers:
+            reader.close()
         deadline = time.monotonic() + PATIENCE_S
         while self.folder is not None and self.folder.exists():
             remove_folders(self.folder)
@@ -345,11 +352,26 @@ class Group:
             time.sleep(0.001)
 
 
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _read_if_there(folder: Path, name: str | None) -> int | None:
+    path = folder / name if name else None
+    return int(path.read_text()) if path is not None and path.exists() else None
+
+
+def list_pids(folder: Path) -> list[str]:
+    """List the processes of a group and of all groups below it."""
+    files = [Path(path) / "cgroup.procs" for path, _, _ in os.walk(folder)]
+    return [pid for file in files if file.exists() for pid in file.read_text().split()]
+
+
 def remove_folders(folder: Path) -> None:
-    """Remove the two folders of a group if they have no processes."""
-    for path in (folder / INNER, folder):
+    """Remove a group and all groups below it, as far as they have no processes."""
+    for path, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
-            path.rmdir()
+            os.rmdir(path)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PREFIX = "stagebench-"
 """Before the supervisor's process id in the name of a group."""
 
+INNER = "processes"
+"""The name of the folder inside a group in which its processes are."""
+
 OWN = Path("/proc/self")
 
 SYSTEMD = Path("/run/systemd/system")
@@ -55,7 +58,7 @@ PATIENCE_S = 5.0
 """systemd gets this long to move this process."""
 
 
-class NoPlaceError(Exception):
+class NoPlaceError(LookupError):
     """There is no place for a control group; the message is the reason, in one sentence."""
 
 
@@ -71,7 +74,7 @@ def find_group(controller: str, proc: Path) -> tuple[int, Path, str]:
             return 1, Path(place), paths[controller]
         if kind == "cgroup2" and controller not in paths and "" in paths:
             return 2, Path(place), paths[""]
-    raise LookupError(f"no control group of {controller} is mounted")
+    raise NoPlaceError(f"no control group of {controller} is mounted")
 
 
 def find_place(proc: Path = OWN, movable: Iterable[int] = ()) -> tuple[int, Path]:
@@ -79,10 +82,7 @@ def find_place(proc: Path = OWN, movable: Iterable[int] = ()) -> tuple[int, Path
 
     This process may be moved for it, and with it the `movable` ones of its group.
     """
-    try:
-        version, root, path = find_group("memory", proc)
-    except LookupError as error:
-        raise NoPlaceError(str(error.args[0])) from error
+    version, root, path = find_group("memory", proc)
     own = root / path.removeprefix("/")
     if version == 1:
         return version, own

@@ -63,6 +63,7 @@ class Status(NamedTuple):
     rss_bytes: int
     rss_anon_bytes: int
     high_water_bytes: int
+    rss_shmem_bytes: int
 
 
 class Sizes(NamedTuple):
@@ -83,6 +84,7 @@ class Counters(NamedTuple):
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+    rss_shmem_bytes: int = 0
 
 
 def parse_smaps_rollup(text: bytes) -> Memory:
@@ -117,12 +119,18 @@ def parse_status(text: bytes) -> Status | None:
         return None
     rss = _number(text, b"\nVmRSS:") * KIB
     anon = _number(text, b"\nRssAnon:") * KIB
-    return Status(process, rss, anon, _number(text, b"\nVmHWM:") * KIB)
+    shmem = _number(text, b"\nRssShmem:") * KIB
+    return Status(process, rss, anon, _number(text, b"\nVmHWM:") * KIB, shmem)
 
 
 def _number(text: bytes, name: bytes) -> int:
     start = text.index(name) + len(name)
     return int(text[start : start + 32].split(maxsplit=1)[0])
+
+
+def _count(status: Status, faults: int) -> Counters:
+    _process, rss, anon, mark, shmem = status
+    return Counters(rss, anon, mark, faults, shmem)
 
 
 def parse_faults(text: bytes) -> int:
@@ -178,7 +186,7 @@ class MemoryFiles:
         if status is None:
             raise ProcessLookupError("no memory: the process has ended")
         faults = parse_faults(self._read(pid, "stat"))
-        return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
+        return _count(status, faults)
 
     def read_sizes(self, pid: int) -> Sizes:
         """Read the sizes of one process: the cheapest of its files; raises like `read_memory`.
@@ -333,7 +341,7 @@ def read_counters(thread: int) -> Counters | None:
     # The status is read by thread, because the process's first thread may have ended before the
     # others. Page faults of the whole process are listed under the process alone.
     faults = parse_faults(_read(f"/proc/{status.process}/stat"))
-    return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
+    return _count(status, faults)
 
 
 _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")

@@ -263,6 +263,9 @@ class PtraceCensus:
         space = self.alive[parent].space if shares else next(self._spaces)
         if life is None:
             self._births[child] = parent, birth, space
+            # Its own first report may come after its parent's end, which must not look like the end
+            # of all.
+            self._process(child)
         elif life.parent_pid is None:
             life.parent_pid, life.birth = parent, birth
             if not life.execs:

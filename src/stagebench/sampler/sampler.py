@@ -133,6 +133,8 @@ class Sampler:
         for pid in self._known.keys() - self._census.alive.keys():
             self._files.forget(pid)
             del self._known[pid]
+        if self._totals is not None:
+            self._totals.note_ended(self._census.alive.keys())
         self._book("census")
 
     def take(self) -> None:
@@ -198,7 +200,7 @@ class Sampler:
             huge_faults=read_huge_faults(),
         )
 
-    def _read_totals(self) -> None:
+    def _read_totals(self, *, whole: bool = False) -> None:
         """Read the tree's total, whatever the budget.
 
         A census by ptrace is up to date: every event wakes this thread. One that polls is updated
@@ -213,7 +215,7 @@ class Sampler:
             self._owners = {pid for pid, life in census.alive.items() if life.owns_memory}
             for pid in self._owners:
                 self._forget_old_program(pid, census.alive[pid].execs)
-        self._totals.read(self._owners, census.changes)
+        self._totals.read(self._owners, census.changes, whole=whole)
         self._book("reads")
 
     def _spent(self, *kinds: str) -> int:
@@ -246,10 +248,10 @@ class Sampler:
         self._census.update()
         changed = self._census.changes != changes
         self._book("census")
-        if walk:
-            self._read_totals()
-            if self._totals is not None:
-                self._totals.note_walk()
+        if walk and self._totals is not None:
+            self._read_totals(whole=True)
+            known = all(r.memory and r.memory.file_bytes is not None for r in readings)
+            self._totals.note_walk(self._number(), is_whole=known)
         kind, vanished = "pss" if walk else "rss", len(lives) - len(readings)
         self._write(Sweep(kind, started_ns, ended_ns, readings, vanished, changed), lives)
         self._book("counters")

@@ -16,11 +16,12 @@ from stagebench.records import ReadRecord
 from stagebench.sampler.procfs import MemoryFiles, PagedFile, Sizes, Vanished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from stagebench.records import TransitionRecord
     from stagebench.sampler.group import GroupReader, GroupReading
+    from stagebench.sampler.procfs import Counters
     from stagebench.sampler.sweep import Files
     from stagebench.units import Bytes, Nanoseconds
 
@@ -61,31 +62,56 @@ class SizeReader(Protocol):
     def read_sizes(self, pid: int) -> Sizes:
         """Read the two parts of a process's RSS."""
 
+    def read_counters(self, pid: int) -> Counters:
+        """Read its counters, which tell shared memory from files but take longer."""
+
 
 class Moves:
-    """How processes map and unmap files and shared memory, added up over the tree's life.
+    """How processes map and unmap files, added up over the tree's life.
 
     Both sums only grow. What they grew by between two moments bounds what was mapped and unmapped,
-    as far as the counters were read: at every reading, and at birth, exec and exit.
+    as far as the counters were read: at every reading, and at birth, exec and exit. `most` is the
+    largest difference of both since it was taken, and `left` what processes unmapped since the
+    last walk that had been there then.
     """
 
     def __init__(self) -> None:
         self.mapped: Bytes = 0
         self.unmapped: Bytes = 0
+        self.left: Bytes = 0
+        self._most: Bytes = 0
         self._shared: dict[int, Bytes] = {}
+        self._walked: set[int] = set()
 
     def note(self, pid: int, shared: Bytes) -> None:
         """Take the next value of a process, which begins with nothing."""
         grown = shared - self._shared.get(pid, 0)
+        self._shared[pid] = shared
         if grown > 0:
             self.mapped += grown
-        else:
-            self.unmapped -= grown
-        self._shared[pid] = shared
+            self._most = max(self._most, self.mapped - self.unmapped)
+        elif grown:
+            self._lose(pid, -grown)
 
     def end(self, pid: int) -> None:
         """Take in that a process has lost all of its memory."""
-        self.unmapped += self._shared.pop(pid, 0)
+        self._lose(pid, self._shared.pop(pid, 0))
+        self._walked.discard(pid)
+
+    def _lose(self, pid: int, lost: Bytes) -> None:
+        self.unmapped += lost
+        if pid in self._walked:
+            self.left += lost
+
+    def take_most(self) -> Bytes:
+        """Return the largest difference since the last call."""
+        most, self._most = self._most, self.mapped - self.unmapped
+        return most
+
+    def note_walk(self) -> None:
+        """Take in that the files of all processes were walked."""
+        self.left = 0
+        self._walked = set(self._shared)
 
     @property
     def total(self) -> Bytes:
@@ -96,6 +122,9 @@ class Moves:
     def processes(self) -> AbstractSet[int]:
         """Those that map something, by id."""
         return self._shared.keys()
+
+
+NO_MOVES: tuple[Bytes | None, ...] = (None,) * 5
 
 
 class Walked(NamedTuple):
@@ -118,12 +147,12 @@ class Row(NamedTuple):
     said: tuple[int | None, ...]
     since_ns: Nanoseconds | None
     main: Bytes | None
-    mapped: Bytes | None
-    unmapped: Bytes | None
+    moves: tuple[Bytes | None, ...]
 
     def record(self) -> ReadRecord:
         """Return the record of it."""
         processes, anon, shmem, cache, peak, kernel_peak, paged = self.said
+        mapped, unmapped, most, left, walk = self.moves
         return ReadRecord(
             started_ns=self.began_ns,
             ended_ns=self.ended_ns,
@@ -136,8 +165,11 @@ class Row(NamedTuple):
             kernel_peak_bytes=kernel_peak,
             paged_bytes=paged,
             main_anon_bytes=self.main,
-            mapped_bytes=self.mapped,
-            unmapped_bytes=self.unmapped,
+            mapped_bytes=mapped,
+            unmapped_bytes=unmapped,
+            most_mapped_bytes=most,
+            left_bytes=left,
+            left_since_sweep=walk,
         )
 
 
@@ -152,7 +184,7 @@ class Totals:
         self,
         files: SizeReader,
         main: int,
-        write: Callable[[ReadRecord], None],
+        write: Callable[[Sequence[ReadRecord]], None],
         group: GroupReader | None = None,
         clock: Callable[[], Nanoseconds] = time.monotonic_ns,
     ) -> None:
@@ -165,6 +197,8 @@ class Totals:
         self.group_failure: str | None = None
         self.reads = 0
         self._moves = Moves()
+        self._charges_shared = False
+        self._walk: int | None = None
         self._inherited: dict[int, Bytes] = {main: 0}  # nobody else in the tree has its pages
         self._processes_due_ns = 0
         self._levels: deque[Bytes] = deque(maxlen=STEADY_READS)
@@ -175,7 +209,7 @@ class Totals:
         self._level: Bytes = 0
         self._rows: list[Row] = []
         self._last: Row | None = None
-        self._moves_written: tuple[Bytes | None, Bytes | None] = None, None
+        self._moves_written = NO_MOVES
         self._written_ns = 0
         self._is_folded = False
 
@@ -186,24 +220,37 @@ class Totals:
             self._moves.end(pid)
             inherits = transition.kind == "birth" and pid != self._main
             self._inherited[pid] = transition.rss_anon_bytes if inherits else 0
-        self._moves.note(pid, transition.rss_bytes - transition.rss_anon_bytes)
+        shared = transition.rss_bytes - transition.rss_anon_bytes
+        self._moves.note(
+            pid, shared - transition.rss_shmem_bytes if self._charges_shared else shared
+        )
 
-    def read(self, owners: AbstractSet[int], changes: int) -> None:
+    def note_ended(self, alive: AbstractSet[int]) -> None:
+        """Take in which processes are left."""
+        for pid in self._moves.processes - alive:
+            self._moves.end(pid)
+            self._inherited.pop(pid, None)
+
+    def read(self, owners: AbstractSet[int], changes: int, *, whole: bool = False) -> None:
         """Read the tree; `owners` are its processes by id, each address space once.
 
-        `changes` is the census's count of births, execs and ends. This runs a hundred times a
-        second with a cold cache, where every line costs a microsecond.
+        `changes` is the census's count of births, execs and ends. A `whole` reading looks at every
+        process, whatever that costs. This runs a hundred times a second with a cold cache, where
+        every line costs a microsecond.
         """
         began_ns = self._clock()
-        due = began_ns >= self._processes_due_ns or not owners
+        due = whole or began_ns >= self._processes_due_ns or not owners
         charged = self._read_group() if self.group is not None else None
-        main = mapped = unmapped = paged = None
+        main = paged = None
+        moves = NO_MOVES
         if due:
             sizes = self._read_sizes(owners)
             bound = 0 if charged else self._bound(sizes, began_ns)
             ended_ns = self._clock()
             self._note_moves(sizes, owners)
-            mapped, unmapped = self._moves.mapped, self._moves.unmapped
+            sums = self._moves
+            most, left = sums.take_most(), None if self._walk is None else sums.left
+            moves = sums.mapped, sums.unmapped, most, left, self._walk
             main = sizes[self._main].anon_bytes if self._main in sizes else None
             share = PROCESSES_SHARE if charged else ALONE_SHARE
             self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
@@ -218,6 +265,7 @@ class Totals:
             said = (len(owners), bound, None, None, None, None, None)
             level = bound
         else:
+            self._charges_shared = charged.shmem_bytes > 0
             anon, shmem, cache, _kernel, peak, since_ns, slack, kernel_peak = charged
             level, peak = anon + shmem, peak + slack
             if kernel_peak is not None:
@@ -225,9 +273,7 @@ class Totals:
                 if peak - kernel_peak - cache > seen + SPIKE_BYTES or not self._level:
                     paged = self._paged.read()
             said = (len(owners), anon, shmem, cache, peak, kernel_peak, paged)
-        self._keep(
-            Row(began_ns, ended_ns, said, since_ns if charged else None, main, mapped, unmapped)
-        )
+        self._keep(Row(began_ns, ended_ns, said, since_ns, main, moves))
         self._level = level
         self._levels.append(level)
         if changes != self._changes:
@@ -256,8 +302,14 @@ class Totals:
         )
         return rests and now_ns - self._changed_ns >= SETTLING_NS
 
-    def note_walk(self) -> None:
-        """Take in that all page tables were walked just now."""
+    def note_walk(self, sweep: int, *, is_whole: bool) -> None:
+        """Take in that all page tables were walked just now, and a whole reading was taken.
+
+        If it `is_whole`, the files of every process were read.
+        """
+        if is_whole:
+            self._moves.note_walk()
+            self._walk = sweep
         self._walked_ns = self._clock()
         level = self._levels[-1] if self._levels else 0
         self._walked = Walked(level, self._moves.total, self._changes)
@@ -271,8 +323,7 @@ class Totals:
         self._paged.close()
 
     def _write_all(self) -> None:
-        for row in self._rows:
-            self._write(row.record())
+        self._write([row.record() for row in self._rows])
         self._rows.clear()
 
     def _read_group(self) -> GroupReading | None:
@@ -287,7 +338,14 @@ class Totals:
             return None
 
     def _read_sizes(self, pids: Iterable[int]) -> dict[int, Sizes]:
+        """Read the sizes of processes; without the shared memory that the group is charged for."""
         sizes = {}
+        if self._charges_shared:
+            for pid in pids:
+                with contextlib.suppress(*Vanished):
+                    rss, anon, _mark, _faults, shmem = self._files.read_counters(pid)
+                    sizes[pid] = Sizes(anon, rss - anon - shmem)
+            return sizes
         for pid in pids:
             with contextlib.suppress(*Vanished):
                 sizes[pid] = self._files.read_sizes(pid)
@@ -316,9 +374,7 @@ class Totals:
     def _note_moves(self, sizes: dict[int, Sizes], owners: AbstractSet[int]) -> None:
         for pid, size in sizes.items():
             self._moves.note(pid, size.shared_bytes)
-        for pid in self._moves.processes - owners:
-            self._moves.end(pid)
-            self._inherited.pop(pid, None)
+        self.note_ended(owners)
 
     def _keep(self, row: Row) -> None:
         """Keep a reading, unless it only repeats the one before for a short while."""
@@ -327,9 +383,7 @@ class Totals:
             row = row._replace(since_ns=last.since_ns)  # its peak is that of all that it repeats
         self._last = row
         if last is not None:
-            moved = row.said != last.said or (
-                row.mapped is not None and (row.mapped, row.unmapped) != (self._moves_written)
-            )
+            moved = row.said != last.said or row.moves not in (NO_MOVES, self._moves_written)
             if not moved and row.ended_ns - self._written_ns < FOLDED_NS:
                 self._is_folded = True
                 return
@@ -337,8 +391,8 @@ class Totals:
                 self._rows.append(last)  # nothing moved until then
         self._is_folded = False
         self._written_ns = row.ended_ns
-        if row.mapped is not None:
-            self._moves_written = row.mapped, row.unmapped
+        if row.moves is not NO_MOVES:
+            self._moves_written = row.moves
         self._rows.append(row)
         if len(self._rows) >= WRITTEN_AT_ONCE:
             self._write_all()
@@ -347,7 +401,7 @@ class Totals:
 def open_totals(
     files: Files,
     main: int,
-    write: Callable[[ReadRecord], None],
+    write: Callable[[Sequence[ReadRecord]], None],
     group: GroupReader | None,
 ) -> Totals | None:
     """Read totals if this machine counts them; None where psutil reads the memory."""

@@ -32,6 +32,9 @@ TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
 STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
+TASK_PARTS = ("first", "later")
+"""The first task of each worker, and all others."""
+
 COUNT, NUMBER = "count", "number"
 """Kinds of cells: a whole number, any number."""
 
@@ -168,6 +171,11 @@ _SUMMARISED_OF_RUN = (
     Quantity("others_cpu_share", "share", NUMBER, RUN, "others cpu share", LOWER),
     Quantity("quiet_wait_s", "s", NUMBER, RUN, "quiet wait"),
     Quantity("idle_before_share", "share", NUMBER, RUN, "idle before share"),
+    Quantity("warm_needed_bytes", "bytes", COUNT, RUN, "warm needed"),
+    Quantity("warm_touched_bytes", "bytes", COUNT, RUN, "warm touched"),
+    Quantity("warm_s", "s", NUMBER, RUN, "warm"),
+    Quantity("fresh_page_s", "s", NUMBER, RUN, "fresh page", LOWER),
+    Quantity("used_page_s", "s", NUMBER, RUN, "used page", LOWER),
     Quantity("throttled", "1", COUNT, RUN, "throttled", LOWER),
     Quantity("pressure_cpu_share", "share", NUMBER, RUN, "pressure cpu share", LOWER),
     Quantity("pressure_memory_share", "share", NUMBER, RUN, "pressure memory share", LOWER),
@@ -192,6 +200,15 @@ _SUMMARISED_OF_STAGE = (
     Quantity("pool_last_ready_s", "s", NUMBER, STAGE, "pool last ready", LOWER),
     Quantity("workers_served", "1", COUNT, STAGE, "workers served"),
     Quantity("cpu_mean_s", "s", NUMBER, STAGE, "cpu mean", LOWER),
+    Quantity("cpu_median_s", "s", NUMBER, STAGE, "cpu median", LOWER),
+    *(Quantity(f"{part}_tasks", "1", COUNT, STAGE, f"{part} tasks") for part in TASK_PARTS),
+    *(
+        Quantity(f"{time}_{part}_{mean}_s", "s", NUMBER, STAGE, f"{time} {part} {mean}", LOWER)
+        for time in ("service", "cpu")
+        for part in TASK_PARTS
+        for mean in ("mean", "median")
+    ),
+    Quantity("imported_modules", "1", COUNT, STAGE, "imported modules", LOWER),
     Quantity("deepest_queue", "1", COUNT, STAGE, "deepest queue"),
     Quantity("attempts_repeated", "1", COUNT, STAGE, "attempts repeated", LOWER),
     Quantity("queue_overflows", "1", COUNT, STAGE, "queue overflows", LOWER),
@@ -229,6 +246,7 @@ _OTHERS_OF_RUN = (
     Quantity("cgroup_peak_bytes", "bytes", COUNT, RUN, "cgroup peak", LOWER),
     Quantity("cgroup_kernel_peak_bytes", "bytes", COUNT, RUN, "cgroup kernel peak", LOWER),
     Quantity("cgroup_cache_bytes", "bytes", COUNT, RUN, "cgroup cache", LOWER),
+    Quantity("swapped_bytes", "bytes", COUNT, RUN, "swapped", LOWER),
     Quantity("vanished", "1", COUNT, RUN, "vanished", LOWER),
     Quantity("emulated_interval_s", "s", NUMBER, RUN, "emulated interval"),
     Quantity("emulated_discovery_s", "s", NUMBER, RUN, "emulated discovery"),
@@ -354,6 +372,22 @@ RUN_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_RUN)
 STAGE_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_STAGE)
 """Quantities of a stage that are summarised over the replicates of a treatment."""
 
+_UNIT_ENDINGS = ("_byte_s", "_bytes", "_s")
+"""The ends of names by unit, longer ones first."""
+
+_LOWER_ENDS = frozenset(
+    {
+        f"{part}_{name}"
+        for part in MEMORY_PARTS
+        for name in ("peak_bytes", "growth_bytes", "largest_step_bytes", "time_to_peak_s")
+    }
+    | {f"tree_{name}_bytes" for name in ("uss_peak", "anon_peak", "largest_rise")}
+    | {"tree_memory_time_byte_s", "children_spread_bytes"}
+)
+
+_MOMENTS = frozenset(f"{part}_time_to_peak_s" for part in MEMORY_PARTS)
+"""Moments at which sweeps found something: by themselves they bound it from neither side."""
+
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 
 
@@ -391,9 +425,26 @@ def base_of(quantity: str) -> str | None:
 
 
 def upper_of(quantity: str) -> str | None:
-    """Return the quantity that is a peak's upper bound, or None."""
-    upper = f"{quantity.removesuffix('_bytes')}_upper_bytes"
-    return upper if upper in QUANTITIES else None
+    """Return the quantity that is the upper end of a bracket, or None."""
+    suffix = next((end for end in _UNIT_ENDINGS if quantity.endswith(end)), "")
+    upper = f"{quantity.removesuffix(suffix)}_upper{suffix}"
+    return upper if suffix and upper in QUANTITIES else None
+
+
+def is_lower_end(quantity: str) -> bool:
+    """Return whether a value is only a lower end of what it names: the largest that sweeps read.
+
+    Its upper end, if it is known, is the quantity `upper_of` it.
+    """
+    return quantity in _LOWER_ENDS
+
+
+def is_moment(quantity: str) -> bool:
+    """Return whether a value is the moment at which a peak was seen.
+
+    Without an upper end it bounds the moment of the peak from neither side.
+    """
+    return quantity in _MOMENTS
 
 
 INSTRUMENTS = GROUP, COUNTERS, SWEEPS = "group", "counters", "sweeps"

@@ -50,7 +50,8 @@ _SUMMARY = {
 }
 _QUANTITY = {"stage": TEXT, "quantity": TEXT, "unit": TEXT, "stated": NUMBER, "logged": NUMBER}
 _PLACE = {"experiment": TEXT, "treatment": TEXT, "stage": TEXT, "quantity": TEXT}
-_RATIO = {"ratio": NUMBER, "low": NUMBER, "high": NUMBER}
+_RATIO = {"ratio": NUMBER, "ratio_upper": NUMBER, "low": NUMBER, "high": NUMBER}
+_JUDGED = {"n": COUNT, "pairing": TEXT, "margin": NUMBER, "word": TEXT}
 _TESTS = ("p_difference", "p_equivalence", "p_difference_adjusted", "p_equivalence_adjusted")
 _MEASURED = {"measured": NUMBER, "low": NUMBER, "high": NUMBER, "unit": TEXT, "n": COUNT}
 
@@ -68,6 +69,7 @@ _TASK = {
     **_kinds(TASK, "attempt"),
     "status": TEXT,
     "worker": COUNT,
+    "first": FLAG,
     **{name: kind for name, kind in _kinds(TASK).items() if name != "attempt"},
     "error": TEXT,
 }
@@ -100,6 +102,7 @@ TABLES: dict[str, dict[str, str]] = {
         "memory_instrument": TEXT,
         "no_group": TEXT,
         **_kinds(RUN, *(f"cgroup_{name}_bytes" for name in ("peak", "kernel_peak", "cache"))),
+        **_kinds(RUN, "swapped_bytes"),
         **_kinds(RUN, "vanished", "emulated_interval_s", "emulated_discovery_s"),
         **_kinds(
             RUN,
@@ -111,6 +114,7 @@ TABLES: dict[str, dict[str, str]] = {
         ),
         **_kinds(RUN, "emulated_false_peak_ended", "emulated_false_peak_tree_bytes"),
         "quiet": FLAG,
+        "not_warmed": TEXT,
         "noisy": TEXT,
     },
     "stages": {
@@ -127,6 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(STAGE, *(f"tasks_{outcome}" for outcome in OUTCOMES)),
         **_kinds(STAGE, *(f"repeated_{status}" for status in RETRIABLE_STATUSES)),
         **_kinds(STAGE, *STAGE_QUANTITIES),
+        "imported": TEXT,
     },
     "tasks": _TASK,
     "attempts": _TASK,
@@ -158,8 +163,8 @@ TABLES: dict[str, dict[str, str]] = {
         **_PLACE,
         "unit": TEXT,
         "baseline": TEXT,
-        "median": NUMBER,
-        "baseline_median": NUMBER,
+        **dict.fromkeys(("median", "median_upper"), NUMBER),
+        **dict.fromkeys(("baseline_median", "baseline_median_upper"), NUMBER),
         **_RATIO,
         "n": COUNT,
         "pairing": TEXT,
@@ -171,15 +176,19 @@ TABLES: dict[str, dict[str, str]] = {
         "more_blocks": COUNT,
         "note": TEXT,
     },
-    "ratios": {**_PLACE, "block": COUNT, "pairing": TEXT, "ratio": NUMBER},
+    "ratios": {
+        **_PLACE,
+        "block": COUNT,
+        "pairing": TEXT,
+        **dict.fromkeys(("ratio", "ratio_upper"), NUMBER),
+    },
     "winners": {
         "experiment": TEXT,
         "work": COUNT,
-        **dict.fromkeys(("quantity", "unit", "treatment", "winner"), TEXT),
-        "median": NUMBER,
+        **dict.fromkeys(("quantity", "unit", "end", "treatment", "winner"), TEXT),
+        **dict.fromkeys(("median", "median_upper"), NUMBER),
         **_RATIO,
-        "n": COUNT,
-        "pairing": TEXT,
+        **_JUDGED,
         "alike": FLAG,
     },
     "contrasts": {
@@ -187,8 +196,17 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("quantity", "unit"), TEXT),
         **dict.fromkeys(("median", "to_median"), NUMBER),
         **_RATIO,
-        "n": COUNT,
-        "pairing": TEXT,
+        **_JUDGED,
+    },
+    "factor_effects": {
+        **dict.fromkeys(("experiment", "quantity", "unit", "kind"), TEXT),
+        "shown": FLAG,
+        **dict.fromkeys(("factor", "level", "to_level", "within"), TEXT),
+        **dict.fromkeys(("by", "by_level", "by_to_level"), TEXT),
+        "pairs": COUNT,
+        **_RATIO,
+        **_JUDGED,
+        "note": TEXT,
     },
     "drift": {
         **dict.fromkeys(("experiment", "quantity", "effect"), TEXT),
@@ -223,6 +241,8 @@ TABLES: dict[str, dict[str, str]] = {
         **_MEASURED,
         "stated": TEXT,
         "logged": TEXT,
+        "at_half": TEXT,
+        "at_twice": TEXT,
         "sentence": TEXT,
         "otherwise": TEXT,
     },
@@ -237,15 +257,21 @@ TABLES: dict[str, dict[str, str]] = {
         "stage": TEXT,
         "quantity": TEXT,
         "minus": TEXT,
+        "times": TEXT,
         "over": TEXT,
         "verdict": TEXT,
         "reason": TEXT,
         **_MEASURED,
         "measured_upper": NUMBER,
+        "apart": NUMBER,
         "pairing": TEXT,
         "expected": TEXT,
         "expected_low": NUMBER,
         "expected_high": NUMBER,
+        "expected_from": TEXT,
+        "chosen": TEXT,
+        "at_half": TEXT,
+        "at_twice": TEXT,
         "stated": TEXT,
         "logged": TEXT,
     },

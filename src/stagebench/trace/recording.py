@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import StoreError
-from stagebench.peak.bracket import MemoryTrace
+from stagebench.peak.history import MemoryTrace
 from stagebench.records import (
     CpuRecord,
     MemorySample,

@@ -14,7 +14,7 @@ from stagebench.peak.upper_bounds import FAULT_AROUND_BYTES, HUGE_PAGE_BYTES
 from stagebench.units import to_nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stagebench.records import MemorySample, ReadRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes
@@ -51,35 +51,46 @@ class ReadThinning:
     A reading that is left out is joined with the next one: its largest charge counts for both.
     """
 
-    def __init__(self, write_read: Callable[[ReadRecord], None]) -> None:
-        self._write_read = write_read
+    def __init__(self, write_reads: Callable[[Sequence[ReadRecord]], None]) -> None:
+        self._write_reads = write_reads
         self._began_ns: int | None = None
         self._written_ns = 0
-        self._highest: Bytes = 0
+        self._highest = self._most = 0
         self._joined: ReadRecord | None = None
 
-    def add(self, read: ReadRecord) -> None:
-        """Take the next reading, in order of time."""
-        if self._began_ns is None:
-            self._began_ns = read.started_ns
-        read = read if self._joined is None else _join(self._joined, read)
-        level = max(read.anon_bytes + (read.shmem_bytes or 0), read.peak_bytes or 0)
-        pause_ns = READS_SHARE * (read.ended_ns - self._began_ns)
-        if level > HIGHER * self._highest or read.ended_ns - self._written_ns >= pause_ns:
-            self._highest = max(level, self._highest)
-            self._write(read)
-        else:
-            self._joined = read
+    def add(self, reads: Iterable[ReadRecord]) -> None:
+        """Take the next readings, in order of time."""
+        kept = []
+        for read in reads:
+            if self._began_ns is None:
+                self._began_ns = read.started_ns
+            joined = read if self._joined is None else _join(self._joined, read)
+            level = max(joined.anon_bytes + (joined.shmem_bytes or 0), joined.peak_bytes or 0)
+            pause_ns = READS_SHARE * (joined.ended_ns - self._began_ns)
+            if level > HIGHER * self._highest or joined.ended_ns - self._written_ns >= pause_ns:
+                kept.append(self._carry_most(joined, is_written=True))
+                self._highest = max(level, self._highest)
+                self._written_ns = joined.ended_ns
+                self._joined = None
+            else:
+                self._joined = self._carry_most(joined, is_written=False)
+        if kept:
+            self._write_reads(kept)
+
+    def _carry_most(self, read: ReadRecord, *, is_written: bool) -> ReadRecord:
+        """Hand the largest sum of mapped files on to the next reading that looked at everything."""
+        self._most = max(self._most, read.most_mapped_bytes or 0)
+        if read.mapped_bytes is None:
+            return replace(read, most_mapped_bytes=None)
+        most = self._most
+        if is_written:
+            self._most = 0
+        return replace(read, most_mapped_bytes=most)
 
     def flush(self) -> None:
         """Write what was kept back."""
         if self._joined is not None:
-            self._write(self._joined)
-
-    def _write(self, read: ReadRecord) -> None:
-        self._write_read(read)
-        self._written_ns = read.ended_ns
-        self._joined = None
+            self._write_reads([self._carry_most(self._joined, is_written=True)])
 
 
 def _join(earlier: ReadRecord, later: ReadRecord) -> ReadRecord:

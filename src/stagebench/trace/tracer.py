@@ -210,7 +210,7 @@ class Tracer(threading.Thread):
     def _trace_in(self, group: Group) -> Traced:
         started, settings, journal = self._held, self._settings, self._journal
         files = open_files()
-        totals = open_totals(files, started.pid, journal.write_read, group.open_reader())
+        totals = open_totals(files, started.pid, journal.write_reads, group.open_reader())
         census = self.census = self._open_census(totals)
         journal.begin(started.pid, census.means)
         sampler = start_sampler(census, settings, journal, totals, files)
@@ -307,9 +307,9 @@ class Journal:
             lambda sweep: self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep)),
             lambda each: self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(each)),
         )
-        self._reads = store.RecordWriter(folder / store.READS_FILE, ReadRecord, in_bursts=True)
+        self._reads = store.RecordWriter(folder / store.READS_FILE, ReadRecord)
         self._read_thinning = ReadThinning(
-            lambda read: self._attempt(store.READS_FILE, lambda: self._reads.write(read))
+            lambda some: self._attempt(store.READS_FILE, lambda: self._reads.write_all(some))
         )
         self._swept: list[MemorySample] = []
         self.failure: str | None = None
@@ -324,9 +324,9 @@ class Journal:
         store.write_json(self._folder / store.RUN_FILE, self.run)
         self.began_ns = began_ns
 
-    def write_read(self, read: ReadRecord) -> None:
-        """Record a reading of the tree's total."""
-        self._read_thinning.add(read)
+    def write_reads(self, reads: Sequence[ReadRecord]) -> None:
+        """Record readings of the tree's total."""
+        self._read_thinning.add(reads)
 
     def write_sample(self, sample: MemorySample) -> None:
         """Record one process of the current sweep."""
