@@ -60,9 +60,13 @@ class Course:
             )
         )
 
-    def read(self, at, anon=0, *, moves=None, since=None, main=None, **charged):
+    def read(
+        self, at, anon=0, *, moves=None, most=None, left=None, since=None, main=None, **charged
+    ):
         """Add a reading; `moves` are what was mapped and unmapped so far.
 
+        `most` is the largest difference of both since the last such reading, and `left` is how much
+        the processes of the last walk have lost since then.
         `charged` has shmem, cache, peak, kernel and paged. With a group, the peak is of the time
         since the reading before, unless `since` says otherwise.
         """
@@ -72,6 +76,8 @@ class Course:
             since = (self.reads[-1].ended_ns / MS if self.reads else 0) if since is None else since
             sizes.setdefault("peak", anon + sizes["shmem"])
         mapped, unmapped = moves or (None, None)
+        if moves is not None and most is None:
+            most = mapped - unmapped
         self.reads.append(
             ReadRecord(
                 started_ns=at * MS,
@@ -87,6 +93,9 @@ class Course:
                 main_anon_bytes=mib(main),
                 mapped_bytes=mib(mapped),
                 unmapped_bytes=mib(unmapped),
+                most_mapped_bytes=mib(most),
+                left_bytes=mib(left),
+                left_since_sweep=None if left is None else len(self.sweeps) - 1,
             )
         )
 
@@ -192,6 +201,39 @@ def test_the_nearer_walk_bounds_better():
     course.walk(35, files=52)  # of the 40 that were mapped, 38 were mapped by others already
     assert course.bounds("lower", "upper")[2] == (50, 52)
     assert course.bounds("lower", "upper")[3] == (52, 52)
+
+
+def test_a_process_that_came_and_went_after_a_walk_has_taken_nothing_of_what_was_walked():
+    course = Course()
+    course.read(10, moves=(50, 0))
+    course.walk(15, files=50)
+    course.read(20, moves=(50, 0), left=0)
+    course.read(30, moves=(80, 0), most=80, left=0)  # a new process maps 30
+    course.read(40, moves=(80, 30), most=80, left=0)  # and ends
+    course.read(50, moves=(80, 30), most=50, left=0)
+    assert course.bounds("lower", "upper")[2:] == [(50, 80), (50, 80), (50, 50)]
+
+
+def test_what_those_lost_that_were_walked_may_have_been_replaced_by_other_files():
+    course = Course()
+    course.read(10, moves=(50, 0))
+    course.walk(15, files=40)  # of 50 that are mapped, 10 are mapped twice
+    course.read(20, moves=(50, 0), left=0)
+    course.read(30, moves=(50, 8), most=50, left=8)
+    course.read(40, moves=(60, 8), most=52, left=8)
+    # At most 52 are mapped at once, so at most 2 + 8 are others than those of the walk.
+    assert course.bounds("lower", "upper")[2:] == [(32, 40), (32, 50)]
+
+
+def test_what_was_left_since_another_walk_says_nothing_about_this_one():
+    course = Course()
+    course.read(10, moves=(50, 0))
+    course.walk(15, files=50)
+    course.read(20, moves=(50, 0), left=0)
+    course.walk(22, files=50)  # of which some process forbade to be walked
+    course.samples.pop()
+    course.read(30, moves=(80, 30), most=80, left=0)
+    assert course.bounds("lower", "upper")[2] == (20, 80)
 
 
 def test_what_moves_during_a_walk_widens_its_bounds():
@@ -401,7 +443,7 @@ ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
             ["anon", "shared", "cache", "kernel", "map", "unmap", "fork", "end"]
-            + ["read", "read all", "walk"] * 2
+            + ["read", "read all", "walk", "lone walk"] * 2
         ),
         st.integers(0, 5),
         st.integers(0, 40),
@@ -425,6 +467,7 @@ class Tree:
         self.anon, self.shared, self.cache, self.kernel, self.paged = 20, 0, 0, 0, 0
         self.processes = {MAIN: set(range(8))}
         self.directions = {}
+        self.walked = False
         self.moves = Moves()
         self.moves.note(MAIN, 8 * MIB)
         self.highest = self.highest_kernel = 0
@@ -459,21 +502,33 @@ class Tree:
         self.note()
         if action.startswith("read"):
             self.read(is_whole=action == "read all")
-        elif action == "walk":
+        elif action == "lone walk":
             self.course.walk(self.now, len(set().union(*self.processes.values())))
+            self.walked = False
+        elif action == "walk":
+            self.read(is_whole=True)
+            self.now += 1
+            self.course.walk(self.now, len(set().union(*self.processes.values())))
+            self.now += 1
+            self.read(is_whole=True)
+            self.moves.note_walk()
+            self.walked = True
         self.now += 1
 
     def read(self, *, is_whole):
-        moves = None
+        moves = most = left = None
         if is_whole:
             for pid, pages in self.processes.items():
                 self.moves.note(pid, len(pages) * MIB)
             for pid in self.moves.processes - self.processes.keys():
                 self.moves.end(pid)
             moves = self.moves.mapped / MIB, self.moves.unmapped / MIB
+            most = self.moves.take_most() / MIB
+            left = self.moves.left / MIB if self.walked else None
             self.directions.clear()
+        sums = {"moves": moves, "most": most, "left": left}
         if self.course.drift is None:
-            self.course.read(self.now, self.draw(st.integers(0, self.anon)), moves=moves)
+            self.course.read(self.now, self.draw(st.integers(0, self.anon)), **sums)
             return
         lag = self.draw(st.integers(-DRIFT, DRIFT))
         in_stock = self.draw(st.integers(0, DRIFT // 2))
@@ -486,7 +541,7 @@ class Tree:
             peak=self.highest + in_stock,
             kernel=self.highest_kernel,
             paged=self.paged if known else None,
-            moves=moves,
+            **sums,
         )
         self.highest = self.anon + self.shared + self.cache + self.kernel
         self.highest_kernel = self.kernel
@@ -528,6 +583,8 @@ MAYBE = st.none() | SIZES
                 "paged": MAYBE,
                 "main": MAYBE,
                 "moves": st.none() | st.tuples(SIZES, SIZES),
+                "most": MAYBE,
+                "left": MAYBE,
                 "since": st.integers(0, 100),
             }
         ),

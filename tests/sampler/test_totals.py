@@ -22,7 +22,7 @@ from stagebench.records import (
 )
 from stagebench.sampler import totals
 from stagebench.sampler.group import GroupReading
-from stagebench.sampler.procfs import Sizes
+from stagebench.sampler.procfs import Counters, Sizes
 from stagebench.sampler.totals import FOLDED_NS, Moves, Totals
 
 MIB = 1 << 20
@@ -90,10 +90,11 @@ class Scene:
         self.now_ns = 0
         self.look_ns = look_ns
         self.sizes = {MAIN: (10, 2)}
+        self.shmem = {}
         self.changes = 0
         self.written = []
         self.group = Group(lambda: self.now_ns) if group else None
-        self.totals = Totals(self, MAIN, self.written.append, self.group, lambda: self.now_ns)
+        self.totals = Totals(self, MAIN, self.written.extend, self.group, lambda: self.now_ns)
 
     def read_sizes(self, pid):
         self.now_ns += self.look_ns
@@ -104,6 +105,18 @@ class Scene:
             sizes = sizes.pop(0) if len(sizes) > 1 else sizes[0]
         anon, shared = sizes
         return Sizes(round(anon * MIB), round(shared * MIB))
+
+    def read_counters(self, pid):
+        anon, shared = self.read_sizes(pid)
+        shmem = round(self.shmem.get(pid, 0) * MIB)
+        return Counters(anon + shared, anon, 0, 0, shmem)
+
+    def walk(self, number=0):
+        """Walk all processes, in no time."""
+        self.totals.read(set(self.sizes), self.changes, whole=True)
+        self.totals.begin_walk()
+        self.totals.read(set(self.sizes), self.changes, whole=True)
+        self.totals.note_walk(number, is_whole=True)
 
     def charge(self, **sizes):
         self.group.now |= {name: round(size * MIB) for name, size in sizes.items()}
@@ -122,6 +135,7 @@ class Scene:
                 rss_anon_bytes=anon * MIB,
                 high_water_bytes=0,
                 faults=0,
+                rss_shmem_bytes=0,
             )
         )
         self.changes += 1
@@ -237,7 +251,7 @@ def test_a_tree_that_was_never_read_or_has_moved_and_rests_is_worth_a_walk():
     assert scene.totals.tells_new()
     scene.charge(anon=100)
     scene.read()
-    scene.totals.note_walk()
+    scene.walk()
     for _ in range(20):
         scene.read()
         assert not scene.totals.tells_new()
@@ -247,7 +261,7 @@ def test_a_tree_that_was_never_read_or_has_moved_and_rests_is_worth_a_walk():
         scene.read()
         news.append(scene.totals.tells_new())
     assert news == [False, False, True, True]  # three readings in a row are a plateau
-    scene.totals.note_walk()
+    scene.walk()
     assert not scene.totals.tells_new()
 
 
@@ -256,7 +270,7 @@ def test_a_small_change_is_no_news():
     for size in (100, 100.5, 100.9):
         scene.charge(anon=size)
         scene.read()
-        scene.totals.note_walk()
+        scene.walk()
     scene.charge(anon=101.5)
     for _ in range(9):
         scene.read()
@@ -268,25 +282,79 @@ def test_files_that_were_mapped_are_news_though_no_level_has_them():
     scene.charge(anon=100)
     for _ in range(5):
         scene.read()
-    scene.totals.note_walk()
+    scene.walk()
     scene.sizes[MAIN] = (10, 2.5)
     scene.read()
     assert not scene.totals.tells_new()
     scene.sizes[MAIN] = (10, 32)
     scene.read()
     assert scene.totals.tells_new()
-    scene.totals.note_walk()
+    scene.walk()
     assert not scene.totals.tells_new()
     scene.sizes[MAIN] = (10, 2)
     scene.read()
     assert scene.totals.tells_new()
 
 
+def test_what_moves_during_a_walk_is_news():
+    scene = Scene(group=True)
+    scene.charge(anon=100)
+    for _ in range(5):
+        scene.read()
+    scene.totals.begin_walk()
+    scene.sizes[MAIN] = (10, 32)
+    scene.totals.read({MAIN}, 0, whole=True)
+    scene.totals.note_walk(0, is_whole=True)
+    scene.read()
+    assert scene.totals.tells_new()
+
+
+def test_a_whole_reading_looks_at_every_process_whatever_it_costs():
+    scene = Scene(group=True, look_ns=1_000_000)
+    scene.read()
+    scene.totals.read({MAIN}, 0, whole=True)
+    assert [read.mapped_bytes for read in scene.reads] == [2 * MIB] * 2
+
+
+def test_shared_memory_that_the_group_is_charged_for_is_no_file():
+    scene = Scene(group=True)
+    scene.charge(anon=10, shmem=30)
+    scene.read()  # from here on it is known that there is some
+    scene.sizes[MAIN], scene.shmem[MAIN] = (10, 2 + 30), 30
+    scene.read()
+    assert [read.mapped_bytes for read in scene.reads] == [2 * MIB] * 2
+
+
+def test_without_a_group_shared_memory_counts_as_a_file():
+    scene = Scene()
+    scene.read()
+    scene.sizes[MAIN], scene.shmem[MAIN] = (10, 2 + 30), 30
+    scene.read()
+    assert [read.mapped_bytes for read in scene.reads] == [2 * MIB, 32 * MIB]
+
+
+def test_what_those_lost_that_were_walked_is_told_apart():
+    scene = Scene(group=True)
+    scene.sizes[CHILD] = (1, 5)
+    scene.read()
+    scene.walk(number=4)
+    scene.sizes[OTHER] = (1, 9)
+    scene.read()
+    del scene.sizes[OTHER]
+    scene.sizes[CHILD] = (1, 2)
+    scene.read()
+    first, last = scene.reads[0], scene.reads[-1]
+    assert (first.left_bytes, first.left_since_sweep) == (None, None)
+    assert (last.mapped_bytes, last.unmapped_bytes) == (16 * MIB, 12 * MIB)
+    assert (last.left_bytes, last.left_since_sweep) == (3 * MIB, 4)
+    assert max(read.most_mapped_bytes for read in scene.reads) == 16 * MIB
+
+
 def test_after_a_birth_the_tree_gets_time_to_come_to_rest():
     scene = Scene(group=True)
     for _ in range(5):
         scene.read()
-    scene.totals.note_walk()
+    scene.walk()
     scene.transition(CHILD, "birth", 3)
     scene.read(after_ms=1)
     assert not scene.totals.tells_new()
@@ -299,7 +367,7 @@ def test_after_a_birth_the_tree_gets_time_to_come_to_rest():
 def test_a_tree_that_never_rests_is_walked_now_and_then():
     scene = Scene(group=True)
     scene.read()
-    scene.totals.note_walk()
+    scene.walk()
     began_ns = scene.now_ns
     for size in range(0, 4000, 50):
         scene.charge(anon=size)

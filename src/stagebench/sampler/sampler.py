@@ -232,6 +232,10 @@ class Sampler:
         lives = {pid: life for pid, life in self._census.alive.items() if life.owns_memory}
         for pid, life in lives.items():
             self._forget_old_program(pid, life.execs)
+        if walk and self._totals is not None:
+            self._book("census")
+            self._read_totals(whole=True)
+            self._totals.begin_walk()
         changes, started_ns = self._census.changes, self._clock()
         self._book("census")
         counters = read_counters_of(lives, self._files)

@@ -205,6 +205,7 @@ class Totals:
         self._changes, self._changed_ns = -1, 0
         self._walked: Walked | None = None
         self._walked_ns = 0
+        self._moved_before: Bytes = 0
         self._paged = PagedFile()
         self._level: Bytes = 0
         self._rows: list[Row] = []
@@ -305,6 +306,13 @@ class Totals:
         )
         return rests and now_ns - self._changed_ns >= SETTLING_NS
 
+    def begin_walk(self) -> None:
+        """Take in that page tables are going to be walked, and a whole reading was taken.
+
+        What moves during the walk is news, because nobody knows what of it the walk has seen.
+        """
+        self._moved_before = self._moves.total
+
     def note_walk(self, sweep: int, *, is_whole: bool) -> None:
         """Take in that all page tables were walked just now, and a whole reading was taken.
 
@@ -315,7 +323,7 @@ class Totals:
             self._walk = sweep
         self._walked_ns = self._clock()
         level = self._levels[-1] if self._levels else 0
-        self._walked = Walked(level, self._moves.total, self._changes)
+        self._walked = Walked(level, self._moved_before, self._changes)
 
     def flush(self) -> None:
         """Write the readings that were kept back."""
