@@ -150,7 +150,8 @@ class ReadRecord:
     others are None. `paged_bytes` is what the machine wrote to and read into its page cache since
     boot; None if it was not read.
 
-    `main_anon_bytes` is the anonymous RSS of main. `mapped_bytes` and `unmapped_bytes` add up how
+    `main_anon_bytes` is the most that main's anonymous RSS can have been when the group was read.
+    `mapped_bytes` and `unmapped_bytes` add up how
     all processes gained and lost pages of files since the start, and `most_mapped_bytes` is the
     largest difference of both since the last reading that has it. `left_bytes` is what processes
     have lost that were walked in the sweep `left_since_sweep`. They are None if this reading did

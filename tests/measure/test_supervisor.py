@@ -21,12 +21,16 @@ from stagebench.measure.supervisor import (
     judge_memory,
     judge_outcome,
 )
+from stagebench.peak.bracket import find_brackets
+from stagebench.peak.history import MemoryTrace
 from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 from stagebench.sampler.procfs import read_children
@@ -59,10 +63,12 @@ def alive(pid):
 
 
 def peak_pss(folder, role):
-    """Return the largest PSS of any one process of a role."""
-    roles = {p.pid: p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)}
-    samples = store.read_records(folder / "samples.csv", MemorySample)
-    return max((s.pss_bytes or 0 for s in samples if roles[s.pid] == role), default=0)
+    """Return the PSS that main, or its children together, have certainly reached."""
+    files = {"sweeps": SweepRecord, "samples": MemorySample, "processes": ProcessRecord}
+    files |= {"transitions": TransitionRecord, "reads": ReadRecord}
+    records = {n: store.read_records(folder / f"{n}.csv", kind) for n, kind in files.items()}
+    trace = MemoryTrace(**records, sampler=store.read_run(folder)["sampler"])
+    return find_brackets(trace)["main" if role == "main" else "children"].lower_bytes or 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

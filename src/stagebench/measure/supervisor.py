@@ -123,6 +123,8 @@ def measure_run(
     nothing is written. The same holds if `check_inputs` raises an error before or after the run,
     because a run whose files changed meanwhile says nothing about its treatment.
     """
+    # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _measure_run(request, target, check_inputs)
     except OSError as error:
@@ -132,13 +134,13 @@ def measure_run(
             f"{target}: cannot be written ({error.strerror}); the run was ended, and its records"
             " were discarded"
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], None]) -> str:
     check_proc()
     supervisor_started_ns = started_at_ns()
-    # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:

@@ -241,6 +241,7 @@ class Totals:
         """
         began_ns = self._clock()
         due = whole or began_ns >= self._processes_due_ns or not owners
+        main_before = self._read_sizes(owners & {self._main}) if due else {}
         charged = self._read_group() if self.group is not None else None
         main = paged = None
         moves = NO_MOVES
@@ -250,9 +251,11 @@ class Totals:
             ended_ns = self._clock()
             self._note_moves(sizes, owners)
             sums = self._moves
-            most, left = sums.take_most(), None if self._walk is None else sums.left
-            moves = sums.mapped, sums.unmapped, most, left, self._walk
-            main = sizes[self._main].anon_bytes if self._main in sizes else None
+            left = None if self._walk is None else sums.left
+            moves = sums.mapped, sums.unmapped, sums.take_most(), left, self._walk
+            if self._main in sizes and self._main in main_before:
+                most = max(sizes[self._main].anon_bytes, main_before[self._main].anon_bytes)
+                main = most + (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
             share = PROCESSES_SHARE if charged else ALONE_SHARE
             self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
         elif charged is None:
