@@ -261,15 +261,19 @@ class Reading:
         self.calls = []
         self.reads = 0
 
-    def read(self, owners, changes, *, whole=False):
+    def read(self, owners, changes, *, whole=False):  # noqa: ARG002 - as the sampler calls it
         self.reads += 1
         self.calls.append(("whole" if whole else "read", self.scene.now))
 
     def begin_walk(self):
         self.calls.append(("begin", self.scene.now))
 
-    def note_walk(self, sweep, *, is_whole):
+    def note_walk(self, sweep, *, is_whole, is_torn):
+        assert not is_torn
         self.calls.append((f"walked {sweep} {is_whole}", self.scene.now))
+
+    def note_held(self):
+        self.calls.append(("held", self.scene.now))
 
     def note_ended(self, alive):
         """Do nothing."""

@@ -241,7 +241,10 @@ class Totals:
         """
         began_ns = self._clock()
         due = whole or began_ns >= self._processes_due_ns or not owners
-        main_before = self._read_sizes(owners & {self._main}) if due else {}
+        # Main is read before and after the group, which is of a moment in between.
+        main_before = {}
+        if due and self.group is not None:
+            main_before = self._read_sizes(owners & {self._main})
         charged = self._read_group() if self.group is not None else None
         main = paged = None
         moves = NO_MOVES
@@ -253,9 +256,11 @@ class Totals:
             sums = self._moves
             left = None if self._walk is None else sums.left
             moves = sums.mapped, sums.unmapped, sums.take_most(), left, self._walk
-            if self._main in sizes and self._main in main_before:
-                most = max(sizes[self._main].anon_bytes, main_before[self._main].anon_bytes)
-                main = most + (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
+            if self._main in sizes:
+                main = sizes[self._main].anon_bytes
+                if self._main in main_before:
+                    main = max(main, main_before[self._main].anon_bytes)
+                    main += (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
             share = PROCESSES_SHARE if charged else ALONE_SHARE
             self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
         elif charged is None:
@@ -313,14 +318,21 @@ class Totals:
         """
         self._moved_before = self._moves.total
 
-    def note_walk(self, sweep: int, *, is_whole: bool) -> None:
+    def note_walk(self, sweep: int, *, is_whole: bool, is_torn: bool = False) -> None:
         """Take in that all page tables were walked just now, and a whole reading was taken.
 
-        If it `is_whole`, the files of every process were read.
+        If it `is_whole`, the files of every process were read. If it `is_torn`, the tree is walked
+        again once it rests.
         """
         if is_whole:
             self._moves.note_walk()
             self._walk = sweep
+        self.note_held()
+        if is_torn:
+            self._walked = None
+
+    def note_held(self) -> None:
+        """Take in that the values of the last walk still hold."""
         self._walked_ns = self._clock()
         level = self._levels[-1] if self._levels else 0
         self._walked = Walked(level, self._moved_before, self._changes)
