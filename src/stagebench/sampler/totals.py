@@ -47,7 +47,7 @@ SETTLING_NS = 20_000_000
 """After a birth, exec or end, the tree gets this long to come to rest before it is walked."""
 
 IMPATIENT_NS = 250_000_000
-"""A tree that does not come to rest is walked so often."""
+"""A tree that does not come to rest, or moves a little, is walked so often."""
 
 SPIKE_BYTES = 1 << 20
 """If the largest charge since a reading exceeds both ends by more, something came and went."""
@@ -296,15 +296,12 @@ class Totals:
         if not self._levels:
             return True
         level, now_ns = self._levels[-1], self._clock()
-        walked = self._walked
-        if (
-            walked is not None
-            and walked.changes == self._changes
-            and _is_near(level, walked.level)
-            and _is_near(level, level + self._moves.total - walked.moved)
-        ):
-            return False
-        if now_ns - self._walked_ns >= IMPATIENT_NS:
+        walked, is_impatient = self._walked, now_ns - self._walked_ns >= IMPATIENT_NS
+        if walked is not None and walked.changes == self._changes:
+            moved = abs(level - walked.level) + self._moves.total - walked.moved
+            if _is_near(level, level + moved):
+                return is_impatient and moved > 0
+        if is_impatient:
             return True
         rests = len(self._levels) == STEADY_READS and all(
             _is_near(level, each) for each in self._levels
