@@ -134,6 +134,9 @@ def read(time, anon, *, shmem=0, peak=None, mapped=0, is_charged=True):
         main_anon_bytes=round(anon * MIB),
         mapped_bytes=round(mapped * MIB),
         unmapped_bytes=0,
+        most_mapped_bytes=round(mapped * MIB),
+        left_bytes=None,
+        left_since_sweep=None,
     )
 
 

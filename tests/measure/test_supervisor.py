@@ -632,9 +632,8 @@ def test_where_proc_shows_processes_alone_the_machine_is_unknown(specify, tmp_pa
     for name in ("replicate", "seed", "block", "position", "rank"):
         measure += [f"--{name}", "1"]
     measure += ["--time-limit", "60", "--quiet-wait", "60"]
-    stage = FORK | {"parameters": {"size_mib": 1, "delay_s": 0.2}}
-    specification = store.canonical_json(specify(stage=stage))
-    measure += ["--specification", specification, "--out", str(folder)]
+    large = {**FORK, "parameters": {"size_mib": 20, "delay_s": 0.1}}
+    measure += ["--specification", store.canonical_json(specify(stage=large)), "--out", str(folder)]
     mount = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
     subprocess.run([*UNSHARED, "sh", "-c", mount, "sh", *measure], check=True)
     run = store.read_run(folder)

@@ -261,7 +261,7 @@ class Reading:
         self.calls = []
         self.reads = 0
 
-    def read(self, owners, changes, *, whole=False):  # noqa: ARG002 - as the sampler calls it
+    def read(self, *_tree, whole=False):
         self.reads += 1
         self.calls.append(("whole" if whole else "read", self.scene.now))
 

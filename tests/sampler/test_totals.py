@@ -433,15 +433,25 @@ def test_what_was_filled_anew_between_both_looks_was_perhaps_not_there():
     scene.transition(CHILD, "exec", 0)
     scene.sizes = {MAIN: (60, 0), CHILD: (50, 0)}
     scene.read()
-    filled = 4 * look_ns * totals.FILL_BYTES_PER_NS * totals.CPUS
+    filled = 5 * look_ns * totals.FILL_BYTES_PER_NS * totals.CPUS  # one is for main's upper end
     assert anon(scene) == [110 - filled / MIB]
 
 
-def test_a_single_process_is_looked_at_once():
+def test_a_single_process_is_not_looked_at_in_two_rounds():
     scene = Scene(look_ns=50_000)
     scene.read()
     assert anon(scene) == [10]
-    assert scene.reads[0].ended_ns - scene.reads[0].started_ns == 50_000
+    # One look is for the round, and one for the upper end of main.
+    assert scene.reads[0].ended_ns - scene.reads[0].started_ns == 2 * 50_000
+
+
+def test_main_has_at_most_the_larger_of_two_looks_and_what_it_can_have_filled_between_them():
+    look_ns = 1000
+    scene = Scene(group=True, look_ns=look_ns)
+    scene.sizes[MAIN] = [(30, 2), (10, 2)]
+    scene.read()
+    filled = 2 * look_ns * totals.FILL_BYTES_PER_NS * totals.CPUS
+    assert scene.reads[0].main_anon_bytes == 30 * MIB + filled
 
 
 def test_a_process_that_ends_between_both_looks_does_not_count():
