@@ -268,8 +268,12 @@ class Reading:
     def begin_walk(self):
         self.calls.append(("begin", self.scene.now))
 
-    def note_walk(self, sweep, *, is_whole):
+    def note_walk(self, sweep, *, is_whole, is_torn):
+        assert not is_torn
         self.calls.append((f"walked {sweep} {is_whole}", self.scene.now))
+
+    def note_held(self):
+        self.calls.append(("held", self.scene.now))
 
     def note_ended(self, alive):
         """Do nothing."""

@@ -209,7 +209,7 @@ class GroupReader:
         return GroupReading(
             int(words[self._anon]),
             shmem_bytes,
-            int(words[self._page_cache]) - shmem_bytes,
+            max(0, int(words[self._page_cache]) - shmem_bytes),  # either may lag behind
             None if self._kernel is None else int(words[self._kernel]),
             peak_bytes,
             since_ns,

@@ -242,6 +242,8 @@ class Sampler:
         self._book("counters")
         if self._still == Still(counters, changes):
             self._hold(started_ns, len(lives))
+            if walk and self._totals is not None:
+                self._totals.note_held()
             return
         # A process that shares this memory may map pages between a reading and a reset.
         shared = {life.space for life in self._census.alive.values() if not life.owns_memory}
@@ -252,12 +254,13 @@ class Sampler:
         self._census.update()
         changed = self._census.changes != changes
         self._book("census")
+        kind, vanished = "pss" if walk else "rss", len(lives) - len(readings)
+        sweep = Sweep(kind, started_ns, ended_ns, readings, vanished, changed)
         if walk and self._totals is not None:
             self._read_totals(whole=True)
             known = all(r.memory and r.memory.file_bytes is not None for r in readings)
-            self._totals.note_walk(self._number(), is_whole=known)
-        kind, vanished = "pss" if walk else "rss", len(lives) - len(readings)
-        self._write(Sweep(kind, started_ns, ended_ns, readings, vanished, changed), lives)
+            self._totals.note_walk(self._number(), is_whole=known, is_torn=sweep.is_torn)
+        self._write(sweep, lives)
         self._book("counters")
 
     def _hold(self, started_ns: int, processes: int) -> None:

@@ -47,7 +47,7 @@ SETTLING_NS = 20_000_000
 """After a birth, exec or end, the tree gets this long to come to rest before it is walked."""
 
 IMPATIENT_NS = 250_000_000
-"""A tree that does not come to rest is walked so often."""
+"""A tree that does not come to rest, or moves a little, is walked so often."""
 
 SPIKE_BYTES = 1 << 20
 """If the largest charge since a reading exceeds both ends by more, something came and went."""
@@ -241,7 +241,10 @@ class Totals:
         """
         began_ns = self._clock()
         due = whole or began_ns >= self._processes_due_ns or not owners
-        main_before = self._read_sizes(owners & {self._main}) if due else {}
+        # Main is read before and after the group, which is of a moment in between.
+        main_before = {}
+        if due and self.group is not None:
+            main_before = self._read_sizes(owners & {self._main})
         charged = self._read_group() if self.group is not None else None
         main = paged = None
         moves = NO_MOVES
@@ -253,9 +256,11 @@ class Totals:
             sums = self._moves
             left = None if self._walk is None else sums.left
             moves = sums.mapped, sums.unmapped, sums.take_most(), left, self._walk
-            if self._main in sizes and self._main in main_before:
-                most = max(sizes[self._main].anon_bytes, main_before[self._main].anon_bytes)
-                main = most + (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
+            if self._main in sizes:
+                main = sizes[self._main].anon_bytes
+                if self._main in main_before:
+                    main = max(main, main_before[self._main].anon_bytes)
+                    main += (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
             share = PROCESSES_SHARE if charged else ALONE_SHARE
             self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
         elif charged is None:
@@ -291,15 +296,12 @@ class Totals:
         if not self._levels:
             return True
         level, now_ns = self._levels[-1], self._clock()
-        walked = self._walked
-        if (
-            walked is not None
-            and walked.changes == self._changes
-            and _is_near(level, walked.level)
-            and _is_near(level, level + self._moves.total - walked.moved)
-        ):
-            return False
-        if now_ns - self._walked_ns >= IMPATIENT_NS:
+        walked, is_impatient = self._walked, now_ns - self._walked_ns >= IMPATIENT_NS
+        if walked is not None and walked.changes == self._changes:
+            moved = abs(level - walked.level) + self._moves.total - walked.moved
+            if _is_near(level, level + moved):
+                return is_impatient and moved > 0
+        if is_impatient:
             return True
         rests = len(self._levels) == STEADY_READS and all(
             _is_near(level, each) for each in self._levels
@@ -313,14 +315,21 @@ class Totals:
         """
         self._moved_before = self._moves.total
 
-    def note_walk(self, sweep: int, *, is_whole: bool) -> None:
+    def note_walk(self, sweep: int, *, is_whole: bool, is_torn: bool = False) -> None:
         """Take in that all page tables were walked just now, and a whole reading was taken.
 
-        If it `is_whole`, the files of every process were read.
+        If it `is_whole`, the files of every process were read. If it `is_torn`, the tree is walked
+        again once it rests.
         """
         if is_whole:
             self._moves.note_walk()
             self._walk = sweep
+        self.note_held()
+        if is_torn:
+            self._walked = None
+
+    def note_held(self) -> None:
+        """Take in that the values of the last walk still hold."""
         self._walked_ns = self._clock()
         level = self._levels[-1] if self._levels else 0
         self._walked = Walked(level, self._moved_before, self._changes)
