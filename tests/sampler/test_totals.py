@@ -433,7 +433,7 @@ def test_what_was_filled_anew_between_both_looks_was_perhaps_not_there():
     scene.transition(CHILD, "exec", 0)
     scene.sizes = {MAIN: (60, 0), CHILD: (50, 0)}
     scene.read()
-    filled = 5 * look_ns * totals.FILL_BYTES_PER_NS * totals.CPUS  # one is for main's upper end
+    filled = 4 * look_ns * totals.FILL_BYTES_PER_NS * totals.CPUS
     assert anon(scene) == [110 - filled / MIB]
 
 
@@ -441,8 +441,7 @@ def test_a_single_process_is_not_looked_at_in_two_rounds():
     scene = Scene(look_ns=50_000)
     scene.read()
     assert anon(scene) == [10]
-    # One look is for the round, and one for the upper end of main.
-    assert scene.reads[0].ended_ns - scene.reads[0].started_ns == 2 * 50_000
+    assert scene.reads[0].ended_ns - scene.reads[0].started_ns == 50_000
 
 
 def test_main_has_at_most_the_larger_of_two_looks_and_what_it_can_have_filled_between_them():
