@@ -98,10 +98,14 @@ def measure(tmp_path):
 
     def make(specification, **limits):
         folder = tmp_path / "raw" / "r1"
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
         try:
             measure_run(request_for(specification, **limits), folder)
         finally:
             release_orphans()
+            signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return folder
 
     return make

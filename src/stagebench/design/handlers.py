@@ -207,6 +207,7 @@ class _OwnModule:
             line = ""
         finally:
             watch.cancel()
+            watch.join()  # it holds this module, whose process must end when it is closed
         if not line.endswith("\n"):
             doing = "asking memory_need of" if "need" in question else "importing"
             self._ended = f"{doing} {self._name} {self._describe_end()}"
