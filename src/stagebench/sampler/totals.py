@@ -34,7 +34,7 @@ PROCESSES_SHARE, ALONE_SHARE = 0.0025, 0.008
 """Share of one core that reading the sizes of single processes may take: beside a group, and where
 they are all that there is."""
 
-WRITTEN_AT_ONCE = 100
+WRITTEN_AT_ONCE = 10
 """Readings are written together, because a line at a time would cost as much as the reading."""
 
 STEADY_READS = 3

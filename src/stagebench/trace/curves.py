@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stagebench.peak.timeline import draw_timeline
 from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.trace.summary import PSS_KINDS, add_cpu, find_cpu, name_process
 from stagebench.units import to_seconds
@@ -17,6 +18,7 @@ from stagebench.units import to_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from stagebench.peak.timeline import Moment
     from stagebench.records import ProcessRecord
     from stagebench.trace.recording import Recording
     from stagebench.units import Bytes, Nanoseconds, Seconds
@@ -39,7 +41,8 @@ class Curves(NamedTuple):
     """PSS at the end of every sweep by part, and the number of processes from each moment on.
 
     Times are seconds since the start of the command. `courses` are the processes, the largest
-    first; `gaps` are the places of sweeps before which nothing was seen for long.
+    first; `gaps` are the places of sweeps before which nothing was seen for long. `moments` bound
+    the tree's memory at each reading of its total, and are empty without readings.
     """
 
     time_s: Sequence[Seconds]
@@ -48,6 +51,7 @@ class Curves(NamedTuple):
     alive: Sequence[int]
     courses: Sequence[ProcessCourse] = ()
     gaps: Collection[int] = frozenset()
+    moments: Sequence[Moment] = ()
 
 
 def build_curves(recording: Recording) -> Curves:
@@ -77,7 +81,13 @@ def build_curves(recording: Recording) -> Curves:
         alive=[alive for _, alive in changes],
         courses=_list_courses(recording, own, numbers),
         gaps=find_gaps(times, held),
+        moments=[_shift(moment, origin_ns) for moment in draw_timeline(memory)],
     )
+
+
+def _shift(moment: Moment, origin_ns: Nanoseconds) -> Moment:
+    began_ns, ended_ns = moment.began_ns - origin_ns, moment.ended_ns - origin_ns
+    return moment._replace(began_ns=max(0, began_ns), ended_ns=max(0, ended_ns))
 
 
 GAP_TIMES = 5

@@ -34,7 +34,7 @@ from stagebench.trace.summary import (
     format_size,
     shorten,
 )
-from stagebench.units import GIB, MIB
+from stagebench.units import GIB, MIB, to_nanoseconds, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from stagebench.peak.timeline import Moment
     from stagebench.present.style import Colour
     from stagebench.trace.curves import Curves, ProcessCourse
     from stagebench.units import Bytes, Seconds
@@ -98,7 +99,7 @@ def plot_trace(summary: Mapping[str, Any], curves: Curves) -> Figure:
     begin = "command started" if summary["pid"] is None else "trace began"
     panels[-1].set_xlabel(f"seconds since the {begin}", size=10)
     _add_titles(figure, summary)
-    _add_legend(figure, summary, rows / height)
+    _add_legend(figure, summary, curves, rows / height)
     return figure
 
 
@@ -111,6 +112,12 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None
     upper = summary["peak"]["tree"]["upper_bytes"] or 0
     name, unit = _scale(upper, *curves.pss_bytes["tree"])
     axes.set_ylabel(f"PSS in {name}", size=10)
+    if curves.moments:
+        axes.set_ylabel(f"memory in {name}", size=10)
+        highest = max(_plot_band(axes, curves.moments, unit), _plot_walks(axes, curves, unit))
+        highest = max(highest, _mark_peak(axes, summary["peak"]["tree"], unit))
+        axes.set_ylim(0, 1.08 * highest or 1)
+        return
     if not curves.time_s:
         write_placeholder(axes, "no sweep")
         return
@@ -119,6 +126,38 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None
     plot_parts(axes, curves.time_s, sizes, width=_LINE_WIDTH, marked=marked, ms=6)
     highest = _mark_peak(axes, summary["peak"]["tree"], unit)
     axes.set_ylim(0, 1.08 * max(highest, *sizes["tree"]))
+
+
+GAP_NS = to_nanoseconds(0.1)
+"""Over a longer time without a reading, no line is drawn."""
+
+
+def _plot_band(axes: Axes, moments: Sequence[Moment], unit: int) -> float:
+    """Draw both lines of the tree's memory and the band between them; return the highest value.
+
+    A long trace has rarer readings; a gap is what is much longer than its neighbours.
+    """
+    usual = sorted(moment.ended_ns - moment.began_ns for moment in moments)[len(moments) // 2]
+    longest = max(GAP_NS, 5 * usual)
+    times, lower, upper = [], [], []
+    for moment in moments:
+        is_gap = moment.ended_ns - moment.began_ns > longest
+        times += [to_seconds(moment.began_ns), to_seconds(moment.ended_ns)]
+        lower += [math.nan if is_gap else moment.reached / unit] * 2
+        upper += [math.nan if is_gap else moment.upper / unit] * 2
+    colour = PART_COLOURS["tree"]
+    axes.fill_between(times, lower, upper, color=colour, alpha=0.35, lw=0)
+    for line in (lower, upper):
+        axes.plot(times, line, color=colour, lw=0.8)
+    return max((size for size in (*lower, *upper) if math.isfinite(size)), default=0.0)
+
+
+def _plot_walks(axes: Axes, curves: Curves, unit: int) -> float:
+    """Draw main and children where page tables were walked; return the highest value."""
+    for part in ("main", "children"):
+        sizes = [size / unit for size in curves.pss_bytes[part]]
+        axes.plot(curves.time_s, sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=5)
+    return max(curves.pss_bytes["tree"], default=0) / unit
 
 
 def _mark_peak(axes: Axes, peak: Mapping[str, Any], unit: int) -> float:
@@ -248,9 +287,17 @@ def _describe_cpu(cpu: Mapping[str, Any]) -> str:
     return f"CPU time: {format_cpu(cpu['tree'])}{each}"
 
 
-def _add_legend(figure: Figure, summary: Mapping[str, Any], bottom: float) -> None:
+def _dot(label: str, colour: Colour) -> Line2D:
+    return Line2D([], [], ls="", marker=".", ms=8, color=colour, label=label)
+
+
+def _add_legend(figure: Figure, summary: Mapping[str, Any], curves: Curves, bottom: float) -> None:
     parts = ("tree", "main", "children")
     handles = [part_line(part, width=_LINE_WIDTH) for part in parts]
+    if curves.moments:
+        label = "tree, lower and upper line"
+        handles = [part_line("tree", width=_LINE_WIDTH, label=label)]
+        handles += [_dot(f"{part}, walked", PART_COLOURS[part]) for part in ("main", "children")]
     peak = summary["peak"]["tree"]
     if peak["lower_bytes"] is not None:
         label = f"highest seen ({format_size(peak['lower_bytes'])})"
@@ -262,7 +309,7 @@ def _add_legend(figure: Figure, summary: Mapping[str, Any], bottom: float) -> No
         handles=handles,
         loc="lower center",
         bbox_to_anchor=(0.5, bottom),
-        ncols=len(handles),
+        ncols=min(3, len(handles)) if curves.moments else len(handles),
         fontsize=9.5,
         frameon=False,
     )

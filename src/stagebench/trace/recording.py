@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
@@ -97,11 +97,24 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
                 folder / store.TRANSITIONS_FILE, TransitionRecord, cut_off=cut_off
             ),
             # Without the records of its end there is no upper bound.
-            sampler={} if cut_off else run["sampler"],
-            reads=() if cut_off else store.read_records(folder / store.READS_FILE, ReadRecord),
+            sampler=_drift_alone(run) if cut_off else run["sampler"],
+            reads=read_totals(folder, cut_off=cut_off),
         ),
         store.read_records(folder / store.CPU_FILE, CpuRecord, cut_off=True),
     )
+
+
+def _drift_alone(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {"group_drift_bytes": run["sampler"].get("group_drift_bytes")}
+
+
+def read_totals(folder: Path, *, cut_off: bool) -> list[ReadRecord]:
+    """Read the readings of the tree's total; those of a trace that was cut off bound nothing above.
+
+    Without them, as in a trace that was cut off at once, the list is empty.
+    """
+    reads = store.read_records(folder / store.READS_FILE, ReadRecord, cut_off=cut_off)
+    return [replace(read, peak_bytes=None) for read in reads] if cut_off else reads
 
 
 def list_sampled_processes(

@@ -160,7 +160,8 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     """Describe what the sampler was asked for and what it achieved, as far as the records go."""
     use, sweeps = recording.run["sampler"], recording.memory.sweeps
     asked = {name: use[name] for name in ("interval_s", "cpu_budget")}
-    cost = {name: use.get(name) for name in ("cpu_s", "census_cpu_s")}
+    cost = {name: use.get(name) for name in ("cpu_s", "census_cpu_s", "read_cpu_s", "reads")}
+    cost["by_group"] = use.get("group_drift_bytes") is not None
     if recording.is_whole:
         achieved = {name: use[name] for name in ("sweeps", "torn", "median_gap_s", "p99_gap_s")}
         return asked | achieved | cost
@@ -340,7 +341,11 @@ def _describe_rate(summary: Mapping[str, Any]) -> str:
     if sampler["median_gap_s"] is not None:
         median, p99 = (format_seconds(sampler[f"{name}_gap_s"]) for name in ("median", "p99"))
         gaps = f"; median gap {median}, 1 in 100 over {p99}"
-    return (
+    read = ""
+    if sampler.get("reads") and duration:
+        by = "by a control group" if sampler["by_group"] else "by the processes' counters"
+        read = f"total {sampler['reads'] / duration:.3g} times a second {by}; swept "
+    return read + (
         f"{rate:.3g} times a second, {1 / sampler['interval_s']:.3g} asked for{gaps};"
         f" {sampler['torn']} of {sampler['sweeps']} torn"
     )
@@ -351,9 +356,12 @@ def _describe_overhead(summary: Mapping[str, Any]) -> str:
     budget = f"budget {_percent(sampler['cpu_budget'])}"
     if sampler["cpu_s"] is None or not duration:
         return f"not recorded; {budget}"
-    used, census = (sampler[name] / duration for name in ("cpu_s", "census_cpu_s"))
+    names = ("cpu_s", "census_cpu_s", "read_cpu_s")
+    used, census, reads = ((sampler.get(name) or 0) / duration for name in names)
     whole = summary["instrument_cpu_s"]
-    parts = f"sweeps {_percent(used - census)}, census {_percent(census)} ({budget})"
+    parts = f"sweeps {_percent(used - census - reads)}, census {_percent(census)} ({budget})"
+    if sampler.get("reads"):
+        parts = f"readings {_percent(reads)}, {parts}"
     total = "" if whole is None else f"{_percent(whole / duration)} of a core in all; "
     return total + parts
 

@@ -212,6 +212,8 @@ class Tracer(threading.Thread):
         files = open_files()
         totals = open_totals(files, started.pid, journal.write_reads, group.open_reader())
         census = self.census = self._open_census(totals)
+        reader = totals.group if totals else None
+        journal.run["sampler"] |= {"group_drift_bytes": reader.drift_bytes if reader else None}
         journal.begin(started.pid, census.means)
         sampler = start_sampler(census, settings, journal, totals, files)
         before = read_cpu_before(census)
