@@ -126,6 +126,10 @@ RUN = {
         "huge_faults": None,
         "cpu_s": 0.001,
         "census_cpu_s": 0.0004,
+        "read_cpu_s": 0.0002,
+        "reads": 30,
+        "group_drift_bytes": 1 << 20,
+        "group_failure": None,
     },
     "environment": {},
 }
@@ -171,6 +175,8 @@ def test_the_summary_of_a_whole_trace_agrees_with_its_records(write):
     }
     assert summary["stayed"] == RUN["stayed"]
     sampler = summary["sampler"]
+    by_group = sampler.pop("by_group")
+    assert by_group == (RUN["sampler"]["group_drift_bytes"] is not None)
     assert sampler == {name: RUN["sampler"][name] for name in sampler}
     assert (sampler["sweeps"], sampler["torn"], sampler["cpu_s"]) == (4, 1, 0.001)
 

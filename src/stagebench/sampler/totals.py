@@ -414,7 +414,7 @@ class Totals:
         if row.moves is not NO_MOVES:
             self._moves_written = row.moves
         self._rows.append(row)
-        if len(self._rows) >= WRITTEN_AT_ONCE:
+        if len(self._rows) >= min(WRITTEN_AT_ONCE, self.reads):
             self._write_all()
 
 
