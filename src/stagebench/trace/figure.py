@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from stagebench.peak.timeline import Moment
     from stagebench.present.style import Colour
     from stagebench.trace.curves import Curves, ProcessCourse
     from stagebench.units import Bytes, Seconds
@@ -114,7 +113,7 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None
     axes.set_ylabel(f"PSS in {name}", size=10)
     if curves.moments:
         axes.set_ylabel(f"memory in {name}", size=10)
-        highest = max(_plot_band(axes, curves.moments, unit), _plot_walks(axes, curves, unit))
+        highest = max(_plot_band(axes, curves, unit), _plot_walks(axes, curves, unit))
         highest = max(highest, _mark_peak(axes, summary["peak"]["tree"], unit))
         axes.set_ylim(0, 1.08 * highest or 1)
         return
@@ -132,11 +131,12 @@ GAP_NS = to_nanoseconds(0.1)
 """Over a longer time without a reading, no line is drawn."""
 
 
-def _plot_band(axes: Axes, moments: Sequence[Moment], unit: int) -> float:
+def _plot_band(axes: Axes, curves: Curves, unit: int) -> float:
     """Draw both lines of the tree's memory and the band between them; return the highest value.
 
     A long trace has rarer readings; a gap is what is much longer than its neighbours.
     """
+    moments = curves.moments
     usual = sorted(moment.ended_ns - moment.began_ns for moment in moments)[len(moments) // 2]
     longest = max(GAP_NS, 5 * usual)
     times, lower, upper = [], [], []
