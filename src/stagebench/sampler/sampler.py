@@ -83,8 +83,8 @@ class SamplerUse(NamedTuple):
 class Sampler:
     """Reads the tree's total at start + k × interval, and sweeps as far as the budget allows.
 
-    The readings by `totals` are cheap and outside of the budget, which is a share of one core and
-    covers the census, too. Each sweep reads the counters of all processes. If none has changed
+    The readings by `totals` are cheap and outside of the budget, which is a share of one core. So
+    is the census then; without them, the budget covers it. Each sweep reads the counters of all processes. If none has changed
     since the last PSS sweep, the values of that sweep still hold. Otherwise, if the budget allows
     and `totals` says that it would tell something new, the page tables of all processes are walked:
     the cost grows with their memory, and their memory maps are locked meanwhile. Missed instants
@@ -143,16 +143,18 @@ class Sampler:
         self._read_totals()
         elapsed_ns = self._clock() - self._origin_ns
         allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
-        # The first walk is free: a tree that keeps the census busy from the start would have none.
+        # Beside readings of the total the budget is for sweeps alone. Else walks and the census share
+        # it, and the first walk is free: a busy census would leave none.
+        others = () if self._totals is not None else ("census",)
         first = not self._pss_starts_ns
         walk = first or (
-            self._spent("walk", "census") <= WALK_SHARE * allowed_ns
+            self._spent("walk", *others) <= WALK_SHARE * allowed_ns
             and (self._totals is None or self._totals.tells_new())
         )
         if (
             walk
             or self._spent("counters") <= (1 - WALK_SHARE) * allowed_ns
-            or self._spent("walk", "census", "counters") <= WALK_SHARE * allowed_ns
+            or self._spent("walk", *others, "counters") <= WALK_SHARE * allowed_ns
         ):
             self._sweep(walk=walk)
         else:
