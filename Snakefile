@@ -28,3 +28,12 @@ onsuccess:
     print(
         f"The report: {RESULTS}/report.md (the same as a page: {RESULTS}/report.html)"
     )
+
+
+onerror:
+    # Snakemake's own words blame a slow file system.
+    if any("Missing files after" in Path(file).read_text() for file in log):
+        print(
+            f"Files under {RESULTS} were removed while the study ran. Start it again: what is there is"
+            " kept, and what is missing is made."
+        )

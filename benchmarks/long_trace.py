@@ -83,6 +83,7 @@ class Process:
             mark_reset=0,
             faults_before=self.faults,
             faults=self.faults,
+            rss_shmem_bytes=0,
             pss_bytes=half,
             anon_bytes=third,
             file_bytes=half - third,
@@ -101,6 +102,7 @@ class Process:
             rss_anon_bytes=self.rss // 2,
             high_water_bytes=self.highest,
             faults=self.faults,
+            rss_shmem_bytes=0,
         )
 
     def end(self, ended_ns: int) -> ProcessRecord:
@@ -127,7 +129,7 @@ def write_trace(folder: Path, hours: float) -> None:
     """Write the folder of a trace of so many hours."""
     folder.mkdir()
     settings = {"interval_s": 0.01, "cpu_budget": 0.01}
-    run = {"schema_version": 5, "kind": "trace", "command": ["busy"], "status": "running"}
+    run = {"schema_version": 6, "kind": "trace", "command": ["busy"], "status": "running"}
     run |= {"started_at": "", "detail": "", "sampler": settings, "environment": {}}
     journal = Journal(folder, run)
     journal.begin(MAIN, "ptrace")

@@ -51,6 +51,15 @@ PUBLISHED = [
 ]
 """A grid of the published size: 18 treatments, the first of them the baseline."""
 
+CELLS = {
+    f"{workers}-{kind}-{logic}": {"workers": str(workers), "logic": logic, "executor": executor}
+    | ({"start_method": kind} if executor == "process" else {})
+    for workers in (1, 2, 5)
+    for logic in ("native", "numpy")
+    for kind, executor in (("thread", "thread"), ("fork", "process"), ("spawn", "process"))
+}
+"""The factors of each treatment of that grid, by its name."""
+
 EQUAL = [PUBLISHED[0]] * len(PUBLISHED)
 """One treatment under 18 names."""
 
@@ -60,14 +69,16 @@ class Scenario:
     """How runs and tasks spread.
 
     `shape` holds for both: normal logarithms, or exponential delays on top of the shortest time.
-    `run_spread` is interpolated from the first treatment to the last. An outlier takes `slowed`
-    times as long.
+    `run_spread` is interpolated from the first treatment to the last. `block_spread` is that of
+    blocks, apart for each stage, so that treatments of which a stage is large share its luck. An
+    outlier takes `slowed` times as long.
     """
 
     name: str
     shape: str = "normal"
     run_spread: tuple[float, float] = (0.07, 0.07)
     task_spread: float = 0.15
+    block_spread: float = BLOCK_SPREAD
     slowed: float = 1.0
 
     def draw(self, rng: np.random.Generator, spread: Numbers, size: Sequence[int]) -> Numbers:
@@ -93,6 +104,7 @@ SCENARIOS = (
     Scenario(name="exponential delays", shape="exponential"),
     Scenario(name="10 % outliers", slowed=1.5),
     Scenario(name="unequal spread", run_spread=(0.02, 0.20)),
+    Scenario(name="uneven blocks", block_spread=0.10),
 )
 
 
@@ -149,7 +161,7 @@ def _draw_factors(
     studies, treatments, blocks = place
     spread = np.linspace(*scenario.run_spread, treatments)[:, None]
     for _ in range(3):
-        block = np.exp(BLOCK_SPREAD * rng.standard_normal((studies, 1, blocks)))
+        block = np.exp(scenario.block_spread * rng.standard_normal((studies, 1, blocks)))
         run = scenario.draw(rng, spread, place)
         run[rng.random(place) < OUTLIERS] *= scenario.slowed
         task = scenario.draw(rng, np.array(scenario.task_spread), (*place, TASKS))

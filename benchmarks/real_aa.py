@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from stagebench.analyse.comparisons import EQUIVALENT, INCONCLUSIVE
 from stagebench.store import write_text
+from stagebench.tables.decisions import WORDS_OF_ORDER
 from stagebench.tables.io import read_table
 
 STUDY = "a_a"
@@ -33,7 +33,7 @@ def count_real_findings(config: dict[str, object]) -> Findings:
     command = ["snakemake", "--cores", "all", "--quiet", "all", "--configfile", str(file)]
     subprocess.run(command, env=os.environ | {"PATH": path}, check=True)
     words = [word for word in read_words(RESULTS / STUDY / "tables") if word]
-    return Findings(len(words), sum(word not in (EQUIVALENT, INCONCLUSIVE) for word in words))
+    return Findings(len(words), sum(word in WORDS_OF_ORDER for word in words))
 
 
 def make_config(names: int, blocks: int, tasks: int, elements: int, seed: int) -> dict[str, object]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from stagebench import store
 from stagebench.records import (
+    IMPORTED,
     EmulatedRecord,
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
@@ -111,6 +113,33 @@ def sweep(number, ended, main, children=(), vanished=0):
     return record, samples
 
 
+def read(time, anon, *, shmem=0, peak=None, mapped=0, is_charged=True):
+    """Make one reading of the tree's total at `time` seconds, in MiB; `mapped` is what ever was.
+
+    The largest charge is of the whole time before. Without a group, there is none.
+    """
+    moment_ns = round(time * S)
+    charged = round((anon + shmem if peak is None else peak) * MIB)
+    return ReadRecord(
+        started_ns=moment_ns,
+        ended_ns=moment_ns,
+        processes=1,
+        anon_bytes=round(anon * MIB),
+        shmem_bytes=round(shmem * MIB) if is_charged else None,
+        cache_bytes=0 if is_charged else None,
+        peak_bytes=charged if is_charged else None,
+        peak_since_ns=0 if is_charged else None,
+        kernel_peak_bytes=None,
+        paged_bytes=None,
+        main_anon_bytes=round(anon * MIB),
+        mapped_bytes=round(mapped * MIB),
+        unmapped_bytes=0,
+        most_mapped_bytes=round(mapped * MIB),
+        left_bytes=None,
+        left_since_sweep=None,
+    )
+
+
 def reading(time, main, children=0, count=0, discovered=10):
     """Make one record of the published sampling method at `time` seconds; PSS in MiB."""
     return EmulatedRecord(
@@ -156,7 +185,9 @@ class KnownRun:
     """One run of a study; times in seconds of the monotonic clock.
 
     `lives` maps pids to birth and end; other processes outlive the run. `overflows` has a stage's
-    name for each time that its queue exceeded its bound. `specified` is added to the specification.
+    name for each time that its queue exceeded its bound. `imports` maps stages to what a worker
+    imported in its first task. `specified` is added to the specification, and `sampled` to what
+    run.json has of the sampler.
     """
 
     experiment: str = "pipe"
@@ -175,6 +206,8 @@ class KnownRun:
     workers: tuple = WORKERS
     events: dict = field(default_factory=lambda: dict(EVENTS))
     overflows: tuple = ()
+    reads: tuple = ()
+    imports: dict = field(default_factory=dict)
     sweeps: tuple = SWEEPS
     roles: dict = field(default_factory=dict)
     run: dict = field(default_factory=dict)
@@ -182,6 +215,7 @@ class KnownRun:
     emulate: dict | None = None
     emulated: tuple = ()
     specified: dict = field(default_factory=dict)
+    sampled: dict = field(default_factory=dict)
 
     def stretched(self, factor):
         """Return the run with every moment of its tasks `factor` times as far from second 10."""
@@ -216,10 +250,12 @@ def specification(known):
 
 def run_record(known, planned):
     started_at = EPOCH + timedelta(seconds=known.start)
+    facts = copy.deepcopy(FACTS["run"])
+    facts["sampler"] |= known.sampled
     moments = {"supervisor_started": 7, "exec": 8, "exited": 17.5, "supervisor_ended": 18}
     return {
         "schema_version": store.SCHEMA_VERSION,
-        **copy.deepcopy(FACTS["run"]),
+        **facts,
         **planned,
         "specification": specification(known),
         "status": known.status,
@@ -243,6 +279,10 @@ def write_run(raw, known, planned):
         EventRecord(event="queue_overflow", stage=stage, time_ns=12 * S)
         for stage in known.overflows
     ]
+    events += [
+        EventRecord(event=IMPORTED, stage=stage, time_ns=13 * S, detail=imports.write())
+        for stage, imports in known.imports.items()
+    ]
     records = [
         (store.TASKS_FILE, TaskRecord, known.tasks),
         (store.ATTEMPTS_FILE, TaskRecord, known.attempts),
@@ -250,6 +290,7 @@ def write_run(raw, known, planned):
         (store.EVENTS_FILE, EventRecord, events),
         (store.PROCESSES_FILE, ProcessRecord, _processes(known)),
         (store.TRANSITIONS_FILE, TransitionRecord, []),
+        (store.READS_FILE, ReadRecord, known.reads),
         (store.SWEEPS_FILE, SweepRecord, [record for record, _ in known.sweeps]),
         (store.SAMPLES_FILE, MemorySample, [one for _, some in known.sweeps for one in some]),
     ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import count
 
+import pandas as pd
 import pytest
 from tests import known_runs
 from tests.commands import analyse_study
 
+from stagebench.analyse.study import judge_study, summarise_treatments
 from stagebench.analyse.traces import list_requests, read_trace
 from stagebench.present.experiment import split_experiments
 from stagebench.present.style import figure_style
 from stagebench.replication.pool_memory import PoolMemory
-from stagebench.tables.io import read_tables
+from stagebench.tables.io import read_tables, write_tables
+from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.units import MIB
 
 REFERENCE = """experiment,treatment,stage,quantity,unit,stated,logged,place
@@ -39,6 +43,11 @@ def make_task():
 @pytest.fixture
 def make_sweep():
     return known_runs.sweep
+
+
+@pytest.fixture
+def make_read():
+    return known_runs.read
 
 
 @pytest.fixture
@@ -152,6 +161,40 @@ def analyse(tmp_path):
     return lambda *runs, **options: write_analysed(
         tmp_path / f"study-{next(numbers)}", runs, **options
     )
+
+
+def bound_peaks(folder, reach):
+    """Give every peak of a study an upper end, and judge it again; return the folder.
+
+    `reach` maps treatments, or treatments with a replicate, to how many times as large it is as the
+    lower end, by default 1; None leaves it unknown.
+    """
+    plan = json.loads((folder / "plan.json").read_text())
+    tables = read_tables(folder / "tables")
+    runs = tables["runs"]
+    for part in MEMORY_PARTS:
+        places = zip(runs["treatment"], runs["replicate"], strict=True)
+        reaches = [reach.get((name, n), reach.get(name, 1.0)) for name, n in places]
+        lows = runs[f"{part}_peak_bytes"].astype("float64")
+        highs = [
+            None if one is None or math.isnan(low) else round(low * one)
+            for low, one in zip(lows, reaches, strict=True)
+        ]
+        runs[f"{part}_peak_upper_bytes"] = pd.array(highs, dtype="Int64")
+    tables |= judge_study(tables, plan) | {"treatments": summarise_treatments(runs)}
+    write_tables(tables, folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def present_bounded(analyse):
+    """Return the first experiment of a study of runs whose peaks are bounded by `reach`."""
+
+    def make(*runs, reach=None):
+        folder = bound_peaks(analyse(*runs), reach or {})
+        return split_experiments(read_tables(folder / "tables"))[0]
+
+    return make
 
 
 @pytest.fixture

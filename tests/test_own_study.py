@@ -41,6 +41,7 @@ experiments:
     tasks: {file: sizes.csv}
     factors: {kind: [measure]}
   - {name: other, workflow: other, tasks: 2}
+warm_memory: 16 MiB
 """
 FILES = {
     "config.yaml": CONFIG,

@@ -129,7 +129,7 @@ def test_one_more_replicate_runs_only_its_block(copy):
 
 def test_another_seed_order_or_time_limit_measures_nothing_again(copy):
     def change(config):
-        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1)
+        config.update(seed=99, time_limit_s=30, quiet_wait_s=0.1, warm_memory="16 MiB")
         config["experiments"].reverse()
 
     assert measured_anew(copy, edit_config(copy, shrink, change), *MEASURED) == set()
@@ -157,3 +157,46 @@ def test_emulating_the_published_way_measures_its_experiment_again_and_no_other(
     raw = copy / "results/smoke/raw"
     emulating = {path.parts[-4] for path in raw.rglob(store.EMULATED_FILE)}
     assert emulating == {"memory", "published_sampling"}
+
+
+REMOVES = """
+import os, pathlib, shutil, sys
+if "REMOVES" in os.environ:
+    run = pathlib.Path(sys.argv[1])
+    shutil.rmtree(run.parents[1])
+    shutil.rmtree(run.parents[3] / "logs")
+"""
+
+
+def read_runs_left(folder):
+    return {path.parent for path in (folder / "results/smoke/raw").rglob("run.json")}
+
+
+def test_results_that_are_removed_meanwhile_are_missed_in_words_and_others_are_kept(copy):
+    def change(config):
+        process = {"preload": ["removes"], "environment": {"REMOVES": "yes"}}
+        experiment(config, "runtime")["process"] = process
+
+    (copy / "config/removes.py").write_text(REMOVES)
+    before = read_runs_left(copy)
+    done = snakemake(copy, *MEASURED, config=edit_config(copy, shrink, change), own_code=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert re.search(
+        r"^stagebench: .*/r1: its folder was removed while .* start the", output, re.MULTILINE
+    )
+    assert "Traceback" not in output
+    after = read_runs_left(copy)
+    assert after == {run for run in before if "runtime" not in run.parts}
+    assert len(after) == 6
+
+
+def test_a_result_that_is_removed_after_its_job_is_missed_in_words(copy, monkeypatch):
+    run = copy / "results/smoke/raw/memory/thread/r1"
+    shutil.rmtree(run)
+    (copy / "at_exit.sh").write_text(f"trap 'rm -r {run}' EXIT\n")
+    monkeypatch.setenv("BASH_ENV", str(copy / "at_exit.sh"))
+    done = snakemake(copy, *MEASURED, "--latency-wait", "0", config="config/mine.yaml")
+    assert done.returncode == 1
+    assert "Files under results/smoke were removed while the study ran." in done.stdout
+    assert len(read_runs_left(copy)) == 7

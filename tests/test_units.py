@@ -3,6 +3,7 @@ import pytest
 from stagebench.units import (
     format_bytes,
     format_seconds,
+    parse_bytes,
     to_nanoseconds,
     to_seconds,
 )
@@ -21,6 +22,13 @@ from stagebench.units import (
 )
 def test_sizes_are_shown_in_the_largest_binary_unit_below_them(size, text):
     assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2 GiB", 2**31), ("0.5 MiB", 2**19), ("10 KiB", 10240), ("1 TiB", 2**40)]
+)
+def test_a_size_with_its_unit_is_a_number_of_bytes(text, size):
+    assert parse_bytes(text) == size
 
 
 @pytest.mark.parametrize(

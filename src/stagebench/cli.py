@@ -7,17 +7,17 @@ Each subcommand loads, calls one function, and saves. Its imports are inside its
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stagebench import __version__
 from stagebench.errors import StagebenchError
+from stagebench.terminal import escape_controls, print_error, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,16 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(given, argparse.Namespace(command=command))
     try:
         options.run(options)
-        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except StagebenchError as error:
-        print(f"stagebench: {error}", file=sys.stderr)
+        print_error(f"stagebench: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit("stagebench: interrupted; nothing was written")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors quote any argument."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End this process with a message, in which no terminal finds a command."""
+        super().exit(status, message and escape_controls(message))
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -74,7 +81,7 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="stagebench",
         description="Settles concurrency questions for Python pipelines.",
         epilog=EPILOG,
@@ -137,6 +144,13 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument("--time-limit", type=float, required=True, help="seconds")
     parser.add_argument(
         "--quiet-wait", type=float, default=2.0, help="maximum seconds to wait for a quiet machine"
+    )
+    parser.add_argument(
+        "--warm-memory",
+        type=int,
+        default=os.environ.get("STAGEBENCH_WARM_MEMORY", "0"),
+        metavar="BYTES",
+        help="maximum memory to touch before the run (default: $STAGEBENCH_WARM_MEMORY, or none)",
     )
     parser.add_argument("--campaign", default="", help="when the study was started (default: now)")
     parser.add_argument("--beside", type=Path, help="folder of the study's handlers and task files")
@@ -258,7 +272,7 @@ def _plan(options: argparse.Namespace) -> None:
     plan = make_plan(study)
     check_reference(plan, options.config.parent)
     load_study_claims(study, options.config.parent)
-    print(format_resolved(config) if options.resolved else format_plan(plan))
+    print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
 
 
 def _design(options: argparse.Namespace) -> None:
@@ -293,6 +307,7 @@ def _measure(options: argparse.Namespace) -> None:
         campaign=options.campaign or name_campaign(),
         beside=options.beside,
         program=measured_program(options.specification),
+        warm_memory_bytes=options.warm_memory,
     )
     measure_run(request, options.out, check_inputs)
 
@@ -371,16 +386,13 @@ def _trace(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from stagebench.trace.command import show_trace
 
-    text = show_trace(options.folder, options.figure)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of programs fit into no narrow encoding
-        sys.stdout.reconfigure(errors="backslashreplace")
-    print(text, end="")
+    print_text(show_trace(options.folder, options.figure))
 
 
 def _claims(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import show_claims
 
-    print(show_claims(options.folders), end="")
+    print_text(show_claims(options.folders))
 
 
 def process_id(text: str) -> int:

@@ -30,7 +30,7 @@ SWEEP_KINDS = ("pss", "held", "rss")
 
 TRANSITION_KINDS = ("birth", "exec", "exit")
 
-RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out")
+RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory")
 
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
@@ -80,11 +80,38 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One named moment of the measured process; `stage` is empty if it concerns no stage."""
+    """One named moment of the measured process; `stage` is empty if it concerns no stage.
+
+    `detail` is empty but for the event `IMPORTED`: see `Imports`.
+    """
 
     event: str
     stage: str
     time_ns: int
+    detail: str = ""
+
+
+IMPORTED = "imported"
+"""The event that a worker imported modules during its first task."""
+
+
+class Imports(NamedTuple):
+    """What a worker imported in its first task: how many modules, and the packages with most."""
+
+    task: int
+    attempt: int
+    modules: int
+    packages: tuple[str, ...]
+
+    def write(self) -> str:
+        """Return the text that stands in an event's detail."""
+        return " ".join(map(str, (self.task, self.attempt, self.modules, *self.packages)))
+
+
+def read_imports(detail: str) -> Imports:
+    """Return what `Imports.write` has written; raises ValueError for anything else."""
+    task, attempt, modules, *packages = detail.split(" ")
+    return Imports(int(task), int(attempt), int(modules), tuple(packages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +137,43 @@ class SweepRecord:
     vanished: int
     torn: int
     huge_faults: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRecord:
+    """One cheap reading of the whole tree: what the kernel counts, without a walk of page tables.
+
+    With a control group, `anon_bytes`, `shmem_bytes` and `cache_bytes` are what it is charged for:
+    anonymous memory, shared memory (mapped or not), and the page cache of files. `peak_bytes` is
+    the largest charge of all kinds since `peak_since_ns`, and `kernel_peak_bytes` the largest of
+    kernel memory. Without a group, `anon_bytes` is memory that the tree certainly had, and the
+    others are None. `paged_bytes` is what the machine wrote to and read into its page cache since
+    boot; None if it was not read.
+
+    `main_anon_bytes` is the most that main's anonymous RSS can have been when the group was read.
+    `mapped_bytes` and `unmapped_bytes` add up how
+    all processes gained and lost pages of files since the start, and `most_mapped_bytes` is the
+    largest difference of both since the last reading that has it. `left_bytes` is what processes
+    have lost that were walked in the sweep `left_since_sweep`. They are None if this reading did
+    not look at every process. Shared memory counts as files do, unless a group is charged for it.
+    """
+
+    started_ns: int
+    ended_ns: int
+    processes: int
+    anon_bytes: int
+    shmem_bytes: int | None
+    cache_bytes: int | None
+    peak_bytes: int | None
+    peak_since_ns: int | None
+    kernel_peak_bytes: int | None
+    paged_bytes: int | None
+    main_anon_bytes: int | None
+    mapped_bytes: int | None
+    unmapped_bytes: int | None
+    most_mapped_bytes: int | None
+    left_bytes: int | None
+    left_since_sweep: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +248,7 @@ class TransitionRecord:
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+    rss_shmem_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +310,7 @@ RULES: dict[type, Rules] = {
         ordered=("started_ns", "ended_ns"),
         unique=("sweep",),
     ),
+    ReadRecord: Rules(ordered=("started_ns", "ended_ns"), unique=("started_ns",)),
     MemorySample: Rules(allowed={"mark_reset": (0, 1)}, unique=("sweep", "pid")),
     ProcessRecord: Rules(
         allowed={"role": ROLES, "birth": (None, *BIRTHS)},

@@ -11,10 +11,12 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 | `events.csv`    | moment of the measured process (`EventRecord`)         |
 | `processes.csv` | process of the tree (`ProcessRecord`)                  |
 | `transitions.csv` | birth, exec or exit of a process (`TransitionRecord`) |
+| `reads.csv`     | cheap reading of the tree's total (`ReadRecord`)       |
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `emulated.csv`  | reading of the published way (`EmulatedRecord`); only if it is emulated |
 | `output.txt`    | run: what the measured process printed, if anything    |
+| `error.txt`     | run: the error that ended the measured process; only if there was one |
 
 The trace of any other command is a folder with the same `run.json` (of kind "trace"),
 `processes.csv`, `transitions.csv`, `sweeps.csv` and `samples.csv`; with `cpu.csv`, the CPU time of
@@ -53,10 +55,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the files named above; readers reject any other."""
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of what a measurement means. It is part of every specification: raising it after a change
 of the sampler or the runner means that every run of every study is measured again.
 
@@ -71,16 +73,21 @@ WORKERS_FILE = "workers.csv"
 EVENTS_FILE = "events.csv"
 PROCESSES_FILE = "processes.csv"
 TRANSITIONS_FILE = "transitions.csv"
+READS_FILE = "reads.csv"
 SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
 CPU_FILE = "cpu.csv"
 EMULATED_FILE = "emulated.csv"
 OUTPUT_FILE = "output.txt"
+ERROR_FILE = "error.txt"
 SUMMARY_FILE = "summary.json"
 TRACE_FIGURE_FILE = "trace.png"
 
 MEASURE_AGAIN = "remove the folder to measure the run again"
 """The remedy for a run whose folder is not what the study planned or what was written."""
+
+START_AGAIN = "start the study again: what is there is kept, and what is missing is made"
+"""The remedy for files that were removed by somebody else while they were needed."""
 
 FLUSH_S = 0.01
 """A record written in a burst reaches the disk within this time."""
@@ -150,6 +157,12 @@ class RecordWriter(Generic[Record]):
                 self._flushed_s = now_s
             elif not self._is_late.is_set():
                 self._flush_later()
+
+    def write_all(self, records: Iterable[Record]) -> None:
+        """Append several records with one system call; they hold no texts."""
+        with self._lock:
+            self._csv.writerows(map(self._values, records))
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file; closing twice is allowed."""
@@ -442,13 +455,18 @@ def write_text(path: Path, text: str) -> None:
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: its folder was removed meanwhile; {START_AGAIN}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target` that replaces it if the block ends without an error."""
+    """Yield a new folder beside `target` that replaces it if the block ends without an error.
+
+    Raises StoreError if somebody else removes it, whatever error that leads to.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -458,6 +476,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             shutil.rmtree(target)
         partial.replace(target)
+    except (OSError, StoreError) as error:
+        if partial.is_dir():
+            raise
+        raise StoreError(
+            f"{target}: its folder was removed while it was being written; {START_AGAIN}"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -45,6 +45,12 @@ def format_bytes(size: Bytes) -> str:
     return f"{size} B"
 
 
+def parse_bytes(text: str) -> Bytes:
+    """Return the size that a number and a unit name: "1.5 GiB"."""
+    number, unit = text.split()
+    return round(float(number) * {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}[unit])
+
+
 def format_seconds(duration: Seconds) -> str:
     """Format a duration for reading: "1 h 05 min", "3 min 20 s", "4.2 s", "12 ms"."""
     if duration >= 3600:  # seconds an hour

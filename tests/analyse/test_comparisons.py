@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from stagebench.analyse.comparisons import (
     name_level,
 )
 from stagebench.analyse.intervals import ratio_interval
+from stagebench.tables.decisions import decide, name_outcome
 from stagebench.tables.io import make_table
 
 PLAN = {"precision": {"makespan_s": 0.1}, "margin": 0.05}
@@ -22,6 +25,7 @@ def run(treatment, block, makespan, **more):
     """Make a row of `runs` whose compared quantities all equal the makespan."""
     sizes = {name: makespan for name in RUN_QUANTITIES if not name.endswith("_bytes")}
     sizes |= {name: round(1000 * makespan) for name in RUN_QUANTITIES if name.endswith("_bytes")}
+    sizes["tree_peak_upper_bytes"] = sizes["tree_peak_bytes"]
     facts = {"experiment": "x", "campaign": "a", "status": "ok", "baseline": treatment == "base"}
     return {"treatment": treatment, "replicate": block, "block": block, **facts, **sizes, **more}
 
@@ -72,7 +76,7 @@ def test_a_ratio_is_that_of_the_pairs_with_their_interval():
         ("makespan_s", "", ("faster", "slower")),
         ("throughput_per_s", "", ("slower", "faster")),
         ("tree_peak_bytes", "", ("lower", "higher")),
-        ("tree_memory_time_byte_s", "", ("lower", "higher")),
+        ("turnaround_p95_s", "", ("lower", "higher")),
         ("stage_efficiency", "work", ("lower", "higher")),
     ],
 )
@@ -87,22 +91,88 @@ def test_a_small_and_certain_difference_is_equivalent_in_practice():
     assert row["word"] == "equivalent"
 
 
-def test_what_spreads_is_inconclusive():
-    assert of(compare(a=[0.7, 1.1, 1.3])).loc["a", "word"] == "inconclusive"
+def test_what_spreads_is_not_decided():
+    assert of(compare(a=[0.7, 1.1, 1.3])).loc["a", "word"] == "not decided"
 
 
-def test_words_are_of_tests_adjusted_for_the_family():
+def test_words_are_of_intervals_that_hold_together_for_the_family():
     values = [1.3, 1.42, 1.5]
     assert of(compare(a=values)).loc["a", "word"] == "slower"
     rest = {f"t{n}": [0.8, 1.2, 1.0] for n in range(9)}
     row = of(compare(a=values, **rest)).loc["a"]
-    assert row["p_difference_adjusted"] == pytest.approx(10 * row["p_difference"])
-    assert row["word"] == "inconclusive"
+    assert row["p_difference"] < 0.05 < row["p_difference_adjusted"]
+    assert row["low"] < 1 < row["high"]
+    assert row["word"] == "not decided"
+
+
+def test_the_word_is_what_the_limits_beside_it_say():
+    draw = np.random.default_rng(8)
+    found = []
+    for spread in (0.002, 0.02, 0.2):
+        many = {f"t{n}": draw.lognormal(n / 20, spread, 4) for n in range(7)}
+        found += compare(**many)["comparisons"].to_dict("records")
+    words = {row["word"] for row in found}
+    assert {"equivalent", "faster", "slower", "lower", "higher", "not decided"} >= words
+    for row in found:
+        outcome = decide(row["low"], row["high"], row["margin"])
+        assert row["word"] == name_outcome(outcome, row["quantity"])
+        if row["ratio_upper"] != math.inf and row["low"] != row["high"]:
+            excludes = not row["low"] <= 1 <= row["high"]
+            assert excludes == (row["p_difference_adjusted"] < 0.05)
+
+
+def brackets(*rows):
+    """Compare a treatment with the baseline by peaks of (lower end, upper end) in each block."""
+    found = [
+        run(name, block, 1.0, tree_peak_bytes=low, tree_peak_upper_bytes=high)
+        for name, ends in (("base", [pair[0] for pair in rows]), ("a", [pair[1] for pair in rows]))
+        for block, (low, high) in enumerate(ends, 1)
+    ]
+    return of(compare_treatments(tables(found), PLAN), "tree_peak_bytes").loc["a"]
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "word"),
+    [
+        ((100, 110), (50, 60), "lower"),
+        ((100, 110), (200, 220), "higher"),
+        ((100, 101), (101, 102), "equivalent"),
+        ((100, 110), (100, 110), "not decided"),
+        ((100, 200), (150, 160), "not decided"),
+        ((100, 200), (200, 300), "not decided"),
+        ((100, 300), (90, 290), "not decided"),
+        ((100, None), (50, 60), "lower"),
+        ((100, 110), (200, None), "higher"),
+        ((100, None), (200, 220), "not decided"),
+        ((100, 110), (50, None), "not decided"),
+        ((100, None), (100, None), "not decided"),
+    ],
+)
+def test_a_bracket_is_lower_or_higher_only_by_its_farther_end(base, own, word):
+    row = brackets(*[(base, own)] * 3)
+    assert row["word"] == word
+    assert (row["low"], row["high"]) == pytest.approx(
+        (own[0] / (base[1] or math.inf), (own[1] or math.inf) / base[0])
+    )
+    assert (row["ratio"], row["ratio_upper"]) == pytest.approx((row["low"], row["high"]))
+
+
+def test_one_run_with_a_wide_bracket_or_without_an_upper_end_leaves_it_undecided():
+    narrow = ((100, 101), (150, 151))
+    assert brackets(*[narrow] * 4)["word"] == "higher"
+    assert brackets(*[narrow] * 3, ((100, 9000), (150, 151)))["word"] == "not decided"
+    assert brackets(*[narrow] * 3, ((100, None), (150, 151)))["word"] == "not decided"
+
+
+def test_a_quantity_that_is_known_by_its_lower_end_only_has_no_word_of_order():
+    row = of(compare(a=[5.0, 5.0, 5.0]), "tree_memory_time_byte_s").loc["a"]
+    assert (row["ratio"], row["ratio_upper"], row["word"]) == (0, math.inf, "not decided")
+    assert row["note"] == "no upper end is known in some runs"
 
 
 def test_other_experiments_and_quantities_are_other_families():
     row = of(compare(a=[1.3, 1.42, 1.5])).loc["a"]
-    assert row["p_difference_adjusted"] == row["p_difference"]
+    assert row["p_difference_adjusted"] == pytest.approx(row["p_difference"])
 
 
 def test_two_blocks_have_a_ratio_and_points_but_no_word():
@@ -145,7 +215,7 @@ def test_the_same_treatment_under_other_names_is_rarely_found_different():
     for _ in range(6):
         found = compare(**{f"t{n}": draw.lognormal(0, 0.1, 3) for n in range(6)})
         words += list(of(found)["word"])
-    assert sum(word not in {"inconclusive", "equivalent"} for word in words) <= 2
+    assert sum(word not in {"not decided", "equivalent"} for word in words) <= 2
 
 
 def specification(*stages, factors=None, **settings):
@@ -155,7 +225,8 @@ def specification(*stages, factors=None, **settings):
 
 def plan(**specifications):
     return {
-        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()}
+        "margin": 0.05,
+        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()},
     }
 
 
@@ -219,6 +290,7 @@ def test_a_contrast_has_medians_and_the_ratio_of_the_pairs():
             "status": "ok",
             "makespan_s": block * factor,
             "tree_peak_bytes": 100 * block,
+            "tree_peak_upper_bytes": 100 * block,
         }
         for name, factor in (("small", 3.0), ("free", 2.0), ("other", 1.0))
         for block in (1, 2, 3)

@@ -95,6 +95,12 @@ def test_a_calm_run_is_described_and_not_flagged(conditions):
         "machine_context_switches": 2500,
         "context_switches_voluntary": 300,
         "context_switches_involuntary": 20,
+        "warm_needed_bytes": 67108864,
+        "warm_touched_bytes": 67108864,
+        "warm_s": 0.0,
+        "not_warmed": None,
+        "fresh_page_s": 8.192e-06,
+        "used_page_s": 2.56e-07,
         "noisy": "",
     }
 

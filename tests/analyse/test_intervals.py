@@ -9,7 +9,6 @@ from scipy import stats
 from stagebench.analyse.intervals import (
     effect_interval,
     half_width,
-    holm,
     mean_interval,
     more_blocks,
     p_difference,
@@ -132,20 +131,3 @@ def test_so_many_more_blocks_of_the_same_spread_suffice_and_one_less_does_not(wa
 
     assert reached(5 + more) <= wanted
     assert more == 0 or reached(5 + more - 1) > wanted
-
-
-def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
-    assert holm([0.01, None, 0.04, 0.03]) == [0.03, None, 0.06, 0.06]
-    assert holm([0.5, 0.9]) == [1, 1]
-    assert holm([None]) == [None]
-
-
-def test_a_family_without_any_effect_has_a_finding_in_one_of_twenty_at_most():
-    draw = np.random.default_rng(11)
-
-    def finds():
-        effects = [paired_effect(draw.lognormal(0, 0.05, 3)) for _ in range(9)]
-        return min(holm([p_difference(effect) for effect in effects])) < ALPHA
-
-    # The limit is three standard errors above 5 %.
-    assert sum(finds() for _ in range(400)) <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)

@@ -1,13 +1,17 @@
+import math
+
 import pytest
 from scipy import stats
 
 from stagebench.analyse.intervals import paired_effect, unpaired_effect
 from stagebench.analyse.pairs import (
+    LARGEST,
+    SMALLEST,
     Measured,
     collect_measured,
     describe_gaps,
-    estimate_ratio,
     find_median,
+    find_upper_median,
     match,
 )
 from stagebench.tables.io import make_table
@@ -99,7 +103,7 @@ def test_every_run_is_found_by_experiment_and_treatment_with_its_block_and_statu
         ],
     )
     found = collect_measured(table, "tree_peak_bytes")
-    expected = [Measured(1, "a", "ok", 8.0), Measured(2, "a", "crashed", None)]
+    expected = [Measured(1, "a", "ok", 8.0, math.inf), Measured(2, "a", "crashed", None)]
     assert found == {"x": {"t1": expected}}
 
 
@@ -111,19 +115,55 @@ def test_a_median_is_of_ok_runs_whose_value_is_known():
     assert find_median(runs_of_measured(None)) is None
 
 
-def test_a_ratio_is_of_pairs_with_limits_from_three_blocks_on():
-    found = estimate_ratio(runs_of_measured(2.0, 4.0, 6.0), runs_of_measured(1.0, 2.0, 3.0))
-    assert found == {
-        "ratio": pytest.approx(2),
-        "low": pytest.approx(2),
-        "high": pytest.approx(2),
-        "n": 3,
-        "pairing": "blocks",
-    }
-    assert estimate_ratio(runs_of_measured(2.0, 4.0), runs_of_measured(1.0, 2.0))["low"] is None
+def measured(value, reach, block):
+    return Measured(block, "a", "ok", value, reach)
 
 
-def test_nothing_is_compared_with_runs_that_all_failed():
-    assert estimate_ratio(runs_of_measured(2.0), runs_of_measured(1.0, status="crashed")) == {
-        "n": 0
-    }
+def test_brackets_leave_room_for_a_smallest_and_a_largest_ratio():
+    own = [measured(2.0, 1.5, n) for n in (1, 2, 3)]
+    base = [measured(1.0, 4.0, n) for n in (1, 2, 3)]
+    found = match(own, base)
+    assert not found.is_exact
+    assert found.ratios(SMALLEST) == [(n, 0.5) for n in (1, 2, 3)]
+    assert found.ratios(LARGEST) == [(n, 3.0) for n in (1, 2, 3)]
+    assert math.exp(found.effect(SMALLEST).estimate) == pytest.approx(0.5)
+    assert math.exp(found.effect(LARGEST).estimate) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("campaign", ["a", "b"])
+def test_an_unknown_upper_end_leaves_the_ratio_that_needs_it_without_a_bound(campaign):
+    open_ended = [measured(2.0, math.inf, n)._replace(campaign=campaign) for n in (1, 2, 3)]
+    exact = [measured(1.0, 1.0, n) for n in (1, 2, 3)]
+    above = match(open_ended, exact)
+    assert above.effect(SMALLEST).estimate == pytest.approx(math.log(2))
+    assert above.effect(LARGEST).estimate == math.inf
+    below = match(exact, open_ended)
+    assert below.effect(SMALLEST).estimate == -math.inf
+    assert below.effect(LARGEST).estimate == pytest.approx(math.log(0.5))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "columns", "reaches"),
+    [
+        ("makespan_s", {"makespan_s": [2.0, 2.0]}, [1, 1]),
+        (
+            "tree_peak_bytes",
+            {"tree_peak_bytes": [10, 10], "tree_peak_upper_bytes": [15, None]},
+            [1.5, math.inf],
+        ),
+        ("tree_largest_rise_bytes", {"tree_largest_rise_bytes": [10, 10]}, [math.inf] * 2),
+    ],
+)
+def test_a_value_reaches_to_its_upper_end_if_it_is_a_lower_one(quantity, columns, reaches):
+    facts = {"experiment": "x", "campaign": "a", "treatment": "t1", "status": "ok"}
+    rows = [
+        facts | {"block": n} | {name: values[n] for name, values in columns.items()} for n in (0, 1)
+    ]
+    found = collect_measured(make_table("runs", rows), quantity)["x"]["t1"]
+    assert [one.reach for one in found] == reaches
+
+
+def test_the_median_of_upper_ends_is_infinite_if_one_is_unknown():
+    assert find_upper_median([measured(1.0, 2.0, 1), measured(1.0, 4.0, 2)]) == 3
+    assert find_upper_median([measured(1.0, 2.0, 1), measured(1.0, math.inf, 2)]) == math.inf
+    assert find_upper_median([Measured(1, "a", "crashed", 1.0)]) is None

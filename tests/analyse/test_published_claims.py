@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stagebench.design.config import check_config, load_config
+from stagebench.design.config import load_study
 from stagebench.design.plan import make_plan
 
 CONFIGS = Path(__file__).parents[2] / "config"
@@ -42,7 +42,7 @@ EVERY_TEST = [(claim["id"], test) for claim in CLAIMS["claims"] for test in list
 @pytest.fixture(scope="module")
 def plans():
     names = dict.fromkeys(CLAIMS["experiments"].values())
-    return {name: make_plan(check_config(load_config(CONFIGS / name))) for name in names}
+    return {name: make_plan(load_study(CONFIGS / name)) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,18 @@ def test_a_tag_and_a_claim_have_one_meaning_each():
 def test_only_controls_have_no_place():
     without = [claim for claim in CLAIMS["claims"] if "place" not in claim]
     assert all(claim["says"].startswith("Control: ") for claim in without)
+
+
+def test_a_limit_that_the_words_do_not_give_says_where_it_comes_from():
+    """Zero and one, and a half of a share, are what words like "no", "more" and "most" mean."""
+    unexplained = [
+        (claim, test)
+        for claim, test in EVERY_TEST
+        if test.get("from") == "words"
+        and "equal" not in test["expect"]
+        and str(next(iter(test["expect"].values()))).split()[0] not in {"0", "1", "2", "50"}
+    ]
+    assert unexplained == []
 
 
 def test_every_cause_says_what_is_wrong_without_it():

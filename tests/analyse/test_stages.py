@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from stagebench.analyse.stages import makespan_s, result_bytes, summarise_stages
+from stagebench.records import Imports
 from stagebench.units import MIB
 
 
@@ -57,6 +58,41 @@ def test_on_cpu_share_counts_waiting_and_service_cpu_share_does_not(work):
 def test_a_stage_has_its_mean_cpu_time_and_its_deepest_queue(work, save):
     assert (work["cpu_mean_s"], save["cpu_mean_s"]) == (0.75, 0.375)
     assert (work["deepest_queue"], save["deepest_queue"]) == (2, 0)
+
+
+def test_first_tasks_of_workers_stand_apart_from_later_ones(work, save):
+    assert (work["first_tasks"], work["later_tasks"]) == (1, 1)
+    assert (work["service_first_mean_s"], work["service_first_median_s"]) == (2, 2)
+    assert (work["service_later_mean_s"], work["service_later_median_s"]) == (1, 1)
+    assert (work["cpu_first_mean_s"], work["cpu_first_median_s"]) == (1, 1)
+    assert (work["cpu_later_mean_s"], work["cpu_later_median_s"]) == (0.5, 0.5)
+    assert (work["cpu_median_s"], save["cpu_median_s"]) == (0.75, 0.375)
+    assert (save["first_tasks"], save["later_tasks"]) == (2, 0)
+    assert save["service_first_median_s"] == 0.75
+    assert save["service_later_mean_s"] is save["cpu_later_median_s"] is None
+
+
+def test_a_later_task_without_its_cpu_time_leaves_that_of_first_ones_known(run_trace, known_run):
+    run = known_run()
+    tasks = (run.tasks[0], replace(run.tasks[1], cpu_ns=None), *run.tasks[2:])
+    work = summarise_stages(run_trace(replace(run, tasks=tasks)))[0]
+    assert (work["cpu_first_mean_s"], work["cpu_later_mean_s"]) == (1, None)
+    assert (work["cpu_median_s"], work["service_later_mean_s"]) == (None, 1)
+
+
+def test_a_failed_first_attempt_makes_all_that_is_ok_later(run_trace, known_run, make_task):
+    run = known_run()
+    failed = make_task(0, "work", (10, 10.25, 10.5, 10.5), status="failed")
+    tasks = (replace(run.tasks[0], attempt=2), *run.tasks[1:])
+    work = summarise_stages(run_trace(replace(run, tasks=tasks, attempts=(failed,))))[0]
+    assert (work["first_tasks"], work["later_tasks"]) == (0, 2)
+
+
+def test_imports_of_a_stage_are_those_of_the_worker_with_most(run_trace, known_run):
+    imports = {"work": Imports(0, 1, 412, ("pandas", "numpy"))}
+    work, save = summarise_stages(run_trace(known_run(imports=imports)))
+    assert (work["imported_modules"], work["imported"]) == (412, "pandas, numpy")
+    assert (save["imported_modules"], save["imported"]) == (0, None)
 
 
 def test_cpu_shares_are_missing_when_a_task_lacks_its_cpu_time(run_trace, known_run):

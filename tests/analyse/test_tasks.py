@@ -49,6 +49,30 @@ def test_workers_are_numbered_by_stage_in_the_order_in_which_they_first_served(r
     ]
 
 
+def test_the_first_task_of_each_worker_is_known(run_trace, known_run, make_task):
+    rows = summarise_tasks(run_trace())
+    assert [row["first"] for row in rows] == [True, True, False, True]
+    tasks = (
+        make_task(0, "work", (10, 11, 13, 13), worker=(CHILD, 1)),
+        make_task(1, "work", (10, 10, 14, 14), worker=(CHILD, 1)),
+        make_task(2, "work", (10, 12, 14, 14), worker=(CHILD, 2)),
+        make_task(3, "work", (10, 15, 16, 16), worker=(CHILD, 3), attempt=2),
+        make_task(4, "work", (None,) * 4, status="cancelled", worker=(None, None)),
+    )
+    failed = (make_task(3, "work", (10, 10, 11, 11), worker=(CHILD, 3), status="failed"),)
+    run = known_run(tasks=tasks, attempts=failed, tasks_planned=5, status="tasks_failed")
+    trace = run_trace(run)
+    assert [row["first"] for row in summarise_tasks(trace)] == [False, True, True, False, None]
+    assert [row["first"] for row in summarise_attempts(trace)] == [True]
+
+
+def test_the_coroutines_of_a_loop_have_one_first_task(run_trace, known_run, make_task):
+    stages = ({**known_run().stages[0], "executor": "asyncio"},)
+    tasks = tuple(make_task(n, "work", (10, 11 - n, 13, 13)) for n in range(2))
+    rows = summarise_tasks(run_trace(known_run(stages=stages, tasks=tasks)))
+    assert [(row["worker"], row["first"]) for row in rows] == [(None, False), (None, True)]
+
+
 def test_a_task_that_never_started_has_no_worker_and_no_times(run_trace, known_run, make_task):
     lost = make_task(0, "work", (10, None, None, None), status="cancelled", worker=(None, None))
     row = summarise_tasks(run_trace(known_run(tasks=(lost,), status="timed_out")))[0]

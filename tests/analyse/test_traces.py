@@ -16,6 +16,7 @@ from stagebench.analyse.traces import (
     started_ranks,
 )
 from stagebench.errors import StoreError
+from stagebench.records import IMPORTED, Imports
 
 
 def read_first(plan, raw):
@@ -298,4 +299,19 @@ def test_a_task_that_is_recorded_twice_is_an_error(write_runs, known_run, attemp
     tasks = known_run().tasks
     plan, raw = write_runs(known_run(tasks=(*tasks, replace(tasks[0], attempt=attempt))))
     with pytest.raises(StoreError, match=words):
+        read_first(plan, raw)
+
+
+def test_what_was_imported_is_known_by_stage(run_trace, known_run):
+    imports = {"work": Imports(0, 1, 412, ("pandas",)), "save": Imports(1, 1, 2, ())}
+    trace = run_trace(known_run(imports=imports))
+    assert trace.imports == {stage: [found] for stage, found in imports.items()}
+    assert IMPORTED not in trace.events
+
+
+@pytest.mark.parametrize("detail", ["", "0 1", "0 1 many"])
+def test_imports_that_cannot_be_read_name_their_file(known_run, write_runs, monkeypatch, detail):
+    monkeypatch.setattr(Imports, "write", lambda _: detail)
+    plan, raw = write_runs(known_run(imports={"work": Imports(0, 1, 412, ("pandas",))}))
+    with pytest.raises(StoreError, match=r"events\.csv: detail of 'imported' is "):
         read_first(plan, raw)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagebench.analyse.comparisons import WINNER_QUANTITIES, find_winners, group_by_work, rank
+from stagebench.analyse import comparisons
+from stagebench.analyse.comparisons import WINNER_QUANTITIES, group_by_work
 from stagebench.analyse.intervals import ratio_interval
 from stagebench.analyse.pairs import Measured
 from stagebench.tables.io import make_table
@@ -15,6 +16,15 @@ from stagebench.tables.io import make_table
 
 def runs(*values, status="ok"):
     return [Measured(block, "a", status, value) for block, value in enumerate(values, start=1)]
+
+
+def rank(values, *, margin=0.0, end="least"):
+    return comparisons.rank(values, "makespan_s", margin, end)
+
+
+def find_winners(runs, planned, end="least"):
+    found = comparisons.find_winners(runs, planned)
+    return found[found["end"] == end].reset_index(drop=True)
 
 
 def by_name(rows):
@@ -31,11 +41,12 @@ def specification(*, tasks=20, arrival=None, transport=None, **parameters):
 
 def plan(**specifications):
     return {
-        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()}
+        "margin": 0.05,
+        "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()},
     }
 
 
-def table(**makespans):
+def table(instrument="counters", /, **makespans):
     """Make a table of runs in which memory shrinks as time grows."""
     return make_table(
         "runs",
@@ -49,7 +60,9 @@ def table(**makespans):
                 "status": "ok",
                 "makespan_s": value,
                 "tree_peak_bytes": round(1000 / value),
+                "tree_peak_upper_bytes": round(1000 / value),
                 "turnaround_p95_s": 1.0,
+                "memory_instrument": instrument,
             }
             for name, values in makespans.items()
             for block, value in enumerate(values, start=1)
@@ -165,6 +178,18 @@ def test_what_passes_results_on_outside_of_processes_competes_by_time_and_not_by
         assert set(by_quantity["turnaround_p95_s"]["treatment"]) == {"a", "b", "c"}
         assert list(by_quantity["tree_peak_bytes"]["treatment"]) == ["a", "b"]
         assert set(by_quantity["tree_peak_bytes"]["winner"]) == {"a"}
+
+
+def test_shared_memory_competes_by_memory_where_a_control_group_counted_it():
+    planned = plan(
+        a=specification(transport="pickle"),
+        b=specification(transport="shared_memory"),
+        c=specification(transport="path"),
+    )
+    found = find_winners(table("group", a=[2.0], b=[4.0], c=[9.0]), planned)
+    rows = found[found["quantity"] == "tree_peak_bytes"]
+    assert list(rows["treatment"]) == ["a", "b"]
+    assert set(rows["winner"]) == {"b"}
 
 
 def test_one_stage_of_many_hides_results_and_the_last_that_is_seen_has_no_rival():

@@ -14,9 +14,8 @@ def test_tasks_are_served_first_come_first_served_by_the_worker_that_is_free_fir
 
 
 def test_without_spread_every_run_of_a_treatment_is_like_the_next(monkeypatch):
-    monkeypatch.setattr("benchmarks.nested_data.BLOCK_SPREAD", 0.0)
     monkeypatch.setattr("benchmarks.nested_data.HAND_OVER_S", 0.0)
-    still = Scenario(name="still", run_spread=(0.0, 0.0), task_spread=0.0)
+    still = Scenario(name="still", run_spread=(0.0, 0.0), task_spread=0.0, block_spread=0.0)
     runs = simulate(np.random.default_rng(1), still, EQUAL[:2], 2, 3)
     # The first download, 20 services by the one worker, and the last upload.
     assert runs.makespan_s == pytest.approx(np.full((2, 2, 3), 0.14 + 20 * 0.6 + 0.14))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stagebench.analyse.intervals import mean_interval, ratio_interval, unpaired_ratio_interval
@@ -93,11 +95,99 @@ def test_a_ratio_of_peaks_spans_what_both_brackets_allow():
     assert (measured.low, measured.high) == (1, 4)
 
 
+def test_what_sweeps_find_without_an_upper_bound_has_no_upper_limit():
+    rises = runs_of(10, 11, 12, quantity="tree_largest_rise_bytes")
+    measured = measure_test(one_test("tree_largest_rise_bytes"), {"a": rises})
+    assert (measured.estimate, measured.upper, measured.high) == (11, math.inf, math.inf)
+    assert measured.low == mean_interval([10, 11, 12]).low
+    both = {"a": rises, "b": rises}
+    ratio = measure_test(one_test("tree_largest_rise_bytes", to="b", by="ratio"), both)
+    assert (ratio.low, ratio.high) == (0, math.inf)
+    difference = measure_test(one_test("tree_largest_rise_bytes", to="b", by="difference"), both)
+    assert (difference.low, difference.high) == (-math.inf, math.inf)
+
+
+def test_the_moment_at_which_a_sweep_saw_a_peak_has_no_limits():
+    runs = runs_of(1.0, 1.1, 1.2, quantity="tree_time_to_peak_s")
+    measured = measure_test(one_test("tree_time_to_peak_s"), {"a": runs})
+    assert (measured.low, measured.high) == (None, None)
+    assert measured.why == "a sweep saw tree_time_to_peak_s, which bounds it from neither side"
+
+
 def test_a_count_that_is_the_same_in_all_blocks_is_known_exactly():
     measured = measure_test(
-        one_test("most_children"), {"a": runs_of(3, 3, 3, quantity="most_children")}
+        one_test("processes_created"), {"a": runs_of(3, 3, 3, quantity="processes_created")}
     )
     assert limits(measured) == (3, 3, 3, 3)
+
+
+def test_there_were_no_more_children_than_the_census_saw():
+    def children(created):
+        runs = [run(n, most_children=3, processes_created=created) for n in (1, 2, 3)]
+        return measure_test(one_test("most_children"), {"a": runs})
+
+    assert limits(children(4)) == (3, 3, 3, 3)
+    assert limits(children(6)) == (3, 3, 5, 3)
+
+
+def test_what_sweeps_know_by_a_lower_end_has_no_upper_limit():
+    runs = runs_of(1, 2, 3, quantity="tree_largest_rise_bytes")
+    measured = measure_test(one_test("tree_largest_rise_bytes"), {"a": runs})
+    assert (measured.estimate, measured.upper, measured.high) == (2, math.inf, math.inf)
+    assert measured.low == mean_interval([1, 2, 3]).low
+
+
+@pytest.mark.parametrize("campaign", ["first", "later"])
+@pytest.mark.parametrize(
+    ("by", "seen", "least"), [("ratio", ratio_interval([2, 2, 2])[0], 0), ("difference", 2, None)]
+)
+def test_two_lower_ends_say_nothing_of_their_order(by, seen, least, campaign):
+    quantity = "tree_largest_rise_bytes"
+    a = runs_of(2, 4, 6, quantity=quantity, campaign=campaign)
+    runs = {"a": a, "b": runs_of(1, 2, 3, quantity=quantity)}
+    measured = measure_test(one_test(quantity, to="b", by=by), runs)
+    assert (measured.low, measured.high) == (-math.inf if least is None else least, math.inf)
+    # What was seen is shown.
+    assert measured.estimate == pytest.approx(seen)
+
+
+def test_a_lower_end_has_a_lower_limit_beside_what_is_known():
+    a = [run(n, children_spread_bytes=4, main_idle_bytes=2) for n in (1, 2, 3)]
+    test = one_test("children_spread_bytes", over="main_idle_bytes")
+    assert measure_test(test, {"a": a})[:4] == (2, math.inf, 2, math.inf)
+
+
+def test_a_stages_value_can_be_multiplied_and_divided_by_the_runs():
+    runs = [
+        Run(
+            block=n,
+            campaign="first",
+            numbers={
+                "": {"makespan_s": 10.0, "cpu_mean_s": 99.0},
+                "work": {"cpu_mean_s": float(n), "tasks_ok": 5.0},
+            },
+        )
+        for n in (1, 2, 3)
+    ]
+    test = one_test("cpu_mean_s", stage="work", times="tasks_ok", over="makespan_s")
+    assert limits(measure_test(test, {"a": runs})) == mean_interval([0.5, 1, 1.5])
+    # What the stage lacks is never taken from the run.
+    for one in runs:
+        del one.numbers["work"]["cpu_mean_s"]
+    assert measure_test(test, {"a": runs}).why == "cpu_mean_s is unknown in all runs of a"
+
+
+def test_one_value_apart_makes_it_a_median():
+    measured = measure_test(one_test(), {"a": runs_of(11, 11.01, 26.4, 11, 11.02)})
+    assert (measured.apart, measured.estimate) == (26.4, 11.01)
+    assert (measured.low, measured.high) == (11, 26.4)
+    assert measure_test(one_test(), {"a": runs_of(11, 12, 14, 10, 13)}).apart is None
+
+
+def test_a_value_apart_at_one_end_of_brackets_makes_both_ends_medians():
+    ends = [(10, 12), (10.1, 12.1), (10.2, 12.2), (10.3, 12.3), (10.4, 40)]
+    measured = measure_test(one_test("tree_peak_bytes"), {"a": peaks(*ends)})
+    assert measured[:4] == (10.2, 12.2, 10, 40)
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,57 @@ def test_a_control_is_another_claim():
         "claims[0].control: unknown claim 'one'; allowed: two",
         "claims[0].control: unknown claim 'tow'; did you mean 'two'?; allowed: two",
     ]
+
+
+def made_from(**test):
+    claims, problems = check([CLAIM | {"tests": [TEST | test]}])
+    assert problems == []
+    return claims[0].tests
+
+
+@pytest.mark.parametrize(
+    ("test", "source", "chosen"),
+    [
+        ({"expect": {"below": 1}}, "words", ""),
+        ({"expect": {"below": 0.9}}, "chosen", "below 0.9"),
+        ({"expect": {"below": 0.9}, "from": "stated"}, "stated", ""),
+        ({"expect": {"equal": 1, "tolerance": "10 %"}}, "chosen", "10 %"),
+        ({"expect": {"equal": 1, "tolerance": "10 %"}, "logged": "1.1"}, "logged", "10 %"),
+        ({"expect": {"equal": 1, "tolerance": "10 %"}, "from": "words"}, "words", "10 %"),
+    ],
+)
+def test_a_limit_comes_from_the_publication_from_words_or_from_this_file(test, source, chosen):
+    limit = made_from(**test)[0].limit
+    assert (limit.source, limit.chosen) == (source, chosen)
+
+
+def test_a_test_without_an_expectation_is_shown():
+    claims, problems = check([CLAIM | {"tests": [{"quantity": "makespan_s", "of": "t2"}]}])
+    assert problems == []
+    assert claims[0].tests[0].allowed is None
+    wrong = {"quantity": "makespan_s", "of": "t2", "from": "words"}
+    assert "from: nothing to explain" in check([CLAIM | {"tests": [wrong]}])[1][0]
+
+
+def test_a_quantity_can_be_multiplied_by_counts_and_shares_alone():
+    stage = {"quantity": "cpu_mean_s", "stage": "work", "over": "makespan_s"}
+    assert made_from(**stage, times="tasks_ok")[0].measure.unit == "ratio"
+    assert "no factor; allowed: a count, a share" in problems_of(**stage, times="cpu_mean_s")[0]
+
+
+@pytest.mark.parametrize(
+    ("expect", "logged", "contradicts"),
+    [
+        ({"above": 1}, "0.935", True),
+        ({"above": 1}, "0.963", False),
+        ({"above": 1}, "1.2", False),
+        ({"below": 1}, "1.06", True),
+        ({"equal": 0.2, "tolerance": "15 %"}, "0.325", True),
+        ({"equal": 0.5, "tolerance": "15 %"}, "0.581", False),
+    ],
+)
+def test_a_log_contradicts_words_beyond_any_choice_of_ours(expect, logged, contradicts):
+    published = made_from(expect=expect, logged=logged)[0].published
+    assert bool(published.contradiction) == contradicts
+    if contradicts:
+        assert f"for t2 to t1, its log says {logged}" in published.contradiction

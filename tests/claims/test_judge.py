@@ -1,7 +1,9 @@
 """Claims from file to verdict: the documented example, real tables and the real rule."""
 
+import math
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -11,12 +13,23 @@ from stagebench import store
 from stagebench.analyse.study import summarise_study
 from stagebench.claims.evidence import Evidence, Run, gather_evidence
 from stagebench.claims.judge import judge_claims, judge_study, load_claims, show_claims
-from stagebench.claims.model import Claim, ClaimTest, Measure, Needs, Published, Range
+from stagebench.claims.model import (
+    Claim,
+    ClaimTest,
+    Limit,
+    Measure,
+    Needs,
+    Published,
+    Range,
+    parse_limit,
+)
+from stagebench.claims.text import measured_text
 from stagebench.cli import main
 from stagebench.design.config import load_study
 from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StoreError
 from stagebench.tables.io import make_table, read_table, write_tables
+from stagebench.units import MIB
 
 CONFIG = ROOT / "config"
 EXAMPLE = re.search(r"```yaml\n(.*?)```", (ROOT / "docs/claims.md").read_text(), re.DOTALL)[1]
@@ -263,6 +276,31 @@ def judge(claim, **more):
     return judge_claims([claim], evidence_of(**more), MISSING)["claims"].iloc[0]
 
 
+ABOVE, BELOW = {"low": 1.0, "open": True}, {"high": 1.0, "open": True}
+
+
+@pytest.mark.parametrize(
+    ("claimed", "values", "verdict"),
+    [
+        (ABOVE, (2.0, 2.1, 2.2), "reproduced"),
+        (BELOW, (2.0, 2.1, 2.2), "refuted"),
+        (BELOW, (0.5, 0.51, 0.52), "reproduced"),
+        (ABOVE, (0.5, 0.51, 0.52), "refuted"),
+        (ABOVE, (0.8, 1.3, 1.1), "inconclusive"),
+        (ABOVE, (1.01, 1.011, 1.012), "reproduced"),  # and called little
+        (BELOW, (0.99, 1.0, 1.01), "inconclusive"),
+    ],
+)
+def test_an_order_is_claimed_beyond_the_margin_of_what_is_equal(claimed, values, verdict):
+    runs = {"t1": runs_of(1, 1, 1), "t2": runs_of(*values)}
+    check = check_of(None, None, to="t1", by="ratio")
+    check = replace(check, treatment="t2", allowed=Range(**claimed, text="claimed"))
+    row = judge(claim_of(check), runs=runs, planned=frozenset(runs))
+    assert row["verdict"] == verdict
+    is_equal = max(values) - min(values) < 0.05 and 0.9 < min(values) < 1.1
+    assert ("within 5 % of 1, the margin of practical equivalence" in row["reason"]) == is_equal
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
@@ -315,11 +353,15 @@ def test_too_few_blocks_are_inconclusive_and_said():
             {"misfit": "n is 1 here, 2 there"},
             "needs the published size (n is 1 here, 2 there)",
         ),
-        ({}, {"planned": frozenset({"t2"})}, "study mine has no treatment t1 of runtime"),
+        (
+            {},
+            {"planned": frozenset({"t2"})},
+            "not measured: study mine has no treatment t1 of runtime",
+        ),
         (
             {"tests": (check_of(1, 2, experiment="other"),)},
             {},
-            "experiment other was not run: run causes.yaml",
+            "not measured: experiment other was not run: run causes.yaml",
         ),
     ],
 )
@@ -411,3 +453,173 @@ def test_without_its_control_a_claim_is_not_decided(of_control, of_claim, verdic
     assert ("its control does not hold: control is" in row["sentence"]) == (
         verdict == "inconclusive"
     )
+
+
+def test_a_sentence_says_what_was_chosen_and_what_depends_on_it():
+    limit = parse_limit({"equal": 2, "tolerance": "20 %"}, "ratio", "stated")
+    row = judge(claim_of(check_of(1.6, 2.4, limit=limit)))
+    assert row["verdict"] == "reproduced"
+    assert (row["at_half"], row["at_twice"]) == ("inconclusive", "reproduced")
+    assert row["sentence"].endswith("chosen here: 20 % (half: inconclusive, twice: no change).")
+    wide = parse_limit({"equal": 2, "tolerance": "60 %"}, "ratio", "stated")
+    sentence = judge(claim_of(check_of(0.8, 3.2, limit=wide)))["sentence"]
+    assert sentence.endswith("chosen here: 60 % (half or twice would change nothing).")
+
+
+def test_limits_that_were_not_chosen_are_not_mentioned():
+    row = judge(claim_of(check_of(1.5, 2.5, limit=Limit(source="words"))))
+    assert (row["at_half"], row["at_twice"]) == ("", "")
+    assert "chosen" not in row["sentence"]
+
+
+def test_the_table_of_tests_has_where_limits_come_from():
+    limit = parse_limit({"equal": 2, "tolerance": "20 %"}, "ratio", "stated")
+    claim = claim_of(check_of(1.6, 2.4, limit=limit))
+    row = judge_claims([claim], evidence_of(), MISSING)["claim_tests"].iloc[0]
+    assert (row["expected_from"], row["chosen"]) == ("stated", "20 %")
+    assert (row["at_half"], row["at_twice"]) == ("inconclusive", "reproduced")
+
+
+def order_of(*, above):
+    """Return a test that says no more than which side has more."""
+    low, high = (1, math.inf) if above else (-math.inf, 1)
+    return check_of(0, 0, allowed=Range(low=low, high=high, open=True, text="more or less"))
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "verdict", "reason"),
+    [
+        ((2, 2.1, 1.9), True, "reproduced", ""),
+        ((2, 2.1, 1.9), False, "refuted", ""),
+        ((1.012, 1.012, 1.013), True, "reproduced", "little: within 5 % of 1"),
+        ((1.012, 1.012, 1.013), False, "inconclusive", "no difference in practice: within 5 %"),
+        ((0.99, 1, 1.01), True, "inconclusive", "no difference in practice: within 5 %"),
+        ((0.8, 1, 1.2), True, "inconclusive", ""),
+    ],
+)
+def test_which_side_has_more_is_refuted_only_beyond_what_counts_as_equal(
+    values, above, verdict, reason
+):
+    runs = {"t1": runs_of(1, 1, 1), "t2": runs_of(*values)}
+    row = judge(claim_of(order_of(above=above)), runs=runs)
+    assert row["verdict"] == verdict
+    assert row["reason"].startswith(reason)
+    assert bool(row["reason"]) == bool(reason)
+    is_decided_by_it = verdict == "refuted" or reason.startswith("no difference")
+    assert ("chosen here: a margin of 5 % around 1" in row["sentence"]) == is_decided_by_it
+
+
+def test_the_margin_is_that_of_the_study():
+    runs = {"t1": runs_of(1, 1, 1), "t2": runs_of(1.012, 1.012, 1.013)}
+    row = judge(claim_of(order_of(above=False)), runs=runs, margin=0.01)
+    assert row["verdict"] == "refuted"
+    assert "a margin of 1 % around 1 (half: no change, twice: inconclusive)" in row["sentence"]
+
+
+def peaks_of(*ends):
+    return [
+        Run(
+            block=n,
+            campaign="",
+            numbers={"": {"tree_peak_bytes": low * MIB, "tree_peak_upper_bytes": high * MIB}},
+        )
+        for n, (low, high) in enumerate(ends, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "reason"),
+    [
+        (90, 210, "reproduced", ""),
+        (220, 300, "refuted", ""),
+        (90, 150, "inconclusive", "the bracket of a run reaches across the limit"),
+        (150, 300, "inconclusive", "the bracket of a run reaches across the limit"),
+    ],
+)
+def test_a_bracket_across_a_limit_decides_nothing_and_is_shown(low, high, verdict, reason):
+    check = check_of(
+        low * MIB,
+        high * MIB,
+        to="",
+        by="",
+        unit="bytes",
+        measure=Measure(quantity="tree_peak_bytes", unit="bytes"),
+    )
+    row = judge(claim_of(check), runs={"t1": [], "t2": peaks_of(*[(100, 200)] * 3)})
+    assert (row["verdict"], row["reason"]) == (verdict, reason)
+    assert "100 to 200 [100, 200] MiB" in row["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (5, math.inf, "reproduced"),
+        (-math.inf, 5, "refuted"),
+        (15, math.inf, "inconclusive"),
+        (5, 15, "inconclusive"),
+    ],
+)
+def test_a_lower_end_decides_only_what_more_cannot_change(low, high, verdict):
+    quantity = "children_spread_bytes"
+    runs = [Run(block=n, campaign="", numbers={"": {quantity: 10 * MIB + n}}) for n in (1, 2, 3)]
+    measure = Measure(quantity=quantity, unit="bytes")
+    allowed = Range(low=low * MIB, high=high * MIB, open=True, text="so much")
+    check = check_of(0, 0, to="", by="", unit="bytes", measure=measure, allowed=allowed)
+    tables = judge_claims([claim_of(check)], evidence_of(runs={"t1": [], "t2": runs}), MISSING)
+    row = tables["claims"].iloc[0]
+    assert row["verdict"] == verdict
+    assert "10.0 [10.0, ∞) MiB in 3 blocks" in row["sentence"]
+    assert ("a lower end alone" in row["reason"]) == (verdict == "inconclusive")
+    assert math.isnan(row["high"])
+    assert measured_text(row) == "10.0 [10.0, ∞) MiB"
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ({"t1": runs_of(1, 1, 1), "t2": []}, "no run of t2 succeeded"),
+        (
+            {"t1": runs_of(1, 1, 1), "t2": [Run(block=1, campaign="", numbers={"": {}})]},
+            "makespan_s is unknown in all runs of t2",
+        ),
+    ],
+)
+def test_what_was_not_measured_is_neither_refuted_nor_left_open(runs, why):
+    row = judge(claim_of(check_of(1, 2)), runs=runs)
+    assert (row["verdict"], row["reason"]) == ("not testable here", f"not measured: {why}")
+
+
+def test_a_test_that_fails_refutes_its_claim_whatever_else_was_not_measured():
+    runs = {"t1": runs_of(1, 1, 1), "t2": runs_of(2, 2, 2), "t5": []}
+    claim = claim_of(check_of(3, 4), check_of(3, 4, treatment="t5"))
+    assert judge(claim, runs=runs)["verdict"] == "refuted"
+
+
+def test_a_value_apart_is_named_beside_its_median():
+    runs = {"t1": runs_of(*[1] * 5), "t2": runs_of(2, 2.01, 2.02, 2.03, 9)}
+    sentence = judge(claim_of(check_of(1, 3)), runs=runs)["sentence"]
+    assert "2.02 [2.00, 9.00] × t1 in 5 blocks (median, since one of 5 lies apart: 9 ×)" in (
+        sentence
+    )
+
+
+def test_a_statement_that_its_log_contradicts_says_how():
+    published = Published(logged="0.9", contradiction="the log says otherwise")
+    row = judge(claim_of(check_of(1.5, 2.5, published=published)))
+    assert row["verdict"] == "contradicted by its own log"
+    assert "logged 0.9; the log says otherwise." in row["sentence"]
+
+
+@pytest.mark.parametrize("of_claim", [(1.5, 2.5), (3, 4)])
+def test_a_claim_whose_control_was_not_measured_is_not_said_to_have_failed_it(of_claim):
+    claims = [
+        claim_of(check_of(*of_claim), controls=("control",)),
+        claim_of(check_of(1, 2, experiment="other"), id="control"),
+    ]
+    row = judge_claims(claims, evidence_of(), MISSING)["claims"].iloc[0]
+    assert row["verdict"] == "not testable here"
+    assert row["reason"] == (
+        "its control could not be tested:"
+        " control, not measured: experiment other was not run: run causes.yaml"
+    )
+    assert "2.00 [1.76, 2.26] × t1" in row["sentence"]

@@ -1,12 +1,18 @@
+import math
 from decimal import Decimal
 
 import pytest
 
 from stagebench.claims.model import (
+    CHOSEN,
+    STATED,
+    WORDS,
     AmountError,
+    Limit,
     from_reference,
     measure_unit,
     parse_amount,
+    parse_limit,
     parse_range,
     parse_tolerance,
     publish,
@@ -110,3 +116,41 @@ def test_what_a_statement_was_rounded_to_can_be_said():
 def test_shares_and_ratios_are_distinguished_from_counts():
     quantities = ("stage_efficiency", "on_cpu_share", "makespan_ratio", "most_children")
     assert [measure_unit(name) for name in quantities] == ["share", "share", "ratio", "1"]
+
+
+@pytest.mark.parametrize(
+    ("expect", "unit", "half", "twice"),
+    [
+        ({"equal": 2, "tolerance": "10 %"}, "ratio", (1.9, 2.1), (1.6, 2.4)),
+        ({"above": 4}, "ratio", (2, math.inf), (16, math.inf)),
+        ({"below": 0.25}, "ratio", (-math.inf, 0.5), (-math.inf, 0.0625)),
+        ({"between": [1, 4]}, "ratio", (1, 2), (1, 16)),
+        ({"above": "90 %"}, "share", (0.95, math.inf), (0.8, math.inf)),
+        ({"below": "30 %"}, "share", (-math.inf, 0.15), (-math.inf, 0.6)),
+        ({"below": "-2 s"}, "s", (-math.inf, -1), (-math.inf, -4)),
+        ({"between": ["2 s", "6 s"]}, "s", (3, 5), (0, 8)),
+    ],
+)
+def test_half_and_twice_are_as_far_from_no_effect_or_as_wide(expect, unit, half, twice):
+    limit = parse_limit(expect, unit, CHOSEN)
+    for found, ends in ((limit.half, half), (limit.twice, twice)):
+        assert (found.low, found.high) == pytest.approx(ends)
+    assert limit.chosen == (expect.get("tolerance") or parse_range(expect, unit).text)
+
+
+def test_only_what_was_chosen_can_be_chosen_otherwise():
+    assert parse_limit({"above": 1}, "ratio", WORDS) == Limit(source=WORDS)
+    assert parse_limit({"equal": 3}, "1", CHOSEN) == Limit(source=CHOSEN)
+    # A tolerance is chosen, whoever published the number.
+    limit = parse_limit({"equal": 1, "tolerance": "10 %"}, "ratio", STATED)
+    assert (limit.source, limit.chosen) == (STATED, "10 %")
+
+
+def test_a_range_without_an_end_holds_what_has_no_end():
+    above = parse_range({"above": 1}, "ratio")
+    assert above.holds(2, math.inf)
+    assert not above.holds(0, math.inf)
+    below = parse_range({"below": 1}, "ratio")
+    assert below.misses(2, math.inf)
+    assert not below.holds(0.5, math.inf)
+    assert not below.misses(0.5, math.inf)

@@ -64,6 +64,7 @@ def judged():
 def test_counts_come_first_and_refuted_claims_come_before_the_rest(judged):
     found = describe_claims(judged)
     assert found["counts"] == "2 refuted, 1 not testable here, 1 reproduced, 1 shown"
+    assert found["total"] == "4 claims, and 1 value only shown"
     verdicts = [group.verdict for group in found["statements"]]
     assert verdicts == ["refuted", "not testable here", "reproduced"]
 
@@ -103,7 +104,7 @@ def test_the_report_has_the_claims_of_a_study_that_has_some(study, judged, tmp_p
     files = study / "tables", study / "plan.json", tmp_path / "figures"
     render_report(*files, tmp_path, claims=tmp_path / "claims")
     text = (tmp_path / "report.md").read_text()
-    assert "5 claims: 2 refuted" in text
+    assert "4 claims, and 1 value only shown: 2 refuted" in text
     assert "[claims](#claims)" in text
     assert "<summary>runtime: makespan: 1 shown</summary>" in text
     rules = sum(line.startswith("| -") for line in text.splitlines())
@@ -222,3 +223,44 @@ def test_a_machine_that_is_slower_in_all_alike_excuses_nothing():
 )
 def test_without_values_to_compare_nothing_is_reported(known):
     assert speed_sentences(known) == []
+
+
+def test_figures_that_fell_are_told_apart_by_what_explains_them(judged):
+    names = {
+        "own": ("contradicted by its own log", "makespan_s"),
+        "share": ("refuted", "share_of_total_time"),
+        "efficiency": ("refuted", "stage_efficiency"),
+        "peak": ("refuted", "main_peak_bytes"),
+        "held": ("reproduced", "makespan_s"),
+    }
+    claims = [
+        claim(name, verdict, "figure", stated="12 s", logged="13.6 s")
+        for name, (verdict, _) in names.items()
+    ]
+    tests = [
+        {"claim": name, "test": 1, "experiment": "runtime", "quantity": quantity}
+        for name, (_, quantity) in names.items()
+    ]
+    tables = judged | {
+        "claims": make_table("claims", claims),
+        "claim_tests": make_table("claim_tests", tests),
+    }
+    own, relative, others = describe_claims(tables)["fallen"]
+    assert own.startswith("1 of the document's differ from the authors' own log")
+    assert "`own`: stated 12 s, logged 13.6 s." in own
+    assert relative.startswith("2 with no such contradiction")
+    assert relative.endswith("share of total time 1, stage efficiency 1.")
+    assert others.startswith("1 with no such contradiction")
+    assert others.endswith("main peak 1.")
+
+
+def test_it_is_counted_which_verdicts_rest_on_what_was_chosen(judged):
+    assert describe_claims(judged)["depending"] == ""
+    claims = [
+        claim("firm", "refuted", at_half="refuted", at_twice="refuted"),
+        claim("weak", "refuted", at_half="refuted", at_twice="inconclusive"),
+        claim("words", "refuted"),
+    ]
+    text = describe_claims(judged | {"claims": make_table("claims", claims)})["depending"]
+    assert text.startswith("Verdicts that rest on a tolerance")
+    assert "published: 2. Half of it would change 0 of them, twice of it 1" in text

@@ -141,7 +141,7 @@ def test_a_shipped_study_is_valid(path):
     if "experiments" not in config.data:
         pytest.skip("not a study")
 
-    assert check_config(config).treatments
+    assert check_config(config, path.parent).treatments
 
 
 def test_the_study_of_the_documentation_is_what_it_says():

@@ -67,7 +67,7 @@ def test_factors_keep_their_declared_order_when_a_condition_is_declared_later(ma
         {f"{RUNTIME}.factors.workers": [7, 1, 2]},
         {f"{RUNTIME}.factors.start_method.levels": ["forkserver", "fork", "spawn"]},
         {f"{RUNTIME}.include": [{"workers": 9, "executor": "thread", "logic": "numpy"}]},
-        {"replicates": 9, "seed": 1, "time_limit_s": 99, "study": "other"},
+        {"replicates": 9, "seed": 1, "time_limit_s": 99, "study": "other", "warm_memory": False},
     ],
     ids=["a level", "a level under a condition", "a treatment", "the study's own keys"],
 )
@@ -75,6 +75,16 @@ def test_what_is_added_leaves_all_other_ids_and_specifications_as_they_were(make
     before, after = texts(make_study()), texts(make_study(changes))
 
     assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [({}, 2**31), ({"warm_memory": "0.5 GiB"}, 2**29), ({"warm_memory": False}, 0)],
+)
+def test_two_gibibytes_are_touched_at_most_unless_the_study_says_otherwise(
+    make_study, changes, size
+):
+    assert make_study(changes).warm_memory_bytes == size
 
 
 def test_an_added_factor_whose_first_level_is_silent_keeps_the_ids(make_study):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagebench.design.config import check_config, load_config
+from stagebench.design.config import check_config, load_config, load_study
 from stagebench.design.plan import format_plan, format_stages, format_tasks, make_plan
 
 CONFIGS = Path(__file__).parents[2] / "config"
@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "config"
     params=["config.yaml", "published.yaml", "causes.yaml", "smoke.yaml", "runner.yaml"]
 )
 def shipped_plan(request):
-    return make_plan(check_config(load_config(CONFIGS / request.param)))
+    return make_plan(load_study(CONFIGS / request.param))
 
 
 def test_a_plan_is_plain_json(shipped_plan):

@@ -80,6 +80,22 @@ BAD = {
         {"quiet_wait_s": 61},
         "quiet_wait_s: 61 is not allowed; allowed: 0 (no wait), or seconds from 0.001 to 60",
     ),
+    "more memory than any machine has": (
+        {"warm_memory": "9999999 GiB"},
+        'warm_memory: "9999999 GiB" is not allowed; allowed: false, or the most memory to touch',
+    ),
+    "no memory to warm": (
+        {"warm_memory": "0 MiB"},
+        'warm_memory: "0 MiB" is not allowed; allowed: false, or the most memory to touch',
+    ),
+    "warm memory without a size": (
+        {"warm_memory": True},
+        "warm_memory: true is not allowed; allowed: false, or the most memory to touch before a",
+    ),
+    "warm memory without a unit": (
+        {"warm_memory": 2},
+        "warm_memory: 2 is not allowed; allowed: false, or the most memory to touch before a run",
+    ),
     "no time for a thread": (
         {f"{RUNTIME}.process": {"switch_interval_s": 0}},
         (

@@ -74,7 +74,7 @@ def test_a_specification_has_all_keys_of_the_contract(specify):
             },
         ],
         "tasks": 4,
-        "sampler": {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"},
+        "sampler": {"interval_s": 0.01, "cpu_budget": 0.005, "census": "auto"},
         "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
         "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
     }
@@ -195,7 +195,7 @@ def specifications(study):
 
 def test_specifications_without_emulation_stay_as_they_were(make_study):
     off = specifications(make_study({SAMPLER: {"emulate": None}}))
-    assert off[0]["sampler"] == {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
+    assert off[0]["sampler"] == {"interval_s": 0.01, "cpu_budget": 0.005, "census": "auto"}
     assert canonical_json(off) == canonical_json(specifications(make_study()))
 
 
@@ -203,7 +203,7 @@ def test_specifications_without_emulation_stay_as_they_were(make_study):
 def test_the_published_pauses_are_the_defaults(make_study, given):
     (first, *_) = specifications(make_study({SAMPLER: {"emulate": given}}))
     assert canonical_json(first["sampler"]) == (
-        '{"census":"auto","cpu_budget":0.01,"emulate":{"discovery_s":1.0,"interval_s":0.1},'
+        '{"census":"auto","cpu_budget":0.005,"emulate":{"discovery_s":1.0,"interval_s":0.1},'
         '"interval_s":0.01}'
     )
 

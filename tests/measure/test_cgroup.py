@@ -1,82 +1,21 @@
-"""Control groups: a real one if this machine permits it, and every reason why it may not."""
+"""The limits of control groups, and whether a real one was hit."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+from tests.groups import MIB, hold, limited_group
 
-from stagebench.measure.cgroup import Limits, control_group, machine_memory_bytes, read_limits
-
-MIB = 1024 * 1024
-
-
-def describe(folder, cgroup, mounts):
-    folder.mkdir(exist_ok=True)
-    (folder / "cgroup").write_text(cgroup)
-    (folder / "mounts").write_text(mounts)
-    return folder
-
-
-def test_a_groups_peak_holds_what_its_processes_allocated():
-    program = "input(); block = bytearray(80 << 20); block[::4096] = bytes(len(block) // 4096)"
-    with control_group() as group:
-        if group.reason:
-            pytest.skip(group.reason)
-        child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
-        group.add(child.pid)
-        child.communicate(b"\n")
-        charged = group.read()
-    assert 80 * MIB <= charged.peak_bytes <= 120 * MIB
-    assert charged.cache_bytes < charged.peak_bytes
-    assert charged.kernel_peak_bytes is None or charged.kernel_peak_bytes > 0
-
-
-def test_a_group_is_gone_when_the_block_ends():
-    with control_group() as group:
-        if group.reason:
-            pytest.skip(group.reason)
-        folder = group.folder
-        assert folder.is_dir()
-    assert not folder.exists()
-
-
-def test_without_a_mounted_memory_group_the_reason_is_reported(tmp_path):
-    proc = describe(tmp_path / "none", "0::/\n", "proc /proc proc rw 0 0\n")
-    with control_group(proc) as group:
-        group.add(os.getpid())
-        assert group.read() is None
-        assert group.reason == "no control group of memory is mounted"
-
-
-def test_the_group_of_a_killed_supervisor_is_removed(tmp_path):
-    own = tmp_path / "tree/own"
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for pid in (ended.pid, os.getppid()):
-        (own / f"stagebench-{pid}").mkdir(parents=True)
-    mounts = f"cgroup2 {tmp_path}/tree cgroup2 rw 0 0\n"
-    with control_group(describe(tmp_path / "v2", "0::/own\n", mounts)):
-        pass
-    assert [folder.name for folder in own.iterdir()] == [f"stagebench-{os.getppid()}"]
-
-
-def test_a_group_without_a_peak_is_not_used(tmp_path):
-    (tmp_path / "tree/own").mkdir(parents=True)
-    mounts = f"cgroup2 {tmp_path}/tree cgroup2 rw 0 0\n"
-    with control_group(describe(tmp_path / "v2", "0::/own\n", mounts)) as group:
-        assert group.read() is None
-        assert group.reason == "memory.peak does not exist in a new group"
-    assert list((tmp_path / "tree/own").iterdir()) == []
-
-
-def test_a_group_that_cannot_be_created_is_reported_with_its_path(tmp_path):
-    mounts = f"cgroup {tmp_path}/tree cgroup rw,memory 0 0\n"
-    proc = describe(tmp_path / "v1", "4:memory:/nowhere\n", mounts)
-    with control_group(proc) as group:
-        assert group.reason.startswith("No such file or directory: ")
-        assert "nowhere/stagebench-" in group.reason
-
+from stagebench.measure.cgroup import (
+    Limits,
+    OutOfMemory,
+    machine_memory_bytes,
+    read_limits,
+)
+from stagebench.sampler.group import V2, Group, control_group
+from stagebench.sampler.places import INNER
+from stagebench.sampler.places import write as write_to
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -173,3 +112,77 @@ def test_a_snakefile_that_asks_for_memory_imports_no_package(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_kill_at_a_limit_around_a_group_names_the_limit():
+    with limited_group(40 * MIB) as outer, control_group(outer.proc) as group:
+        watch = OutOfMemory(group, outer.proc)
+        assert watch.describe() == {"oom_kills": 0, "out_of_memory": None}
+        child = hold(f"bytearray(b'x') * {80 * MIB}")
+        group.add(child.pid)
+        reader = group.open_reader()
+        child.communicate(b"\n")
+        assert child.returncode == -9
+        assert reader.count_oom_kills() == 1
+        assert watch.describe() == {
+            "oom_kills": 1,
+            "out_of_memory": "the kernel killed 1 process at the memory limit of 40 MiB"
+            f" in {outer.limit}",
+        }
+        reader.close()
+
+
+def test_a_kill_in_the_group_of_this_process_is_seen_without_a_group_of_the_runs_own():
+    with limited_group(40 * MIB) as outer:
+        watch = OutOfMemory(Group(None, V2, "none"), outer.proc)
+        child = hold(f"bytearray(b'x') * {80 * MIB}")
+        write_to(outer.folder / "cgroup.procs", str(child.pid))
+        child.communicate(b"\n")
+        assert watch.describe()["oom_kills"] == 1
+        assert str(outer.limit) in watch.describe()["out_of_memory"]
+
+
+def make_watch(tmp_path, files):
+    """Watch a group of version 2 of made-up files; return it with its folder."""
+    folder = tmp_path / "tree/outer/stagebench-1"
+    write(tmp_path / "tree/outer", {f"stagebench-1/{INNER}/memory.max": "max\n", **files})
+    return OutOfMemory(Group(folder, V2)), tmp_path / "tree/outer"
+
+
+def events(oom, kills):
+    return f"low 0\nhigh 0\nmax 9\noom {oom}\noom_kill {kills}\noom_group_kill 0\n"
+
+
+EVENTS = f"stagebench-1/{INNER}/memory.events"
+
+
+def test_the_limit_that_ran_out_is_the_lowest_one_that_was_hit_meanwhile(tmp_path):
+    files = {"memory.max": "2097152\n", "memory.events": events(3, 0), EVENTS: events(0, 0)}
+    files |= {"stagebench-1/memory.max": "1048576\n", "stagebench-1/memory.events": events(5, 0)}
+    # The group's own limit was hit before the run, the one around it during the run.
+    watch, outer = make_watch(tmp_path, files)
+    write(outer, {EVENTS: events(1, 2), "memory.events": events(4, 2)})
+    assert watch.describe() == {
+        "oom_kills": 2,
+        "out_of_memory": "the kernel killed 2 processes at the memory limit of 2 MiB"
+        f" in {outer}/memory.max",
+    }
+
+
+def test_a_kill_without_a_limit_in_sight_is_told_as_one(tmp_path):
+    watch, outer = make_watch(tmp_path, {EVENTS: events(0, 0)})
+    write(outer, {EVENTS: events(0, 1)})
+    assert watch.describe()["out_of_memory"] == (
+        "the kernel killed 1 process because memory ran out, at no limit that can be seen from here"
+    )
+
+
+def test_without_a_count_nothing_is_known_about_kills(tmp_path):
+    watch = OutOfMemory(Group(None, V2, "none"), tmp_path)
+    assert watch.describe() == {"oom_kills": None, "out_of_memory": None}
+
+
+def test_a_group_that_is_gone_has_an_unknown_number_of_kills(tmp_path):
+    watch, outer = make_watch(tmp_path, {EVENTS: events(0, 0)})
+    (outer / EVENTS).unlink()
+    assert watch.describe() == {"oom_kills": None, "out_of_memory": None}

@@ -10,16 +10,27 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from tests.groups import limited_group
 
 from stagebench import store
+from stagebench.analyse.run_file import check_run
 from stagebench.handlers.source import source_hash
-from stagebench.measure.supervisor import LONGEST_DETAIL, LONGEST_OUTPUT, judge_outcome
+from stagebench.measure.supervisor import (
+    LONGEST_DETAIL,
+    LONGEST_OUTPUT,
+    judge_memory,
+    judge_outcome,
+)
+from stagebench.peak.bracket import find_brackets
+from stagebench.peak.history import MemoryTrace
 from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
+    TransitionRecord,
     WorkerRecord,
 )
 from stagebench.sampler.procfs import read_children
@@ -52,10 +63,12 @@ def alive(pid):
 
 
 def peak_pss(folder, role):
-    """Return the largest PSS of any one process of a role."""
-    roles = {p.pid: p.role for p in store.read_records(folder / "processes.csv", ProcessRecord)}
-    samples = store.read_records(folder / "samples.csv", MemorySample)
-    return max((s.pss_bytes or 0 for s in samples if roles[s.pid] == role), default=0)
+    """Return the PSS that main, or its children together, have certainly reached."""
+    files = {"sweeps": SweepRecord, "samples": MemorySample, "processes": ProcessRecord}
+    files |= {"transitions": TransitionRecord, "reads": ReadRecord}
+    records = {n: store.read_records(folder / f"{n}.csv", kind) for n, kind in files.items()}
+    trace = MemoryTrace(**records, sampler=store.read_run(folder)["sampler"])
+    return find_brackets(trace)["main" if role == "main" else "children"].lower_bytes or 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -397,8 +410,12 @@ def test_cpu_time_of_the_whole_tree_is_counted(specify, measure):
     assert run["cpu_user_s"] + run["cpu_system_s"] >= served
 
 
-def start_supervisor(specification, folder, beside=None):
-    command = [sys.executable, "-m", "stagebench", "measure", "--study", "tests"]
+def start_supervisor(specification, folder, beside=None, group=None):
+    """Start a supervisor, in a control group if one is given."""
+    join = (
+        [] if group is None else ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    )
+    command = [*join, sys.executable, "-m", "stagebench", "measure", "--study", "tests"]
     command += ["--specification", json.dumps(specification), "--out", str(folder)]
     for name in ("replicate", "seed", "block", "position", "rank"):
         command += [f"--{name}", "1"]
@@ -606,3 +623,113 @@ def test_a_full_disk_ends_a_run_with_an_error_and_leaves_nothing(specify, tmp_pa
     assert "stagebench: disk/r1: cannot be written (No space left on device)" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount /proc")
+def test_where_proc_shows_processes_alone_the_machine_is_unknown(specify, tmp_path):
+    folder = tmp_path / "raw/r1"
+    measure = [sys.executable, "-m", "stagebench", "measure", "--study", "alone"]
+    for name in ("replicate", "seed", "block", "position", "rank"):
+        measure += [f"--{name}", "1"]
+    measure += ["--time-limit", "60", "--quiet-wait", "60"]
+    large = {**FORK, "parameters": {"size_mib": 20, "delay_s": 0.1}}
+    measure += ["--specification", store.canonical_json(specify(stage=large)), "--out", str(folder)]
+    mount = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    subprocess.run([*UNSHARED, "sh", "-c", mount, "sh", *measure], check=True)
+    run = store.read_run(folder)
+    assert run["status"] == "ok"
+    check_run(folder, run)
+    assert set(run["noise"].values()) == {None}
+    assert (run["quiet"]["idle_share"], run["quiet"]["quiet"]) == (None, None)
+    names = ("cpu_model", "memory_bytes")
+    assert [run["environment"][name] for name in names] == [None, None]
+    assert run["machine_after"]["steal_s"] is None
+    assert peak_pss(folder, "worker") > 0
+
+
+HUNGRY = """
+def fill(size_mib):
+    return len(bytearray(b"x") * (size_mib << 20))
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "fork"])
+def test_a_run_that_hits_a_limit_of_memory_is_out_of_memory_and_says_where(specify, tmp_path, kind):
+    (tmp_path / "mine_hungry.py").write_text(HUNGRY)
+    handler = "mine_hungry:fill"
+    stage = {**KINDS[kind], "handler": handler, "source": source_hash(handler, tmp_path)}
+    stage["parameters"] = {"size_mib": 400}
+    with limited_group(300 << 20) as outer:
+        supervisor = start_supervisor(specify(stage=stage), tmp_path / "r1", tmp_path, outer.folder)
+        _, errors = supervisor.communicate()
+        assert errors == b""
+    run = store.read_run(tmp_path / "r1")
+    assert run["status"] == "out_of_memory"
+    assert run["cgroup"]["oom_kills"] >= 1
+    assert run["detail"].startswith("the kernel killed ")
+    assert f" at the memory limit of 300 MiB in {outer.limit}; " in run["detail"]
+    if kind == "thread":
+        assert "ended by signal SIGKILL" in run["detail"]
+
+
+def test_a_measured_process_is_killed_before_its_supervisor_if_memory_runs_out(specify, measure):
+    program = "print(open('/proc/self/oom_score_adj').read())"
+    output = (measure(specify(program=program)) / store.OUTPUT_FILE).read_text()
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(output) == min(1000, own + 500)
+
+
+def test_a_run_within_a_limit_is_ok(specify, tmp_path):
+    with limited_group(300 << 20) as outer:
+        supervisor = start_supervisor(specify(), tmp_path / "r1", None, outer.folder)
+        supervisor.communicate()
+    run = store.read_run(tmp_path / "r1")
+    assert (run["status"], run["cgroup"]["oom_kills"]) == ("ok", 0)
+    assert run["cgroup"]["out_of_memory"] is None
+
+
+KILLED = "the kernel killed 1 process"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "status", "expected"),
+    [
+        ({"version": 2, "out_of_memory": None}, "crashed", ("crashed", "exit code -9")),
+        (
+            {"version": 1, "out_of_memory": KILLED},
+            "ok",
+            ("out_of_memory", f"{KILLED}; exit code -9"),
+        ),
+        (
+            {"reason": "denied", "out_of_memory": KILLED},
+            "worker_lost",
+            ("out_of_memory", f"{KILLED}; exit code -9"),
+        ),
+        # The kernel may have killed another process of the supervisor's group.
+        ({"reason": "denied", "out_of_memory": KILLED}, "ok", ("ok", "exit code -9")),
+    ],
+    ids=["no kill", "own group", "lost in the supervisor's group", "whole"],
+)
+def test_a_kill_decides_a_run_if_it_was_one_of_its_processes(cgroup, status, expected):
+    assert judge_memory(cgroup, status, "exit code -9") == expected
+
+
+def test_a_run_whose_group_is_taken_away_ends_as_before_and_says_so(specify, measure):
+    program = """
+import os, pathlib
+for line in open("/proc/self/cgroup"):
+    number, controllers, path = line.strip().split(":")
+    if controllers == "memory":
+        inner = pathlib.Path("/sys/fs/cgroup/memory" + path)
+        if inner.name == "processes" and os.access(inner.parent.parent, os.W_OK):
+            (inner.parent.parent / "cgroup.procs").write_text(str(os.getpid()))
+            inner.rmdir()
+            inner.parent.rmdir()
+            print("gone")
+"""
+    folder = measure(specify(program=program))
+    run = store.read_run(folder)
+    if "gone" not in (folder / store.OUTPUT_FILE).read_text():
+        pytest.skip("there was no group of version 1 to take away")
+    assert run["status"] == "ok"
+    assert run["cgroup"]["reason"].startswith("it was taken away during the run: ")

@@ -7,13 +7,12 @@ import pytest
 from stagebench.peak.bracket import (
     Bracket,
     Counted,
-    MemoryTrace,
     SurvivingMemory,
     bound_surviving,
     bound_surviving_in_tree,
     find_brackets,
 )
-from stagebench.peak.history import build_counter_histories
+from stagebench.peak.history import MemoryTrace, build_counter_histories
 from stagebench.peak.upper_bounds import Kernel, Span
 from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
 
@@ -67,6 +66,7 @@ class Course:
                 rss_anon_bytes=rss * MIB,
                 high_water_bytes=(rss if mark is None else mark) * MIB,
                 faults=faults,
+                rss_shmem_bytes=0,
             )
         )
 

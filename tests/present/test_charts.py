@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from tests.commands import draw_figures
@@ -24,18 +25,80 @@ pytestmark = pytest.mark.usefixtures("styled")
 
 
 def lines(axes):
-    return {tuple(line.get_ydata()) for line in axes.lines}
+    return {tuple(line.get_ydata()) for line in axes.lines if len(line.get_ydata())}
 
 
-def test_every_treatment_has_a_panel_with_main_children_and_tree(pipe):
+def test_every_treatment_has_a_panel_with_main_and_children_as_walked(pipe):
     panels = plot_memory(pipe).axes
     assert [axes.get_title(loc="left") for axes in panels] == pipe.treatments
-    assert lines(panels[1]) == {
-        (18, 20, 12, 16, 30, 26),
-        (0, 0, 8, 20, 4, 0),
-        (18, 20, 20, 36, 34, 26),
-    }
-    assert list(panels[1].lines[0].get_xdata()) == [-1.5, -0.5, 1.5, 3.25, 5, 6.75]
+    assert lines(panels[1]) == {(18, 20, 12, 16, 30, 26), (0, 0, 8, 20, 4, 0)}
+    assert list(panels[1].lines[-1].get_xdata()) == [-1.5, -0.5, 1.5, 3.25, 5, 6.75]
+
+
+@pytest.fixture
+def course_of(present, known_run, make_sweep):
+    """Return the panel of a run with some readings, and its legend."""
+
+    def draw(*reads, drift=0):
+        sampler = {"reads": len(reads), "group_drift_bytes": drift}
+        early = (make_sweep(0, 0.1, 5),)
+        run = known_run(reads=tuple(reads), sampled=sampler, sweeps=early)
+        figure = plot_memory(present(run))
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        return figure.axes[0], legend
+
+    return draw
+
+
+def band(axes):
+    """Return the corners of the filled areas, from left to right."""
+    paths = [path for filled in axes.collections for path in filled.get_paths()]
+    return [
+        sorted({(round(x, 3), round(y, 3)) for x, y in path.vertices.tolist()}) for path in paths
+    ]
+
+
+def test_the_trees_memory_is_a_band_between_both_its_lines(course_of, make_read):
+    axes, legend = course_of(
+        make_read(11.0, 20, peak=20), make_read(11.05, 30, peak=40), make_read(11.1, 25, peak=45)
+    )
+    # The first reading ends a span in which nobody looked. In the others, the lines are steps.
+    assert band(axes) == [
+        [(1.0, 30), (1.0, 40), (1.05, 25), (1.05, 30), (1.05, 40), (1.05, 45), (1.1, 25), (1.1, 45)]
+    ]
+    lower, upper = (line.get_ydata() for line in axes.lines[:2])
+    assert lower[-4:].tolist() == [30, 30, 25, 25]
+    assert upper[-4:].tolist() == [40, 40, 45, 45]
+    assert "tree: between the lower and the upper line" in legend
+
+
+def test_where_nobody_looked_there_is_a_gap_and_no_line(course_of, make_read):
+    reads = [make_read(11 + n / 20, 20) for n in range(5)]
+    reads += [make_read(12 + n / 20, 30) for n in range(5)]
+    axes, legend = course_of(*reads)
+    gaps = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+    assert gaps == [(pytest.approx(-10), 1), (pytest.approx(1.2), pytest.approx(2))]
+    lower = axes.lines[0]
+    drawn = lower.get_xdata()[~np.isnan(lower.get_ydata())]
+    assert not ((drawn > 1.2001) & (drawn < 1.9999)).any()
+    assert len(band(axes)) == 2
+    assert "gap: nobody looked" in legend
+
+
+def test_rows_of_a_long_run_are_no_gaps_though_they_have_several_readings(course_of, make_read):
+    reads = [make_read(n * 0.3, 20) for n in range(1, 50)]
+    axes, legend = course_of(*reads)
+    assert list(axes.patches) == []
+    assert "gap: nobody looked" not in legend
+
+
+def test_without_a_control_group_there_is_a_lower_line_alone(course_of, make_read):
+    reads = [make_read(11 + n / 20, 20 + n, is_charged=False) for n in range(3)]
+    axes, legend = course_of(*reads, drift=None)
+    lower, upper = (line.get_ydata() for line in axes.lines[:2])
+    assert lower[-4:].tolist() == [21, 21, 22, 22]
+    assert np.isnan(upper).all()
+    assert "tree: at least (no upper line without a control group)" in legend
 
 
 def test_all_panels_share_axes_that_hold_every_value(pipe):
@@ -54,12 +117,13 @@ def test_a_panel_without_an_ok_run_says_so(pipe):
 def test_a_run_that_no_sweep_saw_says_so(analyse, known_run):
     folder = analyse(known_run(sweeps=()))
     experiment = split_experiments(read_tables(folder / "tables"))[0]
-    assert [text.get_text() for text in plot_memory(experiment).axes[0].texts] == ["no sweep"]
+    assert [text.get_text() for text in plot_memory(experiment).axes[0].texts] == ["no reading"]
     assert list(plot_peaks(experiment).axes[0].patches) == []
 
 
-def test_few_sweeps_are_marked_one_by_one(alone):
-    assert plot_memory(alone).axes[0].lines[0].get_marker() == "."
+def test_walks_are_dots_and_no_line_joins_them(alone):
+    walked = plot_memory(alone).axes[0].lines[-2:]
+    assert [(line.get_marker(), line.get_linewidth()) for line in walked] == [(".", 0)] * 2
 
 
 @pytest.mark.parametrize(
@@ -82,6 +146,36 @@ def test_an_upper_bound_is_drawn_and_labelled(pipe):
     ends = [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
     assert [36, 40] in ends
     assert axes.get_xlim()[1] > 40
+
+
+def test_what_readings_prove_beyond_the_walks_is_of_neither_part(present, known_run):
+    pipe = present(known_run())
+    runs = pipe.tables["runs"]
+    runs["tree_peak_bytes"] = (runs["tree_peak_bytes"] + 9 * 2**20).astype("Int64")
+    runs["tree_peak_upper_bytes"] = (runs["tree_peak_bytes"] + 4 * 2**20).astype("Int64")
+    figure = plot_peaks(pipe)
+    bars = figure.axes[0].patches[:3]
+    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(0, 16), (16, 20), (36, 9)]
+    assert "45–49 MiB" in texts(figure.axes[0])
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "of either, seen between walks" in legend
+    ends = [line.get_xdata().tolist() for line in figure.axes[0].lines]
+    assert [45, 49] in ends
+
+
+def test_both_ends_that_round_to_the_same_are_one_number(present, known_run):
+    pipe = present(known_run())
+    runs = pipe.tables["runs"]
+    runs["tree_peak_upper_bytes"] = (runs["tree_peak_bytes"] + 2**18).astype("Int64")
+    assert "36 MiB" in texts(plot_peaks(pipe).axes[0])
+
+
+def test_a_peak_that_no_walk_saw_is_of_neither_part(present, known_run):
+    pipe = present(known_run())
+    runs = pipe.tables["runs"]
+    runs[["at_peak_main_bytes", "at_peak_children_bytes"]] = pd.NA
+    bars = plot_peaks(pipe).axes[0].patches
+    assert (bars[0].get_x(), bars[0].get_width()) == (0, 36)
 
 
 def test_the_bar_is_of_the_run_of_median_peak(analyse, known_run, make_sweep):
@@ -233,7 +327,7 @@ def test_the_axis_is_logarithmic_and_holds_1_and_the_margin(pipe):
 
 def test_the_legend_calls_the_interval_unadjusted(pipe):
     labels = [text.get_text() for text in plot_ratios(pipe).legends[0].get_texts()]
-    assert "mean, 95 % interval, not adjusted" in labels
+    assert "mean, 95 % interval" in labels
     assert "margin of equivalence, ± 5 %" in labels
 
 

@@ -1,5 +1,7 @@
 """Sentences and tables on comparisons, drift and precision."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -38,7 +40,7 @@ def test_a_treatment_has_median_ratio_and_word_beside_the_baseline(pipe):
 
 def test_the_others_have_their_units_and_stages(pipe):
     table = others_table(pipe)
-    assert "tree peak upper MiB" in table
+    assert "| tree memory time MiB s" in table
     assert "| throughput /s" in table
     assert "| stage efficiency " in table
     assert "makespan" not in table
@@ -62,8 +64,8 @@ def test_a_reason_of_all_treatments_does_not_name_them_all(present, known_run):
 
 def test_words_of_makespans_are_counted(pipe):
     assert effects_finding(pipe) == (
-        "Makespan of 2 treatments against p1-fork, adjusted for multiple comparisons: 1 faster,"
-        " 1 with too few blocks for an interval."
+        "Makespan of 2 treatments against p1-fork, by intervals that hold together: 1 faster,"
+        " 1 with too few runs to tell."
     )
 
 
@@ -106,17 +108,36 @@ def test_what_is_not_paired_within_blocks_is_labelled(present, known_run, campai
         (0.5, 0.4, 0.8, "blocks", "2.00 [1.25–2.50] × faster than t1"),
         (2.0, 1.25, 2.5, "blocks", "2.00 [1.25–2.50] × slower than t1"),
         (0.5, 0.2, 1.0, "blocks", "no difference from t1 found (0.500 [0.200–1.00] ×)"),
-        (0.5, None, None, "blocks", "2.00 × faster than t1"),
-        (1.0, None, None, "blocks", "no difference from t1 found (1.00 ×)"),
+        (0.5, None, None, "blocks", "not decided against t1 (0.500 ×, no interval)"),
+        (1.0, None, None, "blocks", "not decided against t1 (1.00 ×, no interval)"),
+        (1.01, 1.001, 1.02, "blocks", "equivalent to t1 (1.01 [1.001–1.02] ×)"),
+        (1.04, 1.001, 1.08, "blocks", "1.04 [1.001–1.08] × slower than t1"),
         (4.0, 3.0, 5.0, "unpaired", "4.00 [3.00–5.00] × slower than t1, unpaired"),
     ],
 )
 def test_a_sentence_says_faster_or_slower_only_where_the_whole_interval_does(
     ratio, low, high, pairing, text
 ):
-    row = pd.Series({"ratio": ratio, "low": low, "high": high, "pairing": pairing})
-    found = row.fillna(float("nan"))
+    row = pd.Series({"ratio": ratio, "ratio_upper": None, "low": low, "high": high, "margin": 0.05})
+    found = pd.concat([row.astype("float64"), pd.Series({"pairing": pairing})])
     assert describe_ratio(found, lower="faster", higher="slower", to="t1") == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0.4, 0.8, 0.3, 0.9), "1.25 – 2.50 [1.11–3.33] × less than t1"),
+        ((1.2, math.inf, 1.1, math.inf), "≥ 1.20 [1.10–∞] × more than t1"),
+        ((0.0, 0.8, 0.0, 0.9), "≥ 1.25 [1.11–∞] × less than t1"),
+        ((0.8, 1.2, 0.7, 1.3), "not decided against t1 (0.800 – 1.20 [0.700–1.30] ×)"),
+        ((0.0, 1.2, 0.0, 1.3), "not decided against t1 (≤ 1.20 [0–1.30] ×)"),
+        ((0.0, math.inf, 0.0, math.inf), "not decided against t1 (no bound is known)"),
+    ],
+)
+def test_a_bracket_shows_what_it_leaves_open_and_its_nearer_end_decides(numbers, text):
+    names = ("ratio", "ratio_upper", "low", "high")
+    row = pd.Series(dict(zip(names, numbers, strict=True)) | {"margin": 0.05, "pairing": "blocks"})
+    assert describe_ratio(row, lower="less", higher="more", to="t1") == text
 
 
 FOUND = {"experiment": "x", "low": 1.002, "high": 1.0221, "n": 12, "p": 0.001, "p_adjusted": 0.012}
@@ -145,7 +166,7 @@ def drift(*rows):
             "tree_peak_bytes",
             "first block",
             1.03,
-            "a run of the first block has a 3.0 % higher peak than those of the others",
+            "a run of the first block has a peak 3.0 % higher than those of the others",
         ),
     ],
 )
@@ -153,13 +174,21 @@ def test_an_effect_is_described_by_what_it_means(quantity, effect, ratio, words)
     row = {"quantity": quantity, "effect": effect, "ratio": ratio}
     (sentence,) = drift_findings(drift(row))
     assert sentence.startswith(f"x: {words}")
-    assert "1.00 to 1.02, adjusted p 0.0120" in sentence
+    assert "[1.002–1.02], adjusted p 0.0120" in sentence
 
 
 def test_what_the_adjusted_test_does_not_find_is_no_finding():
-    found = drift({"quantity": "makespan_s", "effect": "time", "ratio": 1.012, "p_adjusted": 0.05})
+    row = {"quantity": "makespan_s", "effect": "time", "ratio": 1.012, "p_adjusted": 0.05}
+    found = drift(row | {"low": 0.999})
     assert drift_findings(found) == []
     assert drift_text(found).startswith("None of 1 test found an effect")
+
+
+def test_a_bracket_drifts_by_what_its_nearer_end_shows():
+    row = {"quantity": "tree_peak_bytes", "effect": "time", "ratio": 1.03, "ratio_upper": 1.2}
+    (sentence,) = drift_findings(drift(row | {"low": 1.01, "high": 1.3}))
+    assert "has a peak at least 3.0 % higher than the first" in sentence
+    assert drift_findings(drift(row | {"ratio": 0.9, "low": 0.8, "high": 1.3})) == []
 
 
 def test_effects_that_were_found_are_counted():

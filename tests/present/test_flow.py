@@ -6,11 +6,11 @@ import pytest
 from tests.commands import render_report
 
 from stagebench.present import flow
-from stagebench.present.flow import list_unseen, unseen_note, unseen_reminder
+from stagebench.present.flow import list_unseen, name_places, unseen_note, unseen_reminder
 
 
 @pytest.fixture
-def bounded(present, known_run, make_task, make_sweep):
+def bounded(present_bounded, known_run, make_task, make_sweep):
     """Three blocks without a bound, and three with a queue of one that holds a task back."""
     free = known_run(factors={"queue_size": None}, sweeps=(make_sweep(0, 11, 80),))
     work, save = free.stages
@@ -30,7 +30,7 @@ def bounded(present, known_run, make_task, make_sweep):
         for n in (1, 2, 3)
         for run in (free, tight)
     ]
-    return present(*blocks)
+    return present_bounded(*blocks)
 
 
 def test_a_bounded_treatment_has_its_times_held_back_stage_by_stage(bounded):
@@ -45,11 +45,11 @@ def test_a_bounded_treatment_has_its_times_held_back_stage_by_stage(bounded):
 def test_back_pressure_names_who_was_held_back_longest_and_the_memory_saved(bounded):
     most, memory, overflow = flow.pressure_sentences(bounded)
     assert most.startswith(
-        "Held back longest: in `p1-tight`, a task that was ready for `work` waited 1.00 s on"
+        "Tasks were held back: in `p1-tight`, one that was ready for `work` waited 1.00 s on"
     )
     assert memory == (
-        "Least memory: `p1-tight` (queue size: work 1) against `p1-fork` (unbounded). Makespan: no"
-        " difference found (1.00 [1.00–1.00] ×); tree's peak: 2.00 [2.00–2.00] × lower."
+        "Less memory: `p1-tight` (queue size: work 1) against `p1-fork` (unbounded). Makespan:"
+        " equivalent (1.00 [1.00–1.00] ×); tree's peak: 2.00 [2.00–2.00] × lower."
     )
     assert overflow.startswith("A full queue took one task more than its bound 3 times in front")
 
@@ -95,12 +95,15 @@ def test_a_transport_is_compared_with_the_pickle(present, known_run):
     other = known_run(
         treatment="shm", baseline=False, stages=shared, factors={"transport": "shared_memory"}
     )
-    base = known_run(factors={"transport": "pickle"})
-    experiment = present(base.stretched(2), other)
+    base = known_run(factors={"transport": "pickle"}).stretched(2)
+    blocks = [replace(run, replicate=n, start=40 * n) for n in (1, 2, 3) for run in (base, other)]
+    experiment = present(*blocks)
     assert flow.transport_sentence(experiment).startswith(
-        "Least time: `shm` (transport: work shared_memory) against `p1-fork` (pickle). Makespan:"
-        " 2.00 × shorter."
+        "Less time: `shm` (transport: work shared_memory) against `p1-fork` (pickle). Makespan:"
+        " 2.00 [2.00–2.00] × shorter."
     )
+    # One block has no interval.
+    assert flow.transport_sentence(present(base, other)) == ""
     assert "| shm " in flow.contrasts_table(experiment, flow.TRANSPORT)
 
 
@@ -178,6 +181,31 @@ def test_the_note_names_them_and_where_their_results_wait(present, mixed):
     assert "in `shared_memory`, `path`: results of 64 KiB and more pass through" in note
     assert "through shared memory or a file. While a result waits there, no process maps it" in note
     assert "through a file. While" in unseen_note(present(mixed[0], mixed[3]))
+
+
+@pytest.fixture
+def grouped(mixed):
+    """The same with a control group, which counts shared memory."""
+    sampled = {"reads": 900, "group_drift_bytes": 2**20}
+    return [replace(run, sampled=sampled) for run in mixed]
+
+
+def test_a_control_group_sees_shared_memory_and_no_file(present, grouped):
+    experiment = present(*grouped)
+    assert list_unseen(experiment) == ["path"]
+    assert name_places(experiment) == "a file"
+    note = unseen_note(experiment)
+    assert "in `path`: results of 64 KiB and more pass through a file. While" in note
+
+
+def test_shared_memory_is_unseen_if_one_run_had_no_control_group(present, grouped, mixed):
+    again = [replace(run, replicate=2, start=90 + 20 * n) for n, run in enumerate(mixed)]
+    assert list_unseen(present(*grouped, *again)) == ["shared_memory", "path"]
+
+
+def test_a_run_that_failed_does_not_say_what_was_seen(present, grouped):
+    failed = replace(grouped[2], replicate=2, start=90, status="crashed", sampled={})
+    assert list_unseen(present(*grouped, failed)) == ["path"]
 
 
 def test_without_such_a_transport_there_is_no_note(pipe):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stagebench.present.experiment import split_experiments
@@ -39,6 +41,22 @@ def test_every_task_has_a_bar_of_waiting_and_one_of_service_a_stage(figure):
         (3.5, 0.5, 0),
         (4.5, 1, 1),
     ]
+
+
+def outlined(axes):
+    black = (0, 0, 0, 1)
+    return [(bar.get_x(), bar.get_width()) for bar in axes.patches if bar.get_edgecolor() == black]
+
+
+def test_the_first_task_of_each_worker_is_outlined(figure):
+    # Of `work` the first of two on one worker; of `save` both, each on a worker of its own.
+    assert outlined(figure.axes[0]) == [(1, 2), (3.5, 0.5), (4.5, 1)]
+
+
+def test_nothing_is_outlined_if_all_tasks_are_first_ones(analyse, known_run):
+    run = known_run()
+    tasks = (run.tasks[0], replace(run.tasks[1], thread_id=2), *run.tasks[2:])
+    assert outlined(drawn(analyse, replace(run, tasks=tasks)).axes[0]) == []
 
 
 def test_tasks_are_sorted_by_duration_the_slowest_on_top(figure):

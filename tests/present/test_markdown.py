@@ -54,11 +54,11 @@ def spread(median, low, high, n=3):
 
 
 def test_a_spread_has_the_places_of_its_median():
-    assert spread(9.876, 9.5, 11.04) == "9.88 [9.50–11.04]"
+    assert spread(9.876, 9.5, 11.04) == "9.88 (9.50 to 11.04)"
 
 
 def test_a_spread_of_counts_has_no_places():
-    assert spread(2, 1, 5) == "2 [1–5]"
+    assert spread(2, 1, 5) == "2 (1 to 5)"
 
 
 def test_a_median_without_spread_stands_alone():

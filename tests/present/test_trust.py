@@ -126,9 +126,80 @@ def test_a_control_group_that_was_charged_less_is_a_warning(runs_of, known_run):
     assert text.startswith("**In 1 of 1 run the control group was charged with less")
 
 
+def charged(swap_bytes):
+    """Return what a run's control group was charged for, with memory swapped out."""
+    known = {"version": 2, "peak_bytes": 2**27, "kernel_peak_bytes": None, "cache_bytes": 0}
+    return {"cgroup": known | {"swap_bytes": swap_bytes}}
+
+
+def test_memory_that_was_swapped_out_is_a_warning(runs_of, known_run):
+    runs = runs_of(known_run(run=charged(0)), known_run(replicate=2, run=charged(3 << 20)))
+    text = trust.swap_text(runs)
+    assert text.startswith(
+        "**Memory was swapped out in 1 of 2 runs, up to 3 MiB at a time: no figure"
+    )
+
+
+@pytest.mark.parametrize("size", [0, None])
+def test_without_swap_nothing_is_said(runs_of, known_run, size):
+    assert trust.swap_text(runs_of(known_run(run=charged(size)))) == ""
+
+
+def test_swap_that_only_a_sweep_saw_is_counted(runs_of, known_run):
+    run = known_run(run={"cgroup": {"reason": "none"}})
+    (record, (first, *others)), *sweeps = run.sweeps
+    sweep = record, [replace(first, swap_bytes=2 << 20), *others]
+    swapped = replace(run, sweeps=(sweep, *sweeps))
+    assert "in 1 of 1 run, up to 2 MiB" in trust.swap_text(runs_of(swapped))
+
+
 def test_without_control_groups_there_is_no_cross_check(runs_of, known_run):
     text = trust.cgroup_text(runs_of(known_run(run={"cgroup": {"reason": "none"}})))
     assert text.startswith("No control group could be created")
+
+
+GROUPED = {"reads": 950, "read_cpu_s": 0.095, "group_drift_bytes": 2**20}
+COUNTED = {"reads": 475, "read_cpu_s": 0.038}
+NO_GROUP = {"cgroup": {"reason": "Permission denied: /sys/fs/cgroup/x"}}
+
+
+def test_the_instrument_is_named_with_its_rate_and_its_cost(runs_of, known_run):
+    runs = runs_of(known_run(sampled=GROUPED), known_run(replicate=2, sampled=GROUPED))
+    assert trust.instrument_text(runs) == (
+        "In all 2 runs a control group counted the memory of the whole tree, 100 times a second in"
+        " the median (100 at least), for 1.0 % of a core's time."
+    )
+
+
+def test_runs_without_a_control_group_say_why(runs_of, known_run):
+    runs = runs_of(
+        known_run(sampled=GROUPED),
+        known_run(replicate=2, sampled=COUNTED, run=NO_GROUP),
+        known_run(replicate=3, sampled=COUNTED, run=NO_GROUP),
+    )
+    assert trust.instrument_text(runs) == (
+        "In 1 of 3 runs a control group counted the memory of the whole tree, 100 times a second in"
+        " the median (100 at least), for 1.0 % of a core's time. In 2 of 3 runs the counters of"
+        " single processes were read, 50.0 times a second in the median (50.0 at least), for 0.4 %"
+        " of a core's time. Without a control group brackets are wide, and shared memory counts"
+        " only while it is mapped. Why there was no control group: `Permission"
+        " denied: /sys/fs/cgroup/x` (2 runs)."
+    )
+
+
+def test_a_group_that_was_taken_away_is_not_the_instrument(runs_of, known_run):
+    gone = GROUPED | {"group_failure": "taken away during the run (No such device)"}
+    runs = runs_of(known_run(sampled=gone))
+    assert list(runs["memory_instrument"]) == ["counters"]
+    assert trust.instrument_text(runs).endswith(
+        "Why there was no control group: `taken away during the run (No such device)` (1 run)."
+    )
+
+
+def test_runs_without_readings_were_read_in_sweeps_alone(runs_of, known_run):
+    text = trust.instrument_text(runs_of(known_run()))
+    assert text.startswith("In all 1 run memory was read in sweeps alone. Without a control group")
+    assert "Why" not in text
 
 
 @pytest.fixture
@@ -282,3 +353,21 @@ def test_mixed_places_are_a_finding_and_listed_by_where_they_were(environment_of
         ["numpy", "2.4.6", "pipe", "1"],
         ["numpy", "3.0", "second", "1"],
     ]
+
+
+def test_memory_that_was_touched_is_told_with_what_pages_cost(runs_of, known_run):
+    assert trust.warmth_text(runs_of(known_run())) == (
+        "Before 1 of 1 run a helper touched memory and freed it again, 64 MiB in 0 ms in the"
+        " median, so that runs do not pay for pages that the machine has given away. A fresh page"
+        " of 4 KiB took 8.19 µs of CPU time, one that had been used 0.256 µs (32.0 ×; medians)."
+    )
+
+
+def test_why_no_memory_was_touched_is_told(runs_of, known_run):
+    facts = FACTS["run"]
+    warmed = facts["warmed"] | {"touched_bytes": 0, "reason": "a fresh page costs no more"}
+    before = facts["machine_before"] | {"fresh_page_ns": None, "used_page_ns": None}
+    text = trust.warmth_text(runs_of(known_run(run={"warmed": warmed, "machine_before": before})))
+    assert text == (
+        "Less memory than a run needs was touched because: a fresh page costs no more (1 run)."
+    )

@@ -8,10 +8,10 @@ from stagebench.present.winners import describe_winners
 
 
 @pytest.fixture
-def compete(present, known_run, make_sweep):
+def compete(present_bounded, known_run, make_sweep):
     """Judge treatments given as executor, workers, makespans and MiB; the first is the baseline."""
 
-    def make(treatments, **more):
+    def make(treatments, reach=None, **more):
         runs = []
         for name, (executor, workers, makespans, size, *transport) in treatments.items():
             work, save = known_run().stages
@@ -29,7 +29,7 @@ def compete(present, known_run, make_sweep):
                 replace(known.stretched(seconds / 6), replicate=n, start=20 * len(runs) + 20 * n)
                 for n, seconds in enumerate(makespans, start=1)
             ]
-        return describe_winners(present(*runs))
+        return describe_winners(present_bounded(*runs, reach=reach))
 
     return make
 
@@ -49,34 +49,37 @@ def test_the_kind_that_wins_is_named_where_it_varies(compete):
 def test_the_winner_is_compared_with_the_baseline(compete):
     time = compete(THREADS | PROCESSES)[0].reasons[0]
     assert time.startswith(
-        "`p2` has the shortest makespan of 3 treatments: 3.10 s in the median, 3.90 [3.68–4.14] ×"
+        "`p2` has the shortest makespan of 3 treatments: 3.10 s in the median, 3.90 [3.64–4.18] ×"
         " faster than the baseline `t1`."
     )
 
 
 def test_the_next_is_named_where_nothing_is_tied(compete):
     time = compete(THREADS | PROCESSES)[0].reasons[0]
-    assert "By their 95 % intervals all others are slower. The next, `t2`, takes 1.97" in time
+    assert (
+        "By their 95 % intervals all others are slower. The nearest median is that of `t2`" in time
+    )
+    assert "`t2`, which takes 1.97" in time
 
 
 def test_ties_are_named_with_what_they_share_with_the_winner(compete):
     near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "Processes win"
-    assert "includes 1): `p5`, 1.01 [" in verdict.reasons[0]
-    assert verdict.reasons[0].endswith("The winner and its ties share executor process.")
+    assert "Not told apart from it: `p5`, 1.01 [" in verdict.reasons[0]
+    assert verdict.reasons[0].endswith("All of these have executor process.")
 
 
 def test_no_model_wins_where_kinds_are_tied(compete):
     near = {"t5": ("thread", 5, (3.1, 3.0, 3.25), 90)}
     verdict = compete(THREADS | PROCESSES | near)[0]
     assert verdict.headline == "No model wins alone"
-    assert "The winner and its ties share no level." in verdict.reasons[0]
+    assert "These share no level." in verdict.reasons[0]
 
 
 def test_nothing_wins_where_all_are_tied(compete):
     same = {"t1": ("thread", 1, (3, 3.1, 3.2), 9), "p1": ("process", 1, (3.1, 3, 3.2), 9)}
-    assert compete(same)[0].headline == "No treatment wins"
+    assert compete(same)[0].headline == "Not decided"
 
 
 def test_a_winner_is_named_where_the_kind_does_not_vary(compete):
@@ -88,9 +91,9 @@ def test_the_least_memory_and_that_of_the_fastest_are_reported(compete):
     memory = compete(THREADS | PROCESSES)[0].reasons[1]
     assert memory == (
         "`t1` takes the least memory at the tree's peak of 3 treatments: 30.0 MiB in the median; it"
-        " is the baseline. By their 95 % intervals all others take more memory. The next, `t2`,"
-        " takes 1.33 [1.33–1.33] × as much. The fastest takes 90.0 MiB, 3.00 [3.00–3.00] × the"
-        " least."
+        " is the baseline. By their 95 % intervals all others take more memory. The nearest"
+        " median is that of `t2`, which takes 1.33 [1.33–1.33] × as much. The fastest takes 90.0"
+        " MiB, 3.00 [3.00–3.00] × the least."
     )
 
 
@@ -126,9 +129,9 @@ def test_of_treatments_that_all_keep_results_in_processes_none_is_left_out(compe
 def test_the_brief_has_who_wins_and_by_how_much(compete):
     near = {"p5": ("process", 5, (3.1, 3.0, 3.25), 90)}
     assert compete(THREADS | PROCESSES)[0].brief == (
-        "p2, 3.90 [3.68–4.14] × faster than t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
+        "p2, 3.90 [3.64–4.18] × faster than t1 (makespan 3.10 s; slowest: t1, 12.1 s)."
     )
-    assert "than t1; tied: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
+    assert "than t1; not told apart: p5 (" in compete(THREADS | PROCESSES | near)[0].brief
     # A headline that names the winner is not repeated.
     assert compete(THREADS)[0].brief.startswith("1.98 [")
     assert compete({"t2": THREADS["t2"], "t1": THREADS["t1"]})[0].brief == (
@@ -140,23 +143,52 @@ def test_the_brief_has_who_wins_and_by_how_much(compete):
 
 def test_the_brief_counts_ties_where_they_are_many(compete):
     many = {f"t{n}": ("thread", n, (3, 3.1, 3.2), 9) for n in range(1, 8)}
-    assert "; tied: 6 others (makespan 3.10 s)." in compete(many)[0].brief
+    slow = {"p1": ("process", 1, (9, 9.1, 9.2), 9)}
+    brief = compete(many | slow)[0].brief
+    assert "; not told apart: 6 others (makespan 3.10 s; slowest: p1, 9.10 s)." in brief
 
 
 def test_the_verdict_cautions_that_the_best_was_chosen(compete):
-    assert compete(THREADS | PROCESSES)[0].caution.startswith("The winner was chosen among 3 by")
+    assert compete(THREADS | PROCESSES)[0].caution.startswith(
+        "The intervals of all 3 hold together"
+    )
+    assert "its lead is likely overstated" in compete(THREADS | PROCESSES)[0].caution
 
 
 def test_below_three_blocks_the_verdict_says_that_there_is_no_interval(compete):
     few = {name: (*own[:2], own[2][:2], own[3]) for name, own in (THREADS | PROCESSES).items()}
     verdict = compete(few)[0]
-    assert verdict.headline == "Processes are ahead"
+    assert verdict.headline == "Not decided"
     assert (
-        "The next, `t2`, takes 1.98 × as long. With 2 blocks there is no interval: it may be"
-        " first by chance."
+        "Medians: `t1` 12.1 s; `t2` 6.05 s; `p2` 3.05 s. With 2 blocks there is no interval."
     ) in verdict.reasons[0]
     assert "[" not in verdict.reasons[0]
     assert verdict.caution == ""
+
+
+WIDE = {"a": ("thread", 1, (12, 12.1, 12.2), 30), "b": ("thread", 2, (6, 6.1, 6.2), 40)}
+
+
+def test_brackets_that_overlap_leave_the_least_memory_undecided(compete):
+    memory = compete(WIDE, reach={"a": 2.0})[0].reasons[1]
+    assert memory == (
+        "Memory at the tree's peak of 2 treatments: not decided which is first. Medians: `a`"
+        " 30.0 – 60.0 MiB; `b` 40.0 MiB. In relation to `b`: `a`, 0.750 – 1.50 [0.750–1.50] ×."
+    )
+
+
+def test_brackets_that_lie_apart_decide_the_least_memory(compete):
+    memory = compete(WIDE, reach={"a": 1.2, "b": 3.0})[0].reasons[1]
+    assert memory.startswith("`a` takes the least memory at the tree's peak of 2 treatments: 30.0")
+    assert "The other is `b`, which takes 1.11 – 4.00 [1.11–4.00] × as much." in memory
+
+
+def test_without_an_upper_end_the_one_that_lacks_it_is_not_the_least(compete):
+    memory = compete(WIDE, reach={"a": None})[0].reasons[1]
+    assert "not decided which is first" in memory
+    assert "`a` ≥ 30.0 MiB" in memory
+    # The least is known if only the others have no upper end.
+    assert compete(WIDE, reach={"b": None})[0].reasons[1].startswith("`a` takes the least memory")
 
 
 def test_treatments_without_enough_pairs_are_named(compete):
@@ -166,11 +198,14 @@ def test_treatments_without_enough_pairs_are_named(compete):
 
 
 def test_failed_runs_of_the_winner_are_counted(present, known_run):
-    runs = [known_run(replicate=n, start=20 * n).stretched(2) for n in (1, 2)]
-    fast = known_run(treatment="t2", baseline=False, start=60)
-    dead = known_run(treatment="t2", baseline=False, replicate=2, start=80, status="crashed")
-    (verdict,) = describe_winners(present(*runs, fast, dead))
-    assert "; 1 of its 2 runs failed." in verdict.reasons[0]
+    runs = [known_run(replicate=n, start=20 * n).stretched(2) for n in (1, 2, 3, 4)]
+    fast = [
+        known_run(treatment="t2", baseline=False, replicate=n, start=100 + 20 * n)
+        for n in (1, 2, 3)
+    ]
+    dead = known_run(treatment="t2", baseline=False, replicate=4, start=200, status="crashed")
+    (verdict,) = describe_winners(present(*runs, *fast, dead))
+    assert "; 1 of its 4 runs failed." in verdict.reasons[0]
 
 
 def test_every_kind_of_work_has_its_verdict_with_what_sets_it_apart(present, known_run):
@@ -188,7 +223,7 @@ def test_every_kind_of_work_has_its_verdict_with_what_sets_it_apart(present, kno
             )
             runs.append(known.stretched(size / workers))
     headlines = [verdict.headline for verdict in describe_winners(present(*runs))]
-    assert headlines == ["`p2-1` is ahead with size_mib 1", "`p2-5` is ahead with size_mib 5"]
+    assert headlines == ["Not decided with size_mib 1", "Not decided with size_mib 5"]
 
 
 def test_where_tasks_arrive_one_by_one_the_turnaround_decides_too(compete):

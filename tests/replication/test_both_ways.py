@@ -112,7 +112,9 @@ def test_a_run_without_an_artefact_is_reported_to_have_none(present, emulated_ru
     experiment = present(emulated_run(make_reading(13.5, 16, 20, 2, 13.25)))
     found = describe_both_ways(experiment).runs["p1-fork"]
     assert found[0].endswith("saw 2 children; there were 2.")
-    assert found[2].endswith("36.0 MiB by our sweeps, at 3.25 s: the same within 5 %.")
+    assert found[2].endswith(
+        "36.0 MiB by our sweeps, at 3.25 s: the same as that sweep within 5 %."
+    )
     assert found[3] == (
         "No false peak: no record includes children that had ended (all that it counted were still"
         " alive)."
@@ -135,7 +137,9 @@ def test_a_run_of_threads_has_no_children_to_miss(sentences, make_reading, make_
     sweeps = make_sweep(0, 9.5, 20), make_sweep(1, 11, 25)
     found = sentences(make_reading(11, 25), created=1, sweeps=sweeps)
     assert found[0] == "1 discovery (at 0.00 s); there were no children."
-    assert found[1].endswith("25.0 MiB by our sweeps, at 1.00 s: the same within 5 %.")
+    assert found[1].endswith(
+        "25.0 MiB by our sweeps, at 1.00 s: the same as that sweep within 5 %."
+    )
 
 
 def test_many_discoveries_are_counted_and_not_listed(sentences, make_reading):
@@ -164,7 +168,7 @@ def test_the_table_has_both_ways_over_the_runs(present, emulated_run, make_readi
     section = describe_both_ways(present(*runs))
     assert section.pauses == "main every 0.5 s, its children discovered every 5 s"
     cells = [cell.strip() for cell in section.table.splitlines()[2].split("|")[1:-1]]
-    spread = ["30 [24–50]", "50", "0 [0–2]", "1 [1–2]", "36", "2"]
+    spread = ["30 (24 to 50)", "50", "0 (0 to 2)", "1 (1 to 2)", "36", "2"]
     assert cells == ["p1-fork", "3", *spread]
 
 

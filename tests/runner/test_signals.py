@@ -300,3 +300,59 @@ def test_a_forked_child_that_leaves_the_block_does_not_end_the_workers_of_its_pa
     assert os.waitstatus_to_exitcode(status) == 1
     assert statuses(sink, "s") == ["ok", "ok"]
     assert len({record.pid for record in sink.tasks}) == 1
+
+
+ENDS_FORK_SERVERS = """\
+import os, pathlib, signal, sys
+mark = pathlib.Path(__file__).with_name("mark")
+if "multiprocessing.forkserver" in str(sys.orig_argv) and len(mark.read_text()) < TIMES:
+    mark.open("a").write("x")
+    # As a terminal does, before the server is ready for it.
+    os.killpg(0, signal.SIGINT)
+    os._exit(1)
+"""
+SERVED = """\
+import signal
+from stagebench import ListSink, Stage, Workflow
+from tests.runner.workloads import keep_nothing
+
+if __name__ == "__main__":
+    seen = []
+    if not RAISES:
+        signal.signal(signal.SIGINT, lambda *_: seen.append("seen"))
+    kind = {"executor": "process", "start_method": "forkserver", "workers": 2}
+    stage = Stage(name="s", handler=keep_nothing, parameters={"content": b""}, **kind)
+    try:
+        with Workflow([stage], sink := ListSink()) as workflow:
+            workflow.run(2)
+    except BaseException as error:
+        seen.append(f"{type(error).__name__} {error}".strip())
+    print(*dict.fromkeys(seen), sep="\\n")
+    print(*{task.status for task in sink.tasks})
+"""
+
+
+@pytest.mark.parametrize(
+    ("raises", "times", "printed"),
+    [
+        (True, 1, "KeyboardInterrupt\ncancelled\n"),
+        (False, 1, "seen\nok\n"),
+        (False, 9999, "seen\nWorkerLostError stage 's': the fork server has ended\ncancelled\n"),
+    ],
+)
+def test_ctrl_c_while_a_fork_server_starts_is_answered_as_at_any_time(
+    tmp_path, raises, times, printed
+):
+    (tmp_path / "mark").touch()
+    (tmp_path / "sitecustomize.py").write_text(ENDS_FORK_SERVERS.replace("TIMES", str(times)))
+    (tmp_path / "script.py").write_text(SERVED.replace("RAISES", str(raises)))
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}:{ROOT}"},
+        start_new_session=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == (printed, 0), ended.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import importlib
 import os
 import signal
 import sys
@@ -12,6 +13,18 @@ import time
 
 def double(*, value=1):
     return 2 * value
+
+
+def import_module(*, name, seconds=0.0, fail=False):
+    importlib.import_module(name)
+    time.sleep(seconds)
+    if fail:
+        raise ValueError(name)
+
+
+async def import_later(*, name):
+    await asyncio.sleep(0)
+    importlib.import_module(name)
 
 
 def by_position(value, /):

@@ -106,9 +106,9 @@ def test_descriptors_stay_open_until_they_are_forgotten_which_an_exec_requires()
 
 
 def test_a_status_has_process_and_memory_but_a_zombies_has_none():
-    memory = b"VmHWM:\t  20 kB\nVmRSS:\t3 kB\nRssAnon:\t 2 kB\nRssFile:\t 1 kB\n"
+    memory = b"VmHWM:\t  20 kB\nVmRSS:\t3 kB\nRssAnon:\t 2 kB\nRssFile:\t 0 kB\nRssShmem:\t 1 kB\n"
     text = b"Name:\tx\nTgid:\t7\nPid:\t8\nVmPeak:\t1 kB\n" + memory
-    assert parse_status(text) == Status(7, 3 * 1024, 2 * 1024, 20 * 1024)
+    assert parse_status(text) == Status(7, 3 * 1024, 2 * 1024, 20 * 1024, 1024)
     assert parse_status(b"Name:\tzombie\nTgid:\t9\n") is None
 
 

@@ -26,6 +26,7 @@ class Scene:
 
     metric = "pss"
     counts_faults = True
+    means = "ptrace"
 
     def __init__(self, interval_ns=10, walk_cost_ns=0, cost_ns=0, budget=1.0, advance_s=0):
         self.now = 1000
@@ -39,13 +40,19 @@ class Scene:
         self.forgotten, self.reset = [], []
         self.sweeps, self.samples = [], []
         self.add(7, parent=None)
-        self.sampler = Sampler(
+        self.settings = interval_ns, budget, advance_s
+        self.sampler = self.make_sampler()
+
+    def make_sampler(self, totals=None):
+        interval_ns, budget, advance_s = self.settings
+        return Sampler(
             self,
             interval_ns,
             budget,
             advance_s=advance_s,
             write_sweep=self.sweeps.append,
             write_sample=self.samples.append,
+            totals=totals,
             files=self,
             clock=lambda: self.now,
             cpu_clock=lambda: self.cpu,
@@ -242,6 +249,64 @@ def test_the_first_sweep_is_always_taken():
     scene = Scene(walk_cost_ns=1000, budget=0.001)
     scene.take_at(1000)
     assert scene.sampler.use().sweeps == 1
+
+
+class Reading:
+    """Notes when the total is read, in place of `Totals`; every walk tells something new."""
+
+    group = drift_bytes = group_failure = None
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.calls = []
+        self.reads = 0
+
+    def read(self, *_tree, whole=False):
+        self.reads += 1
+        self.calls.append(("whole" if whole else "read", self.scene.now))
+
+    def begin_walk(self):
+        self.calls.append(("begin", self.scene.now))
+
+    def note_walk(self, sweep, *, is_whole, is_torn):
+        assert not is_torn
+        self.calls.append((f"walked {sweep} {is_whole}", self.scene.now))
+
+    def note_held(self):
+        self.calls.append(("held", self.scene.now))
+
+    def note_ended(self, alive):
+        """Do nothing."""
+
+    def tells_new(self):
+        return True
+
+
+def test_a_walk_lies_between_two_readings_of_all_processes():
+    scene = Scene(walk_cost_ns=7)
+    totals = Reading(scene)
+    scene.sampler = scene.make_sampler(totals)
+    scene.take_at(1000)
+    assert totals.calls == [
+        ("read", 1000),
+        ("whole", 1000),
+        ("begin", 1000),
+        ("whole", 1007),
+        ("walked 0 True", 1007),
+    ]
+    (sweep,) = scene.sweeps
+    assert (sweep.started_ns, sweep.ended_ns) == (1000, 1007)
+
+
+def test_a_walk_that_tells_nothing_new_is_not_made():
+    scene = Scene(walk_cost_ns=7)
+    totals = Reading(scene)
+    totals.tells_new = lambda: False
+    scene.sampler = scene.make_sampler(totals)
+    for now in (1000, 1010, 1020):
+        scene.take_at(now)
+    assert [sweep.kind for sweep in scene.sweeps] == ["pss", "rss", "rss"]  # the first is free
+    assert totals.reads == 2 + 3
 
 
 def test_files_of_ended_processes_are_closed():

@@ -104,3 +104,10 @@ def explained(column, glossary):
 def test_the_glossary_explains_every_column(table):
     glossary = GLOSSARY.read_text(encoding="utf-8")
     assert [column for column in TABLES[table] if not explained(column, glossary)] == []
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_a_text_of_several_lines_is_one_cell_whatever_ends_its_lines(tmp_path, end):
+    rows = [{"experiment": f"a{end}b", "treatment": "t1", "replicate": 1}] * 2
+    write_table(make_table("warm_ups", rows), tmp_path / "warm_ups.csv")
+    assert list(read_table(tmp_path / "warm_ups.csv")["experiment"]) == ["a\nb"] * 2

@@ -17,6 +17,7 @@ from stagebench.tables.quantities import (
     STAGE,
     STAGE_TIMES,
     UNITS,
+    hides_results,
     list_level,
     published_size,
     unit_of,
@@ -120,6 +121,25 @@ def test_a_value_is_published_in_the_unit_that_people_read(quantity, word, size)
     assert published_size(quantity, word) == size
 
 
-def test_peaks_of_pss_alone_have_an_upper_bound():
+def test_quantities_that_are_brackets_have_an_upper_bound():
     assert upper_of("tree_peak_bytes") == "tree_peak_upper_bytes"
-    assert [upper_of(name) for name in ("tree_anon_peak_bytes", "makespan_s")] == [None, None]
+    assert upper_of("tree_anon_peak_bytes") == "tree_anon_peak_upper_bytes"
+    assert [upper_of(name) for name in ("tree_uss_peak_bytes", "makespan_s")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("transport", "instruments", "hidden"),
+    [
+        (None, ["sweeps"], False),
+        ("", [], False),
+        ("pickle", ["counters"], False),
+        ("shared_memory", ["group", "group"], False),
+        ("shared_memory", ["group", "counters"], True),
+        ("shared_memory", ["counters"], True),
+        ("shared_memory", [], True),
+        ("path", ["group"], True),
+        ("path", [], True),
+    ],
+)
+def test_results_are_hidden_where_no_instrument_counts_them(transport, instruments, hidden):
+    assert hides_results(transport, instruments) is hidden

@@ -287,7 +287,7 @@ def test_a_tracer_that_fails_releases_the_command_and_says_so(start, tmp_path):
     assert "the tracer failed: OSError(24" in " ".join(errors.split())
 
 
-RECORDS = (store.SAMPLES_FILE, store.SWEEPS_FILE, store.TRANSITIONS_FILE)
+RECORDS = (store.SAMPLES_FILE, store.SWEEPS_FILE, store.TRANSITIONS_FILE, store.READS_FILE)
 """It is random which of them fails first."""
 
 FULL_DISK = """

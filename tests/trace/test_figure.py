@@ -3,11 +3,11 @@ import math
 import pytest
 
 from stagebench.present.style import figure_style
+from stagebench.trace.curves import Curves, ProcessCourse
 from stagebench.trace.figure import choose_columns, draw_trace, plot_trace
-from stagebench.trace.timeline import ProcessCourse, Timeline
 
 MIB = 1 << 20
-TIMELINE = Timeline(
+TIMELINE = Curves(
     time_s=[0.1, 0.2, 0.3],
     pss_bytes={
         "main": [10 * MIB, 12 * MIB, 9 * MIB],
@@ -18,7 +18,7 @@ TIMELINE = Timeline(
     alive=[1, 2, 1],
 )
 PEAK = {"lower_bytes": 42 * MIB, "lower_s": 0.2, "upper_bytes": 47 * MIB}
-EMPTY = Timeline([], {"main": [], "children": [], "tree": []}, [], [])
+EMPTY = Curves([], {"main": [], "children": [], "tree": []}, [], [])
 
 
 def summary(peak=PEAK, status="complete", means="ptrace", command=("work",), cpu=None, pid=None):
@@ -112,13 +112,13 @@ def timeline_of(*courses, gaps=frozenset()):
         for place in range(count)
     ]
     pss = {"main": [0] * count, "children": tree, "tree": tree}
-    return Timeline(times, pss, [0], [2], courses, gaps)
+    return Curves(times, pss, [0], [2], courses, gaps)
 
 
 def test_processes_are_stacked_the_largest_first_where_sweeps_saw_them():
-    timeline = timeline_of(course(71, 30, 40, math.nan, 20), course(72, math.nan, 5, 6, 7))
+    curves = timeline_of(course(71, 30, 40, math.nan, 20), course(72, math.nan, 5, 6, 7))
     with figure_style():
-        large, small = areas_of(plot_trace(summary(), timeline))
+        large, small = areas_of(plot_trace(summary(), curves))
     assert [max(x for x, _ in piece) for piece in large] == [0.2, 0.4]
     assert {(0.1, 30), (0.2, 40)} <= large[0]
     (piece,) = small
@@ -126,9 +126,9 @@ def test_processes_are_stacked_the_largest_first_where_sweeps_saw_them():
 
 
 def test_a_gap_is_not_bridged():
-    timeline = timeline_of(course(71, 3, 3, 3, 3), course(72, 1, 1, 1, 1), gaps={2})
+    curves = timeline_of(course(71, 3, 3, 3, 3), course(72, 1, 1, 1, 1), gaps={2})
     with figure_style():
-        figure = plot_trace(summary(), timeline)
+        figure = plot_trace(summary(), curves)
         for pieces in areas_of(figure):
             assert [{x for x, _ in piece} for piece in pieces] == [{0.1, 0.2}, {0.3, 0.4}]
 
@@ -150,9 +150,9 @@ def test_every_process_of_the_figure_is_listed_with_its_cpu_time():
 def test_a_long_trace_is_drawn_by_its_highest_sweeps_and_its_gaps():
     sizes = [1.0] * 5000
     sizes[1234] = 9.0
-    timeline = timeline_of(course(71, *sizes), course(72, *sizes), gaps={777})
-    places = choose_columns(timeline, 100)
+    curves = timeline_of(course(71, *sizes), course(72, *sizes), gaps={777})
+    places = choose_columns(curves, 100)
     assert len(places) < 110
     assert 1234 in places
     assert None in places
-    assert choose_columns(timeline, 10_000) == [*range(777), None, *range(777, 5000)]
+    assert choose_columns(curves, 10_000) == [*range(777), None, *range(777, 5000)]

@@ -1,6 +1,7 @@
 """Commands that real use brings, and that no well-behaved test does."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -99,6 +100,19 @@ def test_a_proc_that_is_not_ours_is_reported_before_anything_starts(tmp_path, na
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not can_unshare(), reason="this user may not mount /proc")
+@pytest.mark.parametrize("census", ["auto", "poll"])
+def test_a_proc_that_shows_processes_alone_is_enough(tmp_path, census):
+    script = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    command = [*TRACE, "--census", census, "--out", "out", "--", "sh", "-c", "sleep 0.2; exit 3"]
+    mounted = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+    done = subprocess.run(mounted, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["exit_code"] == 3
+    assert summary["peak"]["tree"]["lower_bytes"] > 0
 
 
 SHARE = """

@@ -10,12 +10,13 @@ from stagebench.records import (
     CpuRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TransitionRecord,
 )
+from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 from stagebench.trace.recording import read_recording
 from stagebench.trace.summary import summarise_recording
-from stagebench.trace.timeline import SHOWN, build_timeline, find_gaps
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -144,6 +145,7 @@ def write(tmp_path):
         store.write_json(tmp_path / store.RUN_FILE, run)
         store.write_records(tmp_path / store.SWEEPS_FILE, SweepRecord, sweeps)
         store.write_records(tmp_path / store.SAMPLES_FILE, MemorySample, SAMPLES)
+        store.write_records(tmp_path / store.READS_FILE, ReadRecord, [])
         store.write_records(tmp_path / store.TRANSITIONS_FILE, TransitionRecord, [])
         if processes:
             store.write_records(tmp_path / store.PROCESSES_FILE, ProcessRecord, processes)
@@ -174,12 +176,12 @@ def test_the_summary_of_a_whole_trace_agrees_with_its_records(write):
 
 
 def test_a_timeline_has_the_sweeps_for_pss_and_the_processes_of_the_census(write):
-    timeline = build_timeline(read_recording(write()))
-    assert timeline.time_s == [0.011, 0.021, 0.031, 0.051]
-    assert [size // MIB for size in timeline.pss_bytes["tree"]] == [10, 42, 95, 95]
-    assert [size // MIB for size in timeline.pss_bytes["children"]] == [0, 30, 90, 90]
-    assert timeline.changed_s == [0, 0.015, 0.04, 0.041, 0.06, 0.1]
-    assert timeline.alive == [1, 2, 3, 2, 1, 0]
+    curves = build_curves(read_recording(write()))
+    assert curves.time_s == [0.011, 0.021, 0.031, 0.051]
+    assert [size // MIB for size in curves.pss_bytes["tree"]] == [10, 42, 95, 95]
+    assert [size // MIB for size in curves.pss_bytes["children"]] == [0, 30, 90, 90]
+    assert curves.changed_s == [0, 0.015, 0.04, 0.041, 0.06, 0.1]
+    assert curves.alive == [1, 2, 3, 2, 1, 0]
 
 
 def test_a_trace_that_was_cut_off_says_so_and_is_read_up_to_there(write):
@@ -197,7 +199,7 @@ def test_a_trace_that_was_cut_off_says_so_and_is_read_up_to_there(write):
     sampler = summary["sampler"]
     assert (sampler["sweeps"], sampler["torn"], sampler["median_gap_s"]) == (4, 1, 0.01)
     assert sampler["cpu_s"] is None
-    assert build_timeline(recording).alive == [1, 2, 2, 2, 2]
+    assert build_curves(recording).alive == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kept", range(0, 700, 23))
@@ -210,7 +212,7 @@ def test_a_trace_is_read_up_to_its_last_whole_sweep_wherever_its_files_end(write
     known = {sweep.sweep for sweep in recording.memory.sweeps}
     assert {sample.sweep for sample in recording.memory.samples} <= known
     assert summarise_recording(recording)["status"] == "cut"
-    build_timeline(recording)
+    build_curves(recording)
 
 
 def test_gaps_of_held_sweeps_that_were_not_written_are_known_from_their_numbers(write):
@@ -274,7 +276,7 @@ def shown(sizes):
 
 
 def test_a_timeline_has_each_process_the_largest_first_and_nothing_where_no_sweep_read_it(write):
-    larger, smaller = build_timeline(read_recording(write())).courses
+    larger, smaller = build_curves(read_recording(write())).courses
     assert (larger.name["pid"], smaller.name["pid"]) == (8, 7)
     assert shown(larger.pss_bytes) == [None, 30, 90, 90]
     assert shown(smaller.pss_bytes) == [10, 12, 5, 5]
@@ -290,16 +292,14 @@ def test_processes_beyond_those_shown_are_one_and_a_pid_that_was_reused_is_two(w
     samples += [sample(0, 20 + place, 30 - place) for place in range(last)]
     samples += [sample(1, 7, 40), sample(1, 20, 39)]
     store.write_records(folder / store.SAMPLES_FILE, MemorySample, samples)
-    timeline = build_timeline(read_recording(folder))
-    names = [
-        course.name and (course.name["pid"], course.name["role"]) for course in timeline.courses
-    ]
+    curves = build_curves(read_recording(folder))
+    names = [course.name and (course.name["pid"], course.name["role"]) for course in curves.courses]
     assert names[:3] == [(7, "main"), (20, "other"), (20, "worker")]
-    others = timeline.courses[SHOWN]
+    others = curves.courses[SHOWN]
     assert (others.name, others.processes) == (None, len(processes) - SHOWN)
     assert shown(others.pss_bytes) == [sum(30 - place for place in range(SHOWN - 2, last)), None]
-    stacked = [sum(shown(each.pss_bytes)[0] or 0 for each in timeline.courses)]
-    assert stacked == [timeline.pss_bytes["tree"][0] // MIB]
+    stacked = [sum(shown(each.pss_bytes)[0] or 0 for each in curves.courses)]
+    assert stacked == [curves.pss_bytes["tree"][0] // MIB]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_a_mark_that_a_dropped_sweep_reset_is_in_the_next_record_of_its_process(
         rss_anon_bytes=5 * MIB,
         high_water_bytes=6 * MIB,
         faults=1,
+        rss_shmem_bytes=0,
     )
     assert thinning.count(exit_).high_water_bytes == 900 * MIB
     thinning.add(sweep(2, 20), [sample(2, 10, 9)], main=10)

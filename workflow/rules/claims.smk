@@ -8,7 +8,7 @@ def claims_sources():
     try:
         return find_sources(BESIDE / STUDY.claims) if STUDY.claims else None
     except StagebenchError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(escape_controls(str(error))) from None
 
 
 CLAIMS = claims_sources()

@@ -16,6 +16,7 @@ from stagebench.design.plan import make_plan
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
+from stagebench.terminal import escape_controls
 
 ROOT = Path(workflow.basedir)
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
@@ -69,11 +70,20 @@ def checked_study():
         check_cpus(study.treatments, usable_cpus())
         return study
     except StagebenchError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(escape_controls(str(error))) from None
 
 
 STUDY = checked_study()
 PLAN = make_plan(STUDY)
+
+# Not in the text of the rule, which Snakemake compares: no run is made again if this changes.
+os.environ["STAGEBENCH_WARM_MEMORY"] = str(STUDY.warm_memory_bytes)
+
+
+envvars:
+    "STAGEBENCH_WARM_MEMORY",
+
+
 RUNS = {
     f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
     for kind, runs in (("w", PLAN["warm_up_runs"]), ("r", PLAN["runs"]))

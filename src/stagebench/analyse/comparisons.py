@@ -1,47 +1,46 @@
 """Comparisons of treatments: with their baseline, by one setting, and with the best one.
 
-- `comparisons` and `ratios`: every treatment against its baseline, as ratios with intervals, tests
-  and the word that the tests support.
+- `comparisons` and `ratios`: every treatment against its baseline, as ratios with intervals and the
+  word that the intervals support.
 - `contrasts`: pairs of treatments that differ in one setting of the flow of tasks and in nothing
   else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
-- `winners`: the best treatment by time and by memory, and the treatments statistically tied with
-  it. Treatments compete if they do the same work: the same tasks with the same arrival and
-  parameters, whatever their handlers and workers. Treatments whose results wait in shared memory or
-  in a file do not compete by memory: no process maps these results, so PSS does not see them.
+- `winners`: the best treatment by time and by memory, and those that may be as good. Treatments
+  compete if they do the same work: the same tasks with the same arrival and parameters, whatever
+  their handlers and workers. Treatments whose results wait where their memory was not counted do
+  not compete by memory: in a file, or, without a control group, in shared memory.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
-from stagebench.analyse.intervals import (
-    LEAST_BLOCKS,
-    effect_interval,
-    half_width,
-    holm,
-    more_blocks,
-    p_difference,
-    p_equivalence,
-)
+from stagebench.analyse.families import estimate_family, join
+from stagebench.analyse.intervals import LEAST_BLOCKS, p_difference, p_equivalence
 from stagebench.analyse.pairs import (
+    LARGEST,
+    SMALLEST,
     Measured,
     collect_measured,
     describe_gaps,
-    estimate_ratio,
     find_median,
+    find_upper_median,
+    list_uppers,
     match,
+    measure,
 )
 from stagebench.store import canonical_json
+from stagebench.tables.decisions import LEAST, MOST, decide, may_be_first, name_outcome
 from stagebench.tables.io import make_table
-from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, hides_results, unit_of
-from stagebench.units import ALPHA
+from stagebench.tables.quantities import hides_results, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from stagebench.analyse.pairs import Values
+    import pandas as pd
+
+    from stagebench.analyse.families import RatioEstimate
+    from stagebench.analyse.pairs import Matched
 
 
 Row = dict[str, Any]
@@ -51,21 +50,16 @@ RUN_QUANTITIES = (
     "throughput_per_s",
     "turnaround_p95_s",
     "tree_peak_bytes",
-    "tree_peak_upper_bytes",
     "tree_memory_time_byte_s",
 )
-"""Quantities of runs to compare; a peak is compared by both ends of its bracket."""
+"""Quantities of runs to compare; a peak by both ends of its bracket at once."""
 
 STAGE_QUANTITIES = ("stage_efficiency", "on_cpu_share")
 """Quantities of stages to compare."""
 
-EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
-_PACES = ("makespan_s", "throughput_per_s")
-"""Quantities of which one side is called faster; of all others, lower."""
-
 
 class Family(NamedTuple):
-    """A quantity of one experiment; the tests of a family are adjusted together."""
+    """A quantity of one experiment; the intervals of a family hold together."""
 
     experiment: str
     stage: str
@@ -99,18 +93,99 @@ def compare_treatments(
 
 
 def compare_family(values: Mapping[str, Sequence[Measured]], common: Row) -> list[Row]:
-    """Compare the treatments of one family with their baseline: rows with tests and words.
+    """Compare the treatments of one family with their baseline: rows with intervals and words.
 
     `common` has the columns that all rows share: quantity, baseline, margin, and the half-width
     wanted.
     """
     base = values.get(common["baseline"], ())
-    rows = [
-        common | {"treatment": name} | _compare_with_baseline(own, base, common)
-        for name, own in values.items()
-        if name != common["baseline"]
+    others = {name: own for name, own in values.items() if name != common["baseline"]}
+    judged = judge(
+        [(name, common["baseline"], match(own, base)) for name, own in others.items()],
+        common["quantity"],
+        common["margin"],
+    )
+    return [
+        common
+        | {"treatment": name}
+        | _summarise(own, base)
+        | row
+        | _test(matched, estimate, common)
+        | {"note": "; ".join(_notes(own, base, row))}
+        for (name, own), (row, matched, estimate) in zip(others.items(), judged, strict=True)
     ]
-    return _conclude(rows)
+
+
+Judged = tuple[Row, "Matched", "RatioEstimate | None"]
+
+
+def judge(pairs: Sequence[tuple[str, str, Matched]], quantity: str, margin: float) -> list[Judged]:
+    """Judge ratios as one family; a pair has a treatment, the other one, and their runs.
+
+    The rows have ratio, limits, number, pairing, margin and word; only `n` = 0 where nothing can be
+    compared.
+    """
+    members = [join(*pair) for pair in pairs]
+    found = zip(pairs, members, estimate_family(members), strict=True)
+    return [
+        (
+            {"n": 0}
+            if estimate is None
+            else {
+                "ratio": estimate.ratio,
+                "ratio_upper": estimate.bracket_end,
+                "low": estimate.low,
+                "high": estimate.high,
+                "n": member.n,
+                "pairing": member.pairing,
+                "margin": margin,
+                "word": name_outcome(estimate.outcome(margin), quantity),
+            },
+            matched,
+            estimate,
+        )
+        for (_, _, matched), member, estimate in found
+    ]
+
+
+def _summarise(own: Sequence[Measured], base: Sequence[Measured]) -> Row:
+    return {
+        "median": find_median(own),
+        "median_upper": find_upper_median(own),
+        "baseline_median": find_median(base),
+        "baseline_median_upper": find_upper_median(base),
+    }
+
+
+def _test(matched: Matched, estimate: RatioEstimate | None, common: Row) -> Row:
+    """Return the p-values of a ratio, by itself and in its family, and how precise it is."""
+    if estimate is None:
+        return {}
+    margin = common["margin"]
+    effects = [matched.effect(end) for end in (SMALLEST, LARGEST)]
+    # A bracket differs from 1 as surely as its nearer end, and is as surely within the margin as
+    # its farther one.
+    nearer = effects[0] if effects[0].estimate > 0 else effects[1]
+    holds_one = effects[0].estimate < 0 < effects[1].estimate
+    known = [p for p in (p_equivalence(effect, margin) for effect in effects) if p is not None]
+    p = p_difference(nearer)
+    return {
+        "p_difference": None if p is None else 1.0 if holds_one else p,
+        "p_equivalence": max(known, default=None),
+        "p_difference_adjusted": estimate.p_difference(),
+        "p_equivalence_adjusted": estimate.p_equivalence(margin),
+        "half_width": estimate.half_width(),
+        "more_blocks": estimate.more_blocks(common["half_width_wanted"]),
+    }
+
+
+def _notes(own: Sequence[Measured], base: Sequence[Measured], row: Row) -> list[str]:
+    notes = describe_gaps(own, base)
+    if 0 < row["n"] < LEAST_BLOCKS:
+        notes.append(f"an interval needs {LEAST_BLOCKS} blocks, there are {row['n']}")
+    if row.get("low") == 0 or row.get("high") == math.inf:
+        notes.append("no upper end is known in some runs")
+    return notes
 
 
 def _list_ratios(
@@ -121,8 +196,11 @@ def _list_ratios(
     return [
         family._asdict()
         | {"treatment": name, "block": block, "pairing": matched.pairing, "ratio": ratio}
+        | {"ratio_upper": None if largest == ratio else largest}
         for name, matched in matches.items()
-        for block, ratio in matched.ratios()
+        for (block, ratio), (_, largest) in zip(
+            matched.ratios(), matched.ratios(LARGEST), strict=True
+        )
     ]
 
 
@@ -133,72 +211,15 @@ def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> _Families:
     for run in runs.to_dict("records"):
         key = run["experiment"], run["treatment"], run["replicate"]
         places[key] = int(run["block"]), str(run["campaign"]), str(run["status"])
-        _add(found, run, "", RUN_QUANTITIES, places[key])
-    for stage in stages.to_dict("records"):
-        key = stage["experiment"], stage["treatment"], stage["replicate"]
-        _add(found, stage, str(stage["stage"]), STAGE_QUANTITIES, places[key])
+    for rows, quantities in ((runs, RUN_QUANTITIES), (stages, STAGE_QUANTITIES)):
+        uppers = {quantity: list_uppers(rows, quantity) for quantity in quantities}
+        for index, row in enumerate(rows.to_dict("records")):
+            place = places[row["experiment"], row["treatment"], row["replicate"]]
+            for quantity in quantities:
+                family = Family(str(row["experiment"]), str(row.get("stage", "")), quantity)
+                own = found.setdefault(family, {}).setdefault(str(row["treatment"]), [])
+                own.append(measure(*place, (row[quantity], uppers[quantity][index])))
     return found
-
-
-def _add(
-    found: _Families,
-    row: Mapping[Any, Any],
-    stage: str,
-    quantities: Sequence[str],
-    place: tuple[int, str, str],
-) -> None:
-    for quantity in quantities:
-        family = Family(str(row["experiment"]), stage, quantity)
-        value = None if pd.isna(row[quantity]) else float(row[quantity])
-        own = found.setdefault(family, {}).setdefault(str(row["treatment"]), [])
-        own.append(Measured(*place, value))
-
-
-def _compare_with_baseline(own: Sequence[Measured], base: Sequence[Measured], common: Row) -> Row:
-    matched, notes = match(own, base), describe_gaps(own, base)
-    row: Row = {"median": find_median(own), "baseline_median": find_median(base), "n": 0}
-    if matched.pairing:
-        effect = matched.effect()
-        interval = effect_interval(effect)
-        if not effect.is_tested:
-            notes.append(f"an interval needs {LEAST_BLOCKS} blocks, there are {effect.n}")
-        row |= {
-            "ratio": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-            "n": effect.n,
-            "pairing": matched.pairing,
-            "p_difference": p_difference(effect),
-            "p_equivalence": p_equivalence(effect, common["margin"]),
-            "half_width": half_width(interval),
-            "more_blocks": more_blocks(effect, common["half_width_wanted"]),
-        }
-    return row | {"note": "; ".join(notes)}
-
-
-def _conclude(family: list[Row]) -> list[Row]:
-    """Adjust the tests of one family and choose the words."""
-    difference = holm([row.get("p_difference") for row in family])
-    equivalence = holm([row.get("p_equivalence") for row in family])
-    return [
-        row
-        | {"p_difference_adjusted": differs, "p_equivalence_adjusted": equals}
-        | {"word": _word(row, differs, equals)}
-        for row, differs, equals in zip(family, difference, equivalence, strict=True)
-    ]
-
-
-def _word(row: Row, differs: float | None, equals: float | None) -> str:
-    if differs is None or equals is None:
-        return ""
-    if equals < ALPHA:
-        return EQUIVALENT
-    if differs < ALPHA:
-        side = HIGHER if row["ratio"] > 1 else LOWER
-        if row["quantity"] not in _PACES:
-            return side
-        return "faster" if side == QUANTITIES[row["quantity"]].better else "slower"
-    return INCONCLUSIVE
 
 
 def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:
@@ -234,12 +255,13 @@ def contrast_treatments(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataF
     values = {
         quantity: collect_measured(runs, quantity) for quantity in CONTRAST_QUANTITIES if found
     }
-    rows = [
-        contrast._asdict() | {"quantity": quantity, "unit": unit_of(quantity)} | row
-        for contrast in found
-        for quantity in CONTRAST_QUANTITIES
-        if (row := _measure(contrast, values[quantity])) is not None
-    ]
+    rows = []
+    for quantity in CONTRAST_QUANTITIES:
+        for experiment in dict.fromkeys(contrast.experiment for contrast in found):
+            own = [contrast for contrast in found if contrast.experiment == experiment]
+            rows += _measure(own, values[quantity].get(experiment, {}), quantity, plan["margin"])
+    order = {contrast: place for place, contrast in enumerate(found)}
+    rows.sort(key=lambda row: order[Contrast(*(row[name] for name in Contrast._fields))])
     return make_table("contrasts", rows)
 
 
@@ -291,24 +313,39 @@ def _without(specification: Json, setting: str) -> Json:
     return rest
 
 
-def _measure(contrast: Contrast, values: Values) -> Row | None:
-    """Compare the two treatments in one quantity; None if it is known for neither."""
-    treatments = values.get(contrast.experiment, {})
-    own, to = treatments.get(contrast.treatment, []), treatments.get(contrast.to, [])
-    median, to_median = find_median(own), find_median(to)
-    if median is None and to_median is None:
-        return None
-    return {"median": median, "to_median": to_median} | estimate_ratio(own, to)
+def _measure(
+    contrasts: Sequence[Contrast],
+    treatments: Mapping[str, Sequence[Measured]],
+    quantity: str,
+    margin: float,
+) -> list[Row]:
+    """Compare the pairs of treatments in one quantity, as one family; leave out unknown ones."""
+    sides = [(treatments.get(one.treatment, []), treatments.get(one.to, [])) for one in contrasts]
+    pairs = [
+        (one.treatment, one.to, match(*side)) for one, side in zip(contrasts, sides, strict=True)
+    ]
+    judged = judge(pairs, quantity, margin)
+    return [
+        contrast._asdict()
+        | {"quantity": quantity, "unit": unit_of(quantity)}
+        | {"median": find_median(own), "to_median": find_median(to)}
+        | row
+        for contrast, (own, to), (row, *_) in zip(contrasts, sides, judged, strict=True)
+        if find_median(own) is not None or find_median(to) is not None
+    ]
 
 
 WINNER_QUANTITIES = ("makespan_s", "tree_peak_bytes", "turnaround_p95_s")
-"""The smallest value wins; of a peak, the smallest lower bound."""
+"""The smallest value wins."""
 
 _OF_MEMORY = "tree_peak_bytes"
 
 
 def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
-    """Make the table `winners` from the table `runs`: one row per treatment that has a rival."""
+    """Make the table `winners` from the table `runs`: one row per treatment that has a rival.
+
+    Every ranking has two ends: who wins by having the least, and who has the most.
+    """
     values = {quantity: collect_measured(runs, quantity) for quantity in WINNER_QUANTITIES}
     rows = [
         {"experiment": experiment, "work": number, "quantity": quantity, "unit": unit_of(quantity)}
@@ -316,8 +353,11 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
         for experiment, works in group_by_work(plan).items()
         for number, treatments in enumerate(works, start=1)
         for quantity in WINNER_QUANTITIES
-        if len(competing := _admit(plan, experiment, treatments, quantity)) > 1
-        for row in rank(_choose(values[quantity].get(experiment, {}), competing))
+        if len(competing := _admit(runs, plan, experiment, treatments, quantity)) > 1
+        for end in (LEAST, MOST)
+        for row in rank(
+            _choose(values[quantity].get(experiment, {}), competing), quantity, plan["margin"], end
+        )
     ]
     return make_table("winners", rows)
 
@@ -343,33 +383,46 @@ def describe_work(specification: Mapping[str, Any]) -> str:
     )
 
 
-def rank(values: Mapping[str, Sequence[Measured]]) -> list[Row]:
-    """Find the treatment with the smallest median, and compare the others with it.
+def rank(
+    values: Mapping[str, Sequence[Measured]], quantity: str, margin: float, end: str = LEAST
+) -> list[Row]:
+    """Find the treatment with the least median, or the most, and compare the others with it.
 
-    A treatment is `alike` unless it is surely larger: the interval of its ratio to the winner
-    includes 1, or lies below 1 if pairs and medians disagree. Without an interval, `alike` is
-    unknown.
+    A peak leads by the median of its upper ends for the least, of its lower ends for the most:
+    what it surely is. A treatment is `alike` unless it is surely larger (or smaller): it may be
+    the least (or most), too. Without an interval, `alike` is unknown.
     """
-    medians = {name: find_median(own) for name, own in values.items()}
-    known = {name: value for name, value in medians.items() if value is not None}
+    medians = {name: (find_median(own), find_upper_median(own)) for name, own in values.items()}
+    known = {name: ends for name, ends in medians.items() if ends[0] is not None}
     if not known:
         return []
-    winner = min(known, key=lambda name: known[name])
+    sure = 1 if end == LEAST else 0
+    choose = min if end == LEAST else max
+    winner = choose(known, key=lambda name: (known[name][sure], known[name][1 - sure]))
+    rivals = [name for name in values if name != winner]
+    pairs = [(name, winner, match(values[name], values[winner])) for name in rivals]
+    judged = {
+        name: row for name, (row, *_) in zip(rivals, judge(pairs, quantity, margin), strict=True)
+    }
     return [
-        {"treatment": name, "winner": winner, "median": medians[name]}
-        | ({"alike": True} if name == winner else _compare_with_best(own, values[winner]))
-        for name, own in values.items()
+        {"end": end, "treatment": name, "winner": winner}
+        | {"median": medians[name][0], "median_upper": medians[name][1]}
+        | ({"alike": True} if name == winner else _compare_with_best(judged[name], margin, end))
+        for name in values
     ]
 
 
-def _compare_with_best(own: Sequence[Measured], best: Sequence[Measured]) -> Row:
-    row = estimate_ratio(own, best)
-    low = row.get("low")
-    return row | {"alike": None if low is None else low <= 1}
+def _compare_with_best(row: Row, margin: float, end: str) -> Row:
+    outcome = decide(row.get("low"), row.get("high"), margin)
+    return row | {"alike": may_be_first(outcome, end)}
 
 
 def _admit(
-    plan: Mapping[str, Any], experiment: str, names: Sequence[str], quantity: str
+    runs: pd.DataFrame,
+    plan: Mapping[str, Any],
+    experiment: str,
+    names: Sequence[str],
+    quantity: str,
 ) -> list[str]:
     """Return the treatments that can be compared by this quantity."""
     if quantity != _OF_MEMORY:
@@ -378,10 +431,14 @@ def _admit(
         name: plan["treatments"][f"{experiment}/{name}"]["specification"]["stages"]
         for name in names
     }
+    ok = runs[(runs["experiment"] == experiment) & (runs["status"] == "ok")]
+    instruments = {
+        name: set(ok.loc[ok["treatment"] == name, "memory_instrument"]) for name in names
+    }
     return [
         name
         for name in names
-        if not any(hides_results(stage.get("transport")) for stage in stages[name])
+        if not any(hides_results(one.get("transport"), instruments[name]) for one in stages[name])
     ]
 
 

@@ -89,6 +89,7 @@ def describe_conditions(run: Row) -> Row:
         "quiet_wait_s": quiet["waited_s"],
         "idle_before_share": quiet["idle_share"],
         "quiet": quiet["quiet"],
+        **_describe_warmth(run["warmed"], before),
         "throttled": _count_throttled(before, after),
         **{
             f"pressure_{name}_share": _pressure_share(before, after, name)
@@ -99,6 +100,18 @@ def describe_conditions(run: Row) -> Row:
         "context_switches_involuntary": run["context_switches_involuntary"],
     }
     return found | {"noisy": "; ".join(find_noise(run, found))}
+
+
+def _describe_warmth(warmed: Row, before: Row) -> Row:
+    """Return how much memory was touched before a run, why not more, and what a page cost."""
+    costs = {name: before[f"{name}_ns"] for name in ("fresh_page", "used_page")}
+    return {
+        "warm_needed_bytes": warmed["needed_bytes"],
+        "warm_touched_bytes": warmed["touched_bytes"],
+        "warm_s": warmed["took_s"],
+        "not_warmed": warmed["reason"],
+        **{f"{name}_s": None if ns is None else to_seconds(ns) for name, ns in costs.items()},
+    }
 
 
 def find_noise(run: Row, found: Row) -> Iterator[str]:

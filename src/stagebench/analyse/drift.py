@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import pandas as pd
 
-from stagebench.analyse.intervals import LEAST_BLOCKS, Effect, effect_interval, holm, p_difference
+from stagebench.analyse.intervals import LEAST_BLOCKS, Effect, p_difference, reach
+from stagebench.analyse.pairs import list_uppers
 from stagebench.tables.io import make_table
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     from numpy.typing import NDArray
 
 Row = dict[str, Any]
@@ -32,6 +34,10 @@ _DECIMALS = 12
 """Of a logarithm: what is smaller is rounding, and no residual."""
 
 
+Ends: TypeAlias = "tuple[float, float]"
+"""The logarithms of the ends between which a value is known to lie; equal if it is exact."""
+
+
 class Place(NamedTuple):
     """The place of a run; shares are from 0 (first) to 1 (last)."""
 
@@ -44,28 +50,39 @@ class Place(NamedTuple):
 
 
 def find_drift(runs: pd.DataFrame) -> pd.DataFrame:
-    """Test every experiment for effects of place; p-values are adjusted over all tests.
+    """Test every experiment for effects of place; all intervals hold together (Bonferroni).
 
     Each effect is a slope of logarithms, after the means of everything else that varies are taken
     away: those of treatments, and those of blocks (for the position) or of campaigns.
     """
-    placed = zip(runs.to_dict("records"), _find_places(runs), strict=True)
-    known = [(run, place) for run, place in placed if run["status"] == "ok"]
-    rows = [
-        {"experiment": experiment, "quantity": quantity} | row
+    places = _find_places(runs)
+    found = [
+        ({"experiment": experiment, "quantity": quantity} | named, slopes)
         for experiment in dict.fromkeys(runs["experiment"])
         for quantity in QUANTITIES
-        for row in _effects(
-            [
-                (math.log(run[quantity]), place)
-                for run, place in known
-                if run["experiment"] == experiment and pd.notna(run[quantity]) and run[quantity] > 0
-            ]
-        )
+        for named, slopes in _effects(_list_values(runs, places, experiment, quantity))
     ]
-    adjusted = holm([row.get("p") for row in rows])
-    complete = [row | {"p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
-    return make_table("drift", complete)
+    tests = sum(slopes is not None for _, slopes in found)
+    return make_table("drift", [row | _describe(slopes, tests) for row, slopes in found])
+
+
+def _list_values(
+    runs: pd.DataFrame, places: Sequence[Place], experiment: str, quantity: str
+) -> list[tuple[Ends, Place]]:
+    """Return what is known of one quantity in each ok run, as logarithms, with the run's place."""
+    values = zip(
+        runs["experiment"],
+        runs["status"],
+        runs[quantity].astype("float64"),
+        list_uppers(runs, quantity),
+        places,
+        strict=True,
+    )
+    return [
+        ((math.log(low), math.inf if math.isnan(high) else math.log(max(low, high))), place)
+        for name, status, low, high, place in values
+        if name == experiment and status == "ok" and low > 0
+    ]
 
 
 def _find_places(runs: pd.DataFrame) -> list[Place]:
@@ -90,9 +107,11 @@ def _share(part: pd.Series[float], whole: pd.Series[float]) -> pd.Series[float]:
     return (part / whole.where(whole > 0)).fillna(0.0)
 
 
-def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
-    """Return the rows of one quantity; `found` are logarithms with the places of their runs."""
-    logs, places = [log for log, _ in found], [place for _, place in found]
+def _effects(
+    found: Sequence[tuple[Ends, Place]],
+) -> Iterator[tuple[Row, tuple[Effect, Effect] | None]]:
+    """Yield the effects on one quantity with their smallest and their largest slope."""
+    values, places = [ends for ends, _ in found], [place for _, place in found]
     treatments = [place.treatment for place in places]
     blocks = [(place.campaign, place.block) for place in places]
     campaigns = [place.campaign for place in places]
@@ -101,16 +120,51 @@ def _effects(found: Sequence[tuple[float, Place]]) -> Iterator[Row]:
         (TIME, [place.in_time for place in places], campaigns),
         (FIRST_BLOCK, [float(place.is_in_first) for place in places], campaigns),
     ):
-        slope = fit_slope(logs, moved, (treatments, groups))
-        yield {"effect": effect, "n": len(logs)} | _describe(slope)
+        slopes = _fit_ends(values, moved, (treatments, groups))
+        yield {"effect": effect, "n": len(values)}, slopes
 
 
-def _describe(found: Effect | None) -> Row:
-    if found is None:
+def _fit_ends(
+    values: Sequence[Ends], moved: Sequence[float], groupings: Sequence[Groups]
+) -> tuple[Effect, Effect] | None:
+    """Fit the smallest and the largest slope that the ends of the values leave room for."""
+    lows = [low for low, _ in values]
+    slope = fit_slope(lows, moved, groupings)
+    if slope is None or all(low == high for low, high in values):
+        return None if slope is None else (slope, slope)
+    if any(math.isinf(high) for _, high in values):
+        return slope._replace(estimate=-math.inf, error=0.0), slope._replace(
+            estimate=math.inf, error=0.0
+        )
+    # A slope is a sum of values with the weights of what the groups leave of the places.
+    left, _ = _without_means(np.array([moved]).T, groupings)
+    rises = left[:, 0] > 0
+    smallest, largest = (
+        fit_slope(
+            [ends[is_high] for ends, is_high in zip(values, chosen.tolist(), strict=True)],
+            moved,
+            groupings,
+        )
+        for chosen in (~rises, rises)
+    )
+    return None if smallest is None or largest is None else (smallest, largest)
+
+
+def _describe(slopes: tuple[Effect, Effect] | None, tests: int) -> Row:
+    if slopes is None:
         return {"note": "too few runs"}
-    interval = effect_interval(found)
-    named = {"ratio": interval.estimate, "low": interval.low, "high": interval.high}
-    return named | {"p": p_difference(found)}
+    low, high = slopes
+    limits = low.estimate - reach(low, ALPHA / tests), high.estimate + reach(high, ALPHA / tests)
+    nearer = low if low.estimate > 0 else high
+    p = 1.0 if low.estimate < 0 < high.estimate else p_difference(nearer)
+    return {
+        "ratio": math.exp(low.estimate),
+        "ratio_upper": None if low == high else math.exp(high.estimate),
+        "low": math.exp(limits[0]),
+        "high": math.exp(limits[1]),
+        "p": p,
+        "p_adjusted": None if p is None else min(1.0, tests * p),
+    }
 
 
 def fit_slope(

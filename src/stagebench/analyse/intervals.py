@@ -89,10 +89,26 @@ def unpaired_effect(of: Sequence[float], to: Sequence[float]) -> Effect:
     return _welch([math.log(value) for value in of], [math.log(value) for value in to])
 
 
+def log_effect(logs: Sequence[float]) -> Effect:
+    """Estimate the effect from logarithms of ratios, one per block.
+
+    One that has no bound, and so is infinite, leaves the effect without.
+    """
+    endless = next((log for log in logs if math.isinf(log)), None)
+    if not logs or endless is not None:
+        return Effect(endless or math.nan, 0.0, math.inf, len(logs))
+    return _mean_effect(logs)
+
+
 def effect_interval(effect: Effect) -> Interval:
     """Return the ratio of an effect with its 95 % limits."""
     low, high = (None if limit is None else math.exp(limit) for limit in _limits(effect))
     return Interval(math.exp(effect.estimate), low, high, effect.n)
+
+
+def reach(effect: Effect, level: float = ALPHA) -> float:
+    """Return the distance of an effect's limits from it."""
+    return _quantile(effect.freedom, level) * effect.error if effect.error else 0.0
 
 
 def p_difference(effect: Effect) -> float | None:
@@ -124,7 +140,7 @@ def half_width(interval: Interval) -> float | None:
     return None if interval.high is None else interval.high / interval.estimate - 1
 
 
-def more_blocks(effect: Effect, wanted: float) -> int | None:
+def more_blocks(effect: Effect, wanted: float, level: float = ALPHA) -> int | None:
     """Estimate how many more blocks a half-width needs if they spread like the known ones.
 
     None if the spread is unknown. The spread is itself an estimate from few blocks.
@@ -134,20 +150,10 @@ def more_blocks(effect: Effect, wanted: float) -> int | None:
     spread = effect.error * math.sqrt(effect.n)
 
     def suffice(blocks: int) -> bool:
-        return _quantile(blocks - 1) * spread / math.sqrt(blocks) <= math.log1p(wanted)
+        freedom = effect.freedom + blocks - effect.n
+        return _quantile(freedom, level) * spread / math.sqrt(blocks) <= math.log1p(wanted)
 
     return bisect_left(range(_MOST_BLOCKS), True, lo=effect.n, key=suffice) - effect.n
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust the p-values of one family by Holm's step-down; missing ones do not count."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for step, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - step) * p))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _mean_effect(values: Sequence[float]) -> Effect:
@@ -159,12 +165,12 @@ def _mean_effect(values: Sequence[float]) -> Effect:
 def _limits(effect: Effect) -> tuple[float | None, float | None]:
     if not effect.is_tested:
         return None, None
-    margin = _quantile(effect.freedom) * effect.error if effect.error else 0.0
+    margin = reach(effect)
     return effect.estimate - margin, effect.estimate + margin
 
 
-def _quantile(freedom: float) -> float:
-    return float(special.stdtrit(freedom, 1 - ALPHA / 2))
+def _quantile(freedom: float, level: float) -> float:
+    return float(special.stdtrit(freedom, 1 - level / 2))
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> Effect:

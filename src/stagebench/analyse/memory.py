@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stagebench.analyse.memory_course import RISE_S, bound_time, memory_records
 from stagebench.analyse.traces import span_s
-from stagebench.peak.bracket import MemoryTrace, find_brackets, list_lower_bounds
+from stagebench.peak.bracket import find_brackets, list_lower_bounds
 from stagebench.records import ROLES, count_processes
 from stagebench.tables.quantities import MEMORY_PARTS, PHASES, SAMPLE_PARTS
 from stagebench.units import to_nanoseconds, to_seconds
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.analyse.traces import Trace
-    from stagebench.peak.bracket import LowerBounds
+    from stagebench.peak.bracket import Bracket, LowerBounds
+    from stagebench.peak.history import MemoryTrace
     from stagebench.records import MemorySample, ProcessRecord, SweepRecord
     from stagebench.units import Bytes, Nanoseconds
 
@@ -120,8 +122,8 @@ def summarise_sweeps(trace: Trace) -> list[Row]:
 def summarise_memory(trace: Trace) -> Row:
     """Return the memory columns of a run.
 
-    Trough, peak and step are taken over the sweeps of the workflow; end is the last of them. If the
-    workflow's start is unknown, only counts and the sampled time are.
+    Trough and step are taken over the sweeps of the workflow, peaks over its readings, too; end is
+    the last sweep. If the workflow's start is unknown, only counts and the sampled time are.
     """
     totals = total_sweeps(trace)
     start = trace.events.get("workflow_started")
@@ -133,21 +135,40 @@ def summarise_memory(trace: Trace) -> Row:
         "sampled_s": span_s(totals[0].ended_ns, totals[-1].ended_ns) if totals else None,
     }
     base, after = split_sweeps(trace, totals)
-    if start is None or not after:
+    if start is None or not (after or trace.reads):
         return counted
-    records = MemoryTrace(
-        trace.sweeps, trace.samples, trace.processes, trace.transitions, trace.run["sampler"]
-    )
+    records = memory_records(trace)
     finished = trace.events.get("finished")
     lower = _lower_within(records, start, math.inf if finished is None else finished)
-    parts = [_part(part, base, after) | _peak(part, base, lower, start) for part in MEMORY_PARTS]
+    parts = [_peak(part, base, lower, start) for part in MEMORY_PARTS]
+    parts += [_part(part, base, after) for part in MEMORY_PARTS if after]
     merged = {name: value for part in parts for name, value in part.items()}
     brackets = find_brackets(records, start, finished)
-    upper = {f"{part}_peak_upper_bytes": brackets[part].upper_bytes for part in MEMORY_PARTS}
+    ends = _list_ends(brackets, base)
     held = {
         "tree_memory_time_byte_s": memory_time(totals, start, trace.events.get("workflow_finished"))
     }
-    return counted | merged | _at_peak(lower) | _other_peaks(after) | held | upper
+    walked = counted | merged | _at_peak(lower) | _other_peaks(after) | held
+    bounded = bound_time(trace)
+    if (proven := walked["tree_anon_peak_bytes"]) is not None and "tree_anon_peak_bytes" in bounded:
+        bounded["tree_anon_peak_bytes"] = max(proven, bounded["tree_anon_peak_bytes"])
+    return walked | ends | bounded
+
+
+def _list_ends(brackets: dict[str, Bracket], base: list[SweepTotal]) -> Row:
+    """Return both ends of the peaks, and of their growth from the base."""
+    row: Row = {}
+    for part, bracket in brackets.items():
+        lower, upper = bracket.lower_bytes, bracket.upper_bytes
+        row |= {f"{part}_peak_bytes": lower, f"{part}_peak_upper_bytes": upper}
+        from_base = base[0].pss(part) if base else None
+        row[f"{part}_growth_bytes"] = _difference(lower, from_base)
+        row[f"{part}_growth_upper_bytes"] = _difference(upper, from_base)
+    return row
+
+
+def _difference(value: Bytes | None, base: Bytes | None) -> Bytes | None:
+    return None if value is None or base is None else value - base
 
 
 def _lower_within(trace: MemoryTrace, since_ns: float, until_ns: float) -> list[LowerBounds]:
@@ -253,10 +274,6 @@ def _other_peaks(after: list[SweepTotal]) -> Row:
         "tree_uss_peak_bytes": max((total.uss for total in untorn), default=None),
         "tree_anon_peak_bytes": max((total.anon for total in untorn), default=None),
     }
-
-
-RISE_S = 0.1
-"""Rises are taken within this time, the interval at which the published study read main."""
 
 
 def summarise_memory_causes(trace: Trace) -> Row:

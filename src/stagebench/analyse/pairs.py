@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import pandas as pd
 
-from stagebench.analyse.intervals import effect_interval, paired_effect, unpaired_effect
+from stagebench.analyse.intervals import Effect, log_effect, unpaired_effect
+from stagebench.tables.quantities import is_lower_end, upper_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from stagebench.analyse.intervals import Effect
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 T = TypeVar("T")
@@ -50,13 +49,22 @@ def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
     return Chosen(UNPAIRED, of, to)
 
 
+SMALLEST, LARGEST = "smallest", "largest"
+"""The two ratios that the brackets of two values leave room for; equal if both are exact."""
+
+
 class Measured(NamedTuple):
-    """One quantity of one run; `value` is None if it is unknown."""
+    """One quantity of one run; `value` is None if it is unknown.
+
+    If the value is a lower end, the true one is at most `reach` times as large: 1 if it is exact,
+    infinite if no upper end is known.
+    """
 
     block: int
     campaign: str
     status: str
     value: float | None
+    reach: float = 1.0
 
     @property
     def is_usable(self) -> bool:
@@ -69,19 +77,37 @@ class Matched(Chosen[Measured]):
 
     __slots__ = ()
 
-    def effect(self) -> Effect:
-        """Estimate the ratio."""
-        if self.pairing == IN_BLOCKS:
-            return paired_effect([ratio for _, ratio in self.ratios()])
-        return unpaired_effect(_values(self.of), _values(self.to))
+    @property
+    def is_exact(self) -> bool:
+        """Whether all values are exact, so that the smallest ratios are the largest ones, too."""
+        return all(one.reach == 1 for one in (*self.of, *self.to))
 
-    def ratios(self) -> list[tuple[int, float]]:
+    def effect(self, end: str = SMALLEST) -> Effect:
+        """Estimate the smallest or the largest ratio that the values leave room for."""
+        if self.pairing == IN_BLOCKS:
+            return log_effect([_log(ratio) for _, ratio in self.ratios(end)])
+        of, to = self._sides(end)
+        if math.inf in (*of, *to):
+            endless = math.inf if math.inf in of else -math.inf
+            return Effect(endless, 0.0, math.inf, min(len(of), len(to)))
+        return unpaired_effect(of, to)
+
+    def ratios(self, end: str = SMALLEST) -> list[tuple[int, float]]:
         """Return block and ratio of each pair, or of each run to the baseline's geometric mean."""
-        of, to = _values(self.of), _values(self.to)
+        of, to = self._sides(end)
         if to and self.pairing != IN_BLOCKS:
             to = [math.exp(fmean(map(math.log, to)))] * len(of)
         blocks = [one.block for one in self.of]
         return [(block, one / base) for block, one, base in zip(blocks, of, to, strict=True)]
+
+    def _sides(self, end: str) -> tuple[list[float], list[float]]:
+        if end == SMALLEST:
+            return _values(self.of), _uppers(self.to)
+        return _uppers(self.of), _values(self.to)
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf
 
 
 def match(own: Sequence[Measured], base: Sequence[Measured]) -> Matched:
@@ -136,8 +162,12 @@ def _usable(runs: Sequence[Measured]) -> dict[Place, Measured]:
     return {(one.block, one.campaign): one for one in runs if one.is_usable}
 
 
-def _values(some: Sequence[Measured]) -> list[float]:
+def _values(some: Iterable[Measured]) -> list[float]:
     return [one.value for one in some if one.value is not None]
+
+
+def _uppers(some: Iterable[Measured]) -> list[float]:
+    return [one.value * one.reach for one in some if one.value is not None]
 
 
 Row = dict[str, Any]
@@ -150,12 +180,31 @@ _COLUMNS = ["experiment", "treatment", "block", "campaign", "status"]
 def collect_measured(runs: pd.DataFrame, quantity: str) -> Values:
     """Return one quantity of every run, in the order of the table of runs."""
     found: Values = {}
-    for *place, value in runs[[*_COLUMNS, quantity]].itertuples(index=False, name=None):
+    uppers = list_uppers(runs, quantity)
+    rows = runs[[*_COLUMNS, quantity]].itertuples(index=False, name=None)
+    for (*place, value), upper in zip(rows, uppers, strict=True):
         experiment, treatment, block, campaign, status = place
-        known = None if pd.isna(value) else float(value)
         own = found.setdefault(experiment, {}).setdefault(treatment, [])
-        own.append(Measured(int(block), str(campaign), str(status), known))
+        own.append(measure(int(block), str(campaign), str(status), (value, upper)))
     return found
+
+
+def list_uppers(rows: pd.DataFrame, quantity: str) -> list[float]:
+    """Return the upper end of a quantity in every row: the value itself if it is exact."""
+    if not is_lower_end(quantity):
+        return list(rows[quantity].astype("float64"))
+    upper = upper_of(quantity)
+    unknown = upper is None or upper not in rows.columns
+    return [math.nan] * len(rows) if unknown else list(rows[upper].astype("float64"))
+
+
+def measure(block: int, campaign: str, status: str, ends: tuple[Any, float]) -> Measured:
+    """Make the value of a run from its lower and its upper end, either of them missing."""
+    if pd.isna(ends[0]):
+        return Measured(block, campaign, status, None)
+    value, upper = float(ends[0]), ends[1]
+    reach = math.inf if math.isnan(upper) else max(1.0, upper / value) if value > 0 else 1.0
+    return Measured(block, campaign, status, value, reach)
 
 
 def find_median(values: Sequence[Measured]) -> float | None:
@@ -164,16 +213,10 @@ def find_median(values: Sequence[Measured]) -> float | None:
     return median(known) if known else None
 
 
-def estimate_ratio(own: Sequence[Measured], base: Sequence[Measured]) -> Row:
-    """Return ratio, limits, number and pairing; only `n` = 0 if nothing can be compared."""
-    matched = match(own, base)
-    if not matched.pairing:
-        return {"n": 0}
-    interval = effect_interval(matched.effect())
-    return {
-        "ratio": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "n": interval.n,
-        "pairing": matched.pairing,
-    }
+def find_upper_median(values: Sequence[Measured]) -> float | None:
+    """Return the median of the upper ends; None if there is none, infinite if one is unknown."""
+    ok = [one for one in values if one.status == "ok"]
+    known = _uppers(ok)
+    if not known:
+        return None
+    return math.inf if math.inf in known else median(known)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stagebench.analyse.tasks import count_outcomes, deepest_queue, task_times
+from stagebench.analyse.tasks import count_outcomes, deepest_queue, find_first, task_times
 from stagebench.analyse.traces import span_s
 from stagebench.store import canonical_json
 from stagebench.tables.quantities import STAGE_STATISTICS, STAGE_TIMES
@@ -39,6 +39,9 @@ def summarise_stages(trace: Trace) -> list[Row]:
         | {
             "workers_served": _count_workers(stage, served[stage["name"]]),
             "cpu_mean_s": _mean_cpu_s(served[stage["name"]]),
+            "cpu_median_s": _median(_list_cpu_s(served[stage["name"]])),
+            **_first_and_later(trace, stage["name"], served[stage["name"]]),
+            **_imports(trace, stage["name"]),
             "share_of_total_time": _ratio(_busy_s(spans[stage["name"]]), total),
             "utilisation": _utilisation(stage, spans[stage["name"]], makespan),
             "deepest_queue": deepest_queue(trace, stage["name"]),
@@ -120,6 +123,44 @@ def _cpu_s(served: list[TaskRecord]) -> Seconds | None:
 
 def _mean_cpu_s(served: list[TaskRecord]) -> Seconds | None:
     return _ratio(_cpu_s(served), len(served))
+
+
+def _list_cpu_s(served: list[TaskRecord]) -> list[Seconds]:
+    """List the CPU times; none if that of a task is unknown."""
+    cpu = [to_seconds(record.cpu_ns) for record in served if record.cpu_ns is not None]
+    return cpu if len(cpu) == len(served) else []
+
+
+def _first_and_later(trace: Trace, stage: str, served: list[TaskRecord]) -> Row:
+    """Return how long the first tasks of workers took, and how long all others took."""
+    first = find_first(trace, stage)
+    own = [record for record in served if (record.task, record.attempt) in first]
+    others = [record for record in served if (record.task, record.attempt) not in first]
+    row: Row = {}
+    for part, records in (("first", own), ("later", others)):
+        spans = [task_times(record)["service"] for record in records]
+        row |= {f"{part}_tasks": len(records)}
+        for name, times in (
+            ("service", [span for span in spans if span is not None]),
+            ("cpu", _list_cpu_s(records)),
+        ):
+            row[f"{name}_{part}_mean_s"] = float(np.mean(times)) if times else None
+            row[f"{name}_{part}_median_s"] = _median(times)
+    return row
+
+
+def _median(values: list[Seconds]) -> Seconds | None:
+    return float(np.median(values)) if values else None
+
+
+def _imports(trace: Trace, stage: str) -> Row:
+    """Return the most modules that a worker imported during its first task, and their packages."""
+    found = trace.imports.get(stage, [])
+    most = max(found, key=lambda imports: imports.modules, default=None)
+    return {
+        "imported_modules": 0 if most is None else most.modules,
+        "imported": None if most is None else ", ".join(most.packages),
+    }
 
 
 def _count_workers(stage: Row, served: list[TaskRecord]) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from stagebench.analyse import traces
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
 from stagebench.analyse.conditions import describe_conditions, summarise_environment
 from stagebench.analyse.drift import find_drift
+from stagebench.analyse.factors import find_factor_effects
 from stagebench.analyse.memory import (
     summarise_memory,
     summarise_memory_causes,
@@ -29,6 +31,7 @@ from stagebench.analyse.memory import (
     summarise_roles,
     summarise_sweeps,
 )
+from stagebench.analyse.memory_course import list_course
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.stages import makespan_s, summarise_stages
 from stagebench.analyse.tasks import (
@@ -52,7 +55,14 @@ from stagebench.analyse.traces import (
 )
 from stagebench.store import atomic_folder, canonical_json, read_json
 from stagebench.tables.io import make_table, write_tables
-from stagebench.tables.quantities import RUN_QUANTITIES, STAGE_QUANTITIES, unit_of
+from stagebench.tables.quantities import (
+    COUNTERS,
+    GROUP,
+    RUN_QUANTITIES,
+    STAGE_QUANTITIES,
+    SWEEPS,
+    unit_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +83,8 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "stages": summarise_stages,
     "tasks": summarise_tasks,
     "attempts": summarise_attempts,
-    "memory": summarise_sweeps,
+    "memory": list_course,
+    "sweeps": summarise_sweeps,
     "phases": summarise_phases,
     "roles": summarise_roles,
     "queue_depth": trace_queues,
@@ -155,11 +166,12 @@ def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) 
         | count_repeated(trace)
         | _run_times(trace, tasks["tasks_ok"])
         | summarise_turnaround(trace)
-        | summarise_memory(trace)
         | summarise_memory_causes(trace)
+        | summarise_memory(trace)  # what readings bound replaces what sweeps show
         | summarise_ready_workers(trace)
         | _sampler_and_noise(trace)
         | _cgroup(trace)
+        | {"swapped_bytes": _most_swapped(trace)}
         | describe_conditions(trace.run)
     )
     for make in columns:
@@ -223,7 +235,8 @@ def _overhead_s(run: Row, own: float | None) -> float | None:
     whole = span_s(run["supervisor_started_ns"], run["supervisor_ended_ns"])
     if whole is None or own is None or run["lock_wait_s"] is None:
         return None
-    return float(whole - own - run["lock_wait_s"] - run["quiet"]["waited_s"])
+    waits = run["lock_wait_s"] + run["quiet"]["waited_s"] + run["warmed"]["took_s"]
+    return float(whole - own - waits)
 
 
 def _cgroup(trace: Trace) -> Row:
@@ -232,8 +245,19 @@ def _cgroup(trace: Trace) -> Row:
     return {f"cgroup_{name}": charged.get(name) for name in names}
 
 
+def _most_swapped(trace: Trace) -> int | None:
+    """Return the most memory that was seen swapped out, by group or in a sweep; None if unknown."""
+    sweeps: Counter[int] = Counter()
+    for sample in trace.samples:
+        if sample.swap_bytes is not None:
+            sweeps[sample.sweep] += sample.swap_bytes
+    seen = [trace.run["cgroup"].get("swap_bytes"), *sweeps.values()]
+    return max((size for size in seen if size is not None), default=None)
+
+
 def _sampler_and_noise(trace: Trace) -> Row:
     sampler, noise, census = (trace.run[name] for name in ("sampler", "noise", "census"))
+    own_s = span_s(trace.run["exec_ns"], trace.run["exited_ns"])
     return {
         "sampler_interval_s": sampler["interval_s"],
         "sampler_cpu_budget": sampler["cpu_budget"],
@@ -246,8 +270,13 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "rss_sweeps": sampler["rss_sweeps"],
         "sweeps_left_out": sampler["left_out"],
         "sweeps_torn": sampler["torn"],
+        "reads": sampler["reads"],
+        "reads_per_s": sampler["reads"] / own_s if own_s else None,
+        "read_cpu_s": sampler["read_cpu_s"],
         "census": census["means"],
         "memory_metric": sampler["metric"],
+        "memory_instrument": _find_instrument(sampler),
+        "no_group": sampler["group_failure"] or trace.run["cgroup"].get("reason"),
         "processes_created": census["created"],
         "processes_sampled": census["sampled"],
         "processes_bounded_only": census["bounded_only"],
@@ -257,6 +286,13 @@ def _sampler_and_noise(trace: Trace) -> Row:
         "steal_share": noise["steal_share"],
         "others_cpu_share": noise["others_cpu_share"],
     }
+
+
+def _find_instrument(sampler: Mapping[str, Any]) -> str:
+    """Name the instrument of a whole run: a group that was taken away is not its instrument."""
+    if sampler["group_drift_bytes"] is not None and sampler["group_failure"] is None:
+        return GROUP
+    return COUNTERS if sampler["reads"] else SWEEPS
 
 
 def summarise_treatments(runs: pd.DataFrame) -> pd.DataFrame:
@@ -343,6 +379,17 @@ def summarise_warm_ups(plan: dict[str, Any], raw: Path) -> Iterator[dict[str, An
         }
 
 
+def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Make the tables that compare runs with each other, from those of runs and stages."""
+    runs, stages = tables["runs"], tables["stages"]
+    return compare_treatments(tables, plan) | {
+        "winners": find_winners(runs, plan),
+        "contrasts": contrast_treatments(runs, plan),
+        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "drift": find_drift(runs),
+    }
+
+
 RUNS_PER_PROCESS = 32
 """With fewer runs, another process takes longer to start than it saves."""
 
@@ -363,10 +410,7 @@ def analyse_study(
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)
-    tables |= compare_treatments(tables, planned)
-    tables["winners"] = find_winners(tables["runs"], planned)
-    tables["contrasts"] = contrast_treatments(tables["runs"], planned)
-    tables["drift"] = find_drift(tables["runs"])
+    tables |= judge_study(tables, planned)
     tables |= {name: make(tables) for name, make in added.whole.items()}
     with atomic_folder(out) as folder:
         write_tables(tables, folder)

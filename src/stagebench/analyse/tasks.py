@@ -65,11 +65,38 @@ def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
     stages = trace.specification["stages"]
     places = {stage["name"]: place for place, stage in enumerate(stages)}
     numbers = {stage["name"]: _number_workers(trace, stage) for stage in stages}
+    first = {stage["name"]: find_first(trace, stage["name"]) for stage in stages}
     ordered = sorted(records, key=lambda one: (one.task, places[one.stage], one.attempt))
     return [
-        trace.key | _row(trace, record) | {"worker": _find_worker(numbers[record.stage], record)}
+        trace.key
+        | _row(trace, record)
+        | {
+            "worker": _find_worker(numbers[record.stage], record),
+            "first": _is_first(first[record.stage], record),
+        }
         for record in ordered
     ]
+
+
+def find_first(trace: Trace, stage: str) -> set[tuple[int, int]]:
+    """Return the task and attempt that each worker of a stage served first.
+
+    It may pay for what later ones find done: fresh memory, imports, caches. The coroutines of an
+    event loop count as one worker.
+    """
+    first: dict[Worker, TaskRecord] = {}
+    for record in (*trace.attempts, *trace.tasks):
+        if record.stage != stage or record.started_ns is None or record.pid is None:
+            continue
+        known = first.setdefault((record.pid, record.thread_id), record)
+        if record.started_ns < (known.started_ns or 0):
+            first[record.pid, record.thread_id] = record
+    return {(record.task, record.attempt) for record in first.values()}
+
+
+def _is_first(first: set[tuple[int, int]], record: TaskRecord) -> bool | None:
+    served = record.started_ns is not None and record.pid is not None
+    return (record.task, record.attempt) in first if served else None
 
 
 def _number_workers(trace: Trace, stage: Mapping[str, Any]) -> dict[Worker, int]:

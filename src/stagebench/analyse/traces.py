@@ -15,15 +15,19 @@ from stagebench import store
 from stagebench.analyse.run_file import check_run
 from stagebench.errors import StoreError
 from stagebench.records import (
+    IMPORTED,
     EmulatedRecord,
     EventRecord,
+    Imports,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
     WorkerRecord,
     find_missing,
+    read_imports,
 )
 from stagebench.task_list import count_tasks
 from stagebench.units import to_seconds
@@ -75,7 +79,7 @@ class Trace(Head):
     `tasks` has how each task ended in each stage, `attempts` the repeated attempts before that.
     `events` maps the name of a moment to its time; a run that ended early lacks some. `overflows`
     counts, by stage, how often a queue took more than its bound because the run would otherwise
-    have stalled.
+    have stalled. `imports` has, by stage, what workers imported during their first tasks.
     """
 
     tasks: tuple[TaskRecord, ...]
@@ -83,8 +87,10 @@ class Trace(Head):
     workers: tuple[WorkerRecord, ...]
     events: dict[str, Nanoseconds]
     overflows: dict[str, int]
+    imports: dict[str, list[Imports]]
     processes: tuple[ProcessRecord, ...]
     transitions: tuple[TransitionRecord, ...]
+    reads: tuple[ReadRecord, ...]
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
     emulated: tuple[EmulatedRecord, ...]
@@ -187,10 +193,12 @@ def _read_records(folder: Path, head: Head) -> Trace:
         tasks=tasks,
         attempts=attempts,
         workers=read.records(store.WORKERS_FILE, WorkerRecord),
-        events={event.event: event.time_ns for event in events if event.event != OVERFLOW},
+        events={e.event: e.time_ns for e in events if e.event not in (OVERFLOW, IMPORTED)},
         overflows=Counter(event.stage for event in events if event.event == OVERFLOW),
+        imports=_group_imports(folder / store.EVENTS_FILE, events),
         processes=read.records(store.PROCESSES_FILE, ProcessRecord),
         transitions=read.records(store.TRANSITIONS_FILE, TransitionRecord),
+        reads=read.records(store.READS_FILE, ReadRecord),
         sweeps=read.records(store.SWEEPS_FILE, SweepRecord),
         samples=read.records(store.SAMPLES_FILE, MemorySample),
         emulated=read.records(store.EMULATED_FILE, EmulatedRecord) if emulates else (),
@@ -199,6 +207,20 @@ def _read_records(folder: Path, head: Head) -> Trace:
     if head.is_ok:
         _check_whole(folder, trace, events)
     return trace
+
+
+def _group_imports(path: Path, events: Sequence[EventRecord]) -> dict[str, list[Imports]]:
+    found: dict[str, list[Imports]] = {}
+    for event in events:
+        if event.event == IMPORTED:
+            try:
+                imports = read_imports(event.detail)
+            except ValueError:
+                detail = store.shorten(repr(event.detail), store.LONGEST_QUOTED)
+                text = f"{path}: detail of {IMPORTED!r} is {detail}; {store.MEASURE_AGAIN}"
+                raise StoreError(text) from None
+            found.setdefault(event.stage, []).append(imports)
+    return found
 
 
 class _RunReader:

@@ -1,8 +1,8 @@
 """The tables of a study → the evidence on its experiments, and what it measures for a test.
 
 A test takes one value per run, and their interval over blocks. A value is a pair of bounds: for a
-peak, the largest sum of a sweep and the upper bound between sweeps; for anything else, the same
-number twice.
+peak, the largest sum of a sweep and the upper bound between sweeps; for what is known by a lower
+end alone, that and infinity; for anything else, the same number twice.
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ from stagebench.analyse.intervals import (
     unpaired_ratio_interval,
 )
 from stagebench.analyse.pairs import choose
-from stagebench.claims.model import RATIO
+from stagebench.claims.apart import find_apart, median_interval
+from stagebench.claims.model import DIFFERENCE, RATIO
+from stagebench.tables.decisions import USUAL_MARGIN
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, upper_of
+from stagebench.tables.quantities import (
+    MEMORY_PARTS,
+    PARAMETER,
+    is_lower_end,
+    is_moment,
+    upper_of,
+)
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import format_parameter
 
@@ -44,7 +52,8 @@ class Evidence:
     """The evidence of a study on one experiment: its ok runs by treatment, its machine, its scale.
 
     `planned` are the treatments in its plan; `cores` is None if unknown; `misfit` names a parameter
-    that differs from the published one, "" at full scale.
+    that differs from the published one, "" at full scale. `margin` is what the study counts as
+    equivalent in practice.
     """
 
     study: str
@@ -52,10 +61,14 @@ class Evidence:
     runs: Mapping[str, Sequence[Run]]
     cores: int | None
     misfit: str
+    margin: float = USUAL_MARGIN
 
 
 def gather_evidence(
-    study: str, tables: Mapping[str, pd.DataFrame], reference: list[Json]
+    study: str,
+    tables: Mapping[str, pd.DataFrame],
+    reference: list[Json],
+    margin: float = USUAL_MARGIN,
 ) -> dict[str, Evidence]:
     """Return the evidence on each experiment of a study, from its runs, stages and environment."""
     runs = list_rows(tables["runs"])
@@ -74,6 +87,7 @@ def gather_evidence(
             runs=treatments,
             cores=cores,
             misfit=_find_misfit(experiment, tables["stages"], reference),
+            margin=margin,
         )
         for experiment, treatments in planned.items()
     }
@@ -144,7 +158,10 @@ class Run:
 class Estimate(NamedTuple):
     """An estimate from `n` blocks with its 95 % limits; None where there is none.
 
-    `upper` is the estimate from the upper bounds, if they differ. `why` says what is missing.
+    `upper` is the estimate from the upper bounds, if they differ; it and `high` are infinite if
+    nothing limits the value from above. `apart` is the one value that lies far from all others, if
+    there is one: then the estimate is the median, and the limits are those of the median. `why`
+    says what is missing; `is_missing` whether that is the measurement itself.
     """
 
     estimate: float | None = None
@@ -154,18 +171,29 @@ class Estimate(NamedTuple):
     n: int = 0
     pairing: str = ""
     why: str = ""
+    apart: float | None = None
+    is_missing: bool = False
 
 
 def measure_test(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     """Measure what a test is about; `runs` are those of its experiment, by treatment."""
+    found = _measure(test, runs)
+    is_bounded = found.high is not None and math.isfinite(found.high)
+    if found.estimate is None or is_bounded or not is_moment(test.measure.quantity):
+        return found
+    what = f"a sweep saw {test.measure.quantity}, which bounds it from neither side"
+    return found._replace(upper=None, low=None, high=None, why=what)
+
+
+def _measure(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     of = _values(test, test.treatment, runs)
     if isinstance(of, str):
-        return Estimate(why=of)
+        return Estimate(why=of, is_missing=True)
     if not test.to:
         return _estimate(list(of.values()), mean_interval, "")
     to = _values(test, test.to, runs)
     if isinstance(to, str):
-        return Estimate(why=to)
+        return Estimate(why=to, is_missing=True)
     if test.by == RATIO and min(low for low, _ in [*of.values(), *to.values()]) <= 0:
         return Estimate(why="a value of 0 or less has no ratio")
     return _compare(of, to, test.by)
@@ -190,24 +218,49 @@ def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) 
 def read_value(run: Run, measure: Measure) -> Bounds | None:
     """Take a measure of one run; None if a part of it was not observed."""
     numbers = run.numbers.get(measure.stage, {})
+    # What a stage does not have is of the run: its makespan, for example.
+    others = {**run.numbers.get("", {}), **numbers}
     value = _bounds(numbers, measure.quantity)
     if value is not None and measure.minus:
         less = _bounds(numbers, measure.minus)
-        value = None if less is None else (value[0] - less[1], value[1] - less[0])
+        value = None if less is None else _subtract(value, less)
+    if value is not None and measure.times:
+        factor = _bounds(others, measure.times)
+        value = None if factor is None else _multiply(value, factor)
     if value is not None and measure.over:
-        parts = _bounds(numbers, measure.over)
+        parts = _bounds(others, measure.over)
         value = None if parts is None or parts[0] <= 0 else _divide(value, parts)
     return value
 
 
+_PEAKS = frozenset(f"{part}_peak_bytes" for part in MEMORY_PARTS)
+"""A peak whose upper end nobody knows is not known."""
+
+
 def _bounds(numbers: Mapping[str, float], quantity: str) -> Bounds | None:
-    low = numbers.get(quantity, math.nan)
-    high = numbers.get(upper_of(quantity) or quantity, math.nan)
+    low, upper = numbers.get(quantity, math.nan), upper_of(quantity)
+    if quantity == "most_children":  # the census has seen all processes
+        high = numbers.get("processes_created", low + 1) - 1
+    else:
+        high = numbers.get(upper or quantity, math.nan)
+        is_open = upper is None or math.isnan(high)
+        if is_open and is_lower_end(quantity) and quantity not in _PEAKS:
+            high = math.inf
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
+def _multiply(value: Bounds, by: Bounds) -> Bounds:
+    products = [part * factor for part in value for factor in by]
+    return min(products), max(products)
+
+
 def _divide(value: Bounds, by: Bounds) -> Bounds:
-    quotients = [part / divisor for part in value for divisor in by]
+    quotients = [
+        part / divisor
+        for part in value
+        for divisor in by
+        if not (math.isinf(part) and math.isinf(divisor))
+    ]
     return min(quotients), max(quotients)
 
 
@@ -216,36 +269,72 @@ def _compare(of: _Values, to: _Values, by: str) -> Estimate:
     chosen = choose(of, to)
     if chosen.pairing != IN_BLOCKS:
         return _compare_unpaired(chosen, by)
-    both = _divide if by == RATIO else _subtract
-    values = [both(first, second) for first, second in zip(chosen.of, chosen.to, strict=True)]
-    return _estimate(values, ratio_interval if by == RATIO else mean_interval, IN_BLOCKS)
+    both, method = _WAYS[by]
+    pairs = list(zip(chosen.of, chosen.to, strict=True))
+    found = _estimate([both(first, second) for first, second in pairs], method, IN_BLOCKS)
+    if not _is_unbounded(found):
+        return found
+    # What was seen is shown, though it says nothing of the true value.
+    seen = [both((first, first), (second, second))[0] for (first, _), (second, _) in pairs]
+    return found._replace(estimate=method(seen).estimate)
+
+
+def _is_unbounded(found: Estimate) -> bool:
+    return found.high == math.inf and found.low in (0, -math.inf)
 
 
 def _subtract(value: Bounds, less: Bounds) -> Bounds:
     return value[0] - less[1], value[1] - less[0]
 
 
+_WAYS: Mapping[
+    str, tuple[Callable[[Bounds, Bounds], Bounds], Callable[[Sequence[float]], Interval]]
+] = {RATIO: (_divide, ratio_interval), DIFFERENCE: (_subtract, mean_interval)}
+"""How two values are compared → the comparison of a pair, and the interval over pairs."""
+
+
 def _estimate(
     values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
 ) -> Estimate:
     lower, upper = ([value[end] for value in values] for end in (0, 1))
-    return _join(_interval(lower, method), _interval(upper, method), pairing)
+    is_ratio = method is ratio_interval
+    apart = [find_apart(ends, in_logs=is_ratio) for ends in (lower, upper)]
+    if any(one is not None for one in apart):
+        method = median_interval
+    joined = _join(_interval(lower, method), _interval(upper, method), pairing)
+    return joined._replace(apart=next((one for one in apart if one is not None), None))
 
 
 def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
     # A value that is the same in every block, such as a count, is known exactly.
     first = values[0]
+    endless = [value for value in values if math.isinf(value)]
+    if endless or (method is ratio_interval and 0 in values):
+        end = endless[0] if endless else 0.0
+        return Interval(end, end, end, len(values))
     if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
         return Interval(first, first, first, len(values))
     return method(values)
 
 
 def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Estimate:
-    method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
-    of, to = chosen.of, chosen.to
-    lower = method([low for low, _ in of], [high for _, high in to])
-    upper = method([high for _, high in of], [low for low, _ in to])
-    return _join(lower, upper, chosen.pairing)
+    lows, highs = ([value[end] for value in chosen.of] for end in (0, 1))
+    base_lows, base_highs = ([value[end] for value in chosen.to] for end in (0, 1))
+    lower = _unpaired(lows, base_highs, by)
+    found = _join(lower, _unpaired(highs, base_lows, by), chosen.pairing)
+    if not _is_unbounded(found):
+        return found
+    return found._replace(estimate=_unpaired(lows, base_lows, by).estimate)
+
+
+def _unpaired(of: list[float], to: list[float], by: str) -> Interval:
+    n = min(len(of), len(to))
+    if math.inf in to:
+        least = 0 if by == RATIO else -math.inf
+        return Interval(least, least, least, n)
+    if math.inf in of:
+        return Interval(math.inf, math.inf, math.inf, n)
+    return unpaired_ratio_interval(of, to) if by == RATIO else unpaired_mean_interval(of, to)
 
 
 def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.claims.model import (
     FIGURE,
+    LOGGED,
     RATIO,
     RUN_MEASURES,
     STAGE_MEASURES,
+    STATED,
     AmountError,
     Claim,
     ClaimTest,
+    Limit,
     Measure,
     Needs,
     Published,
@@ -182,6 +185,8 @@ def _unit(figure: _Figure) -> str:
 def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Published) -> ClaimTest:
     row, base = figure.row, figure.grid.baseline
     is_ratio = way == RATIO and treatment != base
+    is_judged = is_ratio or way in (VALUE, ABOVE_BASE)
+    allowed, limit = _allowed(figure, way, unit) if is_judged else (None, Limit())
     return ClaimTest(
         experiment=row["experiment"],
         treatment=treatment,
@@ -194,7 +199,8 @@ def _test(figure: _Figure, way: str, unit: str, treatment: str, published: Publi
             unit=unit,
         ),
         unit="ratio" if is_ratio else unit,
-        allowed=_allowed(figure, way, unit) if is_ratio or way in (VALUE, ABOVE_BASE) else None,
+        allowed=allowed,
+        limit=limit,
         published=published,
     )
 
@@ -208,7 +214,7 @@ def _base_of(quantity: str) -> str:
     return base
 
 
-def _allowed(figure: _Figure, way: str, unit: str) -> Range:
+def _allowed(figure: _Figure, way: str, unit: str) -> tuple[Range, Limit]:
     """Return the range around a published value, relative to what it is judged by."""
     entry, quantity = figure.entry, figure.row["quantity"]
     tolerance = entry.get("tolerance")
@@ -217,26 +223,31 @@ def _allowed(figure: _Figure, way: str, unit: str) -> Range:
             "its entry has no tolerance; allowed: a number with %, or with the unit of the quantity"
         )
     unit = "ratio" if way == RATIO else unit
-    expected = next(_expected(figure, way), None)
+    source, expected = next(_expected(figure, way), ("", None))
     if expected is None:
         raise _NoFigureError(f"nothing that {way} refers to was published; allowed: value, shown")
     text = format_estimate((expected,), None, "1" if way == RATIO else unit)
-    return around(expected, text, tolerance, unit)
+    allowed, half, twice = (
+        around(expected, text, tolerance, unit, stretch=stretch) for stretch in (1, 0.5, 2)
+    )
+    if tolerance is None:
+        return allowed, Limit(source=source)
+    return allowed, Limit(source=source, chosen=str(tolerance), half=half, twice=twice)
 
 
-def _expected(figure: _Figure, way: str) -> Iterator[float]:
+def _expected(figure: _Figure, way: str) -> Iterator[tuple[str, float]]:
     """Yield the published values that can be judged this way, the statement first."""
     row = figure.row
-    for column in ("stated", "logged"):
+    for column in (STATED, LOGGED):
         value = _in_own_unit(row, column)
         if value is None:
             continue
         if way == VALUE:
-            yield value
+            yield column, value
             continue
         base = _published_base(figure, way, column)
         if base is not None:
-            yield value / base if way == RATIO else value - base
+            yield column, value / base if way == RATIO else value - base
 
 
 def _published_base(figure: _Figure, way: str, column: str) -> float | None:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.claims.figure_claims import make_figures
 from stagebench.claims.model import (
+    CHOSEN,
+    LOGGED,
     RATIO,
     RUN_MEASURES,
     STAGE_MEASURES,
+    STATED,
+    WORDS,
     AmountError,
     Claim,
     ClaimTest,
+    Limit,
     Measure,
     Published,
     Range,
     is_count,
     measure_unit,
     parse_amount,
+    parse_limit,
     parse_range,
     publish,
     read_needs,
 )
+from stagebench.design.grid import MARGIN
 from stagebench.design.problems import KeyPath, Problem, problem, unknown
 from stagebench.design.schema_errors import list_problems, make_validator
 from stagebench.design.yaml import load_config, read_keys
@@ -203,8 +211,10 @@ class _Checker:
             return []
         by = given.get("by", RATIO) if to else ""
         unit = "ratio" if by == RATIO else measure.unit
-        allowed = self._range(given["expect"], (*path, "expect"), unit, measure)
+        allowed, limit = self._allowed(given, path, unit, measure)
         published = self._published(given, path, (unit, measure_unit(measure.quantity)))
+        if allowed is not None and not published.contradiction:
+            published = _contradict(published, given, unit, allowed, limit)
         if len(self.problems) > known:
             return []
         return [
@@ -216,6 +226,7 @@ class _Checker:
                 measure=measure,
                 unit=unit,
                 allowed=allowed,
+                limit=limit,
                 published=published,
             )
             for treatment in treatments
@@ -236,8 +247,8 @@ class _Checker:
         if stage and stage not in grid.stages:
             self._report((*path, "stage"), unknown("stage", stage, grid.stages))
             return None
-        keys = [key for key in ("quantity", "minus", "over") if key in given]
-        texts = {key: _why_no_quantity(given[key], stage, grid) for key in keys}
+        keys = [key for key in ("quantity", "minus", "times", "over") if key in given]
+        texts = {key: _why_no_quantity(key, given[key], stage, grid) for key in keys}
         for key, text in texts.items():
             if text:
                 self._report((*path, key), text)
@@ -248,12 +259,16 @@ class _Checker:
         if "minus" in units and units["minus"] != unit:
             text = f"{given['minus']} ({units['minus']}) cannot be subtracted; allowed: {unit}"
             self._report((*path, "minus"), text)
+        if "times" in units and units["times"] not in ("1", "share"):
+            text = f"{given['times']} ({units['times']}) is no factor; allowed: a count, a share"
+            self._report((*path, "times"), text)
         if "over" in units:
             unit = self._divided(unit, units["over"], given["over"], (*path, "over"))
         return Measure(
             quantity=given["quantity"],
             stage=stage,
             minus=given.get("minus", ""),
+            times=given.get("times", ""),
             over=given.get("over", ""),
             unit=unit,
         )
@@ -264,6 +279,25 @@ class _Checker:
         if divisor != "1":
             self._report(path, f"{name} ({divisor}) cannot divide {unit}; allowed: {unit}, a count")
         return unit
+
+    def _allowed(
+        self, given: Json, path: KeyPath, unit: str, measure: Measure
+    ) -> tuple[Range | None, Limit]:
+        """Return what a test allows and where that comes from; without `expect` it is shown."""
+        if "expect" not in given:
+            if "from" in given:
+                self._report((*path, "from"), "nothing to explain; allowed: together with expect")
+            return None, Limit()
+        expect = given["expect"]
+        allowed = self._range(expect, (*path, "expect"), unit, measure)
+        if allowed is None:
+            return None, Limit()
+        source = CHOSEN
+        if "equal" in expect:
+            source = next((key for key in (STATED, LOGGED) if key in given), CHOSEN)
+        elif unit == "ratio" and 1 in (allowed.low, allowed.high) and allowed.open:
+            source = WORDS
+        return allowed, parse_limit(expect, unit, given.get("from", source))
 
     def _range(self, expect: Json, path: KeyPath, unit: str, measure: Measure) -> Range | None:
         forms = [form for form in _FORMS if form in expect]
@@ -306,12 +340,36 @@ class _Checker:
         self.problems.append(problem(path, text))
 
 
+def _contradict(
+    published: Published, given: Json, unit: str, allowed: Range, limit: Limit
+) -> Published:
+    """Say so if the log is outside of what the statement means, even with twice what was chosen.
+
+    Where a statement says only which side has more, the log must be beyond the margin of practical
+    equivalence, too.
+    """
+    try:
+        logged = parse_amount(given["logged"], unit).value
+    except (KeyError, AmountError):  # no log, or one in another unit
+        return published
+    ends = (logged, logged)
+    if unit == "ratio" and allowed.open and 1 in (allowed.low, allowed.high):
+        ends = (logged / (1 + MARGIN), logged * (1 + MARGIN))
+    if not (allowed.misses(*ends) and (limit.twice or allowed).misses(*ends)):
+        return published
+    place = f"{given['of']}{' to ' + given['to'] if 'to' in given else ''}"
+    text = f"the statement means {allowed.text} for {place}, its log says {published.logged}"
+    return replace(published, contradiction=text)
+
+
 def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _why_no_quantity(name: str, stage: str, grid: Grid) -> str:
+def _why_no_quantity(key: str, name: str, stage: str, grid: Grid) -> str:
     if name in (STAGE_MEASURES if stage else RUN_MEASURES):
+        return ""
+    if stage and key in ("times", "over") and name in RUN_MEASURES:
         return ""
     if stage:
         return unknown("quantity of a stage", name, STAGE_MEASURES)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.claims.evidence import Estimate, gather_evidence, measure_test
 from stagebench.claims.file import check_claims, name_configs
 from stagebench.claims.model import RATIO, Grid
-from stagebench.claims.text import format_claims
+from stagebench.claims.text import format_claims, format_limits
 from stagebench.design.config import load_study
 from stagebench.design.plan import make_plan
 from stagebench.design.problems import Problem, problem, unknown
@@ -22,6 +22,7 @@ from stagebench.design.yaml import load_config, load_file, raise_problems
 from stagebench.errors import ConfigError, StoreError
 from stagebench.present.markdown import format_estimate
 from stagebench.store import atomic_folder, read_json
+from stagebench.tables.decisions import USUAL_MARGIN
 from stagebench.tables.io import (
     list_rows,
     make_table,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stagebench.claims.evidence import Evidence
-    from stagebench.claims.model import Claim, ClaimTest, Measure, Needs
+    from stagebench.claims.model import Claim, ClaimTest, Measure, Needs, Range
     from stagebench.design.grid import Study
 
 
@@ -116,8 +117,9 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
     """
     file = load_claims(claims, reference, folder.parent)
     rows = [] if reference is None else list_rows(read_reference(reference))
-    study = read_json(folder / "plan.json")["study"]
-    evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows)
+    plan = read_json(folder / "plan.json")
+    study = plan["study"]
+    evidence = gather_evidence(study, _read_evidence(folder / "tables"), rows, plan["margin"])
     missing: dict[str, str] = {}
     for name in dict.fromkeys(file.studies.values()):
         if name != study:
@@ -199,7 +201,8 @@ def _gather_other(
     if not tables.is_dir():
         return {}
     try:
-        return gather_evidence(study, _read_evidence(tables), reference)
+        margin = read_json(folder / "plan.json").get("margin", USUAL_MARGIN)
+        return gather_evidence(study, _read_evidence(tables), reference, margin)
     except StoreError:
         missing[study] = f"{tables} is of another version; analyse study {study} again"
         return {}
@@ -219,15 +222,20 @@ MOST_TESTS = 4
 """The most tests that a sentence describes; those that decide come first."""
 
 
-def describe_claim(judged: Sequence[tuple[ClaimTest, Estimate]], reason: str) -> str:
-    """Describe what was measured for a claim, what was published, and why it is not judged."""
+def describe_claim(
+    judged: Sequence[tuple[ClaimTest, Estimate]], reason: str, limits: str = ""
+) -> str:
+    """Describe what was measured for a claim, what was published, and why it is not judged.
+
+    `limits` says which limits were chosen here, and what the verdict owes to them.
+    """
     known = [(test, measured) for test, measured in judged if measured.estimate is not None]
     parts = [_describe(test, measured) for test, measured in known[:MOST_TESTS]]
     if len(known) > MOST_TESTS:
         parts.append(f"{len(known) - MOST_TESTS} more like it")
     published = dict.fromkeys(filter(None, (_published(test) for test, _ in judged)))
     parts += list(published)[:MOST_TESTS]
-    text = "; ".join([*parts, *([reason] if reason else [])])
+    text = "; ".join([*parts, *filter(None, (reason, limits))])
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -236,18 +244,27 @@ def _describe(test: ClaimTest, measured: Estimate) -> str:
     if measured.estimate is None:
         return ""
     values = (measured.estimate, *([] if measured.upper is None else [measured.upper]))
-    limits = None
-    if measured.low is not None and measured.high is not None:
-        limits = (measured.low, measured.high)
-    number = format_estimate(values, limits, test.unit)
+    number = format_limits(values, (measured.low, measured.high), test.unit)
     blocks = f"{measured.n} block{'' if measured.n == 1 else 's'}"
     stage = f"{test.measure.stage} in " if test.measure.stage else ""
     what = f"{_name(test.measure)} of {stage}{test.treatment}"
     text = f"{what}: {number}{_against(test)} in {blocks}"
+    if apart := _describe_apart(test, measured):
+        text += f" ({apart})"
     if measured.pairing not in ("", IN_BLOCKS):
         apart = ", from another campaign" if measured.pairing == OTHER_CAMPAIGN else ""
         text += f" (not paired by block{apart})"
     return text if test.allowed is None else f"{text}, expected {test.allowed.text}"
+
+
+def _describe_apart(test: ClaimTest, measured: Estimate) -> str:
+    """Say that the number is a median and why, if readers can see the difference."""
+    if measured.apart is None or measured.estimate is None:
+        return ""
+    other = format_estimate((measured.apart,), None, test.unit)
+    if other == format_estimate((measured.estimate,), None, test.unit):
+        return ""
+    return f"median, since one of {measured.n} lies apart: {other}"
 
 
 def _against(test: ClaimTest) -> str:
@@ -261,6 +278,8 @@ def _name(measure: Measure) -> str:
     name = words_of(measure.quantity)
     if measure.minus:
         name += f" minus {words_of(measure.minus)}"
+    if measure.times:
+        name += f" times {words_of(measure.times)}"
     if measure.over:
         name += f" divided by {words_of(measure.over)}"
     return name
@@ -277,18 +296,28 @@ def _published(test: ClaimTest) -> str:
 
 REFUTED, CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
 
-_ORDER = (NOT_TESTABLE, REFUTED, INCONCLUSIVE, REPRODUCED, SHOWN)
+_ORDER = (REFUTED, NOT_TESTABLE, INCONCLUSIVE, REPRODUCED, SHOWN)
 """Verdicts of tests, first to last: a claim has the first one among its tests."""
+
+_DECIDED = (REFUTED, INCONCLUSIVE, REPRODUCED)
+"""Verdicts that follow from numbers, and so from limits."""
 
 
 class Judged(NamedTuple):
-    """The verdict on one test."""
+    """The verdict on one test.
+
+    `at_half` and `at_twice` are the verdicts with half and twice of what the claims file chose; ""
+    if it chose nothing that counts.
+    """
 
     test: ClaimTest
     study: str
     measured: Estimate
     verdict: str
     reason: str
+    chosen: str = ""
+    at_half: str = ""
+    at_twice: str = ""
 
 
 def judge_claims(
@@ -320,11 +349,18 @@ def _judge_tests(
 
 
 def _control(claim: Claim, verdicts: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Return a claim's verdict and reason; if a control does not hold, nothing is decided."""
+    """Return a claim's verdict and reason; if a control does not hold, nothing is decided.
+
+    A control that could not be tested makes its claim one that cannot be, either.
+    """
     verdict, reason = verdicts[claim.id]
     failed = [name for name in claim.controls if verdicts[name][0] != REPRODUCED]
     if not failed or verdict not in (REFUTED, REPRODUCED):
         return verdict, reason
+    untested = [name for name in failed if verdicts[name][0] == NOT_TESTABLE]
+    if untested:
+        whys = "; ".join(f"{name}, {verdicts[name][1]}" for name in untested)
+        return NOT_TESTABLE, f"its control could not be tested: {whys}"
     controls = ", ".join(f"{name} is {verdicts[name][0]}" for name in failed)
     return INCONCLUSIVE, f"its control does not hold: {controls}"
 
@@ -334,9 +370,13 @@ def _judge(claim: Claim, judged: list[Judged]) -> tuple[str, str]:
     contradictions = [test.published.contradiction for test in claim.tests]
     if any(contradictions):
         return CONTRADICTED, next(filter(None, contradictions))
-    verdict = min((one.verdict for one in judged), key=_ORDER.index)
+    verdict = _first(one.verdict for one in judged)
     reasons = dict.fromkeys(one.reason for one in judged if one.verdict == verdict and one.reason)
     return verdict, "; ".join(reasons)
+
+
+def _first(verdicts: Iterable[str]) -> str:
+    return min(verdicts, key=_ORDER.index)
 
 
 def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
@@ -345,17 +385,59 @@ def _judge_test(test: ClaimTest, evidence: Evidence | None, why: str) -> Judged:
     study = evidence.study if evidence else ""
     if why:
         return Judged(test, study, measured, NOT_TESTABLE, why)
-    return Judged(test, study, measured, _compare(test, measured), measured.why)
-
-
-def _compare(test: ClaimTest, measured: Estimate) -> str:
     if test.allowed is None:
-        return SHOWN
-    if measured.low is None or measured.high is None:
+        return Judged(test, study, measured, SHOWN, measured.why)
+    if measured.is_missing:
+        return Judged(test, study, measured, NOT_TESTABLE, f"not measured: {measured.why}")
+    margin = evidence.margin if evidence else USUAL_MARGIN
+    verdict = _compare(test, test.allowed, measured, margin)
+    judged = Judged(test, study, measured, verdict, _why(test, measured, verdict, margin))
+    if measured.low is None:
+        return judged
+    half, twice = test.limit.half or test.allowed, test.limit.twice or test.allowed
+    at_half = _compare(test, half, measured, margin / 2)
+    at_twice = _compare(test, twice, measured, margin * 2)
+    chosen = test.limit.chosen
+    if test.is_order and (judged.reason or {verdict, at_half, at_twice} & {REFUTED}):
+        chosen = f"a margin of {100 * margin:g} % around 1" if verdict != REPRODUCED else ""
+    if not chosen:
+        return judged
+    return judged._replace(chosen=chosen, at_half=at_half, at_twice=at_twice)
+
+
+def _compare(test: ClaimTest, allowed: Range, measured: Estimate, margin: float) -> str:
+    """Compare an interval with a range.
+
+    Where a statement says only which side has more, it takes more than the margin of practical
+    equivalence on the other side to refute it.
+    """
+    low, high = measured.low, measured.high
+    if low is None or high is None:
         return INCONCLUSIVE
-    if test.allowed.holds(measured.low, measured.high):
+    if allowed.holds(low, high):
         return REPRODUCED
-    return REFUTED if test.allowed.misses(measured.low, measured.high) else INCONCLUSIVE
+    if test.is_order:
+        low, high = low / (1 + margin), high * (1 + margin)
+    return REFUTED if allowed.misses(low, high) else INCONCLUSIVE
+
+
+def _why(test: ClaimTest, measured: Estimate, verdict: str, margin: float) -> str:
+    """Say what is not in the numbers: why nothing is decided, or how little a difference is."""
+    low, high = measured.low, measured.high
+    if measured.why or low is None or high is None:
+        return measured.why
+    if test.is_order and 1 / (1 + margin) <= low and high <= 1 + margin:
+        equal = f"within {100 * margin:g} % of 1, the margin of practical equivalence"
+        return (
+            f"little: {equal}" if verdict == REPRODUCED else f"no difference in practice: {equal}"
+        )
+    if verdict != INCONCLUSIVE or measured.upper is None or test.allowed is None:
+        return ""
+    if math.inf in (measured.upper, high):
+        return "the readings give a lower end alone"
+    ends = sorted((measured.estimate or 0.0, measured.upper))
+    is_whole = test.allowed.holds(*ends) or test.allowed.misses(*ends)
+    return "" if is_whole else "the bracket of a run reaches across the limit"
 
 
 def _why_not_testable(
@@ -364,10 +446,12 @@ def _why_not_testable(
     for test in claim.tests:
         found = evidence.get(test.experiment)
         if found is None:
-            return f"experiment {test.experiment} was not run: {missing[test.experiment]}"
+            why = f"experiment {test.experiment} was not run: {missing[test.experiment]}"
+            return f"not measured: {why}"
         for treatment in (test.treatment, test.to):
             if treatment and treatment not in found.planned:
-                return f"study {found.study} has no treatment {treatment} of {test.experiment}"
+                why = f"study {found.study} has no treatment {treatment} of {test.experiment}"
+                return f"not measured: {why}"
         if why := _why_unmet(claim.needs, found):
             return why
     return ""
@@ -382,10 +466,44 @@ def _why_unmet(needs: Needs, found: Evidence) -> str:
     return ""
 
 
+def describe_limits(judged: Sequence[Judged], verdict: str) -> str:
+    """Name the limits that were chosen here, and say whether the verdict depends on them.
+
+    Half and twice of a tolerance are half and twice as wide; of another limit, half and twice as
+    far from no effect.
+    """
+    chosen = [one for one in judged if one.chosen]
+    if verdict not in _DECIDED or not chosen:
+        return ""
+    half, twice = verdicts_at(judged)
+    if half == twice == verdict:
+        effect = "half or twice would change nothing"
+    else:
+        changes = [f"half: {half}" if half != verdict else "half: no change"]
+        changes.append(f"twice: {twice}" if twice != verdict else "twice: no change")
+        effect = ", ".join(changes)
+    names = ", ".join(dict.fromkeys(one.chosen for one in chosen))
+    return f"chosen here: {names} ({effect})"
+
+
+def verdicts_at(judged: Iterable[Judged]) -> tuple[str, str]:
+    """Return the verdicts on a claim with half and with twice of what was chosen."""
+    pairs = [(one.at_half or one.verdict, one.at_twice or one.verdict) for one in judged]
+    return _first(half for half, _ in pairs), _first(twice for _, twice in pairs)
+
+
 def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) -> Json:
     """Return the row of a claim, with the numbers of the test that decided its verdict."""
     ordered = sorted(judged, key=lambda one: _ORDER.index(one.verdict))
-    aside = "" if verdict == CONTRADICTED else reason
+    # Where both are published, the sentence has them already.
+    is_told = verdict == CONTRADICTED and any(
+        test.published.contradiction and test.published.stated for test in claim.tests
+    )
+    aside = "" if is_told else reason
+    # A control that fails decides, whatever the limits.
+    is_decided = verdict in _DECIDED and verdict == _first(one.verdict for one in judged)
+    limits = describe_limits(ordered, verdict) if is_decided else ""
+    half, twice = verdicts_at(judged) if limits else ("", "")
     return {
         "id": claim.id,
         "kind": claim.kind,
@@ -397,7 +515,9 @@ def _claim_row(claim: Claim, judged: list[Judged], verdict: str, reason: str) ->
         **_numbers(ordered[0]),
         "stated": _joined(test.published.stated for test in claim.tests),
         "logged": _joined(test.published.logged for test in claim.tests),
-        "sentence": describe_claim([(one.test, one.measured) for one in ordered], aside),
+        "at_half": half,
+        "at_twice": twice,
+        "sentence": describe_claim([(one.test, one.measured) for one in ordered], aside, limits),
         "otherwise": claim.otherwise,
     }
 
@@ -416,23 +536,39 @@ def _test_row(claim: Claim, number: int, judged: Judged) -> Json:
         "stage": measure.stage,
         "quantity": measure.quantity,
         "minus": measure.minus,
+        "times": measure.times,
         "over": measure.over,
         "verdict": judged.verdict,
         "reason": judged.reason,
         **_numbers(judged),
-        "measured_upper": judged.measured.upper,
+        "measured_upper": _finite(judged.measured.upper),
+        "apart": judged.measured.apart,
         "pairing": judged.measured.pairing,
         "expected": "" if allowed is None else allowed.text,
         # An infinite end is no limit.
         **{f"expected_{name}": end for name, end in ends.items() if math.isfinite(end)},
+        "expected_from": test.limit.source,
+        "chosen": judged.chosen,
+        "at_half": judged.at_half,
+        "at_twice": judged.at_twice,
         "stated": test.published.stated,
         "logged": test.published.logged,
     }
 
 
 def _numbers(judged: Judged) -> Json:
-    estimate, _, low, high, n, *_ = judged.measured
-    return {"measured": estimate, "low": low, "high": high, "unit": judged.test.unit, "n": n}
+    found = judged.measured
+    return {
+        "measured": found.estimate,
+        "low": _finite(found.low),
+        "high": _finite(found.high),
+        "unit": judged.test.unit,
+        "n": found.n,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 FIGURE = "figure"
-RATIO = "ratio"
+RATIO, DIFFERENCE = "ratio", "difference"
+
+STATED, LOGGED, WORDS, CHOSEN = "stated", "logged", "words", "chosen"
+"""Where the number of a test comes from: a publication's statement or log, what the words of the
+statement mean ("longer" is above 1), or the choice of those who wrote the claims file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,8 @@ class Range:
 
     def holds(self, low: float, high: float) -> bool:
         """Whether all values from `low` to `high` are allowed."""
-        if self.open:
-            return self.low < low and high < self.high
+        if self.open:  # an end that is infinite includes what is unbounded
+            return self.low < low and (high < self.high or self.high == math.inf)
         return self.low <= low and high <= self.high
 
     def misses(self, low: float, high: float) -> bool:
@@ -61,17 +65,33 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """What to measure of a run: a quantity, minus another one or divided by it.
+    """What to measure of a run: a quantity, minus another one, times and divided by others.
 
-    `stage` is "" for a quantity of the whole run; `minus` and `over` are "" if unused. `unit` is
-    that of the result.
+    `stage` is "" for a quantity of the whole run; `minus`, `times` and `over` are "" if unused.
+    `unit` is that of the result.
     """
 
     quantity: str
     stage: str = ""
     minus: str = ""
+    times: str = ""
     over: str = ""
     unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Where the limits of a test come from, and what it would allow with other ones.
+
+    `source` is one of the four above, `chosen` what the claims file chose of it, as written: a
+    tolerance, or a number of its own; "" if nothing is. `half` and `twice` are the ranges with half
+    and twice of that.
+    """
+
+    source: str = ""
+    chosen: str = ""
+    half: Range | None = None
+    twice: Range | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +109,15 @@ class ClaimTest:
     measure: Measure
     unit: str
     allowed: Range | None
+    limit: Limit = Limit()
     published: Published = Published()
+
+    @property
+    def is_order(self) -> bool:
+        """Whether the test says no more than which of two treatments has more."""
+        if self.by != RATIO or self.allowed is None:
+            return False
+        return (self.allowed.low, self.allowed.high) in ((1, math.inf), (-math.inf, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,27 +230,71 @@ def parse_tolerance(value: str | float, unit: str, expected: float) -> tuple[flo
     return width, f"{match[1]} {word}"
 
 
-def around(expected: float, text: str, tolerance: str | float | None, unit: str) -> Range:
+def around(
+    expected: float, text: str, tolerance: str | float | None, unit: str, *, stretch: float = 1
+) -> Range:
     """Return the range of a value within a tolerance; without one, the value alone."""
     if tolerance is None:
         return Range(low=expected, high=expected, text=text)
     width, words = parse_tolerance(tolerance, unit, expected)
+    width *= stretch
     return Range(low=expected - width, high=expected + width, text=f"{text} ± {words}")
 
 
-def parse_range(expect: dict[str, Any], unit: str) -> Range:
-    """Read the range that a test expects, in one of its four forms; raises AmountError."""
+def parse_range(expect: dict[str, Any], unit: str, *, stretch: float = 1) -> Range:
+    """Read the range that a test expects, in one of its four forms; raises AmountError.
+
+    With `stretch`, a tolerance is so many times as wide, and any other limit so many times as far
+    from having no effect.
+    """
     if "between" in expect:
         low, high = (parse_amount(end, unit) for end in expect["between"])
         if low.value > high.value:
             raise AmountError(f"'{low.text}' is above '{high.text}'; allowed: the lower end first")
-        return Range(low=low.value, high=high.value, text=f"{low.text} to {high.text}")
+        ends = _stretch_ends(low.value, high.value, unit, stretch)
+        return Range(low=ends[0], high=ends[1], text=f"{low.text} to {high.text}")
     form = next(form for form in ("equal", "above", "below") if form in expect)
     amount = parse_amount(expect[form], unit)
     if form == "equal":
-        return around(amount.value, amount.text, expect.get("tolerance"), unit)
-    ends = {"above": "low", "below": "high"}
-    return Range(**{ends[form]: amount.value}, open=True, text=f"{form} {amount.text}")
+        tolerance = expect.get("tolerance")
+        return around(amount.value, amount.text, tolerance, unit, stretch=stretch)
+    end = _stretch_end(amount.value, unit, stretch)
+    text = f"{form} {amount.text}"
+    if form == "above":
+        return Range(low=end, open=True, text=text)
+    return Range(high=end, open=True, text=text)
+
+
+def parse_limit(expect: dict[str, Any], unit: str, source: str) -> Limit:
+    """Return where the limits of an expected range come from; raises AmountError.
+
+    A tolerance is chosen, even around a number that is not.
+    """
+    if "equal" in expect:
+        chosen = str(expect.get("tolerance", ""))
+    else:
+        chosen = parse_range(expect, unit).text if source == CHOSEN else ""
+    if not chosen:
+        return Limit(source=source)
+    half, twice = (parse_range(expect, unit, stretch=stretch) for stretch in (0.5, 2))
+    return Limit(source=source, chosen=chosen, half=half, twice=twice)
+
+
+def _stretch_end(value: float, unit: str, stretch: float) -> float:
+    """Move a limit away from no effect: 1 for a ratio, 0 or all for a share, else 0."""
+    if unit == "ratio" and value > 0:
+        return float(value**stretch)
+    if unit == "share" and 0.5 < value <= 1:
+        return 1 - (1 - value) * stretch
+    return value * stretch
+
+
+def _stretch_ends(low: float, high: float, unit: str, stretch: float) -> tuple[float, float]:
+    """Move the ends of a range: those of ratios away from 1, all others from their middle."""
+    if unit == "ratio" and low > 0:
+        return float(low**stretch), float(high**stretch)
+    middle, width = (low + high) / 2, (high - low) / 2 * stretch
+    return middle - width, middle + width
 
 
 def publish(stated: Amount | None, logged: Amount | None, nearest: Amount | None) -> Published:

@@ -7,6 +7,7 @@ does not.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -30,9 +31,9 @@ from stagebench.present.markdown import (
 )
 from stagebench.present.report import Section
 from stagebench.tables.io import list_rows
-from stagebench.tables.quantities import PARAMETER, words_of
+from stagebench.tables.quantities import PARAMETER, UNITS, words_of
 from stagebench.tables.schema import VERDICTS
-from stagebench.units import ALPHA
+from stagebench.units import ALPHA, count_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +45,7 @@ _TEMPLATE = Path(__file__).with_name("claims.md.j2")
 
 Row = dict[str, Any]
 
-REFUTED, _, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
+REFUTED, CONTRADICTED, _, NOT_TESTABLE, REPRODUCED, SHOWN = VERDICTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     statements = [row for row in claims if row["kind"] != FIGURE]
     return {
         "counts": count_verdicts(claims),
-        "total": count_noun(len(claims), "claim"),
+        "total": total_text(claims),
         "chance": chance_text(claims),
         "kinds": kinds_text(claims),
         "speed": speed_sentences(tables),
@@ -88,8 +89,66 @@ def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
             for verdict in VERDICTS
             if (own := [row for row in statements if row["verdict"] == verdict])
         ],
+        "fallen": fallen_figures(claims, tests),
+        "depending": depending_text(claims),
         "figures": _all_figures([row for row in claims if row["kind"] == FIGURE], tests),
     }
+
+
+def fallen_figures(claims: list[Row], tests: Mapping[str, Row]) -> list[str]:
+    """Tell figures that contradict their own log apart from those that another machine explains."""
+    figures = [row for row in claims if row["kind"] == FIGURE]
+    contradicted = [row for row in figures if row["verdict"] == CONTRADICTED]
+    refuted = [tests[row["id"]] for row in figures if row["verdict"] == REFUTED]
+    relative = [test for test in refuted if _depends_on_speed(test)]
+    others = [test for test in refuted if not _depends_on_speed(test)]
+    lines = []
+    if contradicted:
+        listed = "; ".join(
+            f"{quote_code(row['id'])}: stated {row['stated']}, logged {row['logged']}"
+            for row in contradicted
+        )
+        lines.append(
+            f"{len(contradicted)} of the document's differ from the authors' own log, so no machine"
+            f" can decide them: {listed}."
+        )
+    if relative:
+        lines.append(
+            f"{len(relative)} with no such contradiction relate stages to each other, and so depend"
+            " on how fast the CPU is beside the simulated network. They are different on this"
+            f" machine: {_counts(relative)}."
+        )
+    if others:
+        lines.append(
+            f"{len(others)} with no such contradiction differ here, although they do not depend on"
+            f" the speed of stages: {_counts(others)}."
+        )
+    return lines
+
+
+def _depends_on_speed(test: Row) -> bool:
+    return test["quantity"] in (MAKESPAN, EFFICIENCY, SHARE)
+
+
+def _counts(tests: list[Row]) -> str:
+    """Count tests by their quantities: "stage efficiency 4, makespan 3"."""
+    counts = Counter(words_of(test["quantity"]) for test in tests)
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
+def depending_text(claims: list[Row]) -> str:
+    """Report how many verdicts depend on tolerances and limits that the claims file chose."""
+    chosen = [row for row in claims if row["at_half"]]
+    half, twice = (
+        sum(row[name] != row["verdict"] for row in chosen) for name in ("at_half", "at_twice")
+    )
+    if not chosen:
+        return ""
+    return (
+        "Verdicts that rest on a tolerance or another limit that was chosen here, not published:"
+        f" {len(chosen)}. Half of it would change {half} of them, twice of it {twice}; each says"
+        " so."
+    )
 
 
 def first_tests(tests: list[Row]) -> dict[str, Row]:
@@ -101,6 +160,13 @@ def whose(figure: Row, test: Row) -> str:
     """Return the treatment of a published value; a value without one is tested on all."""
     is_every = figure["id"] == f"{figure['experiment']}.{test['quantity']}"
     return "every treatment" if is_every else str(test["treatment"])
+
+
+def total_text(claims: list[Row]) -> str:
+    """Count claims, and apart from them the published values that are only shown."""
+    shown = sum(row["verdict"] == SHOWN for row in claims)
+    text = count_noun(len(claims) - shown, "claim")
+    return f"{text}, and {count_noun(shown, 'value')} only shown" if shown else text
 
 
 def count_verdicts(claims: list[Row]) -> str:
@@ -137,9 +203,27 @@ def measured_text(row: Row) -> str:
     """Return "1.02 [0.98, 1.06] ×", or a dash if nothing was measured."""
     if pd.isna(row["measured"]):
         return MISSING
-    known = not (pd.isna(row["low"]) or pd.isna(row["high"]))
-    limits = (row["low"], row["high"]) if known else None
-    return format_estimate((row["measured"],), limits, row["unit"])
+    low, high = (None if pd.isna(row[name]) else row[name] for name in ("low", "high"))
+    return format_limits((row["measured"],), (low, math.inf if high is None else high), row["unit"])
+
+
+def format_limits(
+    values: tuple[float, ...], limits: tuple[float | None, float | None], unit: str
+) -> str:
+    """Format an estimate with its limits; one that nothing limits from above has "[29.0, ∞)".
+
+    Without a limit, or with an infinite one on both sides, the estimate is all there is.
+    """
+    low, high = limits
+    finite = tuple(value for value in values if math.isfinite(value))
+    if low is None or high is None or not math.isfinite(low):
+        return format_estimate(finite, None, unit)
+    if math.isfinite(high):
+        return format_estimate(finite, (low, high), unit)
+    size, word = UNITS[unit].size, UNITS[unit].word
+    places = count_places(max(finite) / size)
+    numbers = [f"{value / size:.{places}f}" for value in (finite[0], low)]
+    return f"{numbers[0]} [{numbers[1]}, ∞) {word}".rstrip()
 
 
 def published_text(row: Row) -> str:

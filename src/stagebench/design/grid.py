@@ -22,7 +22,7 @@ from stagebench.design.levels import level_key, level_text, matches, named_level
 from stagebench.design.schema_errors import SETTINGS
 from stagebench.design.specification import build_specification, estimate_memory
 from stagebench.errors import ConfigError
-from stagebench.units import format_bytes
+from stagebench.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -84,6 +84,7 @@ class Study:
     warm_ups: int
     time_limit_s: float
     quiet_wait_s: float
+    warm_memory_bytes: int
     precision: Mapping[str, float]
     margin: float
     reference: str | None
@@ -131,6 +132,9 @@ Levels: TypeAlias = "dict[str, tuple[Level, ...]]"
 QUIET_WAIT_S = 2.0
 """Default of the longest time that a run waits for a quiet machine."""
 
+WARM_MEMORY = "2 GiB"
+"""Default of the most memory that is touched before a run."""
+
 MARGIN = 0.05
 """Default of what counts as equivalent in practice."""
 
@@ -146,6 +150,7 @@ def build_study(
         warm_ups=config.get("warm_ups", 0),
         time_limit_s=float(config["time_limit_s"]),
         quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
+        warm_memory_bytes=parse_bytes(config.get("warm_memory", WARM_MEMORY) or "0 MiB"),
         precision={name: float(width) for name, width in config.get("precision", {}).items()},
         margin=float(config.get("margin", MARGIN)),
         reference=config.get("reference"),

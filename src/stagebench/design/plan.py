@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
     from stagebench.design.levels import Level
+    from stagebench.design.merging import Node
     from stagebench.design.problems import Origin
-    from stagebench.design.yaml import Config, Node
+    from stagebench.design.yaml import Config
 
 Json = dict[str, Any]
 

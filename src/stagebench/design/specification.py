@@ -29,7 +29,7 @@ LONGEST = 100_000
 """Most characters of a specification as canonical JSON in a shell's quotes. It is passed on a
 command line, where one argument may have 128 KiB."""
 
-SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.01, "census": "auto"}
+SAMPLER: Json = {"interval_s": 0.01, "cpu_budget": 0.005, "census": "auto"}
 LINGER = {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0}
 PROCESS: Json = {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1}
 

@@ -26,6 +26,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from stagebench.design.levels import UNKNOWN, level_text
+from stagebench.design.merging import Node, kind_of, leave_out, merge, show_node
 from stagebench.design.problems import (
     KeyPath,
     Origin,
@@ -33,7 +34,6 @@ from stagebench.design.problems import (
     Problem,
     format_problem,
     problem,
-    show,
     unknown,
 )
 from stagebench.errors import ConfigError
@@ -66,14 +66,6 @@ FILE_BESIDE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_.-][A-Za-z0-9_./-]*")
 """The name of a file beside a config; the schema has the same pattern."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A scalar, a list of nodes, or a mapping of keys to nodes, with its origin."""
-
-    value: Any
-    place: Origin
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A config as it was read: plain values, the origin of each, and what could not be read."""
@@ -94,7 +86,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
     if overrides:
         _check_length(overrides)
         given = _make_node(overrides, Origin("--config", 0), problems)
-        root = _merge(root, given, (), problems)
+        root = merge(root, given, (), problems)
     return _finish(root, problems)
 
 
@@ -181,7 +173,7 @@ def _read_file(path: Path, problems: list[Problem]) -> Node:
         composed = yaml.compose(text)
         root = None if composed is None else _Reader(str(path), problems).read(composed, (), 1)
     if root is None or not isinstance(root.value, dict):
-        kind = "empty" if root is None or root.value is None else _kind(root)
+        kind = "empty" if root is None or root.value is None else kind_of(root)
         raise ConfigError([f"{path}: the file is {kind}; allowed: a mapping (key: value lines)"])
     return root
 
@@ -326,7 +318,9 @@ class _Reader:
             if isinstance(read.value, dict):
                 shared = read.value | shared
             elif read.value is not UNKNOWN:
-                text = f"{_shown(read)} cannot be merged; allowed: a mapping, or a list of mappings"
+                text = (
+                    f"{show_node(read)} cannot be merged; allowed: a mapping, or a list of mappings"
+                )
                 self._refuse((*path, "<<"), text, read.place)
         return shared
 
@@ -380,14 +374,6 @@ def _read_number(text: str) -> Any:
     return float("nan") if _NO_NUMBER.fullmatch(text) else text
 
 
-def _is_named(path: KeyPath) -> bool:
-    """Report whether a list at this path is merged by the names of its items."""
-    match path:
-        case ("workflows" | "experiments",) | ("workflows", int(), "stages"):
-            return True
-    return False
-
-
 def _load(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Node:
     """Read a file and what it extends; `above` are the files that extend it."""
     own = _read_file(path, problems)
@@ -396,9 +382,9 @@ def _load(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Node:
     extends, without = keys.pop("extends", None), keys.pop("without", None)
     base = None if extends is None else _load_base(extends, path, above, problems)
     if without is not None:
-        base = _leave_out(base, without, problems)
+        base = leave_out(base, without, problems)
     own = Node(keys, own.place)
-    return own if base is None else _merge(base, own, (), problems)
+    return own if base is None else merge(base, own, (), problems)
 
 
 def _load_base(
@@ -409,7 +395,9 @@ def _load_base(
         return None
     beside = sorted(other.name for other in path.parent.glob("*.yaml") if other != path)
     if not isinstance(name, str) or not FILE_BESIDE.fullmatch(name):
-        reason = f"{_shown(extends)} is not allowed; allowed: the name of a config beside this one"
+        reason = (
+            f"{show_node(extends)} is not allowed; allowed: the name of a config beside this one"
+        )
     elif not (path.parent / name).is_file():
         reason = unknown("config", name, beside)
     elif (path.parent / name).resolve() in [other.resolve() for other in above]:
@@ -420,105 +408,6 @@ def _load_base(
         problems.append(problem(("extends",), reason, extends.place))
         raise_problems(problems, {})
     return _load(path.parent / name, above, problems)
-
-
-def _leave_out(base: Node | None, without: Node, problems: list[Problem]) -> Node | None:
-    """Remove the parts that `without` names by dotted keys, with names in place of positions."""
-    place = ("without",)
-    if base is None:
-        text = "there is nothing to leave out; allowed: together with extends"
-        problems.append(problem(place, text, without.place))
-        return None
-    for index, entry in enumerate(without.value if isinstance(without.value, list) else [without]):
-        if not isinstance(entry.value, str):
-            text = "is not allowed; allowed: a list of parts to leave out, like experiments.memory"
-            problems.append(problem((*place, index), f"{_shown(entry)} {text}", entry.place))
-            continue
-        try:
-            base = _remove(base, entry.value.split("."), "")
-        except KeyError as error:
-            found = problem((*place, index), error.args[0], entry.place)
-            problems.append(found)
-    return base
-
-
-def _remove(node: Node, parts: list[str], above: str) -> Node:
-    """Return a node without the part at the given keys; raises KeyError with the reason."""
-    first, *below = parts
-    children = _children(node)
-    if first not in children:
-        known = [f"{above}{name}" for name in children]
-        raise KeyError(unknown("part of what is extended", f"{above}{first}", known))
-    if below:
-        children[first] = _remove(children[first], below, f"{above}{first}.")
-    else:
-        del children[first]
-    return Node(children if isinstance(node.value, dict) else list(children.values()), node.place)
-
-
-def _children(node: Node) -> dict[str, Node]:
-    """Return the values of a mapping by key, or the items of a list of named mappings by name."""
-    if isinstance(node.value, dict):
-        return dict(node.value)
-    items = node.value if isinstance(node.value, list) else []
-    return {name: item for item in items if (name := _name_of(item)) is not None}
-
-
-def _name_of(item: Node) -> str | None:
-    name = item.value.get("name") if isinstance(item.value, dict) else None
-    return name.value if name is not None and isinstance(name.value, str) else None
-
-
-def _merge(base: Node, own: Node, path: KeyPath, problems: list[Problem]) -> Node:
-    """Merge mappings by key and named lists by name; everything else replaces what was there."""
-    if any(value is None or value is UNKNOWN for value in (base.value, own.value)):
-        return own
-    if _kind(own) != _kind(base):
-        text = f"{_shown(own)} cannot replace {_kind(base)} ({base.place}); allowed: {_kind(base)},"
-        text += " or leave that out by `without`"
-        problems.append(problem(path, text, own.place))
-        return base
-    if isinstance(own.value, dict):
-        merged = dict(base.value)
-        for key, value in own.value.items():
-            known = merged.get(key)
-            merged[key] = value if known is None else _merge(known, value, (*path, key), problems)
-        return Node(merged, own.place)
-    if _is_named(path):
-        return Node(_merge_named(base, own, path, problems), own.place)
-    return own
-
-
-def _merge_named(base: Node, own: Node, path: KeyPath, problems: list[Problem]) -> list[Node]:
-    merged = list(base.value)
-    places = {_name_of(item): index for index, item in enumerate(merged)}
-    seen: set[str] = set()
-    if not own.value:
-        text = "[] leaves nothing out; allowed: mappings with a name, or `without`"
-        problems.append(problem(path, text, own.place))
-    for index, item in enumerate(own.value):
-        name = _name_of(item)
-        if name is None:
-            text = "has no name; allowed: mappings with a name, which are merged by it"
-            problems.append(problem((*path, index), f"{_shown(item)} {text}", item.place))
-            continue
-        if name in places and name not in seen:
-            place = places[name]
-            merged[place] = _merge(merged[place], item, (*path, place), problems)
-        else:
-            merged.append(item)
-        seen.add(name)
-    return merged
-
-
-def _kind(node: Node) -> str:
-    if isinstance(node.value, dict):
-        return "a mapping"
-    return "a list" if isinstance(node.value, list) else "a single value"
-
-
-def _shown(node: Node) -> str:
-    return _kind(node) if isinstance(node.value, dict | list) else show(node.value)
 
 
 def _make_node(value: Any, place: Origin, problems: list[Problem]) -> Node:

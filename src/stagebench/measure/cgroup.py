@@ -1,163 +1,27 @@
-"""Control groups: one around a run, as a cross-check of its memory, and the limits that apply.
+"""The limits of the control groups that contain this process or a run, and whether they were hit.
 
-A group is charged for the memory that its processes touch first: anonymous memory, page cache and
-kernel memory (page tables, sockets). So its peak is not a PSS, but it is never below the anonymous
-part of the sampled peak.
+A study that exceeds them is refused before it starts, so every Snakefile imports this module: keep
+it cheap.
 
-The limits are those of the groups that contain this process; they apply to a run, too. A study that
-exceeds them is refused before it starts, so every Snakefile imports this module: keep it cheap.
-
-Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.peak, memory.max, cpu.max, cpu.stat)
-and, for version 1, admin-guide/cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
+Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.events, cpu.max,
+cpu.stat) and, for version 1, admin-guide/cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stagebench.sampler.places import INNER, OWN, find_group
+from stagebench.units import format_bytes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from stagebench.sampler.group import Group
 
 
-PREFIX = "stagebench-"
-"""Before the supervisor's process id in the name of a group."""
-
-PATIENCE_S = 0.2
-
-
-class GroupFiles(NamedTuple):
-    """The files in which one version reports memory; `cache` is a line of memory.stat."""
-
-    version: int
-    peak: str
-    kernel: str | None
-    cache: str
-
-
-V1 = GroupFiles(1, "memory.max_usage_in_bytes", "memory.kmem.max_usage_in_bytes", "cache")
-V2 = GroupFiles(2, "memory.peak", None, "file")
-
-
-class Charged(NamedTuple):
-    """The memory that a group was charged for.
-
-    `cache_bytes` is its page cache at the end, not at the peak. `kernel_peak_bytes` is None if the
-    peak of kernel memory is not reported.
-    """
-
-    version: int
-    peak_bytes: int
-    kernel_peak_bytes: int | None
-    cache_bytes: int
-
-
-class Group:
-    """A control group for the processes of a run, or the `reason` why there is none."""
-
-    def __init__(self, folder: Path | None, files: GroupFiles, reason: str = "") -> None:
-        self.folder = folder
-        self._files = files
-        self.reason = reason
-
-    def add(self, pid: int) -> None:
-        """Add a process, and with it all processes that it will create."""
-        if self.folder is None:
-            return
-        try:
-            (self.folder / "cgroup.procs").write_text(str(pid))
-        except OSError as error:
-            self.remove()
-            self.folder, self.reason = None, f"cgroup.procs: {error.strerror}"
-
-    def read(self) -> Charged | None:
-        """Read what was charged so far; None if there is no group."""
-        if self.folder is None:
-            return None
-        read, kernel = self._read, self._files.kernel
-        stat = dict(line.split() for line in read("memory.stat").splitlines())
-        return Charged(
-            version=self._files.version,
-            peak_bytes=int(read(self._files.peak)),
-            kernel_peak_bytes=int(read(kernel)) if kernel else None,
-            cache_bytes=int(stat[self._files.cache]),
-        )
-
-    def remove(self) -> None:
-        """Remove the group; retries because processes that have just ended may keep it busy."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.folder is not None and self.folder.exists():
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
-                return
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.001)
-
-    def _read(self, name: str) -> str:
-        return (self.folder / name).read_text() if self.folder else ""
-
-
-@contextlib.contextmanager
-def control_group(proc: Path = Path("/proc/self")) -> Iterator[Group]:
-    """Create a group below this process's own for a `with` block, if that is permitted."""
-    group = _make_group(proc)
-    try:
-        yield group
-    finally:
-        group.remove()
-
-
-def _make_group(proc: Path) -> Group:
-    try:
-        files, own = _find_own(proc)
-        _remove_abandoned(own)
-        folder = own / f"{PREFIX}{os.getpid()}"
-        folder.mkdir()
-    except OSError as error:
-        return Group(None, V2, f"{error.strerror}: {error.filename}")
-    except LookupError as error:
-        return Group(None, V2, str(error.args[0]))
-    group = Group(folder, files)
-    if not (folder / files.peak).exists():
-        group.remove()
-        return Group(None, files, f"{files.peak} does not exist in a new group")
-    return group
-
-
-def _remove_abandoned(own: Path) -> None:
-    """Remove the groups of killed supervisors; the kernel keeps one that still has processes."""
-    for folder in own.glob(f"{PREFIX}*"):
-        if not Path(f"/proc/{folder.name.removeprefix(PREFIX)}").exists():
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-def _find_own(proc: Path) -> tuple[GroupFiles, Path]:
-    """Find the folder of this process's memory group, of version 1 if that controls memory."""
-    files, place, path = find_group("memory", proc)
-    return files, Path(f"{place}{path}")
-
-
-def find_group(controller: str, proc: Path) -> tuple[GroupFiles, Path, str]:
-    """Return the version, the mount point of a controller's groups, and this process's group."""
-    paths = {}
-    for line in (proc / "cgroup").read_text().splitlines():
-        _number, controllers, path = line.split(":", 2)
-        paths.update(dict.fromkeys(controllers.split(","), path))
-    for line in (proc / "mounts").read_text().splitlines():
-        _device, place, kind, options, *_rest = line.split()
-        if kind == "cgroup" and controller in options.split(",") and controller in paths:
-            return V1, Path(place), paths[controller]
-        if kind == "cgroup2" and controller not in paths and "" in paths:
-            return V2, Path(place), paths[""]
-    raise LookupError(f"no control group of {controller} is mounted")
-
-
-OWN = Path("/proc/self")
 UNLIMITED = 1 << 62
 """In bytes; version 1 reports a value just below 2^63 if there is no limit."""
 
@@ -225,6 +89,80 @@ def _memory_limit(group: Path) -> int | None:
 def _count_throttled(group: Path) -> int:
     words = _words(group / "cpu.stat")
     return int(words[words.index("nr_throttled") + 1]) if "nr_throttled" in words else 0
+
+
+class MemoryLimit(NamedTuple):
+    """A limit of memory: the file that sets it, and how often it was reached.
+
+    In version 2, that counts how often memory ran out there or below; in version 1, how often room
+    had to be made.
+    """
+
+    file: Path
+    size_bytes: int
+    hits: int
+
+
+class OutOfMemory:
+    """Counts, from its making on, the processes of a run that the kernel kills for want of memory.
+
+    Without a group of the run's own, it counts those of this process's group.
+    """
+
+    def __init__(self, group: Group, proc: Path = OWN) -> None:
+        self._groups = (
+            [group.folder / INNER, group.folder, *group.folder.parents]
+            if group.folder is not None
+            else _list_groups("memory", proc)[::-1]
+        )
+        self._hits = {limit.file: limit.hits for limit in self._list_limits()}
+        self._kills = self._count_kills()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the number of kills, None if unknown, and why they happened, None if none did."""
+        kills = self._count_kills()
+        if kills is None or self._kills is None:
+            return {"oom_kills": None, "out_of_memory": None}
+        kills -= self._kills
+        return {"oom_kills": kills, "out_of_memory": self._reason(kills) if kills > 0 else None}
+
+    def _reason(self, kills: int) -> str:
+        killed = f"the kernel killed {kills} process{'es' * (kills > 1)}"
+        hit = [limit for limit in self._list_limits() if limit.hits > self._hits.get(limit.file, 0)]
+        if not hit:
+            return f"{killed} because memory ran out, at no limit that can be seen from here"
+        # What is charged to a group is charged to all around it, so the lowest limit comes first.
+        lowest = min(hit, key=lambda limit: limit.size_bytes)
+        return f"{killed} at the memory limit of {format_bytes(lowest.size_bytes)} in {lowest.file}"
+
+    def _count_kills(self) -> int | None:
+        for group in self._groups[:1]:
+            for name in ("memory.events", "memory.oom_control"):
+                words = _words(group / name)
+                if "oom_kill" in words:
+                    return int(words[words.index("oom_kill") + 1])
+        return None
+
+    def _list_limits(self) -> list[MemoryLimit]:
+        return [
+            MemoryLimit(group / name, int(words[0]), _count_hits(group, counter))
+            for group in self._groups
+            for name, counter in _COUNTERS.items()
+            if (words := _words(group / name)) and words[0] != "max" and int(words[0]) < UNLIMITED
+        ]
+
+
+_COUNTERS = {
+    "memory.max": "memory.events",
+    "memory.limit_in_bytes": "memory.failcnt",
+    "memory.memsw.limit_in_bytes": "memory.memsw.failcnt",
+}
+"""The files that set a limit, and those that count how often it was reached."""
+
+
+def _count_hits(group: Path, counter: str) -> int:
+    words = _words(group / counter)
+    return int(words[words.index("oom") + 1] if "oom" in words else words[0] if words else 0)
 
 
 def _words(path: Path) -> list[str]:

@@ -5,7 +5,8 @@ leftovers of the run before do not disturb it. Quiet is judged by the idle time 
 averages decay over minutes and would include the run before.
 
 Sources: Linux, Documentation/accounting/psi.rst, admin-guide/pm/cpufreq.rst,
-admin-guide/mm/transhuge.rst, admin-guide/sysctl/kernel.rst (randomize_va_space).
+admin-guide/mm/transhuge.rst, admin-guide/sysctl/kernel.rst (randomize_va_space),
+admin-guide/mm/damon/usage.rst, drivers/virtio/virtio_balloon.c.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import psutil
 
 import stagebench
 from stagebench.measure.cgroup import read_limits
+from stagebench.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,32 +43,63 @@ PRESSED = ("cpu", "memory", "io")
 ADDR_NO_RANDOMIZE = 0x0040000
 """Bit of personality(2) that `setarch --addr-no-randomize` sets."""
 
+BALLOON, REPORTING = "0x0005", 5
+"""A virtio device's type, and the number of its feature to report free pages (virtio 1.2, 5.5)."""
+
 ROOT = Path("/")
 
 
 def read_machine(root: Path = ROOT) -> dict[str, Any]:
     """Read settings, and counters since boot, so that the difference of two readings is a span."""
     limits = read_limits(root / "proc/self")
+    meminfo = _read(root / "proc/meminfo")
     return {
         "time_ns": time.monotonic_ns(),
-        "load": list(os.getloadavg()),
+        "load": _read_loads(),
         **parse_stat(_read(root / "proc/stat")),
         "pressure": {
             name: parse_pressure(_read(root / f"proc/pressure/{name}")) for name in PRESSED
         },
         "throttled": {"thermal": _count_thermal(root), "cgroup": limits.throttled},
         "frequency_mhz": _read_frequencies(root),
+        "swap_used_bytes": parse_swap(meminfo)[1],
         "settings": {
             "governor": _read_governor(root),
-            "transparent_huge_pages": parse_choice(
-                _read(root / "sys/kernel/mm/transparent_hugepage/enabled")
-            ),
+            **read_memory_settings(root),
+            "swap_bytes": parse_swap(meminfo)[0],
             "aslr": _read_aslr(root),
             "affinity": sorted(os.sched_getaffinity(0)),
             "cgroup_cpu_limit": limits.cpus,
             "cgroup_memory_limit": limits.memory_bytes,
         },
     }
+
+
+def _read_loads() -> list[float] | None:
+    try:
+        return list(os.getloadavg())
+    except OSError:  # no /proc/loadavg
+        return None
+
+
+def read_memory_settings(root: Path = ROOT) -> dict[str, Any]:
+    """Read what decides what a fresh page costs."""
+    return {
+        "transparent_huge_pages": parse_choice(
+            _read(root / "sys/kernel/mm/transparent_hugepage/enabled")
+        ),
+        "page_reporting": reports_free_pages(root),
+        "idle_memory_reclaim": reclaims_idle_memory(root),
+    }
+
+
+def parse_swap(meminfo: str | None) -> tuple[int | None, int | None]:
+    """Parse /proc/meminfo: the size of all swap space, and how much of it is in use, in bytes."""
+    found = dict(re.findall(r"^(Swap\w+): +(\d+) kB$", meminfo or "", re.MULTILINE))
+    if not {"SwapTotal", "SwapFree"} <= found.keys():
+        return None, None
+    total, free = (int(found[name]) * KIB for name in ("SwapTotal", "SwapFree"))
+    return total, total - free
 
 
 def parse_stat(text: str | None) -> dict[str, float | int | None]:
@@ -97,6 +130,36 @@ def parse_choice(text: str | None) -> str | None:
     """Return the choice in brackets: "madvise" from "always [madvise] never"."""
     found = re.search(r"\[(\w+)\]", text or "")
     return found[1] if found else None
+
+
+def reports_free_pages(root: Path) -> bool | None:
+    """Return whether this machine's kernel reports free pages to a host; None if that is unknown.
+
+    Only a virtio balloon does so in a way that can be seen. Hyper-V's has no such file.
+    """
+    if (root / "sys/module/hv_balloon").exists() or not (root / "sys/bus").exists():
+        return None
+    devices = list((root / "sys/bus/virtio/devices").glob("*"))
+    texts = [(_read(each / "device"), _read(each / "features")) for each in devices]
+    features = [features for device, features in texts if device == BALLOON]
+    if any(text is None for text in features):
+        return None
+    return any(text[REPORTING : REPORTING + 1] == "1" for text in features if text is not None)
+
+
+def reclaims_idle_memory(root: Path) -> bool | None:
+    """Return whether DAMON pages out memory that is idle; None if that may not be read."""
+    enabled = _read(root / "sys/module/damon_reclaim/parameters/enabled")
+    if enabled == "Y":
+        return True
+    damon = root / "sys/kernel/mm/damon/admin/kdamonds"
+    if not damon.exists():
+        return False if (root / "sys/kernel/mm").exists() else None
+    if not os.access(damon / "nr_kdamonds", os.R_OK):
+        return None
+    running = [each for each in damon.glob("[0-9]*") if _read(each / "state") == "on"]
+    actions = (_read(f) for each in running for f in each.glob("contexts/*/schemes/*/action"))
+    return "pageout" in actions
 
 
 def _count_thermal(root: Path) -> int | None:
@@ -155,7 +218,7 @@ def read_environment() -> dict[str, Any]:
         "cpu_model": read_cpu_model(),
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": read_memory_bytes(),
         "os": read_os_name(),
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -198,8 +261,17 @@ def _ask_git(folder: Path, *question: str) -> str:
 
 def read_cpu_model() -> str | None:
     """Return the CPU's name from /proc/cpuinfo; None if the architecture does not report one."""
-    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    text = _read(ROOT / "proc/cpuinfo") or ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return found[1] if found else None
+
+
+def read_memory_bytes() -> int | None:
+    """Return the machine's memory as /proc/meminfo reports it."""
+    try:
+        return psutil.virtual_memory().total
+    except OSError:
+        return None
 
 
 def read_os_name() -> str:
@@ -227,33 +299,45 @@ def read_filesystem(folder: str) -> str | None:
 class Busy(NamedTuple):
     """Load average, and CPU time of the whole machine since boot, in seconds."""
 
-    load: float
+    load: float | None
     used_s: float
     idle_s: float
     steal_s: float
 
 
-def read_busy() -> Busy:
-    """Read the load average and the CPU times since boot."""
-    first = Path("/proc/stat").read_text().split("\n", 1)[0]
+def read_busy() -> Busy | None:
+    """Read the load average and the CPU times since boot; None without /proc/stat."""
+    text = _read(ROOT / "proc/stat")
+    if text is None:
+        return None
     user, nice, system, idle, iowait, irq, softirq, steal = (
-        int(ticks) / TICKS_PER_S for ticks in first.split()[1:9]
+        int(ticks) / TICKS_PER_S for ticks in text.split("\n", 1)[0].split()[1:9]
     )
+    loads = _read_loads()
     return Busy(
-        load=os.getloadavg()[0],
+        load=loads[0] if loads else None,
         used_s=user + nice + system + irq + softirq,
         idle_s=idle + iowait,
         steal_s=steal,
     )
 
 
-def describe_noise(before: Busy, after: Busy, own_cpu_s: float) -> dict[str, float | None]:
+def describe_noise(
+    before: Busy | None, after: Busy | None, own_cpu_s: float
+) -> dict[str, float | None]:
     """Return what else the machine did between two readings, as shares of all its CPU time.
 
     `own_cpu_s` is the CPU time of the run and its supervisor. The kernel counts in ticks of 10 ms,
     so the shares are coarse for a run of less than a second.
     """
-    used, idle, steal = (after[i] - before[i] for i in (1, 2, 3))
+    if before is None or after is None:
+        names = ("load_before", "load_after", "steal_share", "others_cpu_share")
+        return dict.fromkeys(names)
+    used, idle, steal = (
+        after.used_s - before.used_s,
+        after.idle_s - before.idle_s,
+        after.steal_s - before.steal_s,
+    )
     total = used + idle + steal
     return {
         "load_before": before.load,
@@ -290,18 +374,23 @@ class Quiet(NamedTuple):
 
 def wait_until_quiet(
     at_most_s: Seconds,
-    read: Callable[[], Ticks],
+    read: Callable[[], Ticks | None],
     clock: Callable[[], Seconds] = time.monotonic,
     sleep: Callable[[Seconds], None] = time.sleep,
 ) -> Quiet:
-    """Wait until the machine is quiet, or until there is no time for another step."""
+    """Wait until the machine is quiet, or until there is no time for another step.
+
+    A machine of which nothing is known is not waited for.
+    """
     began_s, share = clock(), None
-    readings = deque([read()], maxlen=STEPS + 1)
-    while clock() - began_s + STEP_S <= at_most_s and not is_quiet(share):
-        sleep(STEP_S)
-        readings.append(read())
+    readings: deque[Ticks] = deque(maxlen=STEPS + 1)
+    while (ticks := read()) is not None:
+        readings.append(ticks)
         if len(readings) > STEPS:
             share = idle_share(readings[0], readings[-1])
+        if is_quiet(share) or clock() - began_s + STEP_S > at_most_s:
+            break
+        sleep(STEP_S)
     return Quiet(clock() - began_s, share, is_quiet(share))
 
 
@@ -316,9 +405,10 @@ def idle_share(before: Ticks, after: Ticks) -> float | None:
     return (after.idle - before.idle) / passed if passed > 0 else None
 
 
-def read_ticks() -> Ticks:
+def read_ticks() -> Ticks | None:
     """Read how much CPU time has passed since boot, and how much of it was idle."""
-    return parse_ticks(Path("/proc/stat").read_text(encoding="ascii"))
+    text = _read(ROOT / "proc/stat")
+    return None if text is None else parse_ticks(text)
 
 
 def parse_ticks(text: str) -> Ticks:

@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,9 +21,16 @@ from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
 from stagebench.records import RETRIABLE_STATUSES, EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.stage import Arrival, Stage
-from stagebench.runner.worker import WorkerSetup
+from stagebench.runner.worker import WorkerSetup, format_error
 from stagebench.runner.workflow import Workflow
-from stagebench.store import ATTEMPTS_FILE, EVENTS_FILE, TASKS_FILE, WORKERS_FILE, RecordWriter
+from stagebench.store import (
+    ATTEMPTS_FILE,
+    ERROR_FILE,
+    EVENTS_FILE,
+    TASKS_FILE,
+    WORKERS_FILE,
+    RecordWriter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,16 +159,33 @@ def main(meanwhile: Meanwhile | None = None) -> None:
         leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
-    except Exception:  # not swallowed: printed as the interpreter would
-        leave(sink, traceback.format_exc(), 1)
+    except SystemExit as error:  # of a preload
+        leave(sink, format_error(error), find_exit_code(error))
+    except BaseException as error:  # not swallowed: printed as the interpreter would
+        leave(sink, format_error(error), 1)
     sink.close()
+
+
+def find_exit_code(error: SystemExit) -> int:
+    """Return the exit code with which the interpreter would end."""
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
 def leave(sink: FileSink, text: str, exit_code: int) -> NoReturn:
-    """Print a text and end this process; sys.exit would wait for tasks already recorded."""
-    sink.close()
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
-    os._exit(exit_code)
+    """Store and print an error, and end this process; sys.exit would wait for recorded tasks.
+
+    The supervisor finds it in a file of its own: other processes may print meanwhile, or later.
+    """
+    try:
+        path = sink.folder / ERROR_FILE
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        print(end="", flush=True)  # noqa: T201 - what was printed so far
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - goes to the run's output.txt
+        sink.close()
+    finally:  # whatever a full disk or a closed stream raises
+        os._exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import math
 import os
-import re
 import resource
 import signal
 import sys
@@ -25,19 +24,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
-from stagebench.measure.cgroup import control_group
+from stagebench.measure.cause import describe_crash, describe_end
+from stagebench.measure.cgroup import OutOfMemory
 from stagebench.measure.machine import (
     describe_noise,
     read_busy,
     read_environment,
     read_machine,
+    read_memory_settings,
     read_ticks,
     wait_until_quiet,
 )
+from stagebench.measure.warm import warm_memory
 from stagebench.records import (
     EventRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TaskRecord,
     TransitionRecord,
@@ -45,11 +48,14 @@ from stagebench.records import (
     find_missing,
 )
 from stagebench.sampler.census import open_census
+from stagebench.sampler.group import control_group
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.processes import record_lives
 from stagebench.sampler.procfs import check_proc
 from stagebench.sampler.sampler import Sampler
+from stagebench.sampler.totals import open_totals
 from stagebench.task_list import count_tasks
-from stagebench.units import Seconds, to_nanoseconds
+from stagebench.units import Bytes, Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +75,7 @@ class RunRequest:
 
     `beside` is the folder of the user's own handlers and task files. It is not part of the
     specification, because a checkout may move. `program` is the module that is run as the measured
-    process.
+    process. `warm_memory_bytes` is the most memory that is touched before the run.
     """
 
     study: str
@@ -85,6 +91,7 @@ class RunRequest:
     campaign: str
     beside: Path | None = None
     program: str = "stagebench.measure.main"
+    warm_memory_bytes: Bytes = 0
 
 
 class Exit(NamedTuple):
@@ -116,6 +123,8 @@ def measure_run(
     nothing is written. The same holds if `check_inputs` raises an error before or after the run,
     because a run whose files changed meanwhile says nothing about its treatment.
     """
+    # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _measure_run(request, target, check_inputs)
     except OSError as error:
@@ -125,29 +134,37 @@ def measure_run(
             f"{target}: cannot be written ({error.strerror}); the run was ended, and its records"
             " were discarded"
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], None]) -> str:
     check_proc()
     supervisor_started_ns = started_at_ns()
-    # SIGTERM ends this process as Ctrl-C does: the tree is killed and no folder is written.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
         quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
         check_inputs()
+        warmed, pages = warm_memory(
+            request.warm_memory_bytes, request.specification, target, read_memory_settings()
+        )
         started_at = datetime.now(UTC)
         before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
         exit_, sampler, census = supervise(request, folder, strangers)
         after, busy_after = read_machine(), read_busy()
         run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+        check_kept(folder, target)
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
+        shorten_output(folder / store.ERROR_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        status, detail = judge_outcome(folder, request.specification, exit_.exit_code, limit_s)
+        outcome = judge_outcome(
+            folder, request.specification, exit_.exit_code, limit_s, request.beside
+        )
+        status, detail = judge_memory(exit_.cgroup, *outcome)
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -161,7 +178,8 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
             "quiet": quiet._asdict(),
-            "machine_before": before,
+            "warmed": warmed._asdict(),
+            "machine_before": before | pages._asdict(),
             "machine_after": after,
             "noise": describe_noise(busy_before, busy_after, run_cpu_s),
             "files": store.describe_files(folder),
@@ -169,6 +187,15 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
+
+
+def check_kept(folder: Path, target: Path) -> None:
+    """Raise StoreError if somebody removed a file of the run while it was being written."""
+    for name in (store.TRANSITIONS_FILE, store.SWEEPS_FILE, store.SAMPLES_FILE, store.OUTPUT_FILE):
+        if not (folder / name).exists():
+            raise StoreError(
+                f"{target / name}: was removed while the run was measured; {store.START_AGAIN}"
+            )
 
 
 def describe_request(request: RunRequest) -> dict[str, Any]:
@@ -202,12 +229,22 @@ def supervise(
         leftovers.own_variables(environment) as variables,
         control_group() as group,
         store.RecordWriter(folder / store.TRANSITIONS_FILE, TransitionRecord) as transitions,
+        store.RecordWriter(folder / store.READS_FILE, ReadRecord) as reads,
         store.RecordWriter(folder / store.SWEEPS_FILE, SweepRecord) as sweeps,
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
         signals = process.ChildSignals()
         started = start_measured(request, folder, environment | variables)
         group.add(started.pid)
+        files = open_files()
+        totals = open_totals(files, started.pid, reads.write_all, group.open_reader())
+
+        def write_transition(transition: TransitionRecord) -> None:
+            transitions.write(transition)
+            if totals is not None:
+                totals.note_transition(transition)
+
+        memory = OutOfMemory(group)
         means = request.specification["sampler"]["census"]
         census = open_census(
             means,
@@ -215,15 +252,26 @@ def supervise(
             os.getpid(),
             strangers,
             exit_kill=True,
-            write_transition=transitions.write,
+            write_transition=write_transition,
         )
         try:
-            sampler = open_sampler(request, census, sweeps, samples)
+            settings = request.specification["sampler"]
+            sampler = Sampler(
+                census,
+                to_nanoseconds(settings["interval_s"]),
+                settings["cpu_budget"],
+                write_sweep=sweeps.write,
+                write_sample=samples.write,
+                totals=totals,
+                files=files,
+            )
             watched = watch_run(request.time_limit_s, started, census, signals, sampler)
         finally:
             process.kill_tree(census)
+        sampler.take_last()
         charged = group.read()
-    cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup = charged._asdict() if charged else {"reason": group.reason}
+        cgroup |= memory.describe()
     return describe_exit(watched, census.lives[0], cpu_before, cgroup), sampler, census
 
 
@@ -286,23 +334,6 @@ def start_measured(
         )
 
 
-def open_sampler(
-    request: RunRequest,
-    census: Census,
-    sweeps: store.RecordWriter[SweepRecord],
-    samples: store.RecordWriter[MemorySample],
-) -> Sampler:
-    """Create the sampler that the specification asks for."""
-    settings = request.specification["sampler"]
-    return Sampler(
-        census,
-        to_nanoseconds(settings["interval_s"]),
-        settings["cpu_budget"],
-        write_sweep=sweeps.write,
-        write_sample=samples.write,
-    )
-
-
 def own_cpu_s() -> float:
     """Return the CPU time of this process, which counts as part of the run, not as noise."""
     own = resource.getrusage(resource.RUSAGE_SELF)
@@ -351,12 +382,12 @@ def _open_lock(path: str) -> int:
         raise MeasureError(f"{path}: the measurement lock cannot be opened ({error})") from error
 
 
-UNCAUGHT_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
-"""The line of a traceback that names the error; warnings of ending helpers may follow it."""
-
-
 def judge_outcome(
-    folder: Path, specification: Mapping[str, Any], exit_code: int, exceeded_s: Seconds | None
+    folder: Path,
+    specification: Mapping[str, Any],
+    exit_code: int,
+    exceeded_s: Seconds | None,
+    beside: Path | None = None,
 ) -> tuple[str, str]:
     """Return a run's status, judged by its folder and exit code, and why it is not "ok".
 
@@ -369,17 +400,30 @@ def judge_outcome(
     try:
         ended = read_ended(folder, specification)
     except StoreError as error:  # the run wrote something else into it
-        return "crashed", f"exit code {exit_code}; {error}"
+        return "crashed", f"{describe_end(exit_code)}; {error}"
     if ended.lost is not None:
         return "worker_lost", f"stage {ended.lost.stage!r}: {ended.lost.error}"
     if exit_code or ended.missing is not None:
         but = "" if exit_code else f", but {ended.missing}"
-        return "crashed", f"exit code {exit_code}{but}; {last_words(folder)}"
+        cause = describe_crash(folder, exit_code, beside)
+        return "crashed", f"{describe_end(exit_code)}{but}; {cause}"
     total = ended.statuses.total()
     failed = total - ended.statuses["ok"]
     if failed:
         return "tasks_failed", f"{failed} of {total} tasks and stages not ok"
     return "ok", ""
+
+
+def judge_memory(cgroup: Mapping[str, Any], status: str, detail: str) -> tuple[str, str]:
+    """Return "out_of_memory" instead if the kernel killed a process because memory ran out.
+
+    Where the run had no group of its own, the process may have been another one of this process's
+    group. Then the kill counts if the run lost a process.
+    """
+    reason, is_own = cgroup["out_of_memory"], "version" in cgroup
+    if reason is None or not (is_own or status in {"worker_lost", "crashed"}):
+        return status, detail
+    return "out_of_memory", f"{reason}; {detail}" if detail else reason
 
 
 class EndedTasks(NamedTuple):
@@ -418,8 +462,8 @@ LONGEST_DETAIL = 1000
 
 
 def shorten_output(path: Path) -> None:
-    """Keep the beginning and the end of a long output."""
-    size = path.stat().st_size
+    """Keep the beginning and the end of a long text; there may be none."""
+    size = path.stat().st_size if path.exists() else 0
     if size <= LONGEST_OUTPUT:
         return
     half = LONGEST_OUTPUT // 2
@@ -429,14 +473,6 @@ def shorten_output(path: Path) -> None:
         file.seek(half)
         file.truncate()
         file.write(f"\n[... {size - 2 * half:,} bytes left out ...]\n".encode() + end)
-
-
-def last_words(folder: Path) -> str:
-    """Return the last error that the measured process printed, or else its last line."""
-    output = (folder / store.OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if UNCAUGHT_ERROR.match(line)]
-    return (errors or lines or ["no output"])[-1]
 
 
 def sample_until_exit(

@@ -10,12 +10,14 @@ kernel counted. docs/method.md has the proofs.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.peak.history import BEFORE_ALL, CounterHistory, build_counter_histories
+from stagebench.peak.timeline import draw_timeline
 from stagebench.peak.upper_bounds import (
     Base,
     Bounds,
@@ -30,21 +32,13 @@ from stagebench.tables.quantities import MEMORY_PARTS as PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+    from stagebench.peak.history import MemoryTrace
+    from stagebench.peak.timeline import Moment
+    from stagebench.records import (
+        MemorySample,
+        SweepRecord,
+    )
     from stagebench.units import Bytes, Nanoseconds
-
-
-class MemoryTrace(NamedTuple):
-    """The memory records of one run; `sampler` is that part of its run.json.
-
-    The samples, of which a long trace has millions, are in the order of the sweeps.
-    """
-
-    sweeps: Sequence[SweepRecord]
-    samples: Iterable[MemorySample]
-    processes: Sequence[ProcessRecord]
-    transitions: Sequence[TransitionRecord]
-    sampler: Mapping[str, Any]
 
 
 class Bracket(NamedTuple):
@@ -68,7 +62,34 @@ def find_brackets(
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
     lower = _find_lower_bounds(trace, first, last)
     upper = _find_upper_bounds(trace, first, last)
-    return {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+    brackets = {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+    timeline = [each for each in draw_timeline(trace) if each.touches(first, last)]
+    return _narrow(brackets, timeline) if timeline else brackets
+
+
+def _narrow(brackets: dict[str, Bracket], timeline: Sequence[Moment]) -> dict[str, Bracket]:
+    """Raise lower ends by what readings prove, and replace the tree's upper end by the charge.
+
+    Not the smaller of both upper ends: the charge includes shared memory that nobody maps.
+    """
+    for part, name in (
+        ("main", "main_reached"),
+        ("children", "children_reached"),
+        ("tree", "reached"),
+    ):
+        highest = max(timeline, key=attrgetter(name))
+        value = int(getattr(highest, name))
+        if value > (brackets[part].lower_bytes or 0):
+            brackets[part] = brackets[part]._replace(lower_bytes=value, lower_ns=highest.ended_ns)
+    most = max(math.inf if math.isnan(each.upper) else each.upper for each in timeline)
+    if most < math.inf:
+        upper = math.ceil(most)
+        brackets["tree"] = brackets["tree"]._replace(upper_bytes=upper)
+        for part in ("main", "children"):
+            known = brackets[part].upper_bytes
+            if known is not None:
+                brackets[part] = brackets[part]._replace(upper_bytes=min(known, upper))
+    return brackets
 
 
 def _find_lower_bounds(

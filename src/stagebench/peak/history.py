@@ -13,10 +13,31 @@ from typing import TYPE_CHECKING, NamedTuple
 from stagebench.records import SHARING_BIRTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
-    from stagebench.records import MemorySample, ProcessRecord, SweepRecord, TransitionRecord
+    from stagebench.records import (
+        MemorySample,
+        ProcessRecord,
+        ReadRecord,
+        SweepRecord,
+        TransitionRecord,
+    )
     from stagebench.units import Bytes, Nanoseconds
+
+
+class MemoryTrace(NamedTuple):
+    """The memory records of one run; `sampler` is that part of its run.json.
+
+    The samples, of which a long trace has millions, are in the order of the sweeps.
+    """
+
+    sweeps: Sequence[SweepRecord]
+    samples: Iterable[MemorySample]
+    processes: Sequence[ProcessRecord]
+    transitions: Sequence[TransitionRecord]
+    sampler: Mapping[str, Any]
+    reads: Sequence[ReadRecord] = ()
 
 
 class State(NamedTuple):

@@ -6,8 +6,9 @@ They are drawn in one process, because importing the libraries takes longer than
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,7 +20,6 @@ from stagebench.present.gantt import plot_tasks
 from stagebench.present.markdown import format_number
 from stagebench.present.style import (
     DARK,
-    FEW_SWEEPS,
     INK,
     MUTED,
     PART_COLOURS,
@@ -33,8 +33,7 @@ from stagebench.present.style import (
     make_rows,
     marker,
     name_inches,
-    part_line,
-    plot_parts,
+    pale,
     plot_points,
     rows_inches,
     save_figure,
@@ -43,7 +42,6 @@ from stagebench.present.style import (
 )
 from stagebench.store import atomic_folder
 from stagebench.tables.io import numbers, read_tables
-from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import MIB
 
@@ -118,7 +116,7 @@ def _plot_stage(axes: Axes, experiment: Experiment, stage: str) -> None:
 
 
 def plot_memory(experiment: Experiment) -> Figure:
-    """Draw the PSS of main, children and tree over time, one panel per treatment."""
+    """Draw the tree's memory over time as a band, and what walks read, one panel per treatment."""
     treatments = experiment.treatments
     columns = panel_columns(len(treatments))
     rows = -(-len(treatments) // columns)
@@ -147,9 +145,17 @@ def plot_memory(experiment: Experiment) -> Figure:
 
 
 def _highest_mib(experiment: Experiment) -> float:
-    shown = (experiment.shown("memory", treatment) for treatment in experiment.treatments)
-    highest = [numbers(sweeps, "tree_pss_bytes").max() / MIB for sweeps in shown if len(sweeps)]
-    return max(highest, default=1)
+    shown = [
+        (experiment.shown(table, treatment), column)
+        for table, column in (
+            ("memory", "tree_reached_bytes"),
+            ("memory", "tree_upper_bytes"),
+            ("sweeps", "tree_pss_bytes"),
+        )
+        for treatment in experiment.treatments
+    ]
+    highest = [numbers(rows, column).max() / MIB for rows, column in shown if len(rows)]
+    return max((value for value in highest if not math.isnan(value)), default=1)
 
 
 def panel_columns(panels: int) -> int:
@@ -160,29 +166,82 @@ def panel_columns(panels: int) -> int:
 
 
 def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
-    sweeps = experiment.shown("memory", treatment)
+    course, sweeps = (experiment.shown(table, treatment) for table in ("memory", "sweeps"))
     axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
     axes.tick_params(labelsize=7)
-    if sweeps.empty:
+    if course.empty and sweeps.empty:
         known = len(experiment.runs(treatment)) > 0
-        write_placeholder(axes, "no sweep" if known else experiment.failure_note(treatment))
-    sizes = {part: numbers(sweeps, f"{part}_pss_bytes") / MIB for part in MEMORY_PARTS}
-    marked = MEMORY_PARTS if len(sweeps) <= FEW_SWEEPS else ()
-    plot_parts(axes, sweeps["time_s"], sizes, marked=marked, ms=4)
+        write_placeholder(axes, "no reading" if known else experiment.failure_note(treatment))
+    plot_course(axes, course)
+    for part in _WALKED:
+        sizes = numbers(sweeps, f"{part}_pss_bytes") / MIB
+        axes.plot(sweeps["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
+
+
+_WALKED = ("main", "children")
+
+GAP_S = 0.1
+"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
+at least every 50 ms."""
+
+
+def plot_course(axes: Axes, course: pd.DataFrame) -> None:
+    """Draw both lines of the tree's memory, the band between them, and the gaps of the readings.
+
+    Nothing is drawn from one reading to another that is far away: nobody looked in between.
+    """
+    began, ended = numbers(course, "began_s"), numbers(course, "time_s")
+    lower, upper = (numbers(course, f"tree_{end}_bytes") / MIB for end in ("reached", "upper"))
+    gaps = _find_gaps(course)
+    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
+    low, high = (np.repeat(line.where(~gaps).to_numpy(), 2) for line in (lower, upper))
+    axes.fill_between(edges, low, high, **_BAND_STYLE)
+    for line in (low, high):
+        axes.plot(edges, line, **_LINE_STYLE)
+    for start, end in zip(began[gaps], ended[gaps], strict=True):
+        axes.axvspan(start, end, **_GAP_STYLE)
+
+
+_LINE_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "lw": 0.8}
+_BAND_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "alpha": 0.3, "lw": 0}
+_GAP_STYLE: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "lw": 0}
+
+
+def _find_gaps(course: pd.DataFrame) -> pd.Series[bool]:
+    """Return the rows in which nobody looked; a row of a long run has several readings."""
+    spans = numbers(course, "time_s") - numbers(course, "began_s")
+    return spans > max(GAP_S, 2 * spans.median())
 
 
 def _add_frame(figure: Figure, experiment: Experiment) -> None:
     height = figure.get_figheight()
-    add_title(figure, f"{experiment.name}: PSS over time, in the run of median makespan")
-    figure.text(0.012, 0.5, "PSS in MiB", rotation=90, va="center", size=9)
+    add_title(figure, f"{experiment.name}: memory over time, in the run of median makespan")
+    figure.text(0.012, 0.5, "memory in MiB", rotation=90, va="center", size=9)
     figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
-    add_legend(figure, [part_line(part) for part in MEMORY_PARTS])
+    add_legend(figure, _list_handles(experiment))
+
+
+def _list_handles(experiment: Experiment) -> list[Line2D | Patch]:
+    """Return the legend of what the panels show."""
+    courses = [experiment.shown("memory", treatment) for treatment in experiment.treatments]
+    course = pd.concat(courses) if courses else experiment.tables["memory"]
+    handles: list[Line2D | Patch] = []
+    if course["tree_upper_bytes"].notna().any():
+        line, band = _LINE_STYLE["color"], (*_BAND_STYLE["color"], _BAND_STYLE["alpha"])
+        label = "tree: between the lower and the upper line"
+        handles.append(Patch(facecolor=band, edgecolor=line, lw=0.8, label=label))
+    elif not course.empty:
+        label = "tree: at least (no upper line without a control group)"
+        handles.append(Line2D([], [], **_LINE_STYLE, label=label))
+    dots = [marker(f"PSS of {part} in a walk", ".", 6, PART_COLOURS[part]) for part in _WALKED]
+    gaps = Patch(**_GAP_STYLE, label="gap: nobody looked")
+    return [*handles, *dots, *[gaps] * any(_find_gaps(own).any() for own in courses)]
 
 
 def plot_peaks(experiment: Experiment) -> Figure:
-    """Draw main and children stacked at the tree's peak, every run's peak and the upper bound."""
-    title = "main and children at the moment of the tree's peak"
-    figure, axes = make_rows(experiment, title, foot=0.9)
+    """Draw the bracket of the tree's peak, and main and children in the walk that saw most."""
+    title = "peak of the tree's memory, as far as it is certain"
+    figure, axes = make_rows(experiment, title, foot=1.1)
     runs = experiment.tables["runs"]
     ok = runs[runs["status"] == "ok"]
     plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
@@ -191,12 +250,21 @@ def plot_peaks(experiment: Experiment) -> Figure:
         for row, treatment in enumerate(experiment.treatments)
     ]
     axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
-    axes.set_xlabel("PSS in MiB at the tree's peak")
-    parts = [marker(part, "s", 8, PART_COLOURS[part]) for part in ("main", "children")]
-    label = "tree's peak, one point per run (bars, numbers: run of median peak)"
-    bound = marker("its upper bound", "|", 9, DARK)
-    add_legend(figure, [*parts, marker(label, "o", 4.5, DARK), bound])
+    axes.set_xlabel("memory in MiB; bars, whiskers and numbers are of the run of median peak")
+    handles: list[Line2D | Patch] = [
+        marker(f"{part}, in the walk that saw most", "s", 8, PART_COLOURS[part]) for part in _WALKED
+    ]
+    if any(bar.get_facecolor()[:3] == _UNSPLIT for bar in axes.patches):
+        handles.append(marker("of either, seen between walks", "s", 8, _UNSPLIT))
+    bracket = Line2D([], [], color=DARK, lw=0.8, marker="|", ms=9)
+    bracket.set_label("lower to upper end of the peak")
+    handles += [bracket, marker("lower end of each run", "o", 4.5, DARK)]
+    figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+_UNSPLIT = pale(MUTED)
+"""Memory of the tree that readings prove, but that no walk divided between main and children."""
 
 
 def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
@@ -204,15 +272,21 @@ def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) ->
     run = _median_peak(experiment.runs(treatment))
     if run is None:
         return 0
-    main, children = (float(run[f"at_peak_{part}_bytes"]) / MIB for part in ("main", "children"))
-    axes.barh(row, main, color=PART_COLOURS["main"], height=0.62, linewidth=0)
-    axes.barh(row, children, left=main, color=PART_COLOURS["children"], height=0.62, linewidth=0)
-    label, end = f"{main + children:.0f}", main + children
+    left = 0.0
+    for part in _WALKED:
+        size = run[f"at_peak_{part}_bytes"]
+        if pd.notna(size):
+            width, colour = float(size) / MIB, PART_COLOURS[part]
+            axes.barh(row, width, left=left, color=colour, height=0.62, linewidth=0)
+            left += width
+    lower = end = float(run["tree_peak_bytes"]) / MIB
+    if lower > left:
+        axes.barh(row, lower - left, left=left, color=_UNSPLIT, height=0.62, linewidth=0)
+    label = f"{lower:.0f}"
     if pd.notna(run["tree_peak_upper_bytes"]):
         end = float(run["tree_peak_upper_bytes"]) / MIB
-        axes.plot([main + children, end], [row, row], color=DARK, lw=0.8)
-        axes.plot([end], [row], color=DARK, marker="|", ms=9, lw=0)
-        label += f"–{end:.0f}"
+        axes.plot([lower, end], [row, row], color=DARK, lw=0.8, marker="|", ms=9, zorder=6)
+        label += f"–{end:.0f}" * (f"{end:.0f}" != label)
     label_row(axes, f"{label} MiB", row)
     return end
 
@@ -225,8 +299,8 @@ def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
 
 PANELS = {
     "makespan_s": "makespan",
-    "tree_peak_bytes": "tree's peak PSS (largest sweep)",
-    "tree_memory_time_byte_s": "tree's memory × time",
+    "tree_peak_bytes": "tree's peak (lower end)",
+    "tree_memory_time_byte_s": "tree's memory × time (lower end)",
 }
 """Quantity → title of its panel."""
 
@@ -244,7 +318,10 @@ def has_ratios(experiment: Experiment) -> bool:
 
 
 def plot_ratios(experiment: Experiment) -> Figure:
-    """Draw one panel per quantity, one row per treatment; below three blocks, points only."""
+    """Draw one panel per quantity, one row per treatment; below three blocks, points only.
+
+    The intervals of a panel hold together, as in the table.
+    """
     left, body = name_inches(experiment), rows_inches(experiment)
     panels = _panels(experiment)
     wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend needs two
@@ -266,8 +343,13 @@ def plot_ratios(experiment: Experiment) -> Figure:
 
 
 def _panels(experiment: Experiment) -> dict[str, str]:
-    """Return the panels that have a ratio; without any, the makespan panel, which then says so."""
-    known = set(experiment.tables["ratios"]["quantity"])
+    """Return the panels that have a ratio; without any, the makespan panel, which then says so.
+
+    A ratio that has no bound at all is none.
+    """
+    ratios = experiment.tables["ratios"]
+    is_bound = (ratios["ratio"] > 0) | (ratios["ratio_upper"] < math.inf)
+    known = set(ratios.loc[is_bound, "quantity"])
     found = {quantity: title for quantity, title in PANELS.items() if quantity in known}
     return found or dict([next(iter(PANELS.items()))])
 
@@ -288,27 +370,47 @@ def _plot_ratio_panel(axes: Axes, experiment: Experiment, quantity: str) -> None
     if ratios.empty:
         write_placeholder(axes, "nothing to compare")
     for _, point in ratios.iterrows():
-        face = POINT if point["pairing"] == IN_BLOCKS else "white"
-        row = rows[point["treatment"]]
-        axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+        _plot_block(axes, point, rows[point["treatment"]])
     for _, comparison in compared.iterrows():
         _plot_interval(axes, comparison, rows[comparison["treatment"]])
     label_row(axes, "baseline", rows[experiment.baseline])
 
 
+def _plot_block(axes: Axes, point: pd.Series[float], row: int) -> None:
+    """Draw the ratio of one block: a point, or all that brackets leave open as a line."""
+    if pd.notna(point["ratio_upper"]):
+        low, high = _within(axes, point["ratio"], point["ratio_upper"])
+        axes.plot([low, high], [row, row], color=POINT, lw=4, alpha=0.25, zorder=3)
+        return
+    face = POINT if point["pairing"] == IN_BLOCKS else "white"
+    axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+
+
 def _plot_interval(axes: Axes, comparison: pd.Series[float], row: int) -> None:
     known = comparison[["low", "high"]].notna().all()
     if known:
-        axes.plot([comparison["low"], comparison["high"]], [row, row], color=DARK, lw=1.5, zorder=4)
-        axes.plot(comparison["ratio"], row, "|", ms=10, mew=1.8, color=DARK, zorder=5)
+        low, high = _within(axes, comparison["low"], comparison["high"])
+        axes.plot([low, high], [row, row], color=DARK, lw=1.5, zorder=4)
+        middle = [value for value in comparison[["ratio", "ratio_upper"]] if 0 < value < math.inf]
+        axes.plot(middle, [row] * len(middle), "|", ms=10, mew=1.8, color=DARK, zorder=5)
     label_row(axes, str(comparison["word"]) or ("no interval" if comparison["n"] else "–"), row)
+
+
+def _within(axes: Axes, low: float, high: float) -> tuple[float, float]:
+    """Cut a line off at the limits of the axis, because an end may be 0 or infinite."""
+    left, right = axes.get_xlim()
+    return max(low, left), min(high, right)
 
 
 def _limits(compared: pd.DataFrame, ratios: pd.DataFrame, margin: float) -> tuple[float, float]:
     """Return limits that hold all points, the margin, and intervals that do not reach too far."""
-    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2, *ratios["ratio"]]
+    drawn = [*ratios["ratio"], *ratios["ratio_upper"]]
+    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2]
+    points += [point for point in drawn if 0 < point < math.inf]
     low, high = min(points), max(points)
-    lows, highs = (compared[name].dropna() for name in ("low", "high"))
+    lows, highs = (
+        limits[(limits > 0) & (limits < math.inf)] for limits in (compared["low"], compared["high"])
+    )
     low = min([low, *lows[lows > low / _REACH]], default=low)
     high = max([high, *highs[highs < high * _REACH]], default=high)
     return low / 1.08, high * 1.08
@@ -325,11 +427,9 @@ def _set_ticks(axes: Axes, span: float) -> None:
 
 def _legend(margin: float) -> list[Line2D | Patch]:
     return [
-        marker("a block", "o", 5, POINT),
+        marker("a block (a bar: between its bounds)", "o", 5, POINT),
         marker("a run without a pair", "o", 5, POINT, hollow=True),
-        Line2D(
-            [], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval, not adjusted"
-        ),
+        Line2D([], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval"),
         Patch(color=_BAND, label=f"margin of equivalence, ± {100 * margin:g} %"),
     ]
 

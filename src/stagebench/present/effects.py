@@ -9,18 +9,26 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    format_bracket,
+    format_interval,
     format_number,
     format_percent,
     format_quantity,
     format_table,
     title_quantity,
 )
-from stagebench.tables.quantities import words_of
+from stagebench.tables.decisions import (
+    EQUIVALENT,
+    NO_INTERVAL,
+    NOT_DECIDED,
+    WORDS_OF_ORDER,
+    decide,
+)
+from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, UNITS, words_of
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
 
     from stagebench.present.experiment import Experiment
 
@@ -83,19 +91,15 @@ def effects_finding(experiment: Experiment) -> str:
         ended = experiment.failure_note(baseline).removeprefix("no ok run ")
         return f"**The baseline {baseline} failed in every block {ended}: nothing is compared.**"
     own = rows[rows["quantity"] == "makespan_s"]
-    words = own.loc[own["word"] != "", "word"].value_counts()
-    parts = [f"{count} {_OUTCOMES.get(str(word), word)}" for word, count in words.items()]
+    words = own.loc[own["word"] != NO_INTERVAL, "word"].value_counts()
+    parts = [f"{count} {word}" for word, count in words.items()]
     if silent := len(own) - int(words.sum()):
-        parts.append(f"{silent} with too few blocks for an interval")
+        parts.append(f"{silent} with too few runs to tell")
     apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
     labelled = f" ({apart} of them not paired within blocks)" if apart else ""
     compared = count_noun(len(own), "treatment")
-    adjusted = ", adjusted for multiple comparisons" if len(own) > 1 else ""
-    return f"Makespan of {compared} against {baseline}{adjusted}: {', '.join(parts)}{labelled}."
-
-
-_OUTCOMES = {"inconclusive": "with no difference found"}
-"""Words of the table that a sentence spells out."""
+    together = ", by intervals that hold together" if len(own) > 1 and len(words) else ""
+    return f"Makespan of {compared} against {baseline}{together}: {', '.join(parts)}{labelled}."
 
 
 def _comparisons(experiment: Experiment) -> pd.DataFrame:
@@ -107,45 +111,84 @@ def _effect_cells(rows: pd.DataFrame, treatment: str) -> list[str]:
     if len(own):
         return _cells(own.iloc[0])
     first = rows.iloc[0]
-    return [format_quantity(first["baseline_median"], first["quantity"]), "", "1", "baseline"]
+    ends = first["baseline_median"], first["baseline_median_upper"]
+    return [bracket_cell(ends, str(first["quantity"])), "", "1", "baseline"]
 
 
 def _cells(row: pd.Series[float]) -> list[str]:
-    median = format_quantity(row["median"], str(row["quantity"]))
+    median = bracket_cell((row["median"], row["median_upper"]), str(row["quantity"]))
     return [median, str(row["n"]), ratio_cell(row), str(row["word"]) or MISSING]
 
 
+def bracket_cell(ends: tuple[float, float], quantity: str) -> str:
+    """Return a median in the unit of its heading, from its lower to its upper end."""
+    unit = QUANTITIES[quantity].unit
+    if unit == "share":
+        return format_quantity(ends[0], quantity)
+    return format_bracket(ends, scale=1 / UNITS[unit].size)
+
+
 def ratio_cell(row: pd.Series[float]) -> str:
-    """Return "1.09 [1.02–1.17]", followed by the pairing if it is not within blocks."""
-    if pd.isna(row["ratio"]):
+    """Return "1.09 [1.02–1.17]", followed by the pairing if it is not within blocks.
+
+    What brackets leave open is "0.87 – 1.09"; what has no bound at all is a dash.
+    """
+    if pd.isna(row["ratio"]) or _is_boundless(row):
         return MISSING
-    cell = format_number(row["ratio"])
-    if pd.notna(row["low"]):
-        cell += f" [{format_number(row['low'])}–{format_number(row['high'])}]"
+    cell = _factor(row)
     return cell if str(row["pairing"]) == IN_BLOCKS else f"{cell} {row['pairing']}"
+
+
+def _is_boundless(row: pd.Series[float]) -> bool:
+    return row["ratio"] == 0 and row["ratio_upper"] == float("inf")
+
+
+def outcome_of(row: pd.Series[float]) -> str:
+    """Return what the limits of a ratio in a row of a table decide."""
+    low, high, margin = (float(row[name]) for name in ("low", "high", "margin"))
+    return decide(low, high, margin)
 
 
 def describe_ratio(row: pd.Series[float], *, lower: str, higher: str, to: str = "") -> str:
     """Return "13.4 [9.41–18.9] × faster than t1", where `lower` is "faster" and `to` is "t1".
 
-    Below 1 the ratio and its interval are inverted. An interval that includes 1 supports neither
-    word: "no difference from t1 found (1.02 [0.90–1.15] ×)". A pairing other than within blocks is
-    named.
+    Below 1 the ratio and its interval are inverted. Where the limits decide nothing, neither word
+    is used: "no difference from t1 found (1.02 [0.90–1.15] ×)". A pairing other than within blocks
+    is named.
     """
-    low, ratio, high = (float(row[name]) for name in ("low", "ratio", "high"))
+    outcome = outcome_of(row)
     label = "" if str(row["pairing"]) == IN_BLOCKS else f", {row['pairing']}"
-    if ratio == 1 or low <= 1 <= high:
-        base = f" from {to}" if to else ""
-        return f"no difference{base} found ({_factor(ratio, low, high)} ×{label})"
-    than = f" than {to}" if to else ""
-    if ratio < 1:
-        return f"{_factor(1 / ratio, 1 / high, 1 / low)} × {lower}{than}{label}"
-    return f"{_factor(ratio, low, high)} × {higher}{than}{label}"
+    if outcome in (LOWER, HIGHER):
+        is_lower = outcome == LOWER
+        than = f" than {to}" if to else ""
+        ratio = _factor(row, is_inverted=is_lower)
+        return f"{ratio} × {lower if is_lower else higher}{than}{label}"
+    if outcome == EQUIVALENT:
+        said, ratio = f"equivalent{f' to {to}' if to else ''}", f"{_factor(row)} ×"
+    elif outcome == NOT_DECIDED and pd.isna(row["ratio_upper"]):
+        said, ratio = f"no difference{f' from {to}' if to else ''} found", f"{_factor(row)} ×"
+    else:
+        said = f"{NOT_DECIDED}{f' against {to}' if to else ''}"
+        ratio = "no bound is known" if _is_boundless(row) else f"{_factor(row)} ×"
+        ratio += ", no interval" if outcome == NO_INTERVAL else ""
+    return f"{said} ({ratio}{label})"
 
 
-def _factor(ratio: float, low: float, high: float) -> str:
-    limits = "" if pd.isna(low) else f" [{format_number(low)}–{format_number(high)}]"
-    return f"{format_number(ratio)}{limits}"
+def _factor(row: pd.Series[float], *, is_inverted: bool = False) -> str:
+    """Return a ratio with its interval; what brackets leave open goes from its lower end on."""
+    names = ("ratio", "ratio_upper", "low", "high")
+    ratio, upper, low, high = (float(row[name]) for name in names)
+    upper = ratio if pd.isna(upper) else upper
+    if is_inverted:
+        ratio, upper, low, high = (_invert(value) for value in (upper, ratio, high, low))
+    limits = "" if pd.isna(low) else f" {format_interval(low, high)}"
+    if ratio == 0:
+        return f"≤ {format_number(upper)}{limits}"
+    return f"{format_bracket((ratio, upper))}{limits}"
+
+
+def _invert(value: float) -> float:
+    return 1 / value if value else float("inf")
 
 
 _WHO = {
@@ -156,13 +199,19 @@ _WHO = {
 """Effect → the runs that are compared, and with which."""
 
 _VERBS = {"makespan_s": ("takes {} less time", "takes {} longer")}
-_OTHER_VERBS = ("has a {} lower peak", "has a {} higher peak")
+_OTHER_VERBS = ("has a peak {} lower", "has a peak {} higher")
 
 
 def drift_findings(drift: pd.DataFrame) -> list[str]:
-    """Describe each effect that was found."""
-    found = drift[drift["p_adjusted"] < ALPHA]
-    return [_sentence(row) for row in found.to_dict("records")]
+    """Describe each effect that was found: its interval excludes 1, by however little."""
+    found = drift[_is_drifting(drift)]
+    return [_sentence(row) for _, row in found.iterrows()]
+
+
+def _is_drifting(drift: pd.DataFrame) -> pd.Series[bool]:
+    limits = zip(drift["low"], drift["high"], strict=True)
+    words = [decide(low, high, 0.0) in WORDS_OF_ORDER for low, high in limits]
+    return pd.Series(words, index=drift.index, dtype=bool)
 
 
 def drift_text(drift: pd.DataFrame) -> str:
@@ -170,7 +219,7 @@ def drift_text(drift: pd.DataFrame) -> str:
     known = drift.dropna(subset=["p"])
     if known.empty:
         return "There are too few runs to test for drift."
-    found = int((known["p_adjusted"] < ALPHA).sum())
+    found = int(_is_drifting(known).sum())
     tests = count_noun(len(known), "test")
     silent = len(drift) - len(known)
     rest = f" For {silent} more tests there were too few runs." if silent else ""
@@ -188,30 +237,29 @@ def drift_table(drift: pd.DataFrame) -> str:
     rows = [
         [
             *(str(row[name]) for name in ("experiment", "quantity", "effect", "n")),
-            _interval(row) if pd.notna(row["ratio"]) else str(row["note"]),
+            (MISSING if _is_boundless(row) else _factor(row))
+            if pd.notna(row["ratio"])
+            else str(row["note"]),
             *(format_number(row[name]) for name in ("p", "p_adjusted")),
         ]
-        for row in drift.to_dict("records")
+        for _, row in drift.iterrows()
     ]
     return format_table(columns, rows, texts=3)
 
 
-def _sentence(row: Mapping[Hashable, object]) -> str:
+def _sentence(row: pd.Series[float]) -> str:
     who, than = _WHO[str(row["effect"])]
-    ratio, low, high = (float(str(row[name])) for name in ("ratio", "low", "high"))
-    verb = _VERBS.get(str(row["quantity"]), _OTHER_VERBS)[ratio > 1]
-    changed = verb.format(format_percent(abs(ratio - 1)))
-    p = format_number(float(str(row["p_adjusted"])))
+    names = ("ratio", "ratio_upper", "low", "high")
+    ratio, upper, low, high = (float(row[name]) for name in names)
+    nearer = ratio if ratio > 1 or pd.isna(upper) else upper
+    verb = _VERBS.get(str(row["quantity"]), _OTHER_VERBS)[nearer > 1]
+    least = "" if pd.isna(upper) else "at least "
+    changed = verb.format(f"{least}{format_percent(abs(nearer - 1))}")
+    p = format_number(float(row["p_adjusted"]))
     return (
         f"{row['experiment']}: {who} {changed} {than}"
-        f" (95 % interval of the ratio {format_number(low)} to {format_number(high)},"
-        f" adjusted p {p})."
+        f" (95 % interval of the ratio {format_interval(low, high)}, adjusted p {p})."
     )
-
-
-def _interval(row: Mapping[Hashable, object]) -> str:
-    ratio, low, high = (format_number(float(str(row[n]))) for n in ("ratio", "low", "high"))
-    return MISSING if ratio == MISSING else f"{ratio} [{low}–{high}]"
 
 
 _DEFAULT_QUANTITIES = ("makespan_s",)

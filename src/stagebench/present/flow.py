@@ -1,7 +1,7 @@
 """How tasks flow: how they arrive, where back-pressure held them, what a transport costs.
 
-Also lists the treatments whose peak of memory is too low, because results wait where no process
-maps them.
+Also lists the treatments whose peak of memory is too low, because results wait where nothing
+counts them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.effects import describe_ratio, ratio_cell
+from stagebench.present.effects import describe_ratio, outcome_of, ratio_cell
 from stagebench.present.markdown import MISSING, count_noun, escape, format_number, format_table
-from stagebench.tables.quantities import hides_results
+from stagebench.tables.quantities import LOWER, hides_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,16 +73,16 @@ def pressure_table(experiment: Experiment) -> str:
 
 
 def pressure_sentences(experiment: Experiment) -> list[str]:
-    """Report where tasks were held back longest, the memory saved, and exceeded bounds."""
+    """Report for how long tasks were held back, the memory saved, and exceeded bounds."""
     if not has_pressure(experiment):
         return []
-    saved = _describe_least(_judged(experiment, BOUNDS), _MEMORY, "Least memory")
+    saved = _describe_saving(_judged(experiment, BOUNDS), _MEMORY, "Less memory")
     return [text for text in (_most_held(experiment), saved, _overflows(experiment)) if text]
 
 
 def transport_sentence(experiment: Experiment) -> str:
-    """Name the transport with the least time against the pickle; "" if none was compared."""
-    return _describe_least(_judged(experiment, TRANSPORT), "makespan_s", "Least time")
+    """Name a transport that takes less time than the pickle; "" if none surely does."""
+    return _describe_saving(_judged(experiment, TRANSPORT), "makespan_s", "Less time")
 
 
 def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:
@@ -146,7 +146,7 @@ def _pressure_row(experiment: Experiment, treatment: str, stage: str) -> list[st
 
 
 def _most_held(experiment: Experiment) -> str:
-    """Name the treatment and stage in front of which tasks were held back longest on average."""
+    """Report how long tasks were held back, where their mean is highest in the median of runs."""
     held = {
         (treatment, stage): float(experiment.summary(treatment, "blocked_mean_s", stage)["median"])
         for treatment, stage in _bounded_places(experiment)
@@ -159,7 +159,7 @@ def _most_held(experiment: Experiment) -> str:
         return "No task was held back in front of a full queue."
     p95 = float(experiment.summary(treatment, "blocked_p95_s", stage)["median"])
     return (
-        f"Held back longest: in `{treatment}`, a task that was ready for `{stage}` waited"
+        f"Tasks were held back: in `{treatment}`, one that was ready for `{stage}` waited"
         f" {format_number(known[treatment, stage])} s on average (95th percentile"
         f" {format_number(p95)} s) before it was let in."
     )
@@ -182,12 +182,16 @@ def _contrast_cells(rows: pd.DataFrame) -> list[str]:
     return [own.get(quantity, MISSING) for quantity in _CALLED]
 
 
-def _describe_least(rows: pd.DataFrame, quantity: str, lead: str) -> str:
-    """Name the pair of treatments with the least ratio, with its effects on time and memory."""
+def _describe_saving(rows: pd.DataFrame, quantity: str, lead: str) -> str:
+    """Name a pair of treatments of which one surely takes less, with its effects; "" without any.
+
+    Of several, the one whose ratio has the lowest upper limit.
+    """
     of = rows[rows["quantity"] == quantity]
-    if of.empty or not (of["ratio"] < 1).any():
+    of = of[[outcome_of(row) == LOWER for _, row in of.iterrows()]]
+    if of.empty:
         return ""
-    best = of.sort_values("ratio", kind="stable").iloc[0]
+    best = of.sort_values("high", kind="stable").iloc[0]
     pair = rows[(rows[_PAIR] == best[_PAIR]).all(axis=1)]
     parts = [_describe_effect(row) for _, row in pair.iterrows() if row["quantity"] in _WORDS]
     setting = str(best["setting"]).replace("_", " ")
@@ -224,15 +228,22 @@ _PLACES = {"shared_memory": "shared memory", "path": "a file"}
 
 
 def list_unseen(experiment: Experiment) -> list[str]:
-    """List the treatments in which a stage passes results on outside the memory of processes."""
+    """List the treatments in which results of a stage wait where no instrument counted them."""
     stages = experiment.tables["stages"]
-    unseen = set(stages.loc[stages["transport"].map(hides_results), "treatment"])
-    return [treatment for treatment in experiment.treatments if treatment in unseen]
+    return [
+        treatment
+        for treatment in experiment.treatments
+        if any(
+            hides_results(transport, experiment.runs(treatment)["memory_instrument"])
+            for transport in set(stages.loc[stages["treatment"] == treatment, "transport"])
+        )
+    ]
 
 
 def name_places(experiment: Experiment) -> str:
     """Return where results wait unseen: "shared memory or a file"."""
-    used = set(experiment.tables["stages"]["transport"])
+    stages = experiment.tables["stages"]
+    used = set(stages.loc[stages["treatment"].isin(list_unseen(experiment)), "transport"])
     return " or ".join(called for name, called in _PLACES.items() if name in used)
 
 
@@ -243,9 +254,9 @@ def unseen_note(experiment: Experiment) -> str:
         return ""
     return (
         f"**Unseen memory** in {name_treatments(names)}: results of 64 KiB and more pass through"
-        f" {name_places(experiment)}. While a result waits there, no process maps it, so it is in"
-        " no PSS and in no upper bound. These peaks are shown but not judged: *lower* does not mean"
-        " that memory was saved."
+        f" {name_places(experiment)}. While a result waits there, no process maps it, and these"
+        " peaks do not include it. They are shown but not judged: *lower* does not mean that memory"
+        " was saved."
     )
 
 

@@ -23,6 +23,7 @@ from stagebench.tables.io import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
     from stagebench.present.experiment import Experiment
@@ -143,7 +144,11 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
                 ("submitted_s", own["waiting_s"], {"color": pale(colour), "linewidth": 0}),
                 ("started_s", served, service),
             ):
-                axes.barh(places, widths, left=own[left], height=thickness, align="edge", **look)
+                bars = axes.barh(
+                    places, widths, left=own[left], height=thickness, align="edge", **look
+                )
+                if left == "started_s" and _has_both(run):
+                    _outline_first(bars, own["first"])
     title, which = "Waiting (pale) and service (solid)", ""
     if not run.attempts.empty:
         title, which = (
@@ -163,9 +168,26 @@ def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
     axes.set_ylabel("task, slowest on top")
 
 
+FIRST_LOOK: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.9}
+"""The outline of the first task of a worker."""
+
+
+def _outline_first(bars: BarContainer, first: pd.Series[bool]) -> None:
+    """Outline the first task of each worker."""
+    for bar, is_first in zip(bars, first.fillna(value=False), strict=True):
+        if is_first:
+            bar.set(**FIRST_LOOK)
+
+
 def _failed_look(colour: Colour) -> dict[str, Any]:
     """Return the style of a service after which the task was retried."""
     return {"facecolor": "white", "edgecolor": colour, "hatch": "//////", "linewidth": 0.6}
+
+
+def _has_both(run: _Run) -> bool:
+    """Return whether some tasks were the first of their worker, and some were not."""
+    first = run.tasks["first"].dropna()
+    return bool(first.any() and not first.all())
 
 
 def _lanes(run: _Run) -> dict[str, tuple[float, float]]:
@@ -231,6 +253,9 @@ def _add_legend(axes: Axes, run: _Run) -> None:
     handles = [Patch(color=colour, label=stage) for stage, colour in run.colours.items()]
     handles.append(Patch(color=pale((0.4, 0.4, 0.4)), label="waiting: pale"))
     handles.append(Patch(color=MUTED, label="service: solid"))
+    if _has_both(run):
+        first = Patch(facecolor=MUTED, label="first task of a worker: outlined", **FIRST_LOOK)
+        handles.append(first)
     if not run.attempts.empty:
         handles.append(Patch(**_failed_look((0.4, 0.4, 0.4)), label="failed attempt: hatched"))
     axes.legend(

@@ -31,6 +31,9 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE,
 )
+_MOST_DIGITS = 6
+"""A limit that is closer to 1 than this many places show is 1 but for rounding."""
+
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?]|$)")
 
@@ -69,8 +72,8 @@ def format_estimate(
     All have as many places as three digits of the largest take.
     """
     size, word = UNITS[unit].size, UNITS[unit].word
-    numbers = [value / size for value in (*values, *(limits or ()))]
-    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers)))
+    numbers = [value / size for value in (*values, *(limits or ())) if math.isfinite(value)]
+    places = 0 if _are_whole(numbers) else count_places(max(map(abs, numbers), default=0))
     texts = [_without_minus_zero(value / size, places) for value in values]
     text = " to ".join(dict.fromkeys(texts))
     # What was the same in every block needs no interval.
@@ -80,14 +83,45 @@ def format_estimate(
     return f"{text} {word}".rstrip()
 
 
+def format_bracket(ends: tuple[float, float | None], *, scale: float = 1) -> str:
+    """Format what is known between two ends: "159 – 171", "≥ 159", or "159" if it is exact.
+
+    The upper end is infinite if it is unknown, None or the same if the lower one is exact.
+    """
+    low, high = ends
+    text = format_number(low, scale=scale)
+    if high is None or pd.isna(high) or high == low or pd.isna(low):
+        return text
+    if math.isinf(high):
+        return f"≥ {text}"
+    upper = format_number(high, scale=scale)
+    return text if upper == text else f"{text} – {upper}"
+
+
+def format_interval(low: float, high: float) -> str:
+    """Format the 95 % interval of a ratio: "[0.97–1.05]"; only a limit of 1 reads as 1."""
+    return f"[{_format_limit(low)}–{_format_limit(high)}]"
+
+
+def _format_limit(limit: float) -> str:
+    if math.isinf(limit):
+        return "∞"
+    text = format_number(limit)
+    places = count_places(limit)
+    while float(text.removeprefix("<")) == 1 and round(limit, _MOST_DIGITS) != 1:
+        places += 1
+        text = _with_places(limit, places)
+    return text
+
+
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
-    """Format "median [min–max]" with the places of the median; without a spread, the median."""
+    """Format "median (min to max)" with the places of the median; without a spread, the median."""
     if pd.isna(summary["median"]):
         return MISSING
     values = [float(summary[name]) * scale for name in ("median", "min", "max")]
     places = 0 if _are_whole(values) else count_places(values[0])
     median, low, high = (_with_places(value, places) for value in values)
-    return median if low == high else f"{median} [{low}–{high}]"
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 class Markdown(str):
@@ -160,6 +194,8 @@ def _with_places(value: float, places: int) -> str:
 
 
 def _without_minus_zero(value: float, places: int) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     text = f"{value:.{places}f}"
     return text if float(text) else text.removeprefix("-")
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from stagebench.present import (
     effects,
+    factor_text,
     flow,
     treatments,
     trust,
@@ -25,11 +26,13 @@ from stagebench.present import (
 from stagebench.present.charts import OVERVIEWS, RATIOS
 from stagebench.present.effects import effects_finding
 from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.flow import list_unseen, name_places, name_treatments
-from stagebench.present.markdown import count_noun, format_number, render_template
-from stagebench.present.treatments import PER_MIB, bottlenecks
-from stagebench.present.winners import describe_winners
+from stagebench.present.markdown import MISSING, count_noun, format_number, render_template
+from stagebench.present.treatments import bottlenecks
+from stagebench.present.winners import Work, describe_winners, list_works
 from stagebench.store import read_json, write_text
+from stagebench.tables.decisions import LEAST, MOST
 from stagebench.tables.io import read_claims, read_tables
 
 if TYPE_CHECKING:
@@ -157,10 +160,12 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "table": treatments.treatments_table(experiment),
         "unseen": flow.unseen_note(experiment),
         "unseen_reminder": flow.unseen_reminder(experiment),
+        "factor_effects": factor_text.describe_factors(experiment),
         "effects": effects.effects_table(experiment),
         "other_effects": effects.others_table(experiment),
         "gaps": effects.gap_notes(experiment),
         "ratios_figure": f"{folder}/{RATIOS}.png",
+        "first_tasks": first_task_sentences(experiment),
         "stages": treatments.stages_table(experiment),
         "memory": treatments.memory_table(experiment),
         "census": treatments.census_table(experiment),
@@ -185,6 +190,7 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "totals": trust.totals_text(runs),
         "noise": trust.noise_table(runs),
         "quiet": trust.quiet_text(runs),
+        "warmth": trust.warmth_text(runs),
         "noisy": trust.noisy_text(runs),
         "noisy_runs": trust.noisy_table(runs),
         "mixtures": trust.mixtures_table(tables["environment"]),
@@ -192,7 +198,9 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "sampler": trust.sampler_table(runs),
         "vanished": trust.vanished_text(runs),
         "metric": trust.metric_text(runs),
+        "instrument": trust.instrument_text(runs),
         "cgroup": trust.cgroup_text(runs),
+        "swap": trust.swap_text(runs),
     }
 
 
@@ -249,6 +257,7 @@ def experiment_findings(experiment: Experiment) -> list[str]:
     sentences = [
         *_winners(experiment),
         effects_finding(experiment),
+        factor_text.factors_finding(experiment),
         _busiest(experiment),
         _memory(experiment),
         _children(experiment),
@@ -267,40 +276,27 @@ def _winners(experiment: Experiment) -> list[str]:
     return shown
 
 
-def _medians(experiment: Experiment, quantity: str) -> dict[str, float]:
-    found = {t: experiment.summary(t, quantity)["median"] for t in experiment.treatments}
-    return {treatment: float(value) for treatment, value in found.items() if not pd.isna(value)}
-
-
-def _extremes(values: Mapping[str, float]) -> tuple[str, str]:
-    return min(values, key=lambda key: values[key]), max(values, key=lambda key: values[key])
+_MOST_NAMED = 4
+"""Of more treatments than this, the others are counted."""
 
 
 def _time(experiment: Experiment) -> str:
-    makespans = _medians(experiment, "makespan_s")
-    if not makespans:
+    """List the makespans of treatments that do not compete."""
+    makespans = {t: experiment.summary(t, "makespan_s")["median"] for t in experiment.treatments}
+    known = [
+        f"**{treatment}** {format_number(value)} s"
+        for treatment, value in makespans.items()
+        if not pd.isna(value)
+    ]
+    if not known:
         return "No run succeeded, so there is no makespan."
-    fastest, slowest = _extremes(makespans)
-    text = f"Fastest: **{fastest}**, {_seconds(experiment, fastest)}"
-    if fastest != slowest:
-        text += f"; slowest: **{slowest}**, {_seconds(experiment, slowest)}"
-    return f"{text} (median makespan)."
+    why = ", of different work" if len(known) > 1 else ""
+    return f"Makespan (median{why}): {_list_some(known)}."
 
 
-def _seconds(experiment: Experiment, treatment: str) -> str:
-    makespan = experiment.summary(treatment, "makespan_s")["median"]
-    ratio = experiment.summary(treatment, "makespan_ratio")["median"]
-    relative = f", {_relate(ratio)} {experiment.baseline}"
-    is_other = treatment != experiment.baseline and not pd.isna(ratio)
-    return f"{format_number(makespan)} s{relative if is_other else ''}"
-
-
-def _relate(ratio: float) -> str:
-    """Return "2.00 × faster than" for 0.5, and "2.00 × slower than" for 2."""
-    if ratio == 1:
-        return "as fast as"
-    word, factor = ("faster", 1 / ratio) if ratio < 1 else ("slower", ratio)
-    return f"{format_number(factor)} × {word} than"
+def _list_some(texts: Sequence[str]) -> str:
+    more = len(texts) - _MOST_NAMED
+    return ", ".join(texts[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _busiest(experiment: Experiment) -> str:
@@ -319,26 +315,44 @@ def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
 
 
 def _memory(experiment: Experiment) -> str:
+    """Report which treatments take the most and the least memory, as far as that is decided."""
     unseen = list_unseen(experiment)
-    peaks = _medians(experiment, "tree_peak_bytes")
-    seen = {treatment: peak for treatment, peak in peaks.items() if treatment not in unseen}
-    extremes = _peaks(seen) if seen else ""
-    if not unseen or not peaks:
-        return extremes
+    seen = [one for one in experiment.treatments if one not in unseen]
+    peaks = _peaks(experiment, seen)
+    if not unseen or all(experiment.runs(one).empty for one in experiment.treatments):
+        return peaks
     where = f"results wait in {name_places(experiment)}, which PSS does not include"
-    return f"{extremes} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
+    return f"{peaks} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
 
 
-def _peaks(peaks: Mapping[str, float]) -> str:
-    least, most = _extremes(peaks)
-    sizes = {name: f"{format_number(peaks[name], scale=PER_MIB)} MiB" for name in (least, most)}
-    if least == most:
-        where = " in every treatment" if len(peaks) > 1 else ""
-        return f"Peak PSS of the tree: {sizes[most]}{where} (median)."
-    return (
-        f"Most memory: **{most}**, {sizes[most]}; least: **{least}**, {sizes[least]}"
-        " (median peak PSS of the whole process tree)."
-    )
+def _peaks(experiment: Experiment, seen: Sequence[str]) -> str:
+    sizes = {one: treatments.peak_cell(experiment, one) for one in seen}
+    known = {one: size for one, size in sizes.items() if size != MISSING}
+    if not known:
+        return ""
+    works = list_works(experiment)
+    if len(set(known.values())) == 1:
+        where = " in every treatment" if len(known) > 1 else ""
+        return f"Peak PSS of the tree: {next(iter(known.values()))} MiB{where} (median)."
+    what = "peak PSS of the whole process tree, in the median"
+    if len(works) == 1 and (extremes := _extremes(works[0])):
+        return f"{extremes} ({what})."
+    why = "not decided" if len(works) == 1 else "of different work"
+    some = _list_some([f"**{one}** {size} MiB" for one, size in known.items()])
+    return f"Memory, {why}: {some} ({what})."
+
+
+def _extremes(work: Work) -> str:
+    """Return "Most memory: **t5**, 62.1 MiB; least memory: …", as far as that is decided."""
+    texts = []
+    for end in (MOST, LEAST):
+        contest = work.get(("tree_peak_bytes", end))
+        if contest is not None and contest.is_decided:
+            names = [f"**{one}**, {contest.size(one)}" for one in contest.possible]
+            several = "one of " * (not contest.is_sole)
+            texts.append(f"{end} memory: {several}{_list_some(names)}")
+    text = "; ".join(texts)
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _children(experiment: Experiment) -> str:

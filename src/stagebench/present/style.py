@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
     from stagebench.present.experiment import Experiment
 
@@ -221,10 +222,10 @@ def plot_points(
     axes.set_xlim(0, 1.06 * known.max() if len(known) else 1)
 
 
-def add_legend(figure: Figure, handles: list[Line2D]) -> None:
+def add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
     """Add a legend below the charts."""
     figure.legend(
-        handles=handles, loc="lower center", ncols=len(handles), fontsize=8, frameon=False
+        handles=[*handles], loc="lower center", ncols=len(handles), fontsize=8, frameon=False
     )
 
 

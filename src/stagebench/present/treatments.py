@@ -11,12 +11,13 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     escape,
+    format_bracket,
     format_number,
     format_percent,
     format_spread,
     format_table,
 )
-from stagebench.tables.quantities import hides_results, upper_of
+from stagebench.tables.quantities import hides_results, is_lower_end, upper_of
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ _STAGE_SHARES = {
 }
 _STAGE_TIMES = {
     "service s": "service_mean_s",
+    "median s": "service_median_s",
+    "first s": "service_first_median_s",
+    "later s": "service_later_median_s",
+    "first CPU s": "cpu_first_median_s",
+    "later CPU s": "cpu_later_median_s",
     "waiting s": "waiting_mean_s",
     "response p95 s": "response_p95_s",
     "pool ready s": "pool_first_ready_s",
@@ -194,10 +200,8 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
         ", ".join(busiest) or experiment.failure_note(treatment),
         str(len(experiment.runs(treatment))),
         format_spread(makespan),
-        *(
-            format_number(experiment.summary(treatment, name)["median"])
-            for name in ("makespan_ratio", "throughput_per_s")
-        ),
+        _makespan_ratio(experiment, treatment),
+        format_number(experiment.summary(treatment, "throughput_per_s")["median"]),
         *(
             format_percent(experiment.summary(treatment, name, stage)["median"])
             if stage
@@ -206,22 +210,34 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
         ),
         format_number(experiment.summary(treatment, "cpu_s")["median"]),
         *(
-            format_number(
-                experiment.summary(treatment, f"{part}_peak_bytes")["median"], scale=PER_MIB
-            )
+            _memory_cell(experiment, treatment, f"{part}_peak_bytes")
             for part in ("main", "children", "tree")
         ),
     ]
 
 
+def _makespan_ratio(experiment: Experiment, treatment: str) -> str:
+    """Return the geometric mean of the ratios to the baseline, as under *Effects*."""
+    if treatment == experiment.baseline:
+        return format_number(1.0)
+    rows = experiment.tables["comparisons"]
+    own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
+    return MISSING if own.empty else format_number(own["ratio"].iloc[0])
+
+
+def peak_cell(experiment: Experiment, treatment: str) -> str:
+    """Return the median peak of the tree in MiB, from its lower to its upper end."""
+    return _memory_cell(experiment, treatment, "tree_peak_bytes")
+
+
 def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
-    """Return a median in MiB; a peak with a known upper bound is both: "159 – 171"."""
-    cell = format_number(experiment.summary(treatment, quantity)["median"], scale=PER_MIB)
+    """Return a median in MiB; one that is known between two ends is both: "159 – 171"."""
+    low = float(experiment.summary(treatment, quantity)["median"])
+    if not is_lower_end(quantity):
+        return format_number(low, scale=PER_MIB)
     upper = upper_of(quantity)
-    if upper is None:
-        return cell
-    bound = experiment.summary(treatment, upper)["median"]
-    return cell if math.isnan(bound) else f"{cell} – {format_number(bound, scale=PER_MIB)}"
+    high = math.nan if upper is None else experiment.summary(treatment, upper)["median"]
+    return format_bracket((low, math.inf if math.isnan(high) else high), scale=PER_MIB)
 
 
 def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str]:

@@ -16,6 +16,7 @@ from stagebench.present.markdown import (
     format_table,
     quote_code,
 )
+from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import format_bytes, format_seconds
 
@@ -45,6 +46,7 @@ _OVERHEAD = {
     "supervisor beside it s": "supervisor_overhead_s",
     "wait for other measurements s": "lock_wait_s",
     "wait for a quiet machine s": "quiet_wait_s",
+    "touching memory before it s": "warm_s",
 }
 _SAMPLER = {
     "planned interval s": "sampler_interval_s",
@@ -56,6 +58,9 @@ _SAMPLER = {
     "of them torn": "sweeps_torn",
     "sweeps of counters between them": "rss_sweeps",
     "sweeps left out for the budget": "sweeps_left_out",
+    "readings of the tree's total": "reads",
+    "readings per second": "reads_per_s",
+    "CPU time of these readings s": "read_cpu_s",
     "CPU budget, share of a core": "sampler_cpu_budget",
     "CPU time of sampler and census s": "sampler_cpu_s",
     "CPU time of the census s": "census_cpu_s",
@@ -160,6 +165,54 @@ def metric_text(runs: pd.DataFrame) -> str:
     return f"**PSS was not available in some runs: where this report says PSS, theirs is {used}.**"
 
 
+_INSTRUMENTS = {
+    GROUP: "a control group counted the memory of the whole tree",
+    COUNTERS: "the counters of single processes were read",
+    SWEEPS: "memory was read in sweeps alone",
+}
+
+
+def instrument_text(runs: pd.DataFrame) -> str:
+    """Report how the tree's memory was read, how often, at which cost, and why not by a group."""
+    known = runs[runs["memory_instrument"].isin(INSTRUMENTS)]
+    sentences = []
+    for instrument, what in _INSTRUMENTS.items():
+        own = known[known["memory_instrument"] == instrument]
+        if not own.empty:
+            sentences.append(f"In {_share_of(own, runs)} {what}{_rate_text(own)}.")
+    if (known["memory_instrument"] != GROUP).any():
+        sentences.append(
+            "Without a control group brackets are wide, and shared memory counts only while it is"
+            " mapped."
+        )
+    reasons = known.loc[known["no_group"] != "", "no_group"].value_counts()
+    if len(reasons):
+        listed = "; ".join(
+            f"{quote_code(reason)} ({count_noun(n, 'run')})" for reason, n in reasons.items()
+        )
+        sentences.append(f"Why there was no control group: {listed}.")
+    return " ".join(sentences)
+
+
+def _share_of(own: pd.DataFrame, runs: pd.DataFrame) -> str:
+    of = count_noun(len(runs), "run")
+    return f"all {of}" if len(own) == len(runs) else f"{len(own)} of {of}"
+
+
+def _rate_text(runs: pd.DataFrame) -> str:
+    """Return the readings per second and what they cost; "" if there were none."""
+    rates, costs, lives = (
+        runs[name].astype("float64") for name in ("reads_per_s", "read_cpu_s", "own_time_s")
+    )
+    if not (rates > 0).any():
+        return ""
+    return (
+        f", {format_number(_median(rates))} times a second in the median"
+        f" ({format_number(rates.min())} at least), for {format_percent(_median(costs / lives))} of"
+        " a core's time"
+    )
+
+
 def cgroup_text(runs: pd.DataFrame) -> str:
     """Compare the peaks charged to control groups with the anonymous memory that was sampled."""
     columns = ["cgroup_peak_bytes", "cgroup_cache_bytes", "tree_anon_peak_bytes"]
@@ -179,6 +232,19 @@ def cgroup_text(runs: pd.DataFrame) -> str:
         f"In all {of} the control group was charged with at least the anonymous memory that was"
         f" sampled. Without page cache, its peak was {ratio} times that in the median: the rest is"
         " kernel memory, and memory that no sweep saw."
+    )
+
+
+def swap_text(runs: pd.DataFrame) -> str:
+    """Warn if memory of runs was swapped out, which no figure of memory includes; "" otherwise."""
+    swapped = runs["swapped_bytes"].fillna(0).astype("float64")
+    swapped = swapped[swapped > 0]
+    if swapped.empty:
+        return ""
+    return (
+        f"**Memory was swapped out in {len(swapped)} of {count_noun(len(runs), 'run')}, up to"
+        f" {format_bytes(int(swapped.max()))} at a time: no figure of memory here includes it, and"
+        " times include bringing it back.**"
     )
 
 
@@ -302,6 +368,33 @@ def quiet_text(runs: pd.DataFrame) -> str:
     )
 
 
+def warmth_text(runs: pd.DataFrame) -> str:
+    """Report how much memory was touched before runs, why not more, and what a page cost."""
+    touched = runs[runs["warm_touched_bytes"] > 0]
+    sentences = []
+    if len(touched):
+        size, took_s = touched["warm_touched_bytes"].median(), touched["warm_s"].median()
+        sentences.append(
+            f"Before {len(touched)} of {count_noun(len(runs), 'run')} a helper touched memory and"
+            f" freed it again, {format_bytes(int(size))} in {format_seconds(took_s)} in the median,"
+            " so that runs do not pay for pages that the machine has given away."
+        )
+    reasons = runs.loc[runs["not_warmed"] != "", "not_warmed"].value_counts()
+    if len(reasons):
+        named = "; ".join(
+            f"{escape(reason)} ({count_noun(int(n), 'run')})" for reason, n in reasons.items()
+        )
+        sentences.append(f"Less memory than a run needs was touched because: {named}.")
+    fresh, used = (_median(runs[name]) for name in ("fresh_page_s", "used_page_s"))
+    if fresh > 0 and used > 0:
+        sentences.append(
+            f"A fresh page of 4 KiB took {format_number(fresh, scale=1e6)} µs of CPU time, one that"
+            f" had been used {format_number(used, scale=1e6)} µs"
+            f" ({format_number(fresh / used)} ×; medians)."
+        )
+    return " ".join(sentences)
+
+
 def noisy_text(runs: pd.DataFrame) -> str:
     """Report how many runs are flagged as noisy, and which treatment has most of them."""
     noisy = runs[runs["noisy"] != ""]
@@ -347,6 +440,9 @@ _MACHINE = {
     "kernel": "kernel",
     "governor": "frequency governor",
     "transparent_huge_pages": "transparent huge pages",
+    "page_reporting": "free memory is reported to the host",
+    "idle_memory_reclaim": "idle memory is paged out (DAMON)",
+    "swap_bytes": "swap space",
     "aslr": "randomisation of addresses (2 is full)",
     "affinity": "CPUs that runs may use",
     "cgroup_cpu_limit": "CPUs that the control group allows",
@@ -361,7 +457,7 @@ _MACHINE = {
 }
 """Property in the table `environment` → label in the report."""
 
-_SIZES = ("memory_bytes", "cgroup_memory_limit")
+_SIZES = ("memory_bytes", "cgroup_memory_limit", "swap_bytes")
 
 
 def machine_table(environment: pd.DataFrame) -> str:

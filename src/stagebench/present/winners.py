@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.effects import describe_ratio, ratio_cell
+from stagebench.present.effects import bracket_cell, describe_ratio, ratio_cell
 from stagebench.present.flow import is_open, list_unseen, name_places, name_treatments
-from stagebench.present.markdown import count_noun, escape, format_quantity
+from stagebench.present.markdown import count_noun, escape
 from stagebench.present.treatments import format_level
+from stagebench.tables.decisions import LEAST, MOST
 from stagebench.tables.quantities import QUANTITIES, UNITS
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 
 _KINDS = {"thread": "Threads", "process": "Processes", "asyncio": "Coroutines"}
+_NAMES = {
+    "makespan_s": "makespan",
+    "tree_peak_bytes": "memory at the tree's peak",
+    "turnaround_p95_s": "turnaround (95th percentile)",
+}
 _LEADS = {
     "makespan_s": "has the shortest makespan",
     "tree_peak_bytes": "takes the least memory at the tree's peak",
@@ -32,8 +38,10 @@ _DIRECTIONS = {
     "turnaround_p95_s": ("shorter", "longer"),
 }
 """Quantity → words for less and more of it."""
-_MOST_RATIOS = 4
-"""With more ties than this, only their names are readable."""
+
+_UNDECIDED = "Not decided"
+_MOST_NAMED = 4
+"""Of more treatments than this, only some are named with their ratios."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,46 +59,41 @@ class Verdict:
 
 def describe_winners(experiment: Experiment) -> list[Verdict]:
     """Return a verdict for each kind of work in which treatments compete."""
-    table = experiment.tables["winners"]
-    works = list(dict.fromkeys(table["work"]))
-    judged = [
-        _judge(list_contests(experiment, table[table["work"] == work]), several=len(works) > 1)
-        for work in works
-    ]
+    works = list_works(experiment)
+    judged = [_judge(work, several=len(works) > 1) for work in works]
     return [verdict for verdict in judged if verdict is not None]
 
 
-def _judge(contests: dict[str, Contest], *, several: bool) -> Verdict | None:
-    time = contests.get("makespan_s")
+def _judge(work: Work, *, several: bool) -> Verdict | None:
+    time = work.get(("makespan_s", LEAST))
     if time is None:
         return None
     among = time.experiment.treatments
-    work = _levels(time, time.names, among=among) if several else ""
+    named = _levels(time, time.names, among=among) if several else ""
     reasons = [
         (_lead(time), _rivals(time), _common(time)),
-        _turnaround(contests.get("turnaround_p95_s")),
-        _memory(time, contests.get("tree_peak_bytes")),
+        _turnaround(work.get(("turnaround_p95_s", LEAST))),
+        _memory(time, work.get(("tree_peak_bytes", LEAST))),
     ]
     texts = [" ".join(sentence for sentence in some if sentence) for some in reasons]
     return Verdict(
-        headline=f"{_headline(time)}{f' with {work}' if work else ''}",
-        brief=_brief(time),
+        headline=f"{_headline(time)}{f' with {named}' if named else ''}",
+        brief=_brief(time, work[("makespan_s", MOST)]),
         reasons=[text for text in texts if text],
         caution=_caution(time),
     )
 
 
 def _headline(contest: Contest) -> str:
-    """Name the kind of worker that all winners share, if it varies, or else the winner."""
-    alike = contest.alike
-    kinds = {_kind(contest, name) for name in alike}
+    """Name the kind of worker that all possible winners share, if it varies, or else the winner."""
+    if not contest.is_decided:
+        return _UNDECIDED
+    kinds = {_kind(contest, name) for name in contest.possible}
     kind = next(iter(kinds)) if len(kinds) == 1 else ""
     if kind:
-        return f"{_KINDS[kind]} {'win' if contest.is_judged else 'are ahead'}"
-    if len(alike) == 1:
-        return f"`{contest.winner}` {'wins' if contest.is_judged else 'is ahead'}"
-    if len(alike) == len(contest.ranked):
-        return "No treatment wins"
+        return f"{_KINDS[kind]} win"
+    if contest.is_sole:
+        return f"`{contest.winner}` wins"
     return "No model wins alone" if len(kinds) > 1 else "No treatment wins alone"
 
 
@@ -107,16 +110,27 @@ def _kind(contest: Contest, treatment: str) -> str:
 def _lead(contest: Contest) -> str:
     """Report who is first, of how many, and how it compares with the baseline."""
     winner, of = contest.winner, count_noun(len(contest.ranked), "treatment")
-    runs = contest.experiment.runs(winner, only_ok=False)
+    if not contest.is_decided:
+        what = f"{_NAMES[contest.quantity]} of {of}"
+        return f"{what[0].upper()}{what[1:]}: not decided which is first{_unsuccessful(contest)}."
+    text = f"`{winner}` {_LEADS[contest.quantity]} of {of}"
+    others = len(contest.possible) - 1
+    if others:
+        text += f", or {'the one' if others == 1 else f'one of {others}'} not told apart from it"
+    text += f": {contest.size(winner)} in the median{_to_baseline(contest)}"
+    return f"{text}{_unsuccessful(contest)}."
+
+
+def _unsuccessful(contest: Contest) -> str:
+    runs = contest.experiment.runs(contest.winner, only_ok=False)
     failed = int((runs["status"] != "ok").sum())
     silent = len(contest.names) - len(contest.ranked)
-    text = f"`{winner}` {_LEADS[contest.quantity]} of {of}: {contest.size(winner)} in the median"
-    text += _to_baseline(contest)
-    if failed:
+    text = ""
+    if failed and contest.is_decided:
         text += f"; {failed} of its {count_noun(len(runs), 'run')} failed"
     if silent:
         text += f"; {silent} more had no successful run"
-    return f"{text}."
+    return text
 
 
 def _to_baseline(contest: Contest) -> str:
@@ -140,54 +154,67 @@ def _baseline_change(contest: Contest, to: str) -> str:
     return describe_ratio(rows.iloc[0], lower=lower, higher=higher, to=to)
 
 
-def _brief(contest: Contest) -> str:
-    """Return "p2, 3.9 [3.7–4.2] × faster than t1; tied: p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
+def _brief(contest: Contest, most: Contest) -> str:
+    """Return "p2, 3.9 [3.7–4.2] × faster than t1; or p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
 
     A winner that the headline names is not named again.
     """
-    winner, slowest = contest.winner, max(contest.ranked, key=contest.median)
+    winner = contest.winner
+    if not contest.is_decided:
+        sizes = "; ".join(f"{name} {contest.size(name)}" for name in contest.ranked[:_MOST_NAMED])
+        more = len(contest.ranked) - _MOST_NAMED
+        return f"makespan in the median: {sizes}{f'; and {more} more' if more > 0 else ''}."
     baseline = contest.experiment.baseline
     change = _baseline_change(contest, to=baseline)
     lead = change or ("the baseline" if winner == baseline else "")
     name = "" if f"`{winner}`" in _headline(contest) and lead else winner
     text = ", ".join(part for part in (name, lead) if part)
-    if rivals := [name for name in contest.alike if name != winner]:
-        few = len(rivals) <= _MOST_RATIOS
-        text += f"; tied: {', '.join(rivals) if few else f'{len(rivals)} others'}"
-    if winner == slowest:
-        return f"{text} (makespan {contest.size(winner)})."
-    return f"{text} (makespan {contest.size(winner)}; slowest: {slowest}, {contest.size(slowest)})."
+    if rivals := [name for name in contest.possible if name != winner]:
+        few = len(rivals) <= _MOST_NAMED
+        text += f"; not told apart: {', '.join(rivals) if few else f'{len(rivals)} others'}"
+    slowest = f"; slowest: {most.winner}, {most.size(most.winner)}" if most.is_sole else ""
+    return f"{text} (makespan {contest.size(winner)}{slowest})."
 
 
 def _rivals(contest: Contest) -> str:
-    """Report which treatments are tied with the winner, or which comes next."""
+    """Report which treatments may be first, too, or how far the others are behind."""
     others = [name for name in contest.ranked if name != contest.winner]
     if not others:
         return ""
     if not contest.is_judged:
         blocks = count_noun(int(contest.rows["n"].fillna(0).max()), "block")
-        nearest = _describe_nearest(contest, others)
-        return f"{nearest} With {blocks} there is no interval: it may be first by chance."
+        return f"{_sizes(contest)} With {blocks} there is no interval."
     alike = [name for name in contest.alike if name != contest.winner]
     return " ".join([*_describe_alike(contest, alike), *_describe_rest(contest, others, alike)])
 
 
+def _sizes(contest: Contest) -> str:
+    sizes = [f"`{name}` {contest.size(name)}" for name in contest.ranked[:_MOST_NAMED]]
+    more = len(contest.ranked) - _MOST_NAMED
+    return f"Medians: {'; '.join(sizes)}{f'; and {more} more' if more > 0 else ''}."
+
+
 def _describe_alike(contest: Contest, alike: Sequence[str]) -> list[str]:
+    """Name what is not told apart from the winner, with the ratios to it."""
     if not alike:
         return []
-    with_ratios = len(alike) <= _MOST_RATIOS
-    ties = [f"`{name}`" + f", {contest.ratio(name)} ×" * with_ratios for name in alike]
-    return [f"Statistically tied with it (the 95 % interval includes 1): {'; '.join(ties)}."]
+    with_ratios = len(alike) <= _MOST_NAMED
+    ties = "; ".join(f"`{name}`" + f", {contest.ratio(name)} ×" * with_ratios for name in alike)
+    if contest.is_decided:
+        return [f"Not told apart from it: {ties}."]
+    relation = [f"In relation to `{contest.winner}`: {ties}."] if with_ratios else []
+    return [_sizes(contest), *relation]
 
 
 def _describe_rest(contest: Contest, others: Sequence[str], alike: Sequence[str]) -> list[str]:
-    """Name what has no interval and, if nothing is tied, what comes next."""
-    silent = [name for name in others if name not in contest.decided]
+    """Name what has no interval and, if nothing is as good, the one nearest to the winner."""
+    silent = [name for name in others if name not in contest.known]
     behind = [name for name in others if name not in (*alike, *silent)]
     sentences = []
     if behind and not alike:
         more = "take more memory" if contest.is_memory else "are slower"
-        sentences += [f"By their 95 % intervals all others {more}."] if len(behind) > 1 else []
+        all_are = len(behind) > 1 and not silent
+        sentences += [f"By their 95 % intervals all others {more}."] if all_are else []
         sentences.append(_describe_nearest(contest, behind))
     if silent:
         sentences.append(f"Too few pairs to decide: {name_treatments(silent)}.")
@@ -196,18 +223,19 @@ def _describe_rest(contest: Contest, others: Sequence[str], alike: Sequence[str]
 
 def _describe_nearest(contest: Contest, others: Sequence[str]) -> str:
     nearest = min(others, key=contest.median)
-    which = "The next" if len(others) > 1 else "The other"
+    which = "The nearest median is that of" if len(others) > 1 else "The other is"
     as_much = "as much" if contest.is_memory else "as long"
-    return f"{which}, `{nearest}`, takes {contest.ratio(nearest)} × {as_much}."
+    return f"{which} `{nearest}`, which takes {contest.ratio(nearest)} × {as_much}."
 
 
 def _common(contest: Contest) -> str:
     """Report which levels the winners share, of the factors that vary among those that compete."""
-    shared = _levels(contest, contest.alike, among=contest.names)
+    if not contest.is_decided:
+        return ""
+    shared = _levels(contest, contest.possible, among=contest.names)
     if not shared:
-        return "The winner and its ties share no level." if len(contest.alike) > 1 else ""
-    who = "The winner has" if len(contest.alike) == 1 else "The winner and its ties share"
-    return f"{who} {shared}."
+        return "" if contest.is_sole else "These share no level."
+    return f"{'The winner has' if contest.is_sole else 'All of these have'} {shared}."
 
 
 def _levels(contest: Contest, names: Sequence[str], *, among: Sequence[str]) -> str:
@@ -262,32 +290,37 @@ def _unseen(time: Contest) -> str:
 
 
 def _price(time: Contest, memory: Contest) -> str:
+    """Report how much memory the fastest takes, if it is known which one that is."""
     fastest = time.winner
+    if not time.is_sole:
+        return ""
     if fastest not in memory.names:
         return "The fastest is one of these, so how much it takes is unknown."
-    if fastest == memory.winner:
+    if memory.is_sole and fastest == memory.winner:
         return "The fastest also takes the least memory."
-    if memory.rows[["ratio"]].isna().loc[fastest].any():
+    if fastest == memory.winner or fastest not in memory.ranked:
         return ""
-    price = f"{memory.size(fastest)}, {memory.ratio(fastest)} × the least"
-    if fastest in memory.alike:
-        return f"The fastest is tied with it: {price}."
-    return f"The fastest takes {price}."
+    price = f"The fastest takes {memory.size(fastest)}"
+    is_behind = memory.is_sole and fastest not in memory.alike and fastest in memory.known
+    return f"{price}, {memory.ratio(fastest)} × the least." if is_behind else f"{price}."
 
 
 def _caution(contest: Contest) -> str:
-    if not contest.is_judged:
+    if not contest.is_decided:
         return ""
-    of = len(contest.ranked)
     return (
-        f"The winner was chosen among {of} by the same runs that judge it, so chance favours it:"
-        " its lead is likely overstated, and no interval is adjusted for that."
+        f"The intervals of all {len(contest.ranked)} hold together: the true winner is left out in"
+        " 5 % of studies at most. But the same runs chose whom the others are compared with, so"
+        " chance favours it: its lead is likely overstated."
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """Treatments that do the same work, ranked by one quantity; `rows` is indexed by treatment."""
+    """Treatments that do the same work, ranked by one quantity; `rows` is indexed by treatment.
+
+    The winner is at the end of the ranking that the rows are about: least or most.
+    """
 
     experiment: Experiment
     quantity: str
@@ -295,7 +328,7 @@ class Contest:
 
     @property
     def winner(self) -> str:
-        """The treatment with the least median."""
+        """The treatment at the end of the ranking, by its median."""
         return str(self.rows["winner"].iloc[0])
 
     @property
@@ -310,8 +343,18 @@ class Contest:
 
     @property
     def alike(self) -> list[str]:
-        """The winner and what is statistically tied with it."""
+        """The winner and what is not told apart from it."""
         return list(self.rows.index[self.rows["alike"].fillna(value=False).astype(bool)])
+
+    @property
+    def known(self) -> list[str]:
+        """The treatments for which it is known whether they may be first."""
+        return list(self.rows.index[self.rows["alike"].notna()])
+
+    @property
+    def possible(self) -> list[str]:
+        """The treatments that may be first, for all that is known: there may be too few pairs."""
+        return [name for name in self.ranked if name in self.alike or name not in self.known]
 
     @property
     def is_memory(self) -> bool:
@@ -324,9 +367,14 @@ class Contest:
         return bool(self.rows["low"].notna().any())
 
     @property
-    def decided(self) -> list[str]:
-        """The treatments for which it is known whether they are tied with the winner."""
-        return list(self.rows.index[self.rows["alike"].notna()])
+    def is_decided(self) -> bool:
+        """Whether any treatment is surely not first."""
+        return len(self.known) > len(self.alike)
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether all others are surely not first."""
+        return self.is_decided and len(self.possible) == 1
 
     def median(self, treatment: str) -> float:
         """Return a treatment's median."""
@@ -338,15 +386,23 @@ class Contest:
 
     def size(self, treatment: str) -> str:
         """Return a treatment's median with its unit."""
+        upper = float(str(self.rows.loc[treatment, "median_upper"]))
         word = UNITS[QUANTITIES[self.quantity].unit].word
-        return f"{format_quantity(self.median(treatment), self.quantity)} {word}"
+        return f"{bracket_cell((self.median(treatment), upper), self.quantity)} {word}"
 
 
-def list_contests(experiment: Experiment, rows: pd.DataFrame) -> dict[str, Contest]:
-    """Return the ranking of one kind of work by quantity; `rows` are from the table of winners."""
-    return {
-        str(quantity): Contest(
-            experiment=experiment, quantity=str(quantity), rows=own.set_index("treatment")
-        )
-        for quantity, own in rows.groupby("quantity", sort=False)
-    }
+Work = dict[tuple[str, str], Contest]
+"""The rankings of one kind of work, by quantity and end."""
+
+
+def list_works(experiment: Experiment) -> list[Work]:
+    """Return the rankings of each kind of work."""
+    return [
+        {
+            (str(quantity), str(end)): Contest(
+                experiment=experiment, quantity=str(quantity), rows=own.set_index("treatment")
+            )
+            for (quantity, end), own in rows.groupby(["quantity", "end"], sort=False)
+        }
+        for _, rows in experiment.tables["winners"].groupby("work", sort=False)
+    ]

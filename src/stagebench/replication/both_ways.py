@@ -181,7 +181,9 @@ def describe_peak(both: BothWays) -> str:
         return f"{text}: the tree never held so much."
     difference = compare(peak, true)
     if difference == 0:
-        return f"{text}: the same within {100 * SAME:g} %."
+        is_known = both.known("tree_peak_upper_bytes")
+        is_tight = is_known and compare(peak, both.mib("tree_peak_upper")) == 0
+        return f"{text}: the same{'' if is_tight else ' as that sweep'} within {100 * SAME:g} %."
     if difference > 0:
         return f"{text}: no sweep read so much."
     return f"{text}: at least {_mib(true - peak)} missed."
@@ -337,7 +339,7 @@ def find_both_ways(experiment: Experiment, treatment: str) -> BothWays | None:
     emulated = experiment.shown("emulated", treatment)
     if run.empty or emulated.empty:
         return None
-    sweeps = experiment.shown("memory", treatment)
+    sweeps = experiment.shown("sweeps", treatment)
     return BothWays(run=run.iloc[0], emulated=emulated, sweeps=sweeps)
 
 

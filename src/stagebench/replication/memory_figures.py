@@ -103,7 +103,7 @@ def plot_main(experiment: Experiment) -> Figure:
 
 
 def _plot_panel(upper: Axes, lower: Axes, experiment: Experiment, treatment: str) -> None:
-    sweeps = experiment.shown("memory", treatment)
+    sweeps = experiment.shown("sweeps", treatment)
     upper.set_title(treatment, size=9)
     for label, colour in _colours().items():
         sizes = numbers(sweeps, f"{_SERIES[label]}_bytes") / MIB

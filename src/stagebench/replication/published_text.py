@@ -111,7 +111,7 @@ def _quantity_table(rows: pd.DataFrame) -> str:
     basis = next((basis for basis in rows["basis"] if basis), "")
     columns = ["treatment", *(["stage"] if with_stage else []), "stated", "logged", "measured"]
     if basis:
-        columns += [f"{basis}: stated", "logged", "measured"]
+        columns += [f"{basis}: stated", "logged", "measured (median)"]
     cells = [_row(row, with_stage=with_stage, with_basis=bool(basis)) for _, row in rows.iterrows()]
     return format_table(columns, cells, texts=1 + with_stage)
 

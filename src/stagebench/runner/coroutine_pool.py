@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from contextvars import copy_context
@@ -15,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
 from stagebench.runner.jobs import CrewThread
-from stagebench.runner.worker import Served, format_error, introduce_worker, prepare_worker
+from stagebench.runner.worker import (
+    Served,
+    format_error,
+    introduce_worker,
+    list_new,
+    prepare_worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +45,7 @@ class CoroutinePool:
         self._closing: asyncio.Event | None = None
         self._has_loop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._has_served = False
 
     def open(self, requested_ns: int) -> None:
         """Start the thread and wait for its event loop."""
@@ -140,6 +148,9 @@ class CoroutinePool:
     async def _serve(self, job: Job) -> Served:
         pid = os.getpid()
         result, error = None, None
+        # Of the loop's first task: the number of modules that there are.
+        known = 0 if self._has_served else len(sys.modules)
+        self._has_served = True
         started_ns = job.begin(self._start)
         try:
             if job.has_packed_inputs():
@@ -157,7 +168,8 @@ class CoroutinePool:
             # As in `serve`: a child that the handler forked must not continue the loop.
             os._exit(0)
         status = "ok" if error is None else "failed"
-        return Served(status, result, error, started_ns, finished_ns, None)
+        imported = list_new(known) if known else None
+        return Served(status, result, error, started_ns, finished_ns, None, imported)
 
 
 def _raise(error: BaseException) -> None:

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkerLostError, WorkflowError
 from stagebench.locks import YieldingLock
-from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+from stagebench.records import IMPORTED, EventRecord, Imports, TaskRecord, WorkerRecord
 from stagebench.runner.jobs import RELIEF_S, CrewThread, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
@@ -31,17 +30,15 @@ from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from stagebench.runner.interrupts import Interrupts
     from stagebench.runner.jobs import Job, Pool
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
     from stagebench.runner.transport import Delivery
     from stagebench.runner.worker import Start, WorkerSetup
 
-
-Item = TypeVar("Item")
 
 START_S = 20.0
 """How much longer than its stage's time-out, if there is one, a worker may take to get ready; for
@@ -312,8 +309,8 @@ class Engine:
                 queue.is_closed = not queue.stage.retain
             self._parcels.close(kept)
 
-    def _note(self, event: str, stage: str = "") -> None:
-        record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns())
+    def _note(self, event: str, stage: str = "", detail: str = "") -> None:
+        record = EventRecord(event=event, stage=stage, time_ns=time.monotonic_ns(), detail=detail)
         self._emit(self._sink.event, record)
 
     def _expire(self, job: Job) -> None:
@@ -348,6 +345,9 @@ class Engine:
             job.queue.deliveries[job.task] = delivery
         record = record_served(job, served, received_ns, start)
         self._emit(self._sink.attempt if is_retried else self._sink.task, record)
+        if served.imported is not None:
+            imports = Imports(job.task, job.attempt, *served.imported)
+            self._note(IMPORTED, stage.name, imports.write())
         if abandon and job.queue.pool is not None:
             job.queue.pool.abandon(job)
         with self._lock:
@@ -536,97 +536,3 @@ class Watchdog:
         limit_s = (stage.timeout_s or 0) + START_S * rounds
         if now_ns - since_ns > limit_s * 1e9:
             self._give_up(job.queue, limit_s)
-
-
-class Interrupts:
-    """Holds signal handlers back in the main thread; they are called by `deliver`, or at the end.
-
-    Python calls them between any two operations. One that raises there, as Ctrl-C does, and SIGTERM
-    in many services, would leave a lock taken or a step half done. `notice` is called for a signal
-    that was held back, so that the main thread can stop waiting. It must take no locks.
-
-    Does nothing in other threads, which run no signal handlers.
-    """
-
-    def __init__(self, notice: Callable[[], None]) -> None:
-        self._notice = notice
-        self._may_raise = False
-        self._held: dict[int, FrameType | None] = {}
-        self._before: dict[int, Any] = {}
-
-    def has_held(self) -> bool:
-        """Return whether a signal was held back that nobody has delivered yet."""
-        return bool(self._held)
-
-    def deliver(self) -> None:
-        """Call the handlers of all signals that were held back; any of them may raise."""
-        while self._held:
-            number, frame = self._held.popitem()
-            self._before[number](number, frame)
-
-    def during(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield items; handlers are called at any time while the next one is computed."""
-        source = iter(items)
-        while True:
-            self.deliver()
-            self._may_raise = True
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            finally:
-                self._may_raise = False
-            yield item
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            _holding.append(self)
-            try:
-                for number in signal.valid_signals():
-                    handler = signal.getsignal(number)
-                    if callable(handler):
-                        self._before[number] = handler
-                        signal.signal(number, self._handle)
-            except BaseException:  # by a handler that is not replaced yet
-                self.restore()
-                raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.restore()
-        finally:
-            # Once more: a handler that was put back may have raised before the next one was.
-            self.restore()
-        self.deliver()
-
-    def restore(self) -> None:
-        """Put all handlers back, except those that were replaced meanwhile."""
-        for number, handler in self._before.items():
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, handler)
-        if self in _holding:
-            _holding.remove(self)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._may_raise:
-            self._held[number] = frame
-            self._notice()
-            return
-        # If it raises, all others are held back until that has been dealt with.
-        self._may_raise = False
-        self._before[number](number, frame)
-        self._may_raise = True
-
-
-_holding: list[Interrupts] = []
-"""Those that hold signal handlers back now."""
-
-
-def _restore_all() -> None:
-    """In a forked process, put the handlers back: nobody would call them."""
-    for interrupts in reversed(_holding[:]):
-        interrupts.restore()
-
-
-os.register_at_fork(after_in_child=_restore_all)

@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING
 
 from stagebench.errors import WorkerLostError
 from stagebench.runner.jobs import CrewThread
-from stagebench.runner.worker import Served, format_error, introduce_worker, prepare_worker, serve
+from stagebench.runner.worker import (
+    Served,
+    format_error,
+    introduce_worker,
+    prepare_worker,
+    serve,
+    serve_first,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stagebench.runner.jobs import Job, Pool, PoolPlan
     from stagebench.runner.worker import Start
 
@@ -99,10 +108,12 @@ class ThreadPool:
         start = introduce_worker(started_ns)
         self._crew.ready(self._stage, start, requested_ns)
         thread = threading.current_thread()
+        act = serve_first
         job = self._inbox.get()
         while job is not None:
             self._serving[thread] = job
-            following = self._serve(job, start)
+            following = self._serve(job, start, act)
+            act = serve
             if job.abandoned:
                 return
             # Keep nothing of the last job while waiting for the next.
@@ -112,7 +123,7 @@ class ThreadPool:
                 self._serving[thread] = None
                 job = self._inbox.get()
 
-    def _serve(self, job: Job, start: Start) -> Job | None:
+    def _serve(self, job: Job, start: Start, act: Callable[..., Served]) -> Job | None:
         # First: taking the inputs may unpickle them, which counts towards the time-out.
         job.begin(start)
         try:
@@ -120,4 +131,4 @@ class ThreadPool:
         except BaseException as error:  # recorded: a value's own unpickling may raise anything
             text = f"an upstream result could not be read:\n{format_error(error)}"
             return self._crew.finish(job, Served("failed", error=text), start)
-        return self._crew.finish(job, serve(self._stage.handler, arguments), start)
+        return self._crew.finish(job, act(self._stage.handler, arguments), start)

@@ -22,6 +22,7 @@ up, it is relieved: a new thread listens, and the old one still takes that resul
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
@@ -61,6 +62,9 @@ PATIENCE_S = 5.0
 
 LOOK_S = 0.1
 """How long the manager waits before it looks for the end of workers that have no pidfd."""
+
+SERVER_S = 1.0
+"""How long it is tried to start a worker after the fork server has ended."""
 
 LEAST_STARTS = 3
 """How many workers may be killed before any is ready, if the stage has no more workers than that:
@@ -189,18 +193,7 @@ class ProcessPool:
             self._at_exit.cancel()
 
     def _add(self, requested_ns: int) -> WorkerProcess:
-        with _forking:
-            ours, theirs = open_pipes(self._context)
-            arguments = (theirs, self._setup, self._stage.transport, self._folder)
-            process: Any = self._context.Process  # type: ignore[attr-defined]
-            process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
-            try:
-                process.start()
-            except BaseException:
-                close_main_ends(ours)
-                raise
-            finally:
-                theirs.close()
+        process, ours = self._start()
         try:
             worker = WorkerProcess(process, ours, requested_ns)
             self._selector.register(ours.receiver, selectors.EVENT_READ, (worker, self._receive))
@@ -223,6 +216,37 @@ class ProcessPool:
         if is_late:
             self._dismiss(worker, by_force=True)
         return worker
+
+    def _start(self) -> tuple[Any, Ends]:
+        """Start a process; again if the fork server has ended, which multiprocessing replaces.
+
+        Ctrl-C in a terminal ends it while it starts.
+        """
+        if self._stage.start_method != "forkserver":
+            return self._start_once()
+        end = math.inf
+        while True:
+            with contextlib.suppress(EOFError, ConnectionError):
+                return self._start_once()
+            end = min(end, time.monotonic() + SERVER_S)
+            if self._crew.is_ending() or time.monotonic() >= end:
+                raise WorkerLostError(f"stage {self._stage.name!r}: the fork server has ended")
+            time.sleep(0.01)  # until it can be replaced: its end is seen before it has ended
+
+    def _start_once(self) -> tuple[Any, Ends]:
+        with _forking:
+            ours, theirs = open_pipes(self._context)
+            arguments = (theirs, self._setup, self._stage.transport, self._folder)
+            process: Any = self._context.Process  # type: ignore[attr-defined]
+            process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
+            try:
+                process.start()
+            except BaseException:
+                close_main_ends(ours)
+                raise
+            finally:
+                theirs.close()
+            return process, ours
 
     def _dismiss(self, worker: WorkerProcess, *, by_force: bool) -> None:
         """Ask a worker to end, or kill it."""

@@ -30,6 +30,7 @@ from stagebench.runner.worker import (
     introduce_worker,
     prepare_worker,
     serve,
+    serve_first,
 )
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def run_worker(ends: Ends, setup: WorkerSetup, transport: str, folder: str | Non
         ends.sender.send(format_error(error))
         return
     ends.sender.send(introduce_worker(started_ns))
-    while _serve_next(ends, handler, transport):
-        pass
+    if _serve_next(ends, handler, transport, serve_first):
+        while _serve_next(ends, handler, transport, serve):
+            pass
 
 
 def _end_with_main(folder: str | None) -> None:
@@ -141,7 +143,9 @@ class _Nowhere(io.RawIOBase):
         return len(data)
 
 
-def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool:
+def _serve_next(
+    ends: Ends, handler: Callable[..., Any], transport: str, act: Callable[..., Served]
+) -> bool:
     """Serve one job; return False at the end. A separate function, so no job outlives it."""
     try:
         message = ends.receiver.recv_bytes()
@@ -156,7 +160,7 @@ def _serve_next(ends: Ends, handler: Callable[..., Any], transport: str) -> bool
         served = Served("failed", error=text)
     else:
         del message
-        served = serve(handler, arguments)
+        served = act(handler, arguments)
         # Free the upstream results before the result is sent.
         del arguments
         served = _pack_result(served, handler, transport, parcel)

@@ -31,7 +31,7 @@ class Served(NamedTuple):
     """The outcome of one attempt; a tuple, because it is pickled for every task.
 
     `status` is one of TASK_STATUSES; `error` is None if it is "ok". Times are the worker's own, and
-    None if no worker started the attempt.
+    None if no worker started the attempt. `imported` is known only of a worker's first task.
     """
 
     status: str
@@ -40,6 +40,14 @@ class Served(NamedTuple):
     started_ns: int | None = None
     finished_ns: int | None = None
     cpu_ns: int | None = None
+    imported: Imported | None = None
+
+
+class Imported(NamedTuple):
+    """How many modules were imported during a task, and the packages with most of them."""
+
+    modules: int
+    packages: tuple[str, ...]
 
 
 class Start(NamedTuple):
@@ -81,6 +89,31 @@ def describe_error(error: BaseException) -> str:
         return f"{name}: {error}"
     except BaseException as second:  # as above
         return f"{name} (its text cannot be formatted: {type(second).__name__})"
+
+
+def serve_first(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
+    """Serve a worker's first task as `serve` does, and note what was imported meanwhile."""
+    known = len(sys.modules)
+    served = serve(handler, arguments)
+    return served if len(sys.modules) <= known else served._replace(imported=list_new(known))
+
+
+MOST_PACKAGES = 3
+
+
+def list_new(known: int) -> Imported | None:
+    """Return what was imported since there were `known` modules; new ones are added at the end.
+
+    Threads share their modules: what another thread imported meanwhile is included.
+    """
+    new = list(sys.modules)[known:]
+    counts: dict[str, int] = {}
+    for name in new:
+        package = name.partition(".")[0]
+        if package.isidentifier():
+            counts[package] = counts.get(package, 0) + 1
+    most = sorted(counts, key=lambda package: -counts[package])
+    return Imported(len(new), tuple(most[:MOST_PACKAGES])) if new else None
 
 
 def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:

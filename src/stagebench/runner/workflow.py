@@ -38,7 +38,8 @@ from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.runner.engine import Engine, Interrupts
+from stagebench.runner.engine import Engine
+from stagebench.runner.interrupts import Interrupts
 from stagebench.runner.stage import (
     Arrival,
     Stage,
@@ -105,8 +106,9 @@ class Workflow:
                 self._run(tasks, arrival, interrupts)
             finally:
                 self._engine.release()
-        if self._engine.failure is not None:
-            raise self._engine.failure
+        failure = interrupts.raised or self._engine.failure
+        if failure is not None:
+            raise failure
 
     def _run(
         self, tasks: int | Iterable[Overrides], arrival: Arrival, interrupts: Interrupts

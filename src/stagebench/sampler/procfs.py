@@ -63,6 +63,14 @@ class Status(NamedTuple):
     rss_bytes: int
     rss_anon_bytes: int
     high_water_bytes: int
+    rss_shmem_bytes: int
+
+
+class Sizes(NamedTuple):
+    """A process's RSS in two parts: anonymous pages, and those of files and shared memory."""
+
+    anon_bytes: int
+    shared_bytes: int
 
 
 class Counters(NamedTuple):
@@ -76,6 +84,7 @@ class Counters(NamedTuple):
     rss_anon_bytes: int
     high_water_bytes: int
     faults: int
+    rss_shmem_bytes: int = 0
 
 
 def parse_smaps_rollup(text: bytes) -> Memory:
@@ -110,7 +119,8 @@ def parse_status(text: bytes) -> Status | None:
         return None
     rss = _number(text, b"\nVmRSS:") * KIB
     anon = _number(text, b"\nRssAnon:") * KIB
-    return Status(process, rss, anon, _number(text, b"\nVmHWM:") * KIB)
+    shmem = _number(text, b"\nRssShmem:") * KIB
+    return Status(process, rss, anon, _number(text, b"\nVmHWM:") * KIB, shmem)
 
 
 def _number(text: bytes, name: bytes) -> int:
@@ -118,10 +128,21 @@ def _number(text: bytes, name: bytes) -> int:
     return int(text[start : start + 32].split(maxsplit=1)[0])
 
 
+def _count(status: Status, faults: int) -> Counters:
+    _process, rss, anon, mark, shmem = status
+    return Counters(rss, anon, mark, faults, shmem)
+
+
 def parse_faults(text: bytes) -> int:
     """Return the sum of minor and major page faults in /proc/PID/stat (fields 10 and 12)."""
     fields = text[text.rindex(b")") :].split(maxsplit=11)
     return int(fields[8]) + int(fields[10])
+
+
+def parse_statm(text: bytes) -> tuple[int, int]:
+    """Return RSS and its shared part in /proc/PID/statm, in pages (fields 2 and 3)."""
+    fields = text.split(b" ", 3)
+    return int(fields[1]), int(fields[2])
 
 
 SPARE_DESCRIPTORS = 64
@@ -165,7 +186,21 @@ class MemoryFiles:
         if status is None:
             raise ProcessLookupError("no memory: the process has ended")
         faults = parse_faults(self._read(pid, "stat"))
-        return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
+        return _count(status, faults)
+
+    def read_sizes(self, pid: int) -> Sizes:
+        """Read the sizes of one process: the cheapest of its files; raises like `read_memory`.
+
+        Source: Linux, fs/proc/array.c (proc_pid_statm).
+        """
+        try:
+            rss, shared = parse_statm(self._read(pid, "statm"))
+        except Vanished:
+            rss = shared = 0
+        if not rss:
+            self._find_living_thread(pid)
+            rss, shared = parse_statm(self._read(pid, "statm"))
+        return Sizes((rss - shared) * PAGE_BYTES, shared * PAGE_BYTES)
 
     def reset_mark(self, pid: int) -> bool:
         """Reset the high-water mark to the RSS; False if that is not permitted.
@@ -186,7 +221,7 @@ class MemoryFiles:
     def forget(self, pid: int) -> None:
         """Close the descriptors of a process that has called exec or ended: pids are reused."""
         self._folders.pop(pid, None)
-        for name in ("status", "stat", "smaps_rollup", "clear_refs"):
+        for name in ("statm", "status", "stat", "smaps_rollup", "clear_refs"):
             descriptor = self._open.pop((pid, name), None)
             if descriptor is not None:
                 os.close(descriptor)
@@ -306,7 +341,7 @@ def read_counters(thread: int) -> Counters | None:
     # The status is read by thread, because the process's first thread may have ended before the
     # others. Page faults of the whole process are listed under the process alone.
     faults = parse_faults(_read(f"/proc/{status.process}/stat"))
-    return Counters(status.rss_bytes, status.rss_anon_bytes, status.high_water_bytes, faults)
+    return _count(status, faults)
 
 
 _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")
@@ -332,6 +367,35 @@ def _read(path: str) -> bytes:
     finally:
         os.close(descriptor)
     return text
+
+
+class PagedFile:
+    """Reads how much the machine has written to and read into its page cache since boot.
+
+    Source: Linux, mm/page-writeback.c (`nr_dirtied` counts a page when it is first written to) and
+    mm/vmstat.c (`pgpgin` is in KiB).
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+
+    def read(self) -> int | None:
+        """Return the bytes; None where the machine does not count them."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open("/proc/vmstat", os.O_RDONLY | os.O_CLOEXEC)
+            text = os.pread(self._descriptor, 1 << 16, 0)
+        except OSError:
+            return None
+        if b"\nnr_dirtied " not in text or b"\npgpgin " not in text:
+            return None
+        return _number(text, b"\nnr_dirtied ") * PAGE_BYTES + _number(text, b"\npgpgin ") * KIB
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def read_anonymous_fault_bytes() -> int:

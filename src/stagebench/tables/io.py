@@ -92,7 +92,8 @@ def read_reference(path: Path) -> pd.DataFrame:
 
 def _cell(value: Any, kind: str) -> Any:
     if kind == TEXT:
-        return "" if value is None else str(value)
+        # pandas takes a carriage return for the end of a row, and does not quote it.
+        return "" if value is None else str(value).replace("\r\n", "\n").replace("\r", "\n")
     return pd.NA if value is None and kind != NUMBER else value
 
 

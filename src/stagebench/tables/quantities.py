@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stagebench.units import GIB, KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PARAMETER = "parameter."
 """Prefix of published quantities that are parameters of a handler, not results."""
@@ -32,11 +32,14 @@ TASK_MOMENTS = ("due", "submitted", "started", "finished", "received")
 STAGE_TIMES = ("blocked", "service", "waiting", "return", "response")
 STAGE_STATISTICS = ("mean", "median", "p5", "p95", "min", "max")
 
+TASK_PARTS = ("first", "later")
+"""The first task of each worker, and all others."""
+
 COUNT, NUMBER = "count", "number"
 """Kinds of cells: a whole number, any number."""
 
 RUN, STAGE, TASK = "run", "stage", "task"
-SWEEP, PHASE, ROLE = "sweep", "phase", "role"
+READING, SWEEP, PHASE, ROLE = "reading", "sweep", "phase", "role"
 EMULATED = "emulated"
 """A record of the published sampling method."""
 QUEUE = "queue"
@@ -94,6 +97,7 @@ _MEMORY_OF_RUN = tuple(
         ("peak_upper_bytes", "bytes", COUNT, "peak upper", LOWER),
         ("end_bytes", "bytes", COUNT, "end", LOWER),
         ("growth_bytes", "bytes", COUNT, "growth", LOWER),
+        ("growth_upper_bytes", "bytes", COUNT, "growth upper", LOWER),
         ("time_to_peak_s", "s", NUMBER, "time to peak", ""),
         ("largest_step_bytes", "bytes", COUNT, "largest step", LOWER),
     )
@@ -120,8 +124,17 @@ _SUMMARISED_OF_RUN = (
     Quantity("at_peak_children_bytes", "bytes", COUNT, RUN, "at peak children", LOWER),
     Quantity("tree_uss_peak_bytes", "bytes", COUNT, RUN, "tree uss peak", LOWER),
     Quantity("tree_anon_peak_bytes", "bytes", COUNT, RUN, "tree anon peak", LOWER),
+    Quantity("tree_anon_peak_upper_bytes", "bytes", COUNT, RUN, "tree anon peak upper", LOWER),
+    Quantity("tree_time_to_peak_upper_s", "s", NUMBER, RUN, "tree time to peak upper"),
     Quantity("tree_memory_time_byte_s", "byte*s", NUMBER, RUN, "tree memory time", LOWER),
+    Quantity(
+        *("tree_memory_time_upper_byte_s", "byte*s", NUMBER, RUN),
+        *("tree memory time upper", LOWER),
+    ),
     Quantity("tree_largest_rise_bytes", "bytes", COUNT, RUN, "tree largest rise", LOWER),
+    Quantity(
+        "tree_largest_rise_upper_bytes", "bytes", COUNT, RUN, "tree largest rise upper", LOWER
+    ),
     Quantity("children_spread_bytes", "bytes", COUNT, RUN, "children spread"),
     Quantity("main_idle_bytes", "bytes", COUNT, RUN, "main idle", LOWER),
     Quantity("main_base_rss_bytes", "bytes", COUNT, RUN, "main base rss", LOWER),
@@ -158,6 +171,11 @@ _SUMMARISED_OF_RUN = (
     Quantity("others_cpu_share", "share", NUMBER, RUN, "others cpu share", LOWER),
     Quantity("quiet_wait_s", "s", NUMBER, RUN, "quiet wait"),
     Quantity("idle_before_share", "share", NUMBER, RUN, "idle before share"),
+    Quantity("warm_needed_bytes", "bytes", COUNT, RUN, "warm needed"),
+    Quantity("warm_touched_bytes", "bytes", COUNT, RUN, "warm touched"),
+    Quantity("warm_s", "s", NUMBER, RUN, "warm"),
+    Quantity("fresh_page_s", "s", NUMBER, RUN, "fresh page", LOWER),
+    Quantity("used_page_s", "s", NUMBER, RUN, "used page", LOWER),
     Quantity("throttled", "1", COUNT, RUN, "throttled", LOWER),
     Quantity("pressure_cpu_share", "share", NUMBER, RUN, "pressure cpu share", LOWER),
     Quantity("pressure_memory_share", "share", NUMBER, RUN, "pressure memory share", LOWER),
@@ -182,6 +200,15 @@ _SUMMARISED_OF_STAGE = (
     Quantity("pool_last_ready_s", "s", NUMBER, STAGE, "pool last ready", LOWER),
     Quantity("workers_served", "1", COUNT, STAGE, "workers served"),
     Quantity("cpu_mean_s", "s", NUMBER, STAGE, "cpu mean", LOWER),
+    Quantity("cpu_median_s", "s", NUMBER, STAGE, "cpu median", LOWER),
+    *(Quantity(f"{part}_tasks", "1", COUNT, STAGE, f"{part} tasks") for part in TASK_PARTS),
+    *(
+        Quantity(f"{time}_{part}_{mean}_s", "s", NUMBER, STAGE, f"{time} {part} {mean}", LOWER)
+        for time in ("service", "cpu")
+        for part in TASK_PARTS
+        for mean in ("mean", "median")
+    ),
+    Quantity("imported_modules", "1", COUNT, STAGE, "imported modules", LOWER),
     Quantity("deepest_queue", "1", COUNT, STAGE, "deepest queue"),
     Quantity("attempts_repeated", "1", COUNT, STAGE, "attempts repeated", LOWER),
     Quantity("queue_overflows", "1", COUNT, STAGE, "queue overflows", LOWER),
@@ -213,9 +240,13 @@ _OTHERS_OF_RUN = (
     Quantity("rss_sweeps", "1", COUNT, RUN, "rss sweeps"),
     Quantity("sweeps_left_out", "1", COUNT, RUN, "sweeps left out", LOWER),
     Quantity("sweeps_torn", "1", COUNT, RUN, "sweeps torn", LOWER),
+    Quantity("reads", "1", COUNT, RUN, "reads"),
+    Quantity("reads_per_s", "1/s", NUMBER, RUN, "reads per second", HIGHER),
+    Quantity("read_cpu_s", "s", NUMBER, RUN, "read cpu", LOWER),
     Quantity("cgroup_peak_bytes", "bytes", COUNT, RUN, "cgroup peak", LOWER),
     Quantity("cgroup_kernel_peak_bytes", "bytes", COUNT, RUN, "cgroup kernel peak", LOWER),
     Quantity("cgroup_cache_bytes", "bytes", COUNT, RUN, "cgroup cache", LOWER),
+    Quantity("swapped_bytes", "bytes", COUNT, RUN, "swapped", LOWER),
     Quantity("vanished", "1", COUNT, RUN, "vanished", LOWER),
     Quantity("emulated_interval_s", "s", NUMBER, RUN, "emulated interval"),
     Quantity("emulated_discovery_s", "s", NUMBER, RUN, "emulated discovery"),
@@ -249,6 +280,14 @@ _OF_TASK = (
     *(Quantity(f"{moment}_s", "s", NUMBER, TASK, moment) for moment in TASK_MOMENTS),
     *(Quantity(f"{time}_s", "s", NUMBER, TASK, time, LOWER) for time in STAGE_TIMES),
     Quantity("cpu_s", "s", NUMBER, TASK, "cpu", LOWER),
+)
+
+_OF_READING = (
+    Quantity("began_s", "s", NUMBER, READING, "began"),
+    Quantity("time_s", "s", NUMBER, READING, "time"),
+    Quantity("tree_lower_bytes", "bytes", COUNT, READING, "tree lower", LOWER),
+    Quantity("tree_reached_bytes", "bytes", COUNT, READING, "tree reached", LOWER),
+    Quantity("tree_upper_bytes", "bytes", COUNT, READING, "tree upper", LOWER),
 )
 
 _OF_SWEEP = (
@@ -316,6 +355,7 @@ ALL_QUANTITIES = (
     *_OTHERS_OF_RUN,
     *_OTHERS_OF_STAGE,
     *_OF_TASK,
+    *_OF_READING,
     *_OF_SWEEP,
     *_OF_PHASE,
     *_OF_ROLE,
@@ -331,6 +371,22 @@ RUN_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_RUN)
 
 STAGE_QUANTITIES = tuple(quantity.name for quantity in _SUMMARISED_OF_STAGE)
 """Quantities of a stage that are summarised over the replicates of a treatment."""
+
+_UNIT_ENDINGS = ("_byte_s", "_bytes", "_s")
+"""The ends of names by unit, longer ones first."""
+
+_LOWER_ENDS = frozenset(
+    {
+        f"{part}_{name}"
+        for part in MEMORY_PARTS
+        for name in ("peak_bytes", "growth_bytes", "largest_step_bytes", "time_to_peak_s")
+    }
+    | {f"tree_{name}_bytes" for name in ("uss_peak", "anon_peak", "largest_rise")}
+    | {"tree_memory_time_byte_s", "children_spread_bytes"}
+)
+
+_MOMENTS = frozenset(f"{part}_time_to_peak_s" for part in MEMORY_PARTS)
+"""Moments at which sweeps found something: by themselves they bound it from neither side."""
 
 _ABOVE_BASE = re.compile(r"(main|tree)_(trough|peak|end)_bytes|at_peak_(main)_bytes")
 
@@ -369,11 +425,39 @@ def base_of(quantity: str) -> str | None:
 
 
 def upper_of(quantity: str) -> str | None:
-    """Return the quantity that is a peak's upper bound, or None."""
-    upper = f"{quantity.removesuffix('_bytes')}_upper_bytes"
-    return upper if upper in QUANTITIES else None
+    """Return the quantity that is the upper end of a bracket, or None."""
+    suffix = next((end for end in _UNIT_ENDINGS if quantity.endswith(end)), "")
+    upper = f"{quantity.removesuffix(suffix)}_upper{suffix}"
+    return upper if suffix and upper in QUANTITIES else None
 
 
-def hides_results(transport: str | None) -> bool:
-    """Return whether results wait outside all processes, where PSS does not count them."""
-    return transport not in {None, "", "pickle"}
+def is_lower_end(quantity: str) -> bool:
+    """Return whether a value is only a lower end of what it names: the largest that sweeps read.
+
+    Its upper end, if it is known, is the quantity `upper_of` it.
+    """
+    return quantity in _LOWER_ENDS
+
+
+def is_moment(quantity: str) -> bool:
+    """Return whether a value is the moment at which a peak was seen.
+
+    Without an upper end it bounds the moment of the peak from neither side.
+    """
+    return quantity in _MOMENTS
+
+
+INSTRUMENTS = GROUP, COUNTERS, SWEEPS = "group", "counters", "sweeps"
+"""How the tree's memory was read: what a control group was charged for; the processes' own
+counters; sweeps alone."""
+
+
+def hides_results(transport: str | None, instruments: Iterable[str] = ()) -> bool:
+    """Return whether results wait where the instruments of a treatment's runs do not count them.
+
+    A control group counts shared memory, mapped or not, but no file. Nothing else counts memory
+    that no process maps.
+    """
+    used = set(instruments)
+    counted = {None, "", "pickle"} | ({"shared_memory"} if used == {GROUP} else set())
+    return transport not in counted

@@ -12,7 +12,6 @@ import os
 import select
 import shlex
 import signal
-import sys
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -23,7 +22,10 @@ from stagebench import store
 from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.procfs import check_proc
+from stagebench.sampler.totals import open_totals
+from stagebench.terminal import STDERR, print_error
 from stagebench.trace.attach import (
     AttachedCensus,
     EndWatch,
@@ -31,12 +33,12 @@ from stagebench.trace.attach import (
     name_target,
     sample_until_end,
 )
+from stagebench.trace.curves import build_curves
 from stagebench.trace.live import INTERVAL_S, LiveLine, format_line
 from stagebench.trace.recording import read_recording
 from stagebench.trace.relay import Relay, end_like
 from stagebench.trace.startup import read_initial_environment
 from stagebench.trace.summary import format_summary, shorten, summarise_recording
-from stagebench.trace.timeline import build_timeline
 from stagebench.trace.tracer import (
     Journal,
     Settings,
@@ -69,9 +71,9 @@ def run_trace(request: TraceRequest, *, figure: bool) -> NoReturn:
     try:
         _present(ended, quiet=request.quiet, figure=figure)
     except StagebenchError as error:
-        _write_stderr(f"stagebench: {error}\n")
+        print_error(f"stagebench: {error}\n")
     except (Exception, KeyboardInterrupt):  # reported, but we still end as the command did
-        _write_stderr(traceback.format_exc())
+        print_error(traceback.format_exc())
     end_like(ended.exit_code)
 
 
@@ -95,7 +97,7 @@ def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
     recording = read_recording(folder, ended.run)
     summary = summarise_recording(recording)
     if not quiet:
-        _write_stderr(format_summary(summary, os.fspath(folder)))
+        print_error(format_summary(summary, os.fspath(folder)))
     failed = ""
     try:
         store.write_json(folder / store.SUMMARY_FILE, summary)
@@ -105,7 +107,7 @@ def _present(ended: Ended, *, quiet: bool, figure: bool) -> None:
         reason = draw_apart(recording, summary, folder / store.TRACE_FIGURE_FILE)
         failed = failed or (reason and f"{store.TRACE_FIGURE_FILE}: {reason}")
     if failed:
-        _write_stderr(f"stagebench: {folder}: some files could not be written ({failed})\n")
+        print_error(f"stagebench: {folder}: some files could not be written ({failed})\n")
 
 
 FIGURE_S = 60
@@ -153,27 +155,17 @@ def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> str:
     os.environ |= dict.fromkeys(process.BLAS_VARIABLES, "1")
     os.environ["MPLBACKEND"] = "agg"
     try:
-        timeline = build_timeline(recording)
+        curves = build_curves(recording)
         os.chdir("/")  # away from a matplotlibrc
         # Importing matplotlib takes longer than drawing and must not compete with the command.
         from stagebench.trace.figure import draw_trace
 
-        draw_trace(summary, timeline, path)
+        draw_trace(summary, curves, path)
     except Exception as error:
         path.unlink(missing_ok=True)
         own = error.strerror if isinstance(error, OSError) else None
         return own or shorten(f"{type(error).__name__}: {error}", 200)
     return ""
-
-
-def _write_stderr(text: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
-STDERR = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +249,9 @@ def follow_process(request: TraceRequest, journal: Journal, pid: int) -> None:
         before = read_cpu_before(census)
         begin(journal, pid, census.means)
         began_cpu_ns = time.thread_time_ns()
-        sampler = start_sampler(census, settings, journal)
+        files = open_files()
+        totals = open_totals(files, pid, journal.write_reads, None)
+        sampler = start_sampler(census, settings, journal, totals, files)
         try:
             sample_until_end(
                 sampler,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stagebench.present.style import Colour
-    from stagebench.trace.timeline import ProcessCourse, Timeline
+    from stagebench.trace.curves import Curves, ProcessCourse
     from stagebench.units import Bytes, Seconds
 
 _LINE_WIDTH = 1.6
@@ -63,15 +63,15 @@ _WIDTH, _PLAIN_HEIGHT, _COURSES_HEIGHT, _ROW_HEIGHT = 8, 5.4, 2.3, 0.16
 """Inches: the figure without single processes; their panel; a row of their list."""
 
 
-def draw_trace(summary: Mapping[str, Any], timeline: Timeline, path: Path) -> None:
+def draw_trace(summary: Mapping[str, Any], curves: Curves, path: Path) -> None:
     """Draw a trace into a PNG file."""
     with figure_style():
-        save_figure(plot_trace(summary, timeline), path)
+        save_figure(plot_trace(summary, curves), path)
 
 
-def plot_trace(summary: Mapping[str, Any], timeline: Timeline) -> Figure:
+def plot_trace(summary: Mapping[str, Any], curves: Curves) -> Figure:
     """Plot a trace; with a panel for single processes if there are several."""
-    courses = timeline.courses if len(timeline.courses) > 1 else ()
+    courses = curves.courses if len(curves.courses) > 1 else ()
     rows = _ROW_HEIGHT * (len(courses) + 1) if courses else 0
     height = _PLAIN_HEIGHT + (_COURSES_HEIGHT + rows if courses else 0)
     figure = make_figure(_WIDTH, height)
@@ -88,11 +88,11 @@ def plot_trace(summary: Mapping[str, Any], timeline: Timeline) -> Figure:
             "hspace": 0.12,
         },
     )
-    _plot_memory(panels[0], summary, timeline)
+    _plot_memory(panels[0], summary, curves)
     if courses:
-        _plot_courses(panels[1], timeline)
+        _plot_courses(panels[1], curves)
         _list_courses(figure, courses, rows + 0.03)
-    _plot_alive(panels[-1], summary, timeline)
+    _plot_alive(panels[-1], summary, curves)
     panels[-1].set_xlim(0, max(summary["duration_s"], 0.01))
     figure.align_ylabels(panels)
     begin = "command started" if summary["pid"] is None else "trace began"
@@ -107,16 +107,16 @@ def _scale(*sizes: Bytes) -> tuple[str, int]:
     return ("GiB", GIB) if highest >= _LARGE else ("MiB", MIB)
 
 
-def _plot_memory(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> None:
+def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None:
     upper = summary["peak"]["tree"]["upper_bytes"] or 0
-    name, unit = _scale(upper, *timeline.pss_bytes["tree"])
+    name, unit = _scale(upper, *curves.pss_bytes["tree"])
     axes.set_ylabel(f"PSS in {name}", size=10)
-    if not timeline.time_s:
+    if not curves.time_s:
         write_placeholder(axes, "no sweep")
         return
-    sizes = {part: [size / unit for size in own] for part, own in timeline.pss_bytes.items()}
-    marked = MEMORY_PARTS if len(timeline.time_s) <= FEW_SWEEPS else ()
-    plot_parts(axes, timeline.time_s, sizes, width=_LINE_WIDTH, marked=marked, ms=6)
+    sizes = {part: [size / unit for size in own] for part, own in curves.pss_bytes.items()}
+    marked = MEMORY_PARTS if len(curves.time_s) <= FEW_SWEEPS else ()
+    plot_parts(axes, curves.time_s, sizes, width=_LINE_WIDTH, marked=marked, ms=6)
     highest = _mark_peak(axes, summary["peak"]["tree"], unit)
     axes.set_ylim(0, 1.08 * max(highest, *sizes["tree"]))
 
@@ -131,14 +131,14 @@ def _mark_peak(axes: Axes, peak: Mapping[str, Any], unit: int) -> float:
     return max(lower or 0, upper or 0) / unit
 
 
-def _plot_courses(axes: Axes, timeline: Timeline) -> None:
+def _plot_courses(axes: Axes, curves: Curves) -> None:
     """Stack the processes, the largest at the bottom; only between sweeps that saw them."""
-    name, unit = _scale(*timeline.pss_bytes["tree"])
+    name, unit = _scale(*curves.pss_bytes["tree"])
     axes.set_ylabel(f"by process, {name}", size=10)
-    places = choose_columns(timeline, _COLUMNS)
-    times = [math.nan if place is None else timeline.time_s[place] for place in places]
+    places = choose_columns(curves, _COLUMNS)
+    times = [math.nan if place is None else curves.time_s[place] for place in places]
     below = [0.0] * len(places)
-    for course, colour in zip(timeline.courses, _course_colours(timeline.courses), strict=True):
+    for course, colour in zip(curves.courses, _course_colours(curves.courses), strict=True):
         sizes = [math.nan if place is None else course.pss_bytes[place] / unit for place in places]
         seen = [not math.isnan(size) for size in sizes]
         above = [
@@ -151,14 +151,14 @@ def _plot_courses(axes: Axes, timeline: Timeline) -> None:
     axes.set_ylim(0, 1.08 * max(below, default=0) or 1)
 
 
-def choose_columns(timeline: Timeline, most: int) -> list[int | None]:
+def choose_columns(curves: Curves, most: int) -> list[int | None]:
     """Choose the sweeps to draw, the highest of each moment; None stands for a gap."""
-    tree, times = timeline.pss_bytes["tree"], timeline.time_s
+    tree, times = curves.pss_bytes["tree"], curves.time_s
     span = (times[-1] - times[0]) / most or 1
     chosen: list[int | None] = []
     for place, time_s in enumerate(times):
         last = chosen[-1] if chosen else None
-        if place in timeline.gaps:
+        if place in curves.gaps:
             chosen.append(None)
         elif last is not None and len(times) > most and _same(times[last], time_s, span):
             if tree[place] > tree[last]:
@@ -208,18 +208,18 @@ def _list_courses(figure: Figure, courses: Sequence[ProcessCourse], top: float) 
             figure.add_artist(patch)
 
 
-def _plot_alive(axes: Axes, summary: Mapping[str, Any], timeline: Timeline) -> None:
+def _plot_alive(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None:
     axes.set_ylabel("processes", size=10)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     if summary["processes"]["means"] == "poll":
         axes.set_title(POLLED, loc="right", size=8, weight="normal", pad=3)
-    if timeline.changed_s:
+    if curves.changed_s:
         # The last count holds until the end.
-        times = [*timeline.changed_s, max(summary["duration_s"], timeline.changed_s[-1])]
-        alive = [*timeline.alive, timeline.alive[-1]]
+        times = [*curves.changed_s, max(summary["duration_s"], curves.changed_s[-1])]
+        alive = [*curves.alive, curves.alive[-1]]
         axes.fill_between(times, alive, step="post", color=PART_COLOURS["tree"], alpha=0.2, lw=0)
         axes.step(times, alive, where="post", color=PART_COLOURS["tree"], lw=1.2)
-    axes.set_ylim(0, 1.15 * max(timeline.alive, default=1))
+    axes.set_ylim(0, 1.15 * max(curves.alive, default=1))
 
 
 def _add_titles(figure: Figure, summary: Mapping[str, Any]) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import StoreError
-from stagebench.peak.bracket import MemoryTrace
+from stagebench.peak.history import MemoryTrace
 from stagebench.records import (
     CpuRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TransitionRecord,
 )
@@ -97,6 +98,7 @@ def read_recording(folder: Path, run: Mapping[str, Any] | None = None) -> Record
             ),
             # Without the records of its end there is no upper bound.
             sampler={} if cut_off else run["sampler"],
+            reads=() if cut_off else store.read_records(folder / store.READS_FILE, ReadRecord),
         ),
         store.read_records(folder / store.CPU_FILE, CpuRecord, cut_off=True),
     )

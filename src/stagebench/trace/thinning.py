@@ -14,9 +14,9 @@ from stagebench.peak.upper_bounds import FAULT_AROUND_BYTES, HUGE_PAGE_BYTES
 from stagebench.units import to_nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from stagebench.records import MemorySample, SweepRecord, TransitionRecord
+    from stagebench.records import MemorySample, ReadRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes
 
 ADVANCE_BYTES: Bytes = 3_000_000
@@ -39,6 +39,74 @@ HELD_NS = to_nanoseconds(1)
 
 HIGHER = 1.01
 """Sweeps over the allowance are written if they exceed the highest one by this factor."""
+
+
+READS_SHARE = 1 / 10_000
+"""A reading that is not higher is written only after this share of the trace so far."""
+
+
+class ReadThinning:
+    """Passes on the readings of one trace that are worth their bytes; call `flush` at the end.
+
+    A reading that is left out is joined with the next one: its largest charge counts for both.
+    """
+
+    def __init__(self, write_reads: Callable[[Sequence[ReadRecord]], None]) -> None:
+        self._write_reads = write_reads
+        self._began_ns: int | None = None
+        self._written_ns = 0
+        self._highest = self._most = 0
+        self._joined: ReadRecord | None = None
+
+    def add(self, reads: Iterable[ReadRecord]) -> None:
+        """Take the next readings, in order of time."""
+        kept = []
+        for read in reads:
+            if self._began_ns is None:
+                self._began_ns = read.started_ns
+            joined = read if self._joined is None else _join(self._joined, read)
+            level = max(joined.anon_bytes + (joined.shmem_bytes or 0), joined.peak_bytes or 0)
+            pause_ns = READS_SHARE * (joined.ended_ns - self._began_ns)
+            if level > HIGHER * self._highest or joined.ended_ns - self._written_ns >= pause_ns:
+                kept.append(self._carry_most(joined, is_written=True))
+                self._highest = max(level, self._highest)
+                self._written_ns = joined.ended_ns
+                self._joined = None
+            else:
+                self._joined = self._carry_most(joined, is_written=False)
+        if kept:
+            self._write_reads(kept)
+
+    def _carry_most(self, read: ReadRecord, *, is_written: bool) -> ReadRecord:
+        """Hand the largest sum of mapped files on to the next reading that looked at everything."""
+        self._most = max(self._most, read.most_mapped_bytes or 0)
+        if read.mapped_bytes is None:
+            return replace(read, most_mapped_bytes=None)
+        most = self._most
+        if is_written:
+            self._most = 0
+        return replace(read, most_mapped_bytes=most)
+
+    def flush(self) -> None:
+        """Write what was kept back."""
+        if self._joined is not None:
+            self._write_reads([self._carry_most(self._joined, is_written=True)])
+
+
+def _join(earlier: ReadRecord, later: ReadRecord) -> ReadRecord:
+    """Return the later reading, for the span of both."""
+    return replace(
+        later,
+        peak_bytes=_largest(earlier.peak_bytes, later.peak_bytes),
+        peak_since_ns=earlier.peak_since_ns,
+        kernel_peak_bytes=_largest(earlier.kernel_peak_bytes, later.kernel_peak_bytes),
+        cache_bytes=_largest(earlier.cache_bytes, later.cache_bytes),
+        paged_bytes=later.paged_bytes if later.paged_bytes is not None else earlier.paged_bytes,
+    )
+
+
+def _largest(one: Bytes | None, other: Bytes | None) -> Bytes | None:
+    return None if one is None or other is None else max(one, other)
 
 
 class Thinning:

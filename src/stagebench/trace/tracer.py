@@ -24,16 +24,20 @@ from stagebench.records import (
     CpuRecord,
     MemorySample,
     ProcessRecord,
+    ReadRecord,
     SweepRecord,
     TransitionRecord,
     count_processes,
 )
 from stagebench.sampler.census import open_census
+from stagebench.sampler.group import group_around
+from stagebench.sampler.portable import open_files
 from stagebench.sampler.processes import read_cpu_ns, record_lives
 from stagebench.sampler.procfs import read_children
 from stagebench.sampler.sampler import Sampler, SamplerUse
+from stagebench.sampler.totals import open_totals
 from stagebench.trace.relay import WAKE, Deliveries
-from stagebench.trace.thinning import Thinning
+from stagebench.trace.thinning import ReadThinning, Thinning
 from stagebench.units import to_nanoseconds, to_seconds
 
 if TYPE_CHECKING:
@@ -41,7 +45,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from stagebench.measure.process import Started
+    from stagebench.sampler.group import Group
     from stagebench.sampler.processes import Census, Life
+    from stagebench.sampler.sweep import Files
+    from stagebench.sampler.totals import Totals
     from stagebench.units import Bytes, Nanoseconds, Seconds
 
 
@@ -80,8 +87,14 @@ class Traced(NamedTuple):
     stayed: Sequence[Life]
 
 
-def start_sampler(census: Census, settings: Settings, journal: Journal) -> Sampler:
-    """Create the sampler of a trace, which writes to the journal."""
+def start_sampler(
+    census: Census,
+    settings: Settings,
+    journal: Journal,
+    totals: Totals | None,
+    files: Files,
+) -> Sampler:
+    """Create the sampler of a trace, which writes to the journal; `totals` reads by `files`."""
     return Sampler(
         census,
         to_nanoseconds(settings.interval_s),
@@ -89,6 +102,8 @@ def start_sampler(census: Census, settings: Settings, journal: Journal) -> Sampl
         advance_s=ADVANCE_S,
         write_sweep=journal.write_sweep,
         write_sample=journal.write_sample,
+        totals=totals,
+        files=files,
     )
 
 
@@ -186,10 +201,19 @@ class Tracer(threading.Thread):
             time.sleep(0.0005)
 
     def _trace(self) -> Traced:
+        with group_around(self._held.pid) as group:
+            traced = self._trace_in(group)
+            charged = group.read()
+        self._journal.run["cgroup"] = charged._asdict() if charged else {"reason": group.reason}
+        return traced
+
+    def _trace_in(self, group: Group) -> Traced:
         started, settings, journal = self._held, self._settings, self._journal
-        census = self.census = self._open_census()
+        files = open_files()
+        totals = open_totals(files, started.pid, journal.write_reads, group.open_reader())
+        census = self.census = self._open_census(totals)
         journal.begin(started.pid, census.means)
-        sampler = start_sampler(census, settings, journal)
+        sampler = start_sampler(census, settings, journal, totals, files)
         before = read_cpu_before(census)
         failure = started.release(census)
         sample_until_exit(started.pid, sampler, census, self._signals)
@@ -207,14 +231,19 @@ class Tracer(threading.Thread):
             exit_code=0 if main.exit_status is None else main.exit_status,
         )
 
-    def _open_census(self) -> Census:
+    def _open_census(self, totals: Totals | None) -> Census:
+        def write_transition(transition: TransitionRecord) -> None:
+            self._journal.write_transition(transition)
+            if totals is not None:
+                totals.note_transition(transition)
+
         census = open_census(
             self._settings.census,
             self._held.pid,
             os.getpid(),
             self._strangers,
             exit_kill=False,
-            write_transition=self._journal.write_transition,
+            write_transition=write_transition,
             observe=self.deliveries.observe,
         )
         if census.means == "poll":
@@ -278,6 +307,10 @@ class Journal:
             lambda sweep: self._attempt(store.SWEEPS_FILE, lambda: self._sweeps.write(sweep)),
             lambda each: self._attempt(store.SAMPLES_FILE, lambda: self._samples.write(each)),
         )
+        self._reads = store.RecordWriter(folder / store.READS_FILE, ReadRecord)
+        self._read_thinning = ReadThinning(
+            lambda some: self._attempt(store.READS_FILE, lambda: self._reads.write_all(some))
+        )
         self._swept: list[MemorySample] = []
         self.failure: str | None = None
         self.began_ns: int | None = None
@@ -290,6 +323,10 @@ class Journal:
         self.run |= {"main": main, "exec_ns": began_ns, "census": {"means": means}}
         store.write_json(self._folder / store.RUN_FILE, self.run)
         self.began_ns = began_ns
+
+    def write_reads(self, reads: Sequence[ReadRecord]) -> None:
+        """Record readings of the tree's total."""
+        self._read_thinning.add(reads)
 
     def write_sample(self, sample: MemorySample) -> None:
         """Record one process of the current sweep."""
@@ -312,6 +349,7 @@ class Journal:
     def finish(self, traced: Traced) -> None:
         """Write what is known after the command has ended."""
         self._thinning.flush()
+        self._read_thinning.flush()
         self._write_all(store.PROCESSES_FILE, ProcessRecord, traced.processes)
         self._write_all(store.CPU_FILE, CpuRecord, traced.cpu)
         self.run |= {
@@ -332,7 +370,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the files; errors are ignored, as the first failure was recorded already."""
-        for writer in (self._samples, self._sweeps, self._transitions):
+        for writer in (self._samples, self._sweeps, self._transitions, self._reads):
             with contextlib.suppress(OSError):
                 writer.close()
 
@@ -373,6 +411,7 @@ WRITTEN_FIRST = (
     store.SWEEPS_FILE,
     store.SAMPLES_FILE,
     store.TRANSITIONS_FILE,
+    store.READS_FILE,
 )
 """The files that exist in a folder before the command starts."""
 

@@ -35,7 +35,7 @@ class ProcessCourse(NamedTuple):
     pss_bytes: Sequence[float]
 
 
-class Timeline(NamedTuple):
+class Curves(NamedTuple):
     """PSS at the end of every sweep by part, and the number of processes from each moment on.
 
     Times are seconds since the start of the command. `courses` are the processes, the largest
@@ -50,7 +50,7 @@ class Timeline(NamedTuple):
     gaps: Collection[int] = frozenset()
 
 
-def build_timeline(recording: Recording) -> Timeline:
+def build_curves(recording: Recording) -> Curves:
     """Build the PSS of every sweep, also process by process, and the number of processes."""
     memory, origin_ns = recording.memory, recording.origin_ns
     totals, own = _collect_samples(recording)
@@ -70,7 +70,7 @@ def build_timeline(recording: Recording) -> Timeline:
         for part in MEMORY_PARTS:
             pss[part].append(totals[latest][part])
     changes = count_alive(recording)
-    return Timeline(
+    return Curves(
         time_s=times,
         pss_bytes=pss,
         changed_s=[to_seconds(moment - origin_ns) for moment, _ in changes],
