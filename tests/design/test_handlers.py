@@ -55,6 +55,13 @@ def memory_need_fetch(size, **others):
 """
 
 
+@pytest.fixture(autouse=True)
+def closed():
+    """End the processes that a test has opened: tests of other files look for children."""
+    yield
+    close_modules()
+
+
 @pytest.fixture
 def steps(beside):
     return beside(steps_py=SOUND)

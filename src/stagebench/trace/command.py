@@ -246,8 +246,8 @@ def follow_process(request: TraceRequest, journal: Journal, pid: int) -> None:
     line = LiveLine(STDERR) if request.live and os.isatty(STDERR) else None
     with EndWatch(pid) as watch:
         census = AttachedCensus(pid)
-        before = read_cpu_before(census)
         begin(journal, pid, census.means)
+        before = read_cpu_before(census)
         began_cpu_ns = time.thread_time_ns()
         files = open_files()
         totals = open_totals(files, pid, journal.write_reads, None)

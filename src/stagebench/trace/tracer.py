@@ -121,6 +121,7 @@ def describe_traced(
 
     `began_cpu_ns` is the CPU time of this thread when the trace began.
     """
+    cpu = record_cpu(census, before)  # read before the end is noted: it lies within the trace
     return Traced(
         failure=failure,
         exit_code=exit_code,
@@ -129,7 +130,7 @@ def describe_traced(
         use=sampler.use(),
         instrument_cpu_s=to_seconds(time.thread_time_ns() - began_cpu_ns),
         processes=record_lives(census.lives, census.lives[0].pid),
-        cpu=record_cpu(census, before),
+        cpu=cpu,
         stayed=list(census.alive.values()),
     )
 
