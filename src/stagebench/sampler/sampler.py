@@ -84,9 +84,10 @@ class Sampler:
     """Reads the tree's total at start + k × interval, and sweeps as far as the budget allows.
 
     The readings by `totals` are cheap and outside of the budget, which is a share of one core. So
-    is the census then; without them, the budget covers it. Each sweep reads the counters of all processes. If none has changed
-    since the last PSS sweep, the values of that sweep still hold. Otherwise, if the budget allows
-    and `totals` says that it would tell something new, the page tables of all processes are walked:
+    is the census then; without them, the budget covers it. Each sweep reads the counters of all
+    processes. If none has changed since the last PSS sweep, the values of that sweep still hold.
+    Otherwise, if the budget allows and `totals` says that it would tell something new, the page
+    tables of all processes are walked:
     the cost grows with their memory, and their memory maps are locked meanwhile. Missed instants
     are skipped. The budget of `advance_s` seconds may be spent in advance.
     """
@@ -143,8 +144,8 @@ class Sampler:
         self._read_totals()
         elapsed_ns = self._clock() - self._origin_ns
         allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
-        # Beside readings of the total the budget is for sweeps alone. Else walks and the census share
-        # it, and the first walk is free: a busy census would leave none.
+        # Beside readings of the total the budget is for sweeps alone. Else the census shares it with
+        # walks, and might leave none: so the first walk is free.
         others = () if self._totals is not None else ("census",)
         first = not self._pss_starts_ns
         walk = first or (
