@@ -144,8 +144,8 @@ class Sampler:
         self._read_totals()
         elapsed_ns = self._clock() - self._origin_ns
         allowed_ns = self._cpu_budget * (elapsed_ns + self._advance_ns)
-        # Beside readings of the total the budget is for sweeps alone. Else the census shares it with
-        # walks, and might leave none: so the first walk is free.
+        # Beside readings of the total the budget is for sweeps alone. Else walks share it with the
+        # census, which might leave none: so the first walk is free.
         others = () if self._totals is not None else ("census",)
         first = not self._pss_starts_ns
         walk = first or (
