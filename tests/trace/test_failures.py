@@ -305,6 +305,7 @@ set +e
 """
 
 FILL = """
+sleep 0.2 # until the tree has been walked while it stood still
 head -c 1000000 /dev/zero > disk/large 2>/dev/null
 while sleep 0.01
 do for name in samples sweeps transitions
