@@ -343,8 +343,8 @@ def test_an_experiment_reports_its_extremes(pipe):
             " 1 with too few runs to tell."
         ),
         "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
-        "Peak PSS of the tree: ≥ 36.0 MiB in every treatment (median).",
-        "The memory sampler saw worker processes in all 6 runs that had any.",
+        "Peak memory of the tree: ≥ 36.0 MiB in every treatment (median).",
+        "Page tables of worker processes were read in all 6 runs that had any.",
     ]
 
 
@@ -373,7 +373,7 @@ def test_kinds_of_work_beyond_the_third_are_counted(analyse, known_run):
 def test_a_single_stage_of_threads_has_neither_bottleneck_nor_workers(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
-        "Peak PSS of the tree: ≥ 40.0 MiB (median).",
+        "Peak memory of the tree: ≥ 40.0 MiB (median).",
     ]
 
 
@@ -416,7 +416,7 @@ def test_memory_names_the_most_and_the_least(present_bounded, known_run, make_sw
     found = experiment_findings(present_bounded(*blocks(known_run(), small)))
     assert (
         "Most memory: **p1-fork**, 36.0 MiB; least memory: **t1**, 10.0 MiB"
-        " (peak PSS of the whole process tree, in the median)."
+        " (peak of the whole process tree, in the median)."
     ) in found
     # What brackets or too few blocks leave open has no such word.
     open_ended = present_bounded(*blocks(known_run(), small), reach={"t1": 4.0})
@@ -424,7 +424,7 @@ def test_memory_names_the_most_and_the_least(present_bounded, known_run, make_sw
     for experiment, size in ((open_ended, "10.0 – 40.0"), (one_block, "10.0")):
         assert (
             f"Memory, not decided: **p1-fork** 36.0 MiB, **t1** {size} MiB"
-            " (peak PSS of the whole process tree, in the median)."
+            " (peak of the whole process tree, in the median)."
         ) in experiment_findings(experiment)
 
 
@@ -441,19 +441,19 @@ def test_a_treatment_whose_results_wait_unseen_is_not_called_the_least(
     )
     found = experiment_findings(present_bounded(*blocks(known_run(), big, hidden)))
     assert (
-        "Most memory: **t1**, 99.0 MiB; least memory: **p1-fork**, 36.0 MiB (peak PSS of the whole"
+        "Most memory: **t1**, 99.0 MiB; least memory: **p1-fork**, 36.0 MiB (peak of the whole"
         " process tree, in the median). Memory not judged: `shm` (results wait in shared memory,"
-        " which PSS does not include)."
+        " which is not counted)."
     ) in found
     assert (
-        "Memory not judged: `shm` (results wait in shared memory, which PSS does not include)."
+        "Memory not judged: `shm` (results wait in shared memory, which is not counted)."
     ) in experiment_findings(present_bounded(replace(hidden, baseline=True)))
 
 
 def test_workers_that_no_sweep_saw_are_counted(analyse, known_run, make_sweep):
     unseen = known_run(replicate=2, sweeps=(make_sweep(0, 11, 10),))
     found = findings_of(analyse, known_run(), unseen)
-    assert found[-1] == "The memory sampler saw worker processes in 1 of 2 runs that had any."
+    assert found[-1] == "Page tables of worker processes were read in 1 of 2 runs that had any."
 
 
 def test_an_experiment_in_which_nothing_succeeded_says_so(analyse, known_run):

@@ -41,12 +41,13 @@ def test_a_false_peak_is_reported_with_its_time_its_parts_and_the_truth(sentence
         ),
         (
             "Peak: 50.0 MiB the published way, at 5.00 s (30.0 MiB of main + 20.0 MiB of children,"
-            " read 1.75 s earlier); 36.0 MiB by our sweeps, at 3.25 s: no sweep read so much."
+            " read 1.75 s earlier); it reached 36.0 MiB by our readings, not before 3.25 s: no"
+            " reading proves so much."
         ),
         (
             "**False peak: 50.0 MiB** at 5.00 s (30.0 MiB of main + 20.0 MiB of children, read"
             " 1.75 s earlier). By then 1 of these had ended, and the tree held 34.0 MiB."
-            " It is the peak that the published way reports, and no sweep read so much."
+            " It is the peak that the published way reports, and no reading proves so much."
         ),
     ]
 
@@ -63,7 +64,7 @@ def test_a_false_peak_that_is_not_the_highest_may_still_be_above_every_sweep(
     sentences, make_reading
 ):
     found = make_reading(13.5, 70, 20, 2, 13.25), make_reading(16.75, 26, 20, 2, 13.25)
-    assert sentences(*found)[-1].endswith("the tree held 26.0 MiB. No sweep read so much.")
+    assert sentences(*found)[-1].endswith("the tree held 26.0 MiB. No reading proves so much.")
 
 
 @pytest.fixture
@@ -82,7 +83,8 @@ def bounded(present, emulated_run):
 def test_what_is_above_the_upper_bound_was_never_held(bounded, make_reading):
     *_, peak, false = bounded(49)
     assert peak.endswith(
-        "36.0 MiB by our sweeps, at 3.25 s (at most 49.0 MiB between them): the tree never held"
+        "it reached 36.0 MiB by our readings, not before 3.25 s (at most 49.0 MiB): the tree"
+        " never held"
         " so much."
     )
     assert false.endswith("reports, and the tree never held so much in this run.")
@@ -92,8 +94,8 @@ def test_what_is_above_the_upper_bound_was_never_held(bounded, make_reading):
 
 def test_what_is_below_the_upper_bound_may_have_been_held(bounded):
     *_, peak, false = bounded(51)
-    assert peak.endswith("(at most 51.0 MiB between them): no sweep read so much.")
-    assert false.endswith("reports, and no sweep read so much.")
+    assert peak.endswith("(at most 51.0 MiB): no reading proves so much.")
+    assert false.endswith("reports, and no reading proves so much.")
 
 
 def test_children_that_were_never_seen_are_reported_with_what_was_missed(sentences, make_reading):
@@ -102,7 +104,7 @@ def test_children_that_were_never_seen_are_reported_with_what_was_missed(sentenc
         "**1 discovery (at -0.25 s) saw no child; there were 5.**",
         (
             "Peak: 20.0 MiB the published way, at -0.25 s (20.0 MiB of main, no children);"
-            " 36.0 MiB by our sweeps, at 3.25 s: at least 16.0 MiB missed."
+            " it reached 36.0 MiB by our readings, not before 3.25 s: at least 16.0 MiB missed."
         ),
         "No false peak: no record includes children that had ended (it counted none).",
     ]
@@ -113,7 +115,8 @@ def test_a_run_without_an_artefact_is_reported_to_have_none(present, emulated_ru
     found = describe_both_ways(experiment).runs["p1-fork"]
     assert found[0].endswith("saw 2 children; there were 2.")
     assert found[2].endswith(
-        "36.0 MiB by our sweeps, at 3.25 s: the same as that sweep within 5 %."
+        "it reached 36.0 MiB by our readings, not before 3.25 s: the same as that reading within"
+        " 5 %."
     )
     assert found[3] == (
         "No false peak: no record includes children that had ended (all that it counted were still"
@@ -121,7 +124,7 @@ def test_a_run_without_an_artefact_is_reported_to_have_none(present, emulated_ru
     )
     assert emulation_finding(experiment) == (
         "The published way of sampling, run alongside, missed no child, added none that had ended,"
-        " and its peak is not below that of our sweeps."
+        " and its peak is not below ours."
     )
 
 
@@ -138,7 +141,8 @@ def test_a_run_of_threads_has_no_children_to_miss(sentences, make_reading, make_
     found = sentences(make_reading(11, 25), created=1, sweeps=sweeps)
     assert found[0] == "1 discovery (at 0.00 s); there were no children."
     assert found[1].endswith(
-        "25.0 MiB by our sweeps, at 1.00 s: the same as that sweep within 5 %."
+        "it reached 25.0 MiB by our readings, not before 1.00 s: the same as that reading within"
+        " 5 %."
     )
 
 
@@ -152,7 +156,7 @@ def test_many_discoveries_are_counted_and_not_listed(sentences, make_reading):
 def test_a_run_that_no_sweep_saw_is_reported(sentences):
     found = sentences(sweeps=())
     assert found[1].endswith("that it kept between discoveries: 20.0 MiB.")
-    assert found[2].endswith("; no sweep of ours read the tree.")
+    assert found[2].endswith("; we have no reading of the tree.")
 
 
 def test_a_treatment_without_an_ok_run_says_so(sentences):
@@ -176,7 +180,8 @@ def test_the_finding_names_every_artefact(present, emulated_run, make_reading):
     unseen = emulated_run(make_reading(9.75, 20), treatment="p5-fork", created=6, baseline=False)
     assert emulation_finding(present(emulated_run(), unseen)) == (
         "The published way of sampling, run alongside, recorded: p1-fork: 50.0 MiB when the tree"
-        " held 34.0 MiB; p5-fork: 0 of 5 children, a peak of 20.0 MiB where a sweep read 36.0 MiB."
+        " held 34.0 MiB; p5-fork: 0 of 5 children, a peak of 20.0 MiB where the tree reached"
+        " 36.0 MiB."
     )
 
 

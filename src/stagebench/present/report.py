@@ -321,7 +321,7 @@ def _memory(experiment: Experiment) -> str:
     peaks = _peaks(experiment, seen)
     if not unseen or all(experiment.runs(one).empty for one in experiment.treatments):
         return peaks
-    where = f"results wait in {name_places(experiment)}, which PSS does not include"
+    where = f"results wait in {name_places(experiment)}, which is not counted"
     return f"{peaks} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
 
 
@@ -333,8 +333,8 @@ def _peaks(experiment: Experiment, seen: Sequence[str]) -> str:
     works = list_works(experiment)
     if len(set(known.values())) == 1:
         where = " in every treatment" if len(known) > 1 else ""
-        return f"Peak PSS of the tree: {next(iter(known.values()))} MiB{where} (median)."
-    what = "peak PSS of the whole process tree, in the median"
+        return f"Peak memory of the tree: {next(iter(known.values()))} MiB{where} (median)."
+    what = "peak of the whole process tree, in the median"
     if len(works) == 1 and (extremes := _extremes(works[0])):
         return f"{extremes} ({what})."
     why = "not decided" if len(works) == 1 else "of different work"
@@ -363,4 +363,4 @@ def _children(experiment: Experiment) -> str:
         return ""
     seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
     which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
-    return f"The memory sampler saw worker processes in {which} runs that had any."
+    return f"Page tables of worker processes were read in {which} runs that had any."

@@ -66,7 +66,7 @@ def emulation_finding(experiment: Experiment) -> str:
     if not wrong:
         return (
             "The published way of sampling, run alongside, missed no child, added none that had"
-            " ended, and its peak is not below that of our sweeps."
+            " ended, and its peak is not below ours."
         )
     return f"The published way of sampling, run alongside, recorded: {'; '.join(wrong)}."
 
@@ -82,7 +82,7 @@ def _wrong(both: BothWays) -> list[str]:
         wrong.append(f"{_mib(false)}{held}")
     if compare(both.mib("emulated_peak"), both.mib("tree_peak")) < 0:
         peak, true = both.mib("emulated_peak"), both.mib("tree_peak")
-        wrong.append(f"a peak of {_mib(peak)} where a sweep read {_mib(true)}")
+        wrong.append(f"a peak of {_mib(peak)} where the tree reached {_mib(true)}")
     return wrong
 
 
@@ -98,7 +98,7 @@ def _pauses(experiment: Experiment) -> str:
 
 def _table(experiment: Experiment, treatments: list[str]) -> str:
     columns = ["treatment", "n", "published way: peak MiB", "false peak MiB", "children seen"]
-    columns += ["discoveries", "our sweeps: peak MiB", "children in all"]
+    columns += ["discoveries", "reached by our readings, MiB", "children in all"]
     return format_table(columns, [_row(experiment, each) for each in treatments], texts=1)
 
 
@@ -170,12 +170,13 @@ def _range(values: list[float]) -> str:
 
 
 def describe_peak(both: BothWays) -> str:
-    """Split the peak of the published way into its parts and compare it with that of our sweeps."""
+    """Split the peak of the published way into its parts and compare it with ours."""
     peak, true = both.mib("emulated_peak"), both.mib("tree_peak")
     text = f"Peak: {_mib(peak)} the published way, at {_parts(both, 'emulated_peak')}"
     if not both.known("tree_peak_bytes"):
-        return f"{text}; no sweep of ours read the tree."
-    text += f"; {_mib(true)} by our sweeps, at {both.seconds('tree_time_to_peak'):.2f} s"
+        return f"{text}; we have no reading of the tree."
+    earliest = both.seconds("tree_time_to_peak")
+    text += f"; it reached {_mib(true)} by our readings, not before {earliest:.2f} s"
     text += _at_most(both)
     if both.never_held(peak):
         return f"{text}: the tree never held so much."
@@ -183,15 +184,15 @@ def describe_peak(both: BothWays) -> str:
     if difference == 0:
         is_known = both.known("tree_peak_upper_bytes")
         is_tight = is_known and compare(peak, both.mib("tree_peak_upper")) == 0
-        return f"{text}: the same{'' if is_tight else ' as that sweep'} within {100 * SAME:g} %."
+        return f"{text}: the same{'' if is_tight else ' as that reading'} within {100 * SAME:g} %."
     if difference > 0:
-        return f"{text}: no sweep read so much."
+        return f"{text}: no reading proves so much."
     return f"{text}: at least {_mib(true - peak)} missed."
 
 
 def _at_most(both: BothWays) -> str:
     upper = both.mib("tree_peak_upper")
-    return f" (at most {_mib(upper)} between them)" if both.known("tree_peak_upper_bytes") else ""
+    return f" (at most {_mib(upper)})" if both.known("tree_peak_upper_bytes") else ""
 
 
 def _parts(both: BothWays, name: str) -> str:
@@ -223,7 +224,7 @@ def _verdict(both: BothWays) -> str:
     if both.never_held(false):
         return f" {which + ', and the' if which else 'The'} tree never held so much in this run."
     if compare(false, both.mib("tree_peak")) > 0:
-        return f" {which + ', and no' if which else 'No'} sweep read so much."
+        return f" {which + ', and no' if which else 'No'} reading proves so much."
     return f" {which}." if which else " It is not the largest total that it recorded."
 
 
