@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stagebench.sampler.group import Group
+from stagebench.sampler.group import INNER, Group
 from stagebench.sampler.places import NoPlaceError, find_group, write
 
 MIB = 1024 * 1024
@@ -19,6 +19,16 @@ def hold(program):
     """Start a Python program that waits for a line before its interpreter starts."""
     gate = ["sh", "-c", 'read _ && exec "$@"', "sh", sys.executable, "-c", program]
     return subprocess.Popen(gate, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def holds(group, pid):
+    """Return whether a process is in a group, or in one that it made below; False if gone."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+    inner = f"/{group.folder.name}/{INNER}/"
+    return any(inner in f"{line}/" for line in groups.splitlines())
 
 
 def tell(process):

@@ -71,7 +71,6 @@ class Group:
             kernel_bytes=None,
             peak_bytes=now["peak"],
             peak_since_ns=since_ns,
-            slack_bytes=0,
             kernel_peak_bytes=now["kernel_peak"],
         )
 

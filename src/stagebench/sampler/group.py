@@ -54,15 +54,13 @@ class GroupFiles(NamedTuple):
 
     `needed` are lines of memory.stat for a group and all groups below it: anonymous memory, shared
     memory, page cache with shared memory. `optional` are those for kernel memory and swap, None if
-    this version has none; not every kernel has them. `oom` counts the processes that were killed
-    because memory ran out: in version 1 those of one folder, in version 2 those below it, too.
+    this version has none; not every kernel has them.
     """
 
     version: int
     peak: str
     kernel_peak: str | None
     swap_peak: str | None
-    oom: str
     needed: tuple[str, str, str]
     optional: tuple[str | None, str | None]
 
@@ -72,7 +70,6 @@ V1 = GroupFiles(
     peak="memory.max_usage_in_bytes",
     kernel_peak="memory.kmem.max_usage_in_bytes",
     swap_peak=None,
-    oom=f"{INNER}/memory.oom_control",
     needed=("total_rss", "total_shmem", "total_cache"),
     optional=(None, "total_swap"),
 )
@@ -81,7 +78,6 @@ V2 = GroupFiles(
     peak="memory.peak",
     kernel_peak=None,
     swap_peak="memory.swap.peak",
-    oom="memory.events",
     needed=("anon", "shmem", "file"),
     optional=("kernel", None),
 )
@@ -94,8 +90,8 @@ class GroupReading(NamedTuple):
     page cache without them. `kernel_bytes` is None if it would take a second read (version 1).
 
     `peak_bytes` is the largest charge of all kinds since `peak_since_ns`: the previous reading, or
-    the making of the reader if the peak cannot be set back. A charge that came and went while a
-    peak was set back can be above it by `slack_bytes`. That is 0 as long as two peaks take turns.
+    the making of the reader if the peak cannot be set back. Two peaks take turns, so that no charge
+    falls between them.
     `kernel_peak_bytes` is the largest kernel memory in the same time, None if it is not reported.
     """
 
@@ -105,7 +101,6 @@ class GroupReading(NamedTuple):
     kernel_bytes: int | None
     peak_bytes: int
     peak_since_ns: int
-    slack_bytes: int
     kernel_peak_bytes: int | None
 
 
@@ -129,7 +124,6 @@ class GroupReader:
             # Not of the outer folder: once the kernel knows that enough changes wait in the inner
             # one, it stops counting those of the outer one, and may keep them back for seconds.
             self._stat = self._open_file(folder / INNER / "memory.stat")
-            self._oom = self._open_file(folder / files.oom)
             self._peak = self._next = self._open_file(folder / files.peak)
             self._find_lines(files)
             self.resets_peak = self._take_turns(folder, files)
@@ -213,14 +207,8 @@ class GroupReader:
             None if self._kernel is None else int(words[self._kernel]),
             peak_bytes,
             since_ns,
-            0,
             kernel_peak_bytes,
         )
-
-    def count_oom_kills(self) -> int:
-        """Return how many processes of the group the kernel killed because memory ran out."""
-        words = os.pread(self._oom, STAT_BYTES, 0).split()
-        return int(words[words.index(b"oom_kill") + 1])
 
     def close(self) -> None:
         """Close the files."""
@@ -313,16 +301,6 @@ class Group:
             cache_bytes=last.cache_bytes + last.shmem_bytes,
             swap_bytes=_largest([*swapped, _read_if_there(folder, files.swap_peak)]),
         )
-
-    def holds(self, pid: int) -> bool:
-        """Return whether a process is in the group, or in one that it made below; False if gone."""
-        if self.folder is None:
-            return False
-        try:
-            groups = Path(f"/proc/{pid}/cgroup").read_text()
-        except OSError:
-            return False
-        return any(f"/{self.folder.name}/{INNER}/" in f"{line}/" for line in groups.splitlines())
 
     def give_back(self, proc: Path = OWN) -> None:
         """Move the processes that still live to the group that this process is in."""

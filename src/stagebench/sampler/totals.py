@@ -275,8 +275,8 @@ class Totals:
             level = bound
         else:
             self._charges_shared = charged.shmem_bytes > 0
-            anon, shmem, cache, _kernel, peak, since_ns, slack, kernel_peak = charged
-            level, peak = anon + shmem, peak + slack
+            anon, shmem, cache, _kernel, peak, since_ns, kernel_peak = charged
+            level = anon + shmem
             if kernel_peak is not None:
                 seen = max(self._level, level)
                 if peak - kernel_peak - cache > seen + SPIKE_BYTES or not self._level:
