@@ -6,9 +6,8 @@ They are drawn in one process, because importing the libraries takes longer than
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,7 +18,10 @@ from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
 from stagebench.present.markdown import format_number
 from stagebench.present.style import (
+    BAND,
+    BAND_LINE,
     DARK,
+    GAP,
     INK,
     MUTED,
     PART_COLOURS,
@@ -27,6 +29,7 @@ from stagebench.present.style import (
     add_legend,
     add_title,
     figure_style,
+    find_long_spans,
     label_row,
     label_rows,
     make_figure,
@@ -34,6 +37,7 @@ from stagebench.present.style import (
     marker,
     name_inches,
     pale,
+    plot_band,
     plot_points,
     rows_inches,
     save_figure,
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from stagebench.present.style import Line
 
 
 def plot_makespan(experiment: Experiment) -> Figure:
@@ -180,37 +186,19 @@ def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> No
 
 _WALKED = ("main", "children")
 
-GAP_S = 0.1
-"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
-at least every 50 ms."""
-
 
 def plot_course(axes: Axes, course: pd.DataFrame) -> None:
-    """Draw both lines of the tree's memory, the band between them, and the gaps of the readings.
-
-    Nothing is drawn from one reading to another that is far away: nobody looked in between.
-    """
-    began, ended = numbers(course, "began_s"), numbers(course, "time_s")
-    lower, upper = (numbers(course, f"tree_{end}_bytes") / MIB for end in ("reached", "upper"))
-    gaps = _find_gaps(course)
-    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
-    low, high = (np.repeat(line.where(~gaps).to_numpy(), 2) for line in (lower, upper))
-    axes.fill_between(edges, low, high, **_BAND_STYLE)
-    for line in (low, high):
-        axes.plot(edges, line, **_LINE_STYLE)
-    for start, end in zip(began[gaps], ended[gaps], strict=True):
-        axes.axvspan(start, end, **_GAP_STYLE)
+    """Draw the tree's memory over time in one run, a row of the table for each reading."""
+    began, ended = _spans(course)
+    lower, upper = (
+        numbers(course, f"tree_{end}_bytes").to_numpy() / MIB for end in ("reached", "upper")
+    )
+    plot_band(axes, (began, ended), lower, upper)
 
 
-_LINE_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "lw": 0.8}
-_BAND_STYLE: dict[str, Any] = {"color": PART_COLOURS["tree"], "alpha": 0.3, "lw": 0}
-_GAP_STYLE: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "lw": 0}
-
-
-def _find_gaps(course: pd.DataFrame) -> pd.Series[bool]:
-    """Return the rows in which nobody looked; a row of a long run has several readings."""
-    spans = numbers(course, "time_s") - numbers(course, "began_s")
-    return spans > max(GAP_S, 2 * spans.median())
+def _spans(course: pd.DataFrame) -> tuple[Line, Line]:
+    began, ended = (numbers(course, name).to_numpy() for name in ("began_s", "time_s"))
+    return began, ended
 
 
 def _add_frame(figure: Figure, experiment: Experiment) -> None:
@@ -227,15 +215,15 @@ def _list_handles(experiment: Experiment) -> list[Line2D | Patch]:
     course = pd.concat(courses) if courses else experiment.tables["memory"]
     handles: list[Line2D | Patch] = []
     if course["tree_upper_bytes"].notna().any():
-        line, band = _LINE_STYLE["color"], (*_BAND_STYLE["color"], _BAND_STYLE["alpha"])
+        line, band = BAND_LINE["color"], (*BAND["color"], BAND["alpha"])
         label = "tree: between the lower and the upper line"
         handles.append(Patch(facecolor=band, edgecolor=line, lw=0.8, label=label))
     elif not course.empty:
         label = "tree: at least (no upper line without a control group)"
-        handles.append(Line2D([], [], **_LINE_STYLE, label=label))
+        handles.append(Line2D([], [], **BAND_LINE, label=label))
     dots = [marker(f"PSS of {part} in a walk", ".", 6, PART_COLOURS[part]) for part in _WALKED]
-    gaps = Patch(**_GAP_STYLE, label="gap: nobody looked")
-    return [*handles, *dots, *[gaps] * any(_find_gaps(own).any() for own in courses)]
+    gaps = Patch(**GAP, label="gap: nobody looked")
+    return [*handles, *dots, *[gaps] * any(find_long_spans(*_spans(own)).any() for own in courses)]
 
 
 def plot_peaks(experiment: Experiment) -> Figure:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.patches import Patch
+    from numpy.typing import NDArray
 
     from stagebench.present.experiment import Experiment
+
+    Line = NDArray[np.floating[Any]]
+    Numbers = Sequence[float] | Line
 
 
 Colour = tuple[float, float, float]
@@ -102,6 +107,43 @@ def plot_parts(
             marker="." if part in marked else "",
             **line,
         )
+
+
+GAP_S = 0.1
+"""Where nobody looked for so long, figures show a gap. Nothing is written while nothing moves, but
+at least every 50 ms."""
+
+BAND_LINE: dict[str, Any] = {"color": PART_COLOURS["tree"], "lw": 0.8}
+BAND: dict[str, Any] = {"color": PART_COLOURS["tree"], "alpha": 0.3, "lw": 0}
+GAP: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "lw": 0}
+
+
+def find_long_spans(began_s: Line, ended_s: Line) -> NDArray[np.bool_]:
+    """Return the spans in which nobody looked; a span of a long run has several readings."""
+    spans = ended_s - began_s
+    return spans > max(GAP_S, 2 * float(np.median(spans))) if len(spans) else spans > 0
+
+
+def plot_band(
+    axes: Axes,
+    spans: tuple[Numbers, Numbers],
+    lower: Numbers,
+    upper: Numbers,
+) -> None:
+    """Draw both lines of the tree's memory, the band between them, and the gaps of the readings.
+
+    `spans` are the beginnings and ends of the readings, in seconds. Nothing is drawn from one
+    reading to another that is far away: nobody looked in between.
+    """
+    began, ended = map(np.asarray, spans)
+    gaps = find_long_spans(began, ended)
+    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
+    low, high = (np.repeat(np.where(gaps, np.nan, line), 2) for line in (lower, upper))
+    axes.fill_between(edges, low, high, **BAND)
+    for line in (low, high):
+        axes.plot(edges, line, **BAND_LINE)
+    for start, end in zip(began[gaps], ended[gaps], strict=True):
+        axes.axvspan(start, end, **GAP)
 
 
 def part_line(part: str, *, width: float = 1.3, label: str = "") -> Line2D:

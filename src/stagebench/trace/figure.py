@@ -21,6 +21,7 @@ from stagebench.present.style import (
     figure_style,
     make_figure,
     part_line,
+    plot_band,
     plot_parts,
     save_figure,
     write_placeholder,
@@ -34,7 +35,7 @@ from stagebench.trace.summary import (
     format_size,
     shorten,
 )
-from stagebench.units import GIB, MIB, to_nanoseconds, to_seconds
+from stagebench.units import GIB, MIB, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None
     axes.set_ylabel(f"PSS in {name}", size=10)
     if curves.moments:
         axes.set_ylabel(f"memory in {name}", size=10)
-        highest = max(_plot_band(axes, curves, unit), _plot_walks(axes, curves, unit))
+        highest = max(_plot_lines(axes, curves, unit), _plot_walks(axes, curves, unit))
         highest = max(highest, _mark_peak(axes, summary["peak"]["tree"], unit))
         axes.set_ylim(0, 1.08 * highest or 1)
         return
@@ -127,28 +128,14 @@ def _plot_memory(axes: Axes, summary: Mapping[str, Any], curves: Curves) -> None
     axes.set_ylim(0, 1.08 * max(highest, *sizes["tree"]))
 
 
-GAP_NS = to_nanoseconds(0.1)
-"""Over a longer time without a reading, no line is drawn."""
-
-
-def _plot_band(axes: Axes, curves: Curves, unit: int) -> float:
-    """Draw both lines of the tree's memory and the band between them; return the highest value.
-
-    A long trace has rarer readings; a gap is what is much longer than its neighbours.
-    """
+def _plot_lines(axes: Axes, curves: Curves, unit: int) -> float:
+    """Draw the tree's memory as a band; return the highest value."""
     moments = curves.moments
-    usual = sorted(moment.ended_ns - moment.began_ns for moment in moments)[len(moments) // 2]
-    longest = max(GAP_NS, 5 * usual)
-    times, lower, upper = [], [], []
-    for moment in moments:
-        is_gap = moment.ended_ns - moment.began_ns > longest
-        times += [to_seconds(moment.began_ns), to_seconds(moment.ended_ns)]
-        lower += [math.nan if is_gap else moment.reached / unit] * 2
-        upper += [math.nan if is_gap else moment.upper / unit] * 2
-    colour = PART_COLOURS["tree"]
-    axes.fill_between(times, lower, upper, color=colour, alpha=0.35, lw=0)
-    for line in (lower, upper):
-        axes.plot(times, line, color=colour, lw=0.8)
+    began = [to_seconds(moment.began_ns) for moment in moments]
+    ended = [to_seconds(moment.ended_ns) for moment in moments]
+    lower = [moment.reached / unit for moment in moments]
+    upper = [moment.upper / unit for moment in moments]
+    plot_band(axes, (began, ended), lower, upper)
     return max((size for size in (*lower, *upper) if math.isfinite(size)), default=0.0)
 
 
