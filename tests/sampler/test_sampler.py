@@ -345,3 +345,17 @@ def test_no_file_stays_open_if_the_census_does_not_see_execs():
     scene.take_at(1000)
     scene.take_at(1010)
     assert scene.forgotten == [7, 7]
+
+
+@pytest.mark.parametrize(("reads", "walks"), [(True, 3), (False, 1)])
+def test_a_busy_census_uses_up_no_budget_of_walks_where_the_total_is_read(reads, walks):
+    scene = Scene(walk_cost_ns=1, budget=0.5)
+
+    def update():
+        scene.cpu += 1000
+
+    scene.update = update
+    scene.sampler = scene.make_sampler(Reading(scene)) if reads else scene.sampler
+    for now in (1000, 1010, 1020):
+        scene.take_at(now)
+    assert [sweep.kind for sweep in scene.sweeps].count("pss") == walks
