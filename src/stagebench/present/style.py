@@ -209,7 +209,8 @@ def make_rows(experiment: Experiment, title: str, *, foot: float) -> tuple[Figur
     left, body, top = name_inches(experiment), rows_inches(experiment), 0.45
     width, height = left + 7.4, body + foot + top
     figure = make_figure(width, height)
-    axes = figure.add_axes((left / width, foot / height, 6.6 / width, body / height))
+    # Right of it is room for "1211–1215 MiB".
+    axes = figure.add_axes((left / width, foot / height, 6.3 / width, body / height))
     label_rows(axes, experiment)
     add_title(figure, f"{experiment.name}: {title}")
     return figure, axes
