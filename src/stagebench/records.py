@@ -146,9 +146,12 @@ class ReadRecord:
     With a control group, `anon_bytes`, `shmem_bytes` and `cache_bytes` are what it is charged for:
     anonymous memory, shared memory (mapped or not), and the page cache of files. `peak_bytes` is
     the largest charge of all kinds since `peak_since_ns`, and `kernel_peak_bytes` the largest of
-    kernel memory. Without a group, `anon_bytes` is memory that the tree certainly had, and the
-    others are None. `paged_bytes` is what the machine wrote to and read into its page cache since
+    kernel memory. `paged_bytes` is what the machine wrote to and read into its page cache since
     boot; None if it was not read.
+
+    Without a group, `anon_bytes` is memory that the tree certainly had. `peak_bytes` bounds the sum
+    of the anonymous RSS of all processes since `peak_since_ns`; a page that several share counts
+    for each of them. The others are None.
 
     `main_anon_bytes` is the most that main's anonymous RSS can have been when the group was read.
     `mapped_bytes` and `unmapped_bytes` add up how

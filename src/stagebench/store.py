@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 6
 """Version of the files named above; readers reject any other."""
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Version of what a measurement means. It is part of every specification: raising it after a change
 of the sampler or the runner means that every run of every study is measured again.
 

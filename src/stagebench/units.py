@@ -19,6 +19,9 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
+HUGE_PAGE_BYTES: Bytes = 2 * MIB
+"""The most that one page fault maps while the machine hands out huge pages."""
+
 
 def to_seconds(duration_ns: Nanoseconds) -> Seconds:
     """Convert nanoseconds to seconds."""

@@ -1,6 +1,7 @@
 """The lower and the upper line, on readings and walks whose bounds follow by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 from stagebench.peak.bracket import find_brackets
 from stagebench.peak.history import MemoryTrace
 from stagebench.peak.timeline import draw_timeline
-from stagebench.records import MemorySample, ProcessRecord, ReadRecord, SweepRecord
+from stagebench.records import (
+    MemorySample,
+    ProcessRecord,
+    ReadRecord,
+    SweepRecord,
+    TransitionRecord,
+)
 from stagebench.sampler.totals import Moves
 
 MIB = 1024 * 1024
@@ -39,6 +46,7 @@ class Course:
     def __init__(self, drift=0):
         self.drift = drift
         self.reads, self.sweeps, self.samples, self.processes = [], [], [], []
+        self.transitions = []
         self.process(MAIN, 0)
 
     def process(self, pid, start, end=None):
@@ -72,9 +80,9 @@ class Course:
         """
         sizes = {"shmem": 0, "cache": 0} | charged
         is_charged = self.drift is not None and sizes["shmem"] is not None
-        if is_charged:
+        if is_charged or "peak" in charged:
             since = (self.reads[-1].ended_ns / MS if self.reads else 0) if since is None else since
-            sizes.setdefault("peak", anon + sizes["shmem"])
+            sizes.setdefault("peak", anon + (sizes["shmem"] or 0))
         mapped, unmapped = moves or (None, None)
         if moves is not None and most is None:
             most = mapped - unmapped
@@ -86,8 +94,8 @@ class Course:
                 anon_bytes=mib(anon),
                 shmem_bytes=mib(sizes["shmem"]) if is_charged else None,
                 cache_bytes=mib(sizes["cache"]) if is_charged else None,
-                peak_bytes=mib(sizes["peak"]) if is_charged else None,
-                peak_since_ns=round(since * MS) if is_charged else None,
+                peak_bytes=mib(sizes.get("peak")),
+                peak_since_ns=None if since is None else round(since * MS),
                 kernel_peak_bytes=mib(charged.get("kernel")),
                 paged_bytes=mib(charged.get("paged")),
                 main_anon_bytes=mib(main),
@@ -142,7 +150,9 @@ class Course:
     @property
     def trace(self):
         sampler = SAMPLER | {"group_drift_bytes": mib(self.drift)}
-        return MemoryTrace(self.sweeps, self.samples, self.processes, [], sampler, self.reads)
+        return MemoryTrace(
+            self.sweeps, self.samples, self.processes, self.transitions, sampler, self.reads
+        )
 
     def bounds(self, *names):
         """Return columns of the timeline in MiB, one tuple per reading."""
@@ -323,6 +333,79 @@ def test_without_a_group_the_upper_end_of_the_peak_is_that_of_marks_and_faults()
     without = find_brackets(course.trace._replace(reads=()))["tree"]
     assert with_readings.upper_bytes == without.upper_bytes
     assert (without.lower_bytes, with_readings.lower_bytes) == (34 * MIB, 84 * MIB)
+
+
+def share(course, at, excess, *, swapped=0, pids=(MAIN, 8)):
+    """Walk two processes whose anonymous RSS is together by `excess` larger than their PSS."""
+    course.walk(at, files=0)
+    first = course.samples.pop()
+    for pid in pids:
+        course.samples.append(
+            replace(
+                first,
+                pid=pid,
+                rss_anon_bytes=mib(10),
+                anon_bytes=mib(10 - excess / 2),
+                swap_bytes=mib(swapped),
+            )
+        )
+
+
+def birth(course, at, inherited, pid=8):
+    course.process(pid, at)
+    course.transitions.append(
+        TransitionRecord(
+            pid=pid,
+            kind="birth",
+            time_ns=at * MS,
+            rss_bytes=mib(inherited),
+            rss_anon_bytes=mib(inherited),
+            high_water_bytes=0,
+            faults=0,
+            rss_shmem_bytes=0,
+        )
+    )
+
+
+def test_without_a_group_the_sum_of_all_processes_is_too_large_by_what_the_next_walk_finds_shared():
+    course = Course(drift=None)
+    birth(course, 1, 9)
+    for at, peak in ((10, 30), (20, 40), (40, 50), (60, 50)):
+        course.read(at, 3, peak=peak, moves=(0, 0))
+    share(course, 30, excess=8)
+    share(course, 50, excess=6)
+    assert [upper for (upper,) in course.bounds("anon_upper")] == [
+        30,
+        40 - 8,
+        50 - 6,
+        50,
+    ]  # it was born in the first span
+
+
+def test_what_is_born_before_the_next_walk_was_not_shared_before():
+    course = Course(drift=None)
+    for at in (10, 20, 30):
+        course.read(at, 3, peak=40, moves=(0, 0))
+    birth(course, 15, 5)
+    share(course, 30, excess=8)
+    assert [upper for (upper,) in course.bounds("anon_upper")] == [40 - 3, 40 - 3, 40 - 8]
+
+
+def test_while_memory_is_swapped_out_nothing_is_known_to_be_shared():
+    course = Course(drift=None)
+    course.read(10, 3, peak=40, moves=(0, 0))
+    share(course, 30, excess=8, swapped=1)
+    assert course.bounds("anon_upper") == [(40,)]
+
+
+def test_where_readings_have_no_upper_end_that_of_marks_and_faults_holds():
+    course = Course(drift=None)
+    course.read(10, 3, peak=12, moves=(0, 0))
+    course.read(20, 3, peak=12, moves=(0, 0))
+    course.process(8, 12, end=14)
+    known = find_brackets(course.trace)["tree"].upper_bytes
+    course.reads[-1] = replace(course.reads[-1], peak_bytes=None)
+    assert (known, find_brackets(course.trace)["tree"].upper_bytes) == (12 * MIB, None)
 
 
 def spiky(**changes):

@@ -1,5 +1,6 @@
 import pytest
 
+from stagebench.sampler import sweep
 from stagebench.sampler.processes import Life
 from stagebench.sampler.procfs import Counters, Memory
 from stagebench.sampler.sampler import Sampler
@@ -258,7 +259,7 @@ class Reading:
 
     def __init__(self, scene):
         self.scene = scene
-        self.calls = []
+        self.calls, self.reset, self.shared = [], [], []
         self.reads = 0
 
     def read(self, *_tree, whole=False):
@@ -268,8 +269,12 @@ class Reading:
     def begin_walk(self):
         self.calls.append(("begin", self.scene.now))
 
-    def note_walk(self, sweep, *, is_whole, is_torn):
+    def note_reset(self, pids):
+        self.reset += pids
+
+    def note_walk(self, sweep, *, is_whole, is_torn, shared):
         assert not is_torn
+        self.shared.append(shared)
         self.calls.append((f"walked {sweep} {is_whole}", self.scene.now))
 
     def note_held(self):
@@ -294,8 +299,25 @@ def test_a_walk_lies_between_two_readings_of_all_processes():
         ("whole", 1007),
         ("walked 0 True", 1007),
     ]
+    assert totals.shared == [{7: 6 - 5}]
     (sweep,) = scene.sweeps
     assert (sweep.started_ns, sweep.ended_ns) == (1000, 1007)
+
+
+def test_what_is_swapped_out_may_be_shared_with_others():
+    memory = {7: MEMORY, 8: MEMORY._replace(swap_bytes=1)}
+    readings = [sweep.Reading(pid, COUNTERS, memory[pid], COUNTERS, False) for pid in memory]
+    assert sweep.find_shared(readings[:1]) == {7: 1}
+    assert sweep.find_shared(readings) == {}
+
+
+def test_a_reset_mark_is_told_to_who_reads_the_total():
+    scene = Scene()
+    scene.counters[7] = [COUNTERS._replace(high_water_bytes=10**9)]
+    totals = Reading(scene)
+    scene.sampler = scene.make_sampler(totals)
+    scene.take_at(1000)
+    assert totals.reset == scene.reset == [7]
 
 
 def test_a_walk_that_tells_nothing_new_is_not_made():

@@ -90,10 +90,11 @@ class Scene:
         self.look_ns = look_ns
         self.sizes = {MAIN: (10, 2)}
         self.shmem = {}
+        self.faults = {}
         self.changes = 0
         self.written = []
         self.group = Group(lambda: self.now_ns) if group else None
-        self.totals = Totals(self, MAIN, self.written.extend, self.group, lambda: self.now_ns)
+        self.totals = Totals(self, MAIN, self.written.extend, self.group, self.clock, self.clock)
 
     def read_sizes(self, pid):
         self.now_ns += self.look_ns
@@ -104,6 +105,17 @@ class Scene:
             sizes = sizes.pop(0) if len(sizes) > 1 else sizes[0]
         anon, shared = sizes
         return Sizes(round(anon * MIB), round(shared * MIB))
+
+    def clock(self):
+        return self.now_ns
+
+    def sleep(self, duration_ns):
+        self.now_ns += duration_ns
+
+    def read_faults(self, pid):
+        if pid not in self.sizes:
+            raise ProcessLookupError
+        return self.faults.get(pid, 0)
 
     def read_counters(self, pid):
         anon, shared = self.read_sizes(pid)
@@ -397,6 +409,55 @@ def test_pages_that_a_child_inherited_do_not_count_again():
     scene.sizes[CHILD] = (4, 2)
     scene.read()
     assert anon(scene) == [10, 16, 10]
+
+
+def test_a_walk_finds_out_how_much_is_shared_and_only_later_births_add_to_it():
+    scene = Scene()
+    scene.transition(CHILD, "birth", 10)
+    scene.sizes = {MAIN: (10, 2), CHILD: (12, 2)}
+    scene.read()
+    scene.totals.note_walk(0, is_whole=True, shared={MAIN: 2 * MIB, CHILD: 2 * MIB})
+    scene.read()
+    scene.transition(OTHER, "birth", 5)
+    scene.sizes[OTHER] = 6, 2
+    scene.read()
+    scene.totals.flush()
+    assert [read.anon_bytes / MIB for read in scene.written] == [10 + 2, 22 - 4, 22 - 4 + 1]
+
+
+def test_without_a_group_a_reading_bounds_what_the_processes_had_since_the_one_before():
+    scene = Scene()
+    scene.transition(MAIN, "exec", 8)
+    scene.read()
+    scene.faults[MAIN] = 100
+    scene.read()
+    scene.totals.flush()
+    first, second = scene.written
+    assert (first.peak_bytes, first.peak_since_ns) == (8 * MIB, None)
+    assert (second.peak_bytes, second.peak_since_ns) == (10 * MIB + 100 * 4096, first.started_ns)
+
+
+def test_a_polled_census_tells_of_no_births_so_that_there_is_no_upper_end():
+    scene = Scene()
+    scene.read()
+    scene.read()
+    scene.totals.flush()
+    assert {read.peak_bytes for read in scene.written} == {None}
+
+
+def test_a_reading_that_was_interrupted_is_made_again():
+    scene = Scene(look_ns=100)
+    scene.transition(MAIN, "exec", 10)
+    looks = iter([5 * MS])
+    look = scene.read_sizes
+    scene.read_sizes = lambda pid: (scene.sleep(next(looks, 0)), look(pid))[1]
+    scene.sizes |= {CHILD: (10, 2)}
+    scene.transition(CHILD, "birth", 0)
+    scene.read()
+    scene.totals.flush()
+    (read,) = scene.written
+    slack = 2 * 2 * 100 * totals.FILL_BYTES_PER_NS * totals.CPUS
+    assert read.anon_bytes >= 20 * MIB - slack
 
 
 def test_a_new_program_inherited_nothing():

@@ -235,25 +235,28 @@ def supervise(
     ):
         signals = process.ChildSignals()
         started = start_measured(request, folder, environment | variables)
-        group.add(started.pid)
-        files = open_files()
-        totals = open_totals(files, started.pid, reads.write_all, group.open_reader())
+        with contextlib.ExitStack() as held:
+            held.callback(started.cancel)  # it holds the machine's lock as long as it lives
+            group.add(started.pid)
+            files = open_files()
+            totals = open_totals(files, started.pid, reads.write_all, group.open_reader())
 
-        def write_transition(transition: TransitionRecord) -> None:
-            transitions.write(transition)
-            if totals is not None:
-                totals.note_transition(transition)
+            def write_transition(transition: TransitionRecord) -> None:
+                transitions.write(transition)
+                if totals is not None:
+                    totals.note_transition(transition)
 
-        memory = OutOfMemory(group)
-        means = request.specification["sampler"]["census"]
-        census = open_census(
-            means,
-            started.pid,
-            os.getpid(),
-            strangers,
-            exit_kill=True,
-            write_transition=write_transition,
-        )
+            memory = OutOfMemory(group)
+            means = request.specification["sampler"]["census"]
+            census = open_census(
+                means,
+                started.pid,
+                os.getpid(),
+                strangers,
+                exit_kill=True,
+                write_transition=write_transition,
+            )
+            held.pop_all()
         try:
             settings = request.specification["sampler"]
             sampler = Sampler(

@@ -11,6 +11,7 @@ kernel counted. docs/method.md has the proofs.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from itertools import groupby
 from operator import attrgetter
@@ -61,16 +62,42 @@ def find_brackets(
     """
     first, last = since_ns or 0, float("inf") if until_ns is None else until_ns
     lower = _find_lower_bounds(trace, first, last)
-    upper = _find_upper_bounds(trace, first, last)
-    brackets = {part: Bracket(*lower[part], upper[part]) for part in PARTS}
     timeline = [each for each in draw_timeline(trace) if each.touches(first, last)]
-    return _narrow(brackets, timeline) if timeline else brackets
+    lives = [(each.since_ns, each.ended_ns or 0) for each in trace.processes]
+    began, ended = min(lives, default=(0, 0))[0], max((end for _, end in lives), default=0)
+    gaps = _list_gaps(timeline, max(first, began), min(last, ended))
+    upper, in_gaps = _find_upper_bounds(trace, first, last, gaps)
+    brackets = {part: Bracket(*lower[part], upper[part]) for part in PARTS}
+    if not timeline:
+        return brackets
+    is_charged = trace.sampler.get("group_drift_bytes") is not None
+    return _narrow(brackets, timeline, in_gaps, is_charged=is_charged)
 
 
-def _narrow(brackets: dict[str, Bracket], timeline: Sequence[Moment]) -> dict[str, Bracket]:
-    """Raise lower ends by what readings prove, and replace the tree's upper end by the charge.
+def _list_gaps(timeline: Sequence[Moment], first: float, last: float) -> list[tuple[float, float]]:
+    """List the times, in order, for which the readings have no upper end."""
+    gaps, reached = [], first
+    for each in timeline:
+        if not math.isnan(each.upper):
+            if each.began_ns > reached:
+                gaps.append((reached, float(each.began_ns)))
+            reached = max(reached, float(each.ended_ns))
+    if reached < last:
+        gaps.append((reached, last))
+    return gaps
 
-    Not the smaller of both upper ends: the charge includes shared memory that nobody maps.
+
+def _narrow(
+    brackets: dict[str, Bracket],
+    timeline: Sequence[Moment],
+    in_gaps: Bytes | None,
+    *,
+    is_charged: bool,
+) -> dict[str, Bracket]:
+    """Raise lower ends by what readings prove, and take the tree's upper end from them.
+
+    Not the smaller of both upper ends if a group was charged: that includes shared memory that
+    nobody maps. `in_gaps` is the other upper end where the readings have none.
     """
     for part, name in (
         ("main", "main_reached"),
@@ -81,9 +108,11 @@ def _narrow(brackets: dict[str, Bracket], timeline: Sequence[Moment]) -> dict[st
         value = int(getattr(highest, name))
         if value > (brackets[part].lower_bytes or 0):
             brackets[part] = brackets[part]._replace(lower_bytes=value, lower_ns=highest.ended_ns)
-    most = max(math.inf if math.isnan(each.upper) else each.upper for each in timeline)
-    if most < math.inf:
-        upper = math.ceil(most)
+    most = max((each.upper for each in timeline if not math.isnan(each.upper)), default=math.inf)
+    if in_gaps is not None and most < math.inf:
+        upper = max(math.ceil(most), in_gaps)
+        if not is_charged:
+            upper = min(upper, brackets["tree"].upper_bytes or upper)
         brackets["tree"] = brackets["tree"]._replace(upper_bytes=upper)
         for part in ("main", "children"):
             known = brackets[part].upper_bytes
@@ -103,16 +132,20 @@ def _find_lower_bounds(
     return found
 
 
-def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
-    """Return the largest bound of all spans between sweeps."""
+def _find_upper_bounds(
+    trace: MemoryTrace, first: float, last: float, gaps: Sequence[tuple[float, float]]
+) -> tuple[Bounds, Bytes | None]:
+    """Return the largest bound of all spans between sweeps, and the tree's within the gaps."""
     sampler = trace.sampler
     if not sampler.get("counts_faults"):  # psutil read the memory, or the trace was cut off
-        return dict.fromkeys(PARTS)
+        return dict.fromkeys(PARTS), None
     kernel = read_kernel(trace)
     histories = build_counter_histories(
         trace.processes, trace.transitions, trace.sweeps, trace.samples
     )
     highest: Bounds = dict.fromkeys(PARTS, 0 if histories else None)
+    in_gaps: Bytes | None = 0
+    begins = [gap[0] for gap in gaps]
     base = _first_base(histories, sampler["huge_faults_before"] or 0)
     counted = Counted(histories)
     for opening, span in _list_spans(trace, histories):
@@ -121,7 +154,10 @@ def _find_upper_bounds(trace: MemoryTrace, first: float, last: float) -> Bounds:
         if first <= span.ends_ns and span.begins_ns <= last:
             bounds = _bound_span(present, span, base, kernel)
             highest = {part: larger(highest[part], bounds[part]) for part in PARTS}
-    return highest
+            place = bisect_right(begins, span.ends_ns) - 1
+            if place >= 0 and gaps[place][1] >= span.begins_ns:
+                in_gaps = larger(in_gaps, bounds["tree"])
+    return highest, in_gaps
 
 
 class Counted:

@@ -15,10 +15,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stagebench.peak.history import MemoryTrace
-    from stagebench.records import MemorySample, ReadRecord
+    from stagebench.records import MemorySample, ReadRecord, SweepRecord, TransitionRecord
     from stagebench.units import Bytes, Nanoseconds
 
 UNKNOWN = math.nan
@@ -54,34 +54,43 @@ def draw_timeline(trace: MemoryTrace) -> list[Moment]:
     if not reads or not trace.processes:
         return []
     drift: Bytes | None = trace.sampler.get("group_drift_bytes")
-    began = [trace.processes[0].since_ns, *(read.ended_ns for read in reads[:-1])]
+    # A bound by counters ends when they began to be read, that of a group is read after the rest.
+    ended = [r.ended_ns if _is_charged(r, drift) else r.started_ns for r in reads[:-1]]
+    began = [trace.processes[0].since_ns, *ended]
     files = _bound_files(trace, FileMoves(reads))
     spikes = _find_spikes(reads, drift)
-    made_ns = reads[0].peak_since_ns or 0
-    columns = began, _list_alone(trace, began), files, spikes
+    tops = _find_tops(trace, began, drift)
+    columns = began, _list_alone(trace, began), files, spikes, tops
     spans = (Before(*values) for values in zip(*columns, strict=True))
-    return [_bound(*pair, made_ns, drift) for pair in zip(reads, spans, strict=True)]
+    return [_bound(*pair, drift) for pair in zip(reads, spans, strict=True)]
+
+
+def _is_charged(read: ReadRecord, drift: Bytes | None) -> bool:
+    """Return whether it has the counts of a group, which may be taken away during a run."""
+    return read.shmem_bytes is not None and drift is not None
 
 
 class Before(NamedTuple):
-    """What is known of the time before a reading: bounds of mapped files, and of a spike."""
+    """What is known of the time before a reading: bounds of mapped files, of a spike, and the top.
+
+    The `top` bounds anonymous and shared memory from above; nan if it is unknown.
+    """
 
     began_ns: Nanoseconds
     is_alone: bool
     files: tuple[float, float]
     spike: float
+    top: float
 
 
-def _bound(read: ReadRecord, span: Before, made_ns: Nanoseconds, drift: Bytes | None) -> Moment:
+def _bound(read: ReadRecord, span: Before, drift: Bytes | None) -> Moment:
     files_lower, files_upper = span.files
     shared = read.shmem_bytes or 0
-    # The group may have been taken away during the run.
-    is_charged = read.shmem_bytes is not None and drift is not None
+    is_charged = _is_charged(read, drift)
     charged = max(0, read.anon_bytes + shared - (drift or 0) * is_charged)
-    reached, upper = max(charged, span.spike), UNKNOWN
-    # A charge of all kinds is never below that of some; the first counts since the group was made.
-    if read.peak_bytes is not None and (read.peak_since_ns or 0) <= max(span.began_ns, made_ns):
-        upper = max(float(read.peak_bytes), reached)
+    reached = max(charged, span.spike)
+    # A charge of all kinds is never below that of some.
+    upper = UNKNOWN if math.isnan(span.top) else max(span.top, reached)
     rest = 0
     # Without a group, the sum leaves out what is inherited, so that main's share is unknown.
     if is_charged and read.main_anon_bytes is not None:
@@ -98,6 +107,91 @@ def _bound(read: ReadRecord, span: Before, made_ns: Nanoseconds, drift: Bytes | 
         main_reached=reached + files_lower if span.is_alone and not shared else 0,
         children_reached=rest,
     )
+
+
+def _find_tops(
+    trace: MemoryTrace, began: Sequence[Nanoseconds], drift: Bytes | None
+) -> list[float]:
+    """Bound, from above, the anonymous and shared memory of each span; nan if it is unknown.
+
+    The largest charge of a group, or the sum of all processes less what they count too often.
+    """
+    made_ns = trace.reads[0].peak_since_ns or 0
+    shared = SharedPages(trace)
+    tops = []
+    for read, since_ns in zip(trace.reads, began, strict=True):
+        top = UNKNOWN
+        # The first peak counts since the group was made.
+        covers = read.peak_since_ns is not None and read.peak_since_ns <= max(since_ns, made_ns)
+        if read.peak_bytes is not None and _is_charged(read, drift) and covers:
+            top = float(read.peak_bytes)
+        elif read.peak_bytes is not None and (covers or read is trace.reads[0]):
+            top = float(read.peak_bytes - shared.least(since_ns, read.started_ns))
+        tops.append(top)
+    return tops
+
+
+class Shared(NamedTuple):
+    """By how much the anonymous RSS of all processes exceeded their PSS, in one walk.
+
+    `births_ns` are those of the processes that it walked, in order, and `inherited` adds up what
+    the last of them, the last two, ... had inherited at most.
+    """
+
+    started_ns: Nanoseconds
+    excess: Bytes
+    births_ns: list[Nanoseconds]
+    inherited: list[Bytes]
+
+
+class SharedPages:
+    """How much anonymous memory all processes share, which the sum of their RSS counts too often.
+
+    A page that a walk finds shared by several processes was shared by them before, since the last
+    of them was born: what was once private is shared again only with a new child.
+    """
+
+    def __init__(self, trace: MemoryTrace) -> None:
+        births: defaultdict[int, list[TransitionRecord]] = defaultdict(list)
+        for transition in trace.transitions:
+            if transition.kind == "birth":
+                births[transition.pid].append(transition)
+        excess: defaultdict[int, list[MemorySample]] = defaultdict(list)
+        for sample in trace.samples:
+            if sample.anon_bytes is not None:
+                excess[sample.sweep].append(sample)
+        self._walks: list[Shared] = []
+        for sweep in trace.sweeps:
+            if sweep.sweep in excess:
+                self._walks.append(_add_up_shared(sweep, excess[sweep.sweep], births))
+        self._started_ns = [walk.started_ns for walk in self._walks]
+
+    def least(self, since_ns: Nanoseconds, until_ns: Nanoseconds) -> Bytes:
+        """Bound, from below, what is counted too often in a span of time, by the next walk."""
+        place = bisect_left(self._started_ns, until_ns)
+        if place == len(self._walks):
+            return 0
+        walk = self._walks[place]
+        later = len(walk.births_ns) - bisect_right(walk.births_ns, since_ns)
+        return max(0, walk.excess - (walk.inherited[later - 1] if later else 0))
+
+
+def _add_up_shared(
+    sweep: SweepRecord,
+    samples: Sequence[MemorySample],
+    births: Mapping[int, Sequence[TransitionRecord]],
+) -> Shared:
+    if any(sample.swap_bytes for sample in samples):  # comes back one process at a time
+        return Shared(sweep.started_ns, 0, [], [])
+    born = []
+    for sample in samples:
+        known = [each for each in births.get(sample.pid, ()) if each.time_ns <= sweep.ended_ns]
+        if known:
+            born.append((known[-1].time_ns, known[-1].rss_anon_bytes))
+    born.sort()
+    inherited = list(accumulate(size for _, size in reversed(born)))
+    excess = sum(sample.rss_anon_bytes - (sample.anon_bytes or 0) for sample in samples)
+    return Shared(sweep.started_ns, excess, [at for at, _ in born], inherited)
 
 
 def _find_spikes(reads: Sequence[ReadRecord], drift: Bytes | None) -> list[float]:

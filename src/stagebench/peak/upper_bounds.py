@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.tables.quantities import MEMORY_PARTS as PARTS
-from stagebench.units import KIB
+from stagebench.units import HUGE_PAGE_BYTES, KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 FAULT_AROUND_BYTES: Bytes = 64 * KIB
 """The most that one page fault maps of a file. Source: Linux, `fault_around_pages`, mm/memory.c."""
-
-HUGE_PAGE_BYTES: Bytes = 2048 * KIB
-"""The most that one page fault maps while the machine hands out huge pages."""
 
 
 class Kernel(NamedTuple):

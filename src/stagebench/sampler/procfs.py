@@ -185,8 +185,11 @@ class MemoryFiles:
             status = parse_status(self._read(pid, "status"))
         if status is None:
             raise ProcessLookupError("no memory: the process has ended")
-        faults = parse_faults(self._read(pid, "stat"))
-        return _count(status, faults)
+        return _count(status, self.read_faults(pid))
+
+    def read_faults(self, pid: int) -> int:
+        """Read the page faults of one process; raises like `read_memory`."""
+        return parse_faults(self._read(pid, "stat"))
 
     def read_sizes(self, pid: int) -> Sizes:
         """Read the sizes of one process: the cheapest of its files; raises like `read_memory`.
@@ -350,9 +353,12 @@ _HUGE = (b"\nthp_fault_alloc ", b"\nthp_collapse_alloc ", b"\nthp_file_mapped ")
 def read_huge_faults() -> int | None:
     """Count the huge pages that the machine has handed out since boot; None if it has no count."""
     try:
-        text = _read("/proc/vmstat")
+        return _count_huge(_read("/proc/vmstat"))
     except OSError:
         return None
+
+
+def _count_huge(text: bytes) -> int | None:
     counts = [_number(text, name) for name in _HUGE if name in text]
     return sum(counts) if counts else None
 
@@ -369,8 +375,8 @@ def _read(path: str) -> bytes:
     return text
 
 
-class PagedFile:
-    """Reads how much the machine has written to and read into its page cache since boot.
+class MachineCounts:
+    """Reads what the machine has counted since boot, through a descriptor that stays open.
 
     Source: Linux, mm/page-writeback.c (`nr_dirtied` counts a page when it is first written to) and
     mm/vmstat.c (`pgpgin` is in KiB).
@@ -379,23 +385,30 @@ class PagedFile:
     def __init__(self) -> None:
         self._descriptor: int | None = None
 
-    def read(self) -> int | None:
-        """Return the bytes; None where the machine does not count them."""
-        try:
-            if self._descriptor is None:
-                self._descriptor = os.open("/proc/vmstat", os.O_RDONLY | os.O_CLOEXEC)
-            text = os.pread(self._descriptor, 1 << 16, 0)
-        except OSError:
-            return None
+    def read_paged(self) -> int | None:
+        """Return the bytes written to and read into the page cache; None if nobody counts them."""
+        text = self._read()
         if b"\nnr_dirtied " not in text or b"\npgpgin " not in text:
             return None
         return _number(text, b"\nnr_dirtied ") * PAGE_BYTES + _number(text, b"\npgpgin ") * KIB
+
+    def read_huge_faults(self) -> int | None:
+        """Count the huge pages that were handed out; None if nobody counts them."""
+        return _count_huge(self._read())
 
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _read(self) -> bytes:
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open("/proc/vmstat", os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(self._descriptor, 1 << 16, 0)
+        except OSError:
+            return b""
 
 
 def read_anonymous_fault_bytes() -> int:
@@ -414,3 +427,14 @@ def read_anonymous_fault_bytes() -> int:
     except OSError:
         return PAGE_BYTES
     return max(sizes)
+
+
+def counter_drift_bytes(cpus: int) -> int:
+    """Return how far the kernel's high-water mark of a process may lag behind its true RSS.
+
+    The kernel computes the mark from three counters (anonymous, file and shared memory). Each has a
+    part per CPU, which is added to the total only when it reaches a batch. Source: Linux,
+    `update_hiwater_rss` in linux/mm.h and `compute_batch_value` in lib/percpu_counter.c.
+    """
+    batch = max(32, 2 * cpus)
+    return 3 * cpus * (batch - 1) * PAGE_BYTES

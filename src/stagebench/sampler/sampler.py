@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.records import SweepRecord
 from stagebench.sampler.portable import open_files
-from stagebench.sampler.procfs import PAGE_BYTES, read_anonymous_fault_bytes, read_huge_faults
+from stagebench.sampler.procfs import (
+    PAGE_BYTES,
+    counter_drift_bytes,
+    read_anonymous_fault_bytes,
+    read_huge_faults,
+)
 from stagebench.sampler.sweep import (
     Sweep,
     complete_readings,
+    find_shared,
     read_counters_of,
     record_sample,
     record_sweep,
@@ -252,6 +258,8 @@ class Sampler:
         shared = {life.space for life in self._census.alive.values() if not life.owns_memory}
         kept = {pid for pid, life in lives.items() if life.space in shared}
         readings = complete_readings(counters, self._files, walk=walk, keep_marks=kept)
+        if self._totals is not None:
+            self._totals.note_reset(each.pid for each in readings if each.was_reset)
         ended_ns = self._clock()
         self._book("walk" if walk else "counters")
         self._census.update()
@@ -262,7 +270,9 @@ class Sampler:
         if walk and self._totals is not None:
             self._read_totals(whole=True)
             known = all(r.memory and r.memory.file_bytes is not None for r in readings)
-            self._totals.note_walk(self._number(), is_whole=known, is_torn=sweep.is_torn)
+            self._totals.note_walk(
+                self._number(), is_whole=known, is_torn=sweep.is_torn, shared=find_shared(readings)
+            )
         self._write(sweep, lives)
         self._book("counters")
 
@@ -313,14 +323,3 @@ class Sampler:
         if execs is None or self._known.get(pid, execs) != execs:
             self._files.forget(pid)
         self._known[pid] = execs
-
-
-def counter_drift_bytes(cpus: int) -> int:
-    """Return how far the kernel's high-water mark of a process may lag behind its true RSS.
-
-    The kernel computes the mark from three counters (anonymous, file and shared memory). Each has a
-    part per CPU, which is added to the total only when it reaches a batch. Source: Linux,
-    `update_hiwater_rss` in linux/mm.h and `compute_batch_value` in lib/percpu_counter.c.
-    """
-    batch = max(32, 2 * cpus)
-    return 3 * cpus * (batch - 1) * PAGE_BYTES

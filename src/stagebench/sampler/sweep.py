@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
     from stagebench.sampler.procfs import Counters, Memory
+    from stagebench.units import Bytes
 
 Value = TypeVar("Value")
 
@@ -139,6 +140,18 @@ def _walk(pids: Iterable[int], files: Files) -> dict[int, Memory | None]:
         except PermissionError:  # a process may forbid it by prctl(2), PR_SET_DUMPABLE
             memory[pid] = None
     return memory
+
+
+def find_shared(readings: Iterable[Reading]) -> dict[int, Bytes]:
+    """Return by how much the anonymous RSS of each process exceeds its share of those pages.
+
+    Added up, that is how much the RSS of all of them counts too often. Empty while memory is
+    swapped out: pages that are shared come back one process at a time.
+    """
+    memory = {each.pid: each.memory for each in readings if each.memory is not None}
+    if any(each.swap_bytes or each.anon_bytes is None for each in memory.values()):
+        return {}
+    return {pid: each.rss_anon_bytes - (each.anon_bytes or 0) for pid, each in memory.items()}
 
 
 def record_sweep(number: int, sweep: Sweep, huge_faults: int | None) -> SweepRecord:

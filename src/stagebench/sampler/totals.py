@@ -13,10 +13,18 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stagebench.records import ReadRecord
-from stagebench.sampler.procfs import MemoryFiles, PagedFile, Sizes, Vanished
+from stagebench.sampler.ceilings import Ceilings
+from stagebench.sampler.procfs import (
+    MachineCounts,
+    MemoryFiles,
+    Sizes,
+    Vanished,
+    counter_drift_bytes,
+    read_anonymous_fault_bytes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from stagebench.records import TransitionRecord
@@ -30,7 +38,7 @@ FILL_BYTES_PER_NS = 16
 
 CPUS = os.cpu_count() or 1
 
-PROCESSES_SHARE, ALONE_SHARE = 0.0025, 0.008
+PROCESSES_SHARE, ALONE_SHARE = 0.0025, 0.02
 """Share of one core that reading the sizes of single processes may take: beside a group, and where
 they are all that there is."""
 
@@ -52,6 +60,9 @@ IMPATIENT_NS = 250_000_000
 SPIKE_BYTES = 1 << 20
 """If the largest charge since a reading exceeds both ends by more, something came and went."""
 
+ATTEMPTS, HELD_UP_NS = 3, 1_000_000
+"""A reading of processes that took longer was interrupted, and is made again, but so often only."""
+
 FOLDED_NS = 50_000_000
 """Readings that say the same as the one before are written only so often."""
 
@@ -61,6 +72,9 @@ class SizeReader(Protocol):
 
     def read_sizes(self, pid: int) -> Sizes:
         """Read the two parts of a process's RSS."""
+
+    def read_faults(self, pid: int) -> int:
+        """Read how many page faults it has had."""
 
     def read_counters(self, pid: int) -> Counters:
         """Read its counters, which tell shared memory from files but take longer."""
@@ -177,7 +191,8 @@ class Totals:
     """Reads the tree's total, notes what is certain about it, and says when a walk would help.
 
     Without a group, anonymous pages that a process inherited do not count for it: its parent may
-    have them, too. What it has beyond that it allocated itself, so no page counts twice.
+    have them, too. What it has beyond that it allocated itself, so no page counts twice. A walk
+    finds out how much all processes share, and only what is born later has inherited anything new.
     """
 
     def __init__(
@@ -187,11 +202,13 @@ class Totals:
         write: Callable[[Sequence[ReadRecord]], None],
         group: GroupReader | None = None,
         clock: Callable[[], Nanoseconds] = time.monotonic_ns,
+        cpu_clock: Callable[[], Nanoseconds] = time.thread_time_ns,
     ) -> None:
         self._files = files
         self._main = main
         self._write = write
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self.group = group
         self.drift_bytes = group.drift_bytes if group else None
         self.group_failure: str | None = None
@@ -200,13 +217,21 @@ class Totals:
         self._charges_shared = False
         self._walk: int | None = None
         self._inherited: dict[int, Bytes] = {main: 0}  # nobody else in the tree has its pages
+        self._shared: Bytes = 0
+        self._machine = MachineCounts()
+        self._ceilings = Ceilings(
+            read_anonymous_fault_bytes(),
+            counter_drift_bytes(CPUS),
+            self._machine.read_huge_faults,
+        )
+        self._is_told = False
+        self._read_since_ns: Nanoseconds | None = None
         self._processes_due_ns = 0
         self._levels: deque[Bytes] = deque(maxlen=STEADY_READS)
         self._changes, self._changed_ns = -1, 0
         self._walked: Walked | None = None
         self._walked_ns = 0
         self._moved_before: Bytes = 0
-        self._paged = PagedFile()
         self._level: Bytes = 0
         self._rows: list[Row] = []
         self._last: Row | None = None
@@ -217,6 +242,9 @@ class Totals:
     def note_transition(self, transition: TransitionRecord) -> None:
         """Take in a birth, exec or exit, whose counters were read while the process stood still."""
         pid = transition.pid
+        self._is_told = True
+        if self.group is None:
+            self._ceilings.note_transition(transition)
         if transition.kind != "exit":  # which may be that of one of several threads
             self._moves.end(pid)
             inherits = transition.kind == "birth" and pid != self._main
@@ -243,14 +271,17 @@ class Totals:
         due = whole or began_ns >= self._processes_due_ns or not owners
         # Main is read before and after the group, which is of a moment in between.
         main_before = {}
+        cpu_ns = self._cpu_clock() if due else 0
         if due and self.group is not None:
             main_before = self._read_sizes(owners & {self._main})
         charged = self._read_group() if self.group is not None else None
-        main = paged = None
+        main = None
         moves = NO_MOVES
         if due:
-            sizes = self._read_sizes(owners)
-            bound = 0 if charged else self._bound(sizes, began_ns)
+            if charged:
+                sizes, bound, most = self._read_sizes(owners), 0, None
+            else:
+                sizes, bound, most = self._read_alone(owners, began_ns)
             ended_ns = self._clock()
             self._note_moves(sizes, owners)
             sums = self._moves
@@ -262,7 +293,7 @@ class Totals:
                     main = max(main, main_before[self._main].anon_bytes)
                     main += (ended_ns - began_ns) * FILL_BYTES_PER_NS * CPUS
             share = PROCESSES_SHARE if charged else ALONE_SHARE
-            self._processes_due_ns = began_ns + int((ended_ns - began_ns) / share)
+            self._processes_due_ns = began_ns + int((self._cpu_clock() - cpu_ns) / share)
         elif charged is None:
             return
         else:
@@ -271,16 +302,14 @@ class Totals:
         since_ns = None
         said: tuple[int | None, ...]
         if charged is None:
-            said = (len(owners), bound, None, None, None, None, None)
+            said = (len(owners), bound, None, None, most, None, None)
+            since_ns, self._read_since_ns = self._read_since_ns, began_ns
             level = bound
         else:
             self._charges_shared = charged.shmem_bytes > 0
             anon, shmem, cache, _kernel, peak, since_ns, kernel_peak = charged
             level = anon + shmem
-            if kernel_peak is not None:
-                seen = max(self._level, level)
-                if peak - kernel_peak - cache > seen + SPIKE_BYTES or not self._level:
-                    paged = self._paged.read()
+            paged = self._read_paged(charged, level)
             said = (len(owners), anon, shmem, cache, peak, kernel_peak, paged)
         self._keep(Row(began_ns, ended_ns, said, since_ns, main, moves))
         self._level = level
@@ -308,6 +337,10 @@ class Totals:
         )
         return rests and now_ns - self._changed_ns >= SETTLING_NS
 
+    def note_reset(self, pids: Iterable[int]) -> None:
+        """Take in whose high-water marks a sweep has reset."""
+        self._ceilings.note_reset(pids)
+
     def begin_walk(self) -> None:
         """Take in that page tables are going to be walked, and a whole reading was taken.
 
@@ -315,15 +348,26 @@ class Totals:
         """
         self._moved_before = self._moves.total
 
-    def note_walk(self, sweep: int, *, is_whole: bool, is_torn: bool = False) -> None:
+    def note_walk(
+        self,
+        sweep: int,
+        *,
+        is_whole: bool,
+        is_torn: bool = False,
+        shared: Mapping[int, Bytes] | None = None,
+    ) -> None:
         """Take in that all page tables were walked just now, and a whole reading was taken.
 
         If it `is_whole`, the files of every process were read. If it `is_torn`, the tree is walked
-        again once it rests.
+        again once it rests. `shared` is how much the anonymous RSS of each process exceeds its PSS:
+        together, what more than one counts.
         """
         if is_whole:
             self._moves.note_walk()
             self._walk = sweep
+        if shared:
+            self._shared = sum(shared.values())
+            self._inherited |= dict.fromkeys(shared, 0)
         self.note_held()
         if is_torn:
             self._walked = None
@@ -340,7 +384,7 @@ class Totals:
             self._rows.append(self._last)
             self._is_folded = False
         self._write_all()
-        self._paged.close()
+        self._machine.close()
 
     def _write_all(self) -> None:
         self._write([row.record() for row in self._rows])
@@ -357,6 +401,15 @@ class Totals:
             self.group = None
             return None
 
+    def _read_paged(self, charged: GroupReading, level: Bytes) -> Bytes | None:
+        """Read what the machine has paged, if a charge came and went that was not kernel memory."""
+        if charged.kernel_peak_bytes is None:
+            return None
+        spike = charged.peak_bytes - charged.kernel_peak_bytes - charged.cache_bytes
+        if spike > max(self._level, level) + SPIKE_BYTES or not self._level:
+            return self._machine.read_paged()
+        return None
+
     def _read_sizes(self, pids: Iterable[int]) -> dict[int, Sizes]:
         """Read the sizes of processes; without the shared memory that the group is charged for."""
         sizes = {}
@@ -371,25 +424,39 @@ class Totals:
                 sizes[pid] = self._files.read_sizes(pid)
         return sizes
 
-    def _bound(self, sizes: dict[int, Sizes], began_ns: Nanoseconds) -> Bytes:
-        """Bound the tree's anonymous memory at one moment, from below.
+    def _read_alone(
+        self, owners: AbstractSet[int], began_ns: Nanoseconds
+    ) -> tuple[dict[int, Sizes], Bytes, Bytes | None]:
+        """Read the sizes of all processes; bound their anonymous memory from below and from above.
 
-        The moment is that between two readings of each process. What a process had in both it had
-        then, too, except for what all of them together can have filled anew meanwhile. A single
-        process needs no second reading.
+        The lower end is the tree's, at the moment between two readings of each process. What a
+        process had in both it had then, too, except for what all of them together can have filled
+        anew meanwhile. A single process needs no second reading. The upper end is that of the sum
+        since the last reading began; None if the census does not tell of births and ends.
         """
+        for _ in range(ATTEMPTS):
+            faults = {}  # before the sizes: none in between is missed
+            for pid in self._ceilings.processes | owners:
+                with contextlib.suppress(*Vanished):
+                    faults[pid] = self._files.read_faults(pid)
+            counters = {}
+            for pid in self._ceilings.note_faults(faults):
+                with contextlib.suppress(*Vanished):
+                    counters[pid] = self._files.read_counters(pid)
+            sizes = self._read_sizes(owners)
+            again = self._read_sizes(sizes) if len(sizes) > 1 else sizes
+            now_ns = self._clock()
+            took_ns, began_ns = now_ns - began_ns, now_ns
+            if took_ns <= HELD_UP_NS:
+                break
+        most = self._ceilings.bound(owners, counters) if self._is_told else None
         for pid, size in sizes.items():
             self._inherited.setdefault(pid, size.anon_bytes)
-        again = self._read_sizes(sizes) if len(sizes) > 1 else sizes
-        own = sum(
-            max(0, min(size.anon_bytes, again[pid].anon_bytes) - self._inherited[pid])
-            for pid, size in sizes.items()
-            if pid in again
-        )
-        if again is sizes:
-            return own
-        filled = (self._clock() - began_ns) * FILL_BYTES_PER_NS * CPUS
-        return max(0, own - filled)
+        least = {pid: min(size, again[pid]) for pid, size in sizes.items() if pid in again}
+        own = sum(max(0, size.anon_bytes - self._inherited[pid]) for pid, size in least.items())
+        filled = took_ns * FILL_BYTES_PER_NS * CPUS
+        self._ceilings.renew(least, filled)
+        return sizes, max(0, own - self._shared - filled * (again is not sizes)), most
 
     def _note_moves(self, sizes: dict[int, Sizes], owners: AbstractSet[int]) -> None:
         for pid, size in sizes.items():

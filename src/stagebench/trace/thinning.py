@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stagebench.peak.upper_bounds import FAULT_AROUND_BYTES, HUGE_PAGE_BYTES
-from stagebench.units import to_nanoseconds
+from stagebench.peak.upper_bounds import FAULT_AROUND_BYTES
+from stagebench.units import HUGE_PAGE_BYTES, to_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
