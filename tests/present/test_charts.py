@@ -98,7 +98,9 @@ def test_without_a_control_group_there_is_a_lower_line_alone(course_of, make_rea
     lower, upper = (line.get_ydata() for line in axes.lines[:2])
     assert lower[-4:].tolist() == [21, 21, 22, 22]
     assert np.isnan(upper).all()
-    assert "tree: at least (no upper line without a control group)" in legend
+    assert (
+        "tree: at least (no upper line: processes were polled, without a control group)" in legend
+    )
 
 
 def test_all_panels_share_axes_that_hold_every_value(pipe):

@@ -181,8 +181,9 @@ def test_runs_without_a_control_group_say_why(runs_of, known_run):
         "In 1 of 3 runs a control group counted the memory of the whole tree, 100 times a second in"
         " the median (100 at least), for 1.0 % of a core's time. In 2 of 3 runs the counters of"
         " single processes were read, 50.0 times a second in the median (50.0 at least), for 0.4 %"
-        " of a core's time. Without a control group brackets are wide, and shared memory counts"
-        " only while it is mapped. Why there was no control group: `Permission"
+        " of a core's time. Without a control group, what comes and goes between two readings makes"
+        " brackets wide, and shared memory counts only while it is mapped. Why there was no control"
+        " group: `Permission"
         " denied: /sys/fs/cgroup/x` (2 runs)."
     )
 

@@ -54,13 +54,13 @@ def draw_timeline(trace: MemoryTrace) -> list[Moment]:
     if not reads or not trace.processes:
         return []
     drift: Bytes | None = trace.sampler.get("group_drift_bytes")
-    # A bound by counters ends when they began to be read, that of a group is read after the rest.
-    ended = [r.ended_ns if _is_charged(r, drift) else r.started_ns for r in reads[:-1]]
-    began = [trace.processes[0].since_ns, *ended]
+    # A bound by counters holds until they are read again, which begins with their page faults.
+    ended = [read.ended_ns if _is_charged(read, drift) else read.started_ns for read in reads]
+    began = [trace.processes[0].since_ns, *ended[:-1]]
     files = _bound_files(trace, FileMoves(reads))
     spikes = _find_spikes(reads, drift)
     tops = _find_tops(trace, began, drift)
-    columns = began, _list_alone(trace, began), files, spikes, tops
+    columns = began, ended, _list_alone(trace, began), files, spikes, tops
     spans = (Before(*values) for values in zip(*columns, strict=True))
     return [_bound(*pair, drift) for pair in zip(reads, spans, strict=True)]
 
@@ -77,6 +77,7 @@ class Before(NamedTuple):
     """
 
     began_ns: Nanoseconds
+    ended_ns: Nanoseconds
     is_alone: bool
     files: tuple[float, float]
     spike: float
@@ -97,7 +98,7 @@ def _bound(read: ReadRecord, span: Before, drift: Bytes | None) -> Moment:
         rest = max(0, read.anon_bytes - (drift or 0) - read.main_anon_bytes)
     return Moment(
         began_ns=span.began_ns,
-        ended_ns=read.ended_ns,
+        ended_ns=span.ended_ns,
         lower=charged + files_lower,
         reached=reached + files_lower,
         upper=upper + files_upper,

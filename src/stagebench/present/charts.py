@@ -219,7 +219,7 @@ def _list_handles(experiment: Experiment) -> list[Line2D | Patch]:
         label = "tree: between the lower and the upper line"
         handles.append(Patch(facecolor=band, edgecolor=line, lw=0.8, label=label))
     elif not course.empty:
-        label = "tree: at least (no upper line without a control group)"
+        label = "tree: at least (no upper line: processes were polled, without a control group)"
         handles.append(Line2D([], [], **BAND_LINE, label=label))
     dots = [marker(f"PSS of {part} in a walk", ".", 6, PART_COLOURS[part]) for part in _WALKED]
     gaps = Patch(**GAP, label="gap: nobody looked")

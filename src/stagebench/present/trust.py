@@ -182,8 +182,8 @@ def instrument_text(runs: pd.DataFrame) -> str:
             sentences.append(f"In {_share_of(own, runs)} {what}{_rate_text(own)}.")
     if (known["memory_instrument"] != GROUP).any():
         sentences.append(
-            "Without a control group brackets are wide, and shared memory counts only while it is"
-            " mapped."
+            "Without a control group, what comes and goes between two readings makes brackets"
+            " wide, and shared memory counts only while it is mapped."
         )
     reasons = known.loc[known["no_group"] != "", "no_group"].value_counts()
     if len(reasons):
