@@ -132,3 +132,14 @@ def test_the_references_kept_here_are_within_the_limits(study):
     assert shown == {name for name in files if name.startswith("figures/")}
     assert [name for name in files if name.endswith(".csv")] == []
     assert sum((folder / name).stat().st_size for name in files) <= 4e6
+
+
+def test_of_memory_over_time_only_the_runs_stay_that_figures_show(tmp_path):
+    study = write_study(tmp_path / "study", "a")
+    runs = "experiment,treatment,replicate,shown\na,t1,1,False\na,t1,2,True\n"
+    (study / "tables/runs.csv").write_text(runs)
+    courses = "experiment,treatment,replicate,time_s\na,t1,1,0.5\na,t1,2,0.5\na,t1,2,0.75\n"
+    (study / "tables/memory.csv").write_text(courses)
+    assert make_reference(study, tmp_path / "s").returncode == 0
+    kept = gzip.decompress((tmp_path / "s/tables/memory.csv.gz").read_bytes()).decode()
+    assert kept == "experiment,treatment,replicate,time_s\na,t1,2,0.5\na,t1,2,0.75\n"

@@ -6,7 +6,9 @@ Every clone includes all references that were ever committed, so each has at mos
 and `MEGABYTES` MB. A reference can also be made from an older reference.
 """
 
+import csv
 import gzip
+import io
 import re
 import shutil
 import sys
@@ -96,9 +98,33 @@ def compress_tables(tables: Path, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".gz":
             shutil.copyfile(path, target / path.name)
-        else:
-            # Without a time stamp, the same table gives the same file.
-            (target / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+            continue
+        data = path.read_bytes()
+        if path.name == COURSES:
+            data = keep_shown(data.decode(), (tables / "runs.csv").read_text(encoding="utf-8"))
+        # Without a time stamp, the same table gives the same file.
+        (target / f"{path.name}.gz").write_bytes(gzip.compress(data, mtime=0))
+
+
+COURSES = "memory.csv"
+"""The largest table by far: a row for every reading. Only the runs that figures show are kept."""
+
+RUN_KEY = ("experiment", "treatment", "replicate")
+
+
+def keep_shown(courses: str, runs: str) -> bytes:
+    """Return the rows of those runs that figures show, as CSV."""
+    shown = {
+        tuple(run[name] for name in RUN_KEY)
+        for run in csv.DictReader(io.StringIO(runs))
+        if run["shown"] == "True"
+    }
+    rows = csv.DictReader(io.StringIO(courses))
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, rows.fieldnames or (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for row in rows if tuple(row[name] for name in RUN_KEY) in shown)
+    return kept.getvalue().encode()
 
 
 def shorten_report(report: str, kept: list[str]) -> str:
@@ -113,7 +139,8 @@ def shorten_report(report: str, kept: list[str]) -> str:
     title, rest = report.split("\n", maxsplit=1)
     note = (
         f"*A reference: {len(kept)} of the study's {len(images)} figures, and its tables compressed"
-        " (`gunzip */*.csv.gz`). To draw all figures, [run the study](#reproduce).*"
+        " (`gunzip */*.csv.gz`; `memory.csv` has the runs that figures show). To draw all figures,"
+        " [run the study](#reproduce).*"
     )
     return f"{title}\n\n{note}\n{rest.rstrip()}\n"
 
