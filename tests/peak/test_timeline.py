@@ -17,7 +17,7 @@ from stagebench.records import (
     SweepRecord,
     TransitionRecord,
 )
-from stagebench.sampler.totals import Moves
+from stagebench.sampler.moves import Moves
 
 MIB = 1024 * 1024
 MS = 1_000_000

@@ -5,11 +5,13 @@ import mmap
 import os
 import statistics
 import textwrap
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
 
 from stagebench import store
+from stagebench.measure import supervisor
 from stagebench.peak.bracket import find_brackets
 from stagebench.peak.history import MemoryTrace
 from stagebench.peak.timeline import draw_timeline
@@ -21,31 +23,14 @@ from stagebench.records import (
     TransitionRecord,
 )
 from stagebench.sampler import totals
-from stagebench.sampler.group import GroupReading
+from stagebench.sampler.group import V2, GroupReading
+from stagebench.sampler.group import Group as ControlGroup
 from stagebench.sampler.procfs import Counters, Sizes
-from stagebench.sampler.totals import FOLDED_NS, Moves, Totals
+from stagebench.sampler.totals import FOLDED_NS, Totals
 
 MIB = 1 << 20
 MS = 1_000_000
 MAIN, CHILD, OTHER = 7, 8, 9
-
-
-def test_moves_add_up_what_processes_gained_and_lost():
-    moves = Moves()
-    for pid, shared in ((MAIN, 10), (CHILD, 4), (MAIN, 13), (CHILD, 1), (MAIN, 13)):
-        moves.note(pid, shared)
-    assert (moves.mapped, moves.unmapped) == (10 + 4 + 3, 3)
-    assert moves.processes == {MAIN, CHILD}
-
-
-def test_a_process_that_ends_loses_all_and_one_that_was_never_seen_nothing():
-    moves = Moves()
-    moves.note(MAIN, 10)
-    moves.end(MAIN)
-    moves.end(OTHER)
-    assert (moves.mapped, moves.unmapped, set(moves.processes)) == (10, 10, set())
-    moves.note(MAIN, 6)  # after an exec
-    assert (moves.mapped, moves.unmapped) == (16, 10)
 
 
 class Group:
@@ -565,13 +550,14 @@ def test_a_group_that_is_taken_away_gives_way_to_the_counters():
 def run(specify, measure, tmp_path):
     """Run a program as a real run in a real control group; return its records and its notes."""
 
-    def make(program):
+    def make(program, *, needs_group=True):
         notes = tmp_path / "notes.txt"
         head = f"""
             import mmap, os, time
+            NOTES = {str(notes)!r}
 
             def note():
-                with open({str(notes)!r}, "a") as file:
+                with open(NOTES, "a") as file:
                     print(time.monotonic_ns(), file=file)
 
             def fill(size):
@@ -584,7 +570,7 @@ def run(specify, measure, tmp_path):
         folder = measure(specification)
         record = store.read_run(folder)
         assert record["status"] == "ok", record["detail"]
-        if record["sampler"]["group_drift_bytes"] is None:
+        if needs_group and record["sampler"]["group_drift_bytes"] is None:
             pytest.skip(f"no control group: {record['cgroup'].get('reason')}")
         files = (
             (store.SWEEPS_FILE, SweepRecord),
@@ -598,6 +584,42 @@ def run(specify, measure, tmp_path):
         return trace, [int(line) for line in notes.read_text().split()]
 
     return make
+
+
+def test_without_a_group_both_lines_enclose_what_a_forked_child_shares_and_fills(run, monkeypatch):
+    monkeypatch.setattr(
+        supervisor, "control_group", lambda: nullcontext(ControlGroup(None, V2, "switched off"))
+    )
+    trace, (noted_ns, *parts) = run(
+        """
+        def anonymous(pid):
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                return next(int(line.split()[1]) << 10 for line in file if "Pss_Anon" in line)
+
+        block = fill(30 << 20)
+        child = os.fork()
+        if not child:
+            own = fill(20 << 20)
+            time.sleep(0.6)
+            os._exit(0)
+        time.sleep(0.3)
+        note()
+        with open(NOTES, "a") as file:
+            print(anonymous(os.getpid()), anonymous(child), sep="\\n", file=file)
+        os.waitpid(child, 0)
+        """,
+        needs_group=False,
+    )
+    assert trace.sampler["group_drift_bytes"] is None
+    moments = [each for each in draw_timeline(trace) if each.began_ns <= noted_ns <= each.ended_ns]
+    assert moments
+    for moment in moments:
+        assert moment.anon_reached <= sum(parts) <= moment.anon_upper
+        # The parent's 30 MiB are counted once.
+        assert moment.anon_upper - moment.anon_reached <= 12 * MIB
+    bracket = find_brackets(trace)["tree"]
+    assert bracket.lower_bytes <= bracket.upper_bytes
+    assert sum(parts) <= bracket.upper_bytes
 
 
 def within(trace, first, last):

@@ -93,9 +93,9 @@ class Sampler:
     is the census then; without them, the budget covers it. Each sweep reads the counters of all
     processes. If none has changed since the last PSS sweep, the values of that sweep still hold.
     Otherwise, if the budget allows and `totals` says that it would tell something new, the page
-    tables of all processes are walked:
-    the cost grows with their memory, and their memory maps are locked meanwhile. Missed instants
-    are skipped. The budget of `advance_s` seconds may be spent in advance.
+    tables of all processes are walked: the cost grows with their memory, and their memory maps are
+    locked meanwhile. Missed instants are skipped. The budget of `advance_s` seconds may be spent in
+    advance.
     """
 
     def __init__(
