@@ -179,7 +179,8 @@ def test_the_table_has_both_ways_over_the_runs(present, emulated_run, make_readi
 def test_the_finding_names_every_artefact(present, emulated_run, make_reading):
     unseen = emulated_run(make_reading(9.75, 20), treatment="p5-fork", created=6, baseline=False)
     assert emulation_finding(present(emulated_run(), unseen)) == (
-        "The published way of sampling, run alongside, recorded: p1-fork: 50.0 MiB when the tree"
+        "The published way of sampling, run alongside, recorded in the runs of median makespan:"
+        " p1-fork: 50.0 MiB when the tree"
         " held 34.0 MiB; p5-fork: 0 of 5 children, a peak of 20.0 MiB where the tree reached"
         " 36.0 MiB."
     )

@@ -68,7 +68,10 @@ def emulation_finding(experiment: Experiment) -> str:
             "The published way of sampling, run alongside, missed no child, added none that had"
             " ended, and its peak is not below ours."
         )
-    return f"The published way of sampling, run alongside, recorded: {'; '.join(wrong)}."
+    return (
+        "The published way of sampling, run alongside, recorded in the runs of median makespan:"
+        f" {'; '.join(wrong)}."
+    )
 
 
 def _wrong(both: BothWays) -> list[str]:
