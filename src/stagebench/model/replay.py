@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.errors import ModelError
-from stagebench.model.sharing import Mix, Shared, find_rates
+from stagebench.model.sharing import Mix, Host, find_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class Model:
     stages: Sequence[ModelStage]
     arrivals: Sequence[Seconds]
     alone: Callable[[int, int, bool], Alone]
-    shared: Shared
+    shared: Host
     in_flight: int | None = None
 
 

@@ -7,9 +7,9 @@ share it equally. The kernel does the same with cores, in slices of a few millis
 
 Both are stations of a closed queueing network, solved by approximate mean value analysis: a thread
 that comes to a station finds there what the others have there on average. Sources: P. J.
-Schweitzer, Approximate analysis of multiclass closed networks of queues (1979); E. D. Lazowska et al.,
-Quantitative System Performance (1984), ch. 7; max-min fairness: D. Bertsekas and R. Gallager, Data
-Networks (1992), section 6.5; the GIL: CPython, Python/ceval_gil.c.
+Schweitzer, Approximate analysis of multiclass closed networks of queues (1979); E. D. Lazowska et
+al., Quantitative System Performance (1984), ch. 7; max-min fairness: D. Bertsekas and R. Gallager,
+Data Networks (1992), section 6.5; the GIL: CPython, Python/ceval_gil.c.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Mix(NamedTuple):
     wakes: float = 0.0
 
 
-class Shared(NamedTuple):
+class Host(NamedTuple):
     """What threads share: `wake_s` is how long a thread that wakes up waits for a busy core.
 
     That is where as many threads compute as there are cores, and in proportion to their number.
@@ -53,7 +53,7 @@ class Shared(NamedTuple):
     wake_s: Seconds = 0.0
 
 
-def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Shared) -> list[float]:
+def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Host) -> list[float]:
     """Return how fast threads of each kind get on, from 0 to 1 as compared with alone.
 
     `numbers` is how many of each kind there are.
@@ -87,7 +87,7 @@ def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Shared) -> 
 
 
 def _find_delay(
-    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], shared: Shared
+    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], shared: Host
 ) -> Seconds:
     """Return how long a thread that wakes up waits for a core."""
     wanting = sum(
