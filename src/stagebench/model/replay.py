@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.errors import ModelError
-from stagebench.model.sharing import Mix, Host, find_rates
+from stagebench.model.sharing import Host, Mix, find_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
