@@ -64,7 +64,7 @@ class Model:
     stages: Sequence[ModelStage]
     arrivals: Sequence[Seconds]
     alone: Callable[[int, int, bool], Alone]
-    shared: Host
+    host: Host
     in_flight: int | None = None
 
 
@@ -115,8 +115,8 @@ def replay(model: Model) -> Replayed:
 
 class _Replay:
     def __init__(self, model: Model) -> None:
-        if model.shared.cores < 1:
-            raise ModelError(f"cores: {model.shared.cores} is not allowed; allowed: at least 1")
+        if model.host.cores <= 0:
+            raise ModelError(f"cores: {model.host.cores} is not allowed; allowed: more than 0")
         self._model = model
         self._stages = [_Stage(stage) for stage in model.stages]
         for place, stage in enumerate(model.stages):
@@ -176,7 +176,7 @@ class _Replay:
         numbers = tuple([len(stage.ends) for stage in self._stages])
         rates = self._rates.get(numbers)
         if rates is None:
-            rates = find_rates(self._mixes, numbers, self._model.shared)
+            rates = find_rates(self._mixes, numbers, self._model.host)
             self._rates[numbers] = rates
         for stage, rate in zip(self._stages, rates, strict=True):
             stage.rate = rate

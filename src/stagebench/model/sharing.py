@@ -47,22 +47,22 @@ class Host(NamedTuple):
     That is where as many threads compute as there are cores, and in proportion to their number.
     """
 
-    cores: int
+    cores: float
     has_gil: bool = True
     switch_s: Seconds = SWITCH_INTERVAL_S
     wake_s: Seconds = 0.0
 
 
-def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Host) -> list[float]:
+def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], host: Host) -> list[float]:
     """Return how fast threads of each kind get on, from 0 to 1 as compared with alone.
 
     `numbers` is how many of each kind there are.
     """
     kinds = range(len(mixes))
-    bursts = [min(shared.switch_s, mix.held / mix.asks) if mix.asks else 0.0 for mix in mixes]
+    bursts = [min(host.switch_s, mix.held / mix.asks) if mix.asks else 0.0 for mix in mixes]
     used = sum(n * mix.cpu for n, mix in zip(numbers, mixes, strict=True))
     contends = (
-        shared.has_gil and sum(n for n, mix in zip(numbers, mixes, strict=True) if mix.asks) > 1
+        host.has_gil and sum(n for n, mix in zip(numbers, mixes, strict=True) if mix.asks) > 1
     )
     if not contends and used <= 1:
         return [1.0] * len(mixes)
@@ -75,9 +75,9 @@ def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Host) -> li
             ]
             found = sum(numbers[k] * present[k] * bursts[k] for k in kinds)
             waits = [max(0.0, found - (present[k] * bursts[k] if numbers[k] else 0)) for k in kinds]
-        delay = _find_delay(mixes, numbers, times, shared)
+        delay = _find_delay(mixes, numbers, times, host)
         wanted = [1 + mix.asks * waits[k] + mix.wakes * delay for k, mix in enumerate(mixes)]
-        wanted = _share_cores(mixes, numbers, wanted, shared.cores)
+        wanted = _share_cores(mixes, numbers, wanted, host.cores)
         new = [(old + one) / 2 for old, one in zip(times, wanted, strict=True)]
         change = max(abs(one / old - 1) for old, one in zip(times, new, strict=True))
         times = new
@@ -87,15 +87,15 @@ def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Host) -> li
 
 
 def _find_delay(
-    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], shared: Host
+    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], host: Host
 ) -> Seconds:
     """Return how long a thread that wakes up waits for a core."""
     wanting = sum(
         n * min(1.0, mix.cpu * _stretch(mix, time))
         for n, mix, time in zip(numbers, mixes, times, strict=True)
     )
-    load = wanting / shared.cores
-    return shared.wake_s * (load if load >= 1 else load**shared.cores)
+    load = wanting / host.cores
+    return host.wake_s * (load if load >= 1 else load**host.cores)
 
 
 def _stretch(mix: Mix, time: float) -> float:
@@ -103,7 +103,7 @@ def _stretch(mix: Mix, time: float) -> float:
 
 
 def _share_cores(
-    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], cores: int
+    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], cores: float
 ) -> list[float]:
     """Lengthen the times of those that use most, until all fit onto the cores."""
     wants = sorted(
