@@ -346,20 +346,42 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
 
     Every ranking has two ends: who wins by having the least, and who has the most.
     """
-    values = {quantity: collect_measured(runs, quantity) for quantity in WINNER_QUANTITIES}
+    contests = Contests(runs, plan)
     rows = [
         {"experiment": experiment, "work": number, "quantity": quantity, "unit": unit_of(quantity)}
         | row
         for experiment, works in group_by_work(plan).items()
         for number, treatments in enumerate(works, start=1)
         for quantity in WINNER_QUANTITIES
-        if len(competing := _admit(runs, plan, experiment, treatments, quantity)) > 1
+        if len(contests.admit(experiment, treatments, quantity)) > 1
         for end in (LEAST, MOST)
         for row in rank(
-            _choose(values[quantity].get(experiment, {}), competing), quantity, plan["margin"], end
+            contests.collect(experiment, treatments, quantity), quantity, plan["margin"], end
         )
     ]
     return make_table("winners", rows)
+
+
+class Contests:
+    """The values of a study's runs by which treatments of equal work compete."""
+
+    def __init__(self, runs: pd.DataFrame, plan: Mapping[str, Any]) -> None:
+        self._runs = runs
+        self._plan = plan
+        self._values = {
+            quantity: collect_measured(runs, quantity) for quantity in WINNER_QUANTITIES
+        }
+
+    def admit(self, experiment: str, names: Sequence[str], quantity: str) -> list[str]:
+        """Return the treatments that can be compared by this quantity."""
+        return _admit(self._runs, self._plan, experiment, names, quantity)
+
+    def collect(
+        self, experiment: str, names: Sequence[str], quantity: str
+    ) -> dict[str, Sequence[Measured]]:
+        """Return the values of the treatments that can be compared by this quantity."""
+        competing = self.admit(experiment, names, quantity)
+        return _choose(self._values[quantity].get(experiment, {}), competing)
 
 
 def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:

@@ -17,7 +17,7 @@ from stagebench.model.measured import measure_work
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stagebench.model.measured import MeasuredRun, Served, StageRun
+    from stagebench.model.measured import MeasuredRun, ServedTask, StageRun
     from stagebench.units import Seconds
 
 CLOSE_ABOVE = 0.15
@@ -118,7 +118,7 @@ def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:
     return highest
 
 
-def _find_load(served: Served, stage: StageRun) -> Load:
+def _find_load(served: ServedTask, stage: StageRun) -> Load:
     cpu_s = min(served.cpu_s or 0.0, served.service_s)
     own_s = measure_work(served, stage.calibrated)
     known = stage.calibrated

@@ -60,7 +60,7 @@ class Conditions(NamedTuple):
         return self.executor != "process"
 
 
-class Served(NamedTuple):
+class ServedTask(NamedTuple):
     """One task in one stage of one run; times in seconds, `first` of its worker."""
 
     task: int
@@ -95,7 +95,7 @@ class StageRun(NamedTuple):
     conditions: Conditions
     queue_size: int | None
     batch: int
-    served: Sequence[Served]
+    served: Sequence[ServedTask]
     starts_s: tuple[Seconds, ...]
     calibrated: Calibrated | None
 
@@ -127,7 +127,7 @@ class MeasuredRun(NamedTuple):
         return self.experiment, self.treatment
 
 
-def measure_work(served: Served, calibrated: Calibrated | None) -> Seconds:
+def measure_work(served: ServedTask, calibrated: Calibrated | None) -> Seconds:
     """Return what serving a task takes without waiting for the GIL or for a core."""
     if served.cpu_s is None or calibrated is None:
         return served.service_s
@@ -271,11 +271,11 @@ def _read_stage(
     )
 
 
-def _read_served(row: Mapping[str, Any]) -> Served:
+def _read_served(row: Mapping[str, Any]) -> ServedTask:
     def read(name: str) -> Seconds:
         return float(row[name]) if _is_known(row[name]) else 0.0
 
-    return Served(
+    return ServedTask(
         task=int(row["task"]),
         worker=int(row["worker"]) if _is_known(row["worker"]) else -1,
         is_first=bool(row["first"]),

@@ -18,7 +18,7 @@ from stagebench.model.measured import measure_work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stagebench.model.measured import MeasuredRun, Served, StageRun
+    from stagebench.model.measured import MeasuredRun, ServedTask, StageRun
     from stagebench.units import Seconds
 
 CPU, AWAY, FIRST = "on a CPU", "blocked or asleep", "first task of a worker"
@@ -79,7 +79,7 @@ def add_segments(segments: list[Segment]) -> Mapping[tuple[str, str], Seconds]:
     return total
 
 
-def _split_service(each: Served, stage: StageRun, usual_s: Seconds) -> list[Segment]:
+def _split_service(each: ServedTask, stage: StageRun, usual_s: Seconds) -> list[Segment]:
     work_s = measure_work(each, stage.calibrated)
     cpu_s = min(each.cpu_s or 0.0, work_s)
     first_s = max(0.0, work_s - usual_s) if each.is_first else 0.0
