@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "analyse", "present"}
+CORE |= {"measure", "trace", "trial", "analyse", "present"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "measure": {*GROUND, "", "store", "task_list", "sampler", "measure", "psutil"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
+    "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "analyse"}
     | {"pandas", "numpy", "scipy"},
