@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench import store
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from stagebench.peak.history import MemoryTrace
     from stagebench.trace.recording import Recording
-    from stagebench.units import Bytes, Nanoseconds, Seconds
+    from stagebench.units import Bytes, Seconds
 
 
 class StageUse(NamedTuple):
@@ -33,22 +32,27 @@ class StageUse(NamedTuple):
     growth_bytes: Bytes | None
 
 
-class Observed(NamedTuple):
-    """One run with one task.
+class Times(NamedTuple):
+    """The times of an ok run: those of its one task, and those around it, supervisor included.
 
-    `makespan_s` is the time of the task, and `around_s` the rest of the run, supervisor included;
-    both are None unless the run is ok. `fresh_page_s` is what the machine takes for a fresh page.
+    `fresh_page_s` is what the machine takes for a fresh page; None if it is not known.
     """
+
+    makespan_s: Seconds
+    around_s: Seconds
+    stages: Mapping[str, StageUse]
+    fresh_page_s: Seconds | None
+
+
+class Observed(NamedTuple):
+    """One run with one task; `output` has its last lines, and `times` is None, unless it is ok."""
 
     status: str
     detail: str
-    output: tuple[str, ...] = ()
     start_up_s: Seconds | None = None
-    makespan_s: Seconds | None = None
-    around_s: Seconds | None = None
     peak: Bracket = Bracket(None, None, None)
-    stages: Mapping[str, StageUse] = {}
-    fresh_page_s: Seconds | None = None
+    times: Times | None = None
+    output: tuple[str, ...] = ()
 
 
 NOT_RUN = "not_run"
@@ -78,14 +82,18 @@ def read_observed(folder: Path, beside: Path) -> Observed:
     )
     if run["status"] != "ok":
         return found._replace(output=_read_output(folder))
-    makespan_s = _find_makespan(tasks)
+    return found._replace(times=_find_times(tasks, recording))
+
+
+def _find_times(tasks: Sequence[TaskRecord], recording: Recording) -> Times:
+    run, makespan_s = recording.run, _find_makespan(tasks)
     whole_s = to_seconds(run["supervisor_ended_ns"] - run["supervisor_started_ns"])
     fresh_ns = run["machine_before"]["fresh_page_ns"]
-    return found._replace(
-        makespan_s=makespan_s,
-        around_s=whole_s - run["lock_wait_s"] - makespan_s,
-        stages={record.stage: _describe_use(record, recording) for record in tasks},
-        fresh_page_s=None if fresh_ns is None else to_seconds(fresh_ns),
+    return Times(
+        makespan_s,
+        whole_s - run["lock_wait_s"] - makespan_s,
+        {record.stage: _describe_use(record, recording) for record in tasks},
+        None if fresh_ns is None else to_seconds(fresh_ns),
     )
 
 
@@ -119,12 +127,6 @@ def _describe_use(record: TaskRecord, recording: Recording) -> StageUse:
     )
 
 
-class _Reading(NamedTuple):
-    at_ns: Nanoseconds
-    rss_bytes: Bytes
-    high_water_bytes: Bytes
-
-
 def _find_growth(record: TaskRecord, memory: MemoryTrace) -> Bytes | None:
     """Return the most by which the RSS of the task's process can be seen to have grown.
 
@@ -134,17 +136,21 @@ def _find_growth(record: TaskRecord, memory: MemoryTrace) -> Bytes | None:
     began, ended = record.started_ns, record.received_ns
     if began is None or ended is None:
         return None
-    times = {sweep.sweep: sweep.ended_ns for sweep in memory.sweeps}
-    readings = sorted(
-        _Reading(at_ns, one.rss_bytes, one.high_water_bytes)
-        for at_ns, one in chain(
-            ((times[one.sweep], one) for one in memory.samples if one.pid == record.pid),
-            ((one.time_ns, one) for one in memory.transitions if one.pid == record.pid),
-        )
-    )
-    before = [one.rss_bytes for one in readings if one.at_ns <= began]
-    during = [one.rss_bytes for one in readings if began < one.at_ns <= ended]
-    after = [one.high_water_bytes for one in readings if one.at_ns > ended][:1]
+    swept = {sweep.sweep: sweep.ended_ns for sweep in memory.sweeps}
+    samples = [
+        (swept[one.sweep], one.rss_bytes, one.high_water_bytes)
+        for one in memory.samples
+        if one.pid == record.pid
+    ]
+    moments = [
+        (one.time_ns, one.rss_bytes, one.high_water_bytes)
+        for one in memory.transitions
+        if one.pid == record.pid
+    ]
+    readings = sorted(samples + moments)
+    before = [rss for at_ns, rss, _ in readings if at_ns <= began]
+    during = [rss for at_ns, rss, _ in readings if began < at_ns <= ended]
+    after = [high_water for at_ns, _, high_water in readings if at_ns > ended][:1]
     if not before or not (during or after):
         return None
     return max(0, max(during + after) - before[-1])

@@ -172,11 +172,11 @@ def _call(command: list[str], show: Show | None) -> tuple[int, str]:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(TICK_S)
                     break
-            _, output = process.communicate()
-            return process.returncode, output
+            output = process.communicate()[1]
         except BaseException:
             process.terminate()
             raise
+    return process.returncode, output
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from stagebench.units import KIB
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stagebench.trial.observed import Observed
+    from stagebench.trial.observed import Observed, Times
     from stagebench.units import Bytes, Seconds
 
 PAGE_BYTES = 4 * KIB
@@ -27,14 +27,13 @@ class Range(NamedTuple):
     high_s: Seconds
 
 
-def estimate_makespan(specification: Mapping[str, Any], one: Observed) -> Range:
+def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Range:
     """Estimate the time of all tasks from that of one.
 
     Nothing is faster than the slowest stage, the arrivals, the limit of tasks in flight, and the
     CPU time on all usable cores. The low end takes threads to release the GIL, the high end to hold
     it whenever they are on CPU: one task alone does not show which.
     """
-    assert one.makespan_s is not None
     number = count_tasks(specification["tasks"])
     stages = [(stage, one.stages[stage["name"]]) for stage in specification["stages"]]
     rounds = [(ceil(number / stage["workers"]) - 1) * use.service_s for stage, use in stages]
@@ -56,7 +55,7 @@ def count_cores(specification: Mapping[str, Any]) -> int:
 
 def estimate_run(
     treatment: Mapping[str, Any],
-    one: Observed,
+    one: Times,
     quiet_wait_s: Seconds,
     warm_memory_bytes: Bytes,
     time_limit_s: Seconds,
@@ -65,7 +64,6 @@ def estimate_run(
 
     At least, the machine is quiet at once and its pages are not dear. A run ends at its time limit.
     """
-    assert one.around_s is not None
     tasks = estimate_makespan(treatment["specification"], one)
     need = treatment["estimated_memory_bytes"] + INTERPRETER_BYTES + SPARE_BYTES
     pages = min(need, warm_memory_bytes) / PAGE_BYTES
@@ -90,7 +88,7 @@ def guess_memory(specification: Mapping[str, Any], one: Observed) -> Bytes | Non
     number = count_tasks(specification["tasks"])
     more = 0
     for stage in specification["stages"]:
-        use = one.stages.get(stage["name"])
-        times = number if stage["retain"] else min(stage["workers"], number)
-        more += (times - 1) * ((use and use.growth_bytes) or 0)
+        growth = one.times.stages[stage["name"]].growth_bytes if one.times else None
+        most = number if stage["retain"] else min(stage["workers"], number)
+        more += (most - 1) * (growth or 0)
     return one.peak.upper_bytes + more

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from stagebench.peak.bracket import Bracket
     from stagebench.trial.one_task import Trial, TrialRequest
-    from stagebench.units import Bytes, Seconds
+    from stagebench.units import Bytes
 
 WIDTH = 80
 """Line width of everything but failures, whose texts are kept as they are."""
 
-_COLUMNS = (22, 10, 10, 9, 14, 15)
+_COLUMNS = (20, 10, 10, 9, 15, 16)
 _TITLES = ("status", "one task", "start-up", "memory", "full run")
 
 _STATUSES = {
@@ -50,9 +50,7 @@ def format_trials(request: TrialRequest, trials: Sequence[Trial], memory_bytes: 
 
     Failures are not part of it: see `check_trials`.
     """
-    estimates = {
-        trial.key: _estimate(request, trial) for trial in trials if trial.observed.status == "ok"
-    }
+    estimates = _estimate_runs(request, trials)
     lines = ["one task of each treatment"]
     experiment = None
     for trial in trials:
@@ -72,30 +70,35 @@ def check_trials(request: TrialRequest, trials: Sequence[Trial]) -> None:
     if not failed:
         return
     lines = [f"{len(failed)} of {_count(len(trials), 'treatment')} failed with one task"]
-    for key, treatment, observed in failed:
+    for key, _, observed in failed:
         place = f"{request.places[key]}: " if key in request.places else ""
         lines.append(f"  {place}{key}: {_ENDS[observed.status]}: {observed.detail}")
         lines += [f"    output: {line}" for line in observed.output]
     raise MeasureError("\n".join(lines))
 
 
-def _estimate(request: TrialRequest, trial: Trial) -> Range:
+def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, Range]:
+    """Return the estimated time of a run by the keys of the treatments that succeeded."""
     plan = request.plan
-    return estimate_run(
-        trial.treatment,
-        trial.observed,
-        plan["quiet_wait_s"],
-        request.warm_memory_bytes,
-        plan["time_limit_s"],
-    )
+    return {
+        key: estimate_run(
+            treatment,
+            observed.times,
+            plan["quiet_wait_s"],
+            request.warm_memory_bytes,
+            plan["time_limit_s"],
+        )
+        for key, treatment, observed in trials
+        if observed.times is not None
+    }
 
 
 def _cells(trial: Trial, estimates: Mapping[str, Range]) -> tuple[str, ...]:
-    observed = trial.observed
+    observed, times = trial.observed, trial.observed.times
     return (
         _STATUSES[observed.status],
-        _seconds(observed.makespan_s),
-        _seconds(observed.start_up_s),
+        UNKNOWN if times is None else format_seconds(times.makespan_s),
+        UNKNOWN if observed.start_up_s is None else format_seconds(observed.start_up_s),
         _peak(observed.peak),
         format_range(estimates[trial.key]) if trial.key in estimates else UNKNOWN,
     )
@@ -109,10 +112,6 @@ def _fill(name: str, cells: Sequence[str]) -> Iterator[str]:
         name = ""
     numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True))
     yield f"{name:<{first}}{cells[0]:<{status}}{''.join(numbers)}"
-
-
-def _seconds(duration_s: Seconds | None) -> str:
-    return UNKNOWN if duration_s is None else format_seconds(duration_s)
 
 
 def _peak(peak: Bracket) -> str:
