@@ -22,8 +22,6 @@ from stagebench.terminal import escape_controls, print_error, print_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from stagebench.design.grid import Study
-
 
 EPILOG = """\
 Trace any command:
@@ -281,19 +279,14 @@ def _plan(options: argparse.Namespace) -> None:
     load_study_claims(study, options.config.parent)
     print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
     if options.trial:
-        _try_plan(study, plan, options.config.parent)
+        from stagebench.trial.one_task import TrialRequest, run_trials
+        from stagebench.trial.trial_text import check_trials, format_trials
 
-
-def _try_plan(study: Study, plan: dict[str, Any], beside: Path) -> None:
-    from stagebench.measure.cgroup import machine_memory_bytes
-    from stagebench.trial.one_task import TrialRequest, run_trials
-    from stagebench.trial.trial_text import check_trials, format_trials
-
-    places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
-    request = TrialRequest(plan, beside, places, study.warm_memory_bytes)
-    trials = run_trials(request)
-    print_text("\n" + format_trials(request, trials, machine_memory_bytes()) + "\n")
-    check_trials(request, trials)
+        places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
+        request = TrialRequest(plan, options.config.parent, places, study.warm_memory_bytes)
+        trials = run_trials(request)
+        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
+        check_trials(request, trials)
 
 
 def _design(options: argparse.Namespace) -> None:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4 * KIB
 
 
-class Range(NamedTuple):
+class Estimate(NamedTuple):
     """The low and the high end of an estimated time."""
 
     low_s: Seconds
     high_s: Seconds
 
 
-def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Range:
+def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Estimate:
     """Estimate the time of all tasks from that of one.
 
     Nothing is faster than the slowest stage, the arrivals, the limit of tasks in flight, and the
@@ -45,7 +45,7 @@ def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Range:
     cpu_s = sum(use.cpu_s or 0 for _, use in stages)
     low_s = max(*floors, number * cpu_s / count_cores(specification))
     held_s = sum(use.cpu_s or 0 for stage, use in stages if stage["executor"] == "thread")
-    return Range(low_s, max(low_s, number * held_s))
+    return Estimate(low_s, max(low_s, number * held_s))
 
 
 def count_cores(specification: Mapping[str, Any]) -> int:
@@ -59,7 +59,7 @@ def estimate_run(
     quiet_wait_s: Seconds,
     warm_memory_bytes: Bytes,
     time_limit_s: Seconds,
-) -> Range:
+) -> Estimate:
     """Estimate the whole time of a run, which also waits for a quiet machine and touches memory.
 
     At least, the machine is quiet at once and its pages are not dear. A run ends at its time limit.
@@ -68,7 +68,7 @@ def estimate_run(
     need = treatment["estimated_memory_bytes"] + INTERPRETER_BYTES + SPARE_BYTES
     pages = min(need, warm_memory_bytes) / PAGE_BYTES
     shortest_s = min(STEP_S * STEPS, quiet_wait_s)
-    return Range(
+    return Estimate(
         min(tasks.low_s, time_limit_s) + one.around_s + shortest_s,
         min(tasks.high_s, time_limit_s)
         + one.around_s

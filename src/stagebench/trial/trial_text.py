@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import MeasureError
 from stagebench.trial.observed import NOT_RUN
-from stagebench.trial.outlook import Range, count_cores, estimate_run, guess_memory
+from stagebench.trial.outlook import Estimate, count_cores, estimate_run, guess_memory
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def format_trials(request: TrialRequest, trials: Sequence[Trial], memory_bytes: 
     Failures are not part of it: see `check_trials`.
     """
     estimates = _estimate_runs(request, trials)
-    lines = ["one task of each treatment"]
+    lines = ["", "one task of each treatment"]
     experiment = None
     for trial in trials:
         if trial.treatment["experiment"] != experiment:
@@ -77,7 +77,7 @@ def check_trials(request: TrialRequest, trials: Sequence[Trial]) -> None:
     raise MeasureError("\n".join(lines))
 
 
-def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, Range]:
+def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, Estimate]:
     """Return the estimated time of a run by the keys of the treatments that succeeded."""
     plan = request.plan
     return {
@@ -93,7 +93,7 @@ def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, 
     }
 
 
-def _cells(trial: Trial, estimates: Mapping[str, Range]) -> tuple[str, ...]:
+def _cells(trial: Trial, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
     observed, times = trial.observed, trial.observed.times
     return (
         _STATUSES[observed.status],
@@ -121,7 +121,7 @@ def _peak(peak: Bracket) -> str:
     return UNKNOWN if peak.lower_bytes is None else f"≥ {format_bytes(peak.lower_bytes)}"
 
 
-def format_range(estimate: Range) -> str:
+def format_range(estimate: Estimate) -> str:
     """Format a range of time in one unit, with two digits: "33 to 61 s", "9.2 to 14 min"."""
     unit, scale = next(
         (unit, scale)
@@ -142,7 +142,7 @@ def _count(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
-def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, Range]) -> list[str]:
+def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, Estimate]) -> list[str]:
     """Add up all runs, warm-ups included, of treatments that can be estimated."""
     runs = [
         f"{run['experiment']}/{run['treatment']}" for run in plan["warm_up_runs"] + plan["runs"]
@@ -150,7 +150,7 @@ def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, Range]) -> 
     known = [estimates[key] for key in runs if key in estimates]
     if not known:
         return _wrap("the study's time cannot be estimated: no treatment succeeded")
-    total = Range(*map(sum, zip(*known, strict=True)))
+    total = Estimate(*map(sum, zip(*known, strict=True)))
     left = len(runs) - len(known)
     without = f", without {_count(left, 'run')} of treatments that failed" if left else ""
     number = _count(len(known), "run")
@@ -175,7 +175,7 @@ def _describe_basis(trials: Sequence[Trial]) -> list[str]:
 def _list_warnings(
     request: TrialRequest,
     trials: Sequence[Trial],
-    estimates: Mapping[str, Range],
+    estimates: Mapping[str, Estimate],
     memory_bytes: Bytes,
 ) -> Iterator[str]:
     limit_s = request.plan["time_limit_s"]
