@@ -279,11 +279,16 @@ def _plan(options: argparse.Namespace) -> None:
     load_study_claims(study, options.config.parent)
     print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
     if options.trial:
+        from functools import partial
+
+        from stagebench.design.specification import estimate_memory
         from stagebench.trial.one_task import TrialRequest, run_trials
         from stagebench.trial.trial_text import check_trials, format_trials
 
+        beside = options.config.parent
         places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
-        request = TrialRequest(plan, options.config.parent, places, study.warm_memory_bytes)
+        need = partial(estimate_memory, beside=beside)
+        request = TrialRequest(plan, beside, places, study.warm_memory_bytes, need)
         trials = run_trials(request)
         print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
         check_trials(request, trials)

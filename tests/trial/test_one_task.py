@@ -83,7 +83,7 @@ class Study:
 
     def request(self):
         plan = make_plan(load_study(self.config))
-        return TrialRequest(plan, self.config.parent, {}, 0)
+        return TrialRequest(plan, self.config.parent, {}, 0, lambda _: 0)
 
 
 @pytest.fixture

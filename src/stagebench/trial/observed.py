@@ -35,12 +35,14 @@ class StageUse(NamedTuple):
 class Times(NamedTuple):
     """The times of an ok run: those of its one task, and those around it, supervisor included.
 
-    `fresh_page_s` is what the machine takes for a fresh page; None if it is not known.
+    `touched_bytes` is the memory touched before it. `fresh_page_s` is what the machine takes for a
+    fresh page; None if it is not known.
     """
 
     makespan_s: Seconds
     around_s: Seconds
     stages: Mapping[str, StageUse]
+    touched_bytes: Bytes
     fresh_page_s: Seconds | None
 
 
@@ -93,6 +95,7 @@ def _find_times(tasks: Sequence[TaskRecord], recording: Recording) -> Times:
         makespan_s,
         whole_s - run["lock_wait_s"] - makespan_s,
         {record.stage: _describe_use(record, recording) for record in tasks},
+        run["warmed"]["touched_bytes"],
         None if fresh_ns is None else to_seconds(fresh_ns),
     )
 

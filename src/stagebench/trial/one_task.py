@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.errors import WorkflowError
 from stagebench.measure.cause import describe_end
-from stagebench.store import canonical_json
+from stagebench.store import canonical_json, write_json
 from stagebench.task_list import open_tasks
 from stagebench.terminal import STDERR
 from stagebench.trace.live import LiveLine, format_elapsed
@@ -45,13 +45,15 @@ class TrialRequest(NamedTuple):
     """A plan whose treatments are tried.
 
     `beside` is the config's folder. `places` are file and line of each treatment's experiment, by
-    the treatment's key in the plan; unknown ones are missing. `warm_memory_bytes` is as in a run.
+    the treatment's key in the plan; unknown ones are missing. `warm_memory_bytes` is as in a run,
+    and `estimate_memory` estimates the need of a specification, as the plan does.
     """
 
     plan: Mapping[str, Any]
     beside: Path
     places: Mapping[str, str]
     warm_memory_bytes: Bytes
+    estimate_memory: Callable[[Json], Bytes]
 
 
 class Trial(NamedTuple):
@@ -106,7 +108,7 @@ def _try(
         return not_run(str(error))
     same = identify(single)
     if same not in known:
-        known[same] = measure_single(request, single, folder / "run", show)
+        known[same] = measure_single(request, single, folder, show)
     return known[same]
 
 
@@ -127,12 +129,24 @@ def identify(specification: Mapping[str, Any]) -> str:
 
 def measure_single(
     request: TrialRequest,
-    specification: Mapping[str, Any],
-    target: Path,
+    specification: Json,
+    folder: Path,
     show: Show | None = None,
 ) -> Observed:
-    """Measure a run with one task, and read its folder; `show` gets the time that has passed."""
-    plan = request.plan
+    """Measure a run with one task, and read what it wrote; `show` gets the time that has passed.
+
+    Memory is touched before it as before any run, or its task would pay for fresh pages. How much
+    is needed is looked up in a plan, in the folder of a study's results.
+    """
+    plan, experiment, treatment = (
+        request.plan,
+        specification["experiment"],
+        specification["treatment"],
+    )
+    need = request.estimate_memory(specification)
+    own = {"specification": specification, "estimated_memory_bytes": need}
+    write_json(folder / "plan.json", {"treatments": {f"{experiment}/{treatment}": own}})
+    target = folder / "raw" / experiment / treatment / "r1"
     command = [sys.executable, "-P", "-m", "stagebench", "measure"]
     command += ["--study", plan["study"], "--specification", canonical_json(specification)]
     command += ["--replicate", "1", "--seed", str(plan["seed"]), "--block", "1"]

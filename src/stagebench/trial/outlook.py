@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4 * KIB
 
 
-class Estimate(NamedTuple):
+class TimeRange(NamedTuple):
     """The low and the high end of an estimated time."""
 
     low_s: Seconds
     high_s: Seconds
 
 
-def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Estimate:
+def estimate_makespan(specification: Mapping[str, Any], one: Times) -> TimeRange:
     """Estimate the time of all tasks from that of one.
 
     Nothing is faster than the slowest stage, the arrivals, the limit of tasks in flight, and the
@@ -45,7 +45,7 @@ def estimate_makespan(specification: Mapping[str, Any], one: Times) -> Estimate:
     cpu_s = sum(use.cpu_s or 0 for _, use in stages)
     low_s = max(*floors, number * cpu_s / count_cores(specification))
     held_s = sum(use.cpu_s or 0 for stage, use in stages if stage["executor"] == "thread")
-    return Estimate(low_s, max(low_s, number * held_s))
+    return TimeRange(low_s, max(low_s, number * held_s))
 
 
 def count_cores(specification: Mapping[str, Any]) -> int:
@@ -59,21 +59,22 @@ def estimate_run(
     quiet_wait_s: Seconds,
     warm_memory_bytes: Bytes,
     time_limit_s: Seconds,
-) -> Estimate:
+) -> TimeRange:
     """Estimate the whole time of a run, which also waits for a quiet machine and touches memory.
 
-    At least, the machine is quiet at once and its pages are not dear. A run ends at its time limit.
+    At least, the machine is quiet at once, and more memory than before one task takes no time. A
+    run ends at its time limit.
     """
     tasks = estimate_makespan(treatment["specification"], one)
     need = treatment["estimated_memory_bytes"] + INTERPRETER_BYTES + SPARE_BYTES
-    pages = min(need, warm_memory_bytes) / PAGE_BYTES
+    more_pages = max(0, min(need, warm_memory_bytes) - one.touched_bytes) / PAGE_BYTES
     shortest_s = min(STEP_S * STEPS, quiet_wait_s)
-    return Estimate(
+    return TimeRange(
         min(tasks.low_s, time_limit_s) + one.around_s + shortest_s,
         min(tasks.high_s, time_limit_s)
         + one.around_s
         + quiet_wait_s
-        + pages * (one.fresh_page_s or 0),
+        + more_pages * (one.fresh_page_s or 0),
     )
 
 

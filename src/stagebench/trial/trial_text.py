@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import MeasureError
 from stagebench.trial.observed import NOT_RUN
-from stagebench.trial.outlook import Estimate, count_cores, estimate_run, guess_memory
+from stagebench.trial.outlook import TimeRange, count_cores, estimate_run, guess_memory
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stagebench.units import Bytes
 
 WIDTH = 80
-"""Line width of everything but failures, whose texts are kept as they are."""
+"""Line width of everything but very long names, and failures, whose texts are kept."""
 
 _COLUMNS = (20, 10, 10, 9, 15, 16)
 _TITLES = ("status", "one task", "start-up", "memory", "full run")
@@ -77,7 +77,7 @@ def check_trials(request: TrialRequest, trials: Sequence[Trial]) -> None:
     raise MeasureError("\n".join(lines))
 
 
-def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, Estimate]:
+def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, TimeRange]:
     """Return the estimated time of a run by the keys of the treatments that succeeded."""
     plan = request.plan
     return {
@@ -93,7 +93,7 @@ def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, 
     }
 
 
-def _cells(trial: Trial, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
+def _cells(trial: Trial, estimates: Mapping[str, TimeRange]) -> tuple[str, ...]:
     observed, times = trial.observed, trial.observed.times
     return (
         _STATUSES[observed.status],
@@ -108,7 +108,7 @@ def _fill(name: str, cells: Sequence[str]) -> Iterator[str]:
     """Yield a line of the table, and one before it for a name that is too long for its column."""
     first, status, *widths = _COLUMNS
     if len(name) >= first:
-        yield from _wrap(name)
+        yield name
         name = ""
     numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True))
     yield f"{name:<{first}}{cells[0]:<{status}}{''.join(numbers)}"
@@ -121,7 +121,7 @@ def _peak(peak: Bracket) -> str:
     return UNKNOWN if peak.lower_bytes is None else f"≥ {format_bytes(peak.lower_bytes)}"
 
 
-def format_range(estimate: Estimate) -> str:
+def format_range(estimate: TimeRange) -> str:
     """Format a range of time in one unit, with two digits: "33 to 61 s", "9.2 to 14 min"."""
     unit, scale = next(
         (unit, scale)
@@ -142,7 +142,7 @@ def _count(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
-def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, Estimate]) -> list[str]:
+def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, TimeRange]) -> list[str]:
     """Add up all runs, warm-ups included, of treatments that can be estimated."""
     runs = [
         f"{run['experiment']}/{run['treatment']}" for run in plan["warm_up_runs"] + plan["runs"]
@@ -150,7 +150,7 @@ def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, Estimate]) 
     known = [estimates[key] for key in runs if key in estimates]
     if not known:
         return _wrap("the study's time cannot be estimated: no treatment succeeded")
-    total = Estimate(*map(sum, zip(*known, strict=True)))
+    total = TimeRange(*map(sum, zip(*known, strict=True)))
     left = len(runs) - len(known)
     without = f", without {_count(left, 'run')} of treatments that failed" if left else ""
     number = _count(len(known), "run")
@@ -175,7 +175,7 @@ def _describe_basis(trials: Sequence[Trial]) -> list[str]:
 def _list_warnings(
     request: TrialRequest,
     trials: Sequence[Trial],
-    estimates: Mapping[str, Estimate],
+    estimates: Mapping[str, TimeRange],
     memory_bytes: Bytes,
 ) -> Iterator[str]:
     limit_s = request.plan["time_limit_s"]
