@@ -8,6 +8,8 @@ from stagebench.trial.observed import read_observed
 from stagebench.units import MIB, to_seconds
 
 SIZE_MIB = 64
+DRIFT_MIB = 1
+"""The kernel's counters of RSS may lag behind by less than this."""
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_an_ok_run_shows_its_times_its_peak_and_how_much_its_worker_grew(
     use = found.times.stages["work"]
     assert use.service_s == to_seconds(task.finished_ns - task.started_ns)
     assert use.cpu_s == to_seconds(task.cpu_ns)
-    assert SIZE_MIB * MIB <= use.growth_bytes <= found.peak.upper_bytes
+    assert (SIZE_MIB - DRIFT_MIB) * MIB <= use.growth_bytes <= found.peak.upper_bytes
     assert found.peak.upper_bytes >= SIZE_MIB * MIB
 
 

@@ -214,7 +214,8 @@ def test_treatments_that_are_equal_with_one_task_share_a_trial(study):
     assert identify({**few, "in_flight": 2}) != identify(few)
 
 
-def test_an_interrupted_trial_leaves_neither_files_nor_processes(study):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_trial_leaves_neither_files_nor_processes(study, number):
     noted = study.working / "noted.txt"
     study.write({"slow": f'handler: "mine:note_and_wait", parameters: {{path: "{noted}"}}'})
 
@@ -222,7 +223,7 @@ def test_an_interrupted_trial_leaves_neither_files_nor_processes(study):
         while not (noted.exists() and noted.read_text().endswith("\n")):
             time.sleep(0.01)
         assert list(study.temporary.iterdir())
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate()
 
     assert process.returncode == 1

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.errors import WorkflowError
+from stagebench.errors import StoreError, WorkflowError
 from stagebench.measure.cause import describe_end
 from stagebench.store import canonical_json, write_json
 from stagebench.task_list import open_tasks
@@ -138,15 +138,11 @@ def measure_single(
     Memory is touched before it as before any run, or its task would pay for fresh pages. How much
     is needed is looked up in a plan, in the folder of a study's results.
     """
-    plan, experiment, treatment = (
-        request.plan,
-        specification["experiment"],
-        specification["treatment"],
-    )
+    plan, key = request.plan, f"{specification['experiment']}/{specification['treatment']}"
     need = request.estimate_memory(specification)
     own = {"specification": specification, "estimated_memory_bytes": need}
-    write_json(folder / "plan.json", {"treatments": {f"{experiment}/{treatment}": own}})
-    target = folder / "raw" / experiment / treatment / "r1"
+    write_json(folder / "plan.json", {"treatments": {key: own}})
+    target = folder / "raw" / key / "r1"
     command = [sys.executable, "-P", "-m", "stagebench", "measure"]
     command += ["--study", plan["study"], "--specification", canonical_json(specification)]
     command += ["--replicate", "1", "--seed", str(plan["seed"]), "--block", "1"]
@@ -162,6 +158,8 @@ def measure_single(
             words = output.strip().removeprefix("stagebench: ")
             return not_run(words or describe_end(exit_code))
         return read_observed(target, request.beside)
+    except StoreError as error:  # the run wrote something else into its folder
+        return not_run(str(error))
     finally:
         shutil.rmtree(target, ignore_errors=True)
 
