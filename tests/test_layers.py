@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "trial", "analyse", "present"}
+CORE |= {"measure", "trace", "trial", "model", "analyse", "present"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -39,11 +39,14 @@ MAY_IMPORT = {
     | {"ruamel", "jsonschema", "msgspec"},
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
     "measure": {*GROUND, "", "store", "task_list", "sampler", "measure", "psutil"},
+    # A measured process, too, that changes what its stages call.
+    "measure.diagnose": {*GROUND, "store", "measure", "runner"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
-    "analyse": {*GROUND, "store", "task_list", "tables", "peak", "analyse"}
+    "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
+    "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
     "present": {*GROUND, "store", "tables", "present", "pandas", "seaborn", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},

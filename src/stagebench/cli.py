@@ -335,6 +335,8 @@ def measured_program(specification: Mapping[str, Any]) -> str:
     """Return the module to run as the measured process of a treatment."""
     if "emulate" in specification["sampler"]:
         return "stagebench.replication.emulate"
+    if "diagnose" in specification:
+        return "stagebench.measure.diagnose"
     return "stagebench.measure.main"
 
 

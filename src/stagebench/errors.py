@@ -37,6 +37,10 @@ class MeasureError(StagebenchError):
     """A run that cannot be measured on this machine or with these arguments."""
 
 
+class ModelError(StagebenchError):
+    """A question that the model of a workflow cannot answer from what was measured."""
+
+
 class OptionError(StagebenchError):
     """Invalid command-line option."""
 

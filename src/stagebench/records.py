@@ -283,6 +283,26 @@ class EmulatedRecord:
     discovered_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisRecord:
+    """What one call of a handler cost its thread, in a run that diagnoses.
+
+    `core_wait_ns` is how long the thread was ready and waited for a core; None if the kernel does
+    not count it. The switches count how often it gave up its core by itself, and how often it was
+    made to. `spinner_ns` is the CPU time that a thread of main got meanwhile which wants the GIL
+    all the time; None without such a thread.
+    """
+
+    pid: int
+    thread_id: int
+    started_ns: int
+    finished_ns: int
+    core_wait_ns: int | None
+    voluntary_switches: int
+    other_switches: int
+    spinner_ns: int | None
+
+
 class Rules(NamedTuple):
     """What holds for the records of one type in a file, beside the types of their columns.
 
@@ -324,6 +344,9 @@ RULES: dict[type, Rules] = {
     TransitionRecord: Rules(allowed={"kind": TRANSITION_KINDS}, unique=("pid", "kind", "time_ns")),
     CpuRecord: Rules(allowed={"is_final": (0, 1)}, unique=("pid", "started_ns")),
     EmulatedRecord: Rules(),
+    DiagnosisRecord: Rules(
+        ordered=("started_ns", "finished_ns"), unique=("pid", "thread_id", "started_ns")
+    ),
 }
 
 

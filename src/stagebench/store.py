@@ -15,6 +15,7 @@ A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>
 | `sweeps.csv`    | sweep (`SweepRecord`)                                  |
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `emulated.csv`  | reading of the published way (`EmulatedRecord`); only if it is emulated |
+| `diagnosis.csv` | call of a handler (`DiagnosisRecord`); only if the run diagnoses |
 | `output.txt`    | run: what the measured process printed, if anything    |
 | `error.txt`     | run: the error that ended the measured process; only if there was one |
 
@@ -78,6 +79,7 @@ SWEEPS_FILE = "sweeps.csv"
 SAMPLES_FILE = "samples.csv"
 CPU_FILE = "cpu.csv"
 EMULATED_FILE = "emulated.csv"
+DIAGNOSIS_FILE = "diagnosis.csv"
 OUTPUT_FILE = "output.txt"
 ERROR_FILE = "error.txt"
 SUMMARY_FILE = "summary.json"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     Meanwhile = Callable[[Mapping[str, Any], Path], AbstractContextManager[object]]
+    ChangeStage = Callable[[Stage, Path], Stage]
 
 
 class FileSink:
@@ -68,15 +69,18 @@ def run_specification(
     beside: Path | None = None,
     *,
     meanwhile: Meanwhile | None = None,
+    change_stage: ChangeStage | None = None,
 ) -> None:
     """Run a treatment: wait, run all tasks, wait with the pools open, then with the pools closed.
 
     `meanwhile` returns a context manager that is entered when the workflow starts, and left at the
-    end of the last wait.
+    end of the last wait. `change_stage` returns the stage that is run in place of one.
     """
     linger = specification["linger"]
     setup = prepare_process(specification["process"], beside)
     stages = [make_stage(stage) for stage in specification["stages"]]
+    if change_stage is not None:
+        stages = [change_stage(stage, sink.folder) for stage in stages]
     tasks = list_tasks(specification["tasks"], beside)
     arrival = Arrival(**specification.get("arrival", {}))
     workflow = Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
@@ -145,16 +149,18 @@ def list_tasks(
     return open_tasks(tasks, beside)
 
 
-def main(meanwhile: Meanwhile | None = None) -> None:
+def main(meanwhile: Meanwhile | None = None, change_stage: ChangeStage | None = None) -> None:
     """Read the specification and run it; an error ends the process without waiting for tasks.
 
-    `meanwhile` is passed on to `run_specification`.
+    `meanwhile` and `change_stage` are passed on to `run_specification`.
     """
     specification = json.load(sys.stdin)
     folder, *beside = map(Path, sys.argv[1:])
     sink = FileSink(folder)
     try:
-        run_specification(specification, sink, *beside, meanwhile=meanwhile)
+        run_specification(
+            specification, sink, *beside, meanwhile=meanwhile, change_stage=change_stage
+        )
     except (WorkflowError, WorkerLostError) as error:
         leave(sink, f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:

@@ -279,6 +279,9 @@ _OF_TASK = (
     Quantity("attempt", "1", COUNT, TASK, "attempt"),
     *(Quantity(f"{moment}_s", "s", NUMBER, TASK, moment) for moment in TASK_MOMENTS),
     *(Quantity(f"{time}_s", "s", NUMBER, TASK, time, LOWER) for time in STAGE_TIMES),
+    Quantity("queue_s", "s", NUMBER, TASK, "in the queue", LOWER),
+    Quantity("start_s", "s", NUMBER, TASK, "start of the worker", LOWER),
+    Quantity("send_s", "s", NUMBER, TASK, "handing over", LOWER),
     Quantity("cpu_s", "s", NUMBER, TASK, "cpu", LOWER),
 )
 

@@ -1,0 +1,143 @@
+"""Runs a workflow as `measure.main` does, and notes for each task what the kernel knows about it.
+
+Started in place of it for runs whose times do not count: every task costs some ten microseconds
+more. With a spinner, a thread in main wants the GIL all the time: what it does not get, the handler
+has held.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import resource
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import astuple, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from stagebench.measure.main import main
+from stagebench.records import DiagnosisRecord
+from stagebench.store import DIAGNOSIS_FILE, RecordWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from stagebench.runner.stage import Stage
+    from stagebench.units import Nanoseconds
+
+SCHEDSTAT = "/proc/thread-self/schedstat"
+"""A thread's time on a CPU, its time waiting for one, and its time slices.
+
+Source: Linux, Documentation/scheduler/sched-stats.rst.
+"""
+
+
+class Diagnosed:
+    """A handler that notes what each call costs its thread."""
+
+    def __init__(self, handler: Callable[..., Any], path: Path) -> None:
+        functools.update_wrapper(self, handler)  # the runner looks at its signature
+        self._handler = handler
+        self._path = path
+
+    def __call__(self, **arguments: Any) -> Any:
+        """Call the handler."""
+        before = read_thread()
+        started_ns = time.monotonic_ns()
+        try:
+            return self._handler(**arguments)
+        finally:
+            finished_ns = time.monotonic_ns()
+            wait, voluntary, other, spinner = map(subtract, read_thread(), before)
+            record = DiagnosisRecord(
+                pid=os.getpid(),
+                thread_id=threading.get_native_id(),
+                started_ns=started_ns,
+                finished_ns=finished_ns,
+                core_wait_ns=wait,
+                voluntary_switches=voluntary or 0,
+                other_switches=other or 0,
+                spinner_ns=spinner,
+            )
+            append_record(self._path, record)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Diagnosed, (self._handler, self._path)
+
+
+def read_thread() -> tuple[Nanoseconds | None, int, int, Nanoseconds | None]:
+    """Read this thread's wait for a core, its voluntary and other switches, and the spinner's CPU.
+
+    A value is None if the kernel does not count it, or if there is no spinner.
+    """
+    clock = Spinner.clock
+    spinner_ns = None if clock is None else time.clock_gettime_ns(clock)
+    used = resource.getrusage(resource.RUSAGE_THREAD)
+    try:
+        with open(SCHEDSTAT, encoding="ascii") as file:
+            waited_ns = int(file.read().split()[1])
+    except OSError:
+        waited_ns = None
+    return waited_ns, used.ru_nvcsw, used.ru_nivcsw, spinner_ns
+
+
+def subtract(after: int | None, before: int | None) -> int | None:
+    """Return the difference of two counts; None if one is unknown."""
+    return None if after is None or before is None else after - before
+
+
+def append_record(path: Path, record: DiagnosisRecord) -> None:
+    """Append a line to a file that several processes write to: one call, one line."""
+    line = ",".join("" if value is None else str(value) for value in astuple(record))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+class Spinner:
+    """A thread that wants the GIL all the time, during a `with` block.
+
+    `clock` counts the CPU time of the one that runs.
+    """
+
+    clock: ClassVar[int | None] = None
+
+    def __init__(self) -> None:
+        self._ends = False
+        self._thread = threading.Thread(target=self._spin, name="spinner", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        Spinner.clock = time.pthread_getcpuclockid(self._thread.ident or 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Spinner.clock, self._ends = None, True
+        self._thread.join()
+
+    def _spin(self) -> None:
+        while not self._ends:
+            pass
+
+
+def prepare(specification: Mapping[str, Any], folder: Path) -> AbstractContextManager[object]:
+    """Write the head of the file to which all processes append; return the spinner, if any."""
+    RecordWriter(folder / DIAGNOSIS_FILE, DiagnosisRecord).close()
+    return Spinner() if specification["diagnose"]["spinner"] else nullcontext()
+
+
+def diagnose(stage: Stage, folder: Path) -> Stage:
+    """Return a stage whose handler notes its costs; coroutines share a thread, and stay as is."""
+    if inspect.iscoroutinefunction(stage.handler):
+        return stage
+    return replace(stage, handler=Diagnosed(stage.handler, folder / DIAGNOSIS_FILE))
+
+
+if __name__ == "__main__":
+    main(meanwhile=prepare, change_stage=diagnose)
