@@ -125,6 +125,11 @@ def _add_plan(commands: Any) -> None:
         action="store_true",
         help="show the config as YAML, with what it extends, and where each value is written",
     )
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="also run one task of every treatment, and estimate the study's time from it",
+    )
 
 
 def _add_design(commands: Any) -> None:
@@ -273,6 +278,20 @@ def _plan(options: argparse.Namespace) -> None:
     check_reference(plan, options.config.parent)
     load_study_claims(study, options.config.parent)
     print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
+    if options.trial:
+        from functools import partial
+
+        from stagebench.design.specification import estimate_memory
+        from stagebench.trial.one_task import TrialRequest, run_trials
+        from stagebench.trial.trial_text import check_trials, format_trials
+
+        beside = options.config.parent
+        places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
+        need = partial(estimate_memory, beside=beside)
+        request = TrialRequest(plan, beside, places, study.warm_memory_bytes, need)
+        trials = run_trials(request)
+        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
+        check_trials(request, trials)
 
 
 def _design(options: argparse.Namespace) -> None:
