@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/design.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/present.smk"
 
@@ -22,6 +23,7 @@ rule all:
         f"{RESULTS}/report.html",
         # A run that was removed alone is made again, though the report is there.
         [f"{RESULTS}/raw/{run}" for run in RUNS],
+        [f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
 
 
 onsuccess:

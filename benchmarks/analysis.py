@@ -156,6 +156,7 @@ def build_study(source: Source, runs: int, stretch: int, folder: Path) -> int:
     changed = {
         "runs": planned,
         "warm_up_runs": [],
+        "diagnoses": [],
         "experiments": experiments,
         "replicates": block + 1,
     }

@@ -364,6 +364,7 @@ def write_study(folder, runs):
         "warm_up_runs": [entry for entry in planned if entry["warm_up"]],
         "runs": [entry for entry in planned if not entry["warm_up"]],
         "experiments": [_experiment(name, runs) for name in experiments],
+        "diagnoses": [],
     }
     return plan, raw
 

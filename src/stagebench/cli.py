@@ -167,7 +167,12 @@ def _add_measure(commands: Any) -> None:
 def _add_analyse(commands: Any) -> None:
     parser = _add(commands, "analyse", _analyse, "Turn run folders into tables (rule analyse).")
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
-    parser.add_argument("--raw", type=Path, required=True, help="folder that contains all runs")
+    parser.add_argument(
+        "--raw",
+        type=Path,
+        required=True,
+        help="folder that contains all runs; the runs that diagnose are in `diagnosis` beside it",
+    )
     parser.add_argument("--reference", type=Path, help="CSV of published values")
     parser.add_argument("--out", type=Path, required=True, help="folder of tables to write")
     parser.add_argument(

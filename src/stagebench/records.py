@@ -32,6 +32,13 @@ TRANSITION_KINDS = ("birth", "exec", "exit")
 
 RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory")
 
+CALIBRATIONS = ALONE, BESIDE, PAIR = "alone", "beside", "pair"
+"""Diagnosing runs of a pipeline: one worker for each stage; with a spinner beside it; two."""
+
+TREATMENT = "treatment"
+DIAGNOSES = (TREATMENT, *CALIBRATIONS)
+"""Kinds of runs that diagnose: of a treatment as it is, and of a pipeline."""
+
 ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
 
 

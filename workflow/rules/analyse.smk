@@ -5,6 +5,7 @@ rule analyse:
     input:
         plan=rules.design.output[0],
         runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
+        diagnoses=[f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
         reference=REFERENCE,
     output:
         directory(f"{RESULTS}/tables"),

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.errors import StoreError
-from stagebench.records import RUN_STATUSES
+from stagebench.records import CALIBRATIONS, DIAGNOSES, RUN_STATUSES
 from stagebench.store import LONGEST_QUOTED, MEASURE_AGAIN, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -120,6 +120,7 @@ PLAN: dict[str, Any] = {
     "treatments": MAPPING,
     "runs": LIST,
     "warm_up_runs": LIST,
+    "diagnoses": LIST,
 }
 
 
@@ -132,6 +133,13 @@ PLANNED_RUN: dict[str, Any] = {
 PLANNED_EXPERIMENT: dict[str, Any] = {"name": TEXT}
 
 PLANNED_TREATMENT: dict[str, Any] = {"specification": MAPPING, "baseline": FLAG}
+
+PLANNED_DIAGNOSIS: dict[str, Any] = {
+    **dict.fromkeys(("name", "experiment"), TEXT),
+    "kind": Kind(f"one of {', '.join(DIAGNOSES)}", lambda value: value in DIAGNOSES),
+    **dict.fromkeys(("treatment", "pipeline"), _or_null(TEXT)),
+    "specification": {"treatment": TEXT, "diagnose": MAPPING},
+}
 
 MOST_PROBLEMS = 10
 """So many of a plan's problems are named."""
@@ -182,6 +190,23 @@ def _find_unplanned(plan: Mapping[str, Any]) -> Iterator[str]:
             yield from problems
             if not problems and f"{run['experiment']}/{run['treatment']}" not in plan["treatments"]:
                 yield f"{list_name}[{place}] is of no treatment of the plan"
+    yield from _find_undiagnosed(plan["diagnoses"])
+
+
+def _find_undiagnosed(diagnoses: Sequence[Any]) -> Iterator[str]:
+    """Check the runs that diagnose: each calibration of a pipeline has to be among them."""
+    problems: list[str] = []
+    for place, one in enumerate(diagnoses):
+        problems += _find_problems(one, PLANNED_DIAGNOSIS, f"diagnoses[{place}].")
+    yield from problems
+    kinds: dict[str, list[str]] = {}
+    for one in diagnoses if not problems else ():
+        if one["kind"] in CALIBRATIONS:
+            kinds.setdefault(str(one["pipeline"]), []).append(one["kind"])
+    for pipeline, found in kinds.items():
+        if sorted(found) != sorted(CALIBRATIONS):
+            allowed = ", ".join(CALIBRATIONS)
+            yield f"pipeline {pipeline} has the diagnoses {', '.join(found)}, expected {allowed}"
 
 
 def _find_problems(found: Any, expected: Mapping[str, Any], place: str = "") -> Iterator[str]:

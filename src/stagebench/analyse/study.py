@@ -21,6 +21,11 @@ import pandas as pd
 from stagebench.analyse import traces
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
 from stagebench.analyse.conditions import describe_conditions, summarise_environment
+from stagebench.analyse.diagnosis import (
+    diagnose_treatments,
+    list_treatments,
+    summarise_pipelines,
+)
 from stagebench.analyse.drift import find_drift
 from stagebench.analyse.factors import find_factor_effects
 from stagebench.analyse.memory import (
@@ -53,7 +58,7 @@ from stagebench.analyse.traces import (
     read_trace,
     span_s,
 )
-from stagebench.store import atomic_folder, canonical_json, read_json
+from stagebench.store import DIAGNOSIS_FOLDER, atomic_folder, canonical_json, read_json
 from stagebench.tables.io import make_table, write_tables
 from stagebench.tables.quantities import (
     COUNTERS,
@@ -120,8 +125,8 @@ def summarise_study(
 ) -> dict[str, pd.DataFrame]:
     """Make the tables of a study that follow from its plan, from `raw` and from what is `added`.
 
-    They do not depend on the number of `processes` that share the work. Raises StoreError with the
-    run folder that is missing or unreadable.
+    They do not depend on the number of `processes` that share the work. The runs that diagnose are
+    in a folder beside `raw`. Raises StoreError with the run folder that is missing or unreadable.
     """
     summarise = partial(summarise_part, raw=raw, added=added)
     parts = map_parts(summarise, list_requests(plan), processes)
@@ -140,6 +145,18 @@ def summarise_study(
         "queue_depth": tables["queue_depth"].merge(shown, on=RUN_KEY),
         "environment": make_table("environment", summarise_environment(heads)),
         "warm_ups": make_table("warm_ups", summarise_warm_ups(plan, raw)),
+        **summarise_diagnoses(plan, raw.with_name(DIAGNOSIS_FOLDER), processes),
+    }
+
+
+def summarise_diagnoses(
+    plan: dict[str, Any], folder: Path, processes: int
+) -> dict[str, pd.DataFrame]:
+    """Make the tables of the runs that diagnose, which are in no other table."""
+    parts = map_parts(partial(diagnose_treatments, folder=folder), list_treatments(plan), processes)
+    return {
+        "alone": make_table("alone", summarise_pipelines(plan, folder)),
+        "diagnosed": make_table("diagnosed", [row for rows in parts for row in rows]),
     }
 
 
@@ -347,7 +364,7 @@ def map_parts(
     With several processes, `work`, its arguments and its results are pickled.
     """
     parts = divide(items, processes)
-    if processes == 1 or len(parts) == 1:
+    if processes == 1 or len(parts) <= 1:
         return [work(part) for part in parts]
     # By spawn, because the libraries of the analysis may have threads, which a fork would lose.
     # Ctrl-C reaches all processes: these end silently, and the first one reports it.

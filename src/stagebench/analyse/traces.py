@@ -16,6 +16,7 @@ from stagebench.analyse.run_file import check_run
 from stagebench.errors import StoreError
 from stagebench.records import (
     IMPORTED,
+    DiagnosisRecord,
     EmulatedRecord,
     EventRecord,
     Imports,
@@ -80,6 +81,7 @@ class Trace(Head):
     `events` maps the name of a moment to its time; a run that ended early lacks some. `overflows`
     counts, by stage, how often a queue took more than its bound because the run would otherwise
     have stalled. `imports` has, by stage, what workers imported during their first tasks.
+    `diagnosis` has the calls of handlers, if the run diagnoses.
     """
 
     tasks: tuple[TaskRecord, ...]
@@ -94,6 +96,7 @@ class Trace(Head):
     sweeps: tuple[SweepRecord, ...]
     samples: tuple[MemorySample, ...]
     emulated: tuple[EmulatedRecord, ...]
+    diagnosis: tuple[DiagnosisRecord, ...]
 
     @property
     def head(self) -> Head:
@@ -116,10 +119,14 @@ class Trace(Head):
 
 
 class Request(NamedTuple):
-    """A run to read: its entry in the plan, and that of its treatment."""
+    """A run to read: its entry in the plan, and that of its treatment.
+
+    `place` is its folder below the one of all such runs, if that does not follow from its names.
+    """
 
     planned: dict[str, Any]
     treatment: dict[str, Any]
+    place: str | None = None
 
 
 def list_requests(plan: dict[str, Any]) -> list[Request]:
@@ -150,7 +157,7 @@ def read_head(request: Request, raw: Path) -> Head:
 
     Raises StoreError with the folder if it is missing, unreadable or another run's.
     """
-    planned, treatment = request
+    planned, treatment, _ = request
     folder = _folder(request, raw)
     if not folder.is_dir():
         raise StoreError(f"{folder}: this run of the plan has not been measured")
@@ -175,6 +182,8 @@ def _treatment_key(run: dict[str, Any]) -> str:
 
 
 def _folder(request: Request, raw: Path) -> Path:
+    if request.place is not None:
+        return raw / request.place
     run = request.planned
     name = f"{'w' if run['warm_up'] else 'r'}{run['replicate']}"
     return raw / str(run["experiment"]) / str(run["treatment"]) / name
@@ -186,6 +195,7 @@ def _read_records(folder: Path, head: Head) -> Trace:
     attempts = read.records(store.ATTEMPTS_FILE, TaskRecord)
     events = read.records(store.EVENTS_FILE, EventRecord)
     emulates = "emulate" in head.run["specification"]["sampler"]
+    diagnoses = "diagnose" in head.run["specification"]
     trace = Trace(
         planned=head.planned,
         baseline=head.baseline,
@@ -202,6 +212,7 @@ def _read_records(folder: Path, head: Head) -> Trace:
         sweeps=read.records(store.SWEEPS_FILE, SweepRecord),
         samples=read.records(store.SAMPLES_FILE, MemorySample),
         emulated=read.records(store.EMULATED_FILE, EmulatedRecord) if emulates else (),
+        diagnosis=read.records(store.DIAGNOSIS_FILE, DiagnosisRecord) if diagnoses else (),
     )
     _check_stages(folder, head.run, {store.TASKS_FILE: tasks, store.ATTEMPTS_FILE: attempts})
     if head.is_ok:

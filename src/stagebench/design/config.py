@@ -147,8 +147,9 @@ class _StudyCheck:
         grid_known = not (in_factors or any(holds_unknown(experiment.get(k)) for k in GRID_KEYS))
         # If the grid is unknown, the experiment is built from its settings alone.
         kept = [key for key in experiment if grid_known or key not in GRID_KEYS]
+        of_study = {key: self._values[key] for key in ("diagnose",) if key in self._values}
         built = build_experiment(
-            {key: experiment[key] for key in kept},
+            of_study | {key: experiment[key] for key in kept},
             workflow.stages if workflow else UNKNOWN,
             self._constants,
             self._beside,

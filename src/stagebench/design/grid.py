@@ -55,7 +55,8 @@ class ExperimentGrid:
     `template` is the variable part of the specification (the stages and the keys in `SETTINGS`),
     with its placeholders; `constants` fill those that no factor fills. `exclude` has the levels
     that each entry names. `beside` is the config's folder, which holds own handlers and task files,
-    or None if unknown; `place` is where the experiment is written.
+    or None if unknown; `diagnose` whether runs diagnose its treatments; `place` is where the
+    experiment is written.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ExperimentGrid:
     baseline: Mapping[str, tuple[Level, ...]]
     constants: Factors
     beside: Path | None
+    diagnose: bool
     place: Origin | None
 
 
@@ -139,6 +141,10 @@ MARGIN = 0.05
 """Default of what counts as equivalent in practice."""
 
 
+DIAGNOSE = True
+"""Default of whether treatments are diagnosed."""
+
+
 def build_study(
     config: Json, experiments: Sequence[ExperimentGrid], treatments: Sequence[Treatment]
 ) -> Study:
@@ -181,6 +187,7 @@ def build_experiment(
         baseline=_resolve(experiment.get("baseline", {}), named),
         constants=constants,
         beside=beside,
+        diagnose=experiment.get("diagnose", DIAGNOSE),
         place=place,
     )
 

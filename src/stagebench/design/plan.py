@@ -13,6 +13,7 @@ import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.diagnoses import format_diagnoses, plan_diagnoses
 from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
 from stagebench.design.yaml import is_ambiguous
@@ -55,6 +56,7 @@ def make_plan(study: Study) -> Json:
         "treatments": {f"{t.experiment}/{t.id}": _plan_treatment(t) for t in treatments},
         "warm_up_runs": [asdict(run) for run in order_warm_ups(study, treatments)],
         "runs": [asdict(run) for run in order_runs(study, treatments)],
+        "diagnoses": plan_diagnoses(study),
     }
 
 
@@ -75,6 +77,7 @@ def format_plan(plan: Json) -> str:
             *lines,
             "",
             f"{runs}, each stopped after {limit}",
+            *format_diagnoses(plan["diagnoses"]),
             f"most memory, by estimate: {format_bytes(need)} ({key})",
         ]
     )

@@ -91,6 +91,18 @@ def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.
     return [task.get(stage, {}) for task in tasks]
 
 
+def list_first_tasks(
+    tasks: Any, stages: list[Stage], beside: pathlib.Path | None, most: int
+) -> int | list[dict[str, Any]]:
+    """Return the first tasks of a specification, at most so many; those of a file as a list."""
+    if isinstance(tasks, int):
+        return min(most, tasks)
+    if isinstance(tasks, dict):
+        found = read_task_file(tasks["file"], name_handlers(stages), beside)
+        return list(found.tasks[:most])
+    return list(tasks[:most])
+
+
 def name_handlers(stages: list[Stage]) -> Handlers:
     """Return the name and handler of each stage; an unknown handler is None."""
     named = ((stage["name"], stage["handler"]) for stage in stages)

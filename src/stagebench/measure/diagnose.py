@@ -136,7 +136,9 @@ def diagnose(stage: Stage, folder: Path) -> Stage:
     """Return a stage whose handler notes its costs; coroutines share a thread, and stay as is."""
     if inspect.iscoroutinefunction(stage.handler):
         return stage
-    return replace(stage, handler=Diagnosed(stage.handler, folder / DIAGNOSIS_FILE))
+    # Absolute, because a handler may change the working directory.
+    path = folder.absolute() / DIAGNOSIS_FILE
+    return replace(stage, handler=Diagnosed(stage.handler, path))
 
 
 if __name__ == "__main__":

@@ -174,12 +174,18 @@ def _left_in_group(group: Path) -> Bytes | None:
 
 
 def find_need(specification: Mapping[str, Any], target: Path) -> Need:
-    """Return how much memory a run needs: by its treatment's last run, or else by the estimate."""
-    folders = [folder for folder in target.parent.glob("[rw]*") if folder != target]
+    """Return how much memory a run needs: by its treatment's last run, or else by the estimate.
+
+    A run that diagnoses takes as much as the treatment's other runs.
+    """
+    runs, counts = target.parent, dict(specification)
+    if counts.pop("diagnose", None) is not None:
+        runs = _find_study(target).joinpath("raw", counts["experiment"], counts["treatment"])
+    folders = [folder for folder in runs.glob("[rw]*") if folder != target]
     for folder in sorted(folders, key=_written_s, reverse=True):
         with suppress(StoreError):
             run = store.read_run(folder)
-            if run["status"] == "ok" and run["specification"] == specification:
+            if run["status"] == "ok" and run["specification"] == counts:
                 return Need(measure_need(run, folder), "last run")
     estimate = read_estimate(specification, target)
     return Need(0, "unknown") if estimate is None else Need(estimate, "estimate")
@@ -222,11 +228,14 @@ def read_estimate(specification: Mapping[str, Any], target: Path) -> Bytes | Non
     """Return the plan's estimate for a treatment, with its interpreters; None if there is no plan.
 
     The plan is a hint, not an input: what is measured does not depend on it. It is where the rule
-    `design` writes it: beside the folder `raw`, in which `target` is.
+    `design` writes it: beside the folders `raw` and `diagnosis`, in one of which `target` is.
     """
     try:
-        planned = store.read_json(target.absolute().parents[3] / "plan.json")["treatments"]
-        own = planned[f"{specification['experiment']}/{specification['treatment']}"]
+        plan = store.read_json(_find_study(target) / "plan.json")
+        if "diagnose" in specification:
+            own = {one["name"]: one for one in plan["diagnoses"]}["/".join(target.parts[-3:])]
+        else:
+            own = plan["treatments"][f"{specification['experiment']}/{specification['treatment']}"]
         if own["specification"] != specification:
             return None
         estimate = int(own["estimated_memory_bytes"])
@@ -234,6 +243,11 @@ def read_estimate(specification: Mapping[str, Any], target: Path) -> Bytes | Non
         return None
     workers = sum(s["workers"] for s in specification["stages"] if s["executor"] == "process")
     return estimate + (1 + int(workers)) * INTERPRETER_BYTES
+
+
+def _find_study(target: Path) -> Path:
+    """Return the folder of the study that a run belongs to."""
+    return Path(*target.absolute().parts[:-4])
 
 
 def _run_helper(order: Order) -> dict[str, Any] | str:

@@ -159,6 +159,23 @@ TABLES: dict[str, dict[str, str]] = {
         "started_at": TEXT,
         **_kinds(RUN, "own_time_s"),
     },
+    "alone": {
+        "experiment": TEXT,
+        "pipeline": TEXT,
+        **dict.fromkeys(("stage", "handler", "parameters", "status"), TEXT),
+        "tasks": COUNT,
+        **dict.fromkeys(("service_s", "cpu_s", "away_s", "held_s"), NUMBER),
+        **dict.fromkeys(("gil_asks", "wakes", "pair_ratio"), NUMBER),
+    },
+    "diagnosed": {
+        **dict.fromkeys(("experiment", "treatment", "stage"), TEXT),
+        **dict.fromkeys(("task", "attempt"), COUNT),
+        "status": TEXT,
+        "first": FLAG,
+        **dict.fromkeys(("blocked_s", "waiting_s", "service_s", "cpu_s", "core_wait_s"), NUMBER),
+        **dict.fromkeys(("voluntary_switches", "other_switches"), COUNT),
+        "return_s": NUMBER,
+    },
     "comparisons": {
         **_PLACE,
         "unit": TEXT,
