@@ -47,7 +47,7 @@ class ModelStage:
     ready, and as long as the last of these if there are more. Up to `batch` tasks are handed over
     at once. If the stage `pins` tasks, as processes do, a task goes to the worker that became free
     last, and waits for that one even if it has not started yet; otherwise the worker that has been
-    free for longest takes it, as threads do.
+    free for longest takes it, roughly as threads do.
     """
 
     name: str
