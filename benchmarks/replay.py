@@ -77,10 +77,10 @@ def measure(case: Case, tasks: int) -> Cost:
 
 def run(case: Case, tasks: int) -> Cost:
     """Replay a case; the peak of memory is that of this process so far."""
-    rng = random.Random(1)  # noqa: S311 - times, not secrets
+    rng = random.Random(1)
     seconds = [[0.1 * rng.lognormvariate(0, SPREAD) for _ in range(tasks)] for _ in case.mixes]
 
-    def alone(place: int, task: int, is_first: bool) -> Alone:
+    def alone(place: int, task: int, is_first: bool) -> Alone:  # noqa: FBT001 - as it is called
         return Alone(0.0005, seconds[place][task] * (1.5 if is_first else 1.0), 0.0005)
 
     stages = [
