@@ -70,7 +70,7 @@ def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
     waited = {
         (stage["name"], *key): parts
         for stage in stages
-        for key, parts in _split_waiting(trace, stage).items()
+        for key, parts in list_waits(trace, stage).items()
     }
     ordered = sorted(records, key=lambda one: (one.task, places[one.stage], one.attempt))
     return [
@@ -85,9 +85,7 @@ def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
     ]
 
 
-def _split_waiting(
-    trace: Trace, stage: Mapping[str, Any]
-) -> dict[tuple[int, int], dict[str, Seconds]]:
+def list_waits(trace: Trace, stage: Mapping[str, Any]) -> dict[tuple[int, int], dict[str, Seconds]]:
     """Return the parts of waiting times by task and attempt; none of coroutines, which overlap."""
     if stage["executor"] == "asyncio":
         return {}

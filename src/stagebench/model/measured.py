@@ -195,7 +195,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     found = []
     for run in list_rows(tables["runs"]):
         key = run["experiment"], run["treatment"], run["replicate"]
-        if run["status"] != "ok" or not _is_known(run["makespan_s"]):
+        if run["status"] != "ok" or not is_known(run["makespan_s"]):
             continue
         if run["attempts_repeated"]:
             continue
@@ -214,7 +214,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                 makespan_s=run["makespan_s"],
                 cores=usable,
                 free_cores=_free_cores(usable, run),
-                cpu_s=run["cpu_s"] if _is_known(run["cpu_s"]) else 0.0,
+                cpu_s=run["cpu_s"] if is_known(run["cpu_s"]) else 0.0,
                 switch_s=process.get("switch_interval_s", SWITCH_INTERVAL_S),
                 has_gil=has_gil,
                 in_flight=specification.get("in_flight"),
@@ -236,7 +236,7 @@ def read_calibrated(alone: pd.DataFrame) -> dict[tuple[str, str], Calibrated]:
     columns = ("cpu_s", "away_s", "held_s", "gil_asks", "wakes")
     found = {}
     for row in list_rows(alone):
-        if all(_is_known(row[name]) for name in columns):
+        if all(is_known(row[name]) for name in columns):
             cpu_s, away_s, held_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / SWITCH_INTERVAL_S
             key = row["handler"], row["parameters"]
@@ -273,18 +273,18 @@ def _read_stage(
 
 def _read_served(row: Mapping[str, Any]) -> ServedTask:
     def read(name: str) -> Seconds:
-        return float(row[name]) if _is_known(row[name]) else 0.0
+        return float(row[name]) if is_known(row[name]) else 0.0
 
     return ServedTask(
         task=int(row["task"]),
-        worker=int(row["worker"]) if _is_known(row["worker"]) else -1,
+        worker=int(row["worker"]) if is_known(row["worker"]) else -1,
         is_first=bool(row["first"]),
         due_s=read("due_s"),
         submitted_s=read("submitted_s"),
         started_s=read("started_s"),
         finished_s=read("finished_s"),
         received_s=read("received_s"),
-        cpu_s=float(row["cpu_s"]) if _is_known(row["cpu_s"]) else None,
+        cpu_s=float(row["cpu_s"]) if is_known(row["cpu_s"]) else None,
         queue_s=read("queue_s"),
         start_s=read("start_s"),
         send_s=read("send_s"),
@@ -294,7 +294,7 @@ def _read_served(row: Mapping[str, Any]) -> ServedTask:
 def _spread_starts(row: Mapping[str, Any], workers: int) -> tuple[Seconds, ...]:
     """Spread the starts of workers evenly between the first and the last."""
     first, last = row["pool_first_ready_s"], row["pool_last_ready_s"]
-    if not (_is_known(first) and _is_known(last)):
+    if not (is_known(first) and is_known(last)):
         return (0.0,)
     steps = max(1, workers - 1)
     return tuple(first + (last - first) * number / steps for number in range(workers))
@@ -318,9 +318,9 @@ def _free_cores(cores: int, run: Mapping[str, Any]) -> float:
 
     What others took is known of a time that is longer than the run, if that is short.
     """
-    taken = sum(run[name] for name in ("steal_share", "others_cpu_share") if _is_known(run[name]))
-    sampler = run["sampler_cpu_s"] / run["own_time_s"] if _is_known(run["sampler_cpu_s"]) else 0.0
-    used = run["cpu_s"] / run["own_time_s"] if _is_known(run["cpu_s"]) else 0.0
+    taken = sum(run[name] for name in ("steal_share", "others_cpu_share") if is_known(run[name]))
+    sampler = run["sampler_cpu_s"] / run["own_time_s"] if is_known(run["sampler_cpu_s"]) else 0.0
+    used = run["cpu_s"] / run["own_time_s"] if is_known(run["cpu_s"]) else 0.0
     return float(min(cores, max(used, cores * (1 - taken) - sampler, 0.1)))
 
 
@@ -344,7 +344,8 @@ def _group(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any
     return groups
 
 
-def _is_known(value: Any) -> bool:
+def is_known(value: Any) -> bool:
+    """Return whether a cell of a table is not missing."""
     return value is not None and value == value and str(value) != "<NA>"  # noqa: PLR0124 - nan
 
 

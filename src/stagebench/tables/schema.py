@@ -29,6 +29,20 @@ TEXT, FLAG = "text", "flag"
 OUTCOMES = (*TASK_STATUSES, "missing")
 """How a task ended, in tables as `tasks_<outcome>`; "missing" means that it has no record."""
 
+TASK_TIME = {
+    "blocked": "held back",
+    "queue": "in the queue",
+    "start": "start of the worker",
+    "send": "hand-over to the worker",
+    "held": "on a CPU with the GIL",
+    "computing": "on a CPU without it",
+    "gil_wait": "waiting for the GIL",
+    "core_wait": "waiting for a core",
+    "asleep": "blocked or asleep",
+    "return": "hand-over of the result",
+}
+"""The parts of a task's time in a stage, from when it was due until its result was received."""
+
 VERDICTS = (
     "refuted",
     "contradicted by its own log",
@@ -172,9 +186,10 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("task", "attempt"), COUNT),
         "status": TEXT,
         "first": FLAG,
-        **dict.fromkeys(("blocked_s", "waiting_s", "service_s", "cpu_s", "core_wait_s"), NUMBER),
+        **dict.fromkeys(("blocked_s", "waiting_s", "queue_s", "start_s", "send_s"), NUMBER),
+        **dict.fromkeys(("service_s", "cpu_s", "core_wait_s"), NUMBER),
         **dict.fromkeys(("voluntary_switches", "other_switches"), COUNT),
-        "return_s": NUMBER,
+        **dict.fromkeys(("return_s", "response_s"), NUMBER),
     },
     "comparisons": {
         **_PLACE,
@@ -232,6 +247,12 @@ TABLES: dict[str, dict[str, str]] = {
         "p": NUMBER,
         "p_adjusted": NUMBER,
         "note": TEXT,
+    },
+    "parts": {
+        **dict.fromkeys(("experiment", "treatment", "stage"), TEXT),
+        "tasks": COUNT,
+        **dict.fromkeys((f"{part}_s" for part in TASK_TIME), NUMBER),
+        "response_s": NUMBER,
     },
     "floors": {
         **_RUN_KEY,
