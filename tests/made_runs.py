@@ -40,9 +40,7 @@ def stage_run(name, tasks, **others):
     }
     conditions |= {key: others.pop(key) for key in list(others) if key in conditions}
     facts = {"after": (), "queue_size": None, "batch": 1, "starts_s": (0.0,), "calibrated": None}
-    return StageRun(
-        name=name, conditions=Conditions(**conditions), served=tasks, **facts | others
-    )
+    return StageRun(name=name, conditions=Conditions(**conditions), served=tasks, **facts | others)
 
 
 def measured_run(*stages, **others):
@@ -173,7 +171,7 @@ def _serve(rng, services, due, work, send_s, back_s, cpu):
         times.append((task, worker, submitted, started, finished, end))
     waited = split_waiting(turns)
     first = {}
-    for task, worker, _, started, *_ in sorted(times, key=lambda each: each[3]):
+    for task, worker, *_ in sorted(times, key=lambda each: each[3]):
         first.setdefault(worker, task)
     return [
         served(

@@ -153,16 +153,18 @@ def _list_candidates(
                 peaks=own,
                 makespan_s=median_s,
                 peak_bytes=None if low is None else int(low),
-                peak_upper_bytes=None if high is None else int(high),
-                most_bytes=_find_most(known) if len(known) == len(own) else None,
+                peak_upper_bytes=None if high is None else _round_known(high),
+                most_bytes=_round_known(max(known, default=math.inf))
+                if len(known) == len(own)
+                else None,
             )
         )
     return found
 
 
-def _find_most(sizes: Sequence[float]) -> Bytes | None:
-    most = max(sizes, default=math.inf)
-    return None if math.isinf(most) else round(most)
+def _round_known(size: float) -> Bytes | None:
+    """Return a size; None if it is infinite, because an upper end is not known."""
+    return None if math.isinf(size) else round(size)
 
 
 TIME, PEAK = "makespan_s", "tree_peak_bytes"
@@ -237,8 +239,10 @@ def _explain_choice(
 
 
 def _describe_peak(one: Candidate) -> str:
-    if one.peak_bytes is None or one.peak_upper_bytes is None:
+    if one.peak_bytes is None:
         return ", peak memory unknown"
+    if one.peak_upper_bytes is None:
+        return f", peak memory at least {format_bytes(one.peak_bytes)}"
     low, high = format_bytes(one.peak_bytes), format_bytes(one.peak_upper_bytes)
     return f", peak memory {low}" if low == high else f", peak memory {low} to {high}"
 
