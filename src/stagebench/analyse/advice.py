@@ -98,11 +98,14 @@ def make_advice_table(
 def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wishes: Wishes) -> Row:
     fitting = [one for one in known if _fits(one, wishes.memory_bytes)]
     if not fitting:
-        least = min((one.most_bytes for one in known if one.most_bytes), default=0)
-        return {
-            "why": f"No treatment surely fits into {format_bytes(wishes.memory_bytes or 0)}: the"
-            f" lowest upper end of a peak is {format_bytes(least)}."
-        }
+        least = min((one.most_bytes for one in known if one.most_bytes), default=None)
+        reason = (
+            "no upper end of a peak is known"
+            if least is None
+            else f"the lowest upper end of a peak is {format_bytes(least)}"
+        )
+        wanted = format_bytes(wishes.memory_bytes or 0)
+        return {"of": 0, "why": f"No treatment surely fits into {wanted}: {reason}."}
     if wishes.cores is not None:
         cores = wishes.cores
         change = Change(f"cores={cores}", lambda one: replace(one, cores=cores))
