@@ -1,5 +1,7 @@
 """What is read of the tables of a study, and what of it counts as a task's own work."""
 
+import json
+
 import pytest
 from tests.made_runs import served, stage_run
 
@@ -13,6 +15,7 @@ from stagebench.model.measured import (
     read_calibrated,
     read_measured,
 )
+from stagebench.model.path import follow_path
 from stagebench.model.replay import Alone
 from stagebench.model.sharing import Mix
 from stagebench.store import read_json
@@ -40,6 +43,20 @@ def test_cpu_time_is_at_most_the_service():
 @pytest.mark.parametrize(("cpu_s", "known"), [(None, KNOWN), (1.0, None)])
 def test_without_cpu_time_or_calibration_all_of_the_service_is_work(cpu_s, known):
     assert measure_work(served(0, 0.0, 3.0, cpu_s=cpu_s), known) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("alone", "work_s"),
+    [
+        # A handler that computes is away in proportion, one that waits as long as it takes.
+        (Calibrated(cpu_s=1.0, away_s=0.5, held_s=1.0, asks=0, wakes=0, varies=True), 3.0),
+        (Calibrated(cpu_s=0.001, away_s=0.5, held_s=0.0, asks=0, wakes=0, varies=True), 8.0),
+        (Calibrated(cpu_s=0.0, away_s=0.5, held_s=0.0, asks=0, wakes=0, varies=True), 8.0),
+        (Calibrated(cpu_s=0.001, away_s=0.5, held_s=0.0, asks=0, wakes=0), 2.5),
+    ],
+)
+def test_of_tasks_that_differ_only_proportions_are_known(alone, work_s):
+    assert measure_work(served(0, 0.0, 8.0, cpu_s=2.0), alone) == work_s
 
 
 # What workers do.
@@ -199,6 +216,61 @@ def test_a_machine_without_a_gil_is_read_as_one(tables, plan):
     changed = tables | {"environment": make_table("environment", rows)}
     assert not any(run.has_gil for run in read_measured(changed, plan))
     assert {run.cores for run in read_measured(changed, plan)} == {0}
+
+
+def read_varying(run, tables, plan, tasks):
+    """Return whether the tasks of each stage vary, if the treatment of a run has these tasks."""
+    known = [
+        alone_row(handler=stage.conditions.handler, parameters=stage.conditions.parameters)
+        for stage in run.stages
+    ]
+    changed = json.loads(json.dumps(plan))
+    changed["treatments"]["/".join(run.key)]["specification"]["tasks"] = tasks
+    [found, *_] = [
+        each
+        for each in read_measured(tables | {"alone": make_table("alone", known)}, changed)
+        if each.key == run.key
+    ]
+    return [stage.calibrated.varies for stage in found.stages]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (2, [False, False]),
+        ([{}, {}], [False, False]),
+        ([{"work": {"size_mib": 1}}] * 2, [False, False]),
+        ([{"save": {"size": 1}}, {}], [False, True]),
+        # What comes after a stage may take results that differ.
+        ([{"work": {"size_mib": 1}}, {}], [True, True]),
+        ({"file": "a.csv", "number": 2, "columns": {"save.size": ["int"]}}, [False, True]),
+    ],
+)
+def test_stages_vary_whose_tasks_differ_or_come_from_such_a_stage(
+    runs, tables, plan, tasks, expected
+):
+    assert read_varying(runs[3], tables, plan, tasks) == expected
+
+
+def test_coroutines_are_shared_out_to_as_many_workers_as_there_are_at_a_time(
+    known_run, make_task, analyse
+):
+    stage = known_run().stages[1] | {"name": "ask", "executor": "asyncio", "after": []}
+    moments = [(10, 10, 11, 11), (10, 10, 13, 13), (10, 11.5, 12, 12), (10, 12.25, 14, 14)]
+    tasks = tuple(make_task(n, "ask", each) for n, each in enumerate(moments))
+    folder = analyse(
+        known_run(stages=(stage,), tasks=tasks, tasks_planned=4, workers=(), factors={}),
+    )
+    [run] = read_measured(read_tables(folder / "tables"), read_json(folder / "plan.json"))
+    [found] = run.stages
+    assert [each.worker for each in found.served] == [0, 1, 0, 0]
+    assert [(each.queue_s, each.send_s) for each in found.served] == [
+        (0.0, 0.0),
+        (0.0, 0.0),
+        (1.0, 0.5),
+        (2.0, 0.25),
+    ]
+    assert sum(each.seconds for each in follow_path(run)) == run.makespan_s == 4.0
 
 
 def alone_row(**changes):

@@ -122,13 +122,35 @@ def test_the_path_begins_with_the_task_that_was_received_last_in_any_stage():
     assert parts_of(long, short) == {("long", AWAY): 9.0}
 
 
-def test_time_from_due_to_submission_was_held_back():
-    tasks = [served(0, 2.0, 3.0, due_s=1.0), served(1, 0.0, 1.0)]
-    assert parts_of(stage_run("s", tasks)) == {
+@pytest.mark.parametrize(
+    ("stage", "whole", "is_first", "part"),
+    [
+        ({"queue_size": 1}, {}, True, HELD_BACK),
+        ({}, {"in_flight": 1}, False, HELD_BACK),
+        ({}, {}, False, OTHER),
+        ({}, {}, True, START),
+    ],
+)
+def test_a_bound_holds_tasks_back_and_without_one_main_does_that_starts_workers(
+    stage, whole, is_first, part
+):
+    tasks = [served(0, 2.0, 3.0, due_s=1.0, is_first=is_first), served(1, 0.0, 1.0)]
+    assert parts_of(stage_run("s", tasks, **stage), **whole) == {
         ("s", AWAY): 1.0,
-        ("s", HELD_BACK): 1.0,
+        ("s", part): 1.0,
         ("s", ARRIVAL): 1.0,
     }
+
+
+def test_a_limit_of_tasks_in_flight_holds_back_arrivals_alone():
+    first = stage_run("first", [served(0, 0.0, 1.0)])
+    second = stage_run("second", [served(0, 1.5, 2.0, due_s=1.0)], after=(0,))
+    assert parts_of(first, second, in_flight=1)["second", OTHER] == 0.5
+
+
+def test_waiting_that_is_not_told_apart_is_other():
+    task = served(0, 2.0, 3.0, due_s=0.0, submitted_s=0.0)
+    assert parts_of(stage_run("s", [task])) == {("s", AWAY): 1.0, ("s", OTHER): 2.0}
 
 
 def test_time_until_a_task_was_due_is_its_arrival():

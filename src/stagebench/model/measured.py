@@ -7,6 +7,7 @@ of workers. What handlers take alone is known from the calibrations of diagnosin
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +30,8 @@ class Calibrated(NamedTuple):
     """What one task takes alone: its times in seconds, and how often it asks and wakes.
 
     `held_s` is the part of `cpu_s` with the GIL, `asks` how often it gets it anew, after it has
-    given it up by itself.
+    given it up by itself. If tasks differ in their parameters (`varies`), only the proportions of
+    these are those of other tasks.
     """
 
     cpu_s: Seconds
@@ -37,11 +39,21 @@ class Calibrated(NamedTuple):
     held_s: Seconds
     asks: float
     wakes: float
+    varies: bool = False
 
     @property
     def total_s(self) -> Seconds:
         """How long it takes."""
         return self.cpu_s + self.away_s
+
+    def allow_away(self, cpu_s: Seconds) -> Seconds:
+        """Return how long a task of this CPU time may be away without waiting for anybody.
+
+        A handler that is mostly away, for a time that differs, says nothing of that of other tasks.
+        """
+        if not self.varies:
+            return self.away_s
+        return self.away_s / self.cpu_s * cpu_s if self.away_s < self.cpu_s else math.inf
 
 
 class Conditions(NamedTuple):
@@ -132,7 +144,7 @@ def measure_work(served: ServedTask, calibrated: Calibrated | None) -> Seconds:
     if served.cpu_s is None or calibrated is None:
         return served.service_s
     cpu_s = min(served.cpu_s, served.service_s)
-    return cpu_s + min(served.service_s - cpu_s, calibrated.away_s)
+    return cpu_s + min(served.service_s - cpu_s, calibrated.allow_away(cpu_s))
 
 
 def find_mix(stage: StageRun, switch_s: Seconds) -> Mix:
@@ -201,6 +213,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
         names = [stage["name"] for stage in specification["stages"]]
+        varying = _find_varying(specification["tasks"], specification["stages"])
         by_stage = defaultdict(list)
         for row in tasks.get(key, ()):
             by_stage[row["stage"]].append(row)
@@ -222,7 +235,12 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                 due_s=_find_due(by_stage, specification["stages"], first_s),
                 stages=[
                     _read_stage(
-                        stage, names, rows[stage["name"]], by_stage[stage["name"]], calibrated
+                        stage,
+                        names,
+                        rows[stage["name"]],
+                        by_stage[stage["name"]],
+                        calibrated,
+                        varies=stage["name"] in varying,
                     )
                     for stage in specification["stages"]
                 ],
@@ -250,6 +268,8 @@ def _read_stage(
     row: Mapping[str, Any],
     tasks: Sequence[Mapping[str, Any]],
     calibrated: Mapping[tuple[str, str], Calibrated],
+    *,
+    varies: bool,
 ) -> StageRun:
     conditions = Conditions(
         stage["handler"],
@@ -259,16 +279,53 @@ def _read_stage(
         stage["workers"],
         stage["retain"],
     )
+    served = [_read_served(task) for task in tasks]
+    known = calibrated.get(conditions[:2])
     return StageRun(
         name=stage["name"],
         after=tuple(names.index(name) for name in stage["after"]),
         conditions=conditions,
         queue_size=stage.get("queue_size"),
         batch=stage.get("batch", 1),
-        served=[_read_served(task) for task in tasks],
+        served=_share_out(served, stage["workers"]) if stage["executor"] == "asyncio" else served,
         starts_s=_spread_starts(row, stage["workers"]),
-        calibrated=calibrated.get(conditions[:2]),
+        calibrated=None if known is None else known._replace(varies=varies),
     )
+
+
+def _find_varying(tasks: Any, stages: Sequence[Json]) -> set[str]:
+    """Return the stages that serve tasks of different parameters, and those that come after one.
+
+    `tasks` is a number, a list, or a reference to a file with the names of its columns.
+    """
+    if isinstance(tasks, int):
+        return set()
+    if isinstance(tasks, list):
+        names = [stage["name"] for stage in stages]
+        own = {
+            name for name in names if any(task.get(name) != tasks[0].get(name) for task in tasks)
+        }
+    else:
+        own = {column.partition(".")[0] for column in tasks["columns"]}
+    for stage in stages:
+        if own.intersection(stage["after"]):
+            own.add(stage["name"])
+    return own
+
+
+def _share_out(served: Sequence[ServedTask], workers: int) -> list[ServedTask]:
+    """Give tasks of coroutines, which have no worker, to as many as there are at a time."""
+    free_s = [-math.inf] * workers
+    shared: dict[int, ServedTask] = {}
+    for each in sorted(served, key=lambda one: one.started_s):
+        ready = [worker for worker in range(workers) if free_s[worker] <= each.started_s]
+        worker = max(ready, key=free_s.__getitem__) if ready else free_s.index(min(free_s))
+        waiting_s = each.started_s - each.submitted_s
+        queue_s = min(max(0.0, free_s[worker] - each.submitted_s), waiting_s)
+        send_s = waiting_s - queue_s
+        shared[each.task] = each._replace(worker=worker, queue_s=queue_s, send_s=send_s)
+        free_s[worker] = each.received_s
+    return [shared[each.task] for each in served]
 
 
 def _read_served(row: Mapping[str, Any]) -> ServedTask:

@@ -29,6 +29,9 @@ PARTS = (CPU, AWAY, FIRST, WAITING, START, HAND_OVER, HELD_BACK, ARRIVAL, OTHER)
 
 OWN = frozenset({CPU, AWAY})
 
+TINY_S = 1e-9
+"""Records are in whole nanoseconds; less is an error of rounding."""
+
 
 class Segment(NamedTuple):
     """A part of the path in one stage."""
@@ -52,6 +55,9 @@ def follow_path(run: MeasuredRun) -> list[Segment]:
         found += _split_service(each, stage, usual[place])
         if each.start_s:
             found.append(Segment(stage.name, START, each.start_s))
+        rest_s = each.started_s - each.submitted_s - each.queue_s - each.start_s - each.send_s
+        if abs(rest_s) > TINY_S:
+            found.append(Segment(stage.name, OTHER, rest_s))
         previous = before[place].get(task)
         if each.queue_s > 0 and previous is not None:
             gap = each.started_s - each.send_s - served[place, previous].received_s
@@ -60,7 +66,9 @@ def follow_path(run: MeasuredRun) -> list[Segment]:
             continue
         if each.queue_s > 0:
             found.append(Segment(stage.name, OTHER, each.queue_s))
-        found.append(Segment(stage.name, HELD_BACK, each.submitted_s - each.due_s))
+        found.append(
+            Segment(stage.name, _name_delay(each, stage, run), each.submitted_s - each.due_s)
+        )
         inputs = [key for key in ((one, task) for one in stage.after) if key in served]
         if not inputs:
             first = min(one.submitted_s for one in served.values())
@@ -69,6 +77,14 @@ def follow_path(run: MeasuredRun) -> list[Segment]:
         last = max(inputs, key=lambda key: served[key].received_s)
         found.append(Segment(stage.name, OTHER, each.due_s - served[last].received_s))
         place, task = last
+
+
+def _name_delay(each: ServedTask, stage: StageRun, run: MeasuredRun) -> str:
+    """Return what kept a task back: a bound or, without one, main, which starts the workers."""
+    is_bounded = stage.queue_size is not None or (run.in_flight is not None and not stage.after)
+    if is_bounded:
+        return HELD_BACK
+    return START if each.is_first else OTHER
 
 
 def add_segments(segments: list[Segment]) -> Mapping[tuple[str, str], Seconds]:
