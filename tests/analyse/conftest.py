@@ -23,7 +23,7 @@ LIST = {"name": "get", "handler": "wait", "executor": "thread", "workers": 3}
 STUDY = {
     "study": "small",
     "seed": 1,
-    "replicates": 2,
+    "replicates": 1,
     "time_limit_s": 20,
     "quiet_wait_s": 0,
     "warm_memory": "16 MiB",

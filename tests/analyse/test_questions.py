@@ -8,7 +8,6 @@ from stagebench.analyse.questions import answer_advice, answer_prediction
 from stagebench.errors import ModelError, StoreError
 from stagebench.tables.io import list_rows, read_table, write_table
 
-
 MEANT_OTHER = "; did you mean 'p2-fork'?"
 NAMES = (
     "cores, gil, in_flight, tasks, STAGE.workers, STAGE.executor, STAGE.start_method,"
