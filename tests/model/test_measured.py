@@ -231,7 +231,8 @@ def read_varying(run, tables, plan, tasks):
         for each in read_measured(tables | {"alone": make_table("alone", known)}, changed)
         if each.key == run.key
     ]
-    return [stage.calibrated.varies for stage in found.stages]
+    assert all(stage.calibrated.varies is stage.varies for stage in found.stages)
+    return [stage.varies for stage in found.stages]
 
 
 @pytest.mark.parametrize(

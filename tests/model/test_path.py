@@ -80,6 +80,14 @@ def test_a_stage_of_first_tasks_alone_has_none_that_took_longer_than_their_media
     assert parts_of(stage) == {("s", CPU): 2.5, ("s", AWAY): 0.5}
 
 
+def test_a_first_task_that_differs_from_others_is_not_compared_with_them():
+    tasks = [
+        served(0, 0.0, 3.0, is_first=True),
+        served(1, 3.0, 4.0, due_s=0.0, submitted_s=0.0, queue_s=3.0),
+    ]
+    assert parts_of(stage_run("s", tasks, varies=True)) == {("s", AWAY): 4.0}
+
+
 def test_the_start_of_a_worker_is_a_part_of_its_own():
     task = served(0, 0.75, 1.75, is_first=True, due_s=0.0, submitted_s=0.0, start_s=0.75)
     assert parts_of(stage_run("s", [task])) == {("s", START): 0.75, ("s", AWAY): 1.0}

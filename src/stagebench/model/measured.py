@@ -100,7 +100,10 @@ class ServedTask(NamedTuple):
 
 
 class StageRun(NamedTuple):
-    """A stage in one run; `starts_s` is when its workers were ready after they were asked for."""
+    """A stage in one run; `starts_s` is when its workers were ready after they were asked for.
+
+    Its tasks may differ in their parameters (`varies`).
+    """
 
     name: str
     after: tuple[int, ...]
@@ -110,6 +113,7 @@ class StageRun(NamedTuple):
     served: Sequence[ServedTask]
     starts_s: tuple[Seconds, ...]
     calibrated: Calibrated | None
+    varies: bool = False
 
 
 class MeasuredRun(NamedTuple):
@@ -290,6 +294,7 @@ def _read_stage(
         served=_share_out(served, stage["workers"]) if stage["executor"] == "asyncio" else served,
         starts_s=_spread_starts(row, stage["workers"]),
         calibrated=None if known is None else known._replace(varies=varies),
+        varies=varies,
     )
 
 

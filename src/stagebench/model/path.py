@@ -98,7 +98,7 @@ def add_segments(segments: list[Segment]) -> Mapping[tuple[str, str], Seconds]:
 def _split_service(each: ServedTask, stage: StageRun, usual_s: Seconds) -> list[Segment]:
     work_s = measure_work(each, stage.calibrated)
     cpu_s = min(each.cpu_s or 0.0, work_s)
-    first_s = max(0.0, work_s - usual_s) if each.is_first else 0.0
+    first_s = max(0.0, work_s - usual_s) if each.is_first and not stage.varies else 0.0
     parts = {
         HAND_OVER: each.return_s + each.send_s,
         WAITING: each.service_s - work_s,
