@@ -9,6 +9,7 @@ from stagebench.model.measured import (
     Calibrated,
     Draw,
     find_mix,
+    find_pipelines,
     group_runs,
     is_known,
     measure_work,
@@ -289,6 +290,56 @@ def test_a_task_that_is_forced_to_let_go_of_the_gil_did_not_ask_for_it_by_itself
     assert found == {("wait", "{}"): KNOWN}
     few = read_calibrated(make_table("alone", [alone_row(gil_asks=20.0)]))
     assert few["wait", "{}"].asks == 0.0
+
+
+def test_how_often_it_was_forced_follows_from_the_switch_interval_of_its_pipeline():
+    diagnoses = [
+        {
+            "kind": "alone",
+            "pipeline": "x-1",
+            "specification": {"process": {"switch_interval_s": 0.05}},
+        }
+    ]
+    found = read_calibrated(make_table("alone", [alone_row()]), {"diagnoses": diagnoses})
+    assert found["wait", "{}"].asks == 55.0
+
+
+def test_of_pipelines_with_the_same_handler_a_treatments_own_counts():
+    rows = [alone_row(pipeline=f"x-{n}", cpu_s=0.5 * n) for n in (1, 2, 3)]
+    table = make_table("alone", rows)
+    assert [
+        read_calibrated(table, None, name)["wait", "{}"].cpu_s for name in ("x-1", "x-2", None)
+    ] == [0.5, 1.0, 1.5]
+    specification = {"treatment": "t1", "process": {}}
+    diagnoses = [
+        {"kind": kind, "experiment": "x", "pipeline": "x-2", "specification": specification}
+        for kind in ("treatment", "alone")
+    ]
+    assert find_pipelines({"diagnoses": diagnoses}) == {"x/t1": "x-2"}
+    assert find_pipelines({}) == {}
+
+
+def test_a_run_has_the_calibration_of_its_own_pipeline(runs, tables, plan):
+    work = runs[3].stages[0].conditions
+    rows = [
+        alone_row(pipeline=f"x-{n}", handler=work.handler, parameters=work.parameters, cpu_s=n / 4)
+        for n in (1, 2)
+    ]
+    diagnoses = [
+        {
+            "kind": "treatment",
+            "experiment": "pipe",
+            "pipeline": pipeline,
+            "specification": {"treatment": treatment},
+        }
+        for treatment, pipeline in (("p1-fork", "x-1"), ("p2-fork", "x-2"))
+    ]
+    changed = tables | {"alone": make_table("alone", rows)}
+    found = read_measured(changed, plan | {"diagnoses": diagnoses})
+    assert {run.treatment: run.stages[0].calibrated.cpu_s for run in found[:6]} == {
+        "p1-fork": 0.25,
+        "p2-fork": 0.5,
+    }
 
 
 @pytest.mark.parametrize("missing", ["cpu_s", "away_s", "held_s", "gil_asks", "wakes"])

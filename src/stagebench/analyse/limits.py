@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from stagebench.model.floors import find_floors, find_limit
-from stagebench.model.measured import group_runs, is_known, read_calibrated
+from stagebench.model.measured import find_pipelines, group_runs, is_known, read_calibrated
 from stagebench.model.parts import Calibration, Spent, split_service
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
 from stagebench.model.sharing import SWITCH_INTERVAL_S
@@ -43,7 +43,7 @@ def make_parts_table(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
 
     A part that a run cannot tell, such as the wait for the GIL without a calibration, is missing.
     """
-    calibrated = read_calibrated(tables["alone"])
+    pipelines = find_pipelines(plan)
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in list_rows(tables["diagnosed"]):
         if row["status"] == "ok" and is_known(row["response_s"]):
@@ -52,6 +52,8 @@ def make_parts_table(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
     for (experiment, treatment, name), own in groups.items():
         specification = plan["treatments"][f"{experiment}/{treatment}"]["specification"]
         stage = next(one for one in specification["stages"] if one["name"] == name)
+        pipeline = pipelines.get(f"{experiment}/{treatment}")
+        calibrated = read_calibrated(tables["alone"], plan, pipeline)
         known = calibrated.get((stage["handler"], canonical_json(stage["parameters"])))
         switch_s = specification["process"].get("switch_interval_s", SWITCH_INTERVAL_S)
         split = [_split_task(row, known, stage["executor"], switch_s) for row in own]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.model.replay import Alone
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
+from stagebench.records import TREATMENT
 from stagebench.tables.io import list_rows
 
 if TYPE_CHECKING:
@@ -205,7 +206,10 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
-    calibrated = read_calibrated(tables["alone"])
+    pipelines = find_pipelines(plan)
+    calibrations = {
+        name: read_calibrated(tables["alone"], plan, name) for name in {None, *pipelines.values()}
+    }
     tasks = _group(tables["tasks"])
     stages = _group(tables["stages"])
     found = []
@@ -217,6 +221,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
         names = [stage["name"] for stage in specification["stages"]]
+        calibrated = calibrations[pipelines.get(f"{key[0]}/{key[1]}")]
         varying = _find_varying(specification["tasks"], specification["stages"])
         by_stage = defaultdict(list)
         for row in tasks.get(key, ()):
@@ -253,17 +258,42 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     return found
 
 
-def read_calibrated(alone: pd.DataFrame) -> dict[tuple[str, str], Calibrated]:
-    """Read what handlers take alone, by handler and parameters; only what is known in full."""
+def read_calibrated(
+    alone: pd.DataFrame, plan: Mapping[str, Any] | None = None, pipeline: str | None = None
+) -> dict[tuple[str, str], Calibrated]:
+    """Read what handlers take alone, by handler and parameters; only what is known in full.
+
+    Of pipelines that have a handler in common, the one that is named counts; they may differ in
+    settings of the process.
+    """
     columns = ("cpu_s", "away_s", "held_s", "gil_asks", "wakes")
+    switches_s = _read_switches(plan or {})
     found = {}
-    for row in list_rows(alone):
+    for row in sorted(list_rows(alone), key=lambda row: bool(row["pipeline"] == pipeline)):
         if all(is_known(row[name]) for name in columns):
             cpu_s, away_s, held_s, asks, wakes = (float(row[name]) for name in columns)
-            forced = held_s / SWITCH_INTERVAL_S
+            forced = held_s / switches_s.get(row["pipeline"], SWITCH_INTERVAL_S)
             key = row["handler"], row["parameters"]
             found[key] = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes)
     return found
+
+
+def find_pipelines(plan: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the pipeline of each treatment that is diagnosed, by experiment/treatment."""
+    return {
+        f"{one['experiment']}/{one['specification']['treatment']}": one["pipeline"]
+        for one in plan.get("diagnoses", ())
+        if one["kind"] == TREATMENT
+    }
+
+
+def _read_switches(plan: Mapping[str, Any]) -> dict[str, Seconds]:
+    """Return the switch interval of the calibrations of each pipeline."""
+    return {
+        one["pipeline"]: one["specification"]["process"].get("switch_interval_s", SWITCH_INTERVAL_S)
+        for one in plan.get("diagnoses", ())
+        if one["kind"] != TREATMENT
+    }
 
 
 def _read_stage(
