@@ -231,3 +231,10 @@ def test_no_replay_of_a_random_workflow_is_below_a_floor(block):
         run = random_run(seed)
         for floor in find_floors(run):
             assert floor.floor_s <= run.makespan_s * (1 + 1e-9), (seed, floor)
+
+
+def test_replays_of_random_workflows_reach_a_floor_of_every_resource():
+    runs = [random_run(seed) for seed in range(600)]
+    limits = [find_limit(find_floors(run), run.makespan_s) for run in runs]
+    assert {limit.resource for limit in limits if limit} == set(RESOURCES)
+    assert sum(limit is None for limit in limits) > 100
