@@ -33,7 +33,13 @@ def test_a_size_with_its_unit_is_a_number_of_bytes(text, size):
 
 @pytest.mark.parametrize(
     ("duration", "text"),
-    [(0.0123, "12.3 ms"), (4.25, "4.25 s"), (200.4, "3 min 20 s"), (3900, "1 h 05 min")],
+    [
+        (0.0123, "12.3 ms"),
+        (0.9997, "1 s"),
+        (4.25, "4.25 s"),
+        (200.4, "3 min 20 s"),
+        (3900, "1 h 05 min"),
+    ],
 )
 def test_durations_are_shown_in_units_of_their_size(duration, text):
     assert format_seconds(duration) == text

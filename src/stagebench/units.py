@@ -62,7 +62,7 @@ def format_seconds(duration: Seconds) -> str:
     if duration >= 100:  # from here on minutes read better
         minutes, seconds = divmod(round(duration), 60)
         return f"{minutes} min {seconds:02d} s"
-    if duration >= 1:
+    if duration >= 0.9995:  # which rounds to 1
         return f"{duration:.3g} s"
     return f"{duration * 1000:.3g} ms"
 

@@ -260,7 +260,7 @@ def test_tasks_in_flight_are_the_reason_if_no_more_may_come():
     tasks = [served(n, n + 0.0, n + 1.0, worker=n % 4, due_s=0.0, is_first=True) for n in range(4)]
     run = measured_run(stage_run("s", tasks, workers=4), in_flight=1)
     assert why(run) == (
-        "Almost all the time 1 tasks are in flight, the most allowed (floor 4 s of 4 s)."
+        "Almost all the time one task is in flight, the most allowed (floor 4 s of 4 s)."
     )
 
 
@@ -341,6 +341,24 @@ def test_if_no_change_promises_anything_only_other_work_does():
         " does."
     )
     assert not is_known(row["next_predicted_s"])
+
+
+def test_more_tasks_in_flight_are_next_if_their_limit_is_full():
+    tasks = [served(n, n + 0.0, n + 1.0, worker=n % 4, due_s=0.0) for n in range(8)]
+    row = next_of(measured_run(stage_run("s", tasks, workers=4), in_flight=1))
+    assert row["next_changes"] == "in_flight=4"
+    assert row["next_predicted_s"] == 2.0
+
+
+def test_nothing_but_arrivals_helps_a_run_that_waits_for_them():
+    tasks = [served(n, 2.0 * n, 2.0 * n + 0.25, worker=n % 2) for n in range(9)]
+    run = measured_run(stage_run("s", tasks, workers=2), due_s={n: 2.0 * n for n in range(9)})
+    assert next_of(run)["next"] == (
+        "No other number of workers, and no batch, promises more than 3%: only an earlier arrival"
+        " of tasks does."
+    )
+    limited = run._replace(in_flight=8)
+    assert next_of(limited)["next"].startswith("No other number of workers or limit in flight, and")
 
 
 def test_known_errors_make_an_interval():

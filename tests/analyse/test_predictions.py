@@ -14,7 +14,7 @@ from stagebench.analyse.predictions import (
     make_prediction_tables,
 )
 from stagebench.errors import ModelError
-from stagebench.model.measured import is_known
+from stagebench.model.measured import Calibrated, is_known
 from stagebench.model.predict import Checked, describe_run, leave_one_out, reproduce_all
 from stagebench.model.whatif import Change, parse_changes
 from stagebench.store import read_json
@@ -57,6 +57,32 @@ def test_a_change_is_asked_of_a_treatment():
 def test_the_error_of_the_model_on_the_unchanged_treatment_is_taken_out():
     run = even_run(tasks=12)._replace(makespan_s=15.0)  # of which 12 s are in the records
     assert ask_for(know(run), [run], "work.workers=2").makespan_s == 7.5
+
+
+HOLDS = Calibrated(cpu_s=1.0, away_s=0.0, held_s=1.0, asks=0.0, wakes=0.0)
+
+
+def computing(held=1.0, **others):
+    """Make a run of four tasks that compute for a second each, though it took only 2 s."""
+    run = even_run(calibrated=HOLDS._replace(held_s=held), **others)
+    [stage] = run.stages
+    own = [each._replace(cpu_s=1.0) for each in stage.served]
+    return run._replace(stages=[stage._replace(served=own)], makespan_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "texts", "seconds"),
+    [
+        (computing(), ["work.speed=2"], 2.0),  # the GIL
+        (computing(), ["work.speed=2", "gil=off"], 1.0),  # the cores
+        (computing(), ["work.speed=2", "gil=off", "cores=8"], 1.0),  # as predicted
+        (computing(), ["work.workers=4", "gil=off", "cores=8"], 0.5),
+        (computing(held=0.0, workers=1), ["work.workers=4", "cores=4"], 1.0),
+        (computing(held=0.0, workers=1, **FORK), ["tasks=8"], 4.0),
+    ],
+)
+def test_no_correction_makes_a_prediction_faster_than_cores_and_gil_allow(run, texts, seconds):
+    assert ask_for(know(run), [run], *texts).makespan_s == pytest.approx(seconds, rel=1e-3)
 
 
 def test_an_interval_holds_the_predictions_of_all_replicates_and_nine_of_ten_errors():
@@ -116,6 +142,11 @@ def test_changes_are_those_that_concern_each_stage_and_the_machine():
     ]  # fmt: skip
 
 
+def test_a_limit_of_tasks_in_flight_may_be_twice_as_high():
+    run = pipe(in_flight=3)
+    assert "in_flight=6" in texts(list_changes(describe_run(run), [run]))
+
+
 def test_what_is_not_there_cannot_be_changed():
     run = pipe(cores=0, has_gil=False)
     second = run.stages[1]._replace(queue_size=2, batch=4)
@@ -126,7 +157,7 @@ def test_what_is_not_there_cannot_be_changed():
 
 
 def test_every_change_does_what_its_text_says():
-    run = pipe()
+    run = pipe(in_flight=3)
     before = describe_run(run)
     for change in list_changes(before, [run]):
         [parsed] = parse_changes([change.text], [run], {"t1": {}})

@@ -179,6 +179,34 @@ def test_only_the_same_handler_with_the_same_parameters_is_a_source():
     )
 
 
+def test_of_alike_stages_that_of_the_same_experiment_is_a_source():
+    runs = [even_run(experiment="a", seconds=2.0), even_run(experiment="b", seconds=3.0)]
+    assert [predict(describe_run(run), runs, 0.0) for run in runs] == [[8.0], [12.0]]
+
+
+def unequal_run(seconds, **others):
+    """Make a run of tasks that differ, each with a worker of its own."""
+    tasks = [served(n, 0.0, each, worker=n, is_first=True) for n, each in enumerate(seconds)]
+    stage = stage_run("work", tasks, workers=len(tasks), varies=True)
+    return measured_run(stage, **others)
+
+
+def test_each_of_the_tasks_that_differ_has_its_own_work():
+    run = unequal_run([5.0, 1.0, 1.0, 1.0, 1.0])
+    assert predict(scenario(run, workers=2), [run], 0.0) == [5.0]
+    assert predict(scenario(run, workers=1), [run], 0.0) == [9.0]
+
+
+def test_tasks_that_differ_are_those_of_the_same_experiment_alone():
+    mine = unequal_run([5.0, 1.0], experiment="mine")
+    others = [unequal_run([9.0, 9.0], experiment="a"), even_run(experiment="mine", seconds=7.0)]
+    assert predict(describe_run(mine), [*others, mine], 0.0) == [5.0]
+    with pytest.raises(ModelError, match="no other run has the handler"):
+        predict(describe_run(mine), others, 0.0)
+    with pytest.raises(ModelError, match="no other run has the handler"):
+        predict(describe_run(others[1]), [mine], 0.0)
+
+
 def test_workers_that_were_not_measured_with_a_handler_start_as_they_did_with_another():
     threads = even_run(treatment="t1", tasks=2)
     spawned = even_run(

@@ -16,7 +16,15 @@ from stagebench.analyse.limits import choose_median
 from stagebench.analyse.pairs import find_median, find_upper_median, match
 from stagebench.analyse.predictions import ask, list_changes
 from stagebench.errors import ModelError
-from stagebench.model.floors import CORES, GIL, IN_FLIGHT, WORKERS, find_floors, find_limit
+from stagebench.model.floors import (
+    ARRIVALS,
+    CORES,
+    GIL,
+    IN_FLIGHT,
+    WORKERS,
+    find_floors,
+    find_limit,
+)
 from stagebench.model.measured import group_runs
 from stagebench.model.path import OWN, add_segments, follow_path
 from stagebench.model.predict import describe_run
@@ -275,9 +283,8 @@ def _explain_limit(one: Candidate) -> str:
         some = some or f"The only worker of `{limit.stage}` is"
         return f"{some} busy almost all the time ({floor})."
     if limit.resource == IN_FLIGHT:
-        return (
-            f"Almost all the time {run.in_flight} tasks are in flight, the most allowed ({floor})."
-        )
+        some = f"{run.in_flight} tasks are" if run.in_flight != 1 else "one task is"
+        return f"Almost all the time {some} in flight, the most allowed ({floor})."
     return f"{LIMITS[limit.resource]} ({floor})."
 
 
@@ -331,6 +338,7 @@ def _join(texts: Sequence[str]) -> str:
 
 def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
     """Find the changes of settings that promise most, one after another."""
+    run = choose_median(chosen.runs)
     taken: list[Change] = []
     if wishes.cores is not None:
         cores = wishes.cores
@@ -346,7 +354,7 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
             tries = [
                 (ask(knowledge, chosen.runs, [*taken, change]), change)
                 for change in list_changes(scenario, chosen.runs)
-                if change.text.partition("=")[0].endswith((".workers", ".batch"))
+                if change.text.partition("=")[0].endswith((".workers", ".batch", "in_flight"))
             ]
             if not tries:
                 break
@@ -364,9 +372,10 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
     # A later change of the same setting replaces the one before.
     changes = [*{change.text.partition("=")[0]: change for change in taken[fixed:]}.values()]
     if not changes:
+        tried = ["other number of workers", *["limit in flight"] * (run.in_flight is not None)]
         return {
-            "next": "No other number of workers, and no batch, promises more than"
-            f" {1 - WORTH:.0%}: only other work per task does."
+            "next": f"No {' or '.join(tried)}, and no batch, promises more than {1 - WORTH:.0%}:"
+            f" only {_name_rest(run)} does."
         }
     texts = _join([change.text for change in changes])
     beyond = f" ({'; '.join(best.beyond)})" if best.beyond else ""
@@ -376,6 +385,13 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
         **_predicted_columns("next_", best),
         "next_changes": ", ".join(change.text for change in changes),
     }
+
+
+def _name_rest(run: MeasuredRun) -> str:
+    """Name what would help a run that no setting does."""
+    limit = find_limit(find_floors(run), run.makespan_s)
+    waits = limit is not None and limit.resource == ARRIVALS
+    return "an earlier arrival of tasks" if waits else "other work per task"
 
 
 def _find_pair(

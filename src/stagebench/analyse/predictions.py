@@ -13,6 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.errors import ModelError
+from stagebench.model.floors import find_load
 from stagebench.model.measured import group_runs, read_measured
 from stagebench.model.predict import (
     WAKES_S,
@@ -87,7 +88,8 @@ def learn(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> Knowle
 def ask(knowledge: Knowledge, runs: Sequence[MeasuredRun], changes: Sequence[Change]) -> Predicted:
     """Predict what changes do to a treatment, of which `runs` are all runs.
 
-    The model's own error on the unchanged treatment is taken out. Raises ModelError.
+    The model's own error on the unchanged treatment is taken out, but nothing is faster than the
+    cores and the GIL allow. Raises ModelError.
     """
     before = describe_run(runs[0])
     scenario = before
@@ -95,11 +97,29 @@ def ask(knowledge: Knowledge, runs: Sequence[MeasuredRun], changes: Sequence[Cha
         scenario = change.apply(scenario)
     measured = median(run.makespan_s for run in runs)
     own = median(predict(before, knowledge.runs, knowledge.wake_s))
+    least_s = min(_find_floor(scenario, before, run) for run in runs)
     makespans = [
-        each * measured / own for each in predict(scenario, knowledge.runs, knowledge.wake_s)
+        max(each * measured / own, least_s)
+        for each in predict(scenario, knowledge.runs, knowledge.wake_s)
     ]
     middle, low, high = widen(makespans, knowledge.checked)
     return Predicted(middle, low, high, find_limits_of_knowledge(scenario, before, knowledge.runs))
+
+
+def _find_floor(scenario: Scenario, before: Scenario, run: MeasuredRun) -> Seconds:
+    """Return what a scenario cannot fall below by the CPU time that tasks took in a run."""
+    cpu_s = held_s = 0.0
+    for planned, old, stage in zip(scenario.stages, before.stages, run.stages, strict=True):
+        if planned.conditions[:2] != old.conditions[:2]:
+            continue  # of another handler, nothing is known here
+        loads = [find_load(each, stage) for each in stage.served]
+        faster = planned.speed / old.speed
+        cpu_s += sum(load.cpu_s for load in loads) / faster
+        if planned.conditions.shares_gil:
+            held_s += sum(load.held_s for load in loads) / faster
+    more = len(scenario.arrivals) / len(before.arrivals)
+    cores = scenario.cores or run.cores
+    return more * max(cpu_s / cores if cores else 0.0, held_s if scenario.has_gil else 0.0)
 
 
 def make_prediction_tables(knowledge: Knowledge) -> dict[str, pd.DataFrame]:
@@ -191,6 +211,9 @@ def list_changes(scenario: Scenario, runs: Sequence[MeasuredRun]) -> list[Change
         for number in (2 * cores, 8 * cores)
         if cores
     ]
+    if scenario.in_flight is not None:
+        limit = 2 * scenario.in_flight
+        changes.append(Change(f"in_flight={limit}", lambda one: replace(one, in_flight=limit)))
     if scenario.has_gil:
         changes.append(Change("gil=off", lambda one: replace(one, has_gil=False)))
     changes += [

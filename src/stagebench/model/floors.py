@@ -76,7 +76,7 @@ def find_floors(run: MeasuredRun) -> list[Floor]:
         for stage in run.stages
     ]
     loads = {
-        (each.task, stage.name): _find_load(each, stage)
+        (each.task, stage.name): find_load(each, stage)
         for stage in run.stages
         for each in stage.served
     }
@@ -124,7 +124,8 @@ def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:
     return highest
 
 
-def _find_load(served: ServedTask, stage: StageRun) -> Load:
+def find_load(served: ServedTask, stage: StageRun) -> Load:
+    """Return what a task took in a stage without waiting for anybody."""
     cpu_s = min(served.cpu_s or 0.0, served.service_s)
     own_s = measure_work(served, stage.calibrated)
     known = stage.calibrated

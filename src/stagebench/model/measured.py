@@ -174,7 +174,8 @@ def find_mix(stage: StageRun, switch_s: Seconds) -> Mix:
 class Draw:
     """Gives the tasks of a stage the work of one run: first tasks of workers, and later ones.
 
-    Hand-overs are those of another run, if its workers resemble the wanted ones more.
+    If tasks differ, each has its own work. Hand-overs are those of another run, if its workers
+    resemble the wanted ones more.
     """
 
     def __init__(self, stage: StageRun, handed: StageRun | None = None) -> None:
@@ -187,13 +188,15 @@ class Draw:
         self._later = [work for each, work in works if not each.is_first]
         self._first = [work for each, work in works if each.is_first] or self._later
         self._later = self._later or self._first
+        if stage.varies:
+            self._first = self._later = [work for _, work in works]
 
     def give_own(self, task: int) -> Alone:
         """Return what a task took itself."""
         return self._own[task]
 
     def give_any(self, task: int, *, is_first: bool) -> Alone:
-        """Return what some task took: of the first ones of workers, or of the later ones."""
+        """Return what a task like this took: one of the first of workers, or of the later ones."""
         works = self._first if is_first else self._later
         return Alone(self._send_s, works[task % len(works)], self._return_s)
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """A stage as it is to be, and how many times as fast as it was measured."""
+    """A stage as it is to be, and how many times as fast as it was measured.
+
+    If its tasks differ (`varies`), only runs of the same experiment have the same.
+    """
 
     name: str
     after: tuple[int, ...]
@@ -34,11 +37,15 @@ class PlannedStage:
     queue_size: int | None = None
     batch: int = 1
     speed: float = 1.0
+    varies: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A workflow to predict, and the machine that it runs on; cores None: as many as there were."""
+    """A workflow to predict, and the machine that it runs on; cores None: as many as there were.
+
+    `experiment` is that of the runs that it follows from.
+    """
 
     stages: Sequence[PlannedStage]
     arrivals: Sequence[Seconds]
@@ -46,6 +53,7 @@ class Scenario:
     has_gil: bool = True
     switch_s: Seconds = SWITCH_INTERVAL_S
     in_flight: int | None = None
+    experiment: str = ""
 
 
 def describe_run(run: MeasuredRun) -> Scenario:
@@ -58,6 +66,7 @@ def describe_run(run: MeasuredRun) -> Scenario:
                 conditions=stage.conditions,
                 queue_size=stage.queue_size,
                 batch=stage.batch,
+                varies=stage.varies,
             )
             for stage in run.stages
         ],
@@ -66,6 +75,7 @@ def describe_run(run: MeasuredRun) -> Scenario:
         has_gil=run.has_gil,
         switch_s=run.switch_s,
         in_flight=run.in_flight,
+        experiment=run.experiment,
     )
 
 
@@ -124,7 +134,7 @@ def fit_wake(reproduced: Sequence[Reproduced]) -> int:
 
 def predict(scenario: Scenario, sources: Sequence[MeasuredRun], wake_s: Seconds) -> list[Seconds]:
     """Return the makespan by each replicate of the nearest sources; raises ModelError without."""
-    chosen = [_choose(stage, sources) for stage in scenario.stages]
+    chosen = [_choose(stage, sources, scenario.experiment) for stage in scenario.stages]
     most = max(len(found) for found in chosen)
     host = _find_host(scenario, sources, wake_s)
     return [
@@ -200,11 +210,11 @@ def _make_stage(
     )
 
 
-def _choose(stage: PlannedStage, sources: Sequence[MeasuredRun]) -> list[Source]:
+def _choose(stage: PlannedStage, sources: Sequence[MeasuredRun], experiment: str) -> list[Source]:
     """Return the stage in the runs of the treatment whose conditions resemble the wanted most.
 
-    Only the same handler with the same parameters counts. The executor matters more than the start
-    method, and that more than the number of workers.
+    Only the same handler with the same parameters counts, of all tasks. The executor matters more
+    than the start method, and that more than the number of workers.
     """
     wanted = stage.conditions
     same = [
@@ -212,13 +222,20 @@ def _choose(stage: PlannedStage, sources: Sequence[MeasuredRun]) -> list[Source]
         for run in sources
         for each in run.stages
         if each.conditions[:2] == wanted[:2] and each.served
+        if each.varies == stage.varies and (not stage.varies or run.experiment == experiment)
     ]
     if not same:
         raise ModelError(
             f"stage {stage.name!r}: no other run has the handler {wanted.handler!r} with the same"
             " parameters; allowed: handlers and parameters that were measured"
         )
-    same.sort(key=lambda source: (*_distance(stage, source), source.run.key))
+    same.sort(
+        key=lambda source: (
+            *_distance(stage, source),
+            source.run.experiment != experiment,
+            source.run.key,
+        )
+    )
     nearest = same[0]
     return [
         source
