@@ -250,6 +250,10 @@ def test_the_gil_is_the_reason_of_threads_that_hold_it():
     )
 
 
+def test_without_a_known_number_of_cores_none_are_counted():
+    assert why(computing(2, 6, HOLDS, cores=0)).startswith("The threads share one GIL, and more")
+
+
 def test_arrivals_are_the_reason_if_tasks_come_one_after_another():
     tasks = [served(n, 2.0 * n, 2.0 * n + 0.5, worker=n % 2) for n in range(4)]
     run = measured_run(stage_run("s", tasks, workers=2), due_s={n: 2.0 * n for n in range(4)})
@@ -341,6 +345,14 @@ def test_if_no_change_promises_anything_only_other_work_does():
         " does."
     )
     assert not is_known(row["next_predicted_s"])
+
+
+def test_more_workers_are_not_next_where_cores_or_the_gil_are_full():
+    for known in (HOLDS, COMPUTES):
+        run = computing(2, 6, known, cores=1 if known is COMPUTES else 8)
+        # The model finds it slower than it was, so that there seems to be something to gain.
+        row = next_of(run._replace(makespan_s=6.5))
+        assert "workers" not in str(row["next_changes"])
 
 
 def test_more_tasks_in_flight_are_next_if_their_limit_is_full():

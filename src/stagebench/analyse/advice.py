@@ -258,6 +258,12 @@ def _describe_peak(one: Candidate) -> str:
     return f", peak memory {low}" if low == high else f", peak memory {low} to {high}"
 
 
+def _find_full(run: MeasuredRun) -> set[str]:
+    """Return the kinds of all resources that are full."""
+    floors = find_floors(run)
+    return {floor.resource for floor in floors if find_limit([floor], run.makespan_s)}
+
+
 def _explain_limit(one: Candidate) -> str:
     """Name what limits a treatment, with its floor, or where the time goes if nothing is full."""
     run = choose_median(one.runs)
@@ -267,16 +273,13 @@ def _explain_limit(one: Candidate) -> str:
     whole = f"of {format_seconds(run.makespan_s)}"
     if limit is None:
         return f"{_explain_rest(run, floors[0])}"
-    others = [
-        floor for floor in floors if floor is not limit and find_limit([floor], run.makespan_s)
-    ]
-    kinds = {limit.resource, *(floor.resource for floor in others)}
-    cores = f"{used:.2f} of {run.cores} cores are in use" if run.cores else ""
+    kinds = _find_full(run)
+    cores = f"{used:.2f} of {run.cores} cores are in use: the" if run.cores else "The"
     floor = f"floor {format_seconds(limit.floor_s)} {whole}"
     if CORES in kinds:
-        return f"{cores}: the cores are full, and more workers cannot help ({floor})."
+        return f"{cores} cores are full, and more workers cannot help ({floor})."
     if GIL in kinds:
-        return f"{cores}: the threads share one GIL, and more of them cannot help ({floor})."
+        return f"{cores} threads share one GIL, and more of them cannot help ({floor})."
     if limit.resource == WORKERS:
         workers = next(s.conditions.workers for s in run.stages if s.name == limit.stage)
         some = f"All {workers} workers of `{limit.stage}` are" if workers > 1 else ""
@@ -339,6 +342,8 @@ def _join(texts: Sequence[str]) -> str:
 def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
     """Find the changes of settings that promise most, one after another."""
     run = choose_median(chosen.runs)
+    # Where cores or the GIL are full, more workers cannot help; other cores may not be full.
+    helps_more = wishes.cores is not None or not _find_full(run) & {CORES, GIL}
     taken: list[Change] = []
     if wishes.cores is not None:
         cores = wishes.cores
@@ -355,6 +360,7 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
                 (ask(knowledge, chosen.runs, [*taken, change]), change)
                 for change in list_changes(scenario, chosen.runs)
                 if change.text.partition("=")[0].endswith((".workers", ".batch", "in_flight"))
+                and (helps_more or not _is_more(change, chosen))
             ]
             if not tries:
                 break

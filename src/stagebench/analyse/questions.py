@@ -160,10 +160,12 @@ def _describe_error(knowledge: Knowledge) -> str:
         return "No treatment could be predicted from others, so the error is unknown."
     within = sum(one.is_within for one in known)
     largest = max(known, key=lambda one: abs(one.error))
+    several = len({one.experiment for one in knowledge.checked}) > 1
+    name = f"{largest.experiment}, {largest.treatment}" if several else largest.treatment
     return (
         f"Each treatment predicted from the others: {within} of {len(known)} within 10 % or the"
         f" spread of their runs; the largest error is {abs(largest.error):.0%}"
-        f" ({largest.treatment}). The ranges hold nine of ten such errors."
+        f" ({name}). The ranges hold nine of ten such errors."
     )
 
 
