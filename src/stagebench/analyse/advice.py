@@ -16,7 +16,15 @@ from stagebench.analyse.limits import choose_median
 from stagebench.analyse.pairs import find_median, find_upper_median, match
 from stagebench.analyse.predictions import ask, list_changes
 from stagebench.errors import ModelError
-from stagebench.model.floors import CORES, GIL, IN_FLIGHT, WORKERS, find_floors, find_limit
+from stagebench.model.floors import (
+    CORES,
+    GIL,
+    IN_FLIGHT,
+    WORKERS,
+    find_floors,
+    find_limit,
+    may_be_gil,
+)
 from stagebench.model.measured import group_runs
 from stagebench.model.path import OWN, add_segments, follow_path
 from stagebench.model.predict import describe_run
@@ -248,33 +256,31 @@ def _explain_limit(one: Candidate) -> str:
     run = choose_median(one.runs)
     floors = find_floors(run)
     limit = find_limit(floors, run.makespan_s)
-    used = sum(each.cpu_s or 0.0 for stage in run.stages for each in stage.served) / run.makespan_s
-    whole = f"of {format_seconds(run.makespan_s)}"
     if limit is None:
-        return f"{_explain_rest(run, floors[0])}"
-    others = [
-        floor for floor in floors if floor is not limit and find_limit([floor], run.makespan_s)
-    ]
-    kinds = {limit.resource, *(floor.resource for floor in others)}
-    cores = f"{used:.2f} of {run.cores} cores are in use" if run.cores else ""
-    floor = f"floor {format_seconds(limit.floor_s)} {whole}"
+        return _explain_rest(run, floors[0])
+    floor = f"floor {format_seconds(limit.floor_s)} of {format_seconds(run.makespan_s)}"
+    return f"{_explain_full(run, limit, floors)} ({floor})."
+
+
+def _explain_full(run: MeasuredRun, limit: Floor, floors: Sequence[Floor]) -> str:
+    kinds = {floor.resource for floor in floors if find_limit([floor], run.makespan_s)}
+    used = sum(each.cpu_s or 0.0 for stage in run.stages for each in stage.served) / run.makespan_s
+    cores = f"{used:.2f} of {run.cores} cores are in use"
     if CORES in kinds:
-        return f"{cores}: the cores are full, and more workers cannot help ({floor})."
+        return f"{cores}: the cores are full, and more workers cannot help"
+    if may_be_gil(run):
+        return f"{cores}: its threads work or wait for the GIL; which, only runs that diagnose tell"
     if GIL in kinds:
-        return f"{cores}: the threads share one GIL, and more of them cannot help ({floor})."
-    if limit.resource == WORKERS:
-        workers = next(s.conditions.workers for s in run.stages if s.name == limit.stage)
-        some = f"All {workers} workers of `{limit.stage}` are" if workers > 1 else ""
-        some = some or f"The only worker of `{limit.stage}` is"
-        return f"{some} busy almost all the time ({floor})."
-    if limit.resource == IN_FLIGHT:
-        return (
-            f"Almost all the time {run.in_flight} tasks are in flight, the most allowed ({floor})."
-        )
-    return f"{LIMITS[limit.resource]} ({floor})."
+        return f"{cores}: the threads share one GIL, and more of them cannot help"
+    if limit.resource != WORKERS:
+        return LIMITS[limit.resource].format(in_flight=run.in_flight)
+    workers = next(s.conditions.workers for s in run.stages if s.name == limit.stage)
+    some = f"All {workers} workers of `{limit.stage}` are" if workers > 1 else ""
+    return f"{some or f'The only worker of `{limit.stage}` is'} busy almost all the time"
 
 
 LIMITS = {
+    IN_FLIGHT: "{in_flight} tasks, the most allowed, are in flight almost all the time",
     "arrivals": "It waits for the arrival of tasks",
     "longest task": "Its longest task takes almost all the time",
 }

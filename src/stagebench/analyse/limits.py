@@ -10,7 +10,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from stagebench.model.floors import find_floors, find_limit
+from stagebench.model.floors import find_floors, find_limit, may_be_gil
 from stagebench.model.measured import group_runs, is_known, read_calibrated
 from stagebench.model.parts import Calibration, Spent, split_service
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
@@ -157,5 +157,6 @@ def _summarise(runs: Sequence[MeasuredRun]) -> Row:
         "lost_s": run.makespan_s - own_s,
         "largest_part": largest if lost[largest] > 0 else "",
         "largest_part_s": lost[largest] if lost[largest] > 0 else None,
+        "may_be_gil": may_be_gil(run),
         "calibrated": all(stage.calibrated for stage in run.stages),
     }

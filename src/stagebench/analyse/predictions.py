@@ -27,6 +27,7 @@ from stagebench.model.predict import (
 )
 from stagebench.model.whatif import Change, find_limits_of_knowledge
 from stagebench.tables.io import make_table
+from stagebench.tables.schema import LEFT_OUT, PROFILE, WHAT_IF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from stagebench.units import Seconds
 
 Row = dict[str, Any]
-
-LEFT_OUT, WHAT_IF, PROFILE = "left out", "what if", "profile"
-"""Kinds of predictions."""
 
 SHARES = (0.10, 0.25, 0.50)
 """How much less a stage takes, in its causal profile."""

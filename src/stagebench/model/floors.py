@@ -118,6 +118,19 @@ def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:
     return highest
 
 
+def may_be_gil(run: MeasuredRun) -> bool:
+    """Return whether the GIL may be full, as far as handlers that are not calibrated hold it."""
+    if not run.has_gil or all(stage.calibrated for stage in run.stages):
+        return False
+    held_s = 0.0
+    for stage in run.stages:
+        if stage.conditions.shares_gil:
+            loads = [_find_load(each, stage) for each in stage.served]
+            known = stage.calibrated is not None
+            held_s += sum(load.held_s if known else load.cpu_s for load in loads)
+    return run.makespan_s <= (1 + CLOSE_ABOVE) * held_s
+
+
 def _find_load(served: ServedTask, stage: StageRun) -> Load:
     cpu_s = min(served.cpu_s or 0.0, served.service_s)
     own_s = measure_work(served, stage.calibrated)

@@ -6,7 +6,6 @@ The findings at the top are made from the tables.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +28,7 @@ from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.flow import list_unseen, name_places, name_treatments
 from stagebench.present.markdown import MISSING, count_noun, format_number, render_template
-from stagebench.present.treatments import bottlenecks
+from stagebench.present.why import advice_findings, why_values
 from stagebench.present.winners import Work, describe_winners, list_works
 from stagebench.store import read_json, write_text
 from stagebench.tables.decisions import LEAST, MOST
@@ -155,6 +154,7 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "pressure_contrasts": flow.contrasts_table(experiment, flow.BOUNDS),
         "transport": flow.transport_sentence(experiment),
         "transport_table": flow.contrasts_table(experiment, flow.TRANSPORT),
+        "why": why_values(experiment),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
         "table": treatments.treatments_table(experiment),
@@ -253,12 +253,12 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 
 def experiment_findings(experiment: Experiment) -> list[str]:
-    """Report who wins, and the bottleneck, the extremes of memory and the children seen."""
+    """Report who wins, what to choose and why, the extremes of memory and the children seen."""
     sentences = [
         *_winners(experiment),
+        *advice_findings(experiment),
         effects_finding(experiment),
         factor_text.factors_finding(experiment),
-        _busiest(experiment),
         _memory(experiment),
         _children(experiment),
     ]
@@ -297,21 +297,6 @@ def _time(experiment: Experiment) -> str:
 def _list_some(texts: Sequence[str]) -> str:
     more = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
-
-
-def _busiest(experiment: Experiment) -> str:
-    if len(experiment.stages) < 2:  # a single stage has no rival
-        return ""
-    found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
-    counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
-    places = ", ".join(
-        f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
-    )
-    return f"Bottleneck, by utilisation of its workers: {places}." if places else ""
-
-
-def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
-    return " with ".join(f"`{stage}`" for stage in experiment.stages if stage in stages)
 
 
 def _memory(experiment: Experiment) -> str:

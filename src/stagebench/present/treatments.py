@@ -17,6 +17,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
+from stagebench.present.why import limit_cell
 from stagebench.tables.quantities import hides_results, is_lower_end, upper_of
 from stagebench.units import MIB
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 
 PER_MIB = 1 / MIB
-_AS_BUSY = 0.95
-"""A stage with at least this share of the highest utilisation is a bottleneck, too."""
-
 _MEMORY_COLUMNS = {
     "tree base": "tree_base_bytes",
     "tree peak": "tree_peak_bytes",
@@ -68,21 +66,6 @@ _STAGE_TIMES = {
     "response p95 s": "response_p95_s",
     "pool ready s": "pool_first_ready_s",
 }
-
-
-def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
-    """Return the stage of the highest median utilisation, then those within 5 % of it.
-
-    Empty if no utilisation is known.
-    """
-    shares = {
-        stage: experiment.summary(treatment, "utilisation", stage)["median"]
-        for stage in experiment.stages
-        if experiment.has_stage(treatment, stage)
-    }
-    known = {stage: share for stage, share in shares.items() if not math.isnan(share)}
-    ranked = sorted(known, key=lambda stage: -known[stage])
-    return [stage for stage in ranked if known[stage] >= _AS_BUSY * known[ranked[0]]]
 
 
 def workflow_table(experiment: Experiment) -> str:
@@ -146,13 +129,11 @@ def treatments_table(experiment: Experiment) -> str:
     baseline = experiment.baseline or "baseline"
     columns = [
         "treatment",
-        "bottleneck",
+        "limited by",
         "n",
         "makespan s",
         f"× {baseline}",
         "tasks/s",
-        "efficiency",
-        "on-CPU",
         "CPU s",
         "main MiB",
         "children MiB",
@@ -192,22 +173,15 @@ def memory_table(experiment: Experiment) -> str:
 
 
 def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
-    busiest = bottlenecks(experiment, treatment)
-    stage = busiest[0] if busiest else ""
     makespan = experiment.summary(treatment, "makespan_s")
+    runs = experiment.runs(treatment)
     return [
         treatment,
-        ", ".join(busiest) or experiment.failure_note(treatment),
-        str(len(experiment.runs(treatment))),
+        experiment.failure_note(treatment) if runs.empty else limit_cell(experiment, treatment),
+        str(len(runs)),
         format_spread(makespan),
         _makespan_ratio(experiment, treatment),
         format_number(experiment.summary(treatment, "throughput_per_s")["median"]),
-        *(
-            format_percent(experiment.summary(treatment, name, stage)["median"])
-            if stage
-            else MISSING
-            for name in ("stage_efficiency", "on_cpu_share")
-        ),
         format_number(experiment.summary(treatment, "cpu_s")["median"]),
         *(
             _memory_cell(experiment, treatment, f"{part}_peak_bytes")

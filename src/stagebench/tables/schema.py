@@ -43,6 +43,9 @@ TASK_TIME = {
 }
 """The parts of a task's time in a stage, from when it was due until its result was received."""
 
+LEFT_OUT, WHAT_IF, PROFILE = "left out", "what if", "profile"
+"""Kinds of predictions: of a treatment from all others, of other settings, of faster stages."""
+
 VERDICTS = (
     "refuted",
     "contradicted by its own log",
@@ -278,7 +281,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cores_used", "own_s", "lost_s"), NUMBER),
         "largest_part": TEXT,
         "largest_part_s": NUMBER,
-        "calibrated": FLAG,
+        **dict.fromkeys(("may_be_gil", "calibrated"), FLAG),
     },
     "replays": {
         **_RUN_KEY,
