@@ -1,7 +1,7 @@
 """Replays and predictions of a study's treatments, each beside what was measured, as tables.
 
 - Each run from its own records, each treatment from all the others.
-- For the fastest treatment of each experiment, what other settings would do.
+- For the treatment that is advised in each experiment, what other settings would do.
 - How much the makespan falls if a stage takes less: the causal profile.
 """
 
@@ -26,7 +26,7 @@ from stagebench.model.predict import (
     widen,
 )
 from stagebench.model.whatif import Change, find_limits_of_knowledge
-from stagebench.tables.io import make_table
+from stagebench.tables.io import list_rows, make_table
 from stagebench.tables.schema import LEFT_OUT, PROFILE, WHAT_IF
 
 if TYPE_CHECKING:
@@ -100,17 +100,21 @@ def ask(knowledge: Knowledge, runs: Sequence[MeasuredRun], changes: Sequence[Cha
     return Predicted(middle, low, high, find_limits_of_knowledge(scenario, before, knowledge.runs))
 
 
-def make_prediction_tables(knowledge: Knowledge) -> dict[str, pd.DataFrame]:
-    """Make the tables `replays` and `predictions`."""
+def make_prediction_tables(knowledge: Knowledge, advice: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Make the tables `replays` and `predictions`; other settings change what is advised."""
+    chosen = {row["experiment"]: row["treatment"] for row in list_rows(advice) if row["treatment"]}
     rows = [_row_of_check(each, knowledge) for each in knowledge.checked]
     for experiment in dict.fromkeys(run.experiment for run in knowledge.runs):
         own = group_runs(knowledge.of(experiment))
-        fastest = min(own.values(), key=lambda runs: median(run.makespan_s for run in runs))
-        for kind, changes in (
-            *((WHAT_IF, [change]) for change in list_changes(describe_run(fastest[0]), fastest)),
-            *((PROFILE, [change]) for change in list_profile(describe_run(fastest[0]))),
-        ):
-            rows.append(_row_of_change(kind, changes, fastest, knowledge))
+        runs = own.get((experiment, chosen.get(experiment, "")))
+        if runs is None:
+            runs = min(own.values(), key=lambda some: median(run.makespan_s for run in some))
+        scenario = describe_run(runs[0])
+        changes = [
+            *((WHAT_IF, change) for change in list_changes(scenario, runs)),
+            *((PROFILE, change) for change in list_profile(scenario)),
+        ]
+        rows += [_row_of_change(kind, [change], runs, knowledge) for kind, change in changes]
     return {
         "replays": make_table("replays", _list_replays(knowledge)),
         "predictions": make_table("predictions", rows),

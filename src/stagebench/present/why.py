@@ -8,11 +8,13 @@ import pandas as pd
 
 from stagebench.present.markdown import (
     MISSING,
+    Markdown,
     count_noun,
     escape,
     format_number,
     format_percent,
     format_table,
+    quote_code,
 )
 from stagebench.tables.io import list_rows
 from stagebench.tables.schema import LEFT_OUT, PROFILE, TASK_TIME, WHAT_IF
@@ -52,11 +54,20 @@ def advice_findings(experiment: Experiment) -> list[str]:
 
 
 def _write(text: str) -> str:
-    """Escape a sentence, whose names in backquotes stay code."""
+    """Escape a sentence, whose names in backquotes are code."""
     parts = text.split("`")
-    return "".join(
-        f"`{part}`" if place % 2 else str(escape(part)) for place, part in enumerate(parts)
+    return Markdown(
+        "".join(
+            str(quote_code(part)) if place % 2 else _escape_inside(part)
+            for place, part in enumerate(parts)
+        )
     )
+
+
+def _escape_inside(part: str) -> str:
+    """Escape a part of a sentence; the spaces at its ends stay."""
+    before, after = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
+    return f"{before}{escape(part.strip())}{after}" if part.strip() else part
 
 
 def limit_cell(experiment: Experiment, treatment: str) -> str:
@@ -78,7 +89,7 @@ def limit_cell(experiment: Experiment, treatment: str) -> str:
 
 
 def _name_resource(resource: str, stage: str) -> str:
-    return _RESOURCES[resource].format(stage=escape(stage))
+    return _RESOURCES[resource].format(stage=stage)
 
 
 def _name_other(text: str) -> str:
@@ -145,10 +156,10 @@ def predictions_table(experiment: Experiment) -> str:
     columns = ["change", "predicted s", "from", "to", "against now", "beyond what was validated"]
     cells = [
         [
-            str(escape(row["change"])),
+            row["change"],
             *_range_cells(row),
             _change_cell(row),
-            str(escape(row["note"])) or MISSING,
+            row["note"] or MISSING,
         ]
         for row in rows
     ]
@@ -159,7 +170,7 @@ def profile_table(experiment: Experiment) -> str:
     """Return how much the makespan falls if a stage takes less."""
     rows = _select(experiment, PROFILE)
     columns = ["if", "predicted s", "from", "to", "against now"]
-    cells = [[str(escape(row["change"])), *_range_cells(row), _change_cell(row)] for row in rows]
+    cells = [[row["change"], *_range_cells(row), _change_cell(row)] for row in rows]
     return format_table(columns, cells, texts=1) if cells else ""
 
 
