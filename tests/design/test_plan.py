@@ -116,6 +116,7 @@ def test_every_limit_has_its_words():
     limits = {
         "transport": "path",
         "queue_size": 3,
+        "batch": 4,
         "timeout_s": 90.0,
         "retries": 1,
         "retry_on": ["lost", "timed_out"],
@@ -127,6 +128,7 @@ def test_every_limit_has_its_words():
         "steps:f on asyncio",
         "by path",
         "queue of 3",
+        "batches of 4",
         "time-out 90 s",
         "1 retries",
         "tried again after lost/timed_out",

@@ -37,6 +37,7 @@ def test_settings_that_a_specification_lacks_have_the_runners_defaults():
     stage = make_stage(STAGE)
 
     assert (stage.handler, stage.transport, stage.queue_size) == (wait, "pickle", None)
+    assert stage.batch == 1
     assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE_STATUSES)
 
 
@@ -44,6 +45,7 @@ def test_settings_of_a_specification_reach_the_runner():
     limits = {
         "transport": "path",
         "queue_size": 2,
+        "batch": 4,
         "timeout_s": 1.5,
         "retries": 3,
         "retry_on": ["lost"],
@@ -52,6 +54,7 @@ def test_settings_of_a_specification_reach_the_runner():
     stage = make_stage(STAGE | limits)
 
     assert (stage.transport, stage.queue_size, stage.timeout_s) == ("path", 2, 1.5)
+    assert stage.batch == 4
     assert (stage.retries, stage.retry_on) == (3, ("lost",))
 
 

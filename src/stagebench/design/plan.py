@@ -163,6 +163,7 @@ def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]
 def _format_limits(stages: list[Json]) -> Iterator[str]:
     yield from _limits([one.get("transport") for one in stages], "by {}", "pickle")
     yield from _limits([one.get("queue_size") for one in stages], "queue of {}", "any size")
+    yield from _limits([one.get("batch") for one in stages], "batches of {}", "1")
     timeouts = [one.get("timeout_s") for one in stages]
     texts = [None if limit_s is None else format_seconds(limit_s) for limit_s in timeouts]
     yield from _limits(texts, "time-out {}", "none")

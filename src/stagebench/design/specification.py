@@ -186,5 +186,8 @@ def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
     after = [other for other in specification["stages"] if stage["name"] in other["after"]]
     takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
     number = count_tasks(specification["tasks"])
-    waiting = [taker.get("queue_size", number) + taker["workers"] for taker in takers]
+    waiting = [
+        taker.get("queue_size", number) + taker["workers"] * taker.get("batch", 1)
+        for taker in takers
+    ]
     return int(min(max(waiting, default=0), specification.get("in_flight", number)))

@@ -155,6 +155,8 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "pressure_contrasts": flow.contrasts_table(experiment, flow.BOUNDS),
         "transport": flow.transport_sentence(experiment),
         "transport_table": flow.contrasts_table(experiment, flow.TRANSPORT),
+        "batch": flow.batch_sentence(experiment),
+        "batch_table": flow.contrasts_table(experiment, flow.BATCH),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
         "table": treatments.treatments_table(experiment),

@@ -44,6 +44,7 @@ _MEMORY_COLUMNS = {
 }
 _LIMITS = {
     "queue_size": ("queue size", "unbounded"),
+    "batch": ("batch", "1"),
     "transport": ("transport", "pickle"),
     "timeout_s": ("time-out s", "none"),
     "retries": ("retries", "none"),
@@ -109,6 +110,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Return the less common settings that some stage has."""
     used = {
         "queue_size": stages["queue_size"].notna(),
+        "batch": stages["batch"].notna(),
         "transport": stages["transport"].map(hides_results),
         "timeout_s": stages["timeout_s"].notna(),
         "retries": stages["retries"].fillna(0) > 0,
