@@ -141,6 +141,22 @@ def test_every_attempt_is_in_the_trace(specify, measure):
     assert [record.attempt for record in tasks].count(2) == len(attempts)
 
 
+@pytest.mark.parametrize("timeout_s", [None, 20.0])
+def test_tasks_of_a_batch_are_in_the_trace_one_by_one(specify, measure, timeout_s):
+    stage = {"handler": "wait", "parameters": {"delay_s": 0.1}, "workers": 1, "batch": 3}
+    stage |= {"executor": "process", "start_method": "fork"}
+    stage |= {} if timeout_s is None else {"timeout_s": timeout_s}
+
+    folder = measure(specify(stage=stage, tasks=4))
+
+    assert store.read_run(folder)["status"] == "ok"
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    first, *others = sorted(tasks, key=lambda record: record.started_ns)
+    assert [record.task for record in (first, *others)] == [0, 1, 2, 3]
+    waits = [record.received_ns - record.finished_ns > 90_000_000 for record in others]
+    assert waits == ([True, True, False] if timeout_s is None else [False] * 3)
+
+
 def test_tasks_arrive_as_the_specification_says(specify, measure):
     stage = {"handler": "wait", "parameters": {"delay_s": 0.0}}
     arrival = {"kind": "fixed_rate", "rate_per_s": 50.0}

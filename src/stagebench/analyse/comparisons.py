@@ -3,7 +3,8 @@
 - `comparisons` and `ratios`: every treatment against its baseline, as ratios with intervals and the
   word that the intervals support.
 - `contrasts`: pairs of treatments that differ in one setting of the flow of tasks and in nothing
-  else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
+  else. The settings are the bounds of queues and of tasks in flight, the transport of results, and
+  batches of tasks.
 - `winners`: the best treatment by time and by memory, and those that may be as good. Treatments
   compete if they do the same work: the same tasks with the same arrival and parameters, whatever
   their handlers and workers. Treatments whose results wait where their memory was not counted do

@@ -163,8 +163,9 @@ def estimate_memory(specification: Json, beside: Path | None = None) -> int:
     """Estimate the bytes that the tasks of one run hold at once.
 
     For each stage: the need of its workers while all of them run, plus its results, if retained or
-    taken by a later stage (as many as may wait there). Not included: interpreters, libraries, and
-    own handlers without an estimate. `beside` is the config's folder.
+    taken by a later stage (as many as may wait there), or if they wait for the end of a batch. Not
+    included: interpreters, libraries, and own handlers without an estimate. `beside` is the
+    config's folder.
     """
     return sum(_estimate_stage(stage, specification, beside) for stage in specification["stages"])
 
@@ -178,7 +179,8 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
     working = min(stage["workers"], number) * need.working_bytes
-    return int(working + min(held, number) * need.result_bytes)
+    batched = stage["workers"] * (stage.get("batch", 1) - 1)
+    return int(working + (min(held, number) + min(batched, number)) * need.result_bytes)
 
 
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
