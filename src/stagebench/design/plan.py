@@ -87,6 +87,8 @@ def _plan_experiment(experiment: ExperimentGrid, treatments: list[Treatment]) ->
         "baseline": next(t.id for t in treatments if t.baseline),
         "factors": {f.name: _levels_in_use(f, treatments) for f in experiment.factors},
         "treatments": [t.id for t in treatments],
+        # Absent if not set, so that plans without it stay as they were.
+        **({"same_work": True} if experiment.same_work else {}),
     }
 
 
@@ -123,6 +125,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
+        *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
         f"  memory of one run, by estimate: up to {format_bytes(max(needs))}",
     ]
 

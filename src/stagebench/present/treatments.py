@@ -143,7 +143,7 @@ def factors_text(experiment: Experiment) -> str:
     )
 
 
-def treatments_table(experiment: Experiment) -> str:
+def treatments_table(experiment: Experiment, *, with_throughput: bool = True) -> str:
     """Return the main numbers of every treatment."""
     baseline = experiment.baseline or "baseline"
     columns = [
@@ -152,7 +152,7 @@ def treatments_table(experiment: Experiment) -> str:
         "n",
         "makespan s",
         f"× {baseline}",
-        "tasks/s",
+        *(["tasks/s"] if with_throughput else []),
         "efficiency",
         "on-CPU",
         "CPU s",
@@ -160,7 +160,10 @@ def treatments_table(experiment: Experiment) -> str:
         "children MiB",
         "tree MiB",
     ]
-    rows = [_treatment_row(experiment, treatment) for treatment in experiment.treatments]
+    rows = [
+        _treatment_row(experiment, treatment, with_throughput=with_throughput)
+        for treatment in experiment.treatments
+    ]
     return format_table(columns, rows, texts=2)
 
 
@@ -193,7 +196,7 @@ def memory_table(experiment: Experiment) -> str:
     return format_table(columns, rows, texts=1)
 
 
-def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
+def _treatment_row(experiment: Experiment, treatment: str, *, with_throughput: bool) -> list[str]:
     busiest = bottlenecks(experiment, treatment)
     stage = busiest[0] if busiest else ""
     makespan = experiment.summary(treatment, "makespan_s")
@@ -203,7 +206,11 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
         str(len(experiment.runs(treatment))),
         format_spread(makespan),
         _makespan_ratio(experiment, treatment),
-        format_number(experiment.summary(treatment, "throughput_per_s")["median"]),
+        *(
+            [format_number(experiment.summary(treatment, "throughput_per_s")["median"])]
+            if with_throughput
+            else []
+        ),
         *(
             format_percent(experiment.summary(treatment, name, stage)["median"])
             if stage
