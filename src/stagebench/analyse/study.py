@@ -405,7 +405,7 @@ def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFra
     return compare_treatments(tables, plan) | {
         "winners": find_winners(runs, plan),
         "contrasts": contrast_treatments(runs, plan),
-        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "factor_effects": find_factor_effects(runs, stages, plan),
         "drift": find_drift(runs),
     }
 

@@ -104,6 +104,7 @@ def render_report(
 def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText) -> dict[str, Any]:
     tables = contents.tables
     runs = tables["runs"]
+    stated = {one["name"] for one in plan["experiments"] if one.get("same_work")}
     return {
         "study": plan["study"],
         "seed": plan["seed"],
@@ -123,7 +124,8 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
             *trust.noise_findings(runs),
         ],
         "experiments": [
-            _experiment_values(one, contents.figures, added) for one in contents.experiments
+            _experiment_values(one, contents.figures, added, is_stated=one.name in stated)
+            for one in contents.experiments
         ],
         "sections": [
             {"anchor": section.anchor, "title": section.title, "text": text}
@@ -137,7 +139,14 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
     }
 
 
-def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) -> dict[str, Any]:
+_SAME_WORK = "The config states that its treatments do the same work."
+
+
+def _experiment_values(
+    experiment: Experiment, figures: Path, added: AddedText, *, is_stated: bool
+) -> dict[str, Any]:
+    """Return the values of one experiment; `is_stated`: that its treatments do the same work."""
+    numbers = experiment.tables["runs"]["tasks"].nunique() if is_stated else 1
     folder = (figures / experiment.name).as_posix()
     found = (find(experiment) for find in added.findings)
     return {
@@ -145,7 +154,12 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "baseline": experiment.baseline,
         "treatments": experiment.treatments,
         "factors": treatments.factors_text(experiment),
-        "findings": [*experiment_findings(experiment), *filter(None, found)],
+        "same_work": winners.same_work_text(experiment) if is_stated else "",
+        "findings": [
+            *([_SAME_WORK] if is_stated else []),
+            *experiment_findings(experiment),
+            *filter(None, found),
+        ],
         "parts": [part for make in added.parts if (part := make(experiment, figures))],
         "winners": winners.describe_winners(experiment),
         "arrival": flow.arrival_text(experiment),
@@ -155,9 +169,11 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "transport": flow.transport_sentence(experiment),
         "transport_table": flow.contrasts_table(experiment, flow.TRANSPORT),
         "why": why_values(experiment),
+        "batch": flow.batch_sentence(experiment),
+        "batch_table": flow.contrasts_table(experiment, flow.BATCH),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
-        "table": treatments.treatments_table(experiment),
+        "table": treatments.treatments_table(experiment, with_throughput=numbers == 1),
         "unseen": flow.unseen_note(experiment),
         "unseen_reminder": flow.unseen_reminder(experiment),
         "factor_effects": factor_text.describe_factors(experiment),

@@ -42,6 +42,7 @@ _MEMORY_COLUMNS = {
 }
 _LIMITS = {
     "queue_size": ("queue size", "unbounded"),
+    "batch": ("batch", "1"),
     "transport": ("transport", "pickle"),
     "timeout_s": ("time-out s", "none"),
     "retries": ("retries", "none"),
@@ -92,6 +93,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Return the less common settings that some stage has."""
     used = {
         "queue_size": stages["queue_size"].notna(),
+        "batch": stages["batch"].notna(),
         "transport": stages["transport"].map(hides_results),
         "timeout_s": stages["timeout_s"].notna(),
         "retries": stages["retries"].fillna(0) > 0,
@@ -124,7 +126,7 @@ def factors_text(experiment: Experiment) -> str:
     )
 
 
-def treatments_table(experiment: Experiment) -> str:
+def treatments_table(experiment: Experiment, *, with_throughput: bool = True) -> str:
     """Return the main numbers of every treatment."""
     baseline = experiment.baseline or "baseline"
     columns = [
@@ -133,13 +135,16 @@ def treatments_table(experiment: Experiment) -> str:
         "n",
         "makespan s",
         f"× {baseline}",
-        "tasks/s",
+        *(["tasks/s"] if with_throughput else []),
         "CPU s",
         "main MiB",
         "children MiB",
         "tree MiB",
     ]
-    rows = [_treatment_row(experiment, treatment) for treatment in experiment.treatments]
+    rows = [
+        _treatment_row(experiment, treatment, with_throughput=with_throughput)
+        for treatment in experiment.treatments
+    ]
     return format_table(columns, rows, texts=2)
 
 
@@ -172,7 +177,7 @@ def memory_table(experiment: Experiment) -> str:
     return format_table(columns, rows, texts=1)
 
 
-def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
+def _treatment_row(experiment: Experiment, treatment: str, *, with_throughput: bool) -> list[str]:
     makespan = experiment.summary(treatment, "makespan_s")
     runs = experiment.runs(treatment)
     return [
@@ -181,7 +186,11 @@ def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
         str(len(runs)),
         format_spread(makespan),
         _makespan_ratio(experiment, treatment),
-        format_number(experiment.summary(treatment, "throughput_per_s")["median"]),
+        *(
+            [format_number(experiment.summary(treatment, "throughput_per_s")["median"])]
+            if with_throughput
+            else []
+        ),
         format_number(experiment.summary(treatment, "cpu_s")["median"]),
         *(
             _memory_cell(experiment, treatment, f"{part}_peak_bytes")
