@@ -400,8 +400,8 @@ def test_an_experiment_reports_its_extremes(pipe):
         ),
         "Use `p2-fork`: 6 s in the median, peak memory at least 36 MiB. It is the fastest of 2.",
         (
-            "Nothing is full: the workers of `work` would allow 3.5 s of 6 s; the rest is 1.5 s hand-over"
-            " and 1 s start of a worker."
+            "Nothing is full: the workers of `work` would allow 3.5 s of 6 s. On the critical path:"
+            " 1.75 s hand-over, 1.25 s first task of a worker and 750 ms start of a worker."
         ),
         "No other number of workers and no batch is predicted to save 3 %.",
         (
@@ -439,8 +439,8 @@ def test_a_single_treatment_is_not_advised_and_has_no_workers_to_see(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
         (
-            "Nothing is full: the workers of `alone` would allow 1 s of 2 s; the rest is 1 s tasks that"
-            " queue behind each other."
+            "Nothing is full: the workers of `alone` would allow 1 s of 2 s. Tasks queue behind each"
+            " other for 1 s."
         ),
         "No other number of workers and no batch is predicted to save 3 %.",
         "Peak memory of the tree: ≥ 40.0 MiB (median).",

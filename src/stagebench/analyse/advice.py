@@ -301,15 +301,16 @@ def _explain_rest(run: MeasuredRun, highest: Floor) -> str:
     named = [
         f"{format_seconds(seconds)} {part}" for seconds, part in lost if seconds >= rest_s / 10
     ]
+    text = (
+        f"Nothing is full: {describe_resource(highest)} would allow"
+        f" {format_seconds(highest.floor_s)} of {format_seconds(run.makespan_s)}."
+    )
+    if named:
+        text += f" On the critical path: {_join(named)}."
     uneven_s = sum(parts.get(part, 0.0) for part in OWN) - highest.floor_s
     if uneven_s >= rest_s / 10:
-        named.append(f"{format_seconds(uneven_s)} tasks that queue behind each other")
-    name = describe_resource(highest)
-    text = (
-        f"Nothing is full: {name} would allow {format_seconds(highest.floor_s)} of"
-        f" {format_seconds(run.makespan_s)}"
-    )
-    return f"{text}; the rest is {_join(named)}." if named else f"{text}."
+        text += f" Tasks queue behind each other for {format_seconds(uneven_s)}."
+    return text
 
 
 def describe_resource(floor: Floor) -> str:
