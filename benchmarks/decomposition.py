@@ -25,10 +25,11 @@ from benchmarks.markdown import format_table
 from stagebench.handlers.source import source_hash
 from stagebench.measure.supervisor import RunRequest, measure_run
 from stagebench.model.parts import (
+    Beside,
     Calibration,
     ServiceParts,
     Spent,
-    find_held_share,
+    bound_held_share,
     find_others_held,
     split_service,
 )
@@ -44,6 +45,12 @@ WORKERS = (1, 2, 3, 4, 5)
 ALONE_TASKS = 5
 MOST = 0.05
 """By how much of the service time a part may be off."""
+
+NARROW, MOST_CALIBRATIONS = 0.08, 8
+"""How far apart the bounds of the share with the GIL may be, and how often that is tried."""
+
+IDLE = 0.02
+"""Below this share of CPU time nothing depends on it."""
 
 NS_PER_S = 1e9
 
@@ -86,7 +93,7 @@ class Call(NamedTuple):
     """One task: what was measured of it, and what its handler knows."""
 
     spent: Spent
-    spinner_s: float
+    beside: Beside
     known: ServiceParts
     started_ns: int
     finished_ns: int
@@ -119,18 +126,30 @@ def main() -> None:
 
 
 def calibrate(case: Case, repeats: int) -> Calibration:
-    """Run a case in one thread, alone and beside a spinner; the first task does not count."""
+    """Run a case in one thread, alone and beside a spinner; the first task does not count.
+
+    The run beside the spinner is repeated until others have disturbed it little enough.
+    """
     alone = find_shortest(case._replace(beside=None), "thread", 1, repeats)[1:]
-    spun = find_shortest(case._replace(beside=None), "thread", 1, repeats, spinner=True)[1:]
-    median = statistics.median
+    beside: list[Beside] = []
+    low, high = 0.0, 1.0
+    for _ in range(MOST_CALIBRATIONS):
+        calls = run(case._replace(beside=None), "thread", 1, spinner=True)[1:]
+        beside += [call.beside for call in calls]
+        low, high = bound_held_share(beside)
+        if high - low <= NARROW or max(each.cpu_s / each.service_s for each in beside) < IDLE:
+            break
+    print(f"{case.name}: held {low:.2f} to {high:.2f}", file=sys.stderr)
     return Calibration(
-        away_s=median(
-            max(0.0, call.spent.service_s - call.spent.cpu_s - call.spent.core_wait_s)
-            for call in alone
-        ),
-        wakes=median(call.spent.wakes for call in alone),
-        held_share=median(find_held_share(call.spent, call.spinner_s) for call in spun),
+        away_s=statistics.median(find_away(call.spent) for call in alone),
+        wakes=statistics.median(call.spent.wakes for call in alone),
+        held_share=(low + high) / 2,
     )
+
+
+def find_away(spent: Spent) -> float:
+    """Return how long a task was neither on a core nor waited for one."""
+    return max(0.0, spent.service_s - spent.cpu_s - spent.core_wait_s)
 
 
 def find_shortest(
@@ -243,8 +262,9 @@ def make_call(task: TaskRecord, own: DiagnosisRecord, note: Mapping[str, Any]) -
         core_wait_s=core_wait_s,
         blocked_s=note["blocked_s"],
     )
-    spinner_s = (own.spinner_ns or 0) / NS_PER_S
-    return Call(spent, spinner_s, known, own.started_ns, own.finished_ns)
+    spinner = [(value or 0) / NS_PER_S for value in (own.spinner_ns, own.spinner_wait_ns)]
+    beside = Beside(*spent[:3], *spinner)
+    return Call(spent, beside, known, own.started_ns, own.finished_ns)
 
 
 def compare(

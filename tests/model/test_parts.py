@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagebench.model.parts import (
+    Beside,
     Calibration,
     ServiceParts,
     Spent,
-    find_held_share,
+    bound_held_share,
     find_others_held,
     split_service,
 )
@@ -102,21 +103,26 @@ def test_the_parts_add_up_to_the_service_and_none_is_negative(spent, alone, othe
 
 
 @pytest.mark.parametrize(
-    ("beside", "spinner_s", "share"),
+    ("tasks", "bounds"),
     [
-        ((0.2, 0.1, 0.0, 20), 0.1, 1.0),  # turns
-        ((0.1, 0.1, 0.0, 0), 0.1, 0.0),  # each on a core of its own
-        ((0.2, 0.0, 0.0, 1), 0.2, 0.0),  # asleep
-        ((0.4, 0.1, 0.1, 20), 0.2, 1.0),  # others use the core, while it has the GIL
-        ((0.3, 0.1, 0.1, 20), 0.2, 0.5),
-        ((0.2, 0.1, 0.0, 20), 0.3, 0.0),  # never outside of 0 to 1
-        ((0.2, 0.1, 0.0, 20), 0.0, 1.0),
+        ([], (0.0, 1.0)),
+        ([(0.2, 0.1, 0.0, 0.1, 0.0)], (1.0, 1.0)),  # turns
+        ([(0.1, 0.1, 0.0, 0.1, 0.0)], (0.0, 0.0)),  # each on a core of its own
+        ([(0.2, 0.1, 0.0, 0.16, 0.0)], (0.4, 0.4)),
+        ([(0.2, 0.0, 0.0, 0.2, 0.0)], (0.0, 1.0)),  # asleep: there is nothing to share
+        # Others use the cores: either may have had the GIL while one of them waited.
+        ([(0.4, 0.1, 0.02, 0.34, 0.01)], (0.3, 0.6)),
+        ([(0.4, 0.1, 0.2, 0.1, 0.1)], (0.0, 1.0)),
+        # Each task narrows it down.
+        ([(0.4, 0.1, 0.02, 0.34, 0.01), (0.4, 0.1, 0.03, 0.35, 0.0)], (0.3, 0.5)),
+        # Of tasks that differ, both count.
+        ([(0.2, 0.1, 0.0, 0.14, 0.0), (0.2, 0.1, 0.0, 0.16, 0.0)], (0.4, 0.6)),
+        ([(0.2, 0.1, 0.0, 0.3, 0.0)], (0.0, 0.0)),  # never outside of 0 to 1
+        ([(0.2, 0.1, 0.0, 0.0, 0.0)], (1.0, 1.0)),
     ],
 )
-def test_a_task_holds_the_gil_while_the_spinner_neither_runs_nor_waits_for_a_core(
-    beside, spinner_s, share
-):
-    assert find_held_share(Spent(*beside), spinner_s) == pytest.approx(share)
+def test_the_share_with_the_gil_is_bounded_by_what_the_spinner_got(tasks, bounds):
+    assert bound_held_share([Beside(*task) for task in tasks]) == pytest.approx(bounds)
 
 
 def test_others_hold_the_gil_evenly_over_their_service():

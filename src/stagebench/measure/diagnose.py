@@ -2,7 +2,7 @@
 
 Started in place of it for runs whose times do not count: every task costs some ten microseconds
 more. With a spinner, a thread in main wants the GIL all the time: what it does not get, the handler
-has held. A core that the spinner waits for is nothing that the handler holds.
+has held, unless the spinner waited for a core.
 """
 
 from __future__ import annotations
@@ -55,10 +55,8 @@ class Diagnosed:
         finally:
             finished_ns = time.monotonic_ns()
             voluntary, other, spinner = map(subtract, read_counts(), before)
-            waited = subtract(read_spinner_wait(), spun_ns)
+            spinner_wait = subtract(read_spinner_wait(), spun_ns)
             wait = subtract(read_core_wait(), waited_ns)
-            if spinner is not None and waited is not None:
-                spinner += waited
             record = DiagnosisRecord(
                 pid=os.getpid(),
                 thread_id=threading.get_native_id(),
@@ -68,6 +66,7 @@ class Diagnosed:
                 voluntary_switches=voluntary or 0,
                 other_switches=other or 0,
                 spinner_ns=spinner,
+                spinner_wait_ns=spinner_wait,
             )
             append_record(self._path, record)
 
@@ -85,7 +84,7 @@ def read_core_wait(path: str = SCHEDSTAT) -> Nanoseconds | None:
 
 
 def read_spinner_wait() -> Nanoseconds | None:
-    """Read how long the spinner had the GIL, or could have had it, and waited for a core."""
+    """Read how long the spinner has waited for a core; None without one."""
     return None if Spinner.path is None else read_core_wait(Spinner.path)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stagebench.model.sharing import SWITCH_INTERVAL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from stagebench.units import Seconds
 
@@ -36,6 +36,16 @@ class Calibration(NamedTuple):
     away_s: Seconds
     wakes: float
     held_share: float
+
+
+class Beside(NamedTuple):
+    """What was measured of one task beside a spinner, and of the spinner meanwhile."""
+
+    service_s: Seconds
+    cpu_s: Seconds
+    core_wait_s: Seconds
+    spinner_s: Seconds
+    spinner_wait_s: Seconds
 
 
 class ServiceParts(NamedTuple):
@@ -83,15 +93,22 @@ def split_service(
     )
 
 
-def find_held_share(beside: Spent, spinner_s: Seconds) -> float:
-    """Return the share of its CPU time for which a task holds the GIL, from a run beside a spinner.
+def bound_held_share(tasks: Iterable[Beside]) -> tuple[float, float]:
+    """Return between which shares of its CPU time a task holds the GIL, from runs beside a spinner.
 
-    What the spinner was not running, nor waiting for a core, the task had the GIL, whether it was
-    on a core or waited for one.
+    Whenever the spinner was not on a core, the task may have had the GIL; it had it for certain if
+    neither waited for a core. Where others use the cores the two are far apart, and tasks that were
+    disturbed less count: the bounds are the closest of all tasks.
     """
-    had_s = beside.cpu_s + beside.core_wait_s
-    share = (beside.service_s - spinner_s) / had_s if had_s > 0 else 0.0
-    return min(1.0, max(0.0, share))
+    lows, highs = [0.0], [1.0]
+    for task in tasks:
+        if task.cpu_s > 0:
+            most_s = task.service_s - task.spinner_s
+            highs.append(max(0.0, most_s / task.cpu_s))
+            least_s = most_s - task.spinner_wait_s - task.core_wait_s
+            lows.append(min(1.0, least_s / task.cpu_s))
+    low, high = max(lows), min(highs)
+    return min(low, high), max(low, high)
 
 
 def find_others_held(
