@@ -298,7 +298,7 @@ class DiagnosisRecord:
     `core_wait_ns` is how long the thread was ready and waited for a core; None if the kernel does
     not count it. The switches count how often it gave up its core by itself, and how often it was
     made to. `spinner_ns` is the CPU time that a thread of main got meanwhile which wants the GIL
-    all the time; None without such a thread.
+    all the time, and `spinner_wait_ns` how long it waited for a core; None without such a thread.
     """
 
     pid: int
@@ -309,6 +309,7 @@ class DiagnosisRecord:
     voluntary_switches: int
     other_switches: int
     spinner_ns: int | None
+    spinner_wait_ns: int | None = None
 
 
 class Rules(NamedTuple):

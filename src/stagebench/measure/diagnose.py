@@ -2,7 +2,7 @@
 
 Started in place of it for runs whose times do not count: every task costs some ten microseconds
 more. With a spinner, a thread in main wants the GIL all the time: what it does not get, the handler
-has held.
+has held, unless the spinner waited for a core.
 """
 
 from __future__ import annotations
@@ -46,13 +46,17 @@ class Diagnosed:
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler."""
-        before = read_thread()
+        # Opening a file lets go of the GIL; getting it back is no part of the call. So what a file
+        # says is read first and last, and all else next to the call.
+        waited_ns, spun_ns, before = read_core_wait(), read_spinner_wait(), read_counts()
         started_ns = time.monotonic_ns()
         try:
             return self._handler(**arguments)
         finally:
             finished_ns = time.monotonic_ns()
-            wait, voluntary, other, spinner = map(subtract, read_thread(), before)
+            voluntary, other, spinner = map(subtract, read_counts(), before)
+            spinner_wait = subtract(read_spinner_wait(), spun_ns)
+            wait = subtract(read_core_wait(), waited_ns)
             record = DiagnosisRecord(
                 pid=os.getpid(),
                 thread_id=threading.get_native_id(),
@@ -62,6 +66,7 @@ class Diagnosed:
                 voluntary_switches=voluntary or 0,
                 other_switches=other or 0,
                 spinner_ns=spinner,
+                spinner_wait_ns=spinner_wait,
             )
             append_record(self._path, record)
 
@@ -69,20 +74,26 @@ class Diagnosed:
         return Diagnosed, (self._handler, self._path)
 
 
-def read_thread() -> tuple[Nanoseconds | None, int, int, Nanoseconds | None]:
-    """Read this thread's wait for a core, its voluntary and other switches, and the spinner's CPU.
+def read_core_wait(path: str = SCHEDSTAT) -> Nanoseconds | None:
+    """Read how long a thread has waited for a core; None if the kernel does not count it."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read().split()[1])
+    except OSError:
+        return None
 
-    A value is None if the kernel does not count it, or if there is no spinner.
-    """
+
+def read_spinner_wait() -> Nanoseconds | None:
+    """Read how long the spinner has waited for a core; None without one."""
+    return None if Spinner.path is None else read_core_wait(Spinner.path)
+
+
+def read_counts() -> tuple[int, int, Nanoseconds | None]:
+    """Read this thread's voluntary and other switches, and the spinner's CPU; None without one."""
     clock = Spinner.clock
     spinner_ns = None if clock is None else time.clock_gettime_ns(clock)
     used = resource.getrusage(resource.RUSAGE_THREAD)
-    try:
-        with open(SCHEDSTAT, encoding="ascii") as file:
-            waited_ns = int(file.read().split()[1])
-    except OSError:
-        waited_ns = None
-    return waited_ns, used.ru_nvcsw, used.ru_nivcsw, spinner_ns
+    return used.ru_nvcsw, used.ru_nivcsw, spinner_ns
 
 
 def subtract(after: int | None, before: int | None) -> int | None:
@@ -103,10 +114,11 @@ def append_record(path: Path, record: DiagnosisRecord) -> None:
 class Spinner:
     """A thread that wants the GIL all the time, during a `with` block.
 
-    `clock` counts the CPU time of the one that runs.
+    `clock` counts the CPU time of the one that runs, and the file at `path` its wait for a core.
     """
 
     clock: ClassVar[int | None] = None
+    path: ClassVar[str | None] = None
 
     def __init__(self) -> None:
         self._ends = False
@@ -115,10 +127,11 @@ class Spinner:
     def __enter__(self) -> Self:
         self._thread.start()
         Spinner.clock = time.pthread_getcpuclockid(self._thread.ident or 0)
+        Spinner.path = f"/proc/self/task/{self._thread.native_id}/schedstat"
         return self
 
     def __exit__(self, *_: object) -> None:
-        Spinner.clock, self._ends = None, True
+        Spinner.clock, Spinner.path, self._ends = None, None, True
         self._thread.join()
 
     def _spin(self) -> None:

@@ -137,7 +137,7 @@ def _find_load(served: ServedTask, stage: StageRun) -> Load:
     known = stage.calibrated
     if known is None or not stage.conditions.shares_gil or not known.cpu_s:
         return Load(own_s, cpu_s, 0.0)
-    return Load(own_s, cpu_s, cpu_s * min(1.0, known.held_s / known.cpu_s))
+    return Load(own_s, cpu_s, cpu_s * min(1.0, known.held_least_s / known.cpu_s))
 
 
 def _floor_of_stage(

@@ -28,13 +28,15 @@ Json = dict[str, Any]
 class Calibrated(NamedTuple):
     """What one task takes alone: its times in seconds, and how often it asks and wakes.
 
-    `held_s` is the part of `cpu_s` with the GIL, `asks` how often it gets it anew, after it has
-    given it up by itself.
+    `held_s` is the part of `cpu_s` with the GIL, in the middle of what is known, `held_least_s` the
+    least that it can be. `asks` is how often it gets the GIL anew after it has given it up by
+    itself.
     """
 
     cpu_s: Seconds
     away_s: Seconds
     held_s: Seconds
+    held_least_s: Seconds
     asks: float
     wakes: float
 
@@ -233,14 +235,15 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
 
 def read_calibrated(alone: pd.DataFrame) -> dict[tuple[str, str], Calibrated]:
     """Read what handlers take alone, by handler and parameters; only what is known in full."""
-    columns = ("cpu_s", "away_s", "held_s", "gil_asks", "wakes")
-    found = {}
+    columns = ("cpu_s", "away_s", "held_s", "held_least_s", "gil_asks", "wakes")
+    found: dict[tuple[str, str], Calibrated] = {}
     for row in list_rows(alone):
         if all(is_known(row[name]) for name in columns):
-            cpu_s, away_s, held_s, asks, wakes = (float(row[name]) for name in columns)
+            cpu_s, away_s, held_s, least_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / SWITCH_INTERVAL_S
             key = row["handler"], row["parameters"]
-            found[key] = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes)
+            known = Calibrated(cpu_s, away_s, held_s, least_s, max(0.0, asks - forced), wakes)
+            found.setdefault(key, known)
     return found
 
 

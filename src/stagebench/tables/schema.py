@@ -181,7 +181,8 @@ TABLES: dict[str, dict[str, str]] = {
         "pipeline": TEXT,
         **dict.fromkeys(("stage", "handler", "parameters", "status"), TEXT),
         "tasks": COUNT,
-        **dict.fromkeys(("service_s", "cpu_s", "away_s", "held_s"), NUMBER),
+        **dict.fromkeys(("service_s", "cpu_s", "away_s"), NUMBER),
+        **dict.fromkeys(("held_s", "held_least_s"), NUMBER),
         **dict.fromkeys(("gil_asks", "wakes", "pair_ratio"), NUMBER),
     },
     "diagnosed": {
@@ -189,6 +190,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("task", "attempt"), COUNT),
         "status": TEXT,
         "first": FLAG,
+        **dict.fromkeys(("started_s", "finished_s"), NUMBER),
         **dict.fromkeys(("blocked_s", "waiting_s", "queue_s", "start_s", "send_s"), NUMBER),
         **dict.fromkeys(("service_s", "cpu_s", "core_wait_s"), NUMBER),
         **dict.fromkeys(("voluntary_switches", "other_switches"), COUNT),
