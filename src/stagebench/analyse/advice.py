@@ -106,11 +106,14 @@ def make_advice_table(
 def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wishes: Wishes) -> Row:
     fitting = [one for one in known if _fits(one, wishes.memory_bytes)]
     if not fitting:
-        least = min((one.most_bytes for one in known if one.most_bytes), default=0)
-        return {
-            "why": f"No treatment surely fits into {format_bytes(wishes.memory_bytes or 0)}: the"
-            f" lowest upper end of a peak is {format_bytes(least)}."
-        }
+        least = min((one.most_bytes for one in known if one.most_bytes), default=None)
+        reason = (
+            "no upper end of a peak is known"
+            if least is None
+            else f"the lowest upper end of a peak is {format_bytes(least)}"
+        )
+        wanted = format_bytes(wishes.memory_bytes or 0)
+        return {"of": 0, "why": f"No treatment surely fits into {wanted}: {reason}."}
     if wishes.cores is not None:
         cores = wishes.cores
         change = Change(f"cores={cores}", lambda one: replace(one, cores=cores))
@@ -161,16 +164,18 @@ def _list_candidates(
                 peaks=own,
                 makespan_s=median_s,
                 peak_bytes=None if low is None else int(low),
-                peak_upper_bytes=None if high is None or math.isinf(high) else int(high),
-                most_bytes=_find_most(known) if len(known) == len(own) else None,
+                peak_upper_bytes=None if high is None else _round_known(high),
+                most_bytes=_round_known(max(known, default=math.inf))
+                if len(known) == len(own)
+                else None,
             )
         )
     return found
 
 
-def _find_most(sizes: Sequence[float]) -> Bytes | None:
-    most = max(sizes, default=math.inf)
-    return None if math.isinf(most) else round(most)
+def _round_known(size: float) -> Bytes | None:
+    """Return a size; None if it is infinite, because an upper end is not known."""
+    return None if math.isinf(size) else round(size)
 
 
 TIME, PEAK = "makespan_s", "tree_peak_bytes"
@@ -247,10 +252,9 @@ def _explain_choice(
 def _describe_peak(one: Candidate) -> str:
     if one.peak_bytes is None:
         return ", peak memory unknown"
-    low = format_bytes(one.peak_bytes)
     if one.peak_upper_bytes is None:
-        return f", peak memory at least {low}"
-    high = format_bytes(one.peak_upper_bytes)
+        return f", peak memory at least {format_bytes(one.peak_bytes)}"
+    low, high = format_bytes(one.peak_bytes), format_bytes(one.peak_upper_bytes)
     return f", peak memory {low}" if low == high else f", peak memory {low} to {high}"
 
 

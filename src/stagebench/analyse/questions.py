@@ -79,6 +79,9 @@ def answer_advice(folder: Path, memory_bytes: int | None, cores: int | None) -> 
     """Advise on the choice for each kind of work of a study, as text for a terminal."""
     tables, plan, knowledge = _load(folder)
     advice = make_advice_table(knowledge, tables["runs"], plan, Wishes(memory_bytes, cores))
+    if not (advice["of"] > 0).any():
+        reasons = dict.fromkeys(f"{row['experiment']}: {row['why']}" for row in list_rows(advice))
+        raise ModelError("\n".join(reasons) or f"{folder}: nothing to advise on")
     lines = []
     several = advice["experiment"].value_counts()
     for row in list_rows(advice):
@@ -89,8 +92,6 @@ def answer_advice(folder: Path, memory_bytes: int | None, cores: int | None) -> 
         if "," in row["front"]:
             lines += _wrap(f"Time against memory: {row['front']}.")
         lines.append("")
-    if not lines:
-        raise ModelError(f"{folder}: no run of which every task was ok; nothing to advise on")
     return "\n".join([*lines, *textwrap.wrap(_describe_error(knowledge), WIDTH)]) + "\n"
 
 

@@ -25,8 +25,11 @@ CLOSE_ABOVE = 0.15
 
 WORKERS, CORES, GIL, ARRIVALS = "workers", "cores", "GIL", "arrivals"
 IN_FLIGHT, PATH = "in flight", "path of a task"
-RESOURCES = (WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT, PATH)
-"""The kinds of resources, in the order in which equal floors are named."""
+RESOURCES = (PATH, WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT)
+"""The kinds of resources, in the order in which equal floors are named.
+
+A single task is as long as its way through the workers, and more of them would not help it.
+"""
 
 
 class Line(NamedTuple):
@@ -95,7 +98,11 @@ def bound_makespan(
     tails = {task: _longest(_turn(stages), loads, task) for task in due_s}
     paths = {task: max(ends.values(), default=0.0) for task, ends in heads.items()}
     floors = [
-        Floor(WORKERS, stage.name, _floor_of_stage(stage, loads, heads, tails)) for stage in stages
+        Floor(PATH, "", max(paths.values(), default=0.0)),
+        *(
+            Floor(WORKERS, stage.name, _floor_of_stage(stage, loads, heads, tails))
+            for stage in stages
+        ),
     ]
     if machine.cores:
         cpu_s = sum(load.cpu_s for load in loads.values())
@@ -106,13 +113,12 @@ def bound_makespan(
         floors.append(Floor(ARRIVALS, "", max(at + paths[task] for task, at in due_s.items())))
     if machine.in_flight is not None:
         floors.append(Floor(IN_FLIGHT, "", sum(paths.values()) / machine.in_flight))
-    floors.append(Floor(PATH, "", max(paths.values(), default=0.0)))
-    return sorted(floors, key=lambda floor: -floor.floor_s)
+    return sorted(floors, key=lambda floor: -round(floor.floor_s, 9))
 
 
 def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:
     """Return the highest floor if the makespan is close above it; None if nothing is full."""
-    highest = max(floors, key=lambda floor: floor.floor_s, default=None)
+    highest = max(floors, key=lambda floor: round(floor.floor_s, 9), default=None)
     if highest is None or makespan_s > (1 + CLOSE_ABOVE) * highest.floor_s:
         return None
     return highest

@@ -36,9 +36,9 @@ class Calibrated(NamedTuple):
     cpu_s: Seconds
     away_s: Seconds
     held_s: Seconds
-    held_least_s: Seconds
     asks: float
     wakes: float
+    held_least_s: Seconds = 0.0
 
     @property
     def total_s(self) -> Seconds:
@@ -242,7 +242,7 @@ def read_calibrated(alone: pd.DataFrame) -> dict[tuple[str, str], Calibrated]:
             cpu_s, away_s, held_s, least_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / SWITCH_INTERVAL_S
             key = row["handler"], row["parameters"]
-            known = Calibrated(cpu_s, away_s, held_s, least_s, max(0.0, asks - forced), wakes)
+            known = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes, least_s)
             found.setdefault(key, known)
     return found
 

@@ -62,6 +62,7 @@ def describe_run(run: MeasuredRun) -> Scenario:
             for stage in run.stages
         ],
         arrivals=sorted(run.due_s.values()),
+        cores=run.cores or None,
         has_gil=run.has_gil,
         switch_s=run.switch_s,
         in_flight=run.in_flight,
@@ -195,6 +196,7 @@ def _make_stage(
         queue_size=planned.queue_size,
         batch=planned.batch,
         starts_s=starts_s,
+        pins=planned.conditions.executor == "process",
     )
 
 

@@ -137,14 +137,19 @@ def _make_handler(
 
         def apply(stage: PlannedStage) -> PlannedStage:
             old = next(
-                (level for level in sorted(levels, key=len) if level in stage.conditions.handler),
+                (
+                    level
+                    for level in sorted(levels, key=len, reverse=True)
+                    if level in stage.conditions.handler
+                ),
                 "",
             )
             handler = stage.conditions.handler.replace(old, value) if old else value
-            parameters = next(
-                (one for other, one in sorted(known) if other == handler),
-                stage.conditions.parameters,
-            )
+            parameters = stage.conditions.parameters
+            if (handler, parameters) not in known:
+                parameters = next(
+                    (one for other, one in sorted(known) if other == handler), parameters
+                )
             conditions = stage.conditions._replace(handler=handler, parameters=parameters)
             return replace(stage, conditions=conditions)
 
@@ -300,9 +305,9 @@ def find_limits_of_knowledge(
 ) -> list[str]:
     """Name what of a scenario goes beyond all that was measured and validated."""
     beyond = []
-    cores = max(run.cores for run in runs)
-    if scenario.cores is not None and scenario.cores != cores:
-        beyond.append(f"measured on {cores} cores alone")
+    cores = sorted({run.cores for run in runs})
+    if scenario.cores is not None and scenario.cores not in cores:
+        beyond.append(f"measured on {' and '.join(map(str, cores))} cores alone")
     if not scenario.has_gil and any(run.has_gil for run in runs):
         beyond.append("no run without a GIL")
     for stage, old in zip(scenario.stages, before.stages, strict=True):
