@@ -46,58 +46,84 @@ class Diagnosed:
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler."""
-        before = read_thread()
+        files = open_files(self._path)
+        waited_ns = files.read_wait()
+        # What lets go of the GIL comes before these: a spinner would run meanwhile.
+        used, spinner_ns = resource.getrusage(resource.RUSAGE_THREAD), read_spinner()
         started_ns = time.monotonic_ns()
         try:
             return self._handler(**arguments)
         finally:
             finished_ns = time.monotonic_ns()
-            wait, voluntary, other, spinner = map(subtract, read_thread(), before)
+            last_spinner_ns = read_spinner()
+            last_used = resource.getrusage(resource.RUSAGE_THREAD)
             record = DiagnosisRecord(
                 pid=os.getpid(),
                 thread_id=threading.get_native_id(),
                 started_ns=started_ns,
                 finished_ns=finished_ns,
-                core_wait_ns=wait,
-                voluntary_switches=voluntary or 0,
-                other_switches=other or 0,
-                spinner_ns=spinner,
+                core_wait_ns=subtract(files.read_wait(), waited_ns),
+                voluntary_switches=last_used.ru_nvcsw - used.ru_nvcsw,
+                other_switches=last_used.ru_nivcsw - used.ru_nivcsw,
+                spinner_ns=subtract(last_spinner_ns, spinner_ns),
             )
-            append_record(self._path, record)
+            files.append(record)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Diagnosed, (self._handler, self._path)
 
 
-def read_thread() -> tuple[Nanoseconds | None, int, int, Nanoseconds | None]:
-    """Read this thread's wait for a core, its voluntary and other switches, and the spinner's CPU.
+class Files:
+    """What one thread reads and writes at each call, open as long as the thread lives.
 
-    A value is None if the kernel does not count it, or if there is no spinner.
+    Each system call lets go of the GIL, which another thread may then keep for a switch interval:
+    a call of a handler makes only three.
     """
-    clock = Spinner.clock
-    spinner_ns = None if clock is None else time.clock_gettime_ns(clock)
-    used = resource.getrusage(resource.RUSAGE_THREAD)
-    try:
-        with open(SCHEDSTAT, encoding="ascii") as file:
-            waited_ns = int(file.read().split()[1])
-    except OSError:
-        waited_ns = None
-    return waited_ns, used.ru_nvcsw, used.ru_nivcsw, spinner_ns
+
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        self._records = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            self._schedstat: int | None = os.open(SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._schedstat = None
+
+    def read_wait(self) -> Nanoseconds | None:
+        """Read how long this thread has waited for a core; None if the kernel does not count it."""
+        if self._schedstat is None:
+            return None
+        return int(os.pread(self._schedstat, 100, 0).split()[1])
+
+    def append(self, record: DiagnosisRecord) -> None:
+        """Append a line to the file that several processes write to: one call, one line."""
+        line = ",".join("" if value is None else str(value) for value in astuple(record))
+        os.write(self._records, f"{line}\n".encode())
+
+    def __del__(self) -> None:
+        for descriptor in (self._records, self._schedstat):
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+_OWN = threading.local()
+
+
+def open_files(path: Path) -> Files:
+    """Return the files of this thread; a fork does not use those of its parent's thread."""
+    files: Files | None = getattr(_OWN, "files", None)
+    if files is None or files.pid != os.getpid():
+        _OWN.files = files = Files(path)
+    return files
+
+
+def read_spinner() -> Nanoseconds | None:
+    """Read the CPU time of the spinner, if there is one."""
+    return None if Spinner.clock is None else time.clock_gettime_ns(Spinner.clock)
 
 
 def subtract(after: int | None, before: int | None) -> int | None:
     """Return the difference of two counts; None if one is unknown."""
     return None if after is None or before is None else after - before
-
-
-def append_record(path: Path, record: DiagnosisRecord) -> None:
-    """Append a line to a file that several processes write to: one call, one line."""
-    line = ",".join("" if value is None else str(value) for value in astuple(record))
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
 
 
 class Spinner:
