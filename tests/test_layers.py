@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "model", "analyse", "present"}
+CORE |= {"measure", "trace", "trial", "model", "analyse", "present"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
+    "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}

@@ -99,6 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_trace(commands)
     _add_show(commands)
     _add_claims(commands)
+    _add_predict(commands)
+    _add_advise(commands)
     return parser
 
 
@@ -124,6 +126,11 @@ def _add_plan(commands: Any) -> None:
         "--resolved",
         action="store_true",
         help="show the config as YAML, with what it extends, and where each value is written",
+    )
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="also run one task of every treatment, and estimate the study's time from it",
     )
 
 
@@ -261,6 +268,37 @@ def _add_claims(commands: Any) -> None:
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
 
 
+def _add_predict(commands: Any) -> None:
+    parser = _add(
+        commands, "predict", _predict, "Predict makespans with other settings, from a study's runs."
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
+    parser.add_argument("--experiment", help="name of the experiment, if there are several")
+    parser.add_argument("--treatment", help="one treatment (default: all of the experiment)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a factor of the experiment, or STAGE.KEY with workers, executor, start_method,"
+        " queue_size, batch or speed, or in_flight, tasks or gil (on, off); may be repeated",
+    )
+    parser.add_argument(
+        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+    )
+
+
+def _add_advise(commands: Any) -> None:
+    parser = _add(commands, "advise", _advise, "Say what to choose, why, and what to try next.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
+    parser.add_argument(
+        "--memory", type=memory_size, metavar="SIZE", help="the most memory, such as 500M or 2GiB"
+    )
+    parser.add_argument(
+        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+    )
+
+
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
@@ -278,6 +316,20 @@ def _plan(options: argparse.Namespace) -> None:
     check_reference(plan, options.config.parent)
     load_study_claims(study, options.config.parent)
     print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
+    if options.trial:
+        from functools import partial
+
+        from stagebench.design.specification import estimate_memory
+        from stagebench.trial.one_task import TrialRequest, run_trials
+        from stagebench.trial.trial_text import check_trials, format_trials
+
+        beside = options.config.parent
+        places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
+        need = partial(estimate_memory, beside=beside)
+        request = TrialRequest(plan, beside, places, study.warm_memory_bytes, need)
+        trials = run_trials(request)
+        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
+        check_trials(request, trials)
 
 
 def _design(options: argparse.Namespace) -> None:
@@ -400,6 +452,48 @@ def _claims(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import show_claims
 
     print_text(show_claims(options.folders))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from stagebench.analyse.questions import answer_prediction
+
+    cores = [] if options.cores is None else [f"cores={options.cores}"]
+    texts = [*options.set, *cores]
+    print_text(answer_prediction(options.folder, options.experiment, options.treatment, texts))
+
+
+def _advise(options: argparse.Namespace) -> None:
+    from stagebench.analyse.questions import answer_advice
+
+    print_text(answer_advice(options.folder, options.memory, options.cores))
+
+
+def whole_number(text: str) -> int:
+    """Parse a number of cores."""
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:6]) <= MOST_CORES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed; allowed: a whole number from 1 to {MOST_CORES:,}"
+        )
+    return int(text)
+
+
+MOST_CORES = 10_000
+
+
+def memory_size(text: str) -> int:
+    """Parse a size of memory: a number with K, M, G or T, or KiB and so on; all are binary."""
+    number, unit = text.rstrip("iBbKMGTkmgt"), text.lstrip("0123456789.")
+    powers = {"k": 1, "m": 2, "g": 3, "t": 4}
+    power = powers.get(unit[:1].lower())
+    try:
+        size = float(number) * float(1024 ** (power or 0))
+    except ValueError:
+        size = 0.0
+    if power is None or unit[1:].lower() not in ("", "b", "ib") or not 0 < size < 2**60:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed; allowed: a size such as 500M or 1.5GiB"
+        )
+    return round(size)
 
 
 def process_id(text: str) -> int:

@@ -50,7 +50,8 @@ class TaskRecord:
     entered the stage's queue: its arrival, or the receipt of its last input. `submitted_ns` is when
     it did enter, which is later if the queue was full. If an attempt was lost or timed out,
     `started_ns` is main's own view, `finished_ns` is None, and `received_ns` is when the runner
-    noted its end.
+    noted its end. Main cannot know when a lost worker began those after the first of a batch:
+    `started_ns` is None.
     """
 
     task: int

@@ -1,5 +1,6 @@
 """The report as a whole, and the findings at its top."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from tests.commands import draw_figures, render_report
 
+from stagebench.analyse.study import judge_study
 from stagebench.present.experiment import split_experiments
 from stagebench.present.report import experiment_findings, study_findings
 from stagebench.tables.io import make_table, read_tables, write_table, write_tables
@@ -315,6 +317,64 @@ def test_back_pressure_and_attempts_are_reported_where_there_are_any(
 def test_back_pressure_and_attempts_are_not_mentioned_where_there_are_none(report):
     for words in ("Back-pressure", "Transport of results", "retried", "Tasks arrive"):
         assert words not in report[0]
+
+
+def state_same_work(folder, **tasks):
+    """State that all treatments of a study do the same work, as so many tasks; judge it again."""
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text())
+    for experiment in plan["experiments"]:
+        experiment["same_work"] = True
+    path.write_text(json.dumps(plan))
+    tables = read_tables(folder / "tables")
+    names = tables["runs"]["treatment"]
+    tables["runs"]["tasks"] = names.map(tasks).fillna(tables["runs"]["tasks"]).astype("Int64")
+    write_tables(tables | judge_study(tables, plan), folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def split_work(analyse, known_run):
+    """Return a study of two treatments of other parameters, the second twice as fast."""
+    work, save = known_run().stages
+    four = known_run(
+        treatment="four",
+        baseline=False,
+        factors={"files": 4},
+        stages=(work | {"parameters": {"files": 4}}, save),
+    )
+    one = known_run(
+        treatment="one",
+        factors={"files": 1},
+        stages=(work | {"parameters": {"files": 1}}, save),
+    ).stretched(2)
+    return analyse(*(replace(r, replicate=n, start=40 * n) for n in (1, 2, 3) for r in (one, four)))
+
+
+def test_treatments_of_different_work_do_not_compete(split_work, render):
+    text = render(split_work)[0]
+    assert "Makespan (median, of different work)" in text
+    assert "same_work" not in text
+
+
+def test_the_report_says_that_the_config_states_that_the_work_is_the_same(split_work, render):
+    text = render(state_same_work(split_work))[0]
+    first = text.index("  - The config states that its treatments do the same work.")
+    assert first < text.index("Contents:")
+    assert "The config states that all treatments of this experiment do the same work" in text
+    assert "**`four` wins**: 2.00 [2.00–2.00] × faster than one" in text
+    assert "tasks/s" in text
+    assert "The work is split" not in text
+
+
+def test_tasks_per_second_are_not_shown_where_the_same_work_is_split_differently(
+    split_work, render
+):
+    text = render(state_same_work(split_work, one=8, four=2))[0]
+    assert "The work is split into 2 or 8 tasks, so a task is not the same in all" in text
+    assert "**`four` wins**: 2.00 [2.00–2.00] × faster than one" in text
+    assert "tasks/s" not in text
+    assert "`four` (throughput, turnaround p95): the same work is 2 tasks here and 8 in the" in text
 
 
 def findings_of(analyse, *runs):

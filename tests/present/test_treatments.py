@@ -177,7 +177,7 @@ def test_an_experiment_without_factors_lists_none(alone):
 
 def test_limits_of_a_stage_are_listed_where_one_is_set(analyse, known_run):
     work, save = known_run().stages
-    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    limits = {"queue_size": 4, "batch": 8, "timeout_s": 0.5, "transport": "path", "retries": 2}
     bounded = work | limits | {"retry_on": ["lost"]}
     folder = analyse(
         known_run(stages=(work, save)),
@@ -186,6 +186,7 @@ def test_limits_of_a_stage_are_listed_where_one_is_set(analyse, known_run):
     experiment = split_experiments(read_tables(folder / "tables"))[0]
     table = treatments.workflow_table(experiment)
     assert column(table, "queue size") == ["unbounded, 4", "unbounded"]
+    assert column(table, "batch") == ["1, 8", "1"]
     assert column(table, "transport") == ["pickle, path", "pickle"]
     assert column(table, "time-out s") == ["none, 0.5", "none"]
     assert column(table, "retries") == ["none, 2", "none"]

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.analyse.tasks import find_first, task_times
+from stagebench.analyse.tasks import find_first, list_waits, task_times
 from stagebench.analyse.traces import Request, read_trace
 from stagebench.records import ALONE, BESIDE, CALIBRATIONS, PAIR, TREATMENT
 from stagebench.store import canonical_json
@@ -107,16 +107,25 @@ def _diagnose_tasks(trace: Trace) -> Iterator[Row]:
         yield run | {"status": _describe_end(trace)}
     stages = [stage["name"] for stage in trace.specification["stages"]]
     calls, first = match_calls(trace), _find_all_first(trace, stages)
+    waits = {
+        (task, stage["name"], attempt): parts
+        for stage in trace.specification["stages"]
+        for (task, attempt), parts in list_waits(trace, stage).items()
+    }
     for record in sorted(trace.tasks, key=lambda one: (one.task, stages.index(one.stage))):
         call = calls.get(_attempt(record))
-        yield run | _describe_task(record) | _describe_call(call) | _mark_first(record, first)
+        row = run | _describe_task(record) | waits.get(_attempt(record), {})
+        yield row | _describe_call(call) | _mark_first(record, first)
 
 
 def _describe_task(record: TaskRecord) -> Row:
     times = task_times(record)
     return {
         **{name: getattr(record, name) for name in ("stage", "task", "attempt", "status")},
-        **{f"{name}_s": times[name] for name in ("blocked", "waiting", "service", "return")},
+        **{
+            f"{name}_s": times[name]
+            for name in ("blocked", "waiting", "service", "return", "response")
+        },
         "cpu_s": None if record.cpu_ns is None else to_seconds(record.cpu_ns),
     }
 

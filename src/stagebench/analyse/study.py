@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from stagebench.analyse import traces
+from stagebench.analyse.advice import make_advice_table
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
 from stagebench.analyse.conditions import describe_conditions, summarise_environment
 from stagebench.analyse.diagnosis import (
@@ -28,6 +29,7 @@ from stagebench.analyse.diagnosis import (
 )
 from stagebench.analyse.drift import find_drift
 from stagebench.analyse.factors import find_factor_effects
+from stagebench.analyse.limits import make_limit_tables, make_parts_table
 from stagebench.analyse.memory import (
     summarise_memory,
     summarise_memory_causes,
@@ -37,6 +39,7 @@ from stagebench.analyse.memory import (
     summarise_sweeps,
 )
 from stagebench.analyse.memory_course import list_course
+from stagebench.analyse.predictions import learn, make_prediction_tables
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.stages import makespan_s, summarise_stages
 from stagebench.analyse.tasks import (
@@ -402,8 +405,20 @@ def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFra
     return compare_treatments(tables, plan) | {
         "winners": find_winners(runs, plan),
         "contrasts": contrast_treatments(runs, plan),
-        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "factor_effects": find_factor_effects(runs, stages, plan),
         "drift": find_drift(runs),
+    }
+
+
+def explain_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Make the tables that say what limits treatments, what would help, and what to choose."""
+    knowledge = learn(tables, plan)
+    advice = make_advice_table(knowledge, tables["runs"], plan)
+    return {
+        "parts": make_parts_table(tables, plan),
+        **make_limit_tables(knowledge.runs),
+        **make_prediction_tables(knowledge, advice),
+        "advice": advice,
     }
 
 
@@ -428,6 +443,7 @@ def analyse_study(
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)
     tables |= judge_study(tables, planned)
+    tables |= explain_study(tables, planned)
     tables |= {name: make(tables) for name, make in added.whole.items()}
     with atomic_folder(out) as folder:
         write_tables(tables, folder)

@@ -23,6 +23,7 @@ import numpy as np
 
 from stagebench import task_list
 from stagebench.analyse.traces import span_s
+from stagebench.model.waiting import Turn, split_waiting
 from stagebench.records import RETRIABLE_STATUSES
 from stagebench.tables.quantities import TASK_MOMENTS
 from stagebench.units import to_seconds
@@ -66,6 +67,11 @@ def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
     places = {stage["name"]: place for place, stage in enumerate(stages)}
     numbers = {stage["name"]: _number_workers(trace, stage) for stage in stages}
     first = {stage["name"]: find_first(trace, stage["name"]) for stage in stages}
+    waited = {
+        (stage["name"], *key): parts
+        for stage in stages
+        for key, parts in list_waits(trace, stage).items()
+    }
     ordered = sorted(records, key=lambda one: (one.task, places[one.stage], one.attempt))
     return [
         trace.key
@@ -73,9 +79,33 @@ def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
         | {
             "worker": _find_worker(numbers[record.stage], record),
             "first": _is_first(first[record.stage], record),
+            **waited.get((record.stage, record.task, record.attempt), {}),
         }
         for record in ordered
     ]
+
+
+def list_waits(trace: Trace, stage: Mapping[str, Any]) -> dict[tuple[int, int], dict[str, Seconds]]:
+    """Return the parts of waiting times by task and attempt; none of coroutines, which overlap."""
+    if stage["executor"] == "asyncio":
+        return {}
+    ready: dict[Worker, Nanoseconds] = {
+        (worker.pid, worker.thread_id): worker.ready_ns
+        for worker in trace.workers
+        if worker.stage == stage["name"]
+    }
+    keys, turns = [], []
+    for record in (*trace.attempts, *trace.tasks):
+        moments = record.submitted_ns, record.started_ns, record.received_ns
+        if record.stage == stage["name"] and record.pid is not None and None not in moments:
+            worker = record.pid, record.thread_id
+            submitted, started, received = (moment or 0 for moment in moments)
+            keys.append((record.task, record.attempt))
+            turns.append(Turn(worker, ready.get(worker), submitted, started, received))
+    return {
+        key: {f"{part[:-3]}_s": to_seconds(span) for part, span in parts._asdict().items()}
+        for key, parts in zip(keys, split_waiting(turns), strict=True)
+    }
 
 
 def find_first(trace: Trace, stage: str) -> set[tuple[int, int]]:

@@ -8,6 +8,10 @@ alone, and of each stage what its workers do meanwhile. Between two events all r
 Workers of one stage get on equally fast, so that a stage has one clock for all of them: an event
 costs the same however many workers there are. Source: R. Jain, The Art of Computer Systems
 Performance Analysis (1991), ch. 24.
+
+Tasks move as in runner/routing.py, step by step: a full queue holds up the worker that brings a
+task; a task of which a part is missing takes a place; and the oldest task gets a place beyond the
+bound when nothing else can continue. tests/model/test_replay.py compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from stagebench.errors import ModelError
 from stagebench.model.sharing import Host, Mix, find_rates
@@ -41,7 +45,9 @@ class ModelStage:
 
     `mix` is what its workers do while they serve. The k-th worker takes `starts_s[k]` until it is
     ready, and as long as the last of these if there are more. Up to `batch` tasks are handed over
-    at once.
+    at once. If the stage `pins` tasks, as processes do, a task goes to the worker that became free
+    last, and waits for that one even if it has not started yet; otherwise the worker that has been
+    free for longest takes it, roughly as threads do.
     """
 
     name: str
@@ -51,6 +57,7 @@ class ModelStage:
     queue_size: int | None = None
     batch: int = 1
     starts_s: tuple[Seconds, ...] = (0.0,)
+    pins: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,7 @@ class Model:
     stages: Sequence[ModelStage]
     arrivals: Sequence[Seconds]
     alone: Callable[[int, int, bool], Alone]
-    shared: Host
+    host: Host
     in_flight: int | None = None
 
 
@@ -78,56 +85,81 @@ class Replayed(NamedTuple):
     services: list[tuple[int, int, int, Seconds, Seconds]]
 
 
+def replay(model: Model) -> Replayed:
+    """Run a model to its end; raises ModelError if it cannot come to an end."""
+    return _Replay(model).run()
+
+
 @dataclass(slots=True, eq=False)
 class _Holder:
-    """A worker, or the arrival of tasks, with tasks that the next queues do not take yet."""
+    """A worker, or the arrival of tasks, that waits until `holds` tasks have found a place."""
 
     stage: int
-    worker: int
-    holds: int = 1
+    holds: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Stage:
-    """The state of a stage. `clock` is the work that each of its workers has had time for."""
+    """The state of a stage. `clock` is the work that each of its workers has had time for.
+
+    `free` counts the workers that neither serve nor are held up, whether they have started or not;
+    those in `idle` have nothing to do. `missing` has the parts that a task still waits for; if it
+    is `placed`, it takes a place meanwhile. `ready` is the time at which each worker has started.
+    """
 
     model: ModelStage
+    free: int
     following: list[int] = field(default_factory=list)
-    queue: deque[int] = field(default_factory=deque)
-    held_back: deque[tuple[int, _Holder]] = field(default_factory=deque)
-    idle: list[int] = field(default_factory=list)
-    has_started: bool = False
+    waiting: deque[int] = field(default_factory=deque)
+    blocked: dict[int, list[_Holder]] = field(default_factory=dict)
+    missing: dict[int, int] = field(default_factory=dict)
+    placed: set[int] = field(default_factory=set)
+    idle: deque[int] = field(default_factory=deque)
+    backlog: deque[list[int]] = field(default_factory=deque)
+    pinned: dict[int, list[int]] = field(default_factory=dict)
+    ready: set[int] = field(default_factory=set)
+    is_open: bool = False
     served: set[int] = field(default_factory=set)
     clock: float = 0.0
     rate: float = 1.0
     ends: list[tuple[float, int, int, list[int], Seconds]] = field(default_factory=list)
 
     def has_place(self) -> bool:
-        """Return whether one more task may wait for it, or be served at once."""
+        """Return whether one more task may wait."""
         size = self.model.queue_size
-        return size is None or len(self.queue) < size or len(self.idle) > len(self.queue)
+        return size is None or len(self.waiting) + len(self.placed) < size
 
-
-def replay(model: Model) -> Replayed:
-    """Run a model to its end; raises ModelError if it cannot come to an end."""
-    return _Replay(model).run()
+    def next_blocked(self) -> int | None:
+        """Return the first blocked task that can now get a place or be served at once."""
+        if not self.blocked:
+            return None
+        if self.has_place():
+            return next(iter(self.blocked))
+        if self.free and not self.waiting:
+            return next((task for task in self.blocked if task not in self.missing), None)
+        return None
 
 
 class _Replay:
+    """The state of all; names and steps are those of runner/routing.py, engine.py and pools."""
+
     def __init__(self, model: Model) -> None:
-        if model.shared.cores < 1:
-            raise ModelError(f"cores: {model.shared.cores} is not allowed; allowed: at least 1")
+        if model.host.cores <= 0:
+            raise ModelError(f"cores: {model.host.cores} is not allowed; allowed: more than 0")
         self._model = model
-        self._stages = [_Stage(stage) for stage in model.stages]
+        self._stages = [_Stage(stage, stage.workers) for stage in model.stages]
         for place, stage in enumerate(model.stages):
             for before in stage.after:
                 self._stages[before].following.append(place)
-        self._inputs = [len(stage.after) for stage in model.stages]
-        self._first = [place for place, inputs in enumerate(self._inputs) if not inputs]
+        self._first = [place for place, stage in enumerate(model.stages) if not stage.after]
         self._mixes = [stage.mix for stage in model.stages]
         self._rates: dict[tuple[int, ...], list[float]] = {}
-        self._missing: dict[tuple[int, int], int] = {}
         self._open: dict[int, int] = {}
+        self._feed_hold = _Holder(ARRIVAL)
+        self._starts: list[tuple[int, list[int]]] = []
+        self._changed: deque[int] = deque()
+        self._serving = 0
+        self._blocked = 0
         self._now = 0.0
         self._number = 0
         self._starting: list[tuple[Seconds, int, int]] = []
@@ -137,22 +169,20 @@ class _Replay:
         due = deque(enumerate(self._model.arrivals))
         last = 0.0
         while due or self._open:
-            while due and due[0][1] <= self._now and self._has_room():
+            while due and due[0][1] <= self._now and self._may_feed():
                 self._feed(due.popleft()[0])
             self._set_rates()
             wait, place = self._find_next()
-            if due and self._has_room():
-                until = max(0.0, due[0][1] - self._now)
+            if due and self._may_feed():
+                until = due[0][1] - self._now
                 if until < wait:
                     wait, place = until, ARRIVAL
             if wait == math.inf:
-                if self._overflow():
-                    continue
-                names = ", ".join(s.model.name for s in self._stages if s.queue or s.held_back)
-                raise ModelError(f"the model stands still: tasks wait for {names}")
+                self._stand_still()
             self._now += wait
             for stage in self._stages:
-                stage.clock += stage.rate * wait
+                if stage.ends:
+                    stage.clock += stage.rate * wait
             if place == START:
                 self._end_start()
             elif place != ARRIVAL:
@@ -176,110 +206,217 @@ class _Replay:
         numbers = tuple([len(stage.ends) for stage in self._stages])
         rates = self._rates.get(numbers)
         if rates is None:
-            rates = find_rates(self._mixes, numbers, self._model.shared)
+            rates = find_rates(self._mixes, numbers, self._model.host)
             self._rates[numbers] = rates
         for stage, rate in zip(self._stages, rates, strict=True):
             stage.rate = rate
 
-    def _has_room(self) -> bool:
+    def _stand_still(self) -> NoReturn:
+        names = [
+            stage.model.name
+            for stage in self._stages
+            if stage.waiting or stage.blocked or stage.ends or stage.backlog or stage.pinned
+        ]
+        raise ModelError(f"the model stands still: tasks wait for {', '.join(names)}")
+
+    # Where tasks go: as in runner/routing.py.
+
+    def _may_feed(self) -> bool:
         limit = self._model.in_flight
-        has_places = all(not self._stages[place].held_back for place in self._first)
-        return has_places and (limit is None or len(self._open) < limit)
+        return not self._feed_hold.holds and (limit is None or len(self._open) < limit)
 
     def _feed(self, task: int) -> None:
         self._open[task] = len(self._stages)
-        arrival = _Holder(ARRIVAL, 0)
+        self._feed_hold = _Holder(ARRIVAL)
         for place in self._first:
-            self._bring(place, task, arrival)
+            self._bring(place, task, self._feed_hold)
+        self._dispatch_all()
+
+    def _deliver(self, place: int, tasks: list[int]) -> None:
+        """Pass on tasks that a worker has ended, and free it."""
+        if self._stages[place].following:
+            holder = _Holder(place, holds=1)
+            for task in tasks:
+                self._hand_on(place, task, holder)
+            self._let_go(holder)
+        else:
+            self._release(place)
+        self._serving -= 1
+        self._settle()
+        for task in tasks:
+            self._open[task] -= 1
+            if not self._open[task]:
+                del self._open[task]
+
+    def _hand_on(self, place: int, task: int, holder: _Holder) -> None:
+        for following in self._stages[place].following:
+            stage = self._stages[following]
+            missing = stage.missing.pop(task, len(stage.model.after)) - 1
+            if missing:
+                stage.missing[task] = missing
+            self._bring(following, task, holder)
 
     def _bring(self, place: int, task: int, holder: _Holder) -> None:
-        """Bring a task to a queue; while that is full, it holds up the worker that brings it."""
+        """Admit a task, or a part of it; without a place, it holds up the worker that brings it."""
         stage = self._stages[place]
-        if stage.has_place() or not stage.has_started:
-            self._submit(place, task)
+        is_whole = task not in stage.missing
+        if task in stage.placed:
+            if is_whole:
+                stage.placed.remove(task)
+                self._changed.append(place)
+                self._enter(place, task)
+        elif task not in stage.blocked and ((stage.free and is_whole) or stage.has_place()):
+            self._enter(place, task)
+        elif task in stage.blocked and stage.free and is_whole:
+            self._unblock(place, task)
+            self._enter(place, task)
         else:
-            stage.held_back.append((task, holder))
+            self._blocked += task not in stage.blocked
+            stage.blocked.setdefault(task, []).append(holder)
             holder.holds += 1
 
-    def _submit(self, place: int, task: int) -> None:
+    def _enter(self, place: int, task: int) -> None:
+        """Serve a task if a worker is free; otherwise it waits for one, or for its other parts."""
         stage = self._stages[place]
-        stage.queue.append(task)
-        if not stage.has_started:  # all workers start with the first task, as in the runner
-            stage.has_started = True
-            starts = stage.model.starts_s
-            for worker in range(stage.model.workers):
-                ready_s = self._now + starts[min(worker, len(starts) - 1)]
-                heapq.heappush(self._starting, (ready_s, place, worker))
-        self._assign(place)
+        if task in stage.missing:
+            stage.placed.add(task)
+        elif stage.free:
+            stage.free -= 1
+            self._start(place, [task])
+        else:
+            stage.waiting.append(task)
 
-    def _end_start(self) -> None:
-        _, place, worker = heapq.heappop(self._starting)
-        heapq.heappush(self._stages[place].idle, worker)
-        self._assign(place)
+    def _start(self, place: int, tasks: list[int]) -> None:
+        self._serving += 1
+        self._starts.append((place, tasks))
 
-    def _assign(self, place: int) -> None:
-        stage = self._stages[place]
-        while stage.queue and stage.idle:
-            worker = heapq.heappop(stage.idle)
-            tasks = [stage.queue.popleft() for _ in range(min(stage.model.batch, len(stage.queue)))]
-            is_first = worker not in stage.served
-            stage.served.add(worker)
-            total = 0.0
-            for task in tasks:
-                alone = self._model.alone(place, task, is_first)
-                total += alone.serve_s
-                is_first = False
-            total += alone.send_s + alone.return_s
-            self._number += 1
-            entry = (stage.clock + total, self._number, worker, tasks, self._now)
-            heapq.heappush(stage.ends, entry)
-        while stage.held_back and stage.has_place():
-            task, holder = stage.held_back.popleft()
+    def _unblock(self, place: int, task: int) -> None:
+        self._blocked -= 1
+        for holder in self._stages[place].blocked.pop(task):
             self._let_go(holder)
-            self._submit(place, task)
-
-    def _end_service(self, place: int) -> None:
-        stage = self._stages[place]
-        _, _, worker, tasks, taken_s = heapq.heappop(stage.ends)
-        holder = _Holder(place, worker)
-        for task in tasks:
-            self._services.append((place, task, worker, taken_s, self._now))
-            self._deliver(place, task, holder)
-        self._let_go(holder)
 
     def _let_go(self, holder: _Holder) -> None:
-        """Free a worker once nothing holds it up any more."""
         holder.holds -= 1
         if not holder.holds and holder.stage != ARRIVAL:
-            heapq.heappush(self._stages[holder.stage].idle, holder.worker)
-            self._assign(holder.stage)
+            self._release(holder.stage)
+
+    def _release(self, place: int) -> None:
+        """Start the next tasks on a worker that neither serves nor is held up."""
+        stage = self._stages[place]
+        if stage.waiting:
+            number = min(stage.model.batch, len(stage.waiting))
+            self._start(place, [stage.waiting.popleft() for _ in range(number)])
+        else:
+            stage.free += 1
+        if stage.blocked:
+            self._changed.append(place)
+
+    def _settle(self) -> None:
+        """Fill places that have become free; exceed a bound only if nothing else can continue."""
+        while True:
+            while self._changed:
+                self._refill(self._changed.popleft())
+            if self._serving or not self._blocked or not self._overflow():
+                return
+
+    def _refill(self, place: int) -> None:
+        stage = self._stages[place]
+        task = stage.next_blocked()
+        while task is not None:
+            self._unblock(place, task)
+            self._enter(place, task)
+            task = stage.next_blocked()
 
     def _overflow(self) -> bool:
-        """Admit the oldest task that is held back beyond the bound, as the runner does."""
+        """Admit the oldest task that holds up a worker beyond the bound; False if none does."""
         held = [
-            (stage.held_back[0][0], place)
+            (task, place)
             for place, stage in enumerate(self._stages)
-            if stage.held_back
+            if stage.model.after
+            for task in stage.blocked
         ]
         if not held:
             return False
         task, place = min(held)
-        _, holder = self._stages[place].held_back.popleft()
-        self._let_go(holder)
-        self._submit(place, task)
+        self._unblock(place, task)
+        self._enter(place, task)
         return True
 
-    def _deliver(self, place: int, task: int, holder: _Holder) -> None:
-        for following in self._stages[place].following:
-            key = following, task
-            missing = self._missing.pop(key, self._inputs[following]) - 1
-            if missing:
-                self._missing[key] = missing
-            else:
-                self._bring(following, task, holder)
-        self._open[task] -= 1
-        if not self._open[task]:
-            del self._open[task]
+    # What workers do: as in runner/engine.py, pools.py and process_pool.py.
+
+    def _end_service(self, place: int) -> None:
+        """Pass on what a worker has done; the first task that starts in its stage is its next."""
+        stage = self._stages[place]
+        _, _, worker, tasks, taken_s = heapq.heappop(stage.ends)
+        for task in tasks:
+            self._services.append((place, task, worker, taken_s, self._now))
+        self._deliver(place, tasks)
+        own = next((start for start in self._starts if start[0] == place), None)
+        if own is not None:
+            self._starts.remove(own)
+        self._dispatch_all()
+        if own is not None:
+            self._begin(stage, place, worker, own[1])
+        else:
+            self._rest(stage, place, worker)
+
+    def _dispatch_all(self) -> None:
+        starts, self._starts = self._starts, []
+        for place, tasks in starts:
+            self._dispatch(place, tasks)
+
+    def _dispatch(self, place: int, tasks: list[int]) -> None:
+        """Pass tasks to a worker that is idle, or to the next that is ready."""
+        stage = self._stages[place]
+        if not stage.is_open:
+            self._open_stage(stage, place)
+        if not stage.idle:
+            stage.backlog.append(tasks)
+            return
+        worker = stage.idle.pop() if stage.model.pins else stage.idle.popleft()
+        if worker in stage.ready:
+            self._begin(stage, place, worker, tasks)
+        else:
+            stage.pinned[worker] = tasks
+
+    def _open_stage(self, stage: _Stage, place: int) -> None:
+        """Start all workers: the runner does so with the first task."""
+        stage.is_open = True
+        starts_s = stage.model.starts_s
+        for worker in range(stage.model.workers):
+            ready_s = self._now + starts_s[min(worker, len(starts_s) - 1)]
+            heapq.heappush(self._starting, (ready_s, place, worker))
+            if stage.model.pins:
+                stage.idle.append(worker)
+
+    def _end_start(self) -> None:
+        _, place, worker = heapq.heappop(self._starting)
+        stage = self._stages[place]
+        stage.ready.add(worker)
+        if not stage.model.pins:
+            self._rest(stage, place, worker)
+        elif worker in stage.pinned:
+            self._begin(stage, place, worker, stage.pinned.pop(worker))
+
+    def _rest(self, stage: _Stage, place: int, worker: int) -> None:
+        """Let a worker take tasks that found none, or wait."""
+        if stage.backlog:
+            self._begin(stage, place, worker, stage.backlog.popleft())
+        else:
+            stage.idle.append(worker)
+
+    def _begin(self, stage: _Stage, place: int, worker: int, tasks: list[int]) -> None:
+        is_first = worker not in stage.served
+        stage.served.add(worker)
+        total = 0.0
+        for task in tasks:
+            alone = self._model.alone(place, task, is_first)
+            total += alone.serve_s
+            is_first = False
+        total += alone.send_s + alone.return_s  # once for all that are handed over together
+        self._number += 1
+        entry = (stage.clock + total, self._number, worker, tasks, self._now)
+        heapq.heappush(stage.ends, entry)
 
 
 ARRIVAL = -1

@@ -47,79 +47,90 @@ class Host(NamedTuple):
     That is where as many threads compute as there are cores, and in proportion to their number.
     """
 
-    cores: int
+    cores: float
     has_gil: bool = True
     switch_s: Seconds = SWITCH_INTERVAL_S
     wake_s: Seconds = 0.0
 
 
-def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], shared: Host) -> list[float]:
+def find_rates(mixes: Sequence[Mix], numbers: Sequence[int], host: Host) -> list[float]:
     """Return how fast threads of each kind get on, from 0 to 1 as compared with alone.
 
     `numbers` is how many of each kind there are.
     """
-    kinds = range(len(mixes))
-    bursts = [min(shared.switch_s, mix.held / mix.asks) if mix.asks else 0.0 for mix in mixes]
-    used = sum(n * mix.cpu for n, mix in zip(numbers, mixes, strict=True))
-    contends = (
-        shared.has_gil and sum(n for n, mix in zip(numbers, mixes, strict=True) if mix.asks) > 1
-    )
+    kinds = [k for k, number in enumerate(numbers) if number]
+    asks = [max(mix.asks, mix.held / host.switch_s) for mix in mixes]
+    bursts = [mix.held / one if one else 0.0 for mix, one in zip(mixes, asks, strict=True)]
+    used = sum(numbers[k] * mixes[k].cpu for k in kinds)
+    contends = host.has_gil and sum(numbers[k] for k in kinds if asks[k]) > 1
     if not contends and used <= 1:
         return [1.0] * len(mixes)
     times = [1.0] * len(mixes)
     waits = [0.0] * len(mixes)
+    slower = [1.0] * len(mixes)  # a thread that waits for a core keeps the GIL, if it has it
     for _ in range(ROUNDS):
         if contends:
-            present = [
-                min(1.0, (mix.held + mix.asks * waits[k]) / times[k]) for k, mix in enumerate(mixes)
-            ]
-            found = sum(numbers[k] * present[k] * bursts[k] for k in kinds)
-            waits = [max(0.0, found - (present[k] * bursts[k] if numbers[k] else 0)) for k in kinds]
-        delay = _find_delay(mixes, numbers, times, shared)
-        wanted = [1 + mix.asks * waits[k] + mix.wakes * delay for k, mix in enumerate(mixes)]
-        wanted = _share_cores(mixes, numbers, wanted, shared.cores)
+            present = {
+                k: min(1.0, (mixes[k].held * slower[k] + asks[k] * waits[k]) / times[k])
+                * (bursts[k] * slower[k])
+                for k in kinds
+            }
+            found = sum(numbers[k] * present[k] for k in kinds)
+            for k in kinds:
+                waits[k] = max(0.0, found - present[k])
+        delay = _find_delay(mixes, numbers, times, host)
+        alone = [
+            1 + asks[k] * waits[k] + mix.wakes * delay if numbers[k] else 1.0
+            for k, mix in enumerate(mixes)
+        ]
+        wanted = _fit(mixes, numbers, alone, host)
+        for k in kinds:
+            if mixes[k].cpu:
+                longer = 1 + (wanted[k] - alone[k]) / mixes[k].cpu
+                slower[k] = (slower[k] + longer) / 2
         new = [(old + one) / 2 for old, one in zip(times, wanted, strict=True)]
         change = max(abs(one / old - 1) for old, one in zip(times, new, strict=True))
         times = new
         if change < TOLERANCE:
             break
-    return [1 / time for time in times]
+    return [1 / time for time in _fit(mixes, numbers, times, host)]
 
 
 def _find_delay(
-    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], shared: Host
+    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], host: Host
 ) -> Seconds:
     """Return how long a thread that wakes up waits for a core."""
     wanting = sum(
         n * min(1.0, mix.cpu * _stretch(mix, time))
         for n, mix, time in zip(numbers, mixes, times, strict=True)
     )
-    load = wanting / shared.cores
-    return shared.wake_s * (load if load >= 1 else load**shared.cores)
+    load = wanting / host.cores
+    return host.wake_s * (load if load >= 1 else load**host.cores)
 
 
 def _stretch(mix: Mix, time: float) -> float:
     return 1.0 if mix.cpu > 0.5 else 1 / time
 
 
-def _share_cores(
-    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], cores: int
+def _fit(
+    mixes: Sequence[Mix], numbers: Sequence[int], times: Sequence[float], host: Host
 ) -> list[float]:
-    """Lengthen the times of those that use most, until all fit onto the cores."""
-    wants = sorted(
-        (mix.cpu / time, k)
-        for k, (mix, time) in enumerate(zip(mixes, times, strict=True))
-        if numbers[k]
-    )
-    left, number = float(cores), sum(numbers)
+    """Lengthen the times of those that use most, until all fit onto the GIL and the cores."""
+    if host.has_gil:
+        times = _share([mix.held for mix in mixes], numbers, times, 1.0)
+    return _share([mix.cpu for mix in mixes], numbers, times, float(host.cores))
+
+
+def _share(
+    uses: Sequence[float], numbers: Sequence[int], times: Sequence[float], left: float
+) -> list[float]:
+    """Share `left` among threads that would use `uses` of a second in `times`; max-min fair."""
+    wants = sorted((use / time, k) for k, (use, time) in enumerate(zip(uses, times, strict=True)))
+    number = sum(numbers)
     for want, k in wants:
-        if want * number <= left:
-            left -= want * numbers[k]
-            number -= numbers[k]
-    if not number or left <= 0:
-        return list(times)
-    share = left / number
-    return [
-        max(time, mix.cpu / share) if numbers[k] else time
-        for k, (mix, time) in enumerate(zip(mixes, times, strict=True))
-    ]
+        if want * number > left:
+            share = left / number
+            return [max(time, use / share) for use, time in zip(uses, times, strict=True)]
+        left -= want * numbers[k]
+        number -= numbers[k]
+    return list(times)

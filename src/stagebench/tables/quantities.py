@@ -267,6 +267,7 @@ _OTHERS_OF_RUN = (
 _OTHERS_OF_STAGE = (
     Quantity("workers", "1", COUNT, STAGE, "workers"),
     Quantity("queue_size", "1", COUNT, STAGE, "queue size"),
+    Quantity("batch", "1", COUNT, STAGE, "batch"),
     Quantity("timeout_s", "s", NUMBER, STAGE, "timeout"),
     Quantity("retries", "1", COUNT, STAGE, "retries"),
     Quantity("result_bytes", "bytes", COUNT, STAGE, "result"),
@@ -279,6 +280,9 @@ _OF_TASK = (
     Quantity("attempt", "1", COUNT, TASK, "attempt"),
     *(Quantity(f"{moment}_s", "s", NUMBER, TASK, moment) for moment in TASK_MOMENTS),
     *(Quantity(f"{time}_s", "s", NUMBER, TASK, time, LOWER) for time in STAGE_TIMES),
+    Quantity("queue_s", "s", NUMBER, TASK, "in the queue", LOWER),
+    Quantity("start_s", "s", NUMBER, TASK, "start of the worker", LOWER),
+    Quantity("send_s", "s", NUMBER, TASK, "handing over", LOWER),
     Quantity("cpu_s", "s", NUMBER, TASK, "cpu", LOWER),
 )
 

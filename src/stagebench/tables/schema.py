@@ -29,6 +29,23 @@ TEXT, FLAG = "text", "flag"
 OUTCOMES = (*TASK_STATUSES, "missing")
 """How a task ended, in tables as `tasks_<outcome>`; "missing" means that it has no record."""
 
+TASK_TIME = {
+    "blocked": "held back",
+    "queue": "in the queue",
+    "start": "start of the worker",
+    "send": "hand-over to the worker",
+    "held": "on a CPU with the GIL",
+    "computing": "on a CPU without it",
+    "gil_wait": "waiting for the GIL",
+    "core_wait": "waiting for a core",
+    "asleep": "blocked or asleep",
+    "return": "hand-over of the result",
+}
+"""The parts of a task's time in a stage, from when it was due until its result was received."""
+
+LEFT_OUT, WHAT_IF, PROFILE = "left out", "what if", "profile"
+"""Kinds of predictions: of a treatment from all others, of other settings, of faster stages."""
+
 VERDICTS = (
     "refuted",
     "contradicted by its own log",
@@ -123,7 +140,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("handler", "parameters", "executor", "start_method"), TEXT),
         **_kinds(STAGE, "workers"),
         "retain": FLAG,
-        **_kinds(STAGE, "queue_size"),
+        **_kinds(STAGE, "queue_size", "batch"),
         "transport": TEXT,
         **_kinds(STAGE, "timeout_s", "retries"),
         "retry_on": TEXT,
@@ -172,9 +189,10 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("task", "attempt"), COUNT),
         "status": TEXT,
         "first": FLAG,
-        **dict.fromkeys(("blocked_s", "waiting_s", "service_s", "cpu_s", "core_wait_s"), NUMBER),
+        **dict.fromkeys(("blocked_s", "waiting_s", "queue_s", "start_s", "send_s"), NUMBER),
+        **dict.fromkeys(("service_s", "cpu_s", "core_wait_s"), NUMBER),
         **dict.fromkeys(("voluntary_switches", "other_switches"), COUNT),
-        "return_s": NUMBER,
+        **dict.fromkeys(("return_s", "response_s"), NUMBER),
     },
     "comparisons": {
         **_PLACE,
@@ -232,6 +250,65 @@ TABLES: dict[str, dict[str, str]] = {
         "p": NUMBER,
         "p_adjusted": NUMBER,
         "note": TEXT,
+    },
+    "parts": {
+        **dict.fromkeys(("experiment", "treatment", "stage"), TEXT),
+        "tasks": COUNT,
+        **dict.fromkeys((f"{part}_s" for part in TASK_TIME), NUMBER),
+        "response_s": NUMBER,
+    },
+    "floors": {
+        **_RUN_KEY,
+        "resource": TEXT,
+        "stage": TEXT,
+        **dict.fromkeys(("floor_s", "above"), NUMBER),
+    },
+    "paths": {
+        **_RUN_KEY,
+        "stage": TEXT,
+        "part": TEXT,
+        **dict.fromkeys(("path_s", "share"), NUMBER),
+    },
+    "limits": {
+        **_RUN_KEY,
+        "makespan_s": NUMBER,
+        "resource": TEXT,
+        "stage": TEXT,
+        **dict.fromkeys(("floor_s", "above"), NUMBER),
+        "is_full": FLAG,
+        "others_full": TEXT,
+        "cores": COUNT,
+        **dict.fromkeys(("cores_used", "own_s", "lost_s"), NUMBER),
+        "largest_part": TEXT,
+        "largest_part_s": NUMBER,
+        **dict.fromkeys(("may_be_gil", "calibrated"), FLAG),
+    },
+    "replays": {
+        **_RUN_KEY,
+        **dict.fromkeys(("measured_s", "replayed_s", "error"), NUMBER),
+        "calibrated": FLAG,
+    },
+    "predictions": {
+        "experiment": TEXT,
+        "treatment": TEXT,
+        **dict.fromkeys(("kind", "change"), TEXT),
+        **dict.fromkeys(("measured_s", "predicted_s", "low_s", "high_s"), NUMBER),
+        **dict.fromkeys(("spread", "error"), NUMBER),
+        "is_within": FLAG,
+        "note": TEXT,
+    },
+    "advice": {
+        "experiment": TEXT,
+        "work": COUNT,
+        "treatment": TEXT,
+        "makespan_s": NUMBER,
+        **dict.fromkeys(("peak_bytes", "peak_upper_bytes"), COUNT),
+        "of": COUNT,
+        **dict.fromkeys(("tied", "front", "choice", "why"), TEXT),
+        **dict.fromkeys(("predicted_s", "low_s", "high_s"), NUMBER),
+        **dict.fromkeys(("next", "next_changes"), TEXT),
+        **dict.fromkeys(("next_predicted_s", "next_low_s", "next_high_s"), NUMBER),
+        "more": TEXT,
     },
     "published": {
         "experiment": TEXT,

@@ -1,0 +1,357 @@
+"""What was measured of each stage of each run, taken apart so that the model can put it together.
+
+The CPU time of a task is its own. What it was away from the CPU beyond what its handler is away
+alone, it has waited for the GIL or a core, and the model finds that waiting anew for other numbers
+of workers. What handlers take alone is known from the calibrations of diagnosing runs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stagebench.model.replay import Alone
+from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
+from stagebench.tables.io import list_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from stagebench.units import Seconds
+
+Json = dict[str, Any]
+
+
+class Calibrated(NamedTuple):
+    """What one task takes alone: its times in seconds, and how often it asks and wakes.
+
+    `held_s` is the part of `cpu_s` with the GIL, `asks` how often it gets it anew, after it has
+    given it up by itself.
+    """
+
+    cpu_s: Seconds
+    away_s: Seconds
+    held_s: Seconds
+    asks: float
+    wakes: float
+
+    @property
+    def total_s(self) -> Seconds:
+        """How long it takes."""
+        return self.cpu_s + self.away_s
+
+
+class Conditions(NamedTuple):
+    """Under which conditions a stage is served."""
+
+    handler: str
+    parameters: str
+    executor: str
+    start_method: str | None
+    workers: int
+    retain: bool = False
+
+    @property
+    def shares_gil(self) -> bool:
+        """Whether its workers share the GIL of main."""
+        return self.executor != "process"
+
+
+class ServedTask(NamedTuple):
+    """One task in one stage of one run; times in seconds, `first` of its worker."""
+
+    task: int
+    worker: int
+    is_first: bool
+    due_s: Seconds
+    submitted_s: Seconds
+    started_s: Seconds
+    finished_s: Seconds
+    received_s: Seconds
+    cpu_s: Seconds | None
+    queue_s: Seconds
+    start_s: Seconds
+    send_s: Seconds
+
+    @property
+    def service_s(self) -> Seconds:
+        """How long it was served."""
+        return self.finished_s - self.started_s
+
+    @property
+    def return_s(self) -> Seconds:
+        """How long its result took to main."""
+        return self.received_s - self.finished_s
+
+
+class StageRun(NamedTuple):
+    """A stage in one run; `starts_s` is when its workers were ready after they were asked for."""
+
+    name: str
+    after: tuple[int, ...]
+    conditions: Conditions
+    queue_size: int | None
+    batch: int
+    served: Sequence[ServedTask]
+    starts_s: tuple[Seconds, ...]
+    calibrated: Calibrated | None
+
+
+class MeasuredRun(NamedTuple):
+    """An ok run of a treatment: its stages in the order of the workflow.
+
+    `cores` is what was there, `free_cores` what others (programs, other machines of the host, the
+    sampler) left of them. `due_s` is when each task was due, from the first on.
+    """
+
+    experiment: str
+    treatment: str
+    replicate: int
+    makespan_s: Seconds
+    cores: int
+    free_cores: float
+    cpu_s: Seconds
+    switch_s: Seconds
+    has_gil: bool
+    in_flight: int | None
+    arrival: Json | None
+    due_s: Mapping[int, Seconds]
+    stages: Sequence[StageRun]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Experiment and treatment."""
+        return self.experiment, self.treatment
+
+
+def measure_work(served: ServedTask, calibrated: Calibrated | None) -> Seconds:
+    """Return what serving a task takes without waiting for the GIL or for a core."""
+    if served.cpu_s is None or calibrated is None:
+        return served.service_s
+    cpu_s = min(served.cpu_s, served.service_s)
+    return cpu_s + min(served.service_s - cpu_s, calibrated.away_s)
+
+
+def find_mix(stage: StageRun, switch_s: Seconds) -> Mix:
+    """Return what the workers of a stage do while they have everything to themselves."""
+    own = [each for each in stage.served if each.cpu_s is not None]
+    total = sum(measure_work(each, stage.calibrated) for each in own)
+    if not total:
+        return Mix()
+    share = min(1.0, sum(each.cpu_s or 0.0 for each in own) / total)
+    known = stage.calibrated
+    if known is None or not known.total_s:
+        held = share if stage.conditions.shares_gil else 0.0
+        return Mix(cpu=share, held=held, asks=held / switch_s)
+    held = share * min(1.0, known.held_s / known.cpu_s) if known.cpu_s else 0.0
+    asks = known.asks / known.total_s + held / switch_s
+    wakes = known.wakes / known.total_s
+    if not stage.conditions.shares_gil:
+        return Mix(cpu=share, wakes=wakes)
+    return Mix(cpu=share, held=held, asks=asks, wakes=wakes)
+
+
+class Draw:
+    """Gives the tasks of a stage the work of one run: first tasks of workers, and later ones.
+
+    Hand-overs are those of another run, if its workers resemble the wanted ones more.
+    """
+
+    def __init__(self, stage: StageRun, handed: StageRun | None = None) -> None:
+        works = [(each, measure_work(each, stage.calibrated)) for each in stage.served]
+        self._own = {each.task: Alone(each.send_s, work, each.return_s) for each, work in works}
+        handed = handed or stage
+        later = [each.send_s for each in handed.served if not each.is_first]
+        self._send_s = _average(later or [each.send_s for each in handed.served])
+        self._return_s = _average([each.return_s for each in handed.served])
+        self._later = [work for each, work in works if not each.is_first]
+        self._first = [work for each, work in works if each.is_first] or self._later
+        self._later = self._later or self._first
+
+    def give_own(self, task: int) -> Alone:
+        """Return what a task took itself."""
+        return self._own[task]
+
+    def give_any(self, task: int, *, is_first: bool) -> Alone:
+        """Return what some task took: of the first ones of workers, or of the later ones."""
+        works = self._first if is_first else self._later
+        return Alone(self._send_s, works[task % len(works)], self._return_s)
+
+
+def _average(values: Sequence[Seconds]) -> Seconds:
+    return fmean(values) if values else 0.0
+
+
+def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
+    """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
+    cores = _count_cores(tables["environment"])
+    has_gil = not _has_property(tables["environment"], "gil", "False")
+    calibrated = read_calibrated(tables["alone"])
+    tasks = _group(tables["tasks"])
+    stages = _group(tables["stages"])
+    found = []
+    for run in list_rows(tables["runs"]):
+        key = run["experiment"], run["treatment"], run["replicate"]
+        if run["status"] != "ok" or not is_known(run["makespan_s"]):
+            continue
+        if run["attempts_repeated"]:
+            continue
+        specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
+        names = [stage["name"] for stage in specification["stages"]]
+        by_stage = defaultdict(list)
+        for row in tasks.get(key, ()):
+            by_stage[row["stage"]].append(row)
+        rows = {row["stage"]: row for row in stages[key]}
+        first_s = min(row["submitted_s"] for row in tasks[key])
+        process = specification["process"]
+        usable = cores if process["cpus"] is None else len(process["cpus"])
+        found.append(
+            MeasuredRun(
+                *key,
+                makespan_s=run["makespan_s"],
+                cores=usable,
+                free_cores=_free_cores(usable, run),
+                cpu_s=run["cpu_s"] if is_known(run["cpu_s"]) else 0.0,
+                switch_s=process.get("switch_interval_s", SWITCH_INTERVAL_S),
+                has_gil=has_gil,
+                in_flight=specification.get("in_flight"),
+                arrival=specification.get("arrival"),
+                due_s=_find_due(by_stage, specification["stages"], first_s),
+                stages=[
+                    _read_stage(
+                        stage, names, rows[stage["name"]], by_stage[stage["name"]], calibrated
+                    )
+                    for stage in specification["stages"]
+                ],
+            )
+        )
+    return found
+
+
+def read_calibrated(alone: pd.DataFrame) -> dict[tuple[str, str], Calibrated]:
+    """Read what handlers take alone, by handler and parameters; only what is known in full."""
+    columns = ("cpu_s", "away_s", "held_s", "gil_asks", "wakes")
+    found = {}
+    for row in list_rows(alone):
+        if all(is_known(row[name]) for name in columns):
+            cpu_s, away_s, held_s, asks, wakes = (float(row[name]) for name in columns)
+            forced = held_s / SWITCH_INTERVAL_S
+            key = row["handler"], row["parameters"]
+            found[key] = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes)
+    return found
+
+
+def _read_stage(
+    stage: Json,
+    names: Sequence[str],
+    row: Mapping[str, Any],
+    tasks: Sequence[Mapping[str, Any]],
+    calibrated: Mapping[tuple[str, str], Calibrated],
+) -> StageRun:
+    conditions = Conditions(
+        stage["handler"],
+        row["parameters"],
+        stage["executor"],
+        stage.get("start_method"),
+        stage["workers"],
+        stage["retain"],
+    )
+    return StageRun(
+        name=stage["name"],
+        after=tuple(names.index(name) for name in stage["after"]),
+        conditions=conditions,
+        queue_size=stage.get("queue_size"),
+        batch=stage.get("batch", 1),
+        served=[_read_served(task) for task in tasks],
+        starts_s=_spread_starts(row, stage["workers"]),
+        calibrated=calibrated.get(conditions[:2]),
+    )
+
+
+def _read_served(row: Mapping[str, Any]) -> ServedTask:
+    def read(name: str) -> Seconds:
+        return float(row[name]) if is_known(row[name]) else 0.0
+
+    return ServedTask(
+        task=int(row["task"]),
+        worker=int(row["worker"]) if is_known(row["worker"]) else -1,
+        is_first=bool(row["first"]),
+        due_s=read("due_s"),
+        submitted_s=read("submitted_s"),
+        started_s=read("started_s"),
+        finished_s=read("finished_s"),
+        received_s=read("received_s"),
+        cpu_s=float(row["cpu_s"]) if is_known(row["cpu_s"]) else None,
+        queue_s=read("queue_s"),
+        start_s=read("start_s"),
+        send_s=read("send_s"),
+    )
+
+
+def _spread_starts(row: Mapping[str, Any], workers: int) -> tuple[Seconds, ...]:
+    """Spread the starts of workers evenly between the first and the last."""
+    first, last = row["pool_first_ready_s"], row["pool_last_ready_s"]
+    if not (is_known(first) and is_known(last)):
+        return (0.0,)
+    steps = max(1, workers - 1)
+    return tuple(first + (last - first) * number / steps for number in range(workers))
+
+
+def _find_due(
+    tasks: Mapping[str, Sequence[Mapping[str, Any]]], stages: Sequence[Json], first_s: Seconds
+) -> dict[int, Seconds]:
+    """Return when each task arrived; those that are all there at the start are due at once."""
+    due: dict[int, Seconds] = {}
+    for stage in stages:
+        if not stage["after"]:
+            for row in tasks[stage["name"]]:
+                at = max(0.0, float(row["due_s"]) - first_s)
+                due[int(row["task"])] = min(due.get(int(row["task"]), at), at)
+    return due
+
+
+def _free_cores(cores: int, run: Mapping[str, Any]) -> float:
+    """Return the cores that others left to a run, and its sampler; what it used was certainly free.
+
+    What others took is known of a time that is longer than the run, if that is short.
+    """
+    taken = sum(run[name] for name in ("steal_share", "others_cpu_share") if is_known(run[name]))
+    sampler = run["sampler_cpu_s"] / run["own_time_s"] if is_known(run["sampler_cpu_s"]) else 0.0
+    used = run["cpu_s"] / run["own_time_s"] if is_known(run["cpu_s"]) else 0.0
+    return float(min(cores, max(used, cores * (1 - taken) - sampler, 0.1)))
+
+
+def _count_cores(environment: pd.DataFrame) -> int:
+    for name in ("cores_usable", "cores"):
+        values = environment.loc[environment["property"] == name, "value"]
+        if len(values) and str(values.iloc[0]).isdigit():
+            return int(values.iloc[0])
+    return 0
+
+
+def _has_property(environment: pd.DataFrame, name: str, value: str) -> bool:
+    return bool(((environment["property"] == name) & (environment["value"] == value)).any())
+
+
+def _group(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in list_rows(table):
+        key = row["experiment"], row["treatment"], row["replicate"]
+        groups.setdefault(key, []).append(row)
+    return groups
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a cell of a table is not missing."""
+    return value is not None and value == value and str(value) != "<NA>"  # noqa: PLR0124 - nan
+
+
+def group_runs(runs: Iterable[MeasuredRun]) -> dict[tuple[str, str], list[MeasuredRun]]:
+    """Group runs by experiment and treatment, in order."""
+    groups: dict[tuple[str, str], list[MeasuredRun]] = {}
+    for run in runs:
+        groups.setdefault(run.key, []).append(run)
+    return groups

@@ -1,0 +1,1 @@
+"""`stagebench plan --trial`: one task of every treatment, before a study is started."""
