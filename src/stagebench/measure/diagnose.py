@@ -73,7 +73,7 @@ class Diagnosed:
         return Diagnosed, (self._handler, self._path)
 
 
-class Files:
+class ThreadFiles:
     """What one thread reads and writes at each call, open as long as the thread lives.
 
     Each system call lets go of the GIL, which another thread may then keep for a switch interval:
@@ -108,11 +108,11 @@ class Files:
 _OWN = threading.local()
 
 
-def open_files(path: Path) -> Files:
+def open_files(path: Path) -> ThreadFiles:
     """Return the files of this thread; a fork does not use those of its parent's thread."""
-    files: Files | None = getattr(_OWN, "files", None)
+    files: ThreadFiles | None = getattr(_OWN, "files", None)
     if files is None or files.pid != os.getpid():
-        _OWN.files = files = Files(path)
+        _OWN.files = files = ThreadFiles(path)
     return files
 
 
