@@ -398,11 +398,16 @@ def test_an_experiment_reports_its_extremes(pipe):
             "**`p2-fork` wins**: 2.10 [1.86–2.36] × faster than p1-fork (makespan 6.00 s; slowest:"
             " p1-fork, 12.6 s)."
         ),
+        "Use `p2-fork`: 6 s in the median, peak memory at least 36 MiB. It is the fastest of 2.",
+        (
+            "Nothing is full: the workers of `work` would allow 3.5 s of 6 s. On the critical path:"
+            " 1.75 s hand-over, 1.25 s first task of a worker and 750 ms start of a worker."
+        ),
+        "No other number of workers and no batch is predicted to save 3 %.",
         (
             "Makespan of 2 treatments against p1-fork, by intervals that hold together: 1 faster,"
             " 1 with too few runs to tell."
         ),
-        "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak memory of the tree: ≥ 36.0 MiB in every treatment (median).",
         "Page tables of worker processes were read in all 6 runs that had any.",
     ]
@@ -430,9 +435,14 @@ def test_kinds_of_work_beyond_the_third_are_counted(analyse, known_run):
     ]
 
 
-def test_a_single_stage_of_threads_has_neither_bottleneck_nor_workers(alone):
+def test_a_single_treatment_is_not_advised_and_has_no_workers_to_see(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
+        (
+            "Nothing is full: the workers of `alone` would allow 1 s of 2 s. Tasks queue behind each"
+            " other for 1 s."
+        ),
+        "No other number of workers and no batch is predicted to save 3 %.",
         "Peak memory of the tree: ≥ 40.0 MiB (median).",
     ]
 
@@ -451,19 +461,6 @@ def test_where_nothing_competes_makespans_are_listed_without_a_word_of_order(
     stages = (work | {"parameters": {"size_mib": 5}}, save)
     big = known_run(treatment="big", baseline=False, stages=stages, start=20).stretched(factor)
     assert findings_of(analyse, known_run(), big)[0] == words
-
-
-def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):
-    work, save = known_run().stages
-    tasks = known_run().tasks
-    twins = [replace(task, stage="save") for task in tasks if task.stage == "work"]
-    same = known_run(
-        stages=(work, save | {"workers": work["workers"]}),
-        tasks=(*(task for task in tasks if task.stage == "work"), *twins),
-    )
-    assert "Bottleneck, by utilisation of its workers: `work` with `save` in 1 treatment." in (
-        findings_of(analyse, same)
-    )
 
 
 def blocks(*runs):

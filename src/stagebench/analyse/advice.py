@@ -161,7 +161,7 @@ def _list_candidates(
                 peaks=own,
                 makespan_s=median_s,
                 peak_bytes=None if low is None else int(low),
-                peak_upper_bytes=None if high is None else int(high),
+                peak_upper_bytes=None if high is None or math.isinf(high) else int(high),
                 most_bytes=_find_most(known) if len(known) == len(own) else None,
             )
         )
@@ -241,13 +241,16 @@ def _explain_choice(
     if more:
         surely = f"{len(more)} of them surely take{'s' * (len(more) == 1)} more memory"
         return f"{text}; {surely}."
-    return f"{text}; which takes less memory is not decided." if chosen.peaks else f"{text}."
+    return f"{text}, and not in memory either." if chosen.peaks else f"{text}."
 
 
 def _describe_peak(one: Candidate) -> str:
-    if one.peak_bytes is None or one.peak_upper_bytes is None:
+    if one.peak_bytes is None:
         return ", peak memory unknown"
-    low, high = format_bytes(one.peak_bytes), format_bytes(one.peak_upper_bytes)
+    low = format_bytes(one.peak_bytes)
+    if one.peak_upper_bytes is None:
+        return f", peak memory at least {low}"
+    high = format_bytes(one.peak_upper_bytes)
     return f", peak memory {low}" if low == high else f", peak memory {low} to {high}"
 
 
@@ -282,7 +285,7 @@ def _explain_full(run: MeasuredRun, limit: Floor, floors: Sequence[Floor]) -> st
 LIMITS = {
     IN_FLIGHT: "{in_flight} tasks, the most allowed, are in flight almost all the time",
     "arrivals": "It waits for the arrival of tasks",
-    "longest task": "Its longest task takes almost all the time",
+    "path of a task": "One task alone takes almost all the time",
 }
 
 
@@ -298,15 +301,16 @@ def _explain_rest(run: MeasuredRun, highest: Floor) -> str:
     named = [
         f"{format_seconds(seconds)} {part}" for seconds, part in lost if seconds >= rest_s / 10
     ]
+    text = (
+        f"Nothing is full: {describe_resource(highest)} would allow"
+        f" {format_seconds(highest.floor_s)} of {format_seconds(run.makespan_s)}."
+    )
+    if named:
+        text += f" On the critical path: {_join(named)}."
     uneven_s = sum(parts.get(part, 0.0) for part in OWN) - highest.floor_s
     if uneven_s >= rest_s / 10:
-        named.append(f"{format_seconds(uneven_s)} tasks that queue behind each other")
-    name = describe_resource(highest)
-    text = (
-        f"Nothing is full: {name} would allow {format_seconds(highest.floor_s)} of"
-        f" {format_seconds(run.makespan_s)}"
-    )
-    return f"{text}; the rest is {_join(named)}." if named else f"{text}."
+        text += f" Tasks queue behind each other for {format_seconds(uneven_s)}."
+    return text
 
 
 def describe_resource(floor: Floor) -> str:
@@ -317,7 +321,7 @@ def describe_resource(floor: Floor) -> str:
         "GIL": "the GIL",
         "arrivals": "the arrival of tasks",
         "in flight": "the limit of tasks in flight",
-        "longest task": "the longest task",
+        "path of a task": "the path of one task",
     }
     return words[floor.resource]
 
@@ -364,8 +368,8 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
     changes = [*{change.text.partition("=")[0]: change for change in taken[fixed:]}.values()]
     if not changes:
         return {
-            "next": "No other number of workers, and no batch, promises more than"
-            f" {1 - WORTH:.0%}: only other work per task does."
+            "next": "No other number of workers and no batch is predicted to save"
+            f" {round(100 * (1 - WORTH))} %."
         }
     texts = _join([change.text for change in changes])
     beyond = f" ({'; '.join(best.beyond)})" if best.beyond else ""

@@ -24,8 +24,8 @@ CLOSE_ABOVE = 0.15
 """A resource is full if the makespan is at most this share above its floor."""
 
 WORKERS, CORES, GIL, ARRIVALS = "workers", "cores", "GIL", "arrivals"
-IN_FLIGHT, LONGEST = "in flight", "longest task"
-RESOURCES = (WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT, LONGEST)
+IN_FLIGHT, PATH = "in flight", "path of a task"
+RESOURCES = (WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT, PATH)
 """The kinds of resources, in the order in which equal floors are named."""
 
 
@@ -106,7 +106,7 @@ def bound_makespan(
         floors.append(Floor(ARRIVALS, "", max(at + paths[task] for task, at in due_s.items())))
     if machine.in_flight is not None:
         floors.append(Floor(IN_FLIGHT, "", sum(paths.values()) / machine.in_flight))
-    floors.append(Floor(LONGEST, "", max(paths.values(), default=0.0)))
+    floors.append(Floor(PATH, "", max(paths.values(), default=0.0)))
     return sorted(floors, key=lambda floor: -floor.floor_s)
 
 

@@ -32,7 +32,7 @@ _RESOURCES = {
     "GIL": "the GIL",
     "arrivals": "the arrival of tasks",
     "in flight": "tasks in flight",
-    "longest task": "the longest task",
+    "path of a task": "the path of one task",
 }
 """Resource of a floor → its words."""
 
@@ -49,7 +49,9 @@ def advice_findings(experiment: Experiment) -> list[str]:
     if len(rows) != 1:  # different work: the table of limits has each treatment
         return []
     row = rows[0]
-    texts = [row["choice"] and f"Use {row['choice']}", row["why"], row["next"], row["more"]]
+    has_rivals = not pd.isna(row["of"]) and row["of"] > 1
+    choice = f"Use {row['choice']}" if has_rivals else ""
+    texts = [choice, row["why"], row["next"], row["more"]]
     return [_write(text) for text in texts if text]
 
 
@@ -169,7 +171,7 @@ def predictions_table(experiment: Experiment) -> str:
 def profile_table(experiment: Experiment) -> str:
     """Return how much the makespan falls if a stage takes less."""
     rows = _select(experiment, PROFILE)
-    columns = ["if", "predicted s", "from", "to", "against now"]
+    columns = ["time of a stage", "predicted s", "from", "to", "against now"]
     cells = [[row["change"], *_range_cells(row), _change_cell(row)] for row in rows]
     return format_table(columns, cells, texts=1) if cells else ""
 
@@ -181,11 +183,12 @@ def _range_cells(row: Row) -> list[str]:
 
 
 def _change_cell(row: Row) -> str:
+    """Return by how much a prediction is off from now, if its whole range is."""
     if pd.isna(row["predicted_s"]):
         return MISSING
     change = row["predicted_s"] / row["measured_s"] - 1
-    if abs(change) < 0.005:  # less than any prediction can tell
-        return "the same"
+    if pd.isna(row["high_s"]) or row["low_s"] <= row["measured_s"] <= row["high_s"]:
+        return "not decided"
     return f"{format_percent(abs(change))} {'more' if change > 0 else 'less'}"
 
 
