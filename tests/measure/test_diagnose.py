@@ -1,12 +1,16 @@
 """Runs that diagnose: what real calls of handlers cost their threads, in every kind of pool."""
 
+import contextlib
 import inspect
+import os
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from stagebench import store
-from stagebench.measure.diagnose import Diagnosed, read_core_wait, read_counts
+from stagebench.measure import diagnose
+from stagebench.measure.diagnose import Diagnosed, open_files
 from stagebench.records import DiagnosisRecord, TaskRecord
 
 STEPS = """
@@ -171,7 +175,47 @@ def test_a_wrapped_handler_has_the_signature_of_the_handler(tmp_path):
     assert inspect.signature(wrapped) == inspect.signature(handler)
 
 
-def test_what_the_kernel_does_not_count_is_missing():
-    assert read_core_wait("/proc/no/such/file") is None
-    voluntary, other, spinner_ns = read_counts()
-    assert (voluntary >= 0, other >= 0, spinner_ns) == (True, True, None)
+@pytest.fixture
+def own_calls(tmp_path):
+    """Call a function diagnosed, in a thread of its own; return the records of its calls."""
+    path = tmp_path / store.DIAGNOSIS_FILE
+
+    def make(function, spinner=None, times=1):
+        store.RecordWriter(path, DiagnosisRecord).close()
+        diagnosed = Diagnosed(function, path)
+        with spinner or contextlib.nullcontext(), ThreadPoolExecutor(1) as thread:
+            for _ in range(times):
+                thread.submit(diagnosed).result()
+        return store.read_records(path, DiagnosisRecord)
+
+    return make
+
+
+def test_what_the_kernel_does_not_count_is_missing(own_calls, monkeypatch):
+    monkeypatch.setattr(diagnose, "SCHEDSTAT", "/proc/no/such/file")
+
+    (call,) = own_calls(lambda: None)
+
+    assert (call.core_wait_ns, call.spinner_ns) == (None, None)
+    assert (call.voluntary_switches, call.finished_ns >= call.started_ns) == (0, True)
+
+
+def test_what_diagnosing_costs_is_not_laid_to_the_handler(own_calls):
+    # Reading what the kernel knows lets go of the GIL, which the spinner then keeps for 5 ms.
+    calls = own_calls(lambda: None, diagnose.Spinner(), times=50)
+
+    assert len(calls) == 50
+    assert statistics.median(call.spinner_ns for call in calls) < 0.001e9
+
+
+def test_a_fork_reads_its_own_thread(own_calls, tmp_path):
+    def fork():
+        child = os.fork()
+        if child == 0:
+            ends = [open_files(tmp_path / store.DIAGNOSIS_FILE).pid == os.getpid()]
+            os._exit(0 if all(ends) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    (call,) = own_calls(fork)
+
+    assert call.pid == os.getpid()

@@ -2,7 +2,7 @@
 
 Started in place of it for runs whose times do not count: every task costs some ten microseconds
 more. With a spinner, a thread in main wants the GIL all the time: what it does not get, the handler
-has held, unless the spinner waited for a core.
+has held.
 """
 
 from __future__ import annotations
@@ -46,54 +46,96 @@ class Diagnosed:
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler."""
-        # Opening a file lets go of the GIL; getting it back is no part of the call. So what a file
-        # says is read first and last, and all else next to the call.
-        waited_ns, spun_ns, before = read_core_wait(), read_spinner_wait(), read_counts()
+        files = open_files(self._path)
+        waited_ns, spinner_waited_ns = files.read_wait(), read_spinner_wait()
+        # What lets go of the GIL comes before these: a spinner would run meanwhile.
+        used, spinner_ns = resource.getrusage(resource.RUSAGE_THREAD), read_spinner()
         started_ns = time.monotonic_ns()
         try:
             return self._handler(**arguments)
         finally:
             finished_ns = time.monotonic_ns()
-            voluntary, other, spinner = map(subtract, read_counts(), before)
-            spinner_wait = subtract(read_spinner_wait(), spun_ns)
-            wait = subtract(read_core_wait(), waited_ns)
+            last_spinner_ns = read_spinner()
+            last_used = resource.getrusage(resource.RUSAGE_THREAD)
+            spinner_wait_ns = subtract(read_spinner_wait(), spinner_waited_ns)
             record = DiagnosisRecord(
                 pid=os.getpid(),
                 thread_id=threading.get_native_id(),
                 started_ns=started_ns,
                 finished_ns=finished_ns,
-                core_wait_ns=wait,
-                voluntary_switches=voluntary or 0,
-                other_switches=other or 0,
-                spinner_ns=spinner,
-                spinner_wait_ns=spinner_wait,
+                core_wait_ns=subtract(files.read_wait(), waited_ns),
+                voluntary_switches=last_used.ru_nvcsw - used.ru_nvcsw,
+                other_switches=last_used.ru_nivcsw - used.ru_nivcsw,
+                spinner_ns=subtract(last_spinner_ns, spinner_ns),
+                spinner_wait_ns=spinner_wait_ns,
             )
-            append_record(self._path, record)
+            files.append(record)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Diagnosed, (self._handler, self._path)
 
 
-def read_core_wait(path: str = SCHEDSTAT) -> Nanoseconds | None:
-    """Read how long a thread has waited for a core; None if the kernel does not count it."""
+def open_schedstat(path: str) -> int | None:
+    """Open what the kernel counts for a thread; None if it counts nothing."""
     try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read().split()[1])
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
 
 
+def read_core_wait(schedstat: int) -> Nanoseconds:
+    """Read how long a thread has waited for a core."""
+    return int(os.pread(schedstat, 100, 0).split()[1])
+
+
+class ThreadFiles:
+    """What one thread reads and writes at each call, open as long as the thread lives.
+
+    Each system call lets go of the GIL, which another thread may then keep for a switch interval:
+    a call of a handler makes only three.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        self._records = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._schedstat = open_schedstat(SCHEDSTAT)
+
+    def read_wait(self) -> Nanoseconds | None:
+        """Read how long this thread has waited for a core; None if the kernel does not count it."""
+        if self._schedstat is None:
+            return None
+        return read_core_wait(self._schedstat)
+
+    def append(self, record: DiagnosisRecord) -> None:
+        """Append a line to the file that several processes write to: one call, one line."""
+        line = ",".join("" if value is None else str(value) for value in astuple(record))
+        os.write(self._records, f"{line}\n".encode())
+
+    def __del__(self) -> None:
+        for descriptor in (self._records, self._schedstat):
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+_OWN = threading.local()
+
+
+def open_files(path: Path) -> ThreadFiles:
+    """Return the files of this thread; a fork does not use those of its parent's thread."""
+    files: ThreadFiles | None = getattr(_OWN, "files", None)
+    if files is None or files.pid != os.getpid():
+        _OWN.files = files = ThreadFiles(path)
+    return files
+
+
+def read_spinner() -> Nanoseconds | None:
+    """Read the CPU time of the spinner, if there is one."""
+    return None if Spinner.clock is None else time.clock_gettime_ns(Spinner.clock)
+
+
 def read_spinner_wait() -> Nanoseconds | None:
     """Read how long the spinner has waited for a core; None without one."""
-    return None if Spinner.path is None else read_core_wait(Spinner.path)
-
-
-def read_counts() -> tuple[int, int, Nanoseconds | None]:
-    """Read this thread's voluntary and other switches, and the spinner's CPU; None without one."""
-    clock = Spinner.clock
-    spinner_ns = None if clock is None else time.clock_gettime_ns(clock)
-    used = resource.getrusage(resource.RUSAGE_THREAD)
-    return used.ru_nvcsw, used.ru_nivcsw, spinner_ns
+    return None if Spinner.schedstat is None else read_core_wait(Spinner.schedstat)
 
 
 def subtract(after: int | None, before: int | None) -> int | None:
@@ -101,24 +143,15 @@ def subtract(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else after - before
 
 
-def append_record(path: Path, record: DiagnosisRecord) -> None:
-    """Append a line to a file that several processes write to: one call, one line."""
-    line = ",".join("" if value is None else str(value) for value in astuple(record))
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
-
-
 class Spinner:
     """A thread that wants the GIL all the time, during a `with` block.
 
-    `clock` counts the CPU time of the one that runs, and the file at `path` its wait for a core.
+    `clock` counts the CPU time of the one that runs; what the kernel counts for it is open at
+    `schedstat`.
     """
 
     clock: ClassVar[int | None] = None
-    path: ClassVar[str | None] = None
+    schedstat: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         self._ends = False
@@ -127,12 +160,15 @@ class Spinner:
     def __enter__(self) -> Self:
         self._thread.start()
         Spinner.clock = time.pthread_getcpuclockid(self._thread.ident or 0)
-        Spinner.path = f"/proc/self/task/{self._thread.native_id}/schedstat"
+        Spinner.schedstat = open_schedstat(f"/proc/self/task/{self._thread.native_id}/schedstat")
         return self
 
     def __exit__(self, *_: object) -> None:
-        Spinner.clock, Spinner.path, self._ends = None, None, True
+        schedstat, Spinner.clock, Spinner.schedstat = Spinner.schedstat, None, None
+        self._ends = True
         self._thread.join()
+        if schedstat is not None:
+            os.close(schedstat)
 
     def _spin(self) -> None:
         while not self._ends:
