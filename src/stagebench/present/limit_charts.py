@@ -63,7 +63,7 @@ def plot_limits(experiment: Experiment) -> Figure:
             used[resource] = None
             y = row + 0.4 * (place + 0.5) / len(floors) - 0.2
             axes.plot(floor_s, y, **LIMIT_COLOURS[resource], zorder=4)
-        text = f"{format_number(limit['cores_used'])} of {limit['cores']} cores used"
+        text = f"{format_number(limit['cores_used'])}/{limit['cores']} cores"
         label_row(axes, text, row)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds, in the run of median makespan; a mark at a bar's end is its limit")
