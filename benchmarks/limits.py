@@ -3,7 +3,7 @@
     python -m benchmarks.limits [--folder FOLDER] [--only WORD]    # a quarter of an hour
 
 One real study with an experiment for each: workers of one stage, cores, the GIL, arrivals, tasks in
-flight, the longest task, or nothing that is full. In that case the largest part of the critical
+flight, the path of one task, or nothing that is full. In that case the largest part of the critical
 path must be the right one. `--folder` keeps the study: another call measures what is missing.
 
 Where other programs used the machine, a resource may not have been full in truth. So a run that was
@@ -391,32 +391,32 @@ def _list_in_flight() -> Iterator[Case]:
 
 def _list_longest() -> Iterator[Case]:
     yield Case(
-        kind="longest task",
+        kind="path of a task",
         name="one-task",
         stages=(
             stage("get", "rest", workers=2, delay_s=0.4),
             stage("put", "rest", "get", workers=2, delay_s=0.6),
         ),
         tasks=1,
-        truth=("longest task",),
+        truth=("path of a task",),
     )
     yield Case(
-        kind="longest task",
+        kind="path of a task",
         name="few-tasks",
         stages=(
             stage("get", "rest", workers=4, delay_s=0.4),
             stage("put", "rest", "get", workers=4, delay_s=0.6),
         ),
         tasks=3,
-        truth=("longest task",),
+        truth=("path of a task",),
     )
     for executor, pool in {"thread": {}, "process": FORK}.items():
         yield Case(
-            kind="longest task",
+            kind="path of a task",
             name=f"one-long-{executor}",
             stages=(stage("get", "rest", workers=4, delay_s=0.1, **pool),),
             tasks=[{"get": {"delay_s": 1.0}}, *({} for _ in range(7))],
-            truth=("longest task",),
+            truth=("path of a task",),
             part=AWAY,
         )
 

@@ -1,6 +1,9 @@
-"""What the replay of a large workflow costs: a hundred thousand tasks in three stages.
+"""What the replay of a large workflow costs, and how near it is to real runs.
 
-python -m benchmarks.replay [--tasks N]
+    python -m benchmarks.replay [--tasks N]
+
+A hundred thousand tasks pass three stages in the model. Real workers serve a few tasks that only
+wait, for times that are known; their makespan is compared with that of the model.
 """
 
 from __future__ import annotations
@@ -15,8 +18,12 @@ from typing import NamedTuple
 
 from benchmarks.markdown import format_number, format_table
 
+from stagebench.handlers.wait import wait
 from stagebench.model.replay import Alone, Model, ModelStage, replay
 from stagebench.model.sharing import Host, Mix
+from stagebench.runner.sink import ListSink
+from stagebench.runner.stage import Stage
+from stagebench.runner.workflow import Workflow
 
 MOST_S, MOST_MIB = 15.0, 500.0
 """What any of the replays may take."""
@@ -51,6 +58,31 @@ CASES = (
 )
 
 
+class Graph(NamedTuple):
+    """Stages that wait: the workers of each, and the stages that it follows."""
+
+    name: str
+    workers: tuple[int, ...]
+    after: tuple[tuple[int, ...], ...]
+    queue_size: int | None = None
+    in_flight: int | None = None
+
+
+PIPELINE, DIAMOND = ((), (0,), (1,)), ((), (0,), (0,), (1, 2))
+GRAPHS = (
+    Graph("pipeline", (2, 3, 2), PIPELINE),
+    Graph("pipeline, queues of 1", (2, 3, 2), PIPELINE, 1),
+    Graph("pipeline, 3 in flight", (2, 3, 2), PIPELINE, None, 3),
+    Graph("diamond", (2, 2, 2, 2), DIAMOND),
+    Graph("diamond, queues of 1", (2, 2, 2, 2), DIAMOND, 1),
+)
+REAL_TASKS = 60
+KINDS: dict[str, dict[str, str]] = {
+    "thread": {"executor": "thread"},
+    "fork": {"executor": "process", "start_method": "fork"},
+}
+
+
 class Cost(NamedTuple):
     """What a replay took, and the makespan that it found."""
 
@@ -66,6 +98,8 @@ def main() -> None:
     tasks = parser.parse_args().tasks
     costs = [(case, measure(case, tasks)) for case in CASES]
     print(format_costs(costs, tasks))
+    ratios = [(graph, kind, run_both(graph, kind)) for graph in GRAPHS for kind in KINDS]
+    print(format_ratios(ratios))
     sys.exit(any(cost.seconds > MOST_S or cost.peak_mib > MOST_MIB for _, cost in costs))
 
 
@@ -107,6 +141,68 @@ def run(case: Case, tasks: int) -> Cost:
     spent = time.perf_counter() - start
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Cost(spent, peak_kib / 1024, makespan_s)
+
+
+def run_both(graph: Graph, kind: str) -> tuple[float, float]:
+    """Return the makespan of real workers that wait, once they have started, and the model's."""
+    rng = random.Random(2)
+    delays = [[rng.uniform(0.02, 0.05) for _ in range(REAL_TASKS)] for _ in graph.workers]
+    names = [str(place) for place in range(len(graph.workers))]
+    stages = [
+        Stage(
+            name=names[place],
+            handler=wait,
+            workers=workers,
+            after=tuple(names[before] for before in after),
+            queue_size=graph.queue_size,
+            **KINDS[kind],  # type: ignore[arg-type]
+        )
+        for place, (workers, after) in enumerate(zip(graph.workers, graph.after, strict=True))
+    ]
+    tasks = [
+        {name: {"delay_s": own[task]} for name, own in zip(names, delays, strict=True)}
+        for task in range(REAL_TASKS)
+    ]
+    sink = ListSink()
+    with Workflow(stages, sink, in_flight=graph.in_flight) as workflow:
+        workflow.run(tasks[:5])
+        sink.tasks.clear()
+        start_ns = time.monotonic_ns()
+        workflow.run(tasks)
+    real_s = (max(record.received_ns or 0 for record in sink.tasks) - start_ns) / 1e9
+    model = Model(
+        stages=[
+            ModelStage(
+                name=name,
+                workers=workers,
+                mix=Mix(),
+                after=after,
+                queue_size=graph.queue_size,
+                pins=kind != "thread",
+            )
+            for name, workers, after in zip(names, graph.workers, graph.after, strict=True)
+        ],
+        arrivals=[0.0] * REAL_TASKS,
+        alone=lambda place, task, _: Alone(0.0, delays[place][task], 0.0),
+        shared=Host(cores=2),
+        in_flight=graph.in_flight,
+    )
+    return real_s, replay(model).makespan_s
+
+
+def format_ratios(rows: list[tuple[Graph, str, tuple[float, float]]]) -> str:
+    """Format the makespans of real runs and of the model, and their ratio."""
+    cells = [
+        [
+            graph.name,
+            kind,
+            format_number(real_s),
+            format_number(replayed_s),
+            format_number(real_s / replayed_s),
+        ]
+        for graph, kind, (real_s, replayed_s) in rows
+    ]
+    return format_table(["stages that wait", "workers", "real s", "replayed s", "ratio"], cells)
 
 
 def format_costs(costs: list[tuple[Case, Cost]], tasks: int) -> str:

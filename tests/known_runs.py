@@ -11,6 +11,7 @@ from pathlib import Path
 from stagebench import store
 from stagebench.records import (
     IMPORTED,
+    DiagnosisRecord,
     EmulatedRecord,
     EventRecord,
     MemorySample,
@@ -214,6 +215,7 @@ class KnownRun:
     lives: dict = field(default_factory=dict)
     emulate: dict | None = None
     emulated: tuple = ()
+    diagnosis: tuple = ()
     specified: dict = field(default_factory=dict)
     sampled: dict = field(default_factory=dict)
 
@@ -266,9 +268,10 @@ def run_record(known, planned):
     }
 
 
-def write_run(raw, known, planned):
+def write_run(raw, known, planned, place=None):
     letter = "w" if known.warm_up else "r"
-    folder = raw / known.experiment / known.treatment / f"{letter}{known.replicate}"
+    name = f"{known.experiment}/{known.treatment}/{letter}{known.replicate}"
+    folder = raw / (place or name)
     folder.mkdir(parents=True)
     store.write_json(folder / store.RUN_FILE, run_record(known, planned))
     events = [
@@ -296,6 +299,8 @@ def write_run(raw, known, planned):
     ]
     if known.emulate is not None:
         records.append((store.EMULATED_FILE, EmulatedRecord, known.emulated))
+    if "diagnose" in known.specified:
+        records.append((store.DIAGNOSIS_FILE, DiagnosisRecord, known.diagnosis))
     for name, record_type, rows in records:
         store.write_records(folder / name, record_type, rows)
 
@@ -366,6 +371,48 @@ def write_study(folder, runs):
         "experiments": [_experiment(name, runs) for name in experiments],
         "diagnoses": [],
     }
+    return plan, raw
+
+
+def call(began, ended, *, wait=0.0, switches=(0, 0), spinner=None, worker=(CHILD, 1)):
+    """Make the record of a call of a handler; times in seconds, `switches` voluntary and other."""
+    return DiagnosisRecord(
+        pid=worker[0],
+        thread_id=worker[1],
+        started_ns=round(began * S),
+        finished_ns=round(ended * S),
+        core_wait_ns=None if wait is None else round(wait * S),
+        voluntary_switches=switches[0],
+        other_switches=switches[1],
+        spinner_ns=None if spinner is None else round(spinner * S),
+    )
+
+
+def diagnosing(known, kind="treatment"):
+    """Return a run that diagnoses: of a treatment, or of the pipeline that its treatment names."""
+    diagnose = {"diagnose": {"spinner": kind == "beside"}}
+    return replace(known, specified=known.specified | diagnose)
+
+
+def add_diagnoses(plan, raw, diagnoses):
+    """Write runs that diagnose, pairs of kind and run, and add them to the plan of a study."""
+    for kind, known in diagnoses:
+        run = diagnosing(known, kind)
+        alone = kind != "treatment"
+        place = f"{run.treatment}/{kind}" if alone else f"{run.experiment}/{run.treatment}"
+        name = f"{'pipelines' if alone else 'treatments'}/{place}"
+        (entry,) = plan_runs([run])
+        write_run(Path(raw).with_name(store.DIAGNOSIS_FOLDER), run, entry, name)
+        plan["diagnoses"].append(
+            {
+                "name": name,
+                "kind": kind,
+                "experiment": run.experiment,
+                "treatment": None if alone else run.treatment,
+                "pipeline": run.treatment if alone else None,
+                "specification": specification(run),
+            }
+        )
     return plan, raw
 
 

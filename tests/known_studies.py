@@ -51,6 +51,11 @@ def make_read():
 
 
 @pytest.fixture
+def make_call():
+    return known_runs.call
+
+
+@pytest.fixture
 def make_reading():
     return known_runs.reading
 

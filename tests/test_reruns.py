@@ -152,6 +152,17 @@ def test_a_checkout_that_was_moved_runs_nothing_again(finished, tmp_path):
     assert jobs_to_run(moved) == NOTHING
 
 
+def test_a_study_that_was_measured_without_only_gets_its_runs_that_diagnose(finished):
+    before = (finished / "config/mine.yaml").read_text()
+    edit_config(finished, shrink, with_reference, lambda config: config.update(diagnose=True))
+    try:
+        # Four treatments, and two pipelines: the published sampling has that of the memory.
+        assert jobs_to_run(finished) == DESIGN | {"diagnose": 4 + 2 * 3}
+    finally:
+        (finished / "config/mine.yaml").write_text(before)
+    assert jobs_to_run(finished) == NOTHING
+
+
 def test_a_run_whose_folder_was_removed_alone_is_made_again(finished, tmp_path):
     run = next((finished / "results/smoke/raw/runtime").glob("*/r1"))
     shutil.move(run, tmp_path / "kept")

@@ -15,6 +15,7 @@ from tests.study import (
 )
 
 from stagebench import store
+from stagebench.tables.io import read_tables
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,10 @@ def measured_anew(folder, config, *arguments):
 
 
 def grow(config):
-    """Add a level and a warm-up, and break an experiment."""
+    """Add a level, a warm-up and runs that diagnose, and break an experiment."""
     config["warm_ups"] = 1
+    for name in ("runtime", "memory"):
+        experiment(config, name)["diagnose"] = True
     experiment(config, "memory")["factors"]["start_method"]["levels"].append("spawn")
     # What can be imported when the config is checked, and cannot in the measured process.
     environment = {"FRAGILE": "yes"}
@@ -100,6 +103,40 @@ def test_a_treatment_that_fails_is_reported_and_does_not_stop_the_study(grown):
     report = (folder / "results/smoke/report.md").read_text()
     assert "crashed" in report
     assert "no_such_module_at_all" in report
+
+
+def test_runs_that_diagnose_are_made_after_all_others_and_are_in_tables_of_their_own(grown):
+    folder, new, plan = grown
+    diagnosis = folder / "results/smoke/diagnosis"
+    runs = {one["name"]: store.read_run(diagnosis / one["name"]) for one in plan["diagnoses"]}
+    assert len(runs) == 4 + 6
+    counting = [store.read_run(folder / "results/smoke/raw" / path) for path in new]
+    assert min(run["exec_ns"] for run in runs.values()) >= max(one["exited_ns"] for one in counting)
+    first = [run["exec_ns"] for name, run in runs.items() if name.startswith("treatments/")]
+    last = [run["exec_ns"] for name, run in runs.items() if name.startswith("pipelines/")]
+    assert max(first) < min(last)
+    tables = read_tables(folder / "results/smoke/tables")
+    assert len(tables["runs"]) == 10
+    alone, tasks = tables["alone"].set_index("pipeline"), tables["diagnosed"]
+    assert alone.loc["memory-1", "status"] == "ok"
+    assert alone.loc["memory-1", "service_s"] >= 0.05
+    assert alone.loc["memory-1", "wakes"] >= 1
+    served = tasks[tasks["experiment"] == "memory"]
+    assert len(served) == 3 * 4
+    assert set(served["status"]) == {"ok"}
+    assert served["voluntary_switches"].notna().all()
+
+
+def test_a_run_that_diagnoses_and_fails_is_named_and_does_not_stop_the_study(grown):
+    folder, _, _ = grown
+    tables = read_tables(folder / "results/smoke/tables")
+    alone, tasks = tables["alone"], tables["diagnosed"]
+    status = alone.loc[alone["experiment"] == "runtime", "status"]
+    assert len(status) == 3
+    assert all("alone: crashed: " in text and "pair: crashed: " in text for text in status)
+    (failed,) = tasks[tasks["experiment"] == "runtime"].to_dict("records")
+    assert failed["status"].startswith("crashed: ")
+    assert "no_such_module_at_all" in failed["status"]
 
 
 def test_a_study_never_touches_the_results_of_another(grown):

@@ -50,7 +50,8 @@ class TaskRecord:
     entered the stage's queue: its arrival, or the receipt of its last input. `submitted_ns` is when
     it did enter, which is later if the queue was full. If an attempt was lost or timed out,
     `started_ns` is main's own view, `finished_ns` is None, and `received_ns` is when the runner
-    noted its end.
+    noted its end. Main cannot know when a lost worker began those after the first of a batch:
+    `started_ns` is None.
     """
 
     task: int
@@ -297,7 +298,7 @@ class DiagnosisRecord:
     `core_wait_ns` is how long the thread was ready and waited for a core; None if the kernel does
     not count it. The switches count how often it gave up its core by itself, and how often it was
     made to. `spinner_ns` is the CPU time that a thread of main got meanwhile which wants the GIL
-    all the time; None without such a thread.
+    all the time, and `spinner_wait_ns` how long it waited for a core; None without such a thread.
     """
 
     pid: int
@@ -308,6 +309,7 @@ class DiagnosisRecord:
     voluntary_switches: int
     other_switches: int
     spinner_ns: int | None
+    spinner_wait_ns: int | None = None
 
 
 class Rules(NamedTuple):

@@ -1,6 +1,7 @@
 """The on-disk format of a run: files, columns, version; atomic writes, checked reads.
 
-A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>/` for a warm-up):
+A run is one folder, `results/<study>/raw/<experiment>/<treatment>/r<k>/` (`w<k>/` for a warm-up),
+or one below `results/<study>/diagnosis/` if it diagnoses:
 
 | file            | one row or value for each …                            |
 |-----------------|--------------------------------------------------------|

@@ -214,8 +214,8 @@ def why(run):
     return row["why"]
 
 
-HOLDS = Calibrated(cpu_s=1.0, away_s=0.0, held_s=1.0, asks=0.0, wakes=0.0)
-COMPUTES = HOLDS._replace(held_s=0.0)
+HOLDS = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0, held_least_s=1.0)
+COMPUTES = HOLDS._replace(held_s=0.0, held_least_s=0.0)
 
 
 def computing(workers, tasks, calibrated, **whole):

@@ -308,3 +308,30 @@ def test_a_contrast_has_medians_and_the_ratio_of_the_pairs():
 def test_a_study_that_varies_no_such_setting_has_no_contrast():
     planned = plan(a=specification({"workers": 1}), b=specification({"workers": 2}))
     assert contrast_treatments(make_table("runs", []), planned).empty
+
+
+@pytest.mark.parametrize("same_work", [True, False])
+def test_quantities_in_tasks_compare_nothing_where_the_same_work_is_split_differently(same_work):
+    rows = [
+        run(name, block, makespan, tasks=tasks)
+        for name, makespan, tasks in (("base", 4.0, 40), ("a", 2.0, 40), ("b", 1.0, 10))
+        for block in (1, 2, 3)
+    ]
+    plan = PLAN | {"experiments": [{"name": "x", "same_work": same_work}]}
+    found = compare_treatments(tables(rows), plan)
+    for quantity in ("throughput_per_s", "turnaround_p95_s"):
+        rows = of(found, quantity)
+        assert rows.loc["a", "ratio"] == pytest.approx(0.5)
+        ratios = found["ratios"]
+        of_b = ratios[(ratios["quantity"] == quantity) & (ratios["treatment"] == "b")]
+        if same_work:
+            assert math.isnan(rows.loc["b", "ratio"])
+            assert (rows.loc["b", "n"], rows.loc["b", "word"]) == (0, "")
+            note = "the same work is 10 tasks here and 40 in the baseline"
+            assert list(rows["note"]) == ["", note]
+            assert of_b.empty
+        else:
+            assert rows.loc["b", "ratio"] == pytest.approx(0.25)
+            assert len(of_b) == 3
+    for quantity in ("makespan_s", "tree_peak_bytes"):
+        assert of(found, quantity).loc["b", "ratio"] == pytest.approx(0.25)

@@ -56,7 +56,7 @@ def study(grid, seconds, *, blocks=5, seed=1, **columns):
     return rows
 
 
-def effects(rows, quantity="makespan_s", *, transports=None):
+def effects(rows, quantity="makespan_s", *, transports=None, same_work=False):
     runs = make_table("runs", rows)
     stages = make_table(
         "stages",
@@ -65,7 +65,8 @@ def effects(rows, quantity="makespan_s", *, transports=None):
             for name, to in (transports or {}).items()
         ],
     )
-    found = find_factor_effects(runs, stages, 0.05)
+    plan = {"margin": 0.05, "experiments": [{"name": "x", "same_work": same_work}]}
+    found = find_factor_effects(runs, stages, plan)
     return found[found["quantity"] == quantity]
 
 
@@ -222,6 +223,25 @@ def test_where_nothing_differs_hardly_any_study_finds_an_effect():
         false += found["word"].isin(["faster", "slower", "lower", "higher"]).any()
     # The limit is three standard errors above 5 %.
     assert false <= studies * 0.05 + 3 * math.sqrt(studies * 0.05 * 0.95)
+
+
+SPLIT = cells(files=[1, 4], workers=[1, 2, 5])
+
+
+@pytest.mark.parametrize("same_work", [True, False])
+def test_how_the_same_work_is_split_has_an_effect_on_its_time_but_not_on_that_of_a_task(same_work):
+    rows = study(
+        SPLIT,
+        lambda cell: 10.0 / cell["workers"] / (1 + (cell["files"] == 4)),
+        tasks=lambda cell: 40 // cell["files"],
+        turnaround_p95_s=lambda cell: 3.0 / cell["workers"],
+    )
+    time = effects(rows, same_work=same_work)
+    assert set(time["factor"]) == {"files", "workers"}
+    turnaround = effects(rows, "turnaround_p95_s", same_work=same_work)
+    of = turnaround[turnaround["kind"] == "effect"]
+    assert set(of["factor"]) == ({"workers"} if same_work else {"files", "workers"})
+    assert ((of["factor"] == "workers") & (of["word"] == "lower")).any()
 
 
 def test_every_quantity_has_its_own_effects():

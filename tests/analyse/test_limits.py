@@ -30,7 +30,12 @@ def test_each_floor_has_its_distance_below_the_makespan():
     tables = make(even_run(workers=2, tasks=6))
     assert [
         (row["resource"], row["stage"], row["floor_s"]) for row in rows_of(tables, "floors")
-    ] == [("workers", "work", 3.0), ("longest task", "", 1.0), ("cores", "", 0.0), ("GIL", "", 0.0)]
+    ] == [
+        ("workers", "work", 3.0),
+        ("path of a task", "", 1.0),
+        ("cores", "", 0.0),
+        ("GIL", "", 0.0),
+    ]
     above = [row["above"] for row in rows_of(tables, "floors")]
     assert above[:2] == [0.0, 2.0]
     assert above[2] != above[2]  # there is no distance above a floor of nothing
@@ -71,7 +76,7 @@ def test_the_longest_task_limits_a_run_of_one_task():
         stage_run("b", [served(0, 0.1, 0.4)], after=(0,)),
     ]
     row = limit_of(measured_run(*tasks))
-    assert row["resource"] == "longest task"
+    assert row["resource"] == "path of a task"
     assert row["others_full"] == "workers a, workers b"
 
 
@@ -213,7 +218,7 @@ def test_a_real_study_has_what_can_be_known_of_each_experiment(small):
     one, *_ = [row for key, row in limits.items() if key[0] == "grid"]
     assert (one["resource"], one["stage"], one["is_full"]) == ("workers", "get", True)
     assert (by_name["ask"]["resource"], by_name["ask"]["is_full"]) == ("workers", True)
-    assert (by_name["list"]["resource"], by_name["list"]["is_full"]) == ("longest task", True)
+    assert (by_name["list"]["resource"], by_name["list"]["is_full"]) == ("path of a task", True)
 
 
 def test_floors_and_paths_of_a_real_study_hold(small):

@@ -59,12 +59,12 @@ def test_the_error_of_the_model_on_the_unchanged_treatment_is_taken_out():
     assert ask_for(know(run), [run], "work.workers=2").makespan_s == 7.5
 
 
-HOLDS = Calibrated(cpu_s=1.0, away_s=0.0, held_s=1.0, asks=0.0, wakes=0.0)
+HOLDS = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0, held_least_s=1.0)
 
 
 def computing(held=1.0, **others):
     """Make a run of four tasks that compute for a second each, though it took only 2 s."""
-    run = even_run(calibrated=HOLDS._replace(held_s=held), **others)
+    run = even_run(calibrated=HOLDS._replace(held_s=held, held_least_s=held), **others)
     [stage] = run.stages
     own = [each._replace(cpu_s=1.0) for each in stage.served]
     return run._replace(stages=[stage._replace(served=own)], makespan_s=2.0)

@@ -169,12 +169,12 @@ def test_a_stage_has_the_time_that_tasks_were_held_back_in_front_of_it(
 
 def test_a_stage_has_its_limits(run_trace, known_run):
     work, save = known_run().stages
-    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    limits = {"queue_size": 4, "batch": 8, "timeout_s": 0.5, "transport": "path", "retries": 2}
     work |= limits | {"retry_on": ["lost", "timed_out"]}
     rows = summarise_stages(run_trace(known_run(stages=(work, save))))
     names = (*limits, "retry_on")
-    assert [rows[0][name] for name in names] == [4, 0.5, "path", 2, "lost, timed_out"]
-    assert [rows[1][name] for name in names] == [None] * 5
+    assert [rows[0][name] for name in names] == [4, 8, 0.5, "path", 2, "lost, timed_out"]
+    assert [rows[1][name] for name in names] == [None] * 6
 
 
 def test_coroutines_have_no_cpu_time_and_no_number_of_workers(run_trace, known_run):

@@ -39,9 +39,10 @@ def specification(*, tasks=20, arrival=None, transport=None, **parameters):
     return {"tasks": tasks, "stages": stages, **given}
 
 
-def plan(**specifications):
+def plan(*, same_work=False, **specifications):
     return {
         "margin": 0.05,
+        "experiments": [{"name": "x", "same_work": same_work}],
         "treatments": {f"x/{name}": {"specification": one} for name, one in specifications.items()},
     }
 
@@ -231,3 +232,29 @@ def test_a_treatment_that_is_truly_behind_is_found_so():
         }
         found += by_name(rank({k: runs(*v) for k, v in values.items()}))["behind"]["alike"] is False
     assert found > 95
+
+
+SPLITS = {"one": specification(tasks=40, files=1), "four": specification(tasks=10, files=4)}
+
+
+def split_runs():
+    runs = table(one=[4.0, 4.1, 4.2], four=[2.0, 2.1, 2.2])
+    return runs.assign(tasks=runs["treatment"].map({"one": 40, "four": 10}).astype("Int64"))
+
+
+def test_treatments_that_are_stated_to_do_the_same_work_compete():
+    assert group_by_work(plan(**SPLITS)) == {"x": [["one"], ["four"]]}
+    assert group_by_work(plan(**SPLITS, same_work=True)) == {"x": [["one", "four"]]}
+    assert find_winners(split_runs(), plan(**SPLITS)).empty
+    found = find_winners(split_runs(), plan(**SPLITS, same_work=True))
+    assert set(found.loc[found["quantity"] == "makespan_s", "winner"]) == {"four"}
+    assert set(found["work"]) == {1}
+
+
+def test_the_turnaround_of_a_task_ranks_no_treatments_that_split_the_work_differently():
+    found = find_winners(split_runs(), plan(**SPLITS, same_work=True))
+    assert set(found["quantity"]) == {"makespan_s", "tree_peak_bytes"}
+    alike = {"a": specification(chunk=1), "b": specification(chunk=2)}
+    runs = table(a=[4.0, 4.1, 4.2], b=[2.0, 2.1, 2.2]).assign(tasks=20)
+    found = find_winners(runs, plan(**alike, same_work=True))
+    assert set(found["quantity"]) == set(WINNER_QUANTITIES)

@@ -7,6 +7,7 @@ import pytest
 
 from stagebench.design.config import check_config, load_config, load_study
 from stagebench.design.plan import format_plan, format_stages, format_tasks, make_plan
+from stagebench.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "config"
 
@@ -116,6 +117,7 @@ def test_every_limit_has_its_words():
     limits = {
         "transport": "path",
         "queue_size": 3,
+        "batch": 4,
         "timeout_s": 90.0,
         "retries": 1,
         "retry_on": ["lost", "timed_out"],
@@ -127,7 +129,65 @@ def test_every_limit_has_its_words():
         "steps:f on asyncio",
         "by path",
         "queue of 3",
+        "batches of 4",
         "time-out 90 s",
         "1 retries",
         "tried again after lost/timed_out",
     ]
+
+
+SAME_WORK = """
+study: split
+seed: 1
+replicates: 1
+time_limit_s: 9
+workflows:
+  - name: waits
+    stages:
+      - {name: work, handler: wait, executor: thread, workers: 1, parameters: {delay_s: 0}}
+experiments:
+  - name: split
+    workflow: waits
+    tasks: {file: "by_{files}.csv"}
+    factors: {files: [1, 4]}
+    baseline: {files: 1}
+    same_work: true
+"""
+
+
+@pytest.fixture
+def plan_split(beside):
+    """Return the plan of a study of 40 tasks and of 10 that do as much, with other words for it."""
+
+    def make(stated="true"):
+        rows = {
+            number: "work.delay_s\n" + f"{number / 100}\n" * (40 // number) for number in (1, 4)
+        }
+        folder = beside(by_1_csv=rows[1], by_4_csv=rows[4])
+        path = folder / "study.yaml"
+        path.write_text(SAME_WORK.replace("same_work: true", f"same_work: {stated}"))
+        return make_plan(load_study(path))
+
+    return make
+
+
+def test_a_plan_has_the_statement_of_the_same_work_and_no_specification_has_it(plan_split):
+    stated, other = plan_split(), plan_split("false")
+
+    assert stated["experiments"][0].pop("same_work") is True
+    assert stated == other
+    assert "same_work" not in json.dumps(other)
+    assert "all treatments do the same work, as stated" in format_plan(plan_split())
+    assert "same work" not in format_plan(other)
+
+
+@pytest.mark.parametrize("value", ["maybe", "1", "null", "[]", '"{files}"'])
+def test_a_wrong_statement_of_the_same_work_is_reported_with_its_line(plan_split, value):
+    with pytest.raises(ConfigError) as caught:
+        plan_split(value)
+    (problem,) = caught.value.problems
+    given = f'"{value}"' if value == "maybe" else value
+    assert problem.endswith(
+        f"study.yaml:16: experiments[0].same_work: {given} is not allowed;"
+        " allowed: true (all treatments do the same work) or false"
+    )

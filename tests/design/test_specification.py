@@ -302,6 +302,11 @@ def test_retained_results_are_counted_for_every_task():
     assert estimate(stage(workers=3, retain=True)) == (30 + 40) * MIB
 
 
+def test_results_that_wait_for_the_end_of_a_batch_are_counted():
+    assert estimate(stage(batch=2)) == (20 + 20) * MIB
+    assert estimate(stage(batch=100)) == (20 + 40) * MIB
+
+
 def test_stages_add_up():
     assert estimate(stage(), stage(name="other", workers=1)) == 30 * MIB
 

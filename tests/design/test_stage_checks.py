@@ -193,7 +193,7 @@ def test_a_kind_that_lacks_something_in_some_treatments_names_them(find_problems
     assert "(in t1-arrival-fixed_rate, t1-numpy-arrival-fixed_rate, " in problem
 
 
-KEYS = ("transport", "queue_size", "timeout_s", "retries", "retry_on")
+KEYS = ("transport", "queue_size", "timeout_s", "retries", "retry_on", "batch")
 
 
 @pytest.fixture
@@ -218,6 +218,8 @@ def test_the_parameter_that_takes_results_is_named_as_in_the_runner():
         ({}, {}),
         ({f"{STAGE}.{key}": None for key in KEYS}, {}),
         ({f"{STAGE}.transport": "pickle", f"{STAGE}.retries": 0}, {}),
+        ({f"{STAGE}.batch": 1}, {}),
+        ({f"{STAGE}.batch": 4}, {"batch": 4}),
         ({f"{STAGE}.transport": "path"}, {"transport": "path"}),
         (
             {f"{STAGE}.queue_size": 2, f"{STAGE}.timeout_s": 3},
@@ -237,7 +239,7 @@ def test_settings_without_effect_are_absent_however_they_are_written(limit, chan
     assert limit(changes) == expected
 
 
-def test_all_of_them_may_be_factors_with_levels_that_set_nothing(limit):
+def test_they_may_be_factors_with_levels_that_set_nothing(limit):
     levels = {
         "transport": [None, "shared_memory"],
         "queue_size": [None, 4],
@@ -245,9 +247,9 @@ def test_all_of_them_may_be_factors_with_levels_that_set_nothing(limit):
         "retries": [None, 3],
         "retry_on": [None, ["lost"]],
     }
-    changes = {f"{STAGE}.{key}": f"{{{key}}}" for key in KEYS}
-    changes |= {f"{RUNTIME}.factors.{key}": levels[key] for key in KEYS}
-    changes |= {f"{RUNTIME}.baseline.{key}": None for key in KEYS}
+    changes = {f"{STAGE}.{key}": f"{{{key}}}" for key in levels}
+    changes |= {f"{RUNTIME}.factors.{key}": levels[key] for key in levels}
+    changes |= {f"{RUNTIME}.baseline.{key}": None for key in levels}
     tags = "transport-{}-queue_size-{}-timeout_s-{}-retries-{}-retry_on-{}"
 
     unset = "t1-" + tags.format(*["unset"] * 5)
@@ -262,6 +264,17 @@ def test_all_of_them_may_be_factors_with_levels_that_set_nothing(limit):
     }
     idle = "t1-" + tags.format("unset", "unset", "unset", "unset", "lost")
     assert limit(changes, idle) == {}
+
+
+def test_a_batch_may_be_a_factor(limit):
+    changes = {
+        f"{STAGE}.batch": "{batch}",
+        f"{RUNTIME}.factors.batch": [1, 8],
+        f"{RUNTIME}.baseline.batch": 1,
+    }
+
+    assert limit(changes, "t1-batch-1") == {}
+    assert limit(changes, "t1-batch-8") == {"batch": 8}
 
 
 @pytest.mark.parametrize("in_flight", [None, 3])
@@ -282,6 +295,14 @@ BAD_of_limits = {
     "a queue without a place": (
         {"queue_size": 0},
         "queue_size: 0 is not allowed; allowed: a whole number from 1 to 100000, or null for",
+    ),
+    "a batch of nothing": (
+        {"batch": 0},
+        "batch: 0 is not allowed; allowed: a whole number from 1 to 100000, or null for the",
+    ),
+    "a batch of coroutines": (
+        {"handler": "wait_async", "executor": "asyncio", "batch": 4, "parameters": {}},
+        "batch: 4 is not allowed on an asyncio stage, whose coroutines take one task each",
     ),
     "a time-out of nothing": (
         {"timeout_s": 0},

@@ -37,6 +37,7 @@ def test_settings_that_a_specification_lacks_have_the_runners_defaults():
     stage = make_stage(STAGE)
 
     assert (stage.handler, stage.transport, stage.queue_size) == (wait, "pickle", None)
+    assert stage.batch == 1
     assert (stage.timeout_s, stage.retries, stage.retry_on) == (None, 0, RETRIABLE_STATUSES)
 
 
@@ -44,6 +45,7 @@ def test_settings_of_a_specification_reach_the_runner():
     limits = {
         "transport": "path",
         "queue_size": 2,
+        "batch": 4,
         "timeout_s": 1.5,
         "retries": 3,
         "retry_on": ["lost"],
@@ -52,6 +54,7 @@ def test_settings_of_a_specification_reach_the_runner():
     stage = make_stage(STAGE | limits)
 
     assert (stage.transport, stage.queue_size, stage.timeout_s) == ("path", 2, 1.5)
+    assert stage.batch == 4
     assert (stage.retries, stage.retry_on) == (3, ("lost",))
 
 
@@ -136,6 +139,22 @@ def test_every_attempt_is_in_the_trace(specify, measure):
     assert {(record.status, record.attempt) for record in attempts} == {("failed", 1)}
     assert {record.attempt for record in tasks} == {1, 2}
     assert [record.attempt for record in tasks].count(2) == len(attempts)
+
+
+@pytest.mark.parametrize("timeout_s", [None, 20.0])
+def test_tasks_of_a_batch_are_in_the_trace_one_by_one(specify, measure, timeout_s):
+    stage = {"handler": "wait", "parameters": {"delay_s": 0.1}, "workers": 1, "batch": 3}
+    stage |= {"executor": "process", "start_method": "fork"}
+    stage |= {} if timeout_s is None else {"timeout_s": timeout_s}
+
+    folder = measure(specify(stage=stage, tasks=4))
+
+    assert store.read_run(folder)["status"] == "ok"
+    tasks = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    first, *others = sorted(tasks, key=lambda record: record.started_ns)
+    assert [record.task for record in (first, *others)] == [0, 1, 2, 3]
+    waits = [record.received_ns - record.finished_ns > 90_000_000 for record in others]
+    assert waits == ([True, True, False] if timeout_s is None else [False] * 3)
 
 
 def test_tasks_arrive_as_the_specification_says(specify, measure):

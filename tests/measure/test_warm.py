@@ -131,6 +131,27 @@ def test_the_need_is_the_peak_of_the_last_good_run_of_the_same_specification(tmp
     assert warm.find_need(own, target) == (200 * MIB, "last run")
 
 
+def test_a_run_that_diagnoses_needs_what_the_runs_of_its_treatment_take(tmp_path):
+    own = {"experiment": "e", "treatment": "t"}
+    diagnosing = own | {"diagnose": {"spinner": False}}
+    target = tmp_path / "study" / "diagnosis" / "treatments" / "e" / "t"
+    assert warm.find_need(diagnosing, target) == (0, "unknown")
+    write_run(tmp_path / "study" / "raw" / "e" / "t" / "r1", own, 100)
+    assert warm.find_need(diagnosing, target) == (100 * MIB, "last run")
+    assert warm.find_need(diagnosing | {"tasks": 9}, target) == (0, "unknown")
+
+
+def test_a_run_that_diagnoses_needs_its_own_estimate_if_there_is_no_other_run(tmp_path):
+    stages = [{"executor": "thread", "workers": 2}]
+    own = {"experiment": "e", "treatment": "e-1", "stages": stages, "diagnose": {"spinner": False}}
+    planned = {"name": "pipelines/e-1/pair", "estimated_memory_bytes": 200 * MIB}
+    plan = {"treatments": {}, "diagnoses": [planned | {"specification": own}]}
+    store.write_json(tmp_path / "study" / "plan.json", plan)
+    folder = tmp_path / "study" / "diagnosis" / "pipelines" / "e-1"
+    assert warm.find_need(own, folder / "pair") == ((200 + 32) * MIB, "estimate")
+    assert warm.find_need(own, folder / "alone") == (0, "unknown")
+
+
 def test_without_a_group_the_need_is_what_processes_had_at_once(tmp_path):
     own = {"experiment": "e", "treatment": "t"}
     write_run(tmp_path / "r1", own, None)

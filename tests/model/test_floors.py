@@ -8,7 +8,7 @@ from stagebench.model.floors import (
     CORES,
     GIL,
     IN_FLIGHT,
-    LONGEST,
+    PATH,
     RESOURCES,
     WORKERS,
     Floor,
@@ -78,7 +78,7 @@ def test_a_diamond_is_filled_and_drained_by_the_slower_of_its_sides():
     stages = [line("a"), line("b", 1, "a"), line("c", 1, "a"), line("d", 1, "b", "c")]
     loads = {"a": seconds(1.0), "b": seconds(2.0), "c": seconds(5.0), "d": seconds(3.0)}
     found = bound(stages, loads)
-    assert found[LONGEST, ""] == 1.0 + 5.0 + 3.0
+    assert found[PATH, ""] == 1.0 + 5.0 + 3.0
     assert found[WORKERS, "a"] == 1.0 + 8.0
     assert found[WORKERS, "b"] == 1.0 + 2.0 + 3.0
     assert found[WORKERS, "c"] == 1.0 + 5.0 + 3.0
@@ -91,7 +91,7 @@ def test_two_ends_and_two_starts_do_not_add_up():
     found = bound(stages, loads)
     assert found[WORKERS, "a"] == 2.0 + 1.0
     assert found[WORKERS, "b"] == 5.0
-    assert found[LONGEST, ""] == 2.5
+    assert found[PATH, ""] == 2.5
 
 
 def test_a_stage_that_no_task_came_to_has_no_floor():
@@ -127,7 +127,7 @@ def test_a_task_that_arrives_late_still_has_to_pass_all_stages():
     loads = {"a": seconds(1.0, 4.0, 1.0), "b": seconds(1.0, 1.0, 1.0)}
     found = bound(stages, loads, due={0: 0.0, 1: 2.0, 2: 4.5})
     assert found[ARRIVALS, ""] == 2.0 + 5.0
-    assert found[LONGEST, ""] == 5.0
+    assert found[PATH, ""] == 5.0
 
 
 def test_tasks_that_are_all_there_at_the_start_have_no_floor_of_arrivals():
@@ -145,7 +145,7 @@ def test_tasks_in_flight_take_turns():
 def test_the_longest_task_is_the_one_whose_way_is_longest():
     stages = [line("a", 9), line("b", 9, "a")]
     loads = {"a": seconds(1.0, 3.0), "b": seconds(4.0, 1.0)}
-    assert bound(stages, loads)[LONGEST, ""] == 5.0
+    assert bound(stages, loads)[PATH, ""] == 5.0
 
 
 def test_equal_floors_are_in_the_order_of_the_resources():
@@ -174,7 +174,7 @@ def test_a_run_is_bounded_by_what_its_handlers_take_alone():
         Floor(GIL, "", 4.0),
         Floor(WORKERS, "s", 2.0),
         Floor(CORES, "", 2.0),
-        Floor(LONGEST, "", 1.0),
+        Floor(PATH, "", 1.0),
     ]
 
 
@@ -183,7 +183,7 @@ def test_without_a_calibration_a_task_took_its_service_and_nothing_is_known_of_t
     found = find_floors(measured_run(stage_run("s", tasks)))
     assert {floor.resource: floor.floor_s for floor in found} == {
         WORKERS: 2.0,
-        LONGEST: 2.0,
+        PATH: 2.0,
         CORES: 0.5,
         GIL: 0.0,
     }
@@ -205,13 +205,13 @@ def test_cpu_time_that_a_clock_counts_beyond_the_service_is_not_counted():
 
 
 def test_a_resource_is_full_up_to_15_percent_above_its_floor():
-    floors = [Floor(WORKERS, "s", 1.0), Floor(LONGEST, "", 0.95)]
+    floors = [Floor(WORKERS, "s", 1.0), Floor(PATH, "", 0.95)]
     assert find_limit(floors, 1.15) == floors[0]
     assert find_limit(floors, 1.1501) is None
 
 
 def test_the_highest_floor_limits_in_whatever_order_they_are():
-    floors = [Floor(LONGEST, "", 0.95), Floor(WORKERS, "s", 1.0)]
+    floors = [Floor(PATH, "", 0.95), Floor(WORKERS, "s", 1.0)]
     assert find_limit(floors, 1.0) == floors[1]
 
 

@@ -22,7 +22,7 @@ from stagebench.model.sharing import Mix
 from stagebench.store import read_json
 from stagebench.tables.io import make_table, read_tables
 
-KNOWN = Calibrated(cpu_s=0.5, away_s=0.5, held_s=0.25, asks=10.0, wakes=4.0)
+KNOWN = Calibrated(cpu_s=0.5, away_s=0.5, held_s=0.25, asks=10.0, wakes=4.0, held_least_s=0.2)
 
 
 # A task's own work.
@@ -279,7 +279,7 @@ def alone_row(**changes):
     row = {
         "experiment": "x", "pipeline": "x-1", "stage": "s", "handler": "wait", "parameters": "{}",
         "status": "ok", "tasks": 3, "service_s": 1.0, "cpu_s": 0.5, "away_s": 0.5, "held_s": 0.25,
-        "gil_asks": 60.0, "wakes": 4.0, "pair_ratio": 1.0,
+        "held_least_s": 0.2, "gil_asks": 60.0, "wakes": 4.0, "pair_ratio": 1.0,
     }  # fmt: skip
     return row | changes
 
@@ -309,7 +309,7 @@ def test_of_pipelines_with_the_same_handler_a_treatments_own_counts():
     table = make_table("alone", rows)
     assert [
         read_calibrated(table, None, name)["wait", "{}"].cpu_s for name in ("x-1", "x-2", None)
-    ] == [0.5, 1.0, 1.5]
+    ] == [0.5, 1.0, 0.5]
     specification = {"treatment": "t1", "process": {}}
     diagnoses = [
         {"kind": kind, "experiment": "x", "pipeline": "x-2", "specification": specification}
@@ -342,7 +342,9 @@ def test_a_run_has_the_calibration_of_its_own_pipeline(runs, tables, plan):
     }
 
 
-@pytest.mark.parametrize("missing", ["cpu_s", "away_s", "held_s", "gil_asks", "wakes"])
+@pytest.mark.parametrize(
+    "missing", ["cpu_s", "away_s", "held_s", "held_least_s", "gil_asks", "wakes"]
+)
 def test_a_calibration_that_is_not_known_in_full_is_none(missing):
     assert read_calibrated(make_table("alone", [alone_row(**{missing: None})])) == {}
 

@@ -12,13 +12,13 @@ from stagebench.errors import StoreError
 from stagebench.present.charts import (
     has_ratios,
     panel_columns,
-    plot_efficiency,
     plot_makespan,
     plot_memory,
     plot_peaks,
     plot_ratios,
 )
 from stagebench.present.experiment import split_experiments
+from stagebench.present.limit_charts import plot_limits, plot_times
 from stagebench.tables.io import read_tables
 
 pytestmark = pytest.mark.usefixtures("styled")
@@ -191,7 +191,7 @@ def test_the_bar_is_of_the_run_of_median_peak(analyse, known_run, make_sweep):
     assert "60 MiB" in [text.get_text() for text in axes.texts]
 
 
-OVERVIEWS = {"makespan.png", "efficiency.png", "peaks.png", "memory.png"}
+OVERVIEWS = {"makespan.png", "limits.png", "times.png", "peaks.png", "memory.png"}
 
 
 @pytest.fixture(scope="module")
@@ -258,25 +258,7 @@ def test_every_treatment_has_a_row_the_first_on_top(pipe):
     assert bottom > top
 
 
-def test_efficiency_has_a_panel_a_stage_with_both_shares(pipe):
-    panels = plot_efficiency(pipe).axes
-    assert [axes.get_title(loc="left") for axes in panels] == ["work", "save"]
-    dots = [line.get_xdata()[0] for line in panels[0].lines if line.get_marker() == "o"]
-    diamonds = [line.get_xdata()[0] for line in panels[0].lines if line.get_marker() == "D"]
-    assert dots[:2] == pytest.approx([100 * 3 / 7] * 2)
-    assert diamonds[1] == pytest.approx(100 * 1.5 / 7)
-
-
-def test_a_stage_that_a_treatment_lacks_has_no_mark(analyse, known_run, make_task):
-    alone = tuple(make_task(n, "work", (10, 10, 11, 11), cpu=1) for n in range(2))
-    stages = known_run().stages
-    folder = analyse(known_run(), known_run(treatment="short", stages=stages[:1], tasks=alone))
-    experiment = split_experiments(read_tables(folder / "tables"))[0]
-    rows = [line.get_ydata()[0] for line in plot_efficiency(experiment).axes[1].lines]
-    assert set(rows) == {0}
-
-
-@pytest.mark.parametrize("plot", [plot_makespan, plot_efficiency, plot_peaks])
+@pytest.mark.parametrize("plot", [plot_makespan, plot_limits, plot_times, plot_peaks])
 @pytest.mark.parametrize("treatments", [1, 40])
 def test_names_of_any_number_and_length_stay_inside_the_figure(
     analyse, known_run, plot, treatments
@@ -296,7 +278,7 @@ def test_names_of_any_number_and_length_stay_inside_the_figure(
 def test_an_experiment_in_which_nothing_succeeded_is_drawn(analyse, known_run):
     folder = analyse(known_run(status="crashed"))
     experiment = split_experiments(read_tables(folder / "tables"))[0]
-    for plot in (plot_makespan, plot_efficiency, plot_peaks):
+    for plot in (plot_makespan, plot_limits, plot_times, plot_peaks):
         assert "no ok run (crashed × 1)" in texts(plot(experiment).axes[0])
 
 

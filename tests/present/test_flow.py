@@ -107,6 +107,21 @@ def test_a_transport_is_compared_with_the_pickle(present, known_run):
     assert "| shm " in flow.contrasts_table(experiment, flow.TRANSPORT)
 
 
+def test_batches_are_compared_with_single_tasks(present, known_run):
+    work, save = known_run().stages
+    four = known_run(
+        treatment="b4", baseline=False, stages=(work | {"batch": 4}, save), factors={"batch": 4}
+    )
+    base = known_run(factors={"batch": 1}).stretched(2)
+    blocks = [replace(run, replicate=n, start=40 * n) for n in (1, 2, 3) for run in (base, four)]
+    experiment = present(*blocks)
+    assert flow.batch_sentence(experiment).startswith(
+        "Less time: `b4` (batch: work 4) against `p1-fork` (1). Makespan: 2.00 [2.00–2.00] ×"
+    )
+    assert "| batch " in flow.contrasts_table(experiment, flow.BATCH)
+    assert flow.contrasts_table(experiment, flow.TRANSPORT) == ""
+
+
 def test_a_bound_does_not_save_memory_where_results_wait_unseen(present, known_run, make_sweep):
     work, save = known_run().stages
     work = work | {"transport": "path"}

@@ -1,5 +1,6 @@
 """The report as a whole, and the findings at its top."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from tests.commands import draw_figures, render_report
 
+from stagebench.analyse.study import judge_study
 from stagebench.present.experiment import split_experiments
 from stagebench.present.report import experiment_findings, study_findings
 from stagebench.tables.io import make_table, read_tables, write_table, write_tables
@@ -317,6 +319,64 @@ def test_back_pressure_and_attempts_are_not_mentioned_where_there_are_none(repor
         assert words not in report[0]
 
 
+def state_same_work(folder, **tasks):
+    """State that all treatments of a study do the same work, as so many tasks; judge it again."""
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text())
+    for experiment in plan["experiments"]:
+        experiment["same_work"] = True
+    path.write_text(json.dumps(plan))
+    tables = read_tables(folder / "tables")
+    names = tables["runs"]["treatment"]
+    tables["runs"]["tasks"] = names.map(tasks).fillna(tables["runs"]["tasks"]).astype("Int64")
+    write_tables(tables | judge_study(tables, plan), folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def split_work(analyse, known_run):
+    """Return a study of two treatments of other parameters, the second twice as fast."""
+    work, save = known_run().stages
+    four = known_run(
+        treatment="four",
+        baseline=False,
+        factors={"files": 4},
+        stages=(work | {"parameters": {"files": 4}}, save),
+    )
+    one = known_run(
+        treatment="one",
+        factors={"files": 1},
+        stages=(work | {"parameters": {"files": 1}}, save),
+    ).stretched(2)
+    return analyse(*(replace(r, replicate=n, start=40 * n) for n in (1, 2, 3) for r in (one, four)))
+
+
+def test_treatments_of_different_work_do_not_compete(split_work, render):
+    text = render(split_work)[0]
+    assert "Makespan (median, of different work)" in text
+    assert "same_work" not in text
+
+
+def test_the_report_says_that_the_config_states_that_the_work_is_the_same(split_work, render):
+    text = render(state_same_work(split_work))[0]
+    first = text.index("  - The config states that its treatments do the same work.")
+    assert first < text.index("Contents:")
+    assert "The config states that all treatments of this experiment do the same work" in text
+    assert "**`four` wins**: 2.00 [2.00–2.00] × faster than one" in text
+    assert "tasks/s" in text
+    assert "The work is split" not in text
+
+
+def test_tasks_per_second_are_not_shown_where_the_same_work_is_split_differently(
+    split_work, render
+):
+    text = render(state_same_work(split_work, one=8, four=2))[0]
+    assert "The work is split into 2 or 8 tasks, so a task is not the same in all" in text
+    assert "**`four` wins**: 2.00 [2.00–2.00] × faster than one" in text
+    assert "tasks/s" not in text
+    assert "`four` (throughput, turnaround p95): the same work is 2 tasks here and 8 in the" in text
+
+
 def findings_of(analyse, *runs):
     return experiment_findings(split_experiments(read_tables(analyse(*runs) / "tables"))[0])
 
@@ -338,11 +398,16 @@ def test_an_experiment_reports_its_extremes(pipe):
             "**`p2-fork` wins**: 2.10 [1.86–2.36] × faster than p1-fork (makespan 6.00 s; slowest:"
             " p1-fork, 12.6 s)."
         ),
+        "Use `p2-fork`: 6 s in the median, peak memory at least 36 MiB. It is the fastest of 2.",
+        (
+            "Nothing is full: the workers of `work` would allow 3.5 s of 6 s. On the critical path:"
+            " 1.75 s hand-over, 1.25 s first task of a worker and 750 ms start of a worker."
+        ),
+        "No other number of workers and no batch is predicted to save 3 %.",
         (
             "Makespan of 2 treatments against p1-fork, by intervals that hold together: 1 faster,"
             " 1 with too few runs to tell."
         ),
-        "Bottleneck, by utilisation of its workers: `work` in 2 treatments.",
         "Peak memory of the tree: ≥ 36.0 MiB in every treatment (median).",
         "Page tables of worker processes were read in all 6 runs that had any.",
     ]
@@ -370,9 +435,14 @@ def test_kinds_of_work_beyond_the_third_are_counted(analyse, known_run):
     ]
 
 
-def test_a_single_stage_of_threads_has_neither_bottleneck_nor_workers(alone):
+def test_a_single_treatment_is_not_advised_and_has_no_workers_to_see(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
+        (
+            "Nothing is full: the workers of `alone` would allow 1 s of 2 s. Tasks queue behind"
+            " each other for 1 s."
+        ),
+        "No other number of workers and no batch is predicted to save 3 %.",
         "Peak memory of the tree: ≥ 40.0 MiB (median).",
     ]
 
@@ -391,19 +461,6 @@ def test_where_nothing_competes_makespans_are_listed_without_a_word_of_order(
     stages = (work | {"parameters": {"size_mib": 5}}, save)
     big = known_run(treatment="big", baseline=False, stages=stages, start=20).stretched(factor)
     assert findings_of(analyse, known_run(), big)[0] == words
-
-
-def test_bottlenecks_that_are_as_busy_are_counted_together(analyse, known_run):
-    work, save = known_run().stages
-    tasks = known_run().tasks
-    twins = [replace(task, stage="save") for task in tasks if task.stage == "work"]
-    same = known_run(
-        stages=(work, save | {"workers": work["workers"]}),
-        tasks=(*(task for task in tasks if task.stage == "work"), *twins),
-    )
-    assert "Bottleneck, by utilisation of its workers: `work` with `save` in 1 treatment." in (
-        findings_of(analyse, same)
-    )
 
 
 def blocks(*runs):

@@ -1,6 +1,6 @@
 """The tables of one experiment."""
 
-from stagebench.present import treatments
+from stagebench.present import treatments, why
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.treatments import census_table, is_polled
 from stagebench.tables.io import read_tables
@@ -24,13 +24,11 @@ def test_treatments_have_their_headline_numbers(pipe):
     table = treatments.treatments_table(pipe)
     assert dict(zip(*rows(table)[:2], strict=True)) == {
         "treatment": "p1-fork",
-        "bottleneck": "work",
+        "limited by": "nothing is full (workers of work 58 %)",
         "n": "3",
         "makespan s": "12.6 (12.0 to 13.2)",
         "× p1-fork": "1.00",
         "tasks/s": "0.159",
-        "efficiency": "43 %",
-        "on-CPU": "10 %",
         "CPU s": "2.00",
         "main MiB": "≥ 30.0",
         "children MiB": "≥ 20.0",
@@ -57,36 +55,36 @@ def served(make_task, work, save, *, savers=1):
     )
 
 
-def test_the_bottleneck_is_the_stage_whose_workers_are_busiest(present, known_run, make_task):
+def test_the_limit_is_the_stage_whose_workers_are_full(present, known_run, make_task):
     one, two = ({**stage, "workers": 1} for stage in known_run().stages)
     # `work`, for which all tasks wait, has most of the response time; `save` takes longer.
     experiment = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.5)))
     shares = {s: experiment.summary("p1-fork", "share_of_total_time", s)["median"] for s in STAGES}
     assert shares["work"] > shares["save"]
-    assert treatments.bottlenecks(experiment, "p1-fork") == ["save"]
-    assert column(treatments.treatments_table(experiment), "efficiency") == ["91 %"]
+    assert limits_of(experiment) == ["workers of save (100 %), workers of work"]
 
 
-def test_workers_share_the_work_of_a_bottleneck(present, known_run, make_task):
+def test_workers_share_the_work_of_a_stage(present, known_run, make_task):
     one, two = known_run().stages
     stages = (one | {"workers": 1}, two | {"workers": 2})
     experiment = present(known_run(stages=stages, tasks=served(make_task, 2.0, 2.5, savers=2)))
-    assert treatments.bottlenecks(experiment, "p1-fork") == ["work"]
+    assert limits_of(experiment) == ["workers of work (100 %)"]
 
 
-def test_stages_within_five_percent_are_all_bottlenecks_the_busiest_first(
-    present, known_run, make_task
-):
+def test_another_resource_that_is_as_full_is_named_behind_the_limit(present, known_run, make_task):
     one, two = ({**stage, "workers": 1} for stage in known_run().stages)
-    near = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.09)))
-    assert treatments.bottlenecks(near, "p1-fork") == ["save", "work"]
-    assert column(treatments.treatments_table(near), "bottleneck") == ["save, work"]
-    far = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.12)))
-    assert treatments.bottlenecks(far, "p1-fork") == ["save"]
+    near = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 2.5)))
+    assert limits_of(near) == ["workers of save (100 %), workers of work"]
+    far = present(known_run(stages=(one, two), tasks=served(make_task, 2.0, 3.5)))
+    assert limits_of(far) == ["workers of save (100 %)"]
 
 
-def test_without_a_run_that_succeeded_there_is_no_bottleneck(pipe):
-    assert treatments.bottlenecks(pipe, "p5-fork") == []
+def test_without_a_run_that_succeeded_there_is_no_limit(pipe):
+    assert why.limit_cell(pipe, "p5-fork") == "–"
+
+
+def limits_of(experiment):
+    return column(treatments.treatments_table(experiment), "limited by")
 
 
 def test_stages_have_a_row_a_treatment(pipe):
@@ -177,7 +175,7 @@ def test_an_experiment_without_factors_lists_none(alone):
 
 def test_limits_of_a_stage_are_listed_where_one_is_set(analyse, known_run):
     work, save = known_run().stages
-    limits = {"queue_size": 4, "timeout_s": 0.5, "transport": "path", "retries": 2}
+    limits = {"queue_size": 4, "batch": 8, "timeout_s": 0.5, "transport": "path", "retries": 2}
     bounded = work | limits | {"retry_on": ["lost"]}
     folder = analyse(
         known_run(stages=(work, save)),
@@ -186,6 +184,7 @@ def test_limits_of_a_stage_are_listed_where_one_is_set(analyse, known_run):
     experiment = split_experiments(read_tables(folder / "tables"))[0]
     table = treatments.workflow_table(experiment)
     assert column(table, "queue size") == ["unbounded, 4", "unbounded"]
+    assert column(table, "batch") == ["1, 8", "1"]
     assert column(table, "transport") == ["pickle, path", "pickle"]
     assert column(table, "time-out s") == ["none, 0.5", "none"]
     assert column(table, "retries") == ["none, 2", "none"]

@@ -90,6 +90,7 @@ def _stages(draw, plan, kinds, before):
         retain=draw(st.integers(0, 4)) == 3,
         transport=draw(st.sampled_from(TRANSPORTS)),
         queue_size=draw(st.sampled_from([None, 1, 2, 3])),
+        batch=1 if executor == "asyncio" else draw(st.sampled_from([1, 1, 2, 3])),
         timeout_s=timeout_s,
         retries=draw(st.sampled_from([0, 0, 1, 2])),
         retry_on=tuple(draw(st.lists(st.sampled_from(RETRIABLE_STATUSES), unique=True))),
@@ -115,12 +116,28 @@ def possible(case, stage, task, attempt):
     statuses = {_outcome(case, stage, act, attempt)}
     if _cannot_take(stage, task):
         statuses = {"failed"}
+    if stage.batch > 1 and stage.executor == "process" and _may_lose(case, stage):
+        if attempt == 1:  # a retry is handed over alone
+            statuses.add("lost")
+        elif act.startswith("once_"):
+            # It was lost before it left its mark.
+            statuses.add(_outcome(case, stage, act, 1))
     if stage.timeout_s is not None:
         # On a slow machine any attempt may time out, even before it leaves its mark.
         statuses.add("timed_out")
         if act.startswith("once_"):
             statuses.add(_outcome(case, stage, act, 1))
     return statuses
+
+
+def _may_lose(case, stage):
+    """Return whether a worker may be lost, with other tasks of its batch.
+
+    That of a task that times out may have begun the next one.
+    """
+    given = [stage.parameters["plan"].act_on(task) for task in range(case.tasks)]
+    is_deadly = any(act.removeprefix("once_") in acts.DEADLY for act in given)
+    return is_deadly or stage.timeout_s is not None
 
 
 def _outcome(case, stage, act, attempt):

@@ -252,6 +252,13 @@ def test_asking_for_results_that_do_not_exist_is_an_error():
         ({"executor": "asyncio"}, "'asyncio': a coroutine function"),
         ({"transport": "shm"}, "transport is 'shm'; allowed: pickle, shared_memory, path"),
         ({"queue_size": 0}, "queue_size is 0; allowed: a whole number >= 1"),
+        ({"batch": 0}, "batch is 0; allowed: a whole number >= 1"),
+        ({"batch": None}, "batch is None; allowed: a whole number >= 1"),
+        ({"batch": 1.5}, "batch is 1.5; allowed: a whole number >= 1"),
+        (
+            {"batch": 2, "executor": "asyncio", "handler": workloads.wait_async},
+            "batch is 2; coroutines take one task each, so only 1 is allowed",
+        ),
         ({"timeout_s": 0}, "timeout_s is 0; allowed: seconds > 0"),
         ({"timeout_s": float("inf")}, "timeout_s is inf"),
         ({"retries": -1}, "retries is -1; allowed: a whole number >= 0"),

@@ -92,6 +92,10 @@ def length_of(*, upstream):
     return len(upstream)
 
 
+def length_of_one(*, upstream):
+    return len(str(upstream))
+
+
 def describe(*, upstream):
     """Raise the upstream results as an error, so that they appear in a record."""
     raise ValueError(f"took {upstream!r}")

@@ -17,13 +17,13 @@ from stagebench.analyse.pairs import find_median, find_upper_median, match
 from stagebench.analyse.predictions import ask, list_changes
 from stagebench.errors import ModelError
 from stagebench.model.floors import (
-    ARRIVALS,
     CORES,
     GIL,
     IN_FLIGHT,
     WORKERS,
     find_floors,
     find_limit,
+    may_be_gil,
 )
 from stagebench.model.measured import group_runs
 from stagebench.model.path import OWN, add_segments, follow_path
@@ -246,7 +246,7 @@ def _explain_choice(
     if more:
         surely = f"{len(more)} of them surely take{'s' * (len(more) == 1)} more memory"
         return f"{text}; {surely}."
-    return f"{text}; which takes less memory is not decided." if chosen.peaks else f"{text}."
+    return f"{text}, and not in memory either." if chosen.peaks else f"{text}."
 
 
 def _describe_peak(one: Candidate) -> str:
@@ -269,31 +269,36 @@ def _explain_limit(one: Candidate) -> str:
     run = choose_median(one.runs)
     floors = find_floors(run)
     limit = find_limit(floors, run.makespan_s)
-    used = sum(each.cpu_s or 0.0 for stage in run.stages for each in stage.served) / run.makespan_s
-    whole = f"of {format_seconds(run.makespan_s)}"
     if limit is None:
-        return f"{_explain_rest(run, floors[0])}"
+        return _explain_rest(run, floors[0])
+    floor = f"floor {format_seconds(limit.floor_s)} of {format_seconds(run.makespan_s)}"
+    return f"{_explain_full(run, limit)} ({floor})."
+
+
+def _explain_full(run: MeasuredRun, limit: Floor) -> str:
     kinds = _find_full(run)
-    cores = f"{used:.2f} of {run.cores} cores are in use: the" if run.cores else "The"
-    floor = f"floor {format_seconds(limit.floor_s)} {whole}"
+    used = sum(each.cpu_s or 0.0 for stage in run.stages for each in stage.served) / run.makespan_s
+    of = f" of {run.cores}" if run.cores else ""
+    cores = f"{used:.2f}{of} cores are in use"
     if CORES in kinds:
-        return f"{cores} cores are full, and more workers cannot help ({floor})."
+        return f"{cores}: the cores are full, and more workers cannot help"
+    if may_be_gil(run):
+        return f"{cores}: its threads work or wait for the GIL; which, only runs that diagnose tell"
     if GIL in kinds:
-        return f"{cores} threads share one GIL, and more of them cannot help ({floor})."
-    if limit.resource == WORKERS:
-        workers = next(s.conditions.workers for s in run.stages if s.name == limit.stage)
-        some = f"All {workers} workers of `{limit.stage}` are" if workers > 1 else ""
-        some = some or f"The only worker of `{limit.stage}` is"
-        return f"{some} busy almost all the time ({floor})."
-    if limit.resource == IN_FLIGHT:
-        some = f"{run.in_flight} tasks are" if run.in_flight != 1 else "one task is"
-        return f"Almost all the time {some} in flight, the most allowed ({floor})."
-    return f"{LIMITS[limit.resource]} ({floor})."
+        return f"{cores}: the threads share one GIL, and more of them cannot help"
+    if limit.resource == IN_FLIGHT and run.in_flight == 1:
+        return "One task, the most allowed, is in flight almost all the time"
+    if limit.resource != WORKERS:
+        return LIMITS[limit.resource].format(in_flight=run.in_flight)
+    workers = next(s.conditions.workers for s in run.stages if s.name == limit.stage)
+    some = f"All {workers} workers of `{limit.stage}` are" if workers > 1 else ""
+    return f"{some or f'The only worker of `{limit.stage}` is'} busy almost all the time"
 
 
 LIMITS = {
+    IN_FLIGHT: "{in_flight} tasks, the most allowed, are in flight almost all the time",
     "arrivals": "It waits for the arrival of tasks",
-    "longest task": "Its longest task takes almost all the time",
+    "path of a task": "One task alone takes almost all the time",
 }
 
 
@@ -309,15 +314,16 @@ def _explain_rest(run: MeasuredRun, highest: Floor) -> str:
     named = [
         f"{format_seconds(seconds)} {part}" for seconds, part in lost if seconds >= rest_s / 10
     ]
+    text = (
+        f"Nothing is full: {describe_resource(highest)} would allow"
+        f" {format_seconds(highest.floor_s)} of {format_seconds(run.makespan_s)}."
+    )
+    if named:
+        text += f" On the critical path: {_join(named)}."
     uneven_s = sum(parts.get(part, 0.0) for part in OWN) - highest.floor_s
     if uneven_s >= rest_s / 10:
-        named.append(f"{format_seconds(uneven_s)} tasks that queue behind each other")
-    name = describe_resource(highest)
-    text = (
-        f"Nothing is full: {name} would allow {format_seconds(highest.floor_s)} of"
-        f" {format_seconds(run.makespan_s)}"
-    )
-    return f"{text}; the rest is {_join(named)}." if named else f"{text}."
+        text += f" Tasks queue behind each other for {format_seconds(uneven_s)}."
+    return text
 
 
 def describe_resource(floor: Floor) -> str:
@@ -328,7 +334,7 @@ def describe_resource(floor: Floor) -> str:
         "GIL": "the GIL",
         "arrivals": "the arrival of tasks",
         "in flight": "the limit of tasks in flight",
-        "longest task": "the longest task",
+        "path of a task": "the path of one task",
     }
     return words[floor.resource]
 
@@ -378,10 +384,10 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
     # A later change of the same setting replaces the one before.
     changes = [*{change.text.partition("=")[0]: change for change in taken[fixed:]}.values()]
     if not changes:
-        tried = ["other number of workers", *["limit in flight"] * (run.in_flight is not None)]
+        limit = ", no other limit in flight" if run.in_flight is not None else ""
         return {
-            "next": f"No {' or '.join(tried)}, and no batch, promises more than {1 - WORTH:.0%}:"
-            f" only {_name_rest(run)} does."
+            "next": f"No other number of workers{limit} and no batch is predicted to save"
+            f" {round(100 * (1 - WORTH))} %."
         }
     texts = _join([change.text for change in changes])
     beyond = f" ({'; '.join(best.beyond)})" if best.beyond else ""
@@ -391,13 +397,6 @@ def _find_next(knowledge: Knowledge, chosen: Candidate, wishes: Wishes) -> Row:
         **_predicted_columns("next_", best),
         "next_changes": ", ".join(change.text for change in changes),
     }
-
-
-def _name_rest(run: MeasuredRun) -> str:
-    """Name what would help a run that no setting does."""
-    limit = find_limit(find_floors(run), run.makespan_s)
-    waits = limit is not None and limit.resource == ARRIVALS
-    return "an earlier arrival of tasks" if waits else "other work per task"
 
 
 def _find_pair(

@@ -3,11 +3,13 @@
 - `comparisons` and `ratios`: every treatment against its baseline, as ratios with intervals and the
   word that the intervals support.
 - `contrasts`: pairs of treatments that differ in one setting of the flow of tasks and in nothing
-  else. The settings are the bounds of queues and of tasks in flight, and the transport of results.
+  else. The settings are the bounds of queues and of tasks in flight, the transport of results, and
+  batches of tasks.
 - `winners`: the best treatment by time and by memory, and those that may be as good. Treatments
   compete if they do the same work: the same tasks with the same arrival and parameters, whatever
-  their handlers and workers. Treatments whose results wait where their memory was not counted do
-  not compete by memory: in a file, or, without a control group, in shared memory.
+  their handlers and workers; or if the config states that all of the experiment do. Treatments
+  whose results wait where their memory was not counted do not compete by memory: in a file, or,
+  without a control group, in shared memory.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from stagebench.analyse.families import estimate_family, join
 from stagebench.analyse.intervals import LEAST_BLOCKS, p_difference, p_equivalence
 from stagebench.analyse.pairs import (
     LARGEST,
+    PER_TASK,
     SMALLEST,
+    Matched,
     Measured,
     collect_measured,
     describe_gaps,
     find_median,
     find_upper_median,
+    list_same_work,
+    list_splits,
     list_uppers,
     match,
     measure,
@@ -40,7 +46,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stagebench.analyse.families import RatioEstimate
-    from stagebench.analyse.pairs import Matched
 
 
 Row = dict[str, Any]
@@ -77,6 +82,7 @@ def compare_treatments(
     baselines = dict(runs.loc[runs["baseline"], ["experiment", "treatment"]].to_numpy().tolist())
     compared: list[Row] = []
     ratios: list[Row] = []
+    splits = list_splits(runs, plan)
     for family, values in _collect(runs, tables["stages"]).items():
         common = family._asdict() | {
             "unit": unit_of(family.quantity),
@@ -84,24 +90,31 @@ def compare_treatments(
             "margin": plan["margin"],
             "half_width_wanted": plan["precision"].get(family.quantity, plan["margin"]),
         }
-        compared += compare_family(values, common)
-        ratios += _list_ratios(family, values, common["baseline"])
+        tasks = splits.get(family.experiment, {}) if family.quantity in PER_TASK else {}
+        compared += compare_family(values, common, tasks)
+        ratios += _list_ratios(family, values, common["baseline"], tasks)
     return {
         "comparisons": make_table("comparisons", _in_order(compared, runs)),
         "ratios": make_table("ratios", _in_order(ratios, runs)),
     }
 
 
-def compare_family(values: Mapping[str, Sequence[Measured]], common: Row) -> list[Row]:
+def compare_family(
+    values: Mapping[str, Sequence[Measured]], common: Row, tasks: Mapping[str, int] | None = None
+) -> list[Row]:
     """Compare the treatments of one family with their baseline: rows with intervals and words.
 
     `common` has the columns that all rows share: quantity, baseline, margin, and the half-width
-    wanted.
+    wanted. Treatments with another number of `tasks` than the baseline are not compared.
     """
-    base = values.get(common["baseline"], ())
-    others = {name: own for name, own in values.items() if name != common["baseline"]}
+    tasks, baseline = tasks or {}, common["baseline"]
+    base = values.get(baseline, ())
+    others = {name: own for name, own in values.items() if name != baseline}
     judged = judge(
-        [(name, common["baseline"], match(own, base)) for name, own in others.items()],
+        [
+            (name, baseline, match(own, base) if _is_alike(name, baseline, tasks) else _NOTHING)
+            for name, own in others.items()
+        ],
         common["quantity"],
         common["margin"],
     )
@@ -111,9 +124,23 @@ def compare_family(values: Mapping[str, Sequence[Measured]], common: Row) -> lis
         | _summarise(own, base)
         | row
         | _test(matched, estimate, common)
-        | {"note": "; ".join(_notes(own, base, row))}
+        | {"note": _describe_split(name, baseline, tasks) or "; ".join(_notes(own, base, row))}
         for (name, own), (row, matched, estimate) in zip(others.items(), judged, strict=True)
     ]
+
+
+_NOTHING = Matched("", (), ())
+
+
+def _is_alike(name: str, baseline: str, tasks: Mapping[str, int]) -> bool:
+    return tasks.get(name) == tasks.get(baseline)
+
+
+def _describe_split(name: str, baseline: str, tasks: Mapping[str, int]) -> str:
+    """Return why quantities in tasks are not compared; "" if they are."""
+    if _is_alike(name, baseline, tasks):
+        return ""
+    return f"the same work is {tasks[name]} tasks here and {tasks[baseline]} in the baseline"
 
 
 Judged = tuple[Row, "Matched", "RatioEstimate | None"]
@@ -189,10 +216,17 @@ def _notes(own: Sequence[Measured], base: Sequence[Measured], row: Row) -> list[
 
 
 def _list_ratios(
-    family: Family, values: Mapping[str, Sequence[Measured]], baseline: str
+    family: Family,
+    values: Mapping[str, Sequence[Measured]],
+    baseline: str,
+    tasks: Mapping[str, int],
 ) -> list[Row]:
     base = values.get(baseline, ())
-    matches = {name: match(own, base) for name, own in values.items() if name != baseline}
+    matches = {
+        name: match(own, base)
+        for name, own in values.items()
+        if name != baseline and _is_alike(name, baseline, tasks)
+    }
     return [
         family._asdict()
         | {"treatment": name, "block": block, "pairing": matched.pairing, "ratio": ratio}
@@ -232,7 +266,7 @@ def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:
 Json = dict[str, Any]
 
 CONTRAST_QUANTITIES = ("makespan_s", "turnaround_p95_s", "cpu_s", "tree_peak_bytes")
-STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle"}
+STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle", "batch": "1"}
 """Setting of a stage → name of its level if it is not set."""
 
 RUN_SETTINGS = {"in_flight": "unbounded"}
@@ -347,12 +381,14 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     Every ranking has two ends: who wins by having the least, and who has the most.
     """
     contests = Contests(runs, plan)
+    splits = list_splits(runs, plan)
     rows = [
         {"experiment": experiment, "work": number, "quantity": quantity, "unit": unit_of(quantity)}
         | row
         for experiment, works in group_by_work(plan).items()
         for number, treatments in enumerate(works, start=1)
         for quantity in WINNER_QUANTITIES
+        if not (experiment in splits and quantity in PER_TASK)
         if len(contests.admit(experiment, treatments, quantity)) > 1
         for end in (LEAST, MOST)
         for row in rank(
@@ -387,9 +423,10 @@ class Contests:
 def group_by_work(plan: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     """Return the treatments of each experiment in groups of equal work, in the plan's order."""
     groups: dict[str, dict[str, list[str]]] = {}
+    stated = list_same_work(plan)
     for key, treatment in plan["treatments"].items():
         experiment, _, name = key.partition("/")
-        work = describe_work(treatment["specification"])
+        work = "" if experiment in stated else describe_work(treatment["specification"])
         groups.setdefault(experiment, {}).setdefault(work, []).append(name)
     return {experiment: list(works.values()) for experiment, works in groups.items()}
 

@@ -8,11 +8,12 @@ All values of a pipeline are medians over tasks; what cannot be known is missing
 from __future__ import annotations
 
 from bisect import bisect_left
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.analyse.tasks import find_first, list_waits, task_times
-from stagebench.analyse.traces import Request, read_trace
+from stagebench.analyse.traces import Request, read_trace, span_s
+from stagebench.model.parts import Beside, bound_held_share
 from stagebench.records import ALONE, BESIDE, CALIBRATIONS, PAIR, TREATMENT
 from stagebench.store import canonical_json
 from stagebench.units import to_seconds
@@ -67,11 +68,17 @@ class Call(NamedTuple):
         return None if self.call is None else self.call.voluntary_switches
 
     @property
-    def spared_s(self) -> Seconds | None:
-        """How long a spinner beside it did not run meanwhile."""
-        if self.call is None or self.call.spinner_ns is None:
+    def beside(self) -> Beside | None:
+        """What is known of its call beside a spinner; None without one."""
+        if self.call is None or self.call.spinner_ns is None or self.cpu_s is None:
             return None
-        return to_seconds(self.call.finished_ns - self.call.started_ns - self.call.spinner_ns)
+        return Beside(
+            service_s=to_seconds(self.call.finished_ns - self.call.started_ns),
+            cpu_s=self.cpu_s,
+            core_wait_s=to_seconds(self.call.core_wait_ns or 0),
+            spinner_s=to_seconds(self.call.spinner_ns),
+            spinner_wait_s=to_seconds(self.call.spinner_wait_ns or 0),
+        )
 
 
 def list_diagnoses(plan: Mapping[str, Any], *kinds: str) -> list[Request]:
@@ -114,13 +121,15 @@ def _diagnose_tasks(trace: Trace) -> Iterator[Row]:
     }
     for record in sorted(trace.tasks, key=lambda one: (one.task, stages.index(one.stage))):
         call = calls.get(_attempt(record))
-        row = run | _describe_task(record) | waits.get(_attempt(record), {})
+        row = run | _describe_task(trace, record) | waits.get(_attempt(record), {})
         yield row | _describe_call(call) | _mark_first(record, first)
 
 
-def _describe_task(record: TaskRecord) -> Row:
+def _describe_task(trace: Trace, record: TaskRecord) -> Row:
     times = task_times(record)
     return {
+        "started_s": span_s(trace.origin_ns, record.started_ns),
+        "finished_s": span_s(trace.origin_ns, record.finished_ns),
         **{name: getattr(record, name) for name in ("stage", "task", "attempt", "status")},
         **{
             f"{name}_s": times[name]
@@ -203,11 +212,19 @@ def _summarise_stage(runs: Mapping[str, Trace], stage: Mapping[str, Any]) -> Row
         "service_s": service_s,
         "cpu_s": cpu_s,
         "away_s": _median(call.rest_s for call in alone),
-        "held_s": find_held(beside, cpu_s),
+        **_describe_held(beside, cpu_s),
         "gil_asks": count_asks(alone, beside, interval_s),
         "wakes": _median(call.wakes for call in alone),
         "pair_ratio": find_pair_ratio(calls[PAIR], service_s),
     }
+
+
+def _describe_held(beside: Sequence[Call], cpu_s: Seconds | None) -> Row:
+    """Return for how long a handler holds the GIL: in the middle of what is known, and at least."""
+    bounds = find_held(beside)
+    if bounds is None or cpu_s is None:
+        return {}
+    return {"held_s": cpu_s * fmean(bounds), "held_least_s": cpu_s * bounds[0]}
 
 
 _TIMES = ("service_s", "cpu_s")
@@ -229,13 +246,11 @@ def list_calls(trace: Trace, stage: str) -> list[Call]:
     return [call for call in own if not call.is_first] or own
 
 
-def find_held(beside: Sequence[Call], cpu_s: Seconds | None) -> Seconds | None:
-    """Return how long a handler holds the GIL: what a spinner beside it does not get.
-
-    That is not more than its own CPU time.
-    """
-    spared_s = _median(call.spared_s for call in beside)
-    return None if spared_s is None or cpu_s is None else min(max(0.0, spared_s), cpu_s)
+def find_held(beside: Sequence[Call]) -> tuple[float, float] | None:
+    """Return between which shares of its CPU time a handler holds the GIL; None if unknown."""
+    tasks = [call.beside for call in beside]
+    known = [task for task in tasks if task is not None]
+    return bound_held_share(known) if known and len(known) == len(tasks) else None
 
 
 def count_asks(alone: Sequence[Call], beside: Sequence[Call], interval_s: Seconds) -> float | None:

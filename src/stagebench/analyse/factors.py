@@ -8,6 +8,9 @@ differences of logarithms, so an effect has an interval over blocks as a ratio t
 Where an effect differs between levels of another factor, so that the interval of the quotient
 excludes 1, it is shown within those levels, else for all of them together. All effects among which
 this choice is made, and the quotients, are one family: their intervals hold together.
+
+Where the config states that all treatments do the same work, a factor may decide into how many
+tasks it is split. Such a factor has no effect on quantities in tasks.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import numpy as np
 
 from stagebench.analyse.families import Member, estimate_family
 from stagebench.analyse.intervals import LEAST_BLOCKS, log_effect
-from stagebench.analyse.pairs import collect_measured
+from stagebench.analyse.pairs import PER_TASK, collect_measured, list_splits
 from stagebench.tables.decisions import WORDS_OF_ORDER, name_outcome
 from stagebench.tables.io import make_table
 from stagebench.tables.quantities import QUANTITIES, hides_results, unit_of
@@ -101,7 +104,9 @@ class Answer(NamedTuple):
     estimate: RatioEstimate
 
 
-def find_factor_effects(runs: pd.DataFrame, stages: pd.DataFrame, margin: float) -> pd.DataFrame:
+def find_factor_effects(
+    runs: pd.DataFrame, stages: pd.DataFrame, plan: Mapping[str, Any]
+) -> pd.DataFrame:
     """Make the table `factor_effects` from the tables `runs` and `stages`, largest effects first.
 
     Treatments whose results wait unseen are left out for memory.
@@ -109,14 +114,17 @@ def find_factor_effects(runs: pd.DataFrame, stages: pd.DataFrame, margin: float)
     measured = {quantity: collect_measured(runs, quantity) for quantity in FACTOR_QUANTITIES}
     uses = zip(stages["experiment"], stages["treatment"], stages["transport"], strict=True)
     hidden = {(experiment, name) for experiment, name, to in uses if hides_results(to)}
+    splits = list_splits(runs, plan)
     rows: list[Row] = []
     for experiment, own in runs.groupby("experiment", sort=False):
         grids = _read_grids(own, {name for key, name in hidden if key == experiment})
         for quantity in FACTOR_QUANTITIES:
             grid = grids[QUANTITIES[quantity].unit == "bytes"]
             common = {"experiment": experiment, "quantity": quantity, "unit": unit_of(quantity)}
-            common["margin"] = margin
-            rows += estimate_effects(grid, measured[quantity].get(str(experiment), {}), common)
+            common["margin"] = plan["margin"]
+            tasks = splits.get(str(experiment), {}) if quantity in PER_TASK else {}
+            values = measured[quantity].get(str(experiment), {})
+            rows += estimate_effects(grid, values, common, tasks)
     return make_table("factor_effects", rows)
 
 
@@ -141,9 +149,15 @@ def name_level(level: object) -> str:
 
 
 def estimate_effects(
-    grid: FactorGrid, measured: Mapping[str, Sequence[Measured]], common: Row
+    grid: FactorGrid,
+    measured: Mapping[str, Sequence[Measured]],
+    common: Row,
+    tasks: Mapping[str, int],
 ) -> list[Row]:
-    """RatioEstimate the effects of all factors on one quantity, with the rows' `common` columns."""
+    """RatioEstimate the effects of all factors on one quantity, with the rows' `common` columns.
+
+    Treatments with different numbers of `tasks` are not compared.
+    """
     values = _tabulate(grid.names, measured)
     if np.isnan(values.low).all():
         return []
@@ -151,6 +165,7 @@ def estimate_effects(
         {
             question: _make_contrast(pairs, values, grid.names)
             for question, pairs in grid.questions.items()
+            if not tasks or all(_is_like_for_like(shares, grid.names, tasks) for shares in pairs)
         }
     )
     chosen = [
@@ -361,6 +376,15 @@ def _tabulate(names: Sequence[str], measured: Mapping[str, Sequence[Measured]]) 
                 low[row, column] = math.log(one.value)
                 high[row, column] = low[row, column] + math.log(one.reach)
     return Values(low, high, places)
+
+
+def _is_like_for_like(shares: Shares, names: Sequence[str], tasks: Mapping[str, int]) -> bool:
+    """Report whether treatments are only compared with others of as many tasks."""
+    sums: dict[int | None, float] = {}
+    for cell, share in shares.items():
+        number = tasks.get(names[cell])
+        sums[number] = sums.get(number, 0.0) + share
+    return all(math.isclose(one, 0.0, abs_tol=1e-9) for one in sums.values())
 
 
 def _make_contrast(pairs: Sequence[Shares], values: Values, names: Sequence[str]) -> Compared:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from stagebench.model.floors import find_floors, find_limit
+from stagebench.model.floors import find_floors, find_limit, may_be_gil
 from stagebench.model.measured import find_pipelines, group_runs, is_known, read_calibrated
-from stagebench.model.parts import Calibration, Spent, split_service
+from stagebench.model.parts import Calibration, Spent, find_others_held, split_service
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
 from stagebench.model.sharing import SWITCH_INTERVAL_S
 from stagebench.store import canonical_json
@@ -48,15 +48,17 @@ def make_parts_table(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
     for row in list_rows(tables["diagnosed"]):
         if row["status"] == "ok" and is_known(row["response_s"]):
             groups.setdefault((row["experiment"], row["treatment"], row["stage"]), []).append(row)
+    calibrated = {
+        key[:2]: read_calibrated(tables["alone"], plan, pipelines.get("/".join(key[:2])))
+        for key in groups
+    }
+    others = _find_others(groups, plan, calibrated)
     rows = []
     for (experiment, treatment, name), own in groups.items():
         specification = plan["treatments"][f"{experiment}/{treatment}"]["specification"]
-        stage = next(one for one in specification["stages"] if one["name"] == name)
-        pipeline = pipelines.get(f"{experiment}/{treatment}")
-        calibrated = read_calibrated(tables["alone"], plan, pipeline)
-        known = calibrated.get((stage["handler"], canonical_json(stage["parameters"])))
+        known = _find_calibrated(specification, name, calibrated[experiment, treatment])
         switch_s = specification["process"].get("switch_interval_s", SWITCH_INTERVAL_S)
-        split = [_split_task(row, known, stage["executor"], switch_s) for row in own]
+        split = [_split_task(row, known, others.get(id(row)), switch_s) for row in own]
         rows.append(
             {"experiment": experiment, "treatment": treatment, "stage": name, "tasks": len(own)}
             | {part: _mean([each.get(part) for each in split]) for part in split[0]}
@@ -64,8 +66,50 @@ def make_parts_table(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
     return make_table("parts", rows)
 
 
+def _find_calibrated(
+    specification: Mapping[str, Any], name: str, calibrated: Mapping[tuple[str, str], Calibrated]
+) -> Calibrated | None:
+    stage = next(one for one in specification["stages"] if one["name"] == name)
+    return calibrated.get((stage["handler"], canonical_json(stage["parameters"])))
+
+
+def _find_others(
+    groups: Mapping[tuple[str, str, str], Sequence[Row]],
+    plan: Mapping[str, Any],
+    calibrated: Mapping[tuple[str, str], Mapping[tuple[str, str], Calibrated]],
+) -> dict[int, Seconds]:
+    """Return for each row of a task in main for how long others in main held the GIL meanwhile.
+
+    A row of a worker process has 0. It is unknown, and left out, if a handler in main is not
+    calibrated.
+    """
+    found: dict[int, Seconds] = {}
+    for key in calibrated:
+        specification = plan["treatments"]["/".join(key)]["specification"]
+        shared: list[Row] = []
+        spans: list[tuple[Seconds, Seconds, Seconds]] = []
+        is_complete = True
+        for stage in specification["stages"]:
+            rows = groups.get((*key, stage["name"]), [])
+            if stage["executor"] == "process":
+                found |= {id(row): 0.0 for row in rows}
+                continue
+            known = _find_calibrated(specification, stage["name"], calibrated[key])
+            is_complete &= known is not None and all(is_known(row["cpu_s"]) for row in rows)
+            if known is not None and is_complete:
+                share = min(1.0, known.held_s / known.cpu_s) if known.cpu_s else 0.0
+                shared += rows
+                spans += [
+                    (row["started_s"], row["finished_s"], row["cpu_s"] * share) for row in rows
+                ]
+        if is_complete:
+            held = find_others_held(spans)
+            found |= {id(row): held_s for row, held_s in zip(shared, held, strict=True)}
+    return found
+
+
 def _split_task(
-    row: Mapping[str, Any], known: Calibrated | None, executor: str, switch_s: Seconds
+    row: Mapping[str, Any], known: Calibrated | None, others_s: Seconds | None, switch_s: Seconds
 ) -> Row:
     parts = {
         f"{name}_s": row[f"{name}_s"] if is_known(row[f"{name}_s"]) else None
@@ -73,11 +117,12 @@ def _split_task(
     }
     names = ("service_s", "cpu_s", "core_wait_s", "voluntary_switches")
     inside = dict.fromkeys(("held_s", "computing_s", "gil_wait_s", "core_wait_s", "asleep_s"))
-    if known is None or not all(is_known(row[name]) for name in names):
+    if known is None or others_s is None or not all(is_known(row[name]) for name in names):
         return parts | inside
     spent = Spent(*(row[name] for name in names))
-    alone = Calibration(known.cpu_s, known.away_s, known.wakes, known.held_s)
-    found = split_service(spent, alone, shares_gil=executor != "process", switch_s=switch_s)
+    share = min(1.0, known.held_s / known.cpu_s) if known.cpu_s else 0.0
+    alone = Calibration(known.away_s, known.wakes, share)
+    found = split_service(spent, alone, others_held_s=others_s, switch_s=switch_s)
     return parts | {
         "held_s": found.held_s,
         "computing_s": found.computing_s,
@@ -159,5 +204,6 @@ def _summarise(runs: Sequence[MeasuredRun]) -> Row:
         "lost_s": run.makespan_s - own_s,
         "largest_part": largest if lost[largest] > 0 else "",
         "largest_part_s": lost[largest] if lost[largest] > 0 else None,
+        "may_be_gil": may_be_gil(run),
         "calibrated": all(stage.calibrated for stage in run.stages),
     }

@@ -49,6 +49,29 @@ def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
     return Chosen(UNPAIRED, of, to)
 
 
+PER_TASK = ("throughput_per_s", "turnaround_p95_s")
+"""Quantities in tasks: they compare nothing if the same work is split into more tasks, or fewer."""
+
+
+def list_same_work(plan: Mapping[str, Any]) -> set[str]:
+    """Return the experiments of which the config states that all treatments do the same work."""
+    return {one["name"] for one in plan.get("experiments", ()) if one.get("same_work")}
+
+
+def list_splits(runs: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return into how many tasks each treatment splits the work.
+
+    Only of experiments whose treatments are stated to do the same work, and split it differently.
+    """
+    found = {}
+    for experiment in sorted(list_same_work(plan)):
+        own = runs[runs["experiment"] == experiment].drop_duplicates("treatment")
+        tasks = {str(n): int(t) for n, t in zip(own["treatment"], own["tasks"], strict=True)}
+        if len(set(tasks.values())) > 1:
+            found[experiment] = tasks
+    return found
+
+
 SMALLEST, LARGEST = "smallest", "largest"
 """The two ratios that the brackets of two values leave room for; equal if both are exact."""
 

@@ -1,7 +1,7 @@
 """Replays and predictions of a study's treatments, each beside what was measured, as tables.
 
 - Each run from its own records, each treatment from all the others.
-- For the fastest treatment of each experiment, what other settings would do.
+- For the treatment that is advised in each experiment, what other settings would do.
 - How much the makespan falls if a stage takes less: the causal profile.
 """
 
@@ -27,7 +27,8 @@ from stagebench.model.predict import (
     widen,
 )
 from stagebench.model.whatif import Change, find_limits_of_knowledge
-from stagebench.tables.io import make_table
+from stagebench.tables.io import list_rows, make_table
+from stagebench.tables.schema import LEFT_OUT, PROFILE, WHAT_IF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from stagebench.units import Seconds
 
 Row = dict[str, Any]
-
-LEFT_OUT, WHAT_IF, PROFILE = "left out", "what if", "profile"
-"""Kinds of predictions."""
 
 SHARES = (0.10, 0.25, 0.50)
 """How much less a stage takes, in its causal profile."""
@@ -122,17 +120,21 @@ def _find_floor(scenario: Scenario, before: Scenario, run: MeasuredRun) -> Secon
     return more * max(cpu_s / cores if cores else 0.0, held_s if scenario.has_gil else 0.0)
 
 
-def make_prediction_tables(knowledge: Knowledge) -> dict[str, pd.DataFrame]:
-    """Make the tables `replays` and `predictions`."""
+def make_prediction_tables(knowledge: Knowledge, advice: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Make the tables `replays` and `predictions`; other settings change what is advised."""
+    chosen = {row["experiment"]: row["treatment"] for row in list_rows(advice) if row["treatment"]}
     rows = [_row_of_check(each, knowledge) for each in knowledge.checked]
     for experiment in dict.fromkeys(run.experiment for run in knowledge.runs):
         own = group_runs(knowledge.of(experiment))
-        fastest = min(own.values(), key=lambda runs: median(run.makespan_s for run in runs))
-        for kind, changes in (
-            *((WHAT_IF, [change]) for change in list_changes(describe_run(fastest[0]), fastest)),
-            *((PROFILE, [change]) for change in list_profile(describe_run(fastest[0]))),
-        ):
-            rows.append(_row_of_change(kind, changes, fastest, knowledge))
+        runs = own.get((experiment, chosen.get(experiment, "")))
+        if runs is None:
+            runs = min(own.values(), key=lambda some: median(run.makespan_s for run in some))
+        scenario = describe_run(runs[0])
+        changes = [
+            *((WHAT_IF, change) for change in list_changes(scenario, runs)),
+            *((PROFILE, change) for change in list_profile(scenario)),
+        ]
+        rows += [_row_of_change(kind, [change], runs, knowledge) for kind, change in changes]
     return {
         "replays": make_table("replays", _list_replays(knowledge)),
         "predictions": make_table("predictions", rows),
@@ -230,10 +232,10 @@ def list_changes(scenario: Scenario, runs: Sequence[MeasuredRun]) -> list[Change
 
 
 def list_profile(scenario: Scenario) -> list[Change]:
-    """List the changes of the causal profile: each stage takes 10, 25 and 50 % less."""
+    """List the changes of the causal profile: each stage takes less, by each of `SHARES`."""
     return [
         Change(
-            f"{stage.name} takes {share:.0%} less",
+            f"{1 - share:g} × {stage.name}",
             lambda one, name=stage.name, share=share: speed_up(one, name, share),  # type: ignore[misc]
         )
         for stage in scenario.stages

@@ -405,7 +405,7 @@ def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFra
     return compare_treatments(tables, plan) | {
         "winners": find_winners(runs, plan),
         "contrasts": contrast_treatments(runs, plan),
-        "factor_effects": find_factor_effects(runs, stages, plan["margin"]),
+        "factor_effects": find_factor_effects(runs, stages, plan),
         "drift": find_drift(runs),
     }
 
@@ -413,11 +413,12 @@ def judge_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFra
 def explain_study(tables: Tables, plan: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Make the tables that say what limits treatments, what would help, and what to choose."""
     knowledge = learn(tables, plan)
+    advice = make_advice_table(knowledge, tables["runs"], plan)
     return {
         "parts": make_parts_table(tables, plan),
         **make_limit_tables(knowledge.runs),
-        **make_prediction_tables(knowledge),
-        "advice": make_advice_table(knowledge, tables["runs"], plan),
+        **make_prediction_tables(knowledge, advice),
+        "advice": advice,
     }
 
 

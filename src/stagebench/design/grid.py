@@ -54,9 +54,10 @@ class ExperimentGrid:
 
     `template` is the variable part of the specification (the stages and the keys in `SETTINGS`),
     with its placeholders; `constants` fill those that no factor fills. `exclude` has the levels
-    that each entry names. `beside` is the config's folder, which holds own handlers and task files,
-    or None if unknown; `diagnose` whether runs diagnose its treatments; `place` is where the
-    experiment is written.
+    that each entry names. `same_work` states that all treatments do the same work, though their
+    tasks or parameters may differ. `beside` is the config's folder, which holds own handlers and
+    task files, or None if unknown; `diagnose` whether runs diagnose its treatments; `place` is
+    where the experiment is written.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ExperimentGrid:
     exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
     include: tuple[Factors, ...]
     baseline: Mapping[str, tuple[Level, ...]]
+    same_work: bool
     constants: Factors
     beside: Path | None
     diagnose: bool
@@ -185,6 +187,7 @@ def build_experiment(
         exclude=tuple(_resolve(entry, listed) for entry in experiment.get("exclude", [])),
         include=tuple(include),
         baseline=_resolve(experiment.get("baseline", {}), named),
+        same_work=experiment.get("same_work", False),
         constants=constants,
         beside=beside,
         diagnose=experiment.get("diagnose", DIAGNOSE),

@@ -90,6 +90,8 @@ def _plan_experiment(experiment: ExperimentGrid, treatments: list[Treatment]) ->
         "baseline": next(t.id for t in treatments if t.baseline),
         "factors": {f.name: _levels_in_use(f, treatments) for f in experiment.factors},
         "treatments": [t.id for t in treatments],
+        # Absent if not set, so that plans without it stay as they were.
+        **({"same_work": True} if experiment.same_work else {}),
     }
 
 
@@ -126,6 +128,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
+        *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
         f"  memory of one run, by estimate: up to {format_bytes(max(needs))}",
     ]
 
@@ -166,6 +169,7 @@ def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]
 def _format_limits(stages: list[Json]) -> Iterator[str]:
     yield from _limits([one.get("transport") for one in stages], "by {}", "pickle")
     yield from _limits([one.get("queue_size") for one in stages], "queue of {}", "any size")
+    yield from _limits([one.get("batch") for one in stages], "batches of {}", "1")
     timeouts = [one.get("timeout_s") for one in stages]
     texts = [None if limit_s is None else format_seconds(limit_s) for limit_s in timeouts]
     yield from _limits(texts, "time-out {}", "none")

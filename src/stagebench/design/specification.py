@@ -163,8 +163,9 @@ def estimate_memory(specification: Json, beside: Path | None = None) -> int:
     """Estimate the bytes that the tasks of one run hold at once.
 
     For each stage: the need of its workers while all of them run, plus its results, if retained or
-    taken by a later stage (as many as may wait there). Not included: interpreters, libraries, and
-    own handlers without an estimate. `beside` is the config's folder.
+    taken by a later stage (as many as may wait there), or if they wait for the end of a batch. Not
+    included: interpreters, libraries, and own handlers without an estimate. `beside` is the
+    config's folder.
     """
     return sum(_estimate_stage(stage, specification, beside) for stage in specification["stages"])
 
@@ -178,7 +179,8 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
     working = min(stage["workers"], number) * need.working_bytes
-    return int(working + min(held, number) * need.result_bytes)
+    batched = stage["workers"] * (stage.get("batch", 1) - 1)
+    return int(working + (min(held, number) + min(batched, number)) * need.result_bytes)
 
 
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
@@ -186,5 +188,8 @@ def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
     after = [other for other in specification["stages"] if stage["name"] in other["after"]]
     takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
     number = count_tasks(specification["tasks"])
-    waiting = [taker.get("queue_size", number) + taker["workers"] for taker in takers]
+    waiting = [
+        taker.get("queue_size", number) + taker["workers"] * taker.get("batch", 1)
+        for taker in takers
+    ]
     return int(min(max(waiting, default=0), specification.get("in_flight", number)))

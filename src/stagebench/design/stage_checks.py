@@ -55,6 +55,7 @@ def _find_stage_problems(
         yield problem((*path, "handler"), found)
         return
     yield from _find_executor_problems(stage, found, path)
+    yield from _find_batch_problems(stage, path)
     yield from _find_upstream_problems(stage, found, path)
     if isinstance(given, dict):
         yield from find_parameter_problems(given, found.parameters, (*path, "parameters"))
@@ -83,6 +84,14 @@ def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
     elif executor == "process" and handler.untravelled:
         text = f"handler '{handler.name}' cannot be sent to a process ({handler.untravelled})"
         yield problem((*path, "handler"), f"{text}; allowed: a function that its module names")
+
+
+def _find_batch_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
+    batch = stage.get("batch")
+    if stage["executor"] == "asyncio" and batch not in (None, 1, UNKNOWN):
+        where = "on an asyncio stage, whose coroutines take one task each"
+        text = f"{show(batch)} is not allowed {where}; allowed: 1, or no such key"
+        yield problem((*path, "batch"), text)
 
 
 def _find_upstream_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:
@@ -196,9 +205,11 @@ def complete_limits(stage: Json) -> Json:
     retry_on = sorted(stage.get("retry_on") or RETRIABLE_STATUSES)
     timeout_s = stage.get("timeout_s")
     transport = stage.get("transport")
+    batch = stage.get("batch")
     limits = {
         "transport": None if transport == "pickle" else transport,
         "queue_size": stage.get("queue_size"),
+        "batch": None if batch == 1 else batch,
         "timeout_s": None if timeout_s is None else float(timeout_s),
         "retries": retries,
         "retry_on": retry_on if retries and retry_on != sorted(RETRIABLE_STATUSES) else None,

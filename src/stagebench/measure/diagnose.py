@@ -46,43 +46,96 @@ class Diagnosed:
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler."""
-        before = read_thread()
+        files = open_files(self._path)
+        waited_ns, spinner_waited_ns = files.read_wait(), read_spinner_wait()
+        # What lets go of the GIL comes before these: a spinner would run meanwhile.
+        used, spinner_ns = resource.getrusage(resource.RUSAGE_THREAD), read_spinner()
         started_ns = time.monotonic_ns()
         try:
             return self._handler(**arguments)
         finally:
             finished_ns = time.monotonic_ns()
-            wait, voluntary, other, spinner = map(subtract, read_thread(), before)
+            last_spinner_ns = read_spinner()
+            last_used = resource.getrusage(resource.RUSAGE_THREAD)
+            spinner_wait_ns = subtract(read_spinner_wait(), spinner_waited_ns)
             record = DiagnosisRecord(
                 pid=os.getpid(),
                 thread_id=threading.get_native_id(),
                 started_ns=started_ns,
                 finished_ns=finished_ns,
-                core_wait_ns=wait,
-                voluntary_switches=voluntary or 0,
-                other_switches=other or 0,
-                spinner_ns=spinner,
+                core_wait_ns=subtract(files.read_wait(), waited_ns),
+                voluntary_switches=last_used.ru_nvcsw - used.ru_nvcsw,
+                other_switches=last_used.ru_nivcsw - used.ru_nivcsw,
+                spinner_ns=subtract(last_spinner_ns, spinner_ns),
+                spinner_wait_ns=spinner_wait_ns,
             )
-            append_record(self._path, record)
+            files.append(record)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Diagnosed, (self._handler, self._path)
 
 
-def read_thread() -> tuple[Nanoseconds | None, int, int, Nanoseconds | None]:
-    """Read this thread's wait for a core, its voluntary and other switches, and the spinner's CPU.
-
-    A value is None if the kernel does not count it, or if there is no spinner.
-    """
-    clock = Spinner.clock
-    spinner_ns = None if clock is None else time.clock_gettime_ns(clock)
-    used = resource.getrusage(resource.RUSAGE_THREAD)
+def open_schedstat(path: str) -> int | None:
+    """Open what the kernel counts for a thread; None if it counts nothing."""
     try:
-        with open(SCHEDSTAT, encoding="ascii") as file:
-            waited_ns = int(file.read().split()[1])
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        waited_ns = None
-    return waited_ns, used.ru_nvcsw, used.ru_nivcsw, spinner_ns
+        return None
+
+
+def read_core_wait(schedstat: int) -> Nanoseconds:
+    """Read how long a thread has waited for a core."""
+    return int(os.pread(schedstat, 100, 0).split()[1])
+
+
+class ThreadFiles:
+    """What one thread reads and writes at each call, open as long as the thread lives.
+
+    Each system call lets go of the GIL, which another thread may then keep for a switch interval:
+    a call of a handler makes only three.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        self._records = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._schedstat = open_schedstat(SCHEDSTAT)
+
+    def read_wait(self) -> Nanoseconds | None:
+        """Read how long this thread has waited for a core; None if the kernel does not count it."""
+        if self._schedstat is None:
+            return None
+        return read_core_wait(self._schedstat)
+
+    def append(self, record: DiagnosisRecord) -> None:
+        """Append a line to the file that several processes write to: one call, one line."""
+        line = ",".join("" if value is None else str(value) for value in astuple(record))
+        os.write(self._records, f"{line}\n".encode())
+
+    def __del__(self) -> None:
+        for descriptor in (self._records, self._schedstat):
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+_OWN = threading.local()
+
+
+def open_files(path: Path) -> ThreadFiles:
+    """Return the files of this thread; a fork does not use those of its parent's thread."""
+    files: ThreadFiles | None = getattr(_OWN, "files", None)
+    if files is None or files.pid != os.getpid():
+        _OWN.files = files = ThreadFiles(path)
+    return files
+
+
+def read_spinner() -> Nanoseconds | None:
+    """Read the CPU time of the spinner, if there is one."""
+    return None if Spinner.clock is None else time.clock_gettime_ns(Spinner.clock)
+
+
+def read_spinner_wait() -> Nanoseconds | None:
+    """Read how long the spinner has waited for a core; None without one."""
+    return None if Spinner.schedstat is None else read_core_wait(Spinner.schedstat)
 
 
 def subtract(after: int | None, before: int | None) -> int | None:
@@ -90,23 +143,15 @@ def subtract(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else after - before
 
 
-def append_record(path: Path, record: DiagnosisRecord) -> None:
-    """Append a line to a file that several processes write to: one call, one line."""
-    line = ",".join("" if value is None else str(value) for value in astuple(record))
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
-
-
 class Spinner:
     """A thread that wants the GIL all the time, during a `with` block.
 
-    `clock` counts the CPU time of the one that runs.
+    `clock` counts the CPU time of the one that runs; what the kernel counts for it is open at
+    `schedstat`.
     """
 
     clock: ClassVar[int | None] = None
+    schedstat: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         self._ends = False
@@ -115,11 +160,15 @@ class Spinner:
     def __enter__(self) -> Self:
         self._thread.start()
         Spinner.clock = time.pthread_getcpuclockid(self._thread.ident or 0)
+        Spinner.schedstat = open_schedstat(f"/proc/self/task/{self._thread.native_id}/schedstat")
         return self
 
     def __exit__(self, *_: object) -> None:
-        Spinner.clock, self._ends = None, True
+        schedstat, Spinner.clock, Spinner.schedstat = Spinner.schedstat, None, None
+        self._ends = True
         self._thread.join()
+        if schedstat is not None:
+            os.close(schedstat)
 
     def _spin(self) -> None:
         while not self._ends:

@@ -24,8 +24,8 @@ CLOSE_ABOVE = 0.15
 """A resource is full if the makespan is at most this share above its floor."""
 
 WORKERS, CORES, GIL, ARRIVALS = "workers", "cores", "GIL", "arrivals"
-IN_FLIGHT, LONGEST = "in flight", "longest task"
-RESOURCES = (LONGEST, WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT)
+IN_FLIGHT, PATH = "in flight", "path of a task"
+RESOURCES = (PATH, WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT)
 """The kinds of resources, in the order in which equal floors are named.
 
 A single task is as long as its way through the workers, and more of them would not help it.
@@ -98,7 +98,7 @@ def bound_makespan(
     tails = {task: _longest(_turn(stages), loads, task) for task in due_s}
     paths = {task: max(ends.values(), default=0.0) for task, ends in heads.items()}
     floors = [
-        Floor(LONGEST, "", max(paths.values(), default=0.0)),
+        Floor(PATH, "", max(paths.values(), default=0.0)),
         *(
             Floor(WORKERS, stage.name, _floor_of_stage(stage, loads, heads, tails))
             for stage in stages
@@ -124,6 +124,19 @@ def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:
     return highest
 
 
+def may_be_gil(run: MeasuredRun) -> bool:
+    """Return whether the GIL may be full, as far as handlers that are not calibrated hold it."""
+    if not run.has_gil or all(stage.calibrated for stage in run.stages):
+        return False
+    held_s = 0.0
+    for stage in run.stages:
+        if stage.conditions.shares_gil:
+            loads = [find_load(each, stage) for each in stage.served]
+            known = stage.calibrated is not None
+            held_s += sum(load.held_s if known else load.cpu_s for load in loads)
+    return run.makespan_s <= (1 + CLOSE_ABOVE) * held_s
+
+
 def find_load(served: ServedTask, stage: StageRun) -> Load:
     """Return what a task took in a stage without waiting for anybody."""
     cpu_s = min(served.cpu_s or 0.0, served.service_s)
@@ -131,7 +144,7 @@ def find_load(served: ServedTask, stage: StageRun) -> Load:
     known = stage.calibrated
     if known is None or not stage.conditions.shares_gil or not known.cpu_s:
         return Load(own_s, cpu_s, 0.0)
-    return Load(own_s, cpu_s, cpu_s * min(1.0, known.held_s / known.cpu_s))
+    return Load(own_s, cpu_s, cpu_s * min(1.0, known.held_least_s / known.cpu_s))
 
 
 def _floor_of_stage(

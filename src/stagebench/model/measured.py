@@ -30,9 +30,10 @@ Json = dict[str, Any]
 class Calibrated(NamedTuple):
     """What one task takes alone: its times in seconds, and how often it asks and wakes.
 
-    `held_s` is the part of `cpu_s` with the GIL, `asks` how often it gets it anew, after it has
-    given it up by itself. If tasks differ in their parameters (`varies`), only the proportions of
-    these are those of other tasks.
+    `held_s` is the part of `cpu_s` with the GIL, in the middle of what is known, `held_least_s` the
+    least that it can be. `asks` is how often it gets the GIL anew after it has given it up by
+    itself. If tasks differ in their parameters (`varies`), other tasks have only the proportions of
+    these in common.
     """
 
     cpu_s: Seconds
@@ -40,6 +41,7 @@ class Calibrated(NamedTuple):
     held_s: Seconds
     asks: float
     wakes: float
+    held_least_s: Seconds = 0.0
     varies: bool = False
 
     @property
@@ -269,15 +271,16 @@ def read_calibrated(
     Of pipelines that have a handler in common, the one that is named counts; they may differ in
     settings of the process.
     """
-    columns = ("cpu_s", "away_s", "held_s", "gil_asks", "wakes")
+    columns = ("cpu_s", "away_s", "held_s", "held_least_s", "gil_asks", "wakes")
     switches_s = _read_switches(plan or {})
-    found = {}
-    for row in sorted(list_rows(alone), key=lambda row: bool(row["pipeline"] == pipeline)):
+    found: dict[tuple[str, str], Calibrated] = {}
+    for row in sorted(list_rows(alone), key=lambda row: bool(row["pipeline"] != pipeline)):
         if all(is_known(row[name]) for name in columns):
-            cpu_s, away_s, held_s, asks, wakes = (float(row[name]) for name in columns)
+            cpu_s, away_s, held_s, least_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / switches_s.get(row["pipeline"], SWITCH_INTERVAL_S)
             key = row["handler"], row["parameters"]
-            found[key] = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes)
+            known = Calibrated(cpu_s, away_s, held_s, max(0.0, asks - forced), wakes, least_s)
+            found.setdefault(key, known)
     return found
 
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from stagebench.units import Seconds
 
 CPU, AWAY, FIRST = "on a CPU", "blocked or asleep", "first task of a worker"
-WAITING, START, HAND_OVER = "waiting for the GIL or a core", "start of a worker", "hand-over"
+WAITING, WAITING_CORE = "waiting for the GIL or a core", "waiting for a core"
+START, HAND_OVER = "start of a worker", "hand-over"
 HELD_BACK, ARRIVAL, OTHER = "held back", "arrival", "other"
-PARTS = (CPU, AWAY, FIRST, WAITING, START, HAND_OVER, HELD_BACK, ARRIVAL, OTHER)
+PARTS = (CPU, AWAY, FIRST, WAITING, WAITING_CORE, START, HAND_OVER, HELD_BACK, ARRIVAL, OTHER)
 """What the parts of a path are, the own work of tasks before all that could be avoided."""
 
 OWN = frozenset({CPU, AWAY})
@@ -101,7 +102,7 @@ def _split_service(each: ServedTask, stage: StageRun, usual_s: Seconds) -> list[
     first_s = max(0.0, work_s - usual_s) if each.is_first and not stage.varies else 0.0
     parts = {
         HAND_OVER: each.return_s + each.send_s,
-        WAITING: each.service_s - work_s,
+        WAITING if stage.conditions.shares_gil else WAITING_CORE: each.service_s - work_s,
         FIRST: first_s,
         CPU: max(0.0, cpu_s - first_s),
         AWAY: work_s - first_s - max(0.0, cpu_s - first_s),

@@ -1,4 +1,4 @@
-"""All figures of one experiment: makespan, efficiency, memory, peaks, ratios, and tasks.
+"""All figures of one experiment: makespan, limits, memory, peaks, ratios, and tasks.
 
 They are drawn in one process, because importing the libraries takes longer than drawing.
 """
@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from stagebench.errors import StoreError
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.gantt import plot_tasks
+from stagebench.present.limit_charts import plot_limits, plot_times
 from stagebench.present.markdown import format_number
 from stagebench.present.style import (
     BAND,
@@ -41,7 +42,6 @@ from stagebench.present.style import (
     plot_points,
     rows_inches,
     save_figure,
-    stage_colours,
     write_placeholder,
 )
 from stagebench.store import atomic_folder
@@ -77,48 +77,6 @@ def _mark_median(axes: Axes, experiment: Experiment, treatment: str, row: int) -
         return
     axes.plot([median, median], [row - 0.36, row + 0.36], color=INK, lw=2.2, zorder=5)
     label_row(axes, f"{format_number(median)} s", row)
-
-
-def plot_efficiency(experiment: Experiment) -> Figure:
-    """Draw the stage efficiency and the on-CPU share of every treatment, one panel per stage."""
-    stages = experiment.stages
-    left, body = name_inches(experiment), rows_inches(experiment)
-    figure = make_figure(left + 2.6 * max(len(stages), 2) + 0.2, body + 1.75)
-    width, height = figure.get_figwidth(), figure.get_figheight()
-    grid = figure.add_gridspec(
-        *(1, len(stages)),
-        left=left / width,
-        right=1 - 0.15 / width,
-        bottom=0.95 / height,
-        top=(0.95 + body) / height,
-        wspace=0.08,
-    )
-    for column, (stage, colour) in enumerate(stage_colours(stages).items()):
-        axes = figure.add_subplot(grid[0, column])
-        label_rows(axes, experiment)
-        axes.tick_params(labelleft=column == 0)
-        _plot_stage(axes, experiment, stage)
-        axes.set_title(stage, size=9, color=colour)
-    add_title(figure, f"{experiment.name}: time served and time on a CPU, by stage (medians)")
-    efficiency = marker("stage efficiency: service / (service + waiting)", "o", 6, MUTED)
-    on_cpu = marker("on-CPU share: CPU time / (service + waiting)", "D", 4.5, MUTED, hollow=True)
-    add_legend(figure, [efficiency, on_cpu])
-    return figure
-
-
-def _plot_stage(axes: Axes, experiment: Experiment, stage: str) -> None:
-    colour = stage_colours(experiment.stages)[stage]
-    for row, treatment in enumerate(experiment.treatments):
-        if not experiment.has_stage(treatment, stage):
-            continue
-        efficiency = 100 * experiment.summary(treatment, "stage_efficiency", stage)["median"]
-        on_cpu = 100 * experiment.summary(treatment, "on_cpu_share", stage)["median"]
-        axes.plot([on_cpu, efficiency], [row, row], color="#bbbbbb", lw=1)
-        axes.plot(efficiency, row, "o", ms=6, color=colour)
-        axes.plot(on_cpu, row, "D", ms=4.5, mfc="white", mec=colour, mew=1.3)
-    axes.set_xlim(-4, 108)
-    axes.set_xticks([0, 25, 50, 75, 100])
-    axes.set_xlabel("%")
 
 
 def plot_memory(experiment: Experiment) -> Figure:
@@ -424,7 +382,8 @@ def _legend(margin: float) -> list[Line2D | Patch]:
 
 OVERVIEWS = {
     "makespan": plot_makespan,
-    "efficiency": plot_efficiency,
+    "limits": plot_limits,
+    "times": plot_times,
     "peaks": plot_peaks,
     "memory": plot_memory,
 }

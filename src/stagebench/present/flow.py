@@ -1,4 +1,4 @@
-"""How tasks flow: how they arrive, where back-pressure held them, what a transport costs.
+"""How tasks flow: how they arrive, where back-pressure held them, what hand-overs cost.
 
 Also lists the treatments whose peak of memory is too low, because results wait where nothing
 counts them.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BOUNDS = ("queue_size", "in_flight")
 TRANSPORT = ("transport",)
+BATCH = ("batch",)
 
 _PAIR = ["setting", "treatment", "level", "to", "to_level"]
 _MEMORY = "tree_peak_bytes"
@@ -83,6 +84,11 @@ def pressure_sentences(experiment: Experiment) -> list[str]:
 def transport_sentence(experiment: Experiment) -> str:
     """Name a transport that takes less time than the pickle; "" if none surely does."""
     return _describe_saving(_judged(experiment, TRANSPORT), "makespan_s", "Less time")
+
+
+def batch_sentence(experiment: Experiment) -> str:
+    """Name a size of batches that takes less time than another; "" if none surely does."""
+    return _describe_saving(_judged(experiment, BATCH), "makespan_s", "Less time")
 
 
 def contrasts_table(experiment: Experiment, settings: tuple[str, ...]) -> str:

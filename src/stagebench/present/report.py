@@ -6,7 +6,6 @@ The findings at the top are made from the tables.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +28,7 @@ from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.flow import list_unseen, name_places, name_treatments
 from stagebench.present.markdown import MISSING, count_noun, format_number, render_template
-from stagebench.present.treatments import bottlenecks
+from stagebench.present.why import advice_findings, why_values
 from stagebench.present.winners import Work, describe_winners, list_works
 from stagebench.store import read_json, write_text
 from stagebench.tables.decisions import LEAST, MOST
@@ -105,6 +104,7 @@ def render_report(
 def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText) -> dict[str, Any]:
     tables = contents.tables
     runs = tables["runs"]
+    stated = {one["name"] for one in plan["experiments"] if one.get("same_work")}
     return {
         "study": plan["study"],
         "seed": plan["seed"],
@@ -124,7 +124,8 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
             *trust.noise_findings(runs),
         ],
         "experiments": [
-            _experiment_values(one, contents.figures, added) for one in contents.experiments
+            _experiment_values(one, contents.figures, added, is_stated=one.name in stated)
+            for one in contents.experiments
         ],
         "sections": [
             {"anchor": section.anchor, "title": section.title, "text": text}
@@ -138,7 +139,14 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
     }
 
 
-def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) -> dict[str, Any]:
+_SAME_WORK = "The config states that its treatments do the same work."
+
+
+def _experiment_values(
+    experiment: Experiment, figures: Path, added: AddedText, *, is_stated: bool
+) -> dict[str, Any]:
+    """Return the values of one experiment; `is_stated`: that its treatments do the same work."""
+    numbers = experiment.tables["runs"]["tasks"].nunique() if is_stated else 1
     folder = (figures / experiment.name).as_posix()
     found = (find(experiment) for find in added.findings)
     return {
@@ -146,7 +154,12 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "baseline": experiment.baseline,
         "treatments": experiment.treatments,
         "factors": treatments.factors_text(experiment),
-        "findings": [*experiment_findings(experiment), *filter(None, found)],
+        "same_work": winners.same_work_text(experiment) if is_stated else "",
+        "findings": [
+            *([_SAME_WORK] if is_stated else []),
+            *experiment_findings(experiment),
+            *filter(None, found),
+        ],
         "parts": [part for make in added.parts if (part := make(experiment, figures))],
         "winners": winners.describe_winners(experiment),
         "arrival": flow.arrival_text(experiment),
@@ -155,9 +168,12 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "pressure_contrasts": flow.contrasts_table(experiment, flow.BOUNDS),
         "transport": flow.transport_sentence(experiment),
         "transport_table": flow.contrasts_table(experiment, flow.TRANSPORT),
+        "why": why_values(experiment),
+        "batch": flow.batch_sentence(experiment),
+        "batch_table": flow.contrasts_table(experiment, flow.BATCH),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
-        "table": treatments.treatments_table(experiment),
+        "table": treatments.treatments_table(experiment, with_throughput=numbers == 1),
         "unseen": flow.unseen_note(experiment),
         "unseen_reminder": flow.unseen_reminder(experiment),
         "factor_effects": factor_text.describe_factors(experiment),
@@ -253,12 +269,12 @@ def study_findings(runs: pd.DataFrame) -> list[str]:
 
 
 def experiment_findings(experiment: Experiment) -> list[str]:
-    """Report who wins, and the bottleneck, the extremes of memory and the children seen."""
+    """Report who wins, what to choose and why, the extremes of memory and the children seen."""
     sentences = [
         *_winners(experiment),
+        *advice_findings(experiment),
         effects_finding(experiment),
         factor_text.factors_finding(experiment),
-        _busiest(experiment),
         _memory(experiment),
         _children(experiment),
     ]
@@ -297,21 +313,6 @@ def _time(experiment: Experiment) -> str:
 def _list_some(texts: Sequence[str]) -> str:
     more = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
-
-
-def _busiest(experiment: Experiment) -> str:
-    if len(experiment.stages) < 2:  # a single stage has no rival
-        return ""
-    found = [bottlenecks(experiment, treatment) for treatment in experiment.treatments]
-    counts = Counter(_name_stages(experiment, stages) for stages in found if stages)
-    places = ", ".join(
-        f"{named} in {count_noun(n, 'treatment')}" for named, n in counts.most_common()
-    )
-    return f"Bottleneck, by utilisation of its workers: {places}." if places else ""
-
-
-def _name_stages(experiment: Experiment, stages: Sequence[str]) -> str:
-    return " with ".join(f"`{stage}`" for stage in experiment.stages if stage in stages)
 
 
 def _memory(experiment: Experiment) -> str:

@@ -57,6 +57,31 @@ FEW_SWEEPS = 40
 POINT: Colour = _COLOURS[2]
 
 
+LIMIT_COLOURS: dict[str, dict[str, Any]] = {
+    "workers": {"marker": "o", "ms": 6, "color": _COLOURS[2]},
+    "cores": {"marker": "s", "ms": 5.5, "color": _COLOURS[0]},
+    "GIL": {"marker": "D", "ms": 5.5, "color": _COLOURS[3]},
+    "arrivals": {"marker": "<", "ms": 6, "color": _COLOURS[4]},
+    "in flight": {"marker": "v", "ms": 6, "color": _COLOURS[5]},
+    "path of a task": {"marker": "|", "ms": 8, "color": DARK},
+}
+"""Resource → look of its floor: shapes differ, too."""
+
+PART_LOOKS: dict[str, tuple[Colour, str]] = {
+    "blocked": (to_rgb("#d9d9d9"), "xxx"),
+    "queue": (to_rgb("#eeeeee"), ""),
+    "start": (_COLOURS[5], ""),
+    "send": (_COLOURS[4], "..."),
+    "held": (_COLOURS[2], ""),
+    "computing": (_COLOURS[0], ""),
+    "gil_wait": (_COLOURS[3], "///"),
+    "core_wait": (_COLOURS[1], "\\\\\\"),
+    "asleep": (_COLOURS[9], ""),
+    "return": (_COLOURS[4], ""),
+}
+"""Part of a task's time → colour and hatch: waits are hatched, work is not."""
+
+
 def figure_style() -> AbstractContextManager[None]:
     """Return the context in which every figure is drawn, whatever a matplotlibrc says."""
     own: dict[str, Any] = {

@@ -17,6 +17,7 @@ from stagebench.present.markdown import (
     format_spread,
     format_table,
 )
+from stagebench.present.why import limit_cell
 from stagebench.tables.quantities import hides_results, is_lower_end, upper_of
 from stagebench.units import MIB
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 
 PER_MIB = 1 / MIB
-_AS_BUSY = 0.95
-"""A stage with at least this share of the highest utilisation is a bottleneck, too."""
-
 _MEMORY_COLUMNS = {
     "tree base": "tree_base_bytes",
     "tree peak": "tree_peak_bytes",
@@ -44,6 +42,7 @@ _MEMORY_COLUMNS = {
 }
 _LIMITS = {
     "queue_size": ("queue size", "unbounded"),
+    "batch": ("batch", "1"),
     "transport": ("transport", "pickle"),
     "timeout_s": ("time-out s", "none"),
     "retries": ("retries", "none"),
@@ -70,21 +69,6 @@ _STAGE_TIMES = {
 }
 
 
-def bottlenecks(experiment: Experiment, treatment: str) -> list[str]:
-    """Return the stage of the highest median utilisation, then those within 5 % of it.
-
-    Empty if no utilisation is known.
-    """
-    shares = {
-        stage: experiment.summary(treatment, "utilisation", stage)["median"]
-        for stage in experiment.stages
-        if experiment.has_stage(treatment, stage)
-    }
-    known = {stage: share for stage, share in shares.items() if not math.isnan(share)}
-    ranked = sorted(known, key=lambda stage: -known[stage])
-    return [stage for stage in ranked if known[stage] >= _AS_BUSY * known[ranked[0]]]
-
-
 def workflow_table(experiment: Experiment) -> str:
     """Describe the stages without their parameters, listing all levels of what differs."""
     limits = _used_limits(experiment.tables["stages"])
@@ -109,6 +93,7 @@ def _used_limits(stages: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Return the less common settings that some stage has."""
     used = {
         "queue_size": stages["queue_size"].notna(),
+        "batch": stages["batch"].notna(),
         "transport": stages["transport"].map(hides_results),
         "timeout_s": stages["timeout_s"].notna(),
         "retries": stages["retries"].fillna(0) > 0,
@@ -141,24 +126,25 @@ def factors_text(experiment: Experiment) -> str:
     )
 
 
-def treatments_table(experiment: Experiment) -> str:
+def treatments_table(experiment: Experiment, *, with_throughput: bool = True) -> str:
     """Return the main numbers of every treatment."""
     baseline = experiment.baseline or "baseline"
     columns = [
         "treatment",
-        "bottleneck",
+        "limited by",
         "n",
         "makespan s",
         f"× {baseline}",
-        "tasks/s",
-        "efficiency",
-        "on-CPU",
+        *(["tasks/s"] if with_throughput else []),
         "CPU s",
         "main MiB",
         "children MiB",
         "tree MiB",
     ]
-    rows = [_treatment_row(experiment, treatment) for treatment in experiment.treatments]
+    rows = [
+        _treatment_row(experiment, treatment, with_throughput=with_throughput)
+        for treatment in experiment.treatments
+    ]
     return format_table(columns, rows, texts=2)
 
 
@@ -191,22 +177,19 @@ def memory_table(experiment: Experiment) -> str:
     return format_table(columns, rows, texts=1)
 
 
-def _treatment_row(experiment: Experiment, treatment: str) -> list[str]:
-    busiest = bottlenecks(experiment, treatment)
-    stage = busiest[0] if busiest else ""
+def _treatment_row(experiment: Experiment, treatment: str, *, with_throughput: bool) -> list[str]:
     makespan = experiment.summary(treatment, "makespan_s")
+    runs = experiment.runs(treatment)
     return [
         treatment,
-        ", ".join(busiest) or experiment.failure_note(treatment),
-        str(len(experiment.runs(treatment))),
+        experiment.failure_note(treatment) if runs.empty else limit_cell(experiment, treatment),
+        str(len(runs)),
         format_spread(makespan),
         _makespan_ratio(experiment, treatment),
-        format_number(experiment.summary(treatment, "throughput_per_s")["median"]),
         *(
-            format_percent(experiment.summary(treatment, name, stage)["median"])
-            if stage
-            else MISSING
-            for name in ("stage_efficiency", "on_cpu_share")
+            [format_number(experiment.summary(treatment, "throughput_per_s")["median"])]
+            if with_throughput
+            else []
         ),
         format_number(experiment.summary(treatment, "cpu_s")["median"]),
         *(

@@ -64,6 +64,23 @@ def describe_winners(experiment: Experiment) -> list[Verdict]:
     return [verdict for verdict in judged if verdict is not None]
 
 
+def same_work_text(experiment: Experiment) -> str:
+    """Say that the treatments compete because the config states that they do the same work."""
+    text = (
+        "The config states that all treatments of this experiment do the same work, also where"
+        " their tasks or parameters differ (`same_work`). So all of them are compared with each"
+        " other; whether the statement holds was not checked."
+    )
+    numbers = sorted(set(experiment.tables["runs"]["tasks"]))
+    if len(numbers) == 1:
+        return text
+    return (
+        f"{text} The work is split into {' or '.join(map(str, numbers))} tasks, so a task is not"
+        " the same in all treatments: tasks per second, and the turnaround of a task, are not"
+        " compared between treatments with different numbers of tasks."
+    )
+
+
 def _judge(work: Work, *, several: bool) -> Verdict | None:
     time = work.get(("makespan_s", LEAST))
     if time is None:

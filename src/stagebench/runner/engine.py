@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stagebench.runner.interrupts import Interrupts
-    from stagebench.runner.jobs import Job, Pool
+    from stagebench.runner.jobs import Batch, Job, Pool
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
     from stagebench.runner.transport import Delivery
@@ -252,10 +252,13 @@ class Engine:
         self._emit(self._sink.worker, record)
 
     def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
-        """Record a job's outcome and pass the task on; return the worker's next job, if any."""
+        """Record a job's outcome and pass the task on; return the worker's next job, if any.
+
+        A worker that has more jobs of a batch gets none.
+        """
         own = None
         for following in self._end(job, served, start):
-            if own is None and following.queue is job.queue:
+            if own is None and following.queue is job.queue and job.next is None:
                 own = following
             else:
                 self._dispatch(following)
@@ -516,7 +519,12 @@ class Watchdog:
         soonest_ns = min(self._limits_ns.values())
         before, self._unbegun_ns = self._unbegun_ns, {}
         for queue, limit_ns in self._limits_ns.items():
+            batches: set[Batch] = set()
             for job in list(queue.in_service):
+                if job.batch is not None:
+                    if job.batch in batches:
+                        continue  # waits for one of its batch
+                    batches.add(job.batch)
                 if job.since_ns is None:
                     self._check_start(job, before.get(job, now_ns), now_ns)
                     continue

@@ -12,7 +12,7 @@ from stagebench.runner.stage import takes_upstream
 from stagebench.runner.worker import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from stagebench.runner.transport import Delivery
     from stagebench.runner.worker import Start
@@ -57,23 +57,41 @@ class Hold:
         self.remaining = 0
 
 
+class Batch(Hold):
+    """The worker that several tasks were handed over to at once; it holds them all.
+
+    `serving` counts the tasks in service. `again` has the attempts that follow: the worker serves
+    them after the batch, one by one, so a task that kills its worker does so alone the next time.
+    """
+
+    __slots__ = ("again", "serving")
+
+    def __init__(self, queue: StageQueue) -> None:
+        super().__init__(queue)
+        self.serving = 0
+        self.again: deque[Job] = deque()
+
+
 class Job:
     """One attempt of a task in a stage.
 
     `missing` counts upstream stages that have not delivered yet; `inputs` holds the deliveries of
     the others if the handler takes them. `worker` serves the job, since `since_ns` as seen by main.
-    `abandoned` is set once the job has timed out.
+    `abandoned` is set once the job has timed out. Of a job that was handed over with others,
+    `batch` is what they share, and `next` the one that the worker serves after it.
     """
 
     __slots__ = (
         "abandoned",
         "attempt",
+        "batch",
         "due_ns",
         "failed",
         "has_place",
         "holds",
         "inputs",
         "missing",
+        "next",
         "parameters",
         "parcel",
         "queue",
@@ -99,6 +117,8 @@ class Job:
         self.worker: Start | None = None
         self.parcel: str | None = None
         self.abandoned = False
+        self.batch: Batch | None = None
+        self.next: Job | None = None
 
     def begin(self, worker: Start) -> int:
         """Note that a worker starts the job now; return the time."""
@@ -113,7 +133,16 @@ class Job:
         job.inputs = self.inputs
         job.attempt = self.attempt + 1
         job.due_ns = job.submitted_ns = now_ns
+        job.batch = self.batch
         return job
+
+    def chain(self) -> Iterator[Job]:
+        """Yield this job and those that the worker serves after it."""
+        job: Job | None = self
+        while job is not None:
+            following = job.next
+            yield job
+            job = following
 
     def arguments(self, upstream: object) -> Mapping[str, Any]:
         """Return the handler's arguments; `upstream` is its input as the handler expects it."""
@@ -209,7 +238,8 @@ class Crew(Protocol):
     def finish(self, job: Job, served: Served, start: Start | None) -> Job | None:
         """Take the outcome of a job; return the next job for the same worker, if any.
 
-        The outcome of an abandoned job is ignored.
+        There is none while the worker has more jobs of a batch. The outcome of an abandoned job is
+        ignored.
         """
 
     def fail(self, error: BaseException) -> None:
@@ -266,10 +296,10 @@ class Pool(Protocol):
         """Start all workers; raises OSError if the system refuses more."""
 
     def dispatch(self, job: Job) -> None:
-        """Pass a job to a free worker."""
+        """Pass a job to a free worker, with those of its batch that follow it."""
 
     def abandon(self, job: Job) -> None:
-        """Replace the worker of a job that has timed out."""
+        """Replace the worker of a job that has timed out; the next one gets the rest of a batch."""
 
     def relieve(self) -> None:
         """Replace a thread that serves all workers if a result has held it up for `RELIEF_S`."""

@@ -1,7 +1,8 @@
 """Pools of workers, and the pool of threads.
 
 A pool starts all its workers for the stage's first task. It receives a job only when a worker is
-free; jobs that have to wait do so in the stage's queue, not in the pool.
+free; jobs that have to wait do so in the stage's queue, not in the pool. The first job of a batch
+stands for all of it, since each leads to the next.
 
 Threads are daemon threads, so a handler that never returns does not keep the process from ending.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -74,6 +76,8 @@ class ThreadPool:
             if serving is job:
                 del self._serving[thread]
         self._add(time.monotonic_ns())
+        if job.next is not None:
+            self._inbox.put(job.next)
 
     def relieve(self) -> None:
         """Do nothing: no thread serves others."""
@@ -112,7 +116,10 @@ class ThreadPool:
         job = self._inbox.get()
         while job is not None:
             self._serving[thread] = job
-            following = self._serve(job, start, act)
+            if job.next is None:
+                following = self._serve(job, start, act)
+            else:
+                following = self._serve_batched(job, start, act)
             act = serve
             if job.abandoned:
                 return
@@ -123,12 +130,44 @@ class ThreadPool:
                 self._serving[thread] = None
                 job = self._inbox.get()
 
+    def _serve_batched(self, job: Job, start: Start, act: Callable[..., Served]) -> Job | None:
+        """Serve a job that others of its batch follow; return the next job, if any.
+
+        Without a time-out this serves the whole batch. With one, the watchdog has to find the job
+        that is being served, and what is served already must not be lost with an abandoned thread.
+        """
+        if self._stage.timeout_s is not None:
+            self._serve(job, start, act)
+            return None if self._crew.is_ending() else job.next
+        outcomes: deque[tuple[Job, Served]] = deque()
+        for one in job.chain():
+            outcomes.append((one, self._attempt(one, start, act)))
+            act = serve
+            if self._crew.is_ending():
+                break
+        following = None
+        while outcomes:
+            following = self._crew.finish(*outcomes.popleft(), start)
+        return following
+
+    def _attempt(self, job: Job, start: Start, act: Callable[..., Served]) -> Served:
+        job.begin(start)
+        try:
+            arguments = job.arguments(job.take_inputs())
+        except BaseException as error:  # recorded, as below
+            return _fail_inputs(error)
+        return act(self._stage.handler, arguments)
+
     def _serve(self, job: Job, start: Start, act: Callable[..., Served]) -> Job | None:
         # First: taking the inputs may unpickle them, which counts towards the time-out.
         job.begin(start)
         try:
             arguments = job.arguments(job.take_inputs())
         except BaseException as error:  # recorded: a value's own unpickling may raise anything
-            text = f"an upstream result could not be read:\n{format_error(error)}"
-            return self._crew.finish(job, Served("failed", error=text), start)
+            return self._crew.finish(job, _fail_inputs(error), start)
         return self._crew.finish(job, act(self._stage.handler, arguments), start)
+
+
+def _fail_inputs(error: BaseException) -> Served:
+    text = f"an upstream result could not be read:\n{format_error(error)}"
+    return Served("failed", error=text)

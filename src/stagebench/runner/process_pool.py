@@ -17,6 +17,10 @@ the only one that closes a worker's pipes.
 A result may be of any type, and its unpickling may take long or for ever. The manager unpickles it
 itself, because handing it to another thread would cost more than most results take. If one holds it
 up, it is relieved: a new thread listens, and the old one still takes that result and then ends.
+
+Of a batch, main sends all jobs with one write. The worker returns all outcomes with one write, too,
+each pickled by itself, or each at once if the stage has a time-out: then main knows which job is
+being served, and only that job is killed with the worker.
 """
 
 from __future__ import annotations
@@ -38,9 +42,12 @@ from typing import TYPE_CHECKING, Any
 from stagebench.errors import WorkerLostError
 from stagebench.runner.jobs import RELIEF_S, CrewThread
 from stagebench.runner.process_worker import (
+    SINGLY,
+    TOGETHER,
     Inputs,
     close_main_ends,
     frame,
+    frame_batch,
     open_pipes,
     run_worker,
     stop_family,
@@ -93,6 +100,9 @@ class ProcessPool:
         self._crew = plan.crew
         self._shares_memory = plan.shares_memory
         self._folder = plan.folder
+        self._batches: str | None = None
+        if plan.stage.batch > 1:
+            self._batches = TOGETHER if plan.stage.timeout_s is None else SINGLY
         self._context = multiprocessing.get_context(plan.stage.start_method)
         self._lock = threading.Lock()
         self._workers: set[WorkerProcess] = set()
@@ -105,6 +115,8 @@ class ProcessPool:
         self._at_exit: util.Finalize[Any] | None = None
         # Workers whose pipe has taken only a part of what was sent to them.
         self._clogged: SimpleQueue[WorkerProcess] = SimpleQueue()
+        # Workers with more outcomes of a batch, once a thread that was relieved has taken one.
+        self._resumed: SimpleQueue[WorkerProcess] = SimpleQueue()
         # How many workers in a row were killed before they were ready.
         self._killed_starts = 0
         self._selector = selectors.DefaultSelector()
@@ -152,6 +164,7 @@ class ProcessPool:
         with self._lock:
             for worker in self._workers:
                 if worker.job is job:
+                    worker.is_abandoned = True
                     worker.kill()
         self._relieve(job)
 
@@ -209,7 +222,7 @@ class ProcessPool:
             raise
         if not worker.has_pidfd:
             self._pause_s = LOOK_S
-        self._post(worker, self._handler)
+        self._post(worker, frame(self._handler))
         with self._lock:
             self._workers.add(worker)
             is_late = self._closing
@@ -236,7 +249,8 @@ class ProcessPool:
     def _start_once(self) -> tuple[Any, Ends]:
         with _forking:
             ours, theirs = open_pipes(self._context)
-            arguments = (theirs, self._setup, self._stage.transport, self._folder)
+            transport = self._stage.transport
+            arguments = (theirs, self._setup, transport, self._folder, self._batches)
             process: Any = self._context.Process  # type: ignore[attr-defined]
             process = process(target=run_worker, args=arguments, name=f"{self._stage.name}_worker")
             try:
@@ -253,13 +267,13 @@ class ProcessPool:
         if by_force:
             worker.kill()
         else:
-            self._post(worker, b"")
+            self._post(worker, frame(b""))
 
-    def _post(self, worker: WorkerProcess, message: Any) -> None:
+    def _post(self, worker: WorkerProcess, parts: list[memoryview]) -> None:
         """Send a message to a worker, or as much as its pipe takes; the manager sends the rest."""
         with worker.writing:
             is_clogged = bool(worker.unsent)
-            worker.unsent += frame(message)
+            worker.unsent += parts
             if not is_clogged:
                 worker.write()
                 is_clogged = bool(worker.unsent)
@@ -311,16 +325,25 @@ class ProcessPool:
                 self._bury(worker)
 
     def _answer(self) -> None:
-        """Handle a call: watch the pipes that have taken a part of a message."""
+        """Handle a call: watch the pipes that have taken a part of a message, or have more."""
         os.read(self._wake_receiver, 4096)
         while not self._clogged.empty():
             worker = self._clogged.get()
             if worker in self._workers and worker.ends.sender not in self._selector.get_map():
                 watched = worker.ends.sender, selectors.EVENT_WRITE, (worker, self._write_on)
                 self._selector.register(*watched)
+        while not self._resumed.empty():
+            worker = self._resumed.get()
+            if worker in self._workers and worker.ends.receiver not in self._selector.get_map():
+                heard = worker.ends.receiver, selectors.EVENT_READ, (worker, self._receive)
+                self._selector.register(*heard)
 
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
+        if worker.is_settled and self._batches is not None:
+            # The next of a batch waits until the thread that was relieved has taken the last.
+            self._unregister(worker.ends.receiver)
+            return
         try:
             message = self._unpickle(worker, worker.ends.receiver.recv_bytes())
         except (EOFError, OSError):
@@ -348,7 +371,11 @@ class ProcessPool:
             return Served("failed", error=text)
 
     def _take(self, worker: WorkerProcess, served: Served) -> None:
-        job, worker.job = worker.job, None
+        job = worker.job
+        if job is not None and job.next is not None:
+            self._take_batched(worker, job, job.next, served)
+            return
+        worker.job = None
         following = None if job is None else self._crew.finish(job, served, worker.start)
         del served
         with self._lock:
@@ -356,6 +383,21 @@ class ProcessPool:
             if self._manager is threading.current_thread():
                 self._held = None
         self._assign(worker, following)
+
+    def _take_batched(self, worker: WorkerProcess, job: Job, rest: Job, served: Served) -> None:
+        """Take the outcome of a job that others of its batch follow."""
+        self._crew.finish(job, served, worker.start)
+        with self._lock:
+            was_settled, worker.is_settled = worker.is_settled, False
+            if self._manager is threading.current_thread():
+                self._held = None
+            worker.job = rest
+        # If outcomes come together, it is unknown when the worker began.
+        if self._batches == SINGLY and worker.start is not None:
+            rest.begin(worker.start)
+        if was_settled:
+            self._resumed.put(worker)
+            self._wake()
 
     def _relieve(self, job: Job | None = None) -> None:
         """Relieve the manager, if the result of `job`, or any for `RELIEF_S`, holds it up."""
@@ -399,6 +441,9 @@ class ProcessPool:
 
     def _send(self, worker: WorkerProcess, job: Job) -> None:
         """Send a job; if it cannot be sent, record it as failed and send the next one."""
+        if self._batches is not None:
+            self._send_batch(worker, job)
+            return
         following: Job | None = job
         while following is not None:
             job = following
@@ -414,7 +459,57 @@ class ProcessPool:
         if worker.start is not None:
             job.begin(worker.start)
         # If the worker has ended, its descriptor reports that, and the job is recorded as lost.
-        self._post(worker, message)
+        self._post(worker, frame(message))
+
+    def _send_batch(self, worker: WorkerProcess, job: Job) -> None:
+        """Send a job and those of its batch that follow; record as failed what cannot be sent.
+
+        If nothing of it can be sent, send the next batch.
+        """
+        following: Job | None = job
+        while following is not None:
+            messages, failed = self._write_batch(worker, following)
+            following = None
+            for one, error in failed:
+                served = Served("failed", error=_describe(one, error))
+                following = self._crew.finish(one, served, worker.start)
+            if messages:
+                break
+            following = self._book(worker, following)
+        else:
+            return
+        if following is not None:
+            self.dispatch(following)
+        self._post(worker, frame_batch(messages))
+
+    def _write_batch(
+        self, worker: WorkerProcess, job: Job
+    ) -> tuple[list[Any], list[tuple[Job, BaseException]]]:
+        """Return the messages of a batch, and the jobs that have none, which are taken out of it.
+
+        The first job that has one begins, if the worker is ready.
+        """
+        messages: list[Any] = []
+        failed: list[tuple[Job, BaseException]] = []
+        first: Job | None = None
+        last: Job | None = None
+        for one in job.chain():
+            try:
+                message = self._write(one)
+            except BaseException as error:  # recorded, as above
+                failed.append((one, error))
+                continue
+            messages.append(message)
+            first = first or one
+            if last is not None:
+                last.next = one
+            last = one
+        if first is not None and last is not None:
+            last.next = None
+            worker.job = first
+            if worker.start is not None:
+                first.begin(worker.start)
+        return messages, failed
 
     def _write(self, job: Job) -> Any:
         if self._stage.transport != "pickle":
@@ -466,10 +561,25 @@ class ProcessPool:
         following = None
         if worker.start is None:
             following = worker.job  # it has not begun
-        elif worker.job is not None and not worker.is_settled:
-            lost = Served("lost", error=f"{reason} while it served the task")
-            following = self._crew.finish(worker.job, lost, worker.start)
+        elif worker.job is not None:
+            following = self._lose(worker, worker.job, reason)
         self._assign(successor, following)
+
+    def _lose(self, worker: WorkerProcess, job: Job, reason: str) -> Job | None:
+        """Record what a worker has lost; return the next job for the one that replaces it.
+
+        A worker that was killed for a time-out has not begun the rest of its batch.
+        """
+        served = "the task" if job.next is None else "a batch of tasks"
+        following = None
+        for one in job.chain():
+            if worker.is_abandoned and not worker.is_settled and one is not job:
+                return one
+            # A thread that was relieved still has the outcome of the first.
+            if not worker.is_settled or one is not job:
+                lost = Served("lost", error=f"{reason} while it served {served}")
+                following = self._crew.finish(one, lost, worker.start)
+        return following
 
     def _fail(self, reason: str) -> None:
         self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
@@ -490,10 +600,11 @@ class WorkerProcess:
     """One worker process as main sees it.
 
     `descriptor` becomes readable when the process ends, unless it is no pidfd and a child of the
-    process lives. `start` is None until the worker is ready. A worker that is `doomed` has ended or
-    was killed, and gets no further job. `unsent` is what its pipe has not taken yet; `writing` is
-    held while that changes, and while the pipes are closed. If `is_settled`, the outcome of its job
-    has arrived, and a thread that was relieved unpickles it.
+    process lives. `start` is None until the worker is ready. Of a batch, `job` is the one whose
+    outcome comes next. A worker that is `doomed` has ended or was killed, and gets no further job;
+    one that `is_abandoned` was killed because its job has timed out. `unsent` is what its pipe has
+    not taken yet; `writing` is held while that changes, and while the pipes are closed. If
+    `is_settled`, the outcome of its job has arrived, and a thread that was relieved unpickles it.
     """
 
     __slots__ = (
@@ -501,6 +612,7 @@ class WorkerProcess:
         "doomed",
         "ends",
         "has_pidfd",
+        "is_abandoned",
         "is_closed",
         "is_settled",
         "job",
@@ -519,6 +631,7 @@ class WorkerProcess:
         self.start: Start | None = None
         self.job: Job | None = None
         self.doomed = False
+        self.is_abandoned = False
         self.is_closed = False
         self.is_settled = False
         self.unsent: list[memoryview] = []

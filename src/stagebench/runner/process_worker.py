@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from multiprocessing.process import parent_process
 from multiprocessing.reduction import ForkingPickler
 from struct import pack as pack_numbers
@@ -34,17 +35,20 @@ from stagebench.runner.worker import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
 
     from stagebench.runner.worker import WorkerSetup
 
 
-def run_worker(ends: Ends, setup: WorkerSetup, transport: str, folder: str | None) -> None:
+def run_worker(
+    ends: Ends, setup: WorkerSetup, transport: str, folder: str | None, batches: str | None
+) -> None:
     """Serve jobs until main closes the pipe, sends an empty message, or has ended.
 
-    `folder` is where results are stored for the transport "path".
+    `folder` is where results are stored for the transport "path". `batches` is None if jobs come
+    one at a time; if they come in batches, it is how their outcomes return, `TOGETHER` or `SINGLY`.
 
     The handler arrives pickled, as the first message, so that its module is imported here: after
     the set-up, and within the time that the worker takes to get ready.
@@ -71,7 +75,9 @@ def run_worker(ends: Ends, setup: WorkerSetup, transport: str, folder: str | Non
         ends.sender.send(format_error(error))
         return
     ends.sender.send(introduce_worker(started_ns))
-    if _serve_next(ends, handler, transport, serve_first):
+    if batches is not None:
+        _serve_batches(ends, handler, transport, together=batches == TOGETHER)
+    elif _serve_next(ends, handler, transport, serve_first):
         while _serve_next(ends, handler, transport, serve):
             pass
 
@@ -168,12 +174,65 @@ def _serve_next(
     return True
 
 
+TOGETHER, SINGLY = "together", "singly"
+
+
+def _serve_batches(
+    ends: Ends, handler: Callable[..., Any], transport: str, *, together: bool
+) -> None:
+    """Serve batches until the end."""
+    act: Callable[..., Served] = serve_first
+    while (batch := _receive_batch(ends.receiver)) is not None:
+        through = Ends(batch, batch if together else ends.sender)  # type: ignore[arg-type]
+        while batch.jobs:
+            _serve_next(through, handler, transport, act)
+            act = serve
+        write_parts(ends.sender.fileno(), batch.outcomes)
+        # Keep nothing of it while waiting for the next.
+        del batch, through
+
+
+def _receive_batch(receiver: Connection[Any, Any]) -> _Batch | None:
+    """Return the next batch, whose number of jobs comes first; None at the end."""
+    try:
+        number = receiver.recv_bytes()
+        return _Batch(receiver.recv_bytes() for _ in range(int(number))) if number else None
+    except (EOFError, OSError):
+        return None
+
+
+class _Batch:
+    """The messages of a batch, in place of both pipes: its jobs, and the outcomes to be written."""
+
+    def __init__(self, jobs: Iterable[bytes]) -> None:
+        self.jobs = deque(jobs)
+        self.outcomes: list[memoryview] = []
+
+    def recv_bytes(self) -> bytes:
+        return self.jobs.popleft()
+
+    def send_bytes(self, message: Any) -> None:
+        self.outcomes += frame(message)
+
+
+def frame_batch(messages: Sequence[Any]) -> list[memoryview]:
+    """Return the jobs of a batch as the parts that its worker reads: their number, and each."""
+    parts = frame(str(len(messages)).encode())
+    for message in messages:
+        parts += frame(message)
+    return parts
+
+
 def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | None) -> Any:
     """Return the message for a job.
 
     `upstream` holds the handler's input, `parcel` is the name to store the result under.
     """
     return ForkingPickler.dumps((parameters, upstream, parcel))
+
+
+_MOST_PARTS = 1024
+"""How many parts one call may write: IOV_MAX of Linux and macOS."""
 
 
 def write_parts(descriptor: int, parts: list[memoryview]) -> None:
@@ -183,7 +242,7 @@ def write_parts(descriptor: int, parts: list[memoryview]) -> None:
     """
     while parts:
         try:
-            written = os.writev(descriptor, parts[:2])
+            written = os.writev(descriptor, parts[:_MOST_PARTS])
         except BlockingIOError:
             return
         while parts and written >= parts[0].nbytes:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from stagebench.runner.jobs import Hold, Job, TaskState
+from stagebench.runner.jobs import Batch, Hold, Job, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,11 @@ class Router:
         if not self.closed:
             self._advance(now_ns)
             self._serving -= 1
-            self._start(job.again(self._now_ns))
+            if job.batch is None:
+                self._start(job.again(self._now_ns))
+            else:
+                job.batch.again.append(job.again(self._now_ns))
+                self._continue(job.batch)
 
     def deliver(self, job: Job, delivery: Delivery | None, now_ns: int) -> None:
         """Pass on a task that has ended in a stage, and free its worker; None: it has failed.
@@ -99,7 +103,12 @@ class Router:
         self._advance(now_ns)
         if job.inputs is not None:
             self._drop_inputs(job)
-        if job.queue.downstream:
+        if job.batch is not None:
+            if job.queue.downstream:
+                self._hand_on(job, delivery, job.batch)
+            self._continue(job.batch)
+            self._let_go(job.batch)
+        elif job.queue.downstream:
             hold = Hold(job.queue)
             hold.remaining = 1
             self._hand_on(job, delivery, hold)
@@ -251,11 +260,33 @@ class Router:
     def _release(self, queue: StageQueue) -> None:
         """Start the next task on a worker that neither serves nor is held up."""
         if queue.waiting:
-            self._start(queue.waiting.popleft())
+            job = queue.waiting.popleft()
+            self._start(job)
+            if queue.waiting and queue.stage.batch > 1:
+                self._add_mates(job)
         else:
             queue.free += 1
         if queue.blocked:
             self._changed.append(queue)
+
+    def _add_mates(self, job: Job) -> None:
+        """Hand over more of the tasks that wait together with a job that starts now."""
+        queue = job.queue
+        batch = job.batch = Batch(queue)
+        batch.remaining = batch.serving = min(queue.stage.batch, len(queue.waiting) + 1)
+        for _ in range(batch.serving - 1):
+            job.next = queue.waiting.popleft()
+            job = job.next
+            job.batch = batch
+            queue.in_service[job] = None
+            self._serving += 1
+
+    def _continue(self, batch: Batch) -> None:
+        """Count one task of a batch as served; after the last, start those to be retried."""
+        batch.serving -= 1
+        if not batch.serving and batch.again:
+            batch.serving = 1
+            self._start(batch.again.popleft())
 
     def _settle(self) -> None:
         """Fill places that have become free; exceed a bound only if nothing else can continue."""

@@ -42,10 +42,12 @@ class Stage:
     result leaves its process if it has to: as a pickle through a pipe, through shared memory, or
     through a temporary file ("path"); small results always go through the pipe.
 
-    `queue_size` limits the tasks that wait for the stage; None means no limit. `timeout_s` ends an
-    attempt that is served for longer: a process is killed and replaced, a coroutine is cancelled,
-    a thread is left running and replaced. After an attempt whose status is in `retry_on`, the task
-    is retried, at most `retries` times.
+    `queue_size` limits the tasks that wait for the stage; None means no limit. A thread or process
+    that is free takes up to `batch` waiting tasks at once, and their outcomes come back together;
+    it never waits for more tasks. `timeout_s` ends an attempt that is served for longer: a process
+    is killed and replaced, a coroutine is cancelled, a thread is left running and replaced; with
+    it, the outcomes of a batch come back one by one. After an attempt whose status is in
+    `retry_on`, the task is retried, at most `retries` times, each time alone.
     """
 
     name: str
@@ -58,12 +60,13 @@ class Stage:
     retain: bool = False
     transport: str = "pickle"
     queue_size: int | None = None
+    batch: int = 1
     timeout_s: float | None = None
     retries: int = 0
     retry_on: tuple[str, ...] = RETRIABLE_STATUSES
 
     def __post_init__(self) -> None:
-        for name in ("workers", "queue_size", "timeout_s", "retries"):
+        for name in ("workers", "queue_size", "batch", "timeout_s", "retries"):
             object.__setattr__(self, name, plain_number(getattr(self, name)))
 
 
@@ -201,6 +204,10 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...], where: str
 def _check_limits(stage: Stage) -> Iterator[str]:
     if stage.queue_size is not None and not _is_whole(stage.queue_size, 1):
         yield f"queue_size is {stage.queue_size!r}; allowed: a whole number >= 1, or None"
+    if not _is_whole(stage.batch, 1):
+        yield f"batch is {stage.batch!r}; allowed: a whole number >= 1"
+    elif stage.batch > 1 and stage.executor == "asyncio":
+        yield f"batch is {stage.batch}; coroutines take one task each, so only 1 is allowed"
     if stage.timeout_s is not None and not _is_in_range(stage.timeout_s):
         yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, {_RANGE}, or None"
     if not _is_whole(stage.retries, 0):

@@ -43,6 +43,9 @@ TASK_TIME = {
 }
 """The parts of a task's time in a stage, from when it was due until its result was received."""
 
+LEFT_OUT, WHAT_IF, PROFILE = "left out", "what if", "profile"
+"""Kinds of predictions: of a treatment from all others, of other settings, of faster stages."""
+
 VERDICTS = (
     "refuted",
     "contradicted by its own log",
@@ -137,7 +140,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("handler", "parameters", "executor", "start_method"), TEXT),
         **_kinds(STAGE, "workers"),
         "retain": FLAG,
-        **_kinds(STAGE, "queue_size"),
+        **_kinds(STAGE, "queue_size", "batch"),
         "transport": TEXT,
         **_kinds(STAGE, "timeout_s", "retries"),
         "retry_on": TEXT,
@@ -178,7 +181,8 @@ TABLES: dict[str, dict[str, str]] = {
         "pipeline": TEXT,
         **dict.fromkeys(("stage", "handler", "parameters", "status"), TEXT),
         "tasks": COUNT,
-        **dict.fromkeys(("service_s", "cpu_s", "away_s", "held_s"), NUMBER),
+        **dict.fromkeys(("service_s", "cpu_s", "away_s"), NUMBER),
+        **dict.fromkeys(("held_s", "held_least_s"), NUMBER),
         **dict.fromkeys(("gil_asks", "wakes", "pair_ratio"), NUMBER),
     },
     "diagnosed": {
@@ -186,6 +190,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("task", "attempt"), COUNT),
         "status": TEXT,
         "first": FLAG,
+        **dict.fromkeys(("started_s", "finished_s"), NUMBER),
         **dict.fromkeys(("blocked_s", "waiting_s", "queue_s", "start_s", "send_s"), NUMBER),
         **dict.fromkeys(("service_s", "cpu_s", "core_wait_s"), NUMBER),
         **dict.fromkeys(("voluntary_switches", "other_switches"), COUNT),
@@ -278,7 +283,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cores_used", "own_s", "lost_s"), NUMBER),
         "largest_part": TEXT,
         "largest_part_s": NUMBER,
-        "calibrated": FLAG,
+        **dict.fromkeys(("may_be_gil", "calibrated"), FLAG),
     },
     "replays": {
         **_RUN_KEY,
