@@ -154,7 +154,8 @@ def _random_stage(rng, names, place):
 
 def _calibrate(rng, cpu, held):
     total_s = rng.uniform(0.1, 2)
-    return Calibrated(cpu * total_s, (1 - cpu) * total_s, held * cpu * total_s, 0.0, 0.0)
+    held_s = held * cpu * total_s
+    return Calibrated(cpu * total_s, (1 - cpu) * total_s, held_s, 0.0, 0.0, held_s)
 
 
 def _serve(rng, services, due, work, send_s, back_s, cpu):

@@ -90,8 +90,8 @@ def test_memory_that_is_not_told_apart_is_not_decided(advise, blocks):
     [row] = advise(*blocks({"one": (1, 20), "other": (1, 20)}, jitter=1), reach=reach)
     assert row["treatment"] == "other"
     assert row["choice"].endswith(
-        "peak memory 20 MiB to 50 MiB. `one` is not told apart from it in time; which takes less"
-        " memory is not decided."
+        "peak memory 20 MiB to 50 MiB. `one` is not told apart from it in time, and not in"
+        " memory either."
     )
 
 
@@ -251,7 +251,9 @@ def test_the_gil_is_the_reason_of_threads_that_hold_it():
 
 
 def test_without_a_known_number_of_cores_none_are_counted():
-    assert why(computing(2, 6, HOLDS, cores=0)).startswith("The threads share one GIL, and more")
+    assert why(computing(2, 6, HOLDS, cores=0)).startswith(
+        "1.00 cores are in use: the threads share one GIL"
+    )
 
 
 def test_arrivals_are_the_reason_if_tasks_come_one_after_another():
@@ -264,14 +266,27 @@ def test_tasks_in_flight_are_the_reason_if_no_more_may_come():
     tasks = [served(n, n + 0.0, n + 1.0, worker=n % 4, due_s=0.0, is_first=True) for n in range(4)]
     run = measured_run(stage_run("s", tasks, workers=4), in_flight=1)
     assert why(run) == (
-        "Almost all the time one task is in flight, the most allowed (floor 4 s of 4 s)."
+        "One task, the most allowed, is in flight almost all the time (floor 4 s of 4 s)."
+    )
+
+
+def test_several_tasks_in_flight_are_counted():
+    tasks = [served(n, n // 2 + 0.0, n // 2 + 1.0, worker=n % 4, due_s=0.0) for n in range(8)]
+    run = measured_run(stage_run("s", tasks, workers=4), in_flight=2)
+    assert why(run).startswith("2 tasks, the most allowed, are in flight almost all the time (")
+
+
+def test_without_calibrations_it_is_not_known_whether_threads_wait_for_the_gil():
+    assert why(computing(2, 6, None)) == (
+        "1.00 of 2 cores are in use: its threads work or wait for the GIL; which, only runs that"
+        " diagnose tell (floor 6 s of 6 s)."
     )
 
 
 def test_the_longest_task_is_the_reason_if_the_others_end_before():
     tasks = [served(0, 0.0, 5.0), served(1, 0.0, 1.0, worker=1)]
     run = measured_run(stage_run("s", tasks, workers=2))
-    assert why(run) == "Its longest task takes almost all the time (floor 5 s of 5 s)."
+    assert why(run) == "One task alone takes almost all the time (floor 5 s of 5 s)."
 
 
 def test_if_nothing_is_full_the_rest_is_where_the_time_went():
@@ -282,8 +297,8 @@ def test_if_nothing_is_full_the_rest_is_where_the_time_went():
         )
     ]  # fmt: skip
     assert why(measured_run(stage_run("s", tasks))) == (
-        "Nothing is full: the longest task would allow 1 s of 5.5 s; the rest is 3 s start of a"
-        " worker and 1.5 s hand-over."
+        "Nothing is full: the path of one task would allow 1 s of 5.5 s. On the critical path: 3 s"
+        " start of a worker and 1.5 s hand-over."
     )
 
 
@@ -294,8 +309,8 @@ def test_tasks_that_queue_behind_each_other_are_named():
         served(2, 1.0, 4.0, due_s=0.0, submitted_s=0.0, queue_s=1.0),
     ]
     assert why(measured_run(stage_run("s", tasks, workers=2))) == (
-        "Nothing is full: the longest task would allow 3 s of 4 s; the rest is 1 s tasks that queue"
-        " behind each other."
+        "Nothing is full: the path of one task would allow 3 s of 4 s. Tasks queue behind each"
+        " other for 1 s."
     )
 
 
@@ -340,10 +355,7 @@ def test_two_stages_that_are_equally_full_change_together():
 
 def test_if_no_change_promises_anything_only_other_work_does():
     row = next_of(computing(2, 6, HOLDS))
-    assert row["next"] == (
-        "No other number of workers, and no batch, promises more than 3%: only other work per task"
-        " does."
-    )
+    assert row["next"] == ("No other number of workers and no batch is predicted to save 3 %.")
     assert not is_known(row["next_predicted_s"])
 
 
@@ -362,15 +374,15 @@ def test_more_tasks_in_flight_are_next_if_their_limit_is_full():
     assert row["next_predicted_s"] == 2.0
 
 
-def test_nothing_but_arrivals_helps_a_run_that_waits_for_them():
+def test_a_limit_in_flight_that_was_tried_is_named():
     tasks = [served(n, 2.0 * n, 2.0 * n + 0.25, worker=n % 2) for n in range(9)]
-    run = measured_run(stage_run("s", tasks, workers=2), due_s={n: 2.0 * n for n in range(9)})
-    assert next_of(run)["next"] == (
-        "No other number of workers, and no batch, promises more than 3%: only an earlier arrival"
-        " of tasks does."
+    run = measured_run(
+        stage_run("s", tasks, workers=2), due_s={n: 2.0 * n for n in range(9)}, in_flight=8
     )
-    limited = run._replace(in_flight=8)
-    assert next_of(limited)["next"].startswith("No other number of workers or limit in flight, and")
+    assert next_of(run)["next"] == (
+        "No other number of workers, no other limit in flight and no batch is predicted to save"
+        " 3 %."
+    )
 
 
 def test_known_errors_make_an_interval():

@@ -55,7 +55,7 @@ def test_a_resource_that_is_full_is_named_with_its_stage():
 
 def test_others_that_are_full_are_named_too():
     tasks = [served(n, n / 1, n + 1.0, cpu_s=1.0, due_s=0.0, submitted_s=0.0) for n in range(3)]
-    known = Calibrated(cpu_s=1.0, away_s=0.0, held_s=1.0, asks=0.0, wakes=0.0)
+    known = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0, held_least_s=1.0)
     row = limit_of(measured_run(stage_run("s", tasks, calibrated=known), cores=1))
     assert row["resource"] == "workers"
     assert row["others_full"] == "cores, GIL"
@@ -120,8 +120,8 @@ TIMES = {"blocked_s": 0.5, "queue_s": 1.0, "start_s": 0.0, "send_s": 0.25, "retu
 def diagnosed(**changes):
     row = {
         "experiment": "x", "treatment": "t", "stage": "s", "task": 0, "attempt": 1, "status": "ok",
-        "service_s": 3.0, "cpu_s": 1.0, "core_wait_s": 0.25, "voluntary_switches": 101,
-        "response_s": 5.0,
+        "started_s": 0.0, "finished_s": 3.0, "service_s": 3.0, "cpu_s": 1.0, "core_wait_s": 0.25,
+        "voluntary_switches": 201, "response_s": 5.0,
     }  # fmt: skip
     return row | TIMES | changes
 
@@ -130,7 +130,7 @@ def alone(**changes):
     row = {
         "experiment": "x", "pipeline": "x-1", "stage": "s", "handler": "wait",
         "parameters": '{"delay_s":1.0}', "status": "ok", "tasks": 3, "service_s": 2.0, "cpu_s": 1.0,
-        "away_s": 1.0, "held_s": 0.5, "gil_asks": 0.0, "wakes": 1.0,
+        "away_s": 1.0, "held_s": 0.5, "held_least_s": 0.5, "gil_asks": 0.0, "wakes": 1.0,
     }  # fmt: skip
     return row | changes
 
@@ -154,10 +154,11 @@ def parts(rows, calibrations=None, executor="thread"):
 
 
 def test_parts_but_that_before_it_was_taken_add_up_to_the_time_of_a_task():
-    [row] = parts([diagnosed()])
+    # Each waits for the GIL no longer than the other one holds it.
+    [row] = parts([diagnosed(), diagnosed(task=1)])
     inside = {"held_s": 0.5, "computing_s": 0.5, "gil_wait_s": 0.5, "core_wait_s": 0.25}
     assert row == {
-        "experiment": "x", "treatment": "t", "stage": "s", "tasks": 1, **TIMES, **inside,
+        "experiment": "x", "treatment": "t", "stage": "s", "tasks": 2, **TIMES, **inside,
         "asleep_s": 1.25, "response_s": 5.0,
     }  # fmt: skip
     assert sum(row[f"{part}_s"] for part in TASK_TIME) - row["blocked_s"] == row["response_s"]
@@ -169,7 +170,12 @@ def test_parts_are_means_over_tasks():
 
 
 def test_a_process_does_not_wait_for_the_gil():
-    [row] = parts([diagnosed()], executor="process")
+    [row] = parts([diagnosed(), diagnosed(task=1)], executor="process")
+    assert (row["gil_wait_s"], row["asleep_s"]) == (0.0, 1.75)
+
+
+def test_a_task_that_nobody_is_beside_does_not_wait_for_the_gil():
+    [row] = parts([diagnosed(), diagnosed(task=1, started_s=3.0, finished_s=6.0)])
     assert (row["gil_wait_s"], row["asleep_s"]) == (0.0, 1.75)
 
 

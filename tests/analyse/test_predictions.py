@@ -18,7 +18,7 @@ from stagebench.model.measured import Calibrated, is_known
 from stagebench.model.predict import Checked, describe_run, leave_one_out, reproduce_all
 from stagebench.model.whatif import Change, parse_changes
 from stagebench.store import read_json
-from stagebench.tables.io import list_rows, read_tables
+from stagebench.tables.io import list_rows, make_table, read_tables
 
 FORK = {"executor": "process", "start_method": "fork"}
 
@@ -32,9 +32,13 @@ def ask_for(knowledge, runs, *texts):
     return ask(knowledge, runs, parse_changes(texts, runs, {runs[0].treatment: {}}))
 
 
-def predict_tables(*runs):
-    """Return the rows of both tables, without cells that are missing or empty."""
-    tables = make_prediction_tables(know(*runs))
+def predict_tables(*runs, chosen=()):
+    """Return the rows of both tables, without cells that are missing or empty.
+
+    `chosen` has the treatment that is advised, of some experiments.
+    """
+    rows = [{"experiment": name, "treatment": treatment} for name, treatment in chosen]
+    tables = make_prediction_tables(know(*runs), make_table("advice", rows))
     return [
         [
             {name: value for name, value in row.items() if is_known(value) and value != ""}
@@ -168,9 +172,7 @@ def test_a_profile_makes_each_stage_shorter_by_shares():
     run = pipe()
     changes = list_profile(describe_run(run))
     assert texts(changes) == [
-        f"{stage} takes {share} % less".replace(" %", "%")
-        for stage in ("get", "sum")
-        for share in (10, 25, 50)
+        f"{share} × {stage}" for stage in ("get", "sum") for share in ("0.9", "0.75", "0.5")
     ]
     speeds = [each.speed for each in changes[-1].apply(describe_run(run)).stages]
     assert speeds == [1.0, 2.0]
@@ -208,7 +210,7 @@ def test_each_treatment_is_predicted_from_the_others_with_an_interval_of_their_e
     ]  # fmt: skip
 
 
-def test_changes_are_of_the_fastest_treatment_of_each_experiment():
+def test_without_advice_changes_are_of_the_fastest_treatment_of_each_experiment():
     other = even_run(experiment="other", treatment="t9")
     _, rows = predict_tables(*grid(), other)
     changed = [row for row in rows if row["kind"] != "left out"]
@@ -219,9 +221,16 @@ def test_changes_are_of_the_fastest_treatment_of_each_experiment():
     by_change = {row["change"]: row for row in changed if row["experiment"] == "pipe"}
     assert by_change["work.workers=8"]["predicted_s"] == 2.0
     assert by_change["work.workers=2"]["predicted_s"] == 6.0
-    assert by_change["work takes 50% less"]["predicted_s"] == 1.5
+    assert by_change["0.5 × work"]["predicted_s"] == 1.5
     assert by_change["work.speed=2"]["note"] == "another speed of work was not measured"
     assert {row["kind"] for row in changed} == {"what if", "profile"}
+
+
+def test_changes_are_of_the_treatment_that_is_advised():
+    _, rows = predict_tables(*grid(), chosen=[("pipe", "t2")])
+    assert {row["treatment"] for row in rows if row["kind"] != "left out"} == {"t2"}
+    _, rows = predict_tables(*grid(), chosen=[("pipe", "")])
+    assert {row["treatment"] for row in rows if row["kind"] != "left out"} == {"t4"}
 
 
 def test_a_treatment_that_cannot_be_predicted_has_the_reason_and_no_number():

@@ -18,6 +18,7 @@ from stagebench.model.floors import (
     bound_makespan,
     find_floors,
     find_limit,
+    may_be_gil,
 )
 from stagebench.model.measured import Calibrated
 
@@ -118,6 +119,35 @@ def test_the_gil_is_held_by_one_at_a_time_however_many_cores_there_are():
     assert found[GIL, ""] == 2.25
 
 
+def test_the_floor_of_the_gil_is_by_the_least_that_handlers_hold_it():
+    known = Calibrated(1.0, 0.0, held_s=0.75, asks=0.0, wakes=0.0, held_least_s=0.5)
+    stage = stage_run("s", [served(0, 0.0, 2.0, cpu_s=2.0)], calibrated=known)
+    assert Floor(GIL, "", 1.0) in find_floors(measured_run(stage))
+
+
+@pytest.mark.parametrize(
+    ("executor", "has_gil", "cpu_s", "may_be"),
+    [
+        ("thread", True, 1.0, True),
+        ("thread", True, 0.8, False),
+        ("thread", False, 1.0, False),
+        ("process", True, 1.0, False),
+    ],
+)
+def test_threads_that_are_not_calibrated_may_hold_the_gil_while_they_compute(
+    executor, has_gil, cpu_s, may_be
+):
+    tasks = [served(n, n + 0.0, n + 1.0, cpu_s=cpu_s) for n in range(2)]
+    run = measured_run(stage_run("s", tasks, executor=executor), has_gil=has_gil)
+    assert may_be_gil(run) is may_be
+
+
+def test_of_calibrated_stages_it_is_known_whether_the_gil_is_full():
+    known = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0)
+    tasks = [served(0, 0.0, 1.0, cpu_s=1.0)]
+    assert not may_be_gil(measured_run(stage_run("s", tasks, calibrated=known)))
+
+
 def test_without_a_gil_it_has_no_floor():
     assert (GIL, "") not in bound([line("a")], {"a": [HOLDS]}, machine=Machine(2, False, None))
 
@@ -168,7 +198,7 @@ def test_a_run_is_bounded_by_what_its_handlers_take_alone():
         served(number, 2.0 * (number // 2), 2.0 * (number // 2) + 2.0, cpu_s=1.0, worker=number % 2)
         for number in range(4)
     ]
-    known = Calibrated(cpu_s=0.5, away_s=0.0, held_s=0.5, asks=0.0, wakes=0.0)
+    known = Calibrated(0.5, 0.0, held_s=0.5, asks=0.0, wakes=0.0, held_least_s=0.5)
     run = measured_run(stage_run("s", tasks, workers=2, calibrated=known))
     assert find_floors(run) == [
         Floor(GIL, "", 4.0),
