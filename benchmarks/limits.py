@@ -6,8 +6,9 @@ One real study with an experiment for each: workers of one stage, cores, the GIL
 flight, the path of one task, or nothing that is full. In that case the largest part of the critical
 path must be the right one. `--folder` keeps the study: another call measures what is missing.
 
-Where other programs used the machine, a resource may not have been full in truth. So a run that was
-disturbed and has another limit than the known one is repeated; the table says how often that was.
+Where other programs used the machine, a resource may not have been full in truth, and a calibration
+knows less of the GIL. So what was disturbed is repeated if another limit than the known one was
+named: the run, or its calibration beside a spinner. The table says how often that was.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.markdown import format_share, format_table
 
+from stagebench.model.measured import find_pipelines
 from stagebench.model.path import AWAY, HAND_OVER, START
-from stagebench.store import write_text
+from stagebench.store import read_json, write_text
 from stagebench.tables.io import list_rows, read_table
 
 if TYPE_CHECKING:
@@ -45,8 +47,11 @@ CORES = len(os.sched_getaffinity(0))
 DISTURBED = 0.05
 """The share of the machine that others, or other machines of its host, take from a run."""
 
+LOOSE = 0.1
+"""How far apart the bounds of the share with the GIL are after a calibration that was disturbed."""
+
 MOST_REPEATS = 5
-"""A disturbed run is repeated at most as often."""
+"""A disturbed run or calibration is repeated at most as often."""
 
 NOTHING = "nothing"
 """The truth of a workflow of which no resource is full."""
@@ -70,7 +75,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the analysis said of a case."""
+    """What was said of a case, what others took from its run, and its pipeline if that is loose."""
 
     case: Case
     named: str
@@ -78,6 +83,7 @@ class Found:
     above: float
     part: str
     taken: float
+    loose: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -110,19 +116,26 @@ def run_cases(cases: list[Case], folder: Path) -> tuple[list[Found], Counter[str
     repeated: Counter[str] = Counter()
     while True:
         study = run_study(cases, folder)
-        found = judge(cases, study / "tables")
-        again = [
-            each.case.name
+        found = judge(cases, study)
+        again = {
+            each.case.name: place
             for each in found
-            if not each.is_right
-            and each.taken > DISTURBED
-            and repeated[each.case.name] < MOST_REPEATS
-        ]
+            if not each.is_right and repeated[each.case.name] < MOST_REPEATS
+            for place in [_find_disturbed(each)]
+            if place
+        }
         if not again:
             return found, repeated
-        for name in again:
-            shutil.rmtree(study / "raw" / name)
-        repeated.update(again)
+        for place in set(again.values()):
+            shutil.rmtree(study / place)
+        repeated.update(again.keys())
+
+
+def _find_disturbed(each: Found) -> str:
+    """Return the folder of what was disturbed, within that of the study; "" if nothing was."""
+    if each.taken > DISTURBED:
+        return f"raw/{each.case.name}"
+    return each.loose and f"diagnosis/pipelines/{each.loose}/beside"
 
 
 def run_study(cases: list[Case], folder: Path) -> Path:
@@ -164,12 +177,28 @@ def make_config(cases: list[Case]) -> Json:
     }
 
 
-def judge(cases: list[Case], tables: Path) -> list[Found]:
+def judge(cases: list[Case], study: Path) -> list[Found]:
     """Read what the analysis said of each case."""
-    names = ("runs", "limits", "paths")
-    runs, limits, paths = (read_table(tables / f"{name}.csv") for name in names)
-    ran, rows = ({row["experiment"]: row for row in list_rows(table)} for table in (runs, limits))
-    return [_read(case, ran[case.name], rows[case.name], paths) for case in cases]
+    tables = {name: read_table(study / "tables" / f"{name}.csv") for name in TABLES}
+    pipelines = find_pipelines(read_json(study / "plan.json"))
+    loose = {
+        row["pipeline"]
+        for row in list_rows(tables["alone"])
+        if 2 * (row["held_s"] - row["held_least_s"]) > LOOSE * row["cpu_s"] > LOOSE * LEAST_S
+    }
+    ran, rows = ({r["experiment"]: r for r in list_rows(tables[n])} for n in ("runs", "limits"))
+    found = [_read(case, ran[case.name], rows[case.name], tables["paths"]) for case in cases]
+    own = [str(pipelines.get(f"{case.name}/only")) for case in cases]
+    return [
+        replace(one, loose=name if name in loose else "")
+        for one, name in zip(found, own, strict=True)
+    ]
+
+
+TABLES = ("runs", "limits", "paths", "alone")
+
+LEAST_S = 0.01
+"""What takes less CPU time fills no GIL."""
 
 
 def _read(case: Case, run: Mapping[str, Any], row: Mapping[str, Any], paths: pd.DataFrame) -> Found:

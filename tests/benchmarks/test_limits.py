@@ -23,13 +23,15 @@ from benchmarks.limits import (
 from stagebench.design.config import check_config
 from stagebench.model.floors import RESOURCES
 from stagebench.model.path import AWAY, PARTS
+from stagebench.store import write_json
 from stagebench.tables.io import make_table, write_table
 
 CASE = Case(kind="cores", name="x", stages=(), tasks=1, truth=("cores",))
 
 
-def find(case=CASE, named="cores", others=(), part=AWAY, taken=0.0):
-    return Found(case=case, named=named, others=others, above=0.02, part=part, taken=taken)
+def find(case=CASE, named="cores", others=(), part=AWAY, taken=0.0, loose=""):
+    facts = {"others": others, "above": 0.02, "part": part, "taken": taken, "loose": loose}
+    return Found(case=case, named=named, **facts)
 
 
 def test_there_are_at_least_forty_cases_of_every_kind():
@@ -95,8 +97,17 @@ def test_what_the_analysis_said_is_read_of_its_tables(tmp_path):
         "limits": [key | limit | {"is_full": True}],
         "paths": [key | {"stage": a, "part": b, "path_s": c} for a, b, c in parts],
     }
+    known = {"cpu_s": 0.1, "held_s": 0.05}
+    rows["alone"] = [
+        known | {"pipeline": "x-1", "held_least_s": 0.01},
+        known | {"pipeline": "y-1", "held_least_s": 0.049},
+    ]
+    (tmp_path / "tables").mkdir()
     for name, own in rows.items():
-        write_table(make_table(name, own), tmp_path / f"{name}.csv")
+        write_table(make_table(name, own), tmp_path / "tables" / f"{name}.csv")
+    diagnosis = {"kind": "treatment", "experiment": "x", "pipeline": "x-1"}
+    plan = {"diagnoses": [diagnosis | {"specification": {"treatment": "only"}}]}
+    write_json(tmp_path / "plan.json", plan)
     assert judge([CASE], tmp_path) == [
         Found(
             case=CASE,
@@ -105,33 +116,44 @@ def test_what_the_analysis_said_is_read_of_its_tables(tmp_path):
             above=0.1,
             part="hand-over",
             taken=0.75,
+            loose="x-1",
         )
     ]
 
 
-def test_only_disturbed_runs_with_another_limit_are_repeated(monkeypatch, tmp_path):
-    cases = [replace(CASE, name=name) for name in ("right", "quiet", "better", "never")]
+def test_only_what_was_disturbed_is_repeated_and_only_if_another_limit_was_named(
+    monkeypatch, tmp_path
+):
+    names = ("right", "quiet", "better", "never", "loose")
+    cases = [replace(CASE, name=name) for name in names]
     rounds = []
 
     def run_study(_cases, folder):
         rounds.append({path.name for path in (folder / "raw").glob("*")})
         for case in cases:
             (folder / "raw" / case.name).mkdir(parents=True, exist_ok=True)
+        (folder / "diagnosis" / "pipelines" / "p-1" / "beside").mkdir(parents=True, exist_ok=True)
         return folder
 
-    def judge(_cases, _tables):
+    def judge(_cases, _folder):
         named = {"right": "cores", "better": "cores" if len(rounds) > 2 else "GIL"}
+        named["loose"] = "cores" if len(rounds) > 1 else NOTHING
         return [
-            find(case, named.get(case.name, "GIL"), taken=0.0 if case.name == "quiet" else 0.5)
+            find(
+                case,
+                named.get(case.name, "GIL"),
+                taken=0.5 if case.name in ("right", "better", "never") else 0.0,
+                loose="p-1" if case.name == "loose" else "",
+            )
             for case in cases
         ]
 
     monkeypatch.setattr("benchmarks.limits.run_study", run_study)
     monkeypatch.setattr("benchmarks.limits.judge", judge)
     found, repeated = run_cases(cases, tmp_path)
-    assert [each.is_right for each in found] == [True, False, True, False]
-    assert repeated == {"better": 2, "never": MOST_REPEATS}
-    assert rounds[:3] == [set(), {"right", "quiet"}, {"right", "quiet"}]
+    assert [each.is_right for each in found] == [True, False, True, False, True]
+    assert repeated == {"better": 2, "never": MOST_REPEATS, "loose": 1}
+    assert rounds[:3] == [set(), *[{"right", "quiet", "loose"}] * 2]
 
 
 def test_tables_count_what_was_named():
