@@ -403,7 +403,7 @@ def test_an_experiment_reports_its_extremes(pipe):
             "Nothing is full: the workers of `work` would allow 3.5 s of 6 s. On the critical path:"
             " 1.75 s hand-over, 1.25 s first task of a worker and 750 ms start of a worker."
         ),
-        "No other number of workers and no batch is predicted to save 3 %.",
+        "Next: try work.workers=2: 4.45 s predicted (2.99 s to 6.61 s), 6 s now.",
         (
             "Makespan of 2 treatments against p1-fork, by intervals that hold together: 1 faster,"
             " 1 with too few runs to tell."
@@ -439,8 +439,8 @@ def test_a_single_treatment_is_not_advised_and_has_no_workers_to_see(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
         (
-            "Nothing is full: the workers of `alone` would allow 1 s of 2 s. Tasks queue behind"
-            " each other for 1 s."
+            "Nothing is full: the path of one task would allow 1 s of 2 s. Tasks queue behind each"
+            " other for 1 s."
         ),
         "No other number of workers and no batch is predicted to save 3 %.",
         "Peak memory of the tree: ≥ 40.0 MiB (median).",
