@@ -28,7 +28,8 @@ def split(spent, alone, others_held_s=math.inf, **settings):
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 5])
 def test_threads_that_spin_wait_for_the_gil_while_the_others_have_it(threads):
     service_s = 0.1 * threads
-    wakes = 20 * (threads - 1) + 1  # once in every switch interval, and as it goes on
+    # Each time that it has given up the GIL, and once in every switch interval until it is back.
+    wakes = (20 + 20 * (threads - 1)) * (threads > 1)
     parts = split((service_s, 0.1, 0.0, wakes), SPINS, service_s - 0.1)
     assert parts == pytest.approx(ServiceParts(0.1, 0.0, 0.1 * (threads - 1), 0.0, 0.0))
 
@@ -62,8 +63,14 @@ def test_a_long_wait_with_few_wakes_is_a_lock():
 
 
 def test_of_the_wakes_of_a_long_wait_one_at_least_is_no_wait_for_the_gil():
-    assert split((0.3, 0.1, 0.0, 4), SPINS, 0.2).gil_wait_s == pytest.approx(0.015)
-    assert split((0.12, 0.1, 0.0, 4), SPINS, 0.2).gil_wait_s == pytest.approx(0.02)
+    assert split((0.3, 0.1, 0.0, 4), RELEASES, 0.2).gil_wait_s == pytest.approx(0.015)
+    assert split((0.12, 0.1, 0.0, 4), RELEASES, 0.2).gil_wait_s == pytest.approx(0.02)
+
+
+def test_half_of_the_wakes_of_a_thread_with_the_gil_may_be_those_at_which_it_gave_it_up():
+    assert split((0.3, 0.1, 0.0, 10), SPINS, 0.2).gil_wait_s == pytest.approx(0.02)
+    # It computes for two switch intervals, and gives up the GIL no more often than that.
+    assert split((0.3, 0.01, 0.0, 10), SPINS, 0.2).gil_wait_s == pytest.approx(0.035)
 
 
 def test_nobody_waits_for_a_gil_that_nobody_holds():
@@ -79,7 +86,9 @@ def test_a_process_with_one_thread_never_waits_for_the_gil():
 
 
 def test_the_switch_interval_bounds_what_a_wake_can_stand_for():
-    assert split((0.3, 0.1, 0.0, 11), SPINS, 0.2, switch_s=0.001).gil_wait_s == pytest.approx(0.01)
+    assert split((0.3, 0.1, 0.0, 11), RELEASES, 0.2, switch_s=0.001).gil_wait_s == pytest.approx(
+        0.01
+    )
 
 
 def test_cpu_time_is_split_by_the_share_with_the_gil():

@@ -439,8 +439,8 @@ def test_a_single_treatment_is_not_advised_and_has_no_workers_to_see(alone):
     assert experiment_findings(alone) == [
         "Makespan (median): **t1** 2.00 s.",
         (
-            "Nothing is full: the path of one task would allow 1 s of 2 s. Tasks queue behind"
-            " each other for 1 s."
+            "Nothing is full: the path of one task would allow 1 s of 2 s. Tasks queue behind each"
+            " other for 1 s."
         ),
         "No other number of workers and no batch is predicted to save 3 %.",
         "Peak memory of the tree: ≥ 40.0 MiB (median).",

@@ -3,7 +3,9 @@
 The kernel counts a thread's time on a core and its wait for one. What is left of the service is
 shared out by how the thread waits: one that waits for the GIL wakes up once in every switch
 interval to ask for it, while one that waits for a lock, a reply or the end of a sleep wakes up once
-at its end. Sources: Linux, Documentation/scheduler/sched-stats.rst; CPython, Python/ceval_gil.c.
+at its end. This leaves one case open: many short waits for a lock whose holder computes with the
+GIL look like as many waits for the GIL. Sources: Linux, Documentation/scheduler/sched-stats.rst;
+CPython, Python/ceval_gil.c.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.units import Seconds
+
+
+CLEARLY = 1.5
+"""How much longer than their wakes allow waits must be, so that one was no wait for the GIL."""
 
 
 class Spent(NamedTuple):
@@ -77,13 +83,16 @@ def split_service(
     cpu_s = min(spent.cpu_s, spent.service_s)
     core_wait_s = min(spent.core_wait_s, spent.service_s - cpu_s)
     rest_s = spent.service_s - cpu_s - core_wait_s
-    more_s = max(0.0, rest_s - alone.away_s)
-    more_wakes = max(0.0, spent.wakes - alone.wakes)
-    if more_s > more_wakes * switch_s:
-        # Some wait was longer than any for the GIL, so at least one of the wakes ended that.
-        more_wakes = max(0.0, more_wakes - 1)
-    gil_wait_s = min(more_s, more_wakes * switch_s, others_held_s)
     held_s = cpu_s * alone.held_share
+    more_s = max(0.0, rest_s - alone.away_s)
+    wakes = max(0.0, spent.wakes - alone.wakes)
+    # Whoever is made to give up the GIL waits until another has it, before it asks for it again.
+    # That happens after a switch interval with it, unless the task gives it up by itself before.
+    wakes -= min(max(0.0, held_s / switch_s - alone.wakes), wakes / 2)
+    if more_s > CLEARLY * wakes * switch_s:
+        # Some wait was longer than any for the GIL, so at least one of the wakes ended that.
+        wakes = max(0.0, wakes - 1)
+    gil_wait_s = min(more_s, wakes * switch_s, others_held_s)
     return ServiceParts(
         held_s=held_s,
         computing_s=cpu_s - held_s,
