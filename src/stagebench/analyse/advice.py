@@ -283,7 +283,9 @@ def _explain_full(run: MeasuredRun, limit: Floor) -> str:
     if CORES in kinds:
         return f"{cores}: the cores are full, and more workers cannot help"
     if may_be_gil(run):
-        return f"{cores}: its threads work or wait for the GIL; which, only runs that diagnose tell"
+        return (
+            f"{cores}: its threads work or wait for the GIL; for how long they hold it is unknown"
+        )
     if GIL in kinds:
         return f"{cores}: the threads share one GIL, and more of them cannot help"
     if limit.resource == IN_FLIGHT and run.in_flight == 1:
@@ -323,6 +325,8 @@ def _explain_rest(run: MeasuredRun, highest: Floor) -> str:
     uneven_s = sum(parts.get(part, 0.0) for part in OWN) - highest.floor_s
     if uneven_s >= rest_s / 10:
         text += f" Tasks queue behind each other for {format_seconds(uneven_s)}."
+    if may_be_gil(run):
+        text += " The GIL may be full: for how long handlers hold it is not known well enough."
     return text
 
 

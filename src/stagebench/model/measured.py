@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.model.replay import Alone
@@ -68,6 +68,12 @@ class Conditions(NamedTuple):
     start_method: str | None
     workers: int
     retain: bool = False
+    transport: str = "pickle"
+
+    @property
+    def handed(self) -> tuple[str, str, str]:
+        """What decides about its hand-overs: handler, parameters and transport."""
+        return self.handler, self.parameters, self.transport
 
     @property
     def shares_gil(self) -> bool:
@@ -180,18 +186,22 @@ class Draw:
     resemble the wanted ones more.
     """
 
-    def __init__(self, stage: StageRun, handed: StageRun | None = None) -> None:
+    def __init__(
+        self, stage: StageRun, known: HandOver | None, handed: StageRun | None = None
+    ) -> None:
         works = [(each, measure_work(each, stage.calibrated)) for each in stage.served]
-        self._own = {each.task: Alone(each.send_s, work, each.return_s) for each, work in works}
-        handed = handed or stage
-        later = [each.send_s for each in handed.served if not each.is_first]
-        self._send_s = _average(later or [each.send_s for each in handed.served])
-        self._return_s = _average([each.return_s for each in handed.served])
+        self._handed = known or average_hand_over(handed or stage)
+        self._own = {each.task: self._give_own(stage, each, work) for each, work in works}
         self._later = [work for each, work in works if not each.is_first]
         self._first = [work for each, work in works if each.is_first] or self._later
         self._later = self._later or self._first
         if stage.varies:
             self._first = self._later = [work for _, work in works]
+
+    def _give_own(self, stage: StageRun, each: ServedTask, work: Seconds) -> Alone:
+        if stage.conditions.shares_gil:
+            return Alone(each.send_s, work, each.return_s)
+        return Alone(self._handed.send_s, work, self._handed.return_s)
 
     def give_own(self, task: int) -> Alone:
         """Return what a task took itself."""
@@ -200,11 +210,46 @@ class Draw:
     def give_any(self, task: int, *, is_first: bool) -> Alone:
         """Return what a task like this took: one of the first of workers, or of the later ones."""
         works = self._first if is_first else self._later
-        return Alone(self._send_s, works[task % len(works)], self._return_s)
+        return Alone(self._handed.send_s, works[task % len(works)], self._handed.return_s)
 
 
-def _average(values: Sequence[Seconds]) -> Seconds:
-    return fmean(values) if values else 0.0
+class HandOver(NamedTuple):
+    """How long tasks take to a worker, and their results back to main."""
+
+    send_s: Seconds
+    return_s: Seconds
+
+
+def average_hand_over(stage: StageRun) -> HandOver:
+    """Return how long hand-overs take in one run on average, with all that they wait for."""
+    later = [each for each in stage.served if not each.is_first] or stage.served
+    if not later:
+        return HandOver(0.0, 0.0)
+    return HandOver(
+        fmean(each.send_s for each in later), fmean(each.return_s for each in stage.served)
+    )
+
+
+def find_hand_overs(runs: Iterable[MeasuredRun]) -> dict[tuple[str, str, str], HandOver]:
+    """Return what hand-overs to and from processes take, by handler, parameters and transport.
+
+    Main hands over one thing after another, so where several workers end at once, hand-overs wait
+    for each other, and the replay finds that wait anew. The treatment in which they take least
+    shows what they take without it.
+    """
+    found: dict[tuple[str, str, str], dict[tuple[str, str], list[HandOver]]] = {}
+    for run in runs:
+        for stage in run.stages:
+            if not stage.conditions.shares_gil and stage.served:
+                own = found.setdefault(stage.conditions.handed, {})
+                own.setdefault(run.key, []).append(average_hand_over(stage))
+    return {
+        key: HandOver(
+            min(median(one.send_s for one in own) for own in treatments.values()),
+            min(median(one.return_s for one in own) for own in treatments.values()),
+        )
+        for key, treatments in found.items()
+    }
 
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
@@ -318,6 +363,7 @@ def _read_stage(
         stage.get("start_method"),
         stage["workers"],
         stage["retain"],
+        stage.get("transport", "pickle"),
     )
     served = [_read_served(task) for task in tasks]
     known = calibrated.get(conditions[:2])

@@ -13,14 +13,14 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagebench.errors import ModelError
-from stagebench.model.measured import Conditions, Draw, find_mix, group_runs
+from stagebench.model.measured import Conditions, Draw, find_hand_overs, find_mix, group_runs
 from stagebench.model.replay import Alone, Model, ModelStage, replay
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from stagebench.model.measured import MeasuredRun, StageRun
+    from stagebench.model.measured import HandOver, MeasuredRun, StageRun
     from stagebench.units import Seconds
 
 
@@ -79,9 +79,11 @@ def describe_run(run: MeasuredRun) -> Scenario:
     )
 
 
-def reproduce(run: MeasuredRun, wake_s: Seconds) -> Seconds:
-    """Return the makespan that a run's own records lead to."""
-    draws = [Draw(stage) for stage in run.stages]
+def reproduce(
+    run: MeasuredRun, wake_s: Seconds, handed: Mapping[tuple[str, str, str], HandOver]
+) -> Seconds:
+    """Return the makespan that a run's own records lead to, with hand-overs to processes."""
+    draws = [Draw(stage, _look_up(stage.conditions, handed)) for stage in run.stages]
     tasks = sorted(run.due_s, key=lambda task: (run.due_s[task], task))
 
     def give(place: int, task: int, is_first: bool) -> Alone:  # noqa: FBT001 - the model's order
@@ -116,7 +118,8 @@ WAKES_S = (0.0, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.006)
 
 def reproduce_all(runs: Sequence[MeasuredRun]) -> list[Reproduced]:
     """Reproduce runs with each possible wait of threads that wake up."""
-    return [Reproduced(run, [reproduce(run, wake_s) for wake_s in WAKES_S]) for run in runs]
+    handed = find_hand_overs(runs)
+    return [Reproduced(run, [reproduce(run, wake_s, handed) for wake_s in WAKES_S]) for run in runs]
 
 
 def fit_wake(reproduced: Sequence[Reproduced]) -> int:
@@ -137,10 +140,19 @@ def predict(scenario: Scenario, sources: Sequence[MeasuredRun], wake_s: Seconds)
     chosen = [_choose(stage, sources, scenario.experiment) for stage in scenario.stages]
     most = max(len(found) for found in chosen)
     host = _find_host(scenario, sources, wake_s)
+    handed = find_hand_overs(sources)
     return [
-        _predict_once(scenario, [found[number % len(found)] for found in chosen], sources, host)
+        _predict_once(
+            scenario, [found[number % len(found)] for found in chosen], sources, host, handed
+        )
         for number in range(most)
     ]
+
+
+def _look_up(
+    conditions: Conditions, handed: Mapping[tuple[str, str, str], HandOver]
+) -> HandOver | None:
+    return None if conditions.shares_gil else handed.get(conditions.handed)
 
 
 class Source(NamedTuple):
@@ -163,13 +175,24 @@ def _is_full(run: MeasuredRun) -> bool:
 
 
 def _predict_once(
-    scenario: Scenario, chosen: Sequence[Source], sources: Sequence[MeasuredRun], host: Host
+    scenario: Scenario,
+    chosen: Sequence[Source],
+    sources: Sequence[MeasuredRun],
+    host: Host,
+    handed: Mapping[tuple[str, str, str], HandOver],
 ) -> Seconds:
-    workers = [
-        _find_workers(planned, source.stage, sources)
+    draws = [
+        Draw(
+            source.stage,
+            _look_up(planned.conditions, handed),
+            _find_workers(planned, source.stage, sources, for_starts=False),
+        )
         for planned, source in zip(scenario.stages, chosen, strict=True)
     ]
-    draws = [Draw(source.stage, handed) for source, handed in zip(chosen, workers, strict=True)]
+    starting = [
+        _find_workers(planned, source.stage, sources, for_starts=True)
+        for planned, source in zip(scenario.stages, chosen, strict=True)
+    ]
     shares = [1 / stage.speed for stage in scenario.stages]
 
     def give(place: int, task: int, is_first: bool) -> Alone:  # noqa: FBT001 - the model's order
@@ -184,7 +207,7 @@ def _predict_once(
                 scenario.switch_s,
                 _spread_starts(alike, planned.conditions.workers),
             )
-            for planned, source, alike in zip(scenario.stages, chosen, workers, strict=True)
+            for planned, source, alike in zip(scenario.stages, chosen, starting, strict=True)
         ],
         arrivals=scenario.arrivals,
         alone=give,
@@ -244,12 +267,13 @@ def _choose(stage: PlannedStage, sources: Sequence[MeasuredRun], experiment: str
     ]
 
 
-def _distance(stage: PlannedStage, source: Source) -> tuple[bool, bool, float, bool, bool]:
+def _distance(stage: PlannedStage, source: Source) -> tuple[bool | float, ...]:
     wanted, other = stage.conditions, source.stage.conditions
     return (
         wanted.executor != other.executor,
         wanted.start_method != other.start_method,
         _times(wanted.workers, other.workers),
+        wanted.transport != other.transport,
         wanted.retain != other.retain,
         stage.name != source.stage.name,
     )
@@ -260,23 +284,26 @@ def _times(one: int, other: int) -> float:
 
 
 def _find_workers(
-    planned: PlannedStage, source: StageRun, sources: Sequence[MeasuredRun]
+    planned: PlannedStage, source: StageRun, sources: Sequence[MeasuredRun], *, for_starts: bool
 ) -> StageRun:
-    """Return the stage whose workers, with their starts and hand-overs, are most like the wanted.
+    """Return the stage whose workers start, or are handed tasks, most as the wanted ones do.
 
-    That is the source itself, unless its executor or start method are others.
+    That is the source itself, unless it differs in what decides: start method or transport.
     """
-    wanted = planned.conditions
-    if (source.conditions.executor, source.conditions.start_method) == wanted[2:4]:
+    wanted, own = planned.conditions, source.conditions
+    decides = "start_method" if for_starts else "transport"
+    if own.executor == wanted.executor and getattr(own, decides) == getattr(wanted, decides):
         return source
     stages = [stage for run in sources for stage in run.stages if stage.served]
 
-    def distance(stage: StageRun) -> tuple[bool, bool, bool, float, bool]:
+    def distance(stage: StageRun) -> tuple[bool | float, ...]:
         other = stage.conditions
+        method = wanted.start_method != other.start_method
         return (
             wanted.executor != other.executor,
-            wanted.start_method != other.start_method,
+            method if for_starts else wanted.transport != other.transport,
             wanted[:2] != other[:2],
+            method,
             _times(wanted.workers, other.workers),
             wanted.retain != other.retain,
         )

@@ -122,7 +122,7 @@ class _Stage:
     served: set[int] = field(default_factory=set)
     clock: float = 0.0
     rate: float = 1.0
-    ends: list[tuple[float, int, int, list[int], Seconds]] = field(default_factory=list)
+    ends: list[tuple[float, int, int, _Handed]] = field(default_factory=list)
 
     def has_place(self) -> bool:
         """Return whether one more task may wait."""
@@ -140,6 +140,52 @@ class _Stage:
         return None
 
 
+class _Handed(NamedTuple):
+    """Tasks that are handed over together, when they were taken, and what they take alone.
+
+    `send_s` and `return_s` are the parts of the hand-overs that main works for.
+    """
+
+    tasks: list[int]
+    taken_s: Seconds
+    serve_s: Seconds
+    send_s: Seconds = 0.0
+    return_s: Seconds = 0.0
+
+
+class _Timer(NamedTuple):
+    """Something that takes its time whatever others do: a start, or a hand-over to a worker."""
+
+    at_s: Seconds
+    place: int
+    worker: int
+    number: int
+    handed: _Handed | None
+
+
+class _AtDesk(NamedTuple):
+    """A hand-over that main works for, to a worker or of its result."""
+
+    place: int
+    worker: int
+    handed: _Handed
+    is_result: bool
+
+    @property
+    def work_s(self) -> Seconds:
+        """How long main works for it."""
+        return self.handed.return_s if self.is_result else self.handed.send_s
+
+
+@dataclass(slots=True, eq=False)
+class _Desk:
+    """Main's hand-overs: it works for the first in the queue, which takes `left_s` more."""
+
+    queue: deque[_AtDesk] = field(default_factory=deque)
+    left_s: Seconds = 0.0
+    rate: float = 1.0
+
+
 class _Replay:
     """The state of all; names and steps are those of runner/routing.py, engine.py and pools."""
 
@@ -152,7 +198,7 @@ class _Replay:
             for before in stage.after:
                 self._stages[before].following.append(place)
         self._first = [place for place, stage in enumerate(model.stages) if not stage.after]
-        self._mixes = [stage.mix for stage in model.stages]
+        self._mixes = [*(stage.mix for stage in model.stages), Mix(cpu=1.0)]
         self._rates: dict[tuple[int, ...], list[float]] = {}
         self._open: dict[int, int] = {}
         self._feed_hold = _Holder(ARRIVAL)
@@ -160,14 +206,14 @@ class _Replay:
         self._changed: deque[int] = deque()
         self._serving = 0
         self._blocked = 0
-        self._now = 0.0
+        self._now = self._last = 0.0
         self._number = 0
-        self._starting: list[tuple[Seconds, int, int]] = []
+        self._timers: list[_Timer] = []
+        self._desk = _Desk()
         self._services: list[tuple[int, int, int, Seconds, Seconds]] = []
 
     def run(self) -> Replayed:
         due = deque(enumerate(self._model.arrivals))
-        last = 0.0
         while due or self._open:
             while due and due[0][1] <= self._now and self._may_feed():
                 self._feed(due.popleft()[0])
@@ -179,37 +225,47 @@ class _Replay:
                     wait, place = until, ARRIVAL
             if wait == math.inf:
                 self._stand_still()
-            self._now += wait
-            for stage in self._stages:
-                if stage.ends:
-                    stage.clock += stage.rate * wait
-            if place == START:
-                self._end_start()
+            self._advance(wait)
+            if place == TIMER:
+                self._end_timer()
+            elif place == DESK:
+                self._end_desk()
             elif place != ARRIVAL:
                 self._end_service(place)
-                last = self._now
-        return Replayed(last, self._services)
+        return Replayed(self._last, self._services)
+
+    def _advance(self, wait: Seconds) -> None:
+        self._now += wait
+        for stage in self._stages:
+            if stage.ends:
+                stage.clock += stage.rate * wait
+        self._desk.left_s -= self._desk.rate * wait
 
     def _find_next(self) -> tuple[Seconds, int]:
         """Return how long it is until something ends, and the place of its stage."""
         wait, found = math.inf, ARRIVAL
-        if self._starting:
-            wait, found = max(0.0, self._starting[0][0] - self._now), START
+        if self._timers:
+            wait, found = max(0.0, self._timers[0].at_s - self._now), TIMER
         for place, stage in enumerate(self._stages):
             if stage.ends:
                 until = (stage.ends[0][0] - stage.clock) / stage.rate
                 if until < wait:
                     wait, found = max(0.0, until), place
+        if self._desk.queue:
+            until = self._desk.left_s / self._desk.rate
+            if until < wait:
+                wait, found = max(0.0, until), DESK
         return wait, found
 
     def _set_rates(self) -> None:
-        numbers = tuple([len(stage.ends) for stage in self._stages])
+        numbers = (*[len(stage.ends) for stage in self._stages], 1 if self._desk.queue else 0)
         rates = self._rates.get(numbers)
         if rates is None:
             rates = find_rates(self._mixes, numbers, self._model.host)
             self._rates[numbers] = rates
-        for stage, rate in zip(self._stages, rates, strict=True):
+        for stage, rate in zip(self._stages, rates, strict=False):
             stage.rate = rate
+        self._desk.rate = rates[-1]
 
     def _stand_still(self) -> NoReturn:
         names = [
@@ -345,11 +401,39 @@ class _Replay:
     # What workers do: as in runner/engine.py, pools.py and process_pool.py.
 
     def _end_service(self, place: int) -> None:
-        """Pass on what a worker has done; the first task that starts in its stage is its next."""
+        _, _, worker, handed = heapq.heappop(self._stages[place].ends)
+        if handed.return_s:
+            self._line_up(_AtDesk(place, worker, handed, is_result=True))
+        else:
+            self._receive(place, worker, handed)
+
+    def _line_up(self, job: _AtDesk) -> None:
+        """Let main work for a hand-over, after those that came before."""
+        self._desk.queue.append(job)
+        if len(self._desk.queue) == 1:
+            self._desk.left_s = job.work_s
+
+    def _end_desk(self) -> None:
+        desk = self._desk
+        job = desk.queue.popleft()
+        if desk.queue:
+            desk.left_s = desk.queue[0].work_s
+        if job.is_result:
+            self._receive(job.place, job.worker, job.handed)
+        else:
+            self._serve(job.place, job.worker, job.handed)
+
+    def _serve(self, place: int, worker: int, handed: _Handed) -> None:
         stage = self._stages[place]
-        _, _, worker, tasks, taken_s = heapq.heappop(stage.ends)
+        self._number += 1
+        heapq.heappush(stage.ends, (stage.clock + handed.serve_s, self._number, worker, handed))
+
+    def _receive(self, place: int, worker: int, handed: _Handed) -> None:
+        """Pass on what a worker has done; the first task that starts in its stage is its next."""
+        stage, tasks = self._stages[place], handed.tasks
+        self._last = self._now
         for task in tasks:
-            self._services.append((place, task, worker, taken_s, self._now))
+            self._services.append((place, task, worker, handed.taken_s, self._now))
         self._deliver(place, tasks)
         own = next((start for start in self._starts if start[0] == place), None)
         if own is not None:
@@ -385,13 +469,25 @@ class _Replay:
         starts_s = stage.model.starts_s
         for worker in range(stage.model.workers):
             ready_s = self._now + starts_s[min(worker, len(starts_s) - 1)]
-            heapq.heappush(self._starting, (ready_s, place, worker))
+            self._set_timer(ready_s, place, worker)
             if stage.model.pins:
                 stage.idle.append(worker)
 
-    def _end_start(self) -> None:
-        _, place, worker = heapq.heappop(self._starting)
+    def _set_timer(
+        self, at_s: Seconds, place: int, worker: int, handed: _Handed | None = None
+    ) -> None:
+        self._number += 1
+        heapq.heappush(self._timers, _Timer(at_s, place, worker, self._number, handed))
+
+    def _end_timer(self) -> None:
+        _, place, worker, _, handed = heapq.heappop(self._timers)
         stage = self._stages[place]
+        if handed is not None:
+            if handed.send_s:
+                self._line_up(_AtDesk(place, worker, handed, is_result=False))
+            else:
+                self._serve(place, worker, handed)
+            return
         stage.ready.add(worker)
         if not stage.model.pins:
             self._rest(stage, place, worker)
@@ -413,12 +509,24 @@ class _Replay:
             alone = self._model.alone(place, task, is_first)
             total += alone.serve_s
             is_first = False
-        total += alone.send_s + alone.return_s  # once for all that are handed over together
-        self._number += 1
-        entry = (stage.clock + total, self._number, worker, tasks, self._now)
-        heapq.heappush(stage.ends, entry)
+        # Once for all that are handed over together.
+        send_s, return_s = alone.send_s, alone.return_s
+        if stage.model.pins:
+            send_s, return_s = max(0.0, send_s - IDLE_S), max(0.0, return_s - IDLE_S)
+            waits_s = alone.send_s - send_s + alone.return_s - return_s
+            handed = _Handed(tasks, self._now, total, send_s, return_s)
+        else:
+            waits_s = send_s + return_s
+            handed = _Handed(tasks, self._now, total)
+        self._set_timer(self._now + waits_s, place, worker, handed)
 
+
+IDLE_S = 0.0005
+"""Of a hand-over to or from a process, main does nothing for so long: the other side wakes up. For
+what is above it, main reads or writes, one hand-over after another."""
 
 ARRIVAL = -1
-START = -2
-"""Places that are no stage's: what ends next is the wait for a task, or the start of a worker."""
+TIMER = -2
+DESK = -3
+"""Places that are no stage's: what ends next is the wait for a task, something that takes its time,
+or what main does for a hand-over."""

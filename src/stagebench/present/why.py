@@ -82,7 +82,8 @@ def limit_cell(experiment: Experiment, treatment: str) -> str:
     share = format_percent(row["floor_s"] / row["makespan_s"])
     name = _name_resource(row["resource"], row["stage"])
     if not row["is_full"]:
-        return f"nothing is full ({name} {share})"
+        unsure = ", but the GIL may be" if row["may_be_gil"] else ""
+        return f"nothing is full ({name} {share}){unsure}"
     others = "".join(
         f", {_name_other(one)}" for one in filter(None, row["others_full"].split(", "))
     )
