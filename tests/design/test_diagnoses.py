@@ -104,6 +104,18 @@ def test_beside_has_a_spinner_and_a_pair_has_two_of_all(diagnoses):
     assert pair == alone | {"stages": stages, "in_flight": 2}
 
 
+def test_stages_beside_each_other_take_turns_where_they_are_called_alone(diagnoses):
+    chain = by_name(diagnoses())
+    found = by_name(diagnoses({f"{STAGE}.after": []}))
+
+    turns = {
+        kind: found[f"pipelines/runtime-1/{kind}"]["specification"]["diagnose"].get("in_turn")
+        for kind in ("alone", "beside", "pair")
+    }
+    assert turns == {"alone": True, "beside": True, "pair": None}
+    assert "in_turn" not in chain["pipelines/runtime-1/alone"]["specification"]["diagnose"]
+
+
 def test_settings_that_a_handler_notices_make_pipelines_and_others_do_not(diagnoses):
     def pipelines(**process):
         changes = {

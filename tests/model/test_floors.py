@@ -143,9 +143,17 @@ def test_threads_that_are_not_calibrated_may_hold_the_gil_while_they_compute(
 
 
 def test_of_calibrated_stages_it_is_known_whether_the_gil_is_full():
-    known = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0)
+    known = Calibrated(1.0, 0.0, held_s=1.0, asks=0.0, wakes=0.0, held_least_s=1.0)
     tasks = [served(0, 0.0, 1.0, cpu_s=1.0)]
     assert not may_be_gil(measured_run(stage_run("s", tasks, calibrated=known)))
+
+
+def test_bounds_that_are_far_apart_leave_open_whether_the_gil_is_full():
+    wide = Calibrated(1.0, 0.0, held_s=0.6, asks=0.0, wakes=0.0, held_least_s=0.25)
+    tasks = [served(0, 0.0, 1.0, cpu_s=1.0)]
+    assert may_be_gil(measured_run(stage_run("s", tasks, calibrated=wide)))
+    little = wide._replace(held_s=0.3)
+    assert not may_be_gil(measured_run(stage_run("s", tasks, calibrated=little)))
 
 
 def test_without_a_gil_it_has_no_floor():

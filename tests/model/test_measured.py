@@ -3,11 +3,13 @@
 import json
 
 import pytest
-from tests.made_runs import served, stage_run
+from tests.made_runs import measured_run, served, stage_run
 
 from stagebench.model.measured import (
     Calibrated,
     Draw,
+    HandOver,
+    find_hand_overs,
     find_mix,
     find_pipelines,
     group_runs,
@@ -114,27 +116,43 @@ def drawn_stage(**others):
 
 
 def test_a_task_of_the_same_run_has_its_own_times():
-    assert Draw(drawn_stage()).give_own(0) == Alone(0.5, 3.0, 0.5)
+    assert Draw(drawn_stage(), None).give_own(0) == Alone(0.5, 3.0, 0.5)
 
 
 def test_other_tasks_take_turns_and_first_ones_take_those_of_first_tasks():
-    draw = Draw(drawn_stage())
+    draw = Draw(drawn_stage(), None)
     assert [draw.give_any(task, is_first=False).serve_s for task in range(3)] == [1.0, 2.0, 1.0]
     assert [draw.give_any(task, is_first=True).serve_s for task in range(2)] == [3.0, 3.0]
 
 
 def test_hand_overs_are_means_to_later_tasks_and_from_all():
-    assert Draw(drawn_stage()).give_any(0, is_first=True)[::2] == (0.25, pytest.approx(1 / 3))
+    assert Draw(drawn_stage(), None).give_any(0, is_first=True)[::2] == (0.25, pytest.approx(1 / 3))
 
 
 def test_hand_overs_may_be_those_of_other_workers():
     handed = stage_run("s", [served(0, 1.0, 2.0, send_s=1.0, received_s=4.0)])
-    assert Draw(drawn_stage(), handed).give_any(0, is_first=False) == Alone(1.0, 1.0, 2.0)
+    assert Draw(drawn_stage(), None, handed).give_any(0, is_first=False) == Alone(1.0, 1.0, 2.0)
+
+
+def test_processes_are_handed_tasks_as_is_known_from_where_that_took_least():
+    tasks = [
+        served(n, n * 2.0, n * 2.0 + 1.0, send_s=0.5, received_s=n * 2.0 + 1.25) for n in (0, 1)
+    ]
+    slow = stage_run("s", tasks, executor="process", start_method="fork")
+    fast = stage_run("s", [each._replace(send_s=0.25) for each in tasks], executor="process")
+    runs = [measured_run(slow), measured_run(fast)._replace(treatment="other")]
+    known = find_hand_overs(runs)[slow.conditions.handed]
+    assert known == HandOver(0.25, 0.25)
+    assert Draw(slow, known).give_own(0) == Alone(0.25, 1.0, 0.25)
+
+
+def test_hand_overs_between_threads_are_not_of_processes():
+    assert find_hand_overs([measured_run(drawn_stage())]) == {}
 
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_first_and_later_tasks_stand_in_for_each_other(is_first):
-    draw = Draw(stage_run("s", [served(0, 0.0, 1.0, is_first=is_first)]))
+    draw = Draw(stage_run("s", [served(0, 0.0, 1.0, is_first=is_first)]), None)
     assert {draw.give_any(0, is_first=first).serve_s for first in (True, False)} == {1.0}
 
 
@@ -165,7 +183,7 @@ def test_a_run_is_read_as_it_was(runs):
     assert (run.makespan_s, run.in_flight, run.arrival, run.has_gil) == (6.0, None, None, True)
     assert run.due_s == {0: 0.0, 1: 0.0}
     work, save = run.stages
-    assert work.conditions == ("payload", '{"size_mib":2.5}', "process", "fork", 1, False)
+    assert work.conditions == ("payload", '{"size_mib":2.5}', "process", "fork", 1, False, "pickle")
     assert (work.after, save.after, save.conditions.workers) == ((), (0,), 2)
     assert (work.starts_s, save.starts_s) == ((0.75,), (0.0, 0.125))
     assert work.served == [

@@ -64,23 +64,23 @@ def test_cores_that_are_not_known_are_not_set():
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_run_is_reproduced_from_its_own_records(workers):
     run = even_run(workers=workers, tasks=12)
-    assert reproduce(run, 0.0) == run.makespan_s
+    assert reproduce(run, 0.0, {}) == run.makespan_s
     run = spinning_run(workers=workers, tasks=6)
-    assert reproduce(run, 0.0) == pytest.approx(run.makespan_s, rel=1e-3)
+    assert reproduce(run, 0.0, {}) == pytest.approx(run.makespan_s, rel=1e-3)
 
 
 def test_unequal_tasks_arrivals_and_limits_are_reproduced():
     seconds = [3.0, 1.0, 2.0]
     tasks = [served(n, 0.0, each, worker=n) for n, each in enumerate(seconds)]
     run = measured_run(stage_run("s", tasks, workers=3))
-    assert reproduce(run, 0.0) == 3.0
-    assert reproduce(run._replace(in_flight=1), 0.0) == 6.0
-    assert reproduce(run._replace(due_s={0: 0.0, 1: 5.0, 2: 9.0}), 0.0) == 11.0
+    assert reproduce(run, 0.0, {}) == 3.0
+    assert reproduce(run._replace(in_flight=1), 0.0, {}) == 6.0
+    assert reproduce(run._replace(due_s={0: 0.0, 1: 5.0, 2: 9.0}), 0.0, {}) == 11.0
 
 
 def test_starts_and_hand_overs_are_reproduced():
     task = served(0, 1.5, 2.5, submitted_s=0.0, send_s=0.5, start_s=1.0, received_s=2.75)
-    assert reproduce(measured_run(stage_run("s", [task], starts_s=(1.0,))), 0.0) == 2.75
+    assert reproduce(measured_run(stage_run("s", [task], starts_s=(1.0,))), 0.0, {}) == 2.75
 
 
 @pytest.mark.parametrize(("pool", "makespan_s"), [({}, 1.0), (FORK, 2.0)])
@@ -88,7 +88,7 @@ def test_tasks_of_processes_wait_for_the_worker_that_they_were_given(pool, makes
     # The second worker takes longer to start; a thread that is ready takes all tasks.
     tasks = [served(n, 0.25 * n, 0.25 * (n + 1), submitted_s=0.0) for n in range(4)]
     stage = stage_run("s", tasks, workers=2, starts_s=(0.0, 1.75), **pool)
-    assert reproduce(measured_run(stage), 0.0) == makespan_s
+    assert reproduce(measured_run(stage), 0.0, {}) == makespan_s
 
 
 def test_runs_are_reproduced_with_every_wait_of_threads_that_wake_up():

@@ -89,6 +89,21 @@ def test_only_the_first_task_of_each_worker_takes_longer():
     assert ends(replayed, 0) == [3, 3, 4, 4, 5, 5]
 
 
+def test_main_hands_over_to_processes_one_after_another():
+    stage = one(workers=2, pins=True)
+    handed = play([stage], 2, [1.0], alone=lambda *_: Alone(0.0, 1.0, 0.2005))
+    # Both end at 1: half a millisecond for the other side, then 0.2 s of work for each.
+    assert ends(handed, 0) == [pytest.approx(1.2005), pytest.approx(1.4005)]
+    threads = play([one(workers=2)], 2, [1.0], alone=lambda *_: Alone(0.0, 1.0, 0.2005))
+    assert ends(threads, 0) == [pytest.approx(1.2005)] * 2
+
+
+def test_a_hand_over_is_not_slowed_down_by_what_its_stage_does():
+    stage = one(workers=2, mix=HOLDS)
+    handed = play([stage], 2, [1.0], alone=lambda *_: Alone(0.5, 1.0, 0.5))
+    assert handed.makespan_s == pytest.approx(1.0 + 2.0)
+
+
 def test_tasks_that_are_handed_over_together_pay_for_it_once():
     def alone(_place, _task, _is_first):
         return Alone(1.0, 2.0, 3.0)

@@ -2,7 +2,8 @@
 
 A handler that is called alone, beside a thread that wants the GIL all the time, and beside itself
 shows what it needs: a core, the GIL, or only time. What a spinner beside it does not get, it holds.
-All values of a pipeline are medians over tasks; what cannot be known is missing.
+Values of a pipeline are medians over tasks, but for the time away: the least, since a disk or
+another program can only add to it. What cannot be known is missing.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ class Call(NamedTuple):
 
     @property
     def service_s(self) -> Seconds:
-        """How long the task was in service."""
-        return to_seconds((self.task.finished_ns or 0) - (self.task.started_ns or 0))
+        """How long the call took; how long the task was in service, if the call has no record."""
+        of: DiagnosisRecord | TaskRecord = self.call or self.task
+        return to_seconds((of.finished_ns or 0) - (of.started_ns or 0))
 
     @property
     def cpu_s(self) -> Seconds | None:
@@ -211,7 +213,7 @@ def _summarise_stage(runs: Mapping[str, Trace], stage: Mapping[str, Any]) -> Row
         "tasks": len(alone),
         "service_s": service_s,
         "cpu_s": cpu_s,
-        "away_s": _median(call.rest_s for call in alone),
+        "away_s": _least(call.rest_s for call in alone),
         **_describe_held(beside, cpu_s),
         "gil_asks": count_asks(alone, beside, interval_s),
         "wakes": _median(call.wakes for call in alone),
@@ -255,8 +257,8 @@ def find_held(beside: Sequence[Call]) -> tuple[float, float] | None:
 
 def count_asks(alone: Sequence[Call], beside: Sequence[Call], interval_s: Seconds) -> float | None:
     """Return how often a handler has to ask for the GIL: each time costs it a switch interval."""
-    before_s = _median(call.rest_s for call in alone)
-    with_spinner_s = _median(call.rest_s for call in beside)
+    before_s = _least(call.rest_s for call in alone)
+    with_spinner_s = _least(call.rest_s for call in beside)
     if before_s is None or with_spinner_s is None:
         return None
     return max(0.0, (with_spinner_s - before_s) / interval_s)
@@ -296,6 +298,12 @@ def _describe_status(
 
 def _describe_end(trace: Trace) -> str:
     return ": ".join(text for text in (trace.run["status"], trace.run["detail"]) if text)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """Return the least, which nothing has disturbed; None if a value is unknown, or without any."""
+    known = list(values)
+    return None if None in known else min((one for one in known if one is not None), default=None)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -135,8 +135,21 @@ def specify_calibration(pipeline: Pipeline, kind: str) -> Json:
         "sampler": _without_emulation(given),
         "linger": dict(LINGER),
         "process": given["process"],
-        "diagnose": {"spinner": kind == BESIDE},
+        "diagnose": {"spinner": kind == BESIDE, **_take_turns(pipeline.stages, kind)},
     }
+
+
+def _take_turns(stages: list[Json], kind: str) -> Json:
+    """Return the setting that stages beside each other are not served at once, if there are any.
+
+    Otherwise what is called alone would run beside another stage of the same task.
+    """
+    before = [None, *(stage["name"] for stage in stages)]
+    is_chain = all(
+        stage["after"] == ([] if name is None else [name])
+        for stage, name in zip(stages, before, strict=False)
+    )
+    return {} if is_chain or kind == PAIR else {"in_turn": True}
 
 
 def _workers(kind: str) -> int:

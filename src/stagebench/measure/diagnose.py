@@ -37,7 +37,12 @@ Source: Linux, Documentation/scheduler/sched-stats.rst.
 
 
 class Diagnosed:
-    """A handler that notes what each call costs its thread."""
+    """A handler that notes what each call costs its thread.
+
+    With a lock as `turn`, all handlers in main are called one after another.
+    """
+
+    turn: ClassVar[AbstractContextManager[object]] = nullcontext()
 
     def __init__(self, handler: Callable[..., Any], path: Path) -> None:
         functools.update_wrapper(self, handler)  # the runner looks at its signature
@@ -45,7 +50,11 @@ class Diagnosed:
         self._path = path
 
     def __call__(self, **arguments: Any) -> Any:
-        """Call the handler."""
+        """Call the handler, when no other is called if they take turns."""
+        with Diagnosed.turn:
+            return self._call(arguments)
+
+    def _call(self, arguments: Mapping[str, Any]) -> Any:
         files = open_files(self._path)
         waited_ns, spinner_waited_ns = files.read_wait(), read_spinner_wait()
         # What lets go of the GIL comes before these: a spinner would run meanwhile.
@@ -178,6 +187,8 @@ class Spinner:
 def prepare(specification: Mapping[str, Any], folder: Path) -> AbstractContextManager[object]:
     """Write the head of the file to which all processes append; return the spinner, if any."""
     RecordWriter(folder / DIAGNOSIS_FILE, DiagnosisRecord).close()
+    if specification["diagnose"].get("in_turn"):
+        Diagnosed.turn = threading.Lock()
     return Spinner() if specification["diagnose"]["spinner"] else nullcontext()
 
 
