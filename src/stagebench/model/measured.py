@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stagebench.model.replay import Alone
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
@@ -71,9 +71,9 @@ class Conditions(NamedTuple):
     transport: str = "pickle"
 
     @property
-    def handed(self) -> tuple[str, str, str]:
-        """What decides about its hand-overs: handler, parameters and transport."""
-        return self.handler, self.parameters, self.transport
+    def handed(self) -> tuple[str, str, str, bool]:
+        """What decides about its hand-overs: handler, parameters, transport, and what is kept."""
+        return self.handler, self.parameters, self.transport, self.retain
 
     @property
     def shares_gil(self) -> bool:
@@ -220,6 +220,10 @@ class HandOver(NamedTuple):
     return_s: Seconds
 
 
+HandOvers: TypeAlias = "dict[tuple[str, str, str, bool], HandOver]"
+"""What hand-overs take, by what decides about them."""
+
+
 def average_hand_over(stage: StageRun) -> HandOver:
     """Return how long hand-overs take in one run on average, with all that they wait for."""
     later = [each for each in stage.served if not each.is_first] or stage.served
@@ -230,14 +234,14 @@ def average_hand_over(stage: StageRun) -> HandOver:
     )
 
 
-def find_hand_overs(runs: Iterable[MeasuredRun]) -> dict[tuple[str, str, str], HandOver]:
-    """Return what hand-overs to and from processes take, by handler, parameters and transport.
+def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
+    """Return what hand-overs to and from processes take, by what decides about them.
 
     Main hands over one thing after another, so where several workers end at once, hand-overs wait
     for each other, and the replay finds that wait anew. The treatment in which they take least
     shows what they take without it.
     """
-    found: dict[tuple[str, str, str], dict[tuple[str, str], list[HandOver]]] = {}
+    found: dict[tuple[str, str, str, bool], dict[tuple[str, str], list[HandOver]]] = {}
     for run in runs:
         for stage in run.stages:
             if not stage.conditions.shares_gil and stage.served:

@@ -18,9 +18,9 @@ from stagebench.model.replay import Alone, Model, ModelStage, replay
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from stagebench.model.measured import HandOver, MeasuredRun, StageRun
+    from stagebench.model.measured import HandOver, HandOvers, MeasuredRun, StageRun
     from stagebench.units import Seconds
 
 
@@ -79,9 +79,7 @@ def describe_run(run: MeasuredRun) -> Scenario:
     )
 
 
-def reproduce(
-    run: MeasuredRun, wake_s: Seconds, handed: Mapping[tuple[str, str, str], HandOver]
-) -> Seconds:
+def reproduce(run: MeasuredRun, wake_s: Seconds, handed: HandOvers) -> Seconds:
     """Return the makespan that a run's own records lead to, with hand-overs to processes."""
     draws = [Draw(stage, _look_up(stage.conditions, handed)) for stage in run.stages]
     tasks = sorted(run.due_s, key=lambda task: (run.due_s[task], task))
@@ -149,9 +147,7 @@ def predict(scenario: Scenario, sources: Sequence[MeasuredRun], wake_s: Seconds)
     ]
 
 
-def _look_up(
-    conditions: Conditions, handed: Mapping[tuple[str, str, str], HandOver]
-) -> HandOver | None:
+def _look_up(conditions: Conditions, handed: HandOvers) -> HandOver | None:
     return None if conditions.shares_gil else handed.get(conditions.handed)
 
 
@@ -179,7 +175,7 @@ def _predict_once(
     chosen: Sequence[Source],
     sources: Sequence[MeasuredRun],
     host: Host,
-    handed: Mapping[tuple[str, str, str], HandOver],
+    handed: HandOvers,
 ) -> Seconds:
     draws = [
         Draw(
