@@ -278,8 +278,8 @@ def test_several_tasks_in_flight_are_counted():
 
 def test_without_calibrations_it_is_not_known_whether_threads_wait_for_the_gil():
     assert why(computing(2, 6, None)) == (
-        "1.00 of 2 cores are in use: its threads work or wait for the GIL; which, only runs that"
-        " diagnose tell (floor 6 s of 6 s)."
+        "1.00 of 2 cores are in use: its threads work or wait for the GIL; for how long they hold"
+        " it is unknown (floor 6 s of 6 s)."
     )
 
 

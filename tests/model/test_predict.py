@@ -22,6 +22,7 @@ from stagebench.model.predict import (
     speed_up,
     widen,
 )
+from stagebench.model.whatif import find_limits_of_knowledge
 
 FORK = {"executor": "process", "start_method": "fork"}
 SPAWN = {"executor": "process", "start_method": "spawn"}
@@ -296,3 +297,14 @@ def test_an_interval_holds_all_replays_and_nine_of_ten_known_errors():
         1.0,
         *map(pytest.approx, (math.exp(-0.2), math.exp(0.2))),
     )
+
+
+def test_where_cores_are_unknown_none_are_missing_and_others_are_named_as_never_measured():
+    tasks = [served(n, 0.0, 1.0, cpu_s=1.0, due_s=0.0, submitted_s=0.0) for n in range(4)]
+    stage = stage_run("s", tasks, executor="process", start_method="fork", workers=4)
+    run = measured_run(stage, cores=0, free_cores=math.inf)
+    assert predict(describe_run(run), [run], 0.0) == [1.0]
+    asked = replace(describe_run(run), cores=2)
+    assert find_limits_of_knowledge(asked, describe_run(run), [run]) == [
+        "measured on an unknown number of cores alone"
+    ]

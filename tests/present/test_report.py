@@ -403,7 +403,7 @@ def test_an_experiment_reports_its_extremes(pipe):
             "Nothing is full: the workers of `work` would allow 3.5 s of 6 s. On the critical path:"
             " 1.75 s hand-over, 1.25 s first task of a worker and 750 ms start of a worker."
         ),
-        "Next: try work.workers=2: 4.45 s predicted (2.99 s to 6.61 s), 6 s now.",
+        "Next: try work.workers=2: 4.58 s predicted (3.13 s to 6.69 s), 6 s now.",
         (
             "Makespan of 2 treatments against p1-fork, by intervals that hold together: 1 faster,"
             " 1 with too few runs to tell."

@@ -466,6 +466,8 @@ def _free_cores(cores: int, run: Mapping[str, Any]) -> float:
 
     What others took is known of a time that is longer than the run, if that is short.
     """
+    if not cores:
+        return math.inf  # how many there were is unknown, so that none can be missing
     taken = sum(run[name] for name in ("steal_share", "others_cpu_share") if is_known(run[name]))
     sampler = run["sampler_cpu_s"] / run["own_time_s"] if is_known(run["sampler_cpu_s"]) else 0.0
     used = run["cpu_s"] / run["own_time_s"] if is_known(run["cpu_s"]) else 0.0

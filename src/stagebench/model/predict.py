@@ -160,9 +160,10 @@ class Source(NamedTuple):
 
 def _find_host(scenario: Scenario, sources: Sequence[MeasuredRun], wake_s: Seconds) -> Host:
     """Return the machine of a scenario: others take from it what they took from full runs."""
-    lost = [run.cores - run.free_cores for run in sources if _is_full(run)]
-    typical = median(lost or [run.cores - run.free_cores for run in sources])
-    cores = scenario.cores or max(run.cores for run in sources)
+    known = [run for run in sources if run.cores]
+    cores = scenario.cores or max((run.cores for run in known), default=math.inf)
+    lost = [run.cores - run.free_cores for run in known if _is_full(run)]
+    typical = median(lost or [run.cores - run.free_cores for run in known] or [0.0])
     return Host(max(0.1, cores - typical), scenario.has_gil, scenario.switch_s, wake_s)
 
 

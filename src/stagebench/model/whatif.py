@@ -307,7 +307,8 @@ def find_limits_of_knowledge(
     beyond = []
     cores = sorted({run.cores for run in runs})
     if scenario.cores is not None and scenario.cores not in cores:
-        beyond.append(f"measured on {' and '.join(map(str, cores))} cores alone")
+        known = " and ".join(str(number or "an unknown number of") for number in cores)
+        beyond.append(f"measured on {known} cores alone")
     if not scenario.has_gil and any(run.has_gil for run in runs):
         beyond.append("no run without a GIL")
     for stage, old in zip(scenario.stages, before.stages, strict=True):
