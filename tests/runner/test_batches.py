@@ -11,6 +11,7 @@ from tests.runner.test_routing import Simulation, plain
 from tests.runner.test_unpickling import Doing, take_long
 
 from stagebench.records import RULES, TaskRecord
+from stagebench.runner.jobs import CrewThread
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Arrival
 from stagebench.runner.worker import WorkerSetup
@@ -234,6 +235,21 @@ def test_results_after_one_that_is_long_to_unpickle_arrive_in_their_order(place)
         workflow.run(tasks_of(deeds))
         results = workflow.results("s")
     assert results == {task: 5 if task == place + 1 else task for task in range(7)}
+
+
+def test_results_arrive_in_their_order_if_the_thread_that_relieves_is_held_up(monkeypatch):
+    """On a busy machine, the new manager may go far before the one that starts it goes on."""
+    start = CrewThread.start
+
+    def start_and_wait(thread):
+        start(thread)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(CrewThread, "start", start_and_wait)
+    one = stage("s", serve, FORK, workers=1, batch=4, retain=True)
+    with Workflow([one], ListSink()) as workflow:
+        workflow.run(tasks_of(["", "long", "", "", "", ""]))
+        assert workflow.results("s") == {0: 0, 1: 1, 2: 5, 3: 3, 4: 4, 5: 5, 6: 6}
 
 
 @pytest.mark.parametrize("transport", ["pickle", "shared_memory", "path"])

@@ -388,10 +388,11 @@ class ProcessPool:
         """Take the outcome of a job that others of its batch follow."""
         self._crew.finish(job, served, worker.start)
         with self._lock:
-            was_settled, worker.is_settled = worker.is_settled, False
             if self._manager is threading.current_thread():
                 self._held = None
+            # In this order: whoever finds it not settled takes the next outcome for the next job.
             worker.job = rest
+            was_settled, worker.is_settled = worker.is_settled, False
         # If outcomes come together, it is unknown when the worker began.
         if self._batches == SINGLY and worker.start is not None:
             rest.begin(worker.start)
@@ -409,13 +410,13 @@ class ProcessPool:
             if not is_due:
                 return
             relieved, self._manager = self._manager, self._make_manager()
+            # First of all: the new manager may read the next of a batch before `start` returns.
+            self._held, worker.is_settled = None, True
             try:
                 self._manager.start()
             except RuntimeError:
-                self._manager = relieved  # no threads are left; `relieve` is called again
-                return
-            self._held = None
-            worker.is_settled = True
+                # No threads are left; `relieve` is called again.
+                self._manager, self._held, worker.is_settled = relieved, (worker, since), False
 
     def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
         """Assign a job to a free worker; without one, take it from the backlog."""
