@@ -4,7 +4,7 @@ rule figures:
     output:
         report(
             directory(f"{RESULTS}/figures/{{experiment}}"),
-            patterns=["{figure}.png"],
+            patterns=["{figure}.svg"],
             caption="../report/figures.rst",
             category="Figures of {experiment}",
         ),

@@ -22,7 +22,7 @@ from stagebench.present import (
     trust,
     winners,
 )
-from stagebench.present.charts import OVERVIEWS, RATIOS
+from stagebench.present.charts import OVERVIEWS
 from stagebench.present.effects import effects_finding
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
@@ -139,6 +139,9 @@ def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText
     }
 
 
+_SHOWN = 3
+"""So many of the figures stand in the report."""
+
 _SAME_WORK = "The config states that its treatments do the same work."
 
 
@@ -180,14 +183,12 @@ def _experiment_values(
         "effects": effects.effects_table(experiment),
         "other_effects": effects.others_table(experiment),
         "gaps": effects.gap_notes(experiment),
-        "ratios_figure": f"{folder}/{RATIOS}.png",
         "first_tasks": first_task_sentences(experiment),
         "stages": treatments.stages_table(experiment),
         "memory": treatments.memory_table(experiment),
         "census": treatments.census_table(experiment),
         "is_polled": treatments.is_polled(experiment),
-        "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
-        "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
+        "figures": {name: f"{folder}/{name}.png" for name in list(OVERVIEWS)[:_SHOWN]},
     }
 
 

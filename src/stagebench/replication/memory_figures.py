@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
@@ -14,6 +14,7 @@ from stagebench.present.style import (
     INK,
     MUTED,
     PART_COLOURS,
+    WIDTH,
     Colour,
     add_legend,
     add_title,
@@ -39,6 +40,7 @@ from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 
 _WIDE = ("anonymous PSS",)
+_DASHES = {"USS": (0, (3, 1.5))}
 _SERIES = {"RSS": "main_rss", "PSS": "main_pss", "anonymous PSS": "main_anon", "USS": "main_uss"}
 
 
@@ -63,7 +66,8 @@ def choose_pools(experiment: Experiment) -> list[str]:
         return []
     rest = (_plain([pool for pool in pools if pool.kind == kind]) for kind in KINDS)
     others = [own[-1] for own in rest if own and own[-1].kind != "fork"]
-    return list(dict.fromkeys(pool.treatment for pool in (forks[0], forks[-1], *others)))
+    chosen = {pool.treatment for pool in (forks[0], forks[-1], *others)}
+    return [treatment for treatment in experiment.treatments if treatment in chosen]
 
 
 def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
@@ -75,7 +79,7 @@ def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
 def plot_main(experiment: Experiment) -> Figure:
     """Draw main's memory over time, and below it how many child processes main had."""
     treatments = choose_pools(experiment)
-    figure = make_figure(max(3.1 * len(treatments), 6.6) + 0.9, 4.6)
+    figure = make_figure(WIDTH, 4.2)
     grid = figure.add_gridspec(
         *(2, len(treatments)),
         height_ratios=(3.4, 1),
@@ -107,14 +111,20 @@ def _plot_panel(upper: Axes, lower: Axes, experiment: Experiment, treatment: str
     upper.set_title(treatment, size=9)
     for label, colour in _colours().items():
         sizes = numbers(sweeps, f"{_SERIES[label]}_bytes") / MIB
-        # Of two lines that coincide, the wider one stays visible.
-        upper.plot(sweeps["time_s"], sizes, color=colour, lw=2.6 if label in _WIDE else 1.2)
+        upper.plot(sweeps["time_s"], sizes, color=colour, **_line(label))
     beneath = numbers(sweeps, "processes") - 1
     lower.fill_between(sweeps["time_s"], beneath, step="post", color=MUTED, alpha=0.5, lw=0)
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.xaxis.set_major_locator(MaxNLocator(5))
     for axes in (upper, lower):
         axes.tick_params(labelsize=7)
+
+
+def _line(label: str) -> dict[str, Any]:
+    """Return the look of a line: of two that coincide, a wide and a dashed one stay visible."""
+    return (
+        {"lw": 3.2, "alpha": 0.5} if label in _WIDE else {"lw": 1.2, "ls": _DASHES.get(label, "-")}
+    )
 
 
 def _colours() -> dict[str, Colour]:
@@ -129,7 +139,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
     second.set_ylabel("child\nprocesses", size=8)
     figure.text(0.5, 0.09, "seconds since the workflow started", ha="center", size=9)
     handles = [
-        Line2D([], [], color=colour, lw=2.6 if label in _WIDE else 1.2, label=label)
+        Line2D([], [], color=colour, label=label, **_line(label))
         for label, colour in _colours().items()
     ]
     add_legend(figure, handles)
@@ -150,20 +160,23 @@ def plot_both_ways(experiment: Experiment) -> Figure:
     """Draw the run of median makespan of up to four treatments that were sampled both ways."""
     emulated = emulated_treatments(experiment)
     treatments = emulated[:MOST_PANELS]
-    figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
-    width, height = figure.get_figwidth(), figure.get_figheight()
+    columns = min(len(treatments), 2)
+    pairs = -(-len(treatments) // 2)
+    height = 4.4 * pairs + 1.4
+    figure = make_figure(WIDTH, height)
     grid = figure.add_gridspec(
-        *(2, len(treatments)),
-        left=0.8 / width,
-        right=1 - 0.15 / width,
+        *(2 * pairs, columns),
+        left=0.7 / WIDTH,
+        right=1 - 0.15 / WIDTH,
         bottom=0.95 / height,
-        top=1 - 0.75 / height,
-        hspace=0.24,
-        wspace=0.16,
+        top=1 - 0.65 / height,
+        hspace=0.26,
+        wspace=0.14,
     )
-    for column, treatment in enumerate(treatments):
-        above = figure.add_subplot(grid[0, column])
-        below = figure.add_subplot(grid[1, column], sharex=above, sharey=above)
+    for index, treatment in enumerate(treatments):
+        pair, column = divmod(index, columns)
+        above = figure.add_subplot(grid[2 * pair, column])
+        below = figure.add_subplot(grid[2 * pair + 1, column], sharex=above, sharey=above)
         _plot_treatment(above, below, experiment, treatment)
         if column == 0:
             above.set_ylabel("our sweeps: PSS in MiB")
@@ -194,12 +207,38 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
 
 
 def _plot_sweeps(axes: Axes, both: BothWays) -> None:
-    sizes = {part: in_mib(both.sweeps, part) for part in MEMORY_PARTS}
-    plot_parts(axes, both.sweeps["time_s"], sizes)
+    is_torn = both.sweeps["torn"].fillna(0) > 0
+    whole = both.sweeps[~is_torn]
+    plot_parts(axes, whole["time_s"], {part: in_mib(whole, part) for part in MEMORY_PARTS})
+    _plot_torn(axes, both.sweeps[is_torn])
     if both.known("tree_peak_bytes"):
         peak = both.mib("tree_peak")
         moment = both.seconds("tree_time_to_peak")
         _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+
+
+def _plot_torn(axes: Axes, sweeps: pd.DataFrame) -> None:
+    """Draw the walks during which memory changed: their sums were perhaps never reached."""
+    if sweeps.empty:
+        return
+    # Importing it takes longer than drawing a figure, and few experiments need it.
+    import seaborn as sns
+
+    sizes = {part: in_mib(sweeps, part) for part in MEMORY_PARTS}
+    rows = sweeps[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
+    sns.scatterplot(
+        data=rows,
+        x="time_s",
+        y="mib",
+        hue="part",
+        palette=PART_COLOURS,
+        marker="x",
+        s=14,
+        alpha=0.6,
+        legend=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="")
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:
@@ -295,7 +334,8 @@ def _add_both_ways_frame(figure: Figure, experiment: Experiment, more: str) -> N
     handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
     false = marker("false peak: includes children that had ended", "o", 7, _FALSE, hollow=True)
-    add_legend(figure, [*handles, discovery, false])
+    torn = Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="torn walk: not counted")
+    add_legend(figure, [*handles, torn, discovery, false])
 
 
 BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)
