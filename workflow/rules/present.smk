@@ -29,6 +29,7 @@ rule report:
         report(
             f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"
         ),
+        directory(f"{RESULTS}/report"),
     log:
         f"{RESULTS}/logs/report.log",
     params:
