@@ -227,7 +227,8 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
     _name_places(axes, experiment, places, front)
     handles = [*looks.list_handles()]
     if front:
-        handles.append(marker("filled: none is surely better in both", "o", 7, MUTED))
+        same = " of the same work" * (len(experiment.advised) > 1)
+        handles.append(marker(f"filled: none{same} is surely better in both", "o", 7, MUTED))
     if any(place.upper > place.peak for place in places.values()):
         handles.append(
             Line2D([], [], color=MUTED, lw=2.2, label="lower to upper bound of the peak")

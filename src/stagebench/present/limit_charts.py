@@ -106,8 +106,8 @@ def plot_limits(experiment: Experiment) -> Figure:
     add_legend(
         figure,
         [
-            *[marker("filled: full", "o", 6, MUTED)] * bool(used),
-            *[marker("hollow: not full", "o", 6, MUTED, hollow=True)] * bool(used),
+            *[marker("filled: in full use", "o", 6, MUTED)] * bool(used),
+            *[marker("hollow: has room", "o", 6, MUTED, hollow=True)] * bool(used),
         ]
         + [
             marker(_RESOURCES[name], look["marker"], look["ms"], look["color"])

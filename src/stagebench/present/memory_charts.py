@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 _MOST_CURVES = 24
 _MOST_IN_PANEL = 4
 _MOST_ROWS, _MOST_COLUMNS = 6, 4
+_FILLED = 0.7
+"""Of a sparser grid than this share, the panels are in lines instead."""
 _PANELS_INCHES, _MOST_INCHES, _LEAST_INCHES = 4.6, 2.1, 1.2
 
 _Level = TypeVar("_Level")
@@ -102,6 +105,10 @@ def arrange_panels(experiment: Experiment, treatments: Sequence[str]) -> Layout:
         titles[place] = _title(
             dict(zip(down, row, strict=True)) | ({across: column} if across else {})
         )
+    if len(titles) < _FILLED * len(rows) * len(columns):
+        cells = {place: divmod(index, 3) for index, place in enumerate(sorted(titles))}
+        places = {one: (*cells[row, column], level) for one, (row, column, level) in places.items()}
+        titles = {cells[place]: title for place, title in titles.items()}
     return Layout(places, titles, shared, _levels(design, shared))
 
 
@@ -155,7 +162,7 @@ def _title(levels: Mapping[str, str]) -> str:
         else f"{name} {level}"
         for name, level in levels.items()
     ]
-    return shorten(", ".join(parts), 40)
+    return ", ".join(parts)
 
 
 class _Curve(NamedTuple):
@@ -176,7 +183,7 @@ class _Curve(NamedTuple):
     @property
     def end_s(self) -> float:
         """Where it ends."""
-        return max(self.last_result_s, *self.edges[-1:], 0.0)
+        return max(self.last_result_s, float(self.edges[-1]) if len(self.edges) else 0.0)
 
     @property
     def highest(self) -> float:
@@ -201,22 +208,28 @@ def plot_memory(experiment: Experiment) -> Figure:
     """Draw the tree's memory over time, between its bounds, in runs of median makespan."""
     layout, chosen = _fit(experiment)
     inches = min(max(_PANELS_INCHES / layout.rows, _LEAST_INCHES), _MOST_INCHES)
-    gap = 0.5
-    height = inches * layout.rows + gap * (layout.rows - 1) + 1.5
+    characters = 132 // layout.columns
+    titles = {
+        place: "\n".join(textwrap.wrap(shorten(title, 2 * characters - 8), characters))
+        for place, title in layout.titles.items()
+    }
+    lines = 1 + max(title.count("\n") for title in titles.values())
+    gap = 0.34 + 0.15 * lines
+    height = inches * layout.rows + gap * (layout.rows - 1) + 1.36 + 0.14 * lines
     figure = make_figure(WIDTH, height)
     grid = figure.add_gridspec(
         *(layout.rows, layout.columns),
         left=0.75 / WIDTH,
         right=1 - 0.12 / WIDTH,
         bottom=0.9 / height,
-        top=1 - 0.6 / height,
+        top=1 - (0.46 + 0.14 * lines) / height,
         hspace=gap / inches,
         wspace=0.15,
     )
     colours = dict(zip(layout.curves, LEVEL_COLOURS, strict=False))
     panels: dict[Place, _Panel] = {}
     walked = False
-    for place, title in sorted(layout.titles.items()):
+    for place, title in sorted(titles.items()):
         axes = figure.add_subplot(grid[place])
         axes.set_title(title, size=8.5)
         axes.tick_params(labelsize=7.5)
@@ -325,8 +338,7 @@ def _thin(steps: _Steps, columns: int) -> _Steps:
 
 
 def _are_different(line: Line) -> NDArray[np.bool_]:
-    is_same = (line[1:] == line[:-1]) | (np.isnan(line[1:]) & np.isnan(line[:-1]))
-    return np.logical_not(is_same)
+    return ~np.isclose(line[1:], line[:-1], rtol=0, atol=0, equal_nan=True)
 
 
 def _plot_panel(panel: _Panel, inches: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.colors import to_rgb
@@ -10,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from stagebench.present.charts import AddedFigure
-from stagebench.present.markdown import format_number
+from stagebench.present.markdown import format_bracket, format_number
 from stagebench.present.memory_charts import plot_course
 from stagebench.present.style import (
     INK,
@@ -238,8 +239,9 @@ def _plot_ours(axes: Axes, experiment: Experiment, both: BothWays) -> None:
     axes.set(xlabel="", ylabel="")
     if both.known("tree_peak_bytes"):
         peak = both.mib("tree_peak")
+        upper = both.mib("tree_peak_upper") if both.known("tree_peak_upper_bytes") else math.inf
         moment = both.seconds("tree_time_to_peak")
-        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+        _label(axes, f"peak {format_bracket((peak, upper))} MiB", (moment, peak))
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:
