@@ -118,7 +118,9 @@ def plot_makespan(experiment: Experiment) -> Figure:
     points = _list_points(experiment, treatments, looks)
     _plot_points(axes, points, looks)
     if len(treatments) > 1:
-        label_row(axes, f"against {shorten(experiment.baseline)}", -0.95, shift=0.62, weight="bold")
+        label_row(
+            axes, f"against {shorten(experiment.baseline, 16)}", -0.95, shift=0.62, weight="bold"
+        )
         label_row(axes, "median", -0.95, weight="bold")
     for row, treatment in enumerate(treatments):
         _label_makespan(axes, experiment, treatment, row)

@@ -88,7 +88,7 @@ def plot_limits(experiment: Experiment) -> Figure:
             continue
         _plot_cores(cores, row, place)
         used |= dict.fromkeys(_plot_floors(floors, experiment, row, place))
-        label_row(floors, shorten(limit_cell(experiment, treatment), 46), place)
+        label_row(floors, shorten(limit_cell(experiment, treatment), 44), place)
     machine = [row["cores"] for row in limits.values() if not _is_missing(row["cores"])]
     cores.set_xlim(0, 1.02 * max(machine, default=1))
     if machine:

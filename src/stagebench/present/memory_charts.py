@@ -168,7 +168,8 @@ def _title(levels: Mapping[str, str]) -> str:
 class _Curve(NamedTuple):
     """Memory of one treatment in the run that is drawn, in seconds and MiB.
 
-    `note` is its peak, or why there is no curve. `gaps` are spans in which nobody looked.
+    `note` is its peak, or why there is no curve; in `gaps` nobody looked. `walks` are moments and
+    sizes of the whole tree, where nothing else was read.
     """
 
     treatment: str
@@ -179,16 +180,17 @@ class _Curve(NamedTuple):
     high: Line = np.empty(0)
     gaps: Sequence[tuple[float, float]] = ()
     last_result_s: float = 0.0
+    walks: tuple[Line, Line] = (np.empty(0), np.empty(0))
 
     @property
     def end_s(self) -> float:
         """Where it ends."""
-        return max(self.last_result_s, float(self.edges[-1]) if len(self.edges) else 0.0)
+        return float(np.concatenate([self.edges, self.walks[0], [self.last_result_s]]).max())
 
     @property
     def highest(self) -> float:
         """The most that it may have reached."""
-        return float(np.nanmax(np.concatenate([self.low, self.high, [0.0]])))
+        return float(np.nanmax(np.concatenate([self.low, self.high, self.walks[1], [0.0]])))
 
     @property
     def is_bounded(self) -> bool:
@@ -208,7 +210,7 @@ def plot_memory(experiment: Experiment) -> Figure:
     """Draw the tree's memory over time, between its bounds, in runs of median makespan."""
     layout, chosen = _fit(experiment)
     inches = min(max(_PANELS_INCHES / layout.rows, _LEAST_INCHES), _MOST_INCHES)
-    characters = 132 // layout.columns
+    characters = 105 // layout.columns
     titles = {
         place: "\n".join(textwrap.wrap(shorten(title, 2 * characters - 8), characters))
         for place, title in layout.titles.items()
@@ -284,11 +286,20 @@ def _read_curve(
     experiment: Experiment, treatment: str, level: str, colour: Colour, columns: int
 ) -> _Curve:
     label = f"{shorten(level, 18)}: " if level else ""
+    runs = experiment.runs(treatment)
+    if runs.empty:
+        return _Curve(treatment, f"{label}{experiment.failure_note(treatment)}", colour)
+    run = runs[runs["shown"]].iloc[0]
+    last_result_s = float(run["makespan_s"])
+    peak, bound = (_to_mib(run[f"tree_peak{end}_bytes"]) for end in ("", "_upper"))
+    bracket = format_bracket((peak, math.inf if math.isnan(bound) else bound))
+    note = f"{label}{'no reading' if math.isnan(peak) else f'{bracket} MiB'}"
     course = experiment.shown("memory", treatment)
     if course.empty:
-        is_known = len(experiment.runs(treatment)) > 0
-        why = "no reading" if is_known else experiment.failure_note(treatment)
-        return _Curve(treatment, f"{label}{why}", colour)
+        whole = _select_whole(experiment.shown("sweeps", treatment))
+        sizes = (numbers(whole, "tree_pss_bytes") / MIB).to_numpy()
+        walks = numbers(whole, "time_s").to_numpy(), sizes
+        return _Curve(treatment, note, colour, last_result_s=last_result_s, walks=walks)
     began, ended = (numbers(course, name).to_numpy() for name in ("began_s", "time_s"))
     lower, upper = (
         numbers(course, f"tree_{end}_bytes").to_numpy() / MIB for end in ("reached", "upper")
@@ -296,15 +307,10 @@ def _read_curve(
     is_gap = find_long_spans(began, ended)
     steps = _thin(_Steps(began, ended, lower, upper, is_gap), columns)
     edges, low, high = step_spans((steps.began, steps.ended), steps.low, steps.high, steps.gaps)
-    runs = experiment.runs(treatment)
-    run = runs[runs["shown"]].iloc[0]
-    last_result_s = float(run["makespan_s"])
     gaps = list(zip(began[is_gap], ended[is_gap], strict=True))
     if last_result_s > ended[-1] + GAP_S:
         gaps.append((ended[-1], last_result_s))
-    peak, bound = (_to_mib(run[f"tree_peak{end}_bytes"]) for end in ("", "_upper"))
-    note = f"{format_bracket((peak, math.inf if math.isnan(bound) else bound))} MiB"
-    return _Curve(treatment, label + note, colour, edges, low, high, gaps, last_result_s)
+    return _Curve(treatment, note, colour, edges, low, high, gaps, last_result_s)
 
 
 def _to_mib(size: Any) -> float:
@@ -348,6 +354,7 @@ def _plot_panel(panel: _Panel, inches: float) -> None:
             panel.axes.fill_between(curve.edges, curve.low, curve.high, alpha=0.3, lw=0, **look)
             panel.axes.plot(curve.edges, curve.low, lw=1.1, **look)
             panel.axes.axvline(curve.last_result_s, ymax=0.14, lw=1.6, zorder=5, **look)
+        panel.axes.plot(*curve.walks, lw=0, marker=".", ms=5, color=curve.colour)
         panel.axes.text(
             *(0.985, 0.97 - _NOTE_INCHES * place / inches),
             curve.note,
@@ -368,9 +375,14 @@ _LANE = 0.04
 _WALKED = ("main", "children")
 
 
+def _select_whole(sweeps: pd.DataFrame) -> pd.DataFrame:
+    """Return the walks during which no memory moved from one process to another."""
+    return sweeps[sweeps["torn"].fillna(0) == 0]
+
+
 def _plot_walks(axes: Axes, sweeps: pd.DataFrame) -> bool:
     """Draw main and children in the walks during which nothing changed; return whether any."""
-    whole = sweeps[sweeps["torn"].fillna(0) == 0]
+    whole = _select_whole(sweeps)
     for part in _WALKED:
         sizes = numbers(whole, f"{part}_pss_bytes") / MIB
         axes.plot(whole["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
@@ -448,9 +460,11 @@ def _list_handles(
     drawn = [curve for curve in curves if len(curve.edges)]
     if any(curve.is_bounded for curve in drawn):
         handles.append(Patch(facecolor=(*MUTED, 0.3), label="between both bounds"))
-    if not all(curve.is_bounded for curve in drawn):
+    if drawn and not all(curve.is_bounded for curve in drawn):
         label = "at least (polled, without a control group)"
         handles.append(Line2D([], [], color=MUTED, lw=1.1, label=label))
+    if any(len(curve.walks[0]) for curve in curves):
+        handles.append(marker("tree, by walks", ".", 8, MUTED))
     if walked:
         handles += [marker(f"{part}, by walks", ".", 6, PART_COLOURS[part]) for part in _WALKED]
     if drawn:
