@@ -118,7 +118,9 @@ def plot_makespan(experiment: Experiment) -> Figure:
     points = _list_points(experiment, treatments, looks)
     _plot_points(axes, points, looks)
     if len(treatments) > 1:
-        label_row(axes, f"against {shorten(experiment.baseline)}", -0.95, shift=0.62, weight="bold")
+        label_row(
+            axes, f"against {shorten(experiment.baseline, 16)}", -0.95, shift=0.62, weight="bold"
+        )
         label_row(axes, "median", -0.95, weight="bold")
     for row, treatment in enumerate(treatments):
         _label_makespan(axes, experiment, treatment, row)
@@ -227,7 +229,8 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
     _name_places(axes, experiment, places, front)
     handles = [*looks.list_handles()]
     if front:
-        handles.append(marker("filled: none is surely better in both", "o", 7, MUTED))
+        same = " of the same work" * (len(experiment.advised) > 1)
+        handles.append(marker(f"filled: none{same} is surely better in both", "o", 7, MUTED))
     if any(place.upper > place.peak for place in places.values()):
         handles.append(
             Line2D([], [], color=MUTED, lw=2.2, label="lower to upper bound of the peak")

@@ -164,6 +164,8 @@ def _are_numbers(levels: Mapping[str, str]) -> bool:
 def _level(value: object) -> str:
     if value is None:
         return UNSET
+    if isinstance(value, list):
+        return ", ".join(map(_level, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -88,7 +88,7 @@ def plot_limits(experiment: Experiment) -> Figure:
             continue
         _plot_cores(cores, row, place)
         used |= dict.fromkeys(_plot_floors(floors, experiment, row, place))
-        label_row(floors, shorten(limit_cell(experiment, treatment), 46), place)
+        label_row(floors, shorten(limit_cell(experiment, treatment), 44), place)
     machine = [row["cores"] for row in limits.values() if not _is_missing(row["cores"])]
     cores.set_xlim(0, 1.02 * max(machine, default=1))
     if machine:
@@ -106,8 +106,8 @@ def plot_limits(experiment: Experiment) -> Figure:
     add_legend(
         figure,
         [
-            *[marker("filled: full", "o", 6, MUTED)] * bool(used),
-            *[marker("hollow: not full", "o", 6, MUTED, hollow=True)] * bool(used),
+            *[marker("filled: in full use", "o", 6, MUTED)] * bool(used),
+            *[marker("hollow: has room", "o", 6, MUTED, hollow=True)] * bool(used),
         ]
         + [
             marker(_RESOURCES[name], look["marker"], look["ms"], look["color"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from stagebench.present.charts import AddedFigure
-from stagebench.present.markdown import format_number
+from stagebench.present.markdown import format_bracket, format_number
+from stagebench.present.memory_charts import plot_course
 from stagebench.present.style import (
     INK,
     MUTED,
@@ -40,7 +43,6 @@ from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -151,8 +153,9 @@ MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
 
 MOST_PANELS = 4
 
+_WALKED = ("main", "children")
 _FALSE: Colour = to_rgb("#c2185b")
-_ROOM = 1.5
+_ROOM = 1.6
 """Height of a panel relative to its highest value: labels stand above their points."""
 
 
@@ -162,13 +165,13 @@ def plot_both_ways(experiment: Experiment) -> Figure:
     treatments = emulated[:MOST_PANELS]
     columns = min(len(treatments), 2)
     pairs = -(-len(treatments) // 2)
-    height = 4.4 * pairs + 1.4
+    height = 4.4 * pairs + 1.65
     figure = make_figure(WIDTH, height)
     grid = figure.add_gridspec(
         *(2 * pairs, columns),
         left=0.7 / WIDTH,
         right=1 - 0.15 / WIDTH,
-        bottom=0.95 / height,
+        bottom=1.2 / height,
         top=1 - 0.65 / height,
         hspace=0.26,
         wspace=0.14,
@@ -179,8 +182,8 @@ def plot_both_ways(experiment: Experiment) -> Figure:
         below = figure.add_subplot(grid[2 * pair + 1, column], sharex=above, sharey=above)
         _plot_treatment(above, below, experiment, treatment)
         if column == 0:
-            above.set_ylabel("our sweeps: PSS in MiB")
-            below.set_ylabel("published way: PSS in MiB")
+            above.set_ylabel("our readings, MiB")
+            below.set_ylabel("published way, MiB")
     left_out = len(emulated) - len(treatments)
     _add_both_ways_frame(
         figure, experiment, f" ({left_out} more are not drawn)" if left_out else ""
@@ -198,47 +201,47 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
         known = len(experiment.runs(treatment)) > 0
         write_placeholder(above, "no record" if known else experiment.failure_note(treatment))
         return
-    _plot_sweeps(above, both)
+    _plot_ours(above, experiment, both)
     _plot_emulated(below, both)
     if both.has_false_peak:
         _mark_false_peak(above, below, both)
-    highest = max([*in_mib(both.sweeps, "tree"), *in_mib(both.emulated, "total")])
+    course = experiment.shown("memory", treatment)
+    highest = max(
+        [
+            *in_mib(both.emulated, "total"),
+            *numbers(course, "tree_upper_bytes").fillna(numbers(course, "tree_reached_bytes"))
+            / MIB,
+            both.mib("tree_peak") if both.known("tree_peak_bytes") else 0.0,
+        ]
+    )
     above.set_ylim(0, _ROOM * highest)
 
 
-def _plot_sweeps(axes: Axes, both: BothWays) -> None:
-    is_torn = both.sweeps["torn"].fillna(0) > 0
-    whole = both.sweeps[~is_torn]
-    plot_parts(axes, whole["time_s"], {part: in_mib(whole, part) for part in MEMORY_PARTS})
-    _plot_torn(axes, both.sweeps[is_torn])
-    if both.known("tree_peak_bytes"):
-        peak = both.mib("tree_peak")
-        moment = both.seconds("tree_time_to_peak")
-        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
-
-
-def _plot_torn(axes: Axes, sweeps: pd.DataFrame) -> None:
-    """Draw the walks during which memory changed: their sums were perhaps never reached."""
-    if sweeps.empty:
-        return
+def _plot_ours(axes: Axes, experiment: Experiment, both: BothWays) -> None:
+    """Draw what our readings prove, and main and children in the walks that nothing tore."""
+    plot_course(axes, experiment.shown("memory", both.treatment))
+    whole = both.sweeps[both.sweeps["torn"].fillna(0) == 0]
     # Importing it takes longer than drawing a figure, and few experiments need it.
     import seaborn as sns
 
-    sizes = {part: in_mib(sweeps, part) for part in MEMORY_PARTS}
-    rows = sweeps[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
+    sizes = {part: in_mib(whole, part) for part in _WALKED}
+    walks = whole[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
     sns.scatterplot(
-        data=rows,
+        data=walks,
         x="time_s",
         y="mib",
         hue="part",
-        palette=PART_COLOURS,
-        marker="x",
-        s=14,
-        alpha=0.6,
+        palette={part: PART_COLOURS[part] for part in _WALKED},
+        s=16,
         legend=False,
         ax=axes,
     )
     axes.set(xlabel="", ylabel="")
+    if both.known("tree_peak_bytes"):
+        peak = both.mib("tree_peak")
+        upper = both.mib("tree_peak_upper") if both.known("tree_peak_upper_bytes") else math.inf
+        moment = both.seconds("tree_time_to_peak")
+        _label(axes, f"peak {format_bracket((peak, upper))} MiB", (moment, peak))
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:
@@ -329,13 +332,14 @@ def _towards_middle(axes: Axes, moment: float) -> tuple[float, str]:
 def _add_both_ways_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     height = figure.get_figheight()
     add_title(figure, f"{experiment.name}: the same runs sampled both ways{more}")
-    figure.text(0.5, 0.45 / height, "seconds since the workflow started", ha="center", size=9)
-    labels = {"tree": "tree (below: the total recorded)"}
+    figure.text(0.5, 0.78 / height, "seconds since the workflow started", ha="center", size=9)
+    labels = {"tree": "total recorded"}
     handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
     false = marker("false peak: includes children that had ended", "o", 7, _FALSE, hollow=True)
-    torn = Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="torn walk: not counted")
-    add_legend(figure, [*handles, torn, discovery, false])
+    ours = Patch(facecolor=(*PART_COLOURS["tree"], 0.3), label="tree, by our readings")
+    walks = marker("main or children, by a walk", "o", 4, MUTED)
+    add_legend(figure, [ours, walks, *handles, discovery, false])
 
 
 BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)
