@@ -63,16 +63,35 @@ class LevelWords:
     factors: Mapping[str, Mapping[str, str]]
     known: Levels
 
-    def describe(self, names: Sequence[str]) -> str:
-        """Return the levels that treatments share: "native, 2/5 processes"; "" for all of them."""
-        return self.phrase(self._levels(names))
+    def describe(self, names: Sequence[str], among: Sequence[str] = ()) -> str:
+        """Return the levels that treatments share: "native, 2/5 processes"; "" for all of them.
 
-    def shared(self, names: Sequence[str], among: Sequence[str]) -> str:
-        """Return the levels that all of `names` have and that not all of `among` have."""
-        own, all_of_them = self._levels(names), self._levels(among)
+        What all of `among` share, too, is left out, unless nothing else remains.
+        """
+        own = self._levels(names)
+        if len(among) > 1:
+            around = self._levels(among)
+            varying = {factor: some for factor, some in own.items() if len(around[factor]) > 1}
+            return self.phrase(varying) or self.phrase(own)
+        return self.phrase(own)
+
+    def shared(self, names: Sequence[str]) -> str:
+        """Return the levels that all of some treatments have: "native"."""
         return self.phrase(
-            {factor: levels for factor, levels in own.items() if levels != all_of_them[factor]}
+            {name: some for name, some in self._levels(names).items() if len(some) == 1}
         )
+
+    def are_all(self, names: Sequence[str], among: Sequence[str]) -> bool:
+        """Return whether the levels of treatments cover no other one of `among`."""
+        levels = self._levels(names)
+        covered = [
+            name
+            for name in among
+            if all(
+                self.factors[name].get(factor, _ABSENT) in some for factor, some in levels.items()
+            )
+        ]
+        return set(covered) == set(names)
 
     def phrase(self, levels: Levels, joint: str = ", ") -> str:
         """Return words for some levels of each factor."""
@@ -85,6 +104,18 @@ class LevelWords:
         ]
         parts.append(self._pool(levels))
         return joint.join(filter(None, parts))
+
+    def name_factor(self, factor: str) -> str:
+        """Return all levels of a factor: "1, 2 and 5 workers", "fork and spawn"."""
+        levels = [level for level in self.known.get(factor, []) if level != _ABSENT]
+        if factor == _RETAIN:
+            return "kept and dropped results"
+        if factor == self._executor():
+            return join_names([_plural(level) for level in levels])
+        texts = join_names([clean_name(_say(level)) for level in levels])
+        if factor == _WORKERS:
+            return f"{texts} workers"
+        return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
     def contrast(self, factor: str, level: str, to_level: str) -> str:
         """Return "processes instead of threads", "5 workers instead of 1"."""
@@ -156,6 +187,11 @@ class LevelWords:
             named = "/".join(map(clean_name, starts))
             return f"{text} ({named})" if text else named
         return text
+
+
+def join_names(texts: Sequence[str], last: str = "and") -> str:
+    """Return "a, b and c"."""
+    return f" {last} ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
 
 
 def _say(level: str) -> str:

@@ -6,9 +6,9 @@ The same values make the head of the report, of the page, and what a terminal sh
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.present import points
@@ -27,7 +27,6 @@ from stagebench.present.markdown import (
     count_noun,
     escape_marked,
     format_number,
-    format_percent,
     format_table,
     show_line,
 )
@@ -88,11 +87,12 @@ class AlikeRow(NamedTuple):
 class ExperimentAnswer:
     """What is known about one experiment.
 
-    `baseline` is its id or "". `hidden` counts groups that have no row.
+    `brief`: what to use, in a few words. `baseline` is its id or "". `hidden` counts groups that have no row.
     """
 
     experiment: str
     is_one_of_many: bool
+    brief: str
     baseline: str
     points: tuple[Point, ...]
     rows: tuple[AlikeRow, ...]
@@ -154,11 +154,21 @@ def _answer(
     return ExperimentAnswer(
         experiment=clean_name(experiment.name),
         is_one_of_many=is_one_of_many,
+        brief=_brief(each),
         baseline=clean_name(experiment.baseline),
         points=tuple(point for point in _make_points(each) if point.sentences),
         rows=tuple(shown),
         hidden=len(rows) - len(shown),
     )
+
+
+def _brief(each: Sequence[Facts]) -> str:
+    """Return what to use in a few words, for each kind of work in which treatments compete."""
+    rivals = [facts for facts in each if len(facts.names) > 1]
+    if len(each) == 1:
+        return points.name_choice(each[0])
+    named = [f"{facts.words.shared(facts.names)}: {points.name_choice(facts)}" for facts in rivals]
+    return "; ".join(named) or "nothing to choose"
 
 
 def _make_points(each: Sequence[Facts]) -> Iterator[Point]:
@@ -189,10 +199,10 @@ def _make_points(each: Sequence[Facts]) -> Iterator[Point]:
 def _prefix(some: Sequence[Facts], say: Callable[[Facts], list[str]]) -> Iterator[str]:
     for facts in some:
         sentences = say(facts)
-        label = facts.words.shared(facts.names, facts.experiment.treatments)
+        # What is said of a single treatment has its name already.
+        label = facts.words.shared(facts.names) if len(facts.names) > 1 else ""
         if sentences:
-            first = f"{label}: {sentences[0]}" if label else sentences[0]
-            yield " ".join([first, *sentences[1:2]])
+            yield f"{label}: {sentences[0]}" if label else sentences[0]
 
 
 def _list_medians(each: Sequence[Facts]) -> list[str]:
@@ -261,7 +271,7 @@ def _unit(text: str) -> str:
 def _say_ratio(row: pd.Series[float]) -> str:
     outcome = outcome_of(row)
     if outcome == EQUIVALENT:
-        return f"as fast, ± {format_percent(float(row['margin']))}"
+        return f"as fast within {100 * float(row['margin']):g} %"
     if outcome == NOT_DECIDED:
         return "no difference found"
     if outcome == NO_INTERVAL:
@@ -433,7 +443,7 @@ def _markdown_lines(answer: ExperimentAnswer, number: int) -> Iterator[str]:
         return
     firsts = [
         f"**{name}**: {escape_marked(by_name[name].join(by_name[name].sentences[:1]))}"
-        for name in (WHY, NEXT, SURE)
+        for name in (MATTERS, WHY, NEXT, SURE)
         if name in by_name
     ]
     if number <= _SEVERAL:
@@ -458,7 +468,7 @@ def _fit(sentences: Sequence[str], budget: int) -> list[str]:
 
 
 def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
-    """Return the first screen as text of at most 25 lines for a terminal of 80 columns.
+    """Return the first screen as text of less than 25 lines for a terminal of 80 columns.
 
     Sentences are added as long as there are lines for them, those that matter most first.
     """
@@ -466,23 +476,21 @@ def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
     head = _wrap(f"{screen.study}{mark}: {', '.join(screen.facts)}", 3)
     head += [line for text in screen.warnings for line in _wrap(text, 2)]
     table = list(_terminal_table(screen.answers[0])) if len(screen.answers) == 1 else []
-    room = MOST_LINES - len(head) - len(table)
-    most = room if len(screen.answers) <= room else room - 1
-    shown = screen.answers[:most]
+    room = MOST_LINES - 1 - len(head) - len(table)
+    shown = screen.answers[: room if len(screen.answers) <= room else room - 1]
+    texts = [_wrap(f"{one.experiment}: {one.brief}", 1) for one in shown]
     taken: list[dict[str, list[str]]] = [{} for _ in shown]
-    lines = [_terminal_lines(answer, own) for answer, own in zip(shown, taken, strict=True)]
     for name, place in _IN_TURN:
         for number, answer in enumerate(shown):
-            sentences = answer.point(name)[place : place + 1]
-            if not sentences:
-                continue
-            own = taken[number] | {name: [*taken[number].get(name, []), *sentences]}
-            found = _terminal_lines(answer, own)
-            if sum(map(len, lines)) - len(lines[number]) + len(found) <= most:
-                taken[number], lines[number] = own, found
+            # What another experiment has no room for would have to be looked for.
+            if sentences := answer.point(name)[place : place + 1]:
+                own = taken[number] | {name: [*taken[number].get(name, []), *sentences]}
+                found = _terminal_lines(answer, own)
+                if sum(map(len, texts)) - len(texts[number]) + len(found) <= room:
+                    taken[number], texts[number] = own, found
     rest = len(screen.answers) - len(shown)
     more = [f"and {count_noun(rest, 'more experiment')}"] if rest else []
-    return "\n".join([*head, *(line for own in lines for line in own), *more, *table]) + "\n"
+    return "\n".join([*head, *(line for own in texts for line in own), *more, *table]) + "\n"
 
 
 _NAMES = (USE, MATTERS, WHY, NEXT, SURE)
@@ -497,25 +505,36 @@ _INDENT = 9
 
 def _terminal_lines(answer: ExperimentAnswer, taken: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the lines of an experiment with the sentences that were taken."""
-    lines = []
+    lines: list[str] = []
     for point in answer.points:
         if sentences := taken.get(point.name):
             label = point.name.removeprefix("What ").removeprefix("How ").upper()
-            text = _plain(point.join(sentences))
-            wrapped = textwrap.wrap(text, WIDTH - _INDENT, break_on_hyphens=False)
-            firsts = zip_longest([label], wrapped, fillvalue="")
-            lines += [f"{first:<{_INDENT}}{line}" for first, line in firsts]
-    return [f"{answer.experiment}:", *lines] if answer.is_one_of_many else lines
+            lead = f"{label:<{_INDENT}}"
+            if answer.is_one_of_many and point.name == USE:
+                lead = f"{answer.experiment}: use "
+            lines += _wrap(f"{lead}{point.join(sentences)}", None, " " * _INDENT)
+    return lines
 
 
 def _plain(text: str) -> str:
     return text.replace("`", "")
 
 
-def _wrap(text: str, most: int) -> list[str]:
-    """Return a text in lines; what is beyond the last is left out."""
-    lines = textwrap.wrap(_plain(text), WIDTH, max_lines=most, placeholder=" …")
-    return lines or [""]
+_NARROW = re.compile(r"(?<=[0-9]) (?=[%×]|[smh]\b|ms\b|min\b|[KMGT]iB\b)|(?<=×) (?=faster|slower)")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def _wrap(text: str, most: int | None, indent: str = "") -> list[str]:
+    """Return a text in lines; a number stays with its unit, what is beyond `most` is left out."""
+    lines = textwrap.wrap(
+        _NARROW.sub(_NO_BREAK, _plain(text)),
+        WIDTH,
+        max_lines=most,
+        placeholder=" …",
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_NO_BREAK, " ") for line in lines] or [""]
 
 
 _WIDTHS = (24, 11, 16, 11, 14)

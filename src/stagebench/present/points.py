@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.alike import FAILED, UNKNOWN, clean_name, find_medians
+from stagebench.present.alike import FAILED, UNKNOWN, clean_name, find_medians, join_names
 from stagebench.present.effects import outcome_of
 from stagebench.present.flow import list_unseen
 from stagebench.present.markdown import (
@@ -24,7 +24,6 @@ from stagebench.present.markdown import (
     format_bracket,
     format_interval,
     format_number,
-    format_percent,
 )
 from stagebench.present.winners import list_works
 from stagebench.tables.decisions import (
@@ -102,9 +101,13 @@ class Facts:
                 return contest
         return None
 
+    def label(self, names: Sequence[str]) -> str:
+        """Return the levels by which treatments differ from others of the same work."""
+        return self.words.describe(names, self.names) or ", ".join(map(clean_name, names[:2]))
+
     def name(self, treatment: str) -> str:
         """Return "native, 1 thread (`t1`)"."""
-        label = self.words.describe([treatment])
+        label = self.words.describe([treatment], self.names)
         tag = f"`{clean_name(treatment)}`"
         return f"{label} ({tag})" if label and label != treatment else tag
 
@@ -167,7 +170,7 @@ def compare(row: pd.Series[float], to: str) -> str:
     """Return "11.3 × faster than `t1` [10.6–12.1]", or that no difference was found."""
     outcome = outcome_of(row)
     if outcome == EQUIVALENT:
-        return f"as fast as {to}, within {format_percent(float(row['margin']))}"
+        return f"as fast as {to} within {100 * float(row['margin']):g} %"
     if outcome == NOT_DECIDED:
         return f"no difference from {to} found"
     if outcome == NO_INTERVAL:
@@ -198,7 +201,16 @@ def say_use(facts: Facts) -> list[str]:
     time = format_seconds(numbers.makespans[chosen])
     peak = f"{format_size(numbers.peak(chosen))} at the peak"
     lead = f"{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
-    return [lead, *_say_tied(facts), *_say_memory(facts, chosen)]
+    return [lead, *_say_memory(facts, chosen), *_say_tied(facts)]
+
+
+def name_choice(facts: Facts) -> str:
+    """Return the choice and its makespan in a few words: "5 threads (`t5`), 431 ms"."""
+    time = facts.numbers.makespans.get(facts.chosen)
+    contest = facts.contest(TIME)
+    if time is None or (contest is not None and not contest.is_judged):
+        return "not decided"
+    return f"{facts.name(facts.chosen)}, {format_seconds(time)}"
 
 
 def _say_no_choice(facts: Facts) -> list[str]:
@@ -249,7 +261,7 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
     least = contest.winner if contest is not None and contest.is_sole else ""
     if least == chosen:
         others = len(facts.names) - 1
-        return [f"It surely takes less memory than the {_others(others)}."]
+        return [f"It surely takes less memory than the {_others(others)}."] if others else []
     row = numbers.comparisons.get((chosen, PEAK))
     texts = []
     if row is not None and baseline in facts.names and outcome_of(row) in WORDS_OF_ORDER:
@@ -257,10 +269,10 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
         ends = format_size(numbers.peak(baseline))
         texts.append(f"It takes {word} memory than `{clean_name(baseline)}` ({ends})")
     if least and least == baseline and texts:
-        texts[0] += ", which surely takes least"
+        texts[0] += ", which surely takes the least"
     elif least:
         ends = format_size(numbers.peak(least))
-        texts.append(f"{facts.name(least)} surely takes least ({ends})")
+        texts.append(f"{facts.name(least)} surely takes the least ({ends})")
     text = "; ".join(texts)
     return (
         [f"It takes {text}." if text.startswith(("less", "more")) else f"{text}."] if text else []
@@ -268,7 +280,7 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
 
 
 def _others(count: int) -> str:
-    return "other" if count == 1 else f"{count} others"
+    return "other one" if count == 1 else f"{count} others"
 
 
 def _say_tied(facts: Facts) -> list[str]:
@@ -276,11 +288,7 @@ def _say_tied(facts: Facts) -> list[str]:
     tied = facts.tied
     if not tied:
         return []
-    label = facts.words.describe(tied)
-    some = f"`{clean_name(tied[0])}`" if len(tied) == 1 else f"{len(tied)} others"
-    if len(tied) > 1 and label:
-        some = f"{len(tied)} others ({label})"
-    text = f"{some} may be as fast"
+    text = f"{_name_tied(facts, tied)} may be as fast"
     # The sentence of the advice ends with what is known about the memory of those.
     choice = str(facts.advice["choice"])
     found = re.search(r"; (\d+) of them surely takes? more memory\.$", choice)
@@ -290,6 +298,20 @@ def _say_tied(facts: Facts) -> list[str]:
         takes = "takes" if found[1] == "1" else "take"
         return [f"{text}; {found[1]} of them surely {takes} more memory."]
     return [f"{text}."]
+
+
+def _name_tied(facts: Facts, tied: Sequence[str]) -> str:
+    """Return "`t2` and `t5`", or "the 8 others with numpy" if these are all with this level."""
+    everyone = [facts.chosen, *tied]
+    if len(tied) > 1 and facts.words.are_all(everyone, facts.names):
+        label = facts.words.describe(everyone, facts.names)
+        return f"The {len(tied)} others{f' with {label}' * (len(everyone) < len(facts.names))}"
+    if len(tied) <= _MOST_TIED:
+        return join_names([f"`{clean_name(name)}`" for name in tied])
+    return f"{len(tied)} others"
+
+
+_MOST_TIED = 4
 
 
 def say_what_matters(facts: Facts) -> list[str]:
@@ -303,7 +325,7 @@ def say_what_matters(facts: Facts) -> list[str]:
     found = [_say_factor(facts.words, factor, own) for factor, own in by_factor.items()]
     decided = sorted((one for one in found if one[0] > 0), key=lambda one: -one[0])
     none = [text for size, text in found if size == 0]
-    same = [f"no difference found: {', '.join(none)}"] if none else []
+    same = [f"no difference found between {', or between '.join(none)}"] if none else []
     return [*(text for _, text in decided), *same]
 
 
@@ -316,7 +338,7 @@ def _say_factor(
     """
     decided = [row for row in rows if outcome_of(row) in WORDS_OF_ORDER]
     if not decided:
-        return 0.0, clean_name(factor.replace("_", " "))
+        return 0.0, words.name_factor(factor)
     largest = max(decided, key=_size)
     pair = str(largest["level"]), str(largest["to_level"])
     own = [row for row in rows if (str(row["level"]), str(row["to_level"])) == pair]
@@ -428,10 +450,11 @@ def _name_limit(facts: Facts, group: Alike, kind: str, stages: Sequence[str]) ->
     if kind != "workers":
         return _OTHER_LIMITS[kind]
     workers = _count_workers(facts, group, stages)
-    noun = "workers" if workers is None else count_noun(workers, "worker")
     if len(facts.experiment.stages) == 1:
-        return noun
-    return f"{noun} of {' or '.join(f'`{clean_name(stage)}`' for stage in stages)}"
+        return _ITS_WORKER if workers == 1 else "its workers"
+    noun = "workers" if workers is None else count_noun(workers, "worker")
+    names = [f"`{clean_name(stage)}`" for stage in stages]
+    return f"{noun} of {join_names(names, 'or')}"
 
 
 def _count_workers(facts: Facts, group: Alike, stages: Sequence[str]) -> int | None:
@@ -448,20 +471,37 @@ def _explain(facts: Facts, group: Alike) -> str:
     if not kind:
         return ""
     name, share = _name_limit(facts, group, kind, stages), _share(facts, group, kind)
-    rest = _rest(_limits_of(facts, group))
-    if not is_full:
-        text = f"nothing is full, {name} nearest ({share}){rest}"
-    elif _may_be_gil(facts, group):
-        text = f"{name} or the GIL; which of them is not known"
+    if _may_be_gil(facts, group):
+        text = f"{name} or the GIL ({_say_doubt(facts, group)})"
+    elif not is_full:
+        text = f"nothing is full ({_say_need(facts, group, name, share)})"
     elif kind == "GIL":
         text = f"{_cores_used(facts, group)}, because threads share the GIL"
     elif kind == "cores":
         text = f"{_cores_used(facts, group)}, so the cores are full"
     elif kind == "workers":
-        text = f"{name} busy {share} of the time{rest}"
+        text = _say_need(facts, group, name, share)
     else:
         text = f"limited by {name} ({share})"
-    return f"{group.label}: {text}"
+    if len(group.treatments) == len(facts.names):
+        return text
+    return f"{facts.label(group.treatments)}: {text}"
+
+
+def _say_doubt(facts: Facts, group: Alike) -> str:
+    """Say why it is not known whether the GIL is full."""
+    if any(row["calibrated"] for row in _limits_of(facts, group)):
+        return "which of them is not known"
+    return "which of them was not diagnosed"
+
+
+def _say_need(facts: Facts, group: Alike, name: str, share: str) -> str:
+    """Return "its workers need 66 % of the time, hand-over takes 31 %"."""
+    verb = "needs" if name.startswith(("1 worker", "the ")) or name == _ITS_WORKER else "need"
+    return f"{name} {verb} {share} of the time{_rest(_limits_of(facts, group))}"
+
+
+_ITS_WORKER = "its worker"
 
 
 def _cores_used(facts: Facts, group: Alike) -> str:
@@ -482,7 +522,15 @@ def _rest(rows: Sequence[Row]) -> str:
     shares = [row["largest_part_s"] / row["makespan_s"] for row in rows]
     if len(parts) != 1 or not shares or not min(shares) >= _LEAST_REST:
         return ""
-    return f"; {_percents(shares)} is {next(iter(parts))}"
+    part = next(iter(parts))
+    return f", {_LOST.get(part, part)} takes {_percents(shares)}"
+
+
+_LOST = {
+    "start of a worker": "starting workers",
+    "first task of a worker": "the first task of each worker",
+}
+"""Parts of the time, where another word reads better."""
 
 
 _CHANGE = re.compile(r"(?P<stage>.+)\.(?P<key>workers|batch)=(?P<value>\d+)")
@@ -528,7 +576,7 @@ def _name_changes(texts: Sequence[str]) -> str:
         what = number if key == last else f"{number} workers" if key == "workers" else ""
         parts.append(f"{what or f'batches of {number}'} for {stage}")
         last = key
-    return " and ".join(parts)
+    return join_names(parts)
 
 
 def _is_beyond(facts: Facts, text: str) -> bool:
