@@ -49,6 +49,11 @@ Row = dict[str, Any]
 
 TIME, PEAK = "makespan_s", "tree_peak_bytes"
 
+_PEAK_UPPER = "tree_peak_upper_bytes"
+
+USE_VERB = "use "
+"""What a sentence begins with that makes a choice."""
+
 _ORDER = ("GIL", "cores", "workers", "in flight", "arrivals", "path of a task")
 """Resources: of several that limit all members of a group, the first is named."""
 
@@ -79,13 +84,19 @@ class Facts:
     @property
     def advice(self) -> Row:
         """The row of advice; empty if there is none."""
-        rows = list_rows(self.experiment.tables["advice"])
+        rows = self.numbers.advice
         return next((row for row in rows if row["treatment"] in self.names), {})
 
     @property
     def chosen(self) -> str:
         """The treatment that is advised; "" without advice."""
         return str(self.advice.get("treatment", ""))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are intervals, or no rival that would need one."""
+        contest = self.contest(TIME)
+        return contest is None or contest.is_judged or len(contest.ranked) == 1
 
     @property
     def tied(self) -> list[str]:
@@ -95,11 +106,8 @@ class Facts:
 
     def contest(self, quantity: str) -> Contest | None:
         """Return the ranking by a quantity; None without a rival."""
-        for work in list_works(self.experiment):
-            contest = work.get((quantity, LEAST))
-            if contest is not None and set(contest.names) <= set(self.names):
-                return contest
-        return None
+        found = self.numbers.contests.get((self.names[0], quantity))
+        return found if found is not None and set(found.names) <= set(self.names) else None
 
     def label(self, names: Sequence[str]) -> str:
         """Return the levels by which treatments differ from others of the same work."""
@@ -119,8 +127,24 @@ class Numbers:
         self.experiment = experiment
         self.unseen = set(list_unseen(experiment))
         self.makespans = find_medians(experiment, TIME)
-        self._lows = find_medians(experiment, PEAK)
-        self._highs = find_medians(experiment, "tree_peak_upper_bytes")
+        self.advice = list_rows(experiment.tables["advice"])
+        self.contests = {
+            (name, quantity): contest
+            for work in list_works(experiment)
+            for (quantity, end), contest in work.items()
+            if end == LEAST
+            for name in contest.names
+        }
+
+    @cached_property
+    def _peaks(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Treatment and end of the peak → its median and the number of runs."""
+        rows = self.experiment.tables["treatments"]
+        rows = rows[rows["quantity"].isin([PEAK, _PEAK_UPPER]) & rows["median"].notna()]
+        return {
+            (row["treatment"], row["quantity"]): (float(row["median"]), float(row["n"]))
+            for row in list_rows(rows)
+        }
 
     @cached_property
     def limits(self) -> dict[str, Row]:
@@ -148,15 +172,10 @@ class Numbers:
 
     def peak(self, treatment: str) -> tuple[float, float]:
         """Return the ends between which the median peak lies; infinite or NaN if unknown."""
-        low = self._lows.get(treatment, math.nan)
-        if treatment in self.unseen:
-            return low, math.inf
-        if self._count(treatment, "tree_peak_upper_bytes") < self._count(treatment, PEAK):
-            return low, math.inf
-        return low, self._highs.get(treatment, math.inf)
-
-    def _count(self, treatment: str, quantity: str) -> float:
-        return float(self.experiment.summary(treatment, quantity)["n"])
+        low, runs = self._peaks.get((treatment, PEAK), (math.nan, 0.0))
+        high, known = self._peaks.get((treatment, _PEAK_UPPER), (math.inf, 0.0))
+        # Where the upper end of one run is not known, that of the median is not either.
+        return low, high if known == runs and treatment not in self.unseen else math.inf
 
 
 def format_factor(ratio: float) -> str:
@@ -172,7 +191,7 @@ def compare(row: pd.Series[float], to: str) -> str:
     if outcome == EQUIVALENT:
         return f"as fast as {to} within {100 * float(row['margin']):g} %"
     if outcome == NOT_DECIDED:
-        return f"no difference from {to} found"
+        return f"no difference found from {to}"
     if outcome == NO_INTERVAL:
         return f"too few runs to compare it with {to}"
     ratio, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
@@ -195,28 +214,29 @@ def say_use(facts: Facts) -> list[str]:
     chosen, numbers = facts.chosen, facts.numbers
     if not chosen:
         return _say_no_choice(facts)
-    contest = facts.contest(TIME)
-    if contest is not None and not contest.is_judged:
+    if not facts.is_judged:
         return _say_undecided(facts)
     time = format_seconds(numbers.makespans[chosen])
     peak = f"{format_size(numbers.peak(chosen))} at the peak"
-    lead = f"{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
+    if sum(name in numbers.makespans for name in facts.names) == 1:
+        why = "nothing else succeeded" if len(facts.names) > 1 else "nothing else was measured"
+        return [f"nothing to choose, as {why}. {facts.name(chosen)}: {time}, {peak}."]
+    lead = f"{USE_VERB}{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
     return [lead, *_say_memory(facts, chosen), *_say_tied(facts)]
 
 
 def name_choice(facts: Facts) -> str:
     """Return the choice and its makespan in a few words: "5 threads (`t5`), 431 ms"."""
     time = facts.numbers.makespans.get(facts.chosen)
-    contest = facts.contest(TIME)
-    if time is None or (contest is not None and not contest.is_judged):
+    if time is None or not facts.is_judged:
         return "not decided"
-    return f"{facts.name(facts.chosen)}, {format_seconds(time)}"
+    return f"{USE_VERB}{facts.name(facts.chosen)}, {format_seconds(time)}"
 
 
 def _say_no_choice(facts: Facts) -> list[str]:
     known = [name for name in facts.names if name in facts.numbers.makespans]
     if not known:
-        return ["nothing: no run succeeded."]
+        return ["nothing to choose: no run succeeded."]
     times = [
         f"{facts.name(name)} {format_seconds(facts.numbers.makespans[name])}" for name in known
     ]
@@ -414,7 +434,7 @@ def limit_cell_of(facts: Facts, group: Alike) -> str:
     name = _name_limit(facts, group, kind, stages)
     name += " or the GIL" * (kind != "GIL" and _may_be_gil(facts, group))
     share = _share(facts, group, kind)
-    return f"{name} ({share})" if is_full else f"nothing full; {name} {share}"
+    return f"{name} ({share})" if is_full else f"nothing ({name} {share})"
 
 
 def _may_be_gil(facts: Facts, group: Alike) -> bool:
@@ -435,7 +455,7 @@ def _percents(shares: Sequence[float]) -> str:
 
 _OTHER_LIMITS = {
     "GIL": "the GIL",
-    "in flight": "tasks in flight",
+    "in flight": "the limit of tasks in flight",
     "arrivals": "the arrival of tasks",
     "path of a task": "the path of one task",
 }
@@ -479,10 +499,8 @@ def _explain(facts: Facts, group: Alike) -> str:
         text = f"{_cores_used(facts, group)}, because threads share the GIL"
     elif kind == "cores":
         text = f"{_cores_used(facts, group)}, so the cores are full"
-    elif kind == "workers":
-        text = _say_need(facts, group, name, share)
     else:
-        text = f"limited by {name} ({share})"
+        text = _say_need(facts, group, name, share)
     if len(group.treatments) == len(facts.names):
         return text
     return f"{facts.label(group.treatments)}: {text}"
@@ -496,8 +514,14 @@ def _say_doubt(facts: Facts, group: Alike) -> str:
 
 
 def _say_need(facts: Facts, group: Alike, name: str, share: str) -> str:
-    """Return "its workers need 66 % of the time, hand-over takes 31 %"."""
-    verb = "needs" if name.startswith(("1 worker", "the ")) or name == _ITS_WORKER else "need"
+    """Return "its workers have work for 66 % of the time, hand-over takes 31 %"."""
+    if name == _OTHER_LIMITS["GIL"]:
+        verb = "is held for"
+    elif name in _OTHER_LIMITS.values():
+        verb = "takes"
+    else:
+        is_one = name == _ITS_WORKER or name.startswith("1 worker")
+        verb = "has work for" if is_one else "have work for"
     return f"{name} {verb} {share} of the time{_rest(_limits_of(facts, group))}"
 
 
@@ -541,6 +565,9 @@ def say_next(facts: Facts) -> list[str]:
     advice = facts.advice
     if not advice:
         return []
+    if not facts.is_judged:
+        more = max(1, _ENOUGH_BLOCKS - _count_blocks(facts))
+        return [f"{count_noun(more, 'more block')}{_how_long(facts, more)}, for intervals."]
     changes = [text for text in str(advice["next_changes"]).split(", ") if text]
     if not changes:
         text = str(advice["next"])
@@ -593,11 +620,14 @@ def say_how_sure(facts: Facts) -> list[str]:
     """Say how sure the choice is, what disturbed the runs, and what more blocks would decide."""
     runs = facts.experiment.tables["runs"]
     runs = runs[runs["treatment"].isin(facts.names)]
-    blocks = int(runs.groupby("treatment")["replicate"].count().max())
     own = runs[runs["treatment"] == facts.chosen]
     failed = int((own["status"] != "ok").sum())
     noisy, of = int((runs["noisy"] != "").sum()), count_noun(len(runs), "run")
-    sentences = [_say_sure(facts, blocks), *_say_more(facts)]
+    sentences = [_say_sure(facts), *_say_more(facts)]
+    silent = [name for name in facts.names if name not in facts.numbers.makespans]
+    if silent and facts.chosen:
+        named = _some([f"`{clean_name(name)}`" for name in silent])
+        sentences.append(f"No run succeeded of {named}.")
     if failed:
         sentences.append(f"{failed} of its {count_noun(len(own), 'run')} failed.")
     if noisy:
@@ -606,16 +636,23 @@ def say_how_sure(facts: Facts) -> list[str]:
     return sentences
 
 
-def _say_sure(facts: Facts, blocks: int) -> str:
+def _count_blocks(facts: Facts) -> int:
+    runs = facts.experiment.tables["runs"]
+    runs = runs[runs["treatment"].isin(facts.names)]
+    return int(runs.groupby("treatment")["replicate"].count().max())
+
+
+def _say_sure(facts: Facts) -> str:
     """Say how many of the others are surely slower than the choice."""
-    number = count_noun(blocks, "block")
+    number = count_noun(_count_blocks(facts), "block")
     contest = facts.contest(TIME)
     if contest is None or not facts.chosen:
         return f"{number}."
-    if not contest.is_judged:
-        more = max(1, _ENOUGH_BLOCKS - blocks)
-        return f"not at all: {number} so far; {more} more{_how_long(facts, more)} give intervals."
+    if not facts.is_judged:
+        return f"not at all: {number} so far, which gives no interval."
     others, slower = len(contest.ranked) - 1, len(contest.ranked) - len(contest.possible)
+    if others < 1:
+        return f"{number}."
     if not slower:
         return f"{number}; no difference in time found."
     if slower == others:
