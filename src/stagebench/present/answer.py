@@ -121,23 +121,23 @@ class Screen:
 def make_screen(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> Screen:
     """Make the first screen of a study from its tables and its plan."""
     runs, experiments = tables["runs"], split_experiments(tables)
-    orders = {one["name"]: list(one.get("factors", {})) for one in plan["experiments"]}
+    planned = {one["name"]: one for one in plan["experiments"]}
     block_s = _estimate_block(runs)
     return Screen(
         study=clean_name(plan["study"]),
         facts=(_describe_runs(tables, plan), *_describe_blocks(runs), *_describe_machine(tables)),
         warnings=tuple(_list_warnings(tables)),
         answers=tuple(
-            _answer(one, orders.get(one.name, []), block_s, is_one_of_many=len(experiments) > 1)
+            _answer(one, planned.get(one.name, {}), block_s, is_one_of_many=len(experiments) > 1)
             for one in experiments
         ),
     )
 
 
 def _answer(
-    experiment: Experiment, order: Sequence[str], block_s: float, *, is_one_of_many: bool
+    experiment: Experiment, planned: Mapping[str, Any], block_s: float, *, is_one_of_many: bool
 ) -> ExperimentAnswer:
-    words = name_levels(experiment, order)
+    words = name_levels(experiment, planned.get("factors", {}))
     works = split_work(experiment)
     numbers = Numbers(experiment)
     each = [
@@ -147,6 +147,7 @@ def _answer(
             words=words,
             groups=group_alike(experiment, names, words, max(1, MOST_ROWS - len(works) + 1)),
             block_s=block_s,
+            is_work_stated=bool(planned.get("same_work")),
             numbers=numbers,
         )
         for names in works
@@ -216,9 +217,7 @@ def _list_medians(each: Sequence[Facts]) -> list[str]:
         for name in facts.names
         if name in facts.numbers.makespans
     ]
-    more = len(texts) - 4
-    rest = f", and {more} more" if more > 0 else ""
-    return [f"{', '.join(texts[:4])}{rest}."] if texts else []
+    return [f"{points.name_some(texts)}."] if texts else []
 
 
 def _make_row(facts: Facts, group: Alike) -> AlikeRow:
@@ -368,9 +367,8 @@ def _list_warnings(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     mixed = environment[environment["where"] != ""]
     if len(mixed):
         names = dict.fromkeys(clean_name(label_property(str(one))) for one in mixed["property"])
-        some = ", ".join(list(names)[:3])
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"Machine or software changed between runs ({some}{more}); so may have results."
+        some = points.name_some(list(names))
+        yield f"Machine or software changed between runs ({some}); so may have results."
     if (tables["runs"]["swapped_bytes"].fillna(0) > 0).any():
         yield "Memory was swapped out: peaks are too low and times too long."
 
@@ -401,7 +399,7 @@ def format_groups(answer: ExperimentAnswer) -> str:
 
 
 def _hidden_text(answer: ExperimentAnswer) -> str:
-    return f"And {count_noun(answer.hidden, 'more group')} of treatments."
+    return f"And {count_noun(answer.hidden, 'other group')} of treatments."
 
 
 def _markdown_label(row: AlikeRow) -> str:
@@ -432,7 +430,7 @@ def format_markdown(screen: Screen) -> str:
     for answer in shown:
         lines += _markdown_lines(answer, lines_each)
     if more := len(answers) - len(shown):
-        lines.append(f"- And {count_noun(more, 'more experiment')}.")
+        lines.append(f"- And {count_noun(more, 'other experiment')}.")
     return "\n".join(lines) + "\n"
 
 
@@ -513,7 +511,7 @@ def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
                 ):
                     taken[number], texts[number] = own, found
     rest = len(screen.answers) - len(shown)
-    more = [f"and {count_noun(rest, 'more experiment')}"] if rest else []
+    more = [f"and {count_noun(rest, 'other experiment')}"] if rest else []
     return "\n".join([*head, *(line for own in texts for line in own), *more, *table]) + "\n"
 
 
@@ -602,7 +600,7 @@ def _lay_out(answer: ExperimentAnswer, rows: Sequence[AlikeRow]) -> list[str]:
             line = " ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True))
             lines.append(line.replace(_NO_BREAK, " ").rstrip())
     if hidden := answer.hidden + len(answer.rows) - len(rows):
-        lines.append(f"and {count_noun(hidden, 'more group')} of treatments")
+        lines.append(f"and {count_noun(hidden, 'other group')} of treatments")
     return lines
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from stagebench.present.alike import FAILED, UNKNOWN, clean_name, find_medians, join_names
 from stagebench.present.effects import outcome_of
-from stagebench.present.flow import list_unseen
+from stagebench.present.flow import is_open, list_unseen
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
@@ -71,7 +71,8 @@ _SMALL = 1.1
 class Facts:
     """What is known about the treatments of one kind of work.
 
-    `block_s`: how long one more block of the study takes. `groups`: those that are alike.
+    `groups`: those that are alike. `block_s`: how long one more block of the study takes.
+    `is_work_stated`: that their work is the same is known from the config alone.
     """
 
     experiment: Experiment
@@ -79,6 +80,7 @@ class Facts:
     words: LevelWords
     groups: Sequence[Alike]
     block_s: float
+    is_work_stated: bool
     numbers: Numbers
 
     @property
@@ -222,7 +224,7 @@ def say_use(facts: Facts) -> list[str]:
         why = "nothing else succeeded" if len(facts.names) > 1 else "nothing else was measured"
         return [f"nothing to choose, as {why}. {facts.name(chosen)}: {time}, {peak}."]
     lead = f"{USE_VERB}{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
-    return [lead, *_say_memory(facts, chosen), *_say_tied(facts)]
+    return [lead, *_say_turnaround(facts), *_say_memory(facts, chosen), *_say_tied(facts)]
 
 
 def name_choice(facts: Facts) -> str:
@@ -237,18 +239,22 @@ def _say_no_choice(facts: Facts) -> list[str]:
     known = [name for name in facts.names if name in facts.numbers.makespans]
     if not known:
         return ["nothing to choose: no run succeeded."]
-    times = [
-        f"{facts.name(name)} {format_seconds(facts.numbers.makespans[name])}" for name in known
-    ]
-    return [f"not decided. Medians: {_some(times)}."]
+    return [f"not decided. {_list_medians(facts, known)}"]
 
 
 def _say_undecided(facts: Facts) -> list[str]:
-    makespans = facts.numbers.makespans
-    first = min((name for name in facts.names if name in makespans), key=makespans.__getitem__)
-    ends = format_size(facts.numbers.peak(first))
-    lead = f"not decided, for lack of blocks. Shortest so far: {facts.name(first)}"
-    return [f"{lead}, {format_seconds(makespans[first])}, {ends} at the peak."]
+    known = [name for name in facts.names if name in facts.numbers.makespans]
+    return [f"not decided, for lack of blocks. {_list_medians(facts, known)}"]
+
+
+def _list_medians(facts: Facts, names: Sequence[str]) -> str:
+    """Return medians and peaks in the order of the medians, which is none of the treatments."""
+    makespans, peak = facts.numbers.makespans, facts.numbers.peak
+    texts = [
+        f"{facts.name(name)} {format_seconds(makespans[name])}, {format_size(peak(name))}"
+        for name in sorted(names, key=makespans.__getitem__)
+    ]
+    return f"Medians: {name_some(texts, '; ')}."
 
 
 def _against(facts: Facts, chosen: str) -> str:
@@ -279,9 +285,8 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
         return ["Results that wait outside any process are not in its peak."]
     contest = facts.contest(PEAK)
     least = contest.winner if contest is not None and contest.is_sole else ""
-    if least == chosen:
-        others = len(facts.names) - 1
-        return [f"It surely takes less memory than the {_others(others)}."] if others else []
+    if contest is not None and least == chosen:
+        return [f"It surely takes less memory than {_others(contest, len(facts.names))}."]
     row = numbers.comparisons.get((chosen, PEAK))
     texts = []
     if row is not None and baseline in facts.names and outcome_of(row) in WORDS_OF_ORDER:
@@ -293,14 +298,26 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
     elif least:
         ends = format_size(numbers.peak(least))
         texts.append(f"{facts.name(least)} surely takes the least ({ends})")
-    text = "; ".join(texts)
-    return (
-        [f"It takes {text}." if text.startswith(("less", "more")) else f"{text}."] if text else []
-    )
+    return [f"{'; '.join(texts)}."] if texts else []
 
 
-def _others(count: int) -> str:
-    return "other one" if count == 1 else f"{count} others"
+def _say_turnaround(facts: Facts) -> list[str]:
+    """Say which treatment has the shortest turnaround, where tasks arrive one by one."""
+    if not is_open(facts.experiment):
+        return []
+    contest = facts.contest("turnaround_p95_s")
+    if contest is None or not contest.is_decided:
+        return ["Tasks arrive one by one; turnarounds are not decided."]
+    several = "" if contest.is_sole else "one of "
+    names = name_some([f"`{clean_name(name)}`" for name in contest.possible])
+    return [f"Tasks arrive one by one; shortest turnaround (95th percentile): {several}{names}."]
+
+
+def _others(contest: Contest, of: int) -> str:
+    """Return "the 17 others", of which some may have no successful run."""
+    count = len(contest.ranked) - 1
+    some = "the other one" if count == 1 else f"the {count} others"
+    return some if len(contest.ranked) == of else f"{some} that can be compared"
 
 
 def _say_tied(facts: Facts) -> list[str]:
@@ -404,19 +421,25 @@ def say_why(facts: Facts) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
-def find_limit(facts: Facts, group: Alike) -> tuple[str, list[str], bool]:
-    """Return the resource that limits a group, its stages, and whether it is full for any member.
+ALL, SOME, NONE = "all", "some", "none"
+"""For which members of a group a resource is full."""
+
+
+def find_limit(facts: Facts, group: Alike) -> tuple[str, list[str], str]:
+    """Return the resource that limits a group, its stages, and for which members it is full.
 
     The resource is "" if it is not known.
     """
     kinds = [kind for kind in _ORDER if kind in group.limits]
     rows = _limits_of(facts, group)
     if not kinds or not rows:
-        return "", [], False
+        return "", [], NONE
     main = {row["resource"] for row in rows}
     kind = next(iter(main)) if len(main) == 1 and "GIL" not in kinds else kinds[0]
     stages = [facts.numbers.shares.get((name, kind), (0.0, ""))[1] for name in group.treatments]
-    return kind, sorted({*stages} - {""}), any(row["is_full"] for row in rows)
+    # What is not the highest floor is among the limits only if it is full.
+    full = [bool(row["is_full"]) or row["resource"] != kind for row in rows]
+    return kind, sorted({*stages} - {""}), ALL if all(full) else SOME if any(full) else NONE
 
 
 def _limits_of(facts: Facts, group: Alike) -> list[Row]:
@@ -428,13 +451,13 @@ def limit_cell_of(facts: Facts, group: Alike) -> str:
     """Return what limits a group: "the GIL (94–96 %)", "5 workers (97 %)"."""
     if FAILED in group.limits:
         return "no run succeeded"
-    kind, stages, is_full = find_limit(facts, group)
+    kind, stages, full_for = find_limit(facts, group)
     if not kind:
         return "unknown" if UNKNOWN in group.limits else MISSING
     name = _name_limit(facts, group, kind, stages)
     name += " or the GIL" * (kind != "GIL" and _may_be_gil(facts, group))
     share = _share(facts, group, kind)
-    return f"{name} ({share})" if is_full else f"nothing ({name} {share})"
+    return f"nothing ({name} {share})" if full_for == NONE else f"{name} ({share})"
 
 
 def _may_be_gil(facts: Facts, group: Alike) -> bool:
@@ -487,18 +510,19 @@ def _count_workers(facts: Facts, group: Alike, stages: Sequence[str]) -> int | N
 
 def _explain(facts: Facts, group: Alike) -> str:
     """Return a clause on what limits a group."""
-    kind, stages, is_full = find_limit(facts, group)
+    kind, stages, full_for = find_limit(facts, group)
     if not kind:
         return ""
+    nearly = " or nearly so" if full_for == SOME else ""
     name, share = _name_limit(facts, group, kind, stages), _share(facts, group, kind)
     if _may_be_gil(facts, group):
         text = f"{name} or the GIL ({_say_doubt(facts, group)})"
-    elif not is_full:
+    elif full_for == NONE:
         text = f"nothing is full ({_say_need(facts, group, name, share)})"
     elif kind == "GIL":
-        text = f"{_cores_used(facts, group)}, because threads share the GIL"
+        text = f"{_cores_used(facts, group)}: threads share the GIL, which is full{nearly}"
     elif kind == "cores":
-        text = f"{_cores_used(facts, group)}, so the cores are full"
+        text = f"{_cores_used(facts, group)}: the cores are full{nearly}"
     else:
         text = _say_need(facts, group, name, share)
     if len(group.treatments) == len(facts.names):
@@ -567,7 +591,7 @@ def say_next(facts: Facts) -> list[str]:
         return []
     if not facts.is_judged:
         more = max(1, _ENOUGH_BLOCKS - _count_blocks(facts))
-        return [f"{count_noun(more, 'more block')}{_how_long(facts, more)}, for intervals."]
+        return [f"{_name_blocks(more)}{_how_long(facts, more)}, for intervals."]
     changes = [text for text in str(advice["next_changes"]).split(", ") if text]
     if not changes:
         text = str(advice["next"])
@@ -583,7 +607,7 @@ def say_next(facts: Facts) -> list[str]:
     lead = f"{_name_changes(changes)}: {format_seconds(predicted)} predicted ({ends})."
     sentences = [lead]
     if not high < float(advice["makespan_s"]):
-        sentences.append("It may not be faster.")
+        sentences.append("It is not sure that this saves time.")
     if any(_is_beyond(facts, change) for change in changes):
         sentences.append("No run had so many workers: measure it before you rely on it.")
     return sentences
@@ -626,10 +650,12 @@ def say_how_sure(facts: Facts) -> list[str]:
     sentences = [_say_sure(facts), *_say_more(facts)]
     silent = [name for name in facts.names if name not in facts.numbers.makespans]
     if silent and facts.chosen:
-        named = _some([f"`{clean_name(name)}`" for name in silent])
+        named = name_some([f"`{clean_name(name)}`" for name in silent])
         sentences.append(f"No run succeeded of {named}.")
     if failed:
         sentences.append(f"{failed} of its {count_noun(len(own), 'run')} failed.")
+    if facts.is_work_stated:
+        sentences.append("That all do the same work is stated in the config, not checked.")
     if noisy:
         were = "was" if noisy == 1 else "were"
         sentences.append(f"{noisy} of {of} {were} disturbed by other programs.")
@@ -656,7 +682,8 @@ def _say_sure(facts: Facts) -> str:
     if not slower:
         return f"{number}; no difference in time found."
     if slower == others:
-        return f"{number}; it is surely faster than the {_others(others)} (95 %)."
+        rest = _others(contest, len(facts.names))
+        return f"{number}; it is surely faster than {rest} (95 %)."
     return f"{number}; {slower} of the {others} others are surely not the fastest (95 %)."
 
 
@@ -668,8 +695,13 @@ def _say_more(facts: Facts) -> list[str]:
     blocks = int(found[1])
     apart = re.findall(r"`([^`]*)`", str(facts.advice["more"]))
     other = f"`{clean_name(apart[-1])}`" if apart else "the nearest"
-    lead = f"{count_noun(blocks, 'more block')}{_how_long(facts, blocks)}"
+    lead = f"{_name_blocks(blocks)}{_how_long(facts, blocks)}"
+    lead = lead[0].upper() + lead[1:]
     return [f"{lead} would tell it from {other}, if they differ as much as now."]
+
+
+def _name_blocks(number: int) -> str:
+    return "another block" if number == 1 else f"another {number} blocks"
 
 
 def _how_long(facts: Facts, blocks: int) -> str:
@@ -686,6 +718,8 @@ def format_about(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _some(texts: Sequence[str], most: int = 3) -> str:
-    more = len(texts) - most
-    return ", ".join(texts[:most]) + (f", and {more} more" if more > 0 else "")
+def name_some(texts: Sequence[str], joint: str = ", ", most: int = 3) -> str:
+    """Return the first of some texts, and how many others there are."""
+    others = len(texts) - most
+    rest = f"{joint}and {others} others" if others > 1 else f"{joint}and another" * others
+    return joint.join(texts[:most]) + (rest if others > 0 else "")
