@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stagebench.present.alike import cut_off
 from stagebench.present.markdown import (
     count_noun,
     escape,
@@ -18,7 +19,6 @@ from stagebench.present.markdown import (
     quote_code,
     show_line,
 )
-from stagebench.store import shorten
 from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import format_bytes, format_seconds
@@ -132,7 +132,7 @@ def find_error(tables: Mapping[str, pd.DataFrame], run: pd.Series[Any]) -> str:
         own &= tasks[name] == run[name]
     errors = tasks.loc[own, "error"]
     text = str(errors.iloc[0]) if len(errors) else str(run["detail"] or run["status"])
-    return shorten(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
+    return cut_off(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
 
 
 def task_errors(tasks: pd.DataFrame) -> list[str]:
