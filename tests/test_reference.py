@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/reference.py"
-OVERVIEWS = ("makespan", "efficiency", "peaks", "memory", "ratios")
+OVERVIEWS = ("makespan", "limits", "memory", "tradeoff", "times")
 TREATMENTS = ("t1", "t2", "p2-fork")
 TABLE = "treatment,makespan_s\nt1,1.5\n"
 
@@ -69,9 +69,9 @@ def reference(tmp_path):
 def test_a_reference_has_the_report_twelve_figures_and_compressed_tables(reference):
     overviews = {
         f"figures/{experiment}/{kind}.png"
-        for kind in ("ratios", "memory", "makespan")
+        for kind in ("makespan", "limits", "memory")
         for experiment in "abc"
-    } | {"figures/a/peaks.png"}
+    } | {"figures/a/tradeoff.png"}
     tasks = {"figures/a/tasks-t1.png", "figures/a/tasks-p2-fork.png"}
     tables = {"tables/runs.csv.gz", "claims/claims.csv.gz"}
     assert list_files(reference) == {"report.md"} | overviews | tasks | tables
@@ -102,7 +102,7 @@ def test_a_reference_made_from_a_reference_is_the_same(reference):
     assert {name: (reference / name).read_bytes() for name in list_files(reference)} == before
 
 
-@pytest.mark.parametrize("missing", ["report.md", "figures/a/peaks.png"])
+@pytest.mark.parametrize("missing", ["report.md", "figures/a/limits.png"])
 def test_an_unfinished_study_replaces_no_reference(tmp_path, reference, missing):
     before = list_files(reference)
     study = write_study(tmp_path / "unfinished", "a")

@@ -58,7 +58,7 @@ def test_every_image_is_a_figure_named_relative_to_the_report(report, study, tmp
     for experiment in ("pipe", "alone"):
         draw_figures(study / "tables", experiment, tmp_path / "figures" / experiment)
     images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report[0])
-    assert len(images) == len(set(images)) == 2 * 4 + 4 + 1
+    assert len(images) == len(set(images)) == 2 * 3
     assert all((tmp_path / image).is_file() for image in images)
     assert re.findall(r'<img src="([^"]+)"', report[1]) == images
 
