@@ -658,7 +658,7 @@ def say_how_sure(facts: Facts) -> list[str]:
         sentences.append("That all do the same work is stated in the config, not checked.")
     if noisy:
         were = "was" if noisy == 1 else "were"
-        sentences.append(f"{noisy} of {of} {were} disturbed by other programs.")
+        sentences.append(f"{noisy} of {of} {were} disturbed by other activity.")
     return sentences
 
 
