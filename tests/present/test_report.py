@@ -515,7 +515,7 @@ def test_the_first_page_of_a_large_study_has_250_lines_at_most_and_links_the_res
     assert set(links(report.first)) >= set(report.pages) - {"report.md"}
     if column == "treatment":
         assert f"| {name}-{count - 1:03} " in report.pages["report/pipe.md"]
-        assert "60 more are on the page" in report.first
+        assert "60 more: [all](report/pipe.md#treatments)" in report.first
         assert "| p1-fork " in report.first  # the baseline
 
 
