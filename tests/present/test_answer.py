@@ -356,7 +356,7 @@ def test_single_runs_decide_nothing(screen_of, known_run, make_sweep):
     (answer,) = screen.answers
     assert answer.point(USE)[0].startswith("not decided, for lack of blocks. Medians: ")
     assert answer.point(NEXT)[0].startswith("another 2 blocks (about ")
-    assert answer.point(SURE)[0].startswith("not at all: 1 block so far")
+    assert answer.point(SURE)[0].startswith("not at all: 1 block gives no interval")
     assert not any(row.is_chosen for row in answer.rows)
     assert order_words(text) == order_words(terminal) == []
 
