@@ -411,7 +411,7 @@ def test_different_work_is_not_compared(screen_of, known_run):
     screen, *_ = screen_of(*runs)
     (answer,) = screen.answers
     use = answer.point(USE)
-    assert [sentence.partition(",")[0] for sentence in use] == ["with small", "with enormous"]
+    assert [sentence.partition(",")[0] for sentence in use] == ["with small", "With enormous"]
     assert "faster than 1 worker (`enormous-1`)" in use[1]
     assert {row.against for row in answer.rows if row.label.startswith("enormous")} == {
         "other work"
