@@ -279,7 +279,7 @@ def _stack_times(
         if rest > 0.02 * longest:
             shown[_SERVICE] = None
             axes.barh(place, rest, left=end, height=0.68, zorder=2, **_fill(_SERVICE))
-        if (waited := _queue_s(row)) > 0.002 * longest:
+        if (waited := _queue_s(row)) > 0.02 * longest:
             label_row(axes, f"+{format_number(waited)} s", place, size=7)
     axes.set_xlim(0, 1.03 * longest or 1)
     axes.locator_params(axis="x", nbins=4)

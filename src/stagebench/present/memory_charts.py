@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _MOST_CURVES = 24
 _MOST_IN_PANEL = 4
-_MOST_ROWS, _MOST_COLUMNS = 6, 4
+_MOST_ROWS, _MOST_COLUMNS = 4, 4
 _FILLED = 0.7
 """Of a sparser grid than this share, the panels are in lines instead."""
 _PANELS_INCHES, _MOST_INCHES, _LEAST_INCHES = 4.6, 2.1, 1.2
