@@ -1,0 +1,260 @@
+"""Tables of an experiment → what the page draws, as values of JSON.
+
+Numbers are there to be drawn and sorted by. What people read is written here, so that the page has
+the same words and digits as the report. Missing is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stagebench.present.effects import describe_ratio
+from stagebench.present.flow import list_unseen
+from stagebench.present.markdown import (
+    MISSING,
+    count_noun,
+    format_bracket,
+    format_number,
+    format_spread,
+    show_line,
+)
+from stagebench.present.page.packed import pack_numbers
+from stagebench.present.style import find_long_spans
+from stagebench.present.treatments import format_level
+from stagebench.present.why import limit_cell
+from stagebench.tables.decisions import FASTER, SLOWER
+from stagebench.tables.io import list_rows, numbers
+from stagebench.tables.schema import OUTCOMES
+from stagebench.units import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from stagebench.present.experiment import Experiment
+
+_TICK_S = 1e-6
+"""Moments are whole numbers of this, which is finer than a pixel of any run."""
+
+_LONGEST = 300
+"""Characters of a name, an error or a note that are shown."""
+
+_DIGITS = 7
+"""Digits of a number that is drawn: more than any screen shows."""
+
+_MOST_ERRORS = 200
+"""Different errors of one run; later ones are not shown."""
+
+_MOMENTS = ("due", "submitted", "started", "finished", "received")
+_NOT_OK = [f"tasks_{outcome}" for outcome in OUTCOMES if outcome != "ok"]
+
+
+def describe_experiment(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment's treatments and runs, without what happened within them."""
+    unseen = set(list_unseen(experiment))
+    factors = {one: _factors_of(experiment, one) for one in experiment.treatments}
+    return {
+        "name": shorten(experiment.name),
+        "baseline": shorten(experiment.baseline),
+        "factors": _list_varied(list(factors.values())),
+        "treatments": [
+            {"id": shorten(one), "factors": factors[one], "unseen": one in unseen}
+            | _describe_treatment(experiment, one)
+            for one in experiment.treatments
+        ],
+        "runs": _list_runs(experiment),
+    }
+
+
+def describe_shown_run(experiment: Experiment, treatment: str) -> dict[str, Any] | None:
+    """Return what happened within the treatment's run of median makespan; None without one."""
+    shown = experiment.shown("runs", treatment)
+    if shown.empty:
+        return None
+    run = shown.iloc[0]
+    return {
+        "replicate": int(run["replicate"]),
+        "makespan": _number(run["makespan_s"]),
+        "tick": _TICK_S,
+        "stages": [
+            {
+                "name": shorten(row["stage"]),
+                "workers": f"{count_noun(int(row['workers']), row['executor'])}"
+                if pd.notna(row["workers"])
+                else row["executor"],
+            }
+            for row in list_rows(experiment.shown("stages", treatment))
+        ],
+        "tasks": _pack_tasks(experiment, treatment),
+        "memory": _pack_memory(experiment.shown("memory", treatment)),
+    }
+
+
+def list_failures(experiment: Experiment) -> list[str]:
+    """Say which runs failed, and which tasks of runs that ended well, the first error of each."""
+    runs = experiment.tables["runs"]
+    failed = runs[runs["status"] != "ok"]
+    texts = [
+        f"{row['treatment']} run {row['replicate']}: {row['status'].replace('_', ' ')}"
+        + (f" ({row['detail']})" if row["detail"] else "")
+        for row in list_rows(failed)
+    ]
+    for table in ("tasks", "attempts"):
+        rows = experiment.tables[table]
+        rows = rows[rows["status"] != "ok"]
+        for (treatment, stage), own in rows.groupby(["treatment", "stage"], sort=False):
+            error = next((text for text in own["error"] if text), "")
+            what = "attempt" if table == "attempts" else "task"
+            ended = own["status"].iloc[0].replace("_", " ")
+            texts.append(
+                f"{treatment}: {count_noun(len(own), what)} of stage {stage} not ok, the first"
+                f" {ended}" + (f": {error}" if error else "")
+            )
+    return [shorten(text) for text in texts]
+
+
+def shorten(text: object) -> str:
+    """Return a text in one line, with what cannot be shown replaced, and cut where it is long."""
+    whole = str(text)
+    line = show_line(whole[: 2 * _LONGEST])
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… ({len(whole)} characters)"
+
+
+def _factors_of(experiment: Experiment, treatment: str) -> dict[str, str]:
+    text = experiment.runs(treatment, only_ok=False)["factors"].iloc[0]
+    found = json.loads(text) if text else {}
+    return {shorten(name): shorten(format_level(level)) for name, level in found.items()}
+
+
+def _list_varied(settings: Sequence[dict[str, str]]) -> list[str]:
+    """List the factors of which treatments have different levels, or that some do not have."""
+    names = dict.fromkeys(name for found in settings for name in found)
+    return [name for name in names if len({found.get(name) for found in settings}) > 1]
+
+
+def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any]:
+    runs = experiment.runs(treatment, only_ok=False)
+    ok = experiment.runs(treatment)
+    makespan = experiment.summary(treatment, "makespan_s")
+    cpu = float(experiment.summary(treatment, "cpu_s")["median"])
+    low, high = _peak_of(experiment, treatment)
+    advice = experiment.tables["advice"]
+    front = {name for names in advice["front"] for name in names.split(", ")}
+    against, ratio = _against(experiment, treatment)
+    failed = int(runs[_NOT_OK].fillna(0).to_numpy().sum())
+    return {
+        "makespan": [format_spread(makespan), *_numbers(makespan[["median", "min", "max"]])],
+        "against": [against, ratio],
+        "peak": [format_bracket((low, high), scale=1 / MIB), *_numbers((low / MIB, high / MIB))],
+        "cpu": [format_number(cpu), _number(cpu)],
+        "limit": experiment.failure_note(treatment)
+        if ok.empty
+        else shorten(limit_cell(experiment, treatment)),
+        "ok": len(ok),
+        "n": len(runs),
+        "failed": failed,
+        "front": treatment in front,
+        "choice": bool((advice["treatment"] == treatment).any()),
+    }
+
+
+def _peak_of(experiment: Experiment, treatment: str) -> tuple[float, float]:
+    """Return both ends of the median peak of the tree; the upper one is infinite if unknown."""
+    low, high = (
+        float(experiment.summary(treatment, f"tree_peak{end}_bytes")["median"])
+        for end in ("", "_upper")
+    )
+    return low, math.inf if math.isnan(high) else high
+
+
+def _against(experiment: Experiment, treatment: str) -> tuple[str, float | None]:
+    """Return the makespan against the baseline's in words, and the ratio to sort by."""
+    if treatment == experiment.baseline:
+        return "baseline", 1.0
+    rows = experiment.tables["comparisons"]
+    own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
+    if own.empty or pd.isna(own["ratio"].iloc[0]):
+        return MISSING, None
+    return describe_ratio(own.iloc[0], lower=FASTER, higher=SLOWER), _number(own["ratio"].iloc[0])
+
+
+def _list_runs(experiment: Experiment) -> list[list[Any]]:
+    """List treatment, replicate, block, status, makespan, its text, noise of every run."""
+    places = {name: place for place, name in enumerate(experiment.treatments)}
+    return [
+        [
+            places[row["treatment"]],
+            int(row["replicate"]),
+            int(row["block"]),
+            "" if row["status"] == "ok" else shorten(f"{row['status']}: {row['detail']}"),
+            _number(row["makespan_s"]) if row["status"] == "ok" else None,
+            format_number(row["makespan_s"]) if row["status"] == "ok" else MISSING,
+            shorten(row["noisy"]),
+        ]
+        for row in list_rows(experiment.tables["runs"])
+    ]
+
+
+def _pack_tasks(experiment: Experiment, treatment: str) -> dict[str, Any]:
+    """Pack every attempt of every task; errors are a list that tasks point into."""
+    tasks, attempts = (experiment.shown(name, treatment) for name in ("tasks", "attempts"))
+    rows = pd.concat([tasks, attempts]) if len(attempts) else tasks
+    rows = rows.sort_values(["stage", "submitted_s", "task"], kind="stable")
+    stages = list(dict.fromkeys(experiment.shown("stages", treatment)["stage"]))
+    ends = [
+        "" if row["status"] == "ok" else shorten(f"{row['status']}: {row['error']}".rstrip(": "))
+        for row in list_rows(rows)
+    ]
+    known = list(dict.fromkeys(ends))[:_MOST_ERRORS]
+    places = {text: place for place, text in enumerate(known)}
+    columns = {
+        "task": _wholes(rows["task"]),
+        "stage": [stages.index(stage) for stage in rows["stage"]],
+        "worker": _wholes(rows["worker"]),
+        "attempt": _wholes(rows["attempt"]),
+        "first": [int(first) for first in rows["first"].fillna(value=False)],
+        "end": [places.get(text, len(known) - 1) for text in ends],
+        **{moment: _ticks(rows[f"{moment}_s"]) for moment in _MOMENTS},
+        "start": _ticks(rows["start_s"]),
+        "send": _ticks(rows["send_s"]),
+    }
+    return {"ends": known, "retried": len(attempts) > 0} | {
+        name: pack_numbers(column) for name, column in columns.items()
+    }
+
+
+def _pack_memory(rows: pd.DataFrame) -> dict[str, Any]:
+    """Pack the readings; ends of brackets are rounded to KiB outwards, so that they hold."""
+    began, ended = (numbers(rows, name).to_numpy() for name in ("began_s", "time_s"))
+    lower, upper = (
+        [whole(value / KIB) if math.isfinite(value) else None for value in numbers(rows, column)]
+        for whole, column in ((math.floor, "tree_reached_bytes"), (math.ceil, "tree_upper_bytes"))
+    )
+    columns = {
+        "began": _ticks(began),
+        "ended": _ticks(ended),
+        "lower": lower,
+        "upper": upper,
+        "gap": [int(gap) for gap in find_long_spans(began, ended)],
+    }
+    return {name: pack_numbers(column) for name, column in columns.items()}
+
+
+def _ticks(seconds: Iterable[float]) -> list[int | None]:
+    return [round(one / _TICK_S) if pd.notna(one) else None for one in seconds]
+
+
+def _wholes(column: Iterable[Any]) -> list[int | None]:
+    return [int(one) if pd.notna(one) else None for one in column]
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float | None:
+    """Return a number with as many digits as are drawn; None if it is missing or unbounded."""
+    return None if pd.isna(value) or math.isinf(value) else float(f"{value:.{_DIGITS}g}")

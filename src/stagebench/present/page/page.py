@@ -1,0 +1,143 @@
+"""Tables and first screens of a study → `report.html`, one file that needs nothing else.
+
+The answer is HTML that is there before any script runs. All else is drawn by our own scripts from
+JSON within the file. The browser is told to load nothing and to run no script but ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from stagebench.present import effects, why
+from stagebench.present.factor_text import describe_factors
+from stagebench.present.markdown import count_noun, render_template
+from stagebench.present.page.data import (
+    describe_experiment,
+    describe_shown_run,
+    list_failures,
+    shorten,
+)
+from stagebench.store import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stagebench.present.experiment import Experiment
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = ("draw.js", "table.js", "overview.js", "run.js", "page.js")
+"""In this order: each uses what the ones before it define."""
+
+_MOST_FAILURES = 12
+"""Of more failures than this, the others are counted."""
+
+
+def render_page(
+    study: str, experiments: Sequence[Experiment], screens: Mapping[str, str], out: Path
+) -> None:
+    """Write the page of a study; `screens` has the Markdown of each experiment's first screen."""
+    script = _wrap_scripts()
+    failures = _list_failures(experiments)
+    values = {
+        "study": shorten(study),
+        "about": count_noun(len(experiments), "experiment"),
+        "style": Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our file
+        "script": Markup(script),  # noqa: S704 - our own files
+        "script_hash": _hash_script(script),
+        "failures": failures[:_MOST_FAILURES],
+        "failures_title": _title_failures(failures),
+        "experiments": [_experiment_values(study, one, screens[one.name]) for one in experiments],
+    }
+    write_text(out, render_template(_FOLDER / "page.html.j2", values))
+
+
+def _wrap_scripts() -> str:
+    """Return our scripts as one, of which nothing gets out."""
+    texts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '\n"use strict";\n{\n' + "\n".join(texts) + "}\n"
+
+
+def _hash_script(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _list_failures(experiments: Sequence[Experiment]) -> list[str]:
+    several = len(experiments) > 1
+    return [
+        f"{shorten(one.name)}: {text}" if several else text
+        for one in experiments
+        for text in list_failures(one)
+    ]
+
+
+def _title_failures(failures: Sequence[str]) -> str:
+    shown = min(len(failures), _MOST_FAILURES)
+    more = f", the first {shown}" if shown < len(failures) else ""
+    return f"What failed ({len(failures)}{more})"
+
+
+def _experiment_values(study: str, experiment: Experiment, screen: str) -> dict[str, Any]:
+    runs = [_describe_run(study, experiment, one) for one in experiment.treatments]
+    return {
+        "name": shorten(experiment.name),
+        "screen": _render_markdown(screen),
+        "parts": [
+            {"title": title, "body": _render_markdown(text)}
+            for title, text in _list_parts(experiment)
+            if text
+        ],
+        "data": _write_json(describe_experiment(experiment)),
+        "runs": _write_json(runs),
+    }
+
+
+def _describe_run(study: str, experiment: Experiment, treatment: str) -> dict[str, Any] | None:
+    """Return what happened in a treatment's shown run, and the command that exports it."""
+    run = describe_shown_run(experiment, treatment)
+    if run is None:
+        return None
+    folder = f"results/{study}/raw/{experiment.name}/{treatment}/r{run['replicate']}"
+    return run | {"command": shorten(f"stagebench export {folder} --perfetto timeline.json")}
+
+
+def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return titles and Markdown of what is folded away: reasons, predictions, effects."""
+    factors = describe_factors(experiment)
+    changes = [why.predictions_table(experiment), why.profile_table(experiment)]
+    treatment = shorten(why.predicted_treatment(experiment))
+    return [
+        ("Why: what limits each treatment", why.limits_table(experiment)),
+        ("Where the time of a task goes, means in seconds", why.parts_table(experiment)),
+        (
+            f"What other settings would do to {treatment}, by prediction",
+            "\n\n".join([*filter(None, changes), why.checks_text(experiment)]).strip()
+            if any(changes)
+            else "",
+        ),
+        ("Effects of factors, with 95 % intervals", factors.table if factors else ""),
+        (
+            f"Each treatment against {shorten(experiment.baseline)}, with 95 % intervals",
+            effects.effects_table(experiment),
+        ),
+    ]
+
+
+def _render_markdown(text: str) -> Markup:
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return Markup(html)  # noqa: S704 - tags within the text are escaped
+
+
+def _write_json(values: Any) -> Markup:
+    """Write values as JSON that ends no script and that no parser of HTML takes for a tag."""
+    text = json.dumps(values, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - see above
