@@ -198,7 +198,7 @@ def open_browser(program, profile):
     to_browser, send = os.pipe()
     receive, from_browser = os.pipe()
     moves = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
     options += ["--no-first-run", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
     options += [f"--user-data-dir={profile}", "--force-color-profile=srgb", "about:blank"]
     process = subprocess.Popen(

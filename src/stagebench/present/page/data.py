@@ -82,9 +82,7 @@ def describe_shown_run(experiment: Experiment, treatment: str) -> dict[str, Any]
         "stages": [
             {
                 "name": shorten(row["stage"]),
-                "workers": f"{count_noun(int(row['workers']), row['executor'])}"
-                if pd.notna(row["workers"])
-                else row["executor"],
+                "workers": _count_workers(row),
             }
             for row in list_rows(experiment.shown("stages", treatment))
         ],
@@ -144,21 +142,35 @@ def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any
     advice = experiment.tables["advice"]
     front = {name for names in advice["front"] for name in names.split(", ")}
     against, ratio = _against(experiment, treatment)
+    limit, why = _limit(experiment, treatment)
     failed = int(runs[_NOT_OK].fillna(0).to_numpy().sum())
     return {
         "makespan": [format_spread(makespan), *_numbers(makespan[["median", "min", "max"]])],
         "against": [against, ratio],
         "peak": [format_bracket((low, high), scale=1 / MIB), *_numbers((low / MIB, high / MIB))],
         "cpu": [format_number(cpu), _number(cpu)],
-        "limit": experiment.failure_note(treatment)
-        if ok.empty
-        else shorten(limit_cell(experiment, treatment)),
+        "limit": limit,
+        "why": why,
         "ok": len(ok),
         "n": len(runs),
         "failed": failed,
         "front": treatment in front,
         "choice": bool((advice["treatment"] == treatment).any()),
     }
+
+
+def _limit(experiment: Experiment, treatment: str) -> tuple[str, str]:
+    """Return what limits a treatment, for a table and as the beginning of a sentence."""
+    if experiment.runs(treatment).empty:
+        note = shorten(experiment.failure_note(treatment))
+        return note, f"{note[:1].upper()}{note[1:]}"
+    # A number and its sign stay on one line.
+    text = shorten(limit_cell(experiment, treatment)).replace(" %", "\N{NO-BREAK SPACE}%")
+    if text == MISSING:
+        return text, "What limits it is unknown"
+    return text, text.replace("nothing", "Nothing") if text.startswith(
+        "nothing"
+    ) else f"Limited by {text}"
 
 
 def _peak_of(experiment: Experiment, treatment: str) -> tuple[float, float]:
@@ -196,6 +208,16 @@ def _list_runs(experiment: Experiment) -> list[list[Any]]:
         ]
         for row in list_rows(experiment.tables["runs"])
     ]
+
+
+def _count_workers(stage: dict[str, Any]) -> str:
+    """Return "1 thread", "5 processes", "100 at a time in asyncio"."""
+    count, executor = stage["workers"], stage["executor"]
+    if pd.isna(count):
+        return shorten(executor)
+    if executor not in ("thread", "process"):
+        return shorten(f"{executor}, {count} at a time")
+    return f"{count} {executor}" + ("" if count == 1 else "es" if executor == "process" else "s")
 
 
 def _pack_tasks(experiment: Experiment, treatment: str) -> dict[str, Any]:

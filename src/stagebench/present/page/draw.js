@@ -57,7 +57,7 @@ function makeScale(values, start, end, { linear = false, from = 0, pad = 0.04 } 
   const margin = (highest / lowest) ** pad;
   const [low, high] = [Math.log(lowest / margin), Math.log(highest * margin)];
   const scale = (value) => start + ((Math.log(value) - low) / (high - low)) * (end - start);
-  const steps = high - low > Math.log(60) ? [1] : [1, 2, 5];
+  const steps = high - low > Math.log(2000) ? [1] : [1, 2, 5];
   scale.ticks = [];
   for (let power = Math.floor(low / Math.LN10); power <= high / Math.LN10; power++) {
     for (const step of steps) {
@@ -69,10 +69,10 @@ function makeScale(values, start, end, { linear = false, from = 0, pad = 0.04 } 
   return scale;
 }
 
-function lineScale(low, high, start, end) {
+function lineScale(low, high, start, end, apart = 70) {
   const scale = (value) => start + ((value - low) / (high - low)) * (end - start);
   scale.invert = (pixel) => low + ((pixel - start) / (end - start)) * (high - low);
-  const wanted = (high - low) / Math.max(2, Math.min(7, Math.abs(end - start) / 70));
+  const wanted = (high - low) / Math.max(2, Math.min(7, Math.abs(end - start) / apart));
   const power = 10 ** Math.floor(Math.log10(wanted));
   const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= wanted * 0.999);
   scale.ticks = [];
@@ -144,6 +144,13 @@ function showPointerBox(event, lines) {
 
 function hidePointerBox() {
   pointerBox.hidden = true;
+}
+
+// Where the pointer is, in the units of a drawing of this width.
+function pixelOf(svg, width, event) {
+  const box = svg.getBoundingClientRect();
+  const scale = width / box.width;
+  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
 function clamp(value, low, high) {

@@ -22,7 +22,7 @@ function drawScatter(view) {
   svg.setAttribute("aria-label", "Makespan against peak memory of every treatment");
   const x = makeScale(all.flatMap((one) => one.makespan.slice(1)), left, right, { pad: 0.05 });
   const ends = all.flatMap((one) => [one.peak[1], one.peak[2]]);
-  const y = makeScale(ends, bottom, top, { pad: 0.05 });
+  const y = makeScale(ends, bottom, top, { pad: 0.08 });
   drawHorizontalAxis(svg, x, { top, bottom, right, title: "makespan s" });
   drawVerticalAxis(svg, y, { left, right, top, title: "peak MiB" });
   const visible = new Set(view.visible().map((one) => one.place));
@@ -47,6 +47,37 @@ function drawScatter(view) {
     places.push({ one, px, py, isNamed: visible.has(one.place) && (one.front || view.isPicked(one)) });
   }
   labelPoints(svg, places, { left, right, top, bottom });
+  chooseByDragging(view, svg, width, places);
+}
+
+// A rectangle drawn around points filters by them.
+function chooseByDragging(view, svg, width, places) {
+  const chosen = make("rect", { class: "chosen", width: 0, height: 0 }, svg);
+  let from = null;
+  const corners = (event) => {
+    const to = pixelOf(svg, width, event);
+    return [0, 1].map((axis) => [Math.min(from[axis], to[axis]), Math.max(from[axis], to[axis])]);
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button || event.pointerType === "touch") return;
+    from = pixelOf(svg, width, event);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (from === null || !event.buttons) return;
+    const [[x1, x2], [y1, y2]] = corners(event);
+    for (const [name, value] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 })) {
+      chosen.setAttribute(name, value);
+    }
+  });
+  svg.addEventListener("pointerup", (event) => {
+    if (from === null) return;
+    const [[x1, x2], [y1, y2]] = corners(event);
+    from = null;
+    chosen.setAttribute("width", 0);
+    if (x2 - x1 < 5 || y2 - y1 < 5) return;
+    const inside = places.filter(({ px, py }) => px >= x1 && px <= x2 && py >= y1 && py <= y2);
+    view.filter(() => (view.state.chosen = new Set(inside.map(({ one }) => one.place))));
+  });
 }
 
 // Labels go where they hide no point and no other label; one that fits nowhere is left out.
@@ -63,7 +94,7 @@ function labelPoints(svg, places, { left, right, top, bottom }) {
     for (const spot of spots) {
       const x1 = spot.anchor === "start" ? spot.x : spot.x - wide;
       const box = { x1, x2: x1 + wide, y1: spot.y - 6, y2: spot.y + 6 };
-      const inside = box.x1 >= left && box.x2 <= right && box.y1 >= top - 6 && box.y2 <= bottom;
+      const inside = box.x1 >= left && box.x2 <= right && box.y1 >= top - 6 && box.y2 <= bottom + 4;
       const free = taken.every(
         (other) => box.x2 < other.x1 || box.x1 > other.x2 || box.y2 < other.y1 || box.y1 > other.y2,
       );
@@ -143,7 +174,7 @@ function describeTreatment(one) {
     `makespan ${one.makespan[0]} s`,
     one.against[0] === "–" ? "" : one.against[0],
     `peak ${one.peak[0]} MiB${one.unseen ? "; results wait where nothing counts them" : ""}`,
-    `limited by ${one.limit}`,
+    one.why,
     one.ok < one.n ? `${one.ok} of ${one.n} runs ok` : "",
   ];
 }

@@ -18,6 +18,7 @@ class View {
       descending: false,
       text: "",
       levels: new Map(),
+      chosen: null,
       colour: this.data.factors[0] ?? null,
       first: null,
       second: null,
@@ -46,6 +47,7 @@ class View {
     const words = this.state.text.toLowerCase().split(/\s+/).filter(Boolean);
     return this.data.treatments.filter(
       (one) =>
+        (this.state.chosen?.has(one.place) ?? true) &&
         [...this.state.levels].every(([name, level]) => (one.factors[name] ?? "–") === level) &&
         words.every((word) => `${one.id} ${one.limit} ${one.against[0]}`.toLowerCase().includes(word)),
     );
@@ -90,7 +92,7 @@ class View {
       input.value = "";
       for (const select of choices) select.value = "";
       this.filter(() => {
-        this.state.text = "";
+        Object.assign(this.state, { text: "", chosen: null });
         this.state.levels.clear();
       });
     });
@@ -264,7 +266,7 @@ class View {
       }
       const which = one.ok > 1 ? `run ${run.replicate}, the median of ${one.ok}` : "its only ok run";
       const against = one.against[0] === "–" ? "" : `; ${one.against[0]}`;
-      caption.append(`: ${which}; makespan ${one.makespan[0]} s${against}; peak ${one.peak[0]} MiB. Limited by ${one.limit}.`);
+      caption.append(`: ${which}; makespan ${one.makespan[0]} s${against}; peak ${one.peak[0]} MiB. ${one.why}.`);
       const command = element("div", { class: "command" }, figure, "Timeline for Perfetto: ");
       element("code", {}, command, run.command);
       if (!run.tasks.length) element("p", { class: "missing" }, figure, "No task left a record.");
@@ -311,8 +313,19 @@ function start() {
   });
   if (tabs.length) openTab(tabs[0], tabs);
   else panels.forEach(showPanel);
-  // On paper, all experiments are there.
-  addEventListener("beforeprint", () => panels.forEach(showPanel));
+  // On paper, all experiments are there, and all that is folded away.
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const one of closed) one.open = true;
+    document.documentElement.classList.add("printed");
+    panels.forEach(showPanel);
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printed");
+    for (const one of closed) one.open = false;
+    views.forEach((view) => view.resize());
+  });
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -81,7 +81,8 @@ class Boxes {
   add(look, x1, x2, y, height) {
     if (!(x2 >= this.left && x1 <= this.right)) return;
     const from = Math.max(x1, this.left);
-    const wide = Math.max(Math.min(x2, this.right) - from, 0.4);
+    const whole = Math.min(x2, this.right) - from;
+    const wide = Math.max(whole > 4 ? whole - 0.8 : whole, 0.4); // Neighbours stay two.
     const path = this.paths.get(look) ?? [];
     path.push(`M${from.toFixed(2)},${y.toFixed(2)}h${wide.toFixed(2)}v${height}h${-wide.toFixed(2)}z`);
     this.paths.set(look, path);
@@ -113,7 +114,7 @@ function drawRun(view, node, run, highest) {
   let y = 6;
   for (const group of groups) {
     const high = group.lanes.length * lane;
-    drawGroupName(svg, group, { y, high, left, lane });
+    drawGroupName(svg, group, { y, high, left, right, lane });
     for (const one of group.lanes) {
       for (const task of one.tasks) addTask(boxes, task, x, y, lane, group.byTask);
       hits.push({ y1: y, y2: y + lane, lane: one, group });
@@ -145,7 +146,7 @@ function listGroups(view, run) {
   }));
 }
 
-function drawGroupName(svg, group, { y, high, left, lane }) {
+function drawGroupName(svg, group, { y, high, left, right, lane }) {
   const colour = group.byTask ? "" : ` ink${group.stage % COLOURS}`;
   const room = Math.floor((left - 10) / 6.6);
   const text = { x: left - 8, "text-anchor": "end" };
@@ -156,7 +157,7 @@ function drawGroupName(svg, group, { y, high, left, lane }) {
   if (lane >= 6) {
     group.lanes.forEach((_, place) => {
       const at = y + lane * (place + 1) - 0.5;
-      make("line", { x1: left, x2: svg.viewBox.baseVal?.width || 4000, y1: at, y2: at, class: "lane" }, svg);
+      make("line", { x1: left, x2: right, y1: at, y2: at, class: "lane" }, svg);
     });
   }
 }
@@ -213,24 +214,32 @@ function countOver(tasks, from, to) {
   return steps;
 }
 
+// Some microseconds before a task is taken are no holding back.
+function isHeldBack(run, tasks) {
+  return tasks.some((one) => one.submitted - (one.due ?? one.submitted) > 0.01 * run.last);
+}
+
 function drawWaiting(svg, run, { x, y, left, right, narrow }) {
-  const lines = run.stages.flatMap((stage, place) => {
+  const lines = run.stages.flatMap((_, place) => {
     const own = run.tasks.filter((one) => one.stage === place);
+    const held = isHeldBack(run, own) ? countOver(own, "due", "submitted") : [];
     return [
-      { place, name: stage.name, steps: countOver(own, "submitted", "started") },
-      { place, name: `${stage.name}, held back`, steps: countOver(own, "due", "submitted"), held: true },
+      { place, steps: countOver(own, "submitted", "started") },
+      { place, steps: held, held: true },
     ];
   });
+  const title = lines.some((line) => line.held && line.steps.length)
+    ? "tasks that wait in the queue (dashed: that are held back)"
+    : "tasks that wait in the queue";
   const deepest = Math.max(1, ...lines.flatMap((line) => line.steps.map((step) => step[1])));
   const bottom = y + (narrow ? 60 : 74);
   const scale = lineScale(0, deepest * 1.05, bottom, y);
   scale.ticks = scale.ticks.filter(Number.isInteger).slice(0, 5);
-  drawVerticalAxis(svg, scale, { left, right, top: y, title: "tasks that wait (dashed: held back)" });
+  drawVerticalAxis(svg, scale, { left, right, top: y, title });
   for (const line of lines) {
     if (line.steps.length) {
-      const points = line.steps.map(([time, number]) => [time, number]);
       const look = `step ink${line.place % COLOURS}${line.held ? " held" : ""}`;
-      make("path", { d: stepPath(points, x, scale, left, right), class: look }, svg);
+      make("path", { d: stepPath(line.steps, x, scale, left, right), class: look }, svg);
     }
   }
   return bottom;
@@ -251,7 +260,7 @@ function stepPath(steps, x, y, left, right) {
 function drawMemory(svg, run, { x, y, left, right, highest }) {
   const { began, ended, lower, upper, gap } = run.memory;
   const bottom = y + 110;
-  const scale = lineScale(0, Math.max(highest, 1) * 1.05, bottom, y);
+  const scale = lineScale(0, Math.max(highest, 1) * 1.05, bottom, y, 36);
   drawVerticalAxis(svg, scale, { left, right, top: y, title: "memory of all processes, MiB, between two bounds" });
   if (!began.length) {
     make("text", { x: left + 8, y: y + 40, class: "missing" }, svg, "no readings of memory");
@@ -291,10 +300,7 @@ function drawMemory(svg, run, { x, y, left, right, highest }) {
 const HELP = "Drag to zoom, Ctrl and the wheel too; a double click resets. Keys: + and − zoom, arrows move, 0 resets.";
 
 function watchTime(view, svg, { x, left, right, chosen, hits, lanesEnd, run, width }) {
-  const pixel = (event) => {
-    const box = svg.getBoundingClientRect();
-    return [((event.clientX - box.left) * width) / box.width, ((event.clientY - box.top) * width) / box.width];
-  };
+  const pixel = (event) => pixelOf(svg, width, event);
   let from = null;
   svg.addEventListener("pointerdown", (event) => {
     if (event.button || event.pointerType === "touch") return;
@@ -408,7 +414,7 @@ function drawLegend(node, runs) {
   if (has(PARTS[2])) swatch(["box under start", "box hatch start"], "start of the worker");
   swatch(["box under send", "box hatch send"], "hand-over");
   swatch(["box pale c0"], "waiting in the queue");
-  if (has(PARTS[0])) swatch(["box under held", "box hatch held"], "held back by a full queue");
+  if (runs.some((run) => isHeldBack(run, run.tasks))) swatch(["box under held", "box hatch held"], "held back by a full queue");
   swatch(["band"], "memory: bounds");
   if (runs.some((run) => run.memory.gap.some(Boolean))) swatch(["gap"], "nobody looked");
 }

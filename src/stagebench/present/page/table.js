@@ -1,5 +1,19 @@
 // The table of treatments: sorted by any column, filtered, one row of it picked.
 
+const RUNS = {
+  title: "runs ok",
+  text: (one) => (one.ok < one.n ? `${one.ok} of ${one.n}` : String(one.n)),
+  order: (one) => one.ok,
+  number: true,
+};
+
+const FAILED = {
+  title: "tasks not ok",
+  text: (one) => String(one.failed),
+  order: (one) => one.failed,
+  number: true,
+};
+
 const COLUMNS = [
   { title: "treatment", text: (one) => one.id, order: (one) => one.place },
   {
@@ -8,22 +22,17 @@ const COLUMNS = [
     order: (one) => one.makespan[1],
     number: true,
   },
-  { title: "against the baseline", text: (one) => one.against[0], order: (one) => one.against[1] },
+  {
+    title: "against the baseline",
+    text: (one) => one.against[0],
+    order: (one) => one.against[1],
+    words: true,
+  },
   { title: "peak MiB", text: (one) => one.peak[0], order: (one) => one.peak[1], number: true },
-  { title: "limited by", text: (one) => one.limit, order: (one) => one.limit },
+  { title: "limited by", text: (one) => one.limit, order: (one) => one.limit, words: true },
   { title: "CPU s", text: (one) => one.cpu[0], order: (one) => one.cpu[1], number: true },
-  {
-    title: "runs",
-    text: (one) => (one.ok < one.n ? `${one.ok} of ${one.n} ok` : String(one.n)),
-    order: (one) => one.ok,
-    number: true,
-  },
-  {
-    title: "tasks failed",
-    text: (one) => String(one.failed),
-    order: (one) => one.failed,
-    number: true,
-  },
+  RUNS,
+  FAILED,
 ];
 
 function listColumns(data) {
@@ -33,7 +42,11 @@ function listColumns(data) {
     order: (one) => one.factors[name] ?? null,
     factor: true,
   }));
-  return [...COLUMNS, ...factors];
+  const all = data.treatments;
+  const said = new Set(COLUMNS);
+  if (!all.some((one) => one.failed)) said.delete(FAILED);
+  if (all.every((one) => one.ok === one.n && one.n === all[0].n)) said.delete(RUNS);
+  return [...said, ...factors];
 }
 
 // Missing values are last in either direction; numbers in texts count as numbers.
@@ -78,10 +91,10 @@ function drawTable(view) {
     columns.forEach((column, place) => {
       if (place) {
         const cell = element("td", { class: classOf(column) }, row, column.text(one));
-        if (column.title === "tasks failed" && one.failed) cell.classList.add("bad");
+        if ((column === FAILED && one.failed) || (column === RUNS && one.ok < one.n)) cell.classList.add("bad");
         return;
       }
-      const cell = element("th", { scope: "row" }, row);
+      const cell = element("th", { scope: "row", class: one.id.length <= 24 ? "short" : "" }, row);
       const button = element("button", { type: "button", "data-key": `row ${one.place}` }, cell, one.id);
       button.title = "Enter or a click shows its run; with Shift, beside the one shown";
       button.setAttribute("aria-pressed", one.place === state.first || one.place === state.second);
@@ -106,7 +119,7 @@ function drawTable(view) {
 }
 
 function classOf(column) {
-  return [column.number && "number", column.factor && "factor"].filter(Boolean).join(" ");
+  return [column.number && "number", column.factor && "factor", column.words && "words"].filter(Boolean).join(" ");
 }
 
 function moveInTable(event) {
