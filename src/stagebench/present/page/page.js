@@ -326,6 +326,7 @@ function start() {
     for (const one of closed) one.open = false;
     views.forEach((view) => view.resize());
   });
+  performance.mark("drawn");
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -1,0 +1,132 @@
+"""What the page draws is what the tables say."""
+
+import json
+import math
+
+import pytest
+from tests.present.page.test_packed import unpack
+
+from stagebench.present.page.data import (
+    describe_experiment,
+    describe_shown_run,
+    list_failures,
+    shorten,
+)
+from stagebench.units import MIB
+
+
+def treatments_of(experiment):
+    return {one["id"]: one for one in describe_experiment(experiment)["treatments"]}
+
+
+def test_a_treatment_has_its_numbers_and_their_words(pipe):
+    fast = treatments_of(pipe)["p2-fork"]
+    assert fast["makespan"] == ["6", 6.0, 6.0, 6.0]
+    assert fast["against"][0] == "2.10 [1.86–2.36] × faster"
+    assert fast["peak"] == ["≥ 36.0", 36.0, None]
+    assert (fast["ok"], fast["n"], fast["failed"]) == (3, 3, 0)
+
+
+def test_the_baseline_is_not_compared_with_itself(pipe):
+    assert treatments_of(pipe)["p1-fork"]["against"] == ["baseline", 1.0]
+
+
+def test_a_treatment_without_an_ok_run_has_no_numbers_and_says_how_it_ended(pipe):
+    failed = treatments_of(pipe)["p5-fork"]
+    assert failed["makespan"] == ["–", None, None, None]
+    assert failed["peak"] == ["–", None, None]
+    assert failed["against"] == ["–", None]
+    assert failed["limit"] == "no ok run (timed_out × 1)"
+    assert describe_shown_run(pipe, "p5-fork") is None
+
+
+def test_what_limits_a_treatment_is_a_cell_and_begins_a_sentence(pipe):
+    limited = treatments_of(pipe)["p2-fork"]
+    assert limited["limit"].startswith("nothing is full (")
+    assert limited["why"].startswith("Nothing is full (")
+
+
+def test_only_factors_that_vary_are_columns(present, known_run):
+    one = known_run(factors={"workers": 1, "logic": "native"})
+    two = known_run(
+        treatment="two", baseline=False, start=20, factors={"workers": 2, "logic": "native"}
+    )
+    three = known_run(treatment="three", baseline=False, start=40, factors={"workers": 2})
+    assert describe_experiment(present(one, two))["factors"] == ["workers"]
+    assert describe_experiment(present(one, two, three))["factors"] == ["workers", "logic"]
+
+
+def test_every_run_is_there_with_its_block_and_how_it_ended(pipe):
+    runs = describe_experiment(pipe)["runs"]
+    assert len(runs) == 7
+    assert [run[:3] for run in runs][:3] == [[0, 1, 1], [0, 2, 2], [0, 3, 3]]
+    [failed] = [run for run in runs if run[3]]
+    assert failed[3] == "timed_out: time limit | of <60 s>"
+    assert failed[4] is None
+
+
+def test_the_tasks_of_the_shown_run_have_their_moments(pipe):
+    run = describe_shown_run(pipe, "p2-fork")
+    rows = pipe.shown("tasks", "p2-fork").sort_values(["stage", "submitted_s", "task"])
+    assert [one["name"] for one in run["stages"]] == ["work", "save"]
+    assert unpack(run["tasks"]["task"]) == [int(task) for task in rows["task"]]
+    for moment in ("submitted", "started", "finished", "received"):
+        found = [ticks * run["tick"] for ticks in unpack(run["tasks"][moment])]
+        assert found == pytest.approx(list(rows[f"{moment}_s"]), abs=run["tick"])
+
+
+def test_a_moment_that_is_unknown_stays_unknown(present, known_run, make_task):
+    lost = make_task(0, "work", (10, 10, None, 11), status="lost", error="worker 7 ended")
+    run = describe_shown_run(present(known_run(attempts=(lost,))), "p1-fork")
+    assert unpack(run["tasks"]["finished"]).count(None) == 1
+    assert "lost: worker 7 ended" in run["tasks"]["ends"]
+    assert run["tasks"]["retried"]
+
+
+def test_bounds_of_memory_are_rounded_outwards(present_bounded, known_run, make_read):
+    reads = tuple(make_read(10 + 0.01 * n, 5 + 0.0001 * n) for n in range(20))
+    experiment = present_bounded(known_run(reads=reads))
+    rows = experiment.shown("memory", "p1-fork")
+    packed = describe_shown_run(experiment, "p1-fork")["memory"]
+    assert len(rows) > 10
+    for lower, upper, (_, row) in zip(
+        unpack(packed["lower"]), unpack(packed["upper"]), rows.iterrows(), strict=True
+    ):
+        assert 1024 * lower <= row["tree_reached_bytes"]
+        if not math.isnan(row["tree_upper_bytes"]):
+            assert row["tree_upper_bytes"] <= 1024 * upper < row["tree_upper_bytes"] + 1024
+
+
+def test_failures_are_named_with_their_reason(pipe, alone):
+    assert list_failures(pipe) == ["p5-fork run 1: timed out (time limit | of <60 s>)"]
+    assert list_failures(alone) == []
+
+
+def test_tasks_that_failed_are_counted_with_the_first_error(present, known_run, make_task):
+    tasks = [
+        make_task(n, "work", (10, 11, 12, 12), status="failed", error=f"OSError: {n}")
+        for n in range(2)
+    ]
+    experiment = present(known_run(status="tasks_failed", tasks=tuple(tasks)))
+    [_, failed] = list_failures(experiment)
+    assert failed == "p1-fork: 2 tasks of stage work not ok, the first failed: OSError: 0"
+
+
+def test_a_long_text_is_cut_and_its_length_is_told():
+    text = shorten("x" * 50_000_000)
+    assert text.endswith("… (50000000 characters)")
+    assert len(text) < 400
+    assert shorten("a\nb\x1b[31m\ud800") == "a b\ufffd[31m\ufffd"
+
+
+def test_everything_is_json(experiments):
+    for experiment in experiments.values():
+        values = [describe_experiment(experiment)]
+        values += [describe_shown_run(experiment, one) for one in experiment.treatments]
+        assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
+def test_mebibytes_are_those_of_the_report(present_bounded, known_run):
+    one = treatments_of(present_bounded(known_run()))["p1-fork"]
+    assert one["peak"] == ["36.0", 36.0, 36.0]
+    assert MIB == 2**20

@@ -1,0 +1,125 @@
+"""The page as a file: whole, alone, the same for the same tables, and safe."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from tests.present.page.conftest import render_study
+from tests.present.test_report import HOSTILE, hostile_run
+
+from stagebench.present.experiment import split_experiments
+from stagebench.present.page.page import render_page
+from stagebench.tables.io import read_table
+from stagebench.units import MIB
+
+
+class Parts(HTMLParser):
+    """The tags of a page, its text, and what its scripts hold."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text, self.scripts = [], "", []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.tags[-1][0] == "script" and data.strip():
+            self.scripts.append(data)
+        self.text += data
+
+
+def test_the_page_is_whole(page):
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert text.endswith("</html>\n")
+    assert "<title>Study known</title>" in text
+
+
+def test_the_first_screen_is_there_without_a_script(page):
+    assert "<h2>pipe</h2>\n<p><strong>Use it.</strong></p>" in page.read_text()
+
+
+def test_no_address_of_a_network_is_in_the_page(page):
+    # Not even that of SVG: our script takes it from an element.
+    assert not re.search(r"(?:https?|wss?|ftp):", page.read_text())
+    assert not re.search(r"""(?:src|href|action)\s*=|@import|url\((?!#)""", page.read_text())
+
+
+def test_the_browser_is_told_to_load_nothing_and_to_run_no_script_but_ours(page):
+    [policy] = [
+        attributes["content"]
+        for tag, attributes in Parts(page.read_text()).tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-")
+
+
+def test_the_same_tables_give_the_same_bytes(page, study, tmp_path):
+    assert render_study(study, tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_failures_are_at_the_top(page):
+    text = page.read_text()
+    place = text.index("What failed (1)")
+    assert "pipe: p5-fork run 1: timed out (time limit | of &lt;60 s&gt;)" in text
+    assert place < text.index("<h2>pipe</h2>")
+
+
+def test_a_study_without_failures_does_not_mention_any(render, known_run):
+    assert "What failed" not in render(known_run()).read_text()
+
+
+def test_many_failures_are_counted_and_some_are_named(render, known_run):
+    runs = [known_run(replicate=n, start=20 * n, status="crashed") for n in range(1, 31)]
+    text = render(*runs).read_text()
+    assert "What failed (30, the first 12)" in text
+    assert text.count("crashed</li>") == 12
+
+
+def test_data_ends_no_script_and_is_json(page):
+    scripts = Parts(page.read_text()).scripts
+    data = [json.loads(text) for text in scripts if not text.lstrip().startswith('"use strict"')]
+    assert len(data) == len(scripts) - 1 == 4
+    assert {one["name"] for one in data if isinstance(one, dict)} == {"pipe", "alone"}
+    assert not any("<" in text for text in scripts if text[0] in "{[")
+
+
+def test_no_text_of_a_study_is_markup(render, known_run, make_task):
+    def make(texts):
+        runs = [
+            hostile_run(
+                known_run,
+                make_task,
+                text,
+                treatment=f"t{number}",
+                baseline=number == 0,
+                start=20 * number,
+                status="crashed" if number % 2 else "tasks_failed",
+                detail=text,
+            )
+            for number, text in enumerate(texts)
+        ]
+        return Parts(render(*runs).read_text())
+
+    plain = make([f"harmless-{number:02}" for number in range(len(HOSTILE))])
+    hostile = make(HOSTILE)
+    assert hostile.tags == plain.tags
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", hostile.text)
+
+
+def test_a_name_of_fifty_megabytes_is_cut(render, known_run):
+    text = "<b>" + 50_000_000 * "x"
+    assert render(known_run(status="crashed", detail=text)).stat().st_size < MIB
+
+
+REFERENCE = "docs/reference/published/tables"
+
+
+def read_reference():
+    """Read the tables of the published study as they are kept."""
+    from stagebench.tables.io import make_table  # noqa: PLC0415
+    from stagebench.tables.schema import CLAIM_TABLES, TABLES  # noqa: PLC0415
