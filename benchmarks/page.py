@@ -23,13 +23,14 @@ import pandas as pd
 from benchmarks.markdown import format_table
 from tests.present.page.browser import find_browser, open_browser
 
+from stagebench.present.answer import make_screen
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.page.page import render_page
-from stagebench.tables.io import read_tables
+from stagebench.tables.io import make_table, read_tables
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tests.present.page.browser import Browser
 
@@ -139,8 +140,16 @@ def copy_runs(runs: pd.DataFrame) -> pd.DataFrame:
 def render(experiments: Sequence[Experiment], folder: Path) -> tuple[float, Path]:
     """Render a page; return how long it took, and its path."""
     begun = time.monotonic()
-    screens: Mapping[str, str] = {one.name: "**Use it.**" for one in experiments}
-    render_page("study", experiments, screens, folder / "report.html")
+    tables = {
+        name: pd.concat([one.tables[name] for one in experiments]) for name in experiments[0].tables
+    }
+    tables["environment"] = make_table("environment", [])
+    plan = {
+        "study": "study",
+        "runs": [None] * len(tables["runs"]),
+        "experiments": [{"name": one.name} for one in experiments],
+    }
+    render_page(make_screen(tables, plan), experiments, folder / "report.html")
     return time.monotonic() - begun, folder / "report.html"
 
 

@@ -34,7 +34,6 @@ class Browser:
         self._session = None
         self.complaints = []
         self.requests = []
-        self.events = []
 
     def attach(self):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -73,7 +72,6 @@ class Browser:
 
     def _note(self, event):
         name, details = event["method"], event["params"]
-        self.events.append(name)
         if name == "Runtime.exceptionThrown":
             self.complaints.append(json.dumps(details["exceptionDetails"])[:800])
         elif name == "Runtime.consoleAPICalled":
@@ -118,7 +116,9 @@ class Browser:
 
     def settle(self):
         """Wait until what was asked for is on the screen."""
-        self.run("new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(() => f(1))))")
+        self.run(
+            "new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(() => f(1))))"
+        )
 
     def media(self, **features):
         """Set features, such as prefers_color_scheme="dark", and the medium, media="print"."""
@@ -161,7 +161,9 @@ class Browser:
         if name == "Enter":
             details |= {"windowsVirtualKeyCode": 13, "code": "Enter"}
         kind = "keyDown" if text else "rawKeyDown"
-        self.call("Input.dispatchKeyEvent", type=kind, **({"text": text} if text else {}), **details)
+        self.call(
+            "Input.dispatchKeyEvent", type=kind, **({"text": text} if text else {}), **details
+        )
         self.call("Input.dispatchKeyEvent", type="keyUp", **details)
         self.settle()
 
@@ -169,7 +171,8 @@ class Browser:
         """Choose the option of a select by its words."""
         self.run(
             f"(() => {{ const select = document.querySelector({json.dumps(selector)});"
-            f"const place = [...select.options].findIndex((one) => one.text === {json.dumps(label)});"
+            "const place = [...select.options]"
+            f".findIndex((one) => one.text === {json.dumps(label)});"
             "if (place < 0) throw new Error('no such option');"
             "select.selectedIndex = place; select.dispatchEvent(new Event('change')); })()"
         )
@@ -198,7 +201,13 @@ def open_browser(program, profile):
     to_browser, send = os.pipe()
     receive, from_browser = os.pipe()
     moves = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-background-networking",
+    ]
     options += ["--no-first-run", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
     options += [f"--user-data-dir={profile}", "--force-color-profile=srgb", "about:blank"]
     process = subprocess.Popen(
@@ -213,7 +222,6 @@ def open_browser(program, profile):
         browser = Browser(send, receive)
         browser.attach()
         yield browser
-        browser.call("Browser.close") if browser._session is None else None
     finally:
         os.close(send)
         os.close(receive)

@@ -1,26 +1,25 @@
 """Pages of known studies, and the browser that shows them."""
 
-import json
-
 import pytest
 from tests.present.page.browser import PROGRAMS, find_browser, open_browser
 
+from stagebench.present.answer import make_screen
 from stagebench.present.experiment import split_experiments
 from stagebench.present.page.page import render_page
+from stagebench.store import read_json
 from stagebench.tables.io import read_tables
 
 
 def render_study(folder, out):
-    """Render the page of a study's folder, with a first screen of its own; return its path."""
-    experiments = split_experiments(read_tables(folder / "tables"))
-    screens = {one.name: f"## {one.name}\n\n**Use it.**\n" for one in experiments}
-    study = json.loads((folder / "plan.json").read_text())["study"]
-    render_page(study, experiments, screens, out / "report.html")
+    """Render the page of a study's folder; return its path."""
+    tables = read_tables(folder / "tables")
+    screen = make_screen(tables, read_json(folder / "plan.json"))
+    render_page(screen, split_experiments(tables), out / "report.html")
     return out / "report.html"
 
 
 @pytest.fixture
-def render(analyse):
+def make_page(analyse):
     """Render the page of a study of runs."""
 
     def make(*runs):

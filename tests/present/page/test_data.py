@@ -7,10 +7,10 @@ import pytest
 from tests.present.page.test_packed import unpack
 
 from stagebench.present.page.data import (
+    cut_line,
     describe_experiment,
     describe_shown_run,
     list_failures,
-    shorten,
 )
 from stagebench.units import MIB
 
@@ -53,7 +53,7 @@ def test_only_factors_that_vary_are_columns(present, known_run):
     )
     three = known_run(treatment="three", baseline=False, start=40, factors={"workers": 2})
     assert describe_experiment(present(one, two))["factors"] == ["workers"]
-    assert describe_experiment(present(one, two, three))["factors"] == ["workers", "logic"]
+    assert describe_experiment(present(three, one, two))["factors"] == ["workers", "logic"]
 
 
 def test_every_run_is_there_with_its_block_and_how_it_ended(pipe):
@@ -113,10 +113,10 @@ def test_tasks_that_failed_are_counted_with_the_first_error(present, known_run, 
 
 
 def test_a_long_text_is_cut_and_its_length_is_told():
-    text = shorten("x" * 50_000_000)
+    text = cut_line("x" * 50_000_000)
     assert text.endswith("… (50000000 characters)")
     assert len(text) < 400
-    assert shorten("a\nb\x1b[31m\ud800") == "a b\ufffd[31m\ufffd"
+    assert cut_line("a\nb\x1b[31m\ud800") == "a b\ufffd[31m\ufffd"
 
 
 def test_everything_is_json(experiments):

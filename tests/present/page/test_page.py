@@ -3,15 +3,14 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
-import pandas as pd
 import pytest
+from benchmarks.page import largest_of, multiply, read_compressed, render
 from tests.present.page.conftest import render_study
 from tests.present.test_report import HOSTILE, hostile_run
 
 from stagebench.present.experiment import split_experiments
-from stagebench.present.page.page import render_page
-from stagebench.tables.io import read_table
 from stagebench.units import MIB
 
 
@@ -27,7 +26,7 @@ class Parts(HTMLParser):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
-        if self.tags[-1][0] == "script" and data.strip():
+        if data.strip() and self.tags[-1][0] == "script":
             self.scripts.append(data)
         self.text += data
 
@@ -40,7 +39,10 @@ def test_the_page_is_whole(page):
 
 
 def test_the_first_screen_is_there_without_a_script(page):
-    assert "<h2>pipe</h2>\n<p><strong>Use it.</strong></p>" in page.read_text()
+    text = page.read_text()
+    first = text.index("<dt>Use</dt>")
+    assert text.index("<h2>pipe</h2>") < first < text.index("<script")
+    assert "<code>p2-fork</code>" in text[first : first + 300]
 
 
 def test_no_address_of_a_network_is_in_the_page(page):
@@ -69,13 +71,13 @@ def test_failures_are_at_the_top(page):
     assert place < text.index("<h2>pipe</h2>")
 
 
-def test_a_study_without_failures_does_not_mention_any(render, known_run):
-    assert "What failed" not in render(known_run()).read_text()
+def test_a_study_without_failures_does_not_mention_any(make_page, known_run):
+    assert "What failed" not in make_page(known_run()).read_text()
 
 
-def test_many_failures_are_counted_and_some_are_named(render, known_run):
+def test_many_failures_are_counted_and_some_are_named(make_page, known_run):
     runs = [known_run(replicate=n, start=20 * n, status="crashed") for n in range(1, 31)]
-    text = render(*runs).read_text()
+    text = make_page(*runs).read_text()
     assert "What failed (30, the first 12)" in text
     assert text.count("crashed</li>") == 12
 
@@ -88,7 +90,7 @@ def test_data_ends_no_script_and_is_json(page):
     assert not any("<" in text for text in scripts if text[0] in "{[")
 
 
-def test_no_text_of_a_study_is_markup(render, known_run, make_task):
+def test_no_text_of_a_study_is_markup(make_page, known_run, make_task):
     def make(texts):
         runs = [
             hostile_run(
@@ -103,7 +105,7 @@ def test_no_text_of_a_study_is_markup(render, known_run, make_task):
             )
             for number, text in enumerate(texts)
         ]
-        return Parts(render(*runs).read_text())
+        return Parts(make_page(*runs).read_text())
 
     plain = make([f"harmless-{number:02}" for number in range(len(HOSTILE))])
     hostile = make(HOSTILE)
@@ -111,15 +113,25 @@ def test_no_text_of_a_study_is_markup(render, known_run, make_task):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", hostile.text)
 
 
-def test_a_name_of_fifty_megabytes_is_cut(render, known_run):
+def test_a_name_of_fifty_megabytes_is_cut(make_page, known_run):
     text = "<b>" + 50_000_000 * "x"
-    assert render(known_run(status="crashed", detail=text)).stat().st_size < MIB
+    assert make_page(known_run(status="crashed", detail=text)).stat().st_size < MIB
 
 
-REFERENCE = "docs/reference/published/tables"
+@pytest.fixture(scope="module")
+def reference():
+    return split_experiments(
+        read_compressed(Path(__file__).parents[3] / "docs/reference/published/tables")
+    )
 
 
-def read_reference():
-    """Read the tables of the published study as they are kept."""
-    from stagebench.tables.io import make_table  # noqa: PLC0415
-    from stagebench.tables.schema import CLAIM_TABLES, TABLES  # noqa: PLC0415
+def test_the_page_of_a_study_of_two_hundred_runs_is_small(reference, tmp_path):
+    assert sum(len(one.tables["runs"]) for one in reference) > 200
+    assert render(reference, tmp_path)[1].stat().st_size <= 3 * MIB
+
+
+def test_the_page_of_a_study_of_a_thousand_runs_is_small(reference, tmp_path):
+    large = multiply(largest_of(reference))
+    assert len(large.tables["runs"]) == 1000
+    assert len(large.treatments) == 100
+    assert render([large], tmp_path)[1].stat().st_size <= 15 * MIB

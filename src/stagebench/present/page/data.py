@@ -57,11 +57,11 @@ def describe_experiment(experiment: Experiment) -> dict[str, Any]:
     unseen = set(list_unseen(experiment))
     factors = {one: _factors_of(experiment, one) for one in experiment.treatments}
     return {
-        "name": shorten(experiment.name),
-        "baseline": shorten(experiment.baseline),
+        "name": cut_line(experiment.name),
+        "baseline": cut_line(experiment.baseline),
         "factors": _list_varied(list(factors.values())),
         "treatments": [
-            {"id": shorten(one), "factors": factors[one], "unseen": one in unseen}
+            {"id": cut_line(one), "factors": factors[one], "unseen": one in unseen}
             | _describe_treatment(experiment, one)
             for one in experiment.treatments
         ],
@@ -81,7 +81,7 @@ def describe_shown_run(experiment: Experiment, treatment: str) -> dict[str, Any]
         "tick": _TICK_S,
         "stages": [
             {
-                "name": shorten(row["stage"]),
+                "name": cut_line(row["stage"]),
                 "workers": _count_workers(row),
             }
             for row in list_rows(experiment.shown("stages", treatment))
@@ -111,10 +111,10 @@ def list_failures(experiment: Experiment) -> list[str]:
                 f"{treatment}: {count_noun(len(own), what)} of stage {stage} not ok, the first"
                 f" {ended}" + (f": {error}" if error else "")
             )
-    return [shorten(text) for text in texts]
+    return [cut_line(text) for text in texts]
 
 
-def shorten(text: object) -> str:
+def cut_line(text: object) -> str:
     """Return a text in one line, with what cannot be shown replaced, and cut where it is long."""
     whole = str(text)
     line = show_line(whole[: 2 * _LONGEST])
@@ -124,7 +124,7 @@ def shorten(text: object) -> str:
 def _factors_of(experiment: Experiment, treatment: str) -> dict[str, str]:
     text = experiment.runs(treatment, only_ok=False)["factors"].iloc[0]
     found = json.loads(text) if text else {}
-    return {shorten(name): shorten(format_level(level)) for name, level in found.items()}
+    return {cut_line(name): cut_line(format_level(level)) for name, level in found.items()}
 
 
 def _list_varied(settings: Sequence[dict[str, str]]) -> list[str]:
@@ -162,10 +162,10 @@ def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any
 def _limit(experiment: Experiment, treatment: str) -> tuple[str, str]:
     """Return what limits a treatment, for a table and as the beginning of a sentence."""
     if experiment.runs(treatment).empty:
-        note = shorten(experiment.failure_note(treatment))
+        note = cut_line(experiment.failure_note(treatment))
         return note, f"{note[:1].upper()}{note[1:]}"
     # A number and its sign stay on one line.
-    text = shorten(limit_cell(experiment, treatment)).replace(" %", "\N{NO-BREAK SPACE}%")
+    text = cut_line(limit_cell(experiment, treatment)).replace(" %", "\N{NO-BREAK SPACE}%")
     if text == MISSING:
         return text, "What limits it is unknown"
     return text, text.replace("nothing", "Nothing") if text.startswith(
@@ -201,10 +201,10 @@ def _list_runs(experiment: Experiment) -> list[list[Any]]:
             places[row["treatment"]],
             int(row["replicate"]),
             int(row["block"]),
-            "" if row["status"] == "ok" else shorten(f"{row['status']}: {row['detail']}"),
+            "" if row["status"] == "ok" else cut_line(f"{row['status']}: {row['detail']}"),
             _number(row["makespan_s"]) if row["status"] == "ok" else None,
             format_number(row["makespan_s"]) if row["status"] == "ok" else MISSING,
-            shorten(row["noisy"]),
+            cut_line(row["noisy"]),
         ]
         for row in list_rows(experiment.tables["runs"])
     ]
@@ -214,9 +214,9 @@ def _count_workers(stage: dict[str, Any]) -> str:
     """Return "1 thread", "5 processes", "100 at a time in asyncio"."""
     count, executor = stage["workers"], stage["executor"]
     if pd.isna(count):
-        return shorten(executor)
+        return cut_line(executor)
     if executor not in ("thread", "process"):
-        return shorten(f"{executor}, {count} at a time")
+        return cut_line(f"{executor}, {count} at a time")
     return f"{count} {executor}" + ("" if count == 1 else "es" if executor == "process" else "s")
 
 
@@ -227,12 +227,12 @@ def _pack_tasks(experiment: Experiment, treatment: str) -> dict[str, Any]:
     rows = rows.sort_values(["stage", "submitted_s", "task"], kind="stable")
     stages = list(dict.fromkeys(experiment.shown("stages", treatment)["stage"]))
     ends = [
-        "" if row["status"] == "ok" else shorten(f"{row['status']}: {row['error']}".rstrip(": "))
+        "" if row["status"] == "ok" else cut_line(f"{row['status']}: {row['error']}".rstrip(": "))
         for row in list_rows(rows)
     ]
     known = list(dict.fromkeys(ends))[:_MOST_ERRORS]
     places = {text: place for place, text in enumerate(known)}
-    columns = {
+    columns: dict[str, Sequence[int | None]] = {
         "task": _wholes(rows["task"]),
         "stage": [stages.index(stage) for stage in rows["stage"]],
         "worker": _wholes(rows["worker"]),
@@ -255,7 +255,7 @@ def _pack_memory(rows: pd.DataFrame) -> dict[str, Any]:
         [whole(value / KIB) if math.isfinite(value) else None for value in numbers(rows, column)]
         for whole, column in ((math.floor, "tree_reached_bytes"), (math.ceil, "tree_upper_bytes"))
     )
-    columns = {
+    columns: dict[str, Sequence[int | None]] = {
         "began": _ticks(began),
         "ended": _ticks(ended),
         "lower": lower,

@@ -13,22 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from stagebench.present import effects, why
+from stagebench.present.answer import format_groups
 from stagebench.present.factor_text import describe_factors
-from stagebench.present.markdown import count_noun, render_template
+from stagebench.present.markdown import render_template
 from stagebench.present.page.data import (
+    cut_line,
     describe_experiment,
     describe_shown_run,
     list_failures,
-    shorten,
 )
 from stagebench.store import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from stagebench.present.answer import ExperimentAnswer, Screen
     from stagebench.present.experiment import Experiment
 
 _FOLDER = Path(__file__).parent
@@ -39,21 +41,23 @@ _MOST_FAILURES = 12
 """Of more failures than this, the others are counted."""
 
 
-def render_page(
-    study: str, experiments: Sequence[Experiment], screens: Mapping[str, str], out: Path
-) -> None:
-    """Write the page of a study; `screens` has the Markdown of each experiment's first screen."""
+def render_page(screen: Screen, experiments: Sequence[Experiment], out: Path) -> None:
+    """Write the page of a study: its first screen, and all that lies behind it."""
     script = _wrap_scripts()
     failures = _list_failures(experiments)
     values = {
-        "study": shorten(study),
-        "about": count_noun(len(experiments), "experiment"),
+        "study": screen.study,
+        "facts": _mark(" · ".join(screen.facts)),
+        "warnings": [_mark(text) for text in screen.warnings],
         "style": Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our file
         "script": Markup(script),  # noqa: S704 - our own files
         "script_hash": _hash_script(script),
         "failures": failures[:_MOST_FAILURES],
         "failures_title": _title_failures(failures),
-        "experiments": [_experiment_values(study, one, screens[one.name]) for one in experiments],
+        "experiments": [
+            _experiment_values(screen.study, one, answer)
+            for one, answer in zip(experiments, screen.answers, strict=True)
+        ],
     }
     write_text(out, render_template(_FOLDER / "page.html.j2", values))
 
@@ -72,7 +76,7 @@ def _hash_script(script: str) -> str:
 def _list_failures(experiments: Sequence[Experiment]) -> list[str]:
     several = len(experiments) > 1
     return [
-        f"{shorten(one.name)}: {text}" if several else text
+        f"{cut_line(one.name)}: {text}" if several else text
         for one in experiments
         for text in list_failures(one)
     ]
@@ -84,11 +88,17 @@ def _title_failures(failures: Sequence[str]) -> str:
     return f"What failed ({len(failures)}{more})"
 
 
-def _experiment_values(study: str, experiment: Experiment, screen: str) -> dict[str, Any]:
+def _experiment_values(
+    study: str, experiment: Experiment, answer: ExperimentAnswer
+) -> dict[str, Any]:
     runs = [_describe_run(study, experiment, one) for one in experiment.treatments]
     return {
-        "name": shorten(experiment.name),
-        "screen": _render_markdown(screen),
+        "name": cut_line(experiment.name),
+        "points": [
+            {"name": one.name, "texts": [_mark(text) for text in one.sentences]}
+            for one in answer.points
+        ],
+        "groups": _render_markdown(format_groups(answer)) if answer.rows else "",
         "parts": [
             {"title": title, "body": _render_markdown(text)}
             for title, text in _list_parts(experiment)
@@ -105,14 +115,14 @@ def _describe_run(study: str, experiment: Experiment, treatment: str) -> dict[st
     if run is None:
         return None
     folder = f"results/{study}/raw/{experiment.name}/{treatment}/r{run['replicate']}"
-    return run | {"command": shorten(f"stagebench export {folder} --perfetto timeline.json")}
+    return run | {"command": cut_line(f"stagebench export {folder} --perfetto timeline.json")}
 
 
 def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
     """Return titles and Markdown of what is folded away: reasons, predictions, effects."""
     factors = describe_factors(experiment)
     changes = [why.predictions_table(experiment), why.profile_table(experiment)]
-    treatment = shorten(why.predicted_treatment(experiment))
+    treatment = cut_line(why.predicted_treatment(experiment))
     return [
         ("Why: what limits each treatment", why.limits_table(experiment)),
         ("Where the time of a task goes, means in seconds", why.parts_table(experiment)),
@@ -124,10 +134,20 @@ def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
         ),
         ("Effects of factors, with 95 % intervals", factors.table if factors else ""),
         (
-            f"Each treatment against {shorten(experiment.baseline)}, with 95 % intervals",
+            f"Each treatment against {cut_line(experiment.baseline)}, with 95 % intervals",
             effects.effects_table(experiment),
         ),
     ]
+
+
+def _mark(text: str) -> Markup:
+    """Return a sentence as HTML, in which names in backquotes are code."""
+    parts = [escape(part) for part in text.split("`")]
+    # Every second part is between two backquotes.
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
+    )
 
 
 def _render_markdown(text: str) -> Markup:

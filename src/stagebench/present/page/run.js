@@ -113,14 +113,15 @@ function drawRun(view, node, run, highest) {
   const hits = [];
   let y = 6;
   for (const group of groups) {
-    const high = group.lanes.length * lane;
+    // Two lines of text need room.
+    const high = Math.max(group.lanes.length * lane, group.about && !narrow ? 28 : 14);
     drawGroupName(svg, group, { y, high, left, right, lane });
     for (const one of group.lanes) {
       for (const task of one.tasks) addTask(boxes, task, x, y, lane, group.byTask);
       hits.push({ y1: y, y2: y + lane, lane: one, group });
       y += lane;
     }
-    y += 8;
+    y += high - group.lanes.length * lane + 8;
   }
   const lanesEnd = y;
   drawSpans(boxes, run);
