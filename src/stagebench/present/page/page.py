@@ -115,7 +115,7 @@ def _describe_run(study: str, experiment: Experiment, treatment: str) -> dict[st
     if run is None:
         return None
     folder = f"results/{study}/raw/{experiment.name}/{treatment}/r{run['replicate']}"
-    return run | {"command": cut_line(f"stagebench export {folder} --perfetto timeline.json")}
+    return run | {"command": cut_line(f"stagebench export {folder} --perfetto")}
 
 
 def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
