@@ -11,13 +11,13 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from stagebench.present.markdown import show_line
 from stagebench.present.treatments import format_level
 from stagebench.present.why import full_resources
-from stagebench.store import shorten
 from stagebench.tables.io import list_rows
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ Levels = dict[str, list[str]]
 
 def clean_name(text: object) -> str:
     """Return a name from a study in one line, at most 40 characters long, without backquotes."""
-    return shorten(show_line(str(text)).replace("`", ""), _LONGEST)
+    return cut_off(show_line(str(text)[: 10 * _LONGEST]).replace("`", ""), _LONGEST)
+
+
+def cut_off(text: str, most: int) -> str:
+    """Return at most so many characters of a text, of which the last tells that there are more."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +68,35 @@ class LevelWords:
     factors: Mapping[str, Mapping[str, str]]
     known: Levels
 
-    def describe(self, names: Sequence[str]) -> str:
-        """Return the levels that treatments share: "native, 2/5 processes"; "" for all of them."""
-        return self.phrase(self._levels(names))
+    def describe(self, names: Sequence[str], among: Sequence[str] = ()) -> str:
+        """Return the levels that treatments share: "native, 2/5 processes"; "" for all of them.
 
-    def shared(self, names: Sequence[str], among: Sequence[str]) -> str:
-        """Return the levels that all of `names` have and that not all of `among` have."""
-        own, all_of_them = self._levels(names), self._levels(among)
+        What all of `among` share, too, is left out, unless nothing else remains.
+        """
+        own = self._levels(names)
+        if len(among) > 1:
+            around = self._levels(among)
+            varying = {factor: some for factor, some in own.items() if len(around[factor]) > 1}
+            return self.phrase(varying) or self.phrase(own)
+        return self.phrase(own)
+
+    def shared(self, names: Sequence[str]) -> str:
+        """Return the levels that all of some treatments have: "native"."""
         return self.phrase(
-            {factor: levels for factor, levels in own.items() if levels != all_of_them[factor]}
+            {name: some for name, some in self._levels(names).items() if len(some) == 1}
         )
+
+    def are_all(self, names: Sequence[str], among: Sequence[str]) -> bool:
+        """Return whether the levels of treatments cover no other one of `among`."""
+        levels = self._levels(names)
+        covered = [
+            name
+            for name in among
+            if all(
+                self.factors[name].get(factor, _ABSENT) in some for factor, some in levels.items()
+            )
+        ]
+        return set(covered) == set(names)
 
     def phrase(self, levels: Levels, joint: str = ", ") -> str:
         """Return words for some levels of each factor."""
@@ -85,6 +109,18 @@ class LevelWords:
         ]
         parts.append(self._pool(levels))
         return joint.join(filter(None, parts))
+
+    def name_factor(self, factor: str) -> str:
+        """Return all levels of a factor: "1, 2 and 5 workers", "fork and spawn"."""
+        levels = [level for level in self.known.get(factor, []) if level != _ABSENT]
+        if factor == _RETAIN:
+            return "kept and dropped results"
+        if factor == self._executor():
+            return join_names([_plural(level) for level in levels])
+        texts = join_names([clean_name(_say(level)) for level in levels])
+        if factor == _WORKERS:
+            return f"{texts} workers"
+        return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
     def contrast(self, factor: str, level: str, to_level: str) -> str:
         """Return "processes instead of threads", "5 workers instead of 1"."""
@@ -156,6 +192,11 @@ class LevelWords:
             named = "/".join(map(clean_name, starts))
             return f"{text} ({named})" if text else named
         return text
+
+
+def join_names(texts: Sequence[str], last: str = "and") -> str:
+    """Return "a, b and c"."""
+    return f" {last} ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
 
 
 def _say(level: str) -> str:
@@ -313,18 +354,18 @@ def _merge(
     clusters = {
         place: _start(name, words, everyone, makespans, limits) for place, name in enumerate(names)
     }
-    costs: dict[tuple[int, int], tuple[int, float]] = {}
-    for a, b in combinations(clusters, 2):
-        _weigh(costs, clusters, (a, b), close)
+    # How much two clusters differ, and which they are; the least is the first.
+    costs = [cost for pair in combinations(clusters, 2) if (cost := _weigh(clusters, pair, close))]
+    heapify(costs)
     new = len(clusters)
     while costs:
-        a, b = min(costs, key=lambda pair: (costs[pair], pair))
-        joined = clusters.pop(a).join(clusters.pop(b), order)
-        costs = {pair: cost for pair, cost in costs.items() if not {a, b} & {*pair}}
-        clusters[new] = joined
+        *_, a, b = heappop(costs)
+        if a not in clusters or b not in clusters:
+            continue
+        clusters[new] = clusters.pop(a).join(clusters.pop(b), order)
         for other in clusters:
-            if other != new:
-                _weigh(costs, clusters, (other, new), close)
+            if other != new and (cost := _weigh(clusters, (other, new), close)):
+                heappush(costs, cost)
         new += 1
     return sorted(clusters.values(), key=lambda cluster: order[cluster.names[0]])
 
@@ -358,23 +399,21 @@ def _start(
 
 
 def _weigh(
-    costs: dict[tuple[int, int], tuple[int, float]],
-    clusters: Mapping[int, _Cluster],
-    pair: tuple[int, int],
-    close: float,
-) -> None:
-    """Note in how many factors and how far in time two clusters differ, if they may be one."""
+    clusters: Mapping[int, _Cluster], pair: tuple[int, int], close: float
+) -> tuple[int, float, int, int] | None:
+    """Return in how many factors and how far in time two clusters differ, if they may be one."""
     one, other = clusters[pair[0]], clusters[pair[1]]
     spread = max(one.longest, other.longest) / min(one.shortest, other.shortest)
     if spread > close or not one.limits & other.limits:
-        return
+        return None
     covered = -1
     differing = 0
     for a, b in zip(one.masks, other.masks, strict=True):
         covered &= a | b
         differing += a != b
-    if covered == one.members | other.members:
-        costs[pair] = (differing, spread)
+    if covered != one.members | other.members:
+        return None
+    return differing, spread, *pair
 
 
 def split_work(experiment: Experiment) -> list[list[str]]:
