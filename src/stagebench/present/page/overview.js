@@ -135,7 +135,7 @@ function drawDots(view) {
   shown.forEach((one, place) => {
     const y = top + row * (place + 0.5);
     const group = make("g", { class: "treatment", "data-place": one.place }, svg);
-    if (view.isPicked(one)) group.classList.add("picked");
+    if (view.isPicked(one)) group.classList.add("picked", one.place === view.state.first ? "first" : "second");
     make("rect", { x: 0, width, y: y - row / 2, height: row, class: "row" }, group);
     const name = make("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: "name" }, group);
     name.textContent = fit(one.id, (left - 10) / 6.7);

@@ -25,6 +25,7 @@ from stagebench.present.page.data import (
     describe_shown_run,
     list_failures,
 )
+from stagebench.present.points import USE_VERB
 from stagebench.store import write_text
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ def _experiment_values(
     return {
         "name": cut_line(experiment.name),
         "points": [
-            {"name": one.name, "texts": [_mark(text) for text in one.sentences]}
+            {
+                "name": one.name,
+                "texts": [_mark(text.removeprefix(USE_VERB)) for text in one.sentences],
+            }
             for one in answer.points
         ],
         "groups": _render_markdown(format_groups(answer)) if answer.rows else "",

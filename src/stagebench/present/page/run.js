@@ -261,7 +261,7 @@ function stepPath(steps, x, y, left, right) {
 function drawMemory(svg, run, { x, y, left, right, highest }) {
   const { began, ended, lower, upper, gap } = run.memory;
   const bottom = y + 110;
-  const scale = lineScale(0, Math.max(highest, 1) * 1.05, bottom, y, 36);
+  const scale = lineScale(0, Math.max(highest, 1) * 1.05, bottom, y, 26);
   drawVerticalAxis(svg, scale, { left, right, top: y, title: "memory of all processes, MiB, between two bounds" });
   if (!began.length) {
     make("text", { x: left + 8, y: y + 40, class: "missing" }, svg, "no readings of memory");
