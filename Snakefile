@@ -21,9 +21,16 @@ rule all:
     input:
         f"{RESULTS}/report.md",
         f"{RESULTS}/report.html",
+        f"{RESULTS}/report",
         # A run that was removed alone is made again, though the report is there.
         [f"{RESULTS}/raw/{run}" for run in RUNS],
         [f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
+
+
+onstart:
+    # A report of earlier runs must not look as if it were of those that are made now.
+    if not workflow.touch:
+        remove_outputs(rules.report.output)
 
 
 onsuccess:

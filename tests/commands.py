@@ -17,6 +17,12 @@ def draw_figures(tables, experiment, out):
     run_command("figures", "--tables", tables, "--experiment", experiment, "--out", out)
 
 
+def read_report(folder):
+    """Return every page of a report, by its path from the report's folder."""
+    pages = [folder / "report.md", *sorted((folder / "report").glob("*.md"))]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in pages}
+
+
 def render_report(tables, plan, figures, out, claims=None):
     given = [] if claims is None else ["--claims", claims]
     files = ["--tables", tables, "--plan", plan, "--figures", figures]

@@ -48,11 +48,14 @@ MAY_IMPORT = {
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
-    "present": {*GROUND, "store", "tables", "present", "pandas", "seaborn", "matplotlib", "numpy"}
+    "present": {*GROUND, "store", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
     # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
-    "replication": {*CORE, "replication", "pandas", "numpy", "scipy", "matplotlib"},
+    "replication": {
+        *CORE,
+        *("replication", "pandas", "numpy", "scipy", "matplotlib", "seaborn"),
+    },
     "claims": {*CORE, "claims", "pandas", "numpy", "scipy"},
 }
 EVERYTHING = {"__main__", "cli"}

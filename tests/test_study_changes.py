@@ -139,6 +139,20 @@ def test_a_run_that_diagnoses_and_fails_is_named_and_does_not_stop_the_study(gro
     assert "no_such_module_at_all" in failed["status"]
 
 
+def test_no_report_of_before_stays_while_a_run_is_made_again(grown, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(grown[0], folder)
+    results = folder / "results/smoke"
+    made = [results / name for name in ("report.md", "report.html", "report")]
+    assert all(path.exists() for path in made)
+    shutil.rmtree(results / "raw/memory/thread/r1")
+    config = edit_config(folder, shrink, grow)
+    assert measured_anew(folder, config, *MEASURED) == {"memory/thread/r1"}
+    assert not any(path.exists() for path in made)
+    assert measured_anew(folder, config) == set()
+    assert all(path.exists() for path in made)
+
+
 def test_a_study_never_touches_the_results_of_another(grown):
     folder, _, _ = grown
     before = {p: p.stat().st_mtime_ns for p in (folder / "results/smoke").rglob("*") if p.is_file()}

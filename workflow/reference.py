@@ -19,7 +19,7 @@ FIGURES = 12
 OVERVIEWS = 10
 """At most this many figures show a whole experiment; the others show the tasks of a treatment."""
 
-KINDS = ("ratios", "both-ways", "makespan", "limits", "memory", "peaks", "main", "times")
+KINDS = ("makespan", "limits", "memory", "tradeoff", "both-ways", "main", "tasks", "times")
 """Kinds of overview figures, in the order in which they are kept for all experiments."""
 
 MEGABYTES = 4

@@ -195,12 +195,14 @@ def _add_figures(commands: Any) -> None:
 
 
 def _add_report(commands: Any) -> None:
-    parser = _add(commands, "report", _report, "Write report.md and report.html (rule report).")
+    parser = _add(commands, "report", _report, "Write the report of a study (rule report).")
     parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the study's tables")
     parser.add_argument("--figures", type=Path, required=True, help="folder of all figures")
     parser.add_argument("--claims", type=Path, help="folder of the study's judged claims")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write both files to")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of report.md, report.html and report/"
+    )
 
 
 def _add_trace(commands: Any) -> None:
@@ -406,14 +408,15 @@ def _figures(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from stagebench.claims.text import CLAIMS
     from stagebench.present.report import AddedText, render_report
-    from stagebench.replication.both_ways import emulation_finding, render_both_ways
+    from stagebench.replication.both_ways import render_both_ways
     from stagebench.replication.explanations import EXPLANATIONS
+    from stagebench.replication.memory_figures import BOTH_WAYS, MAIN_FIGURE
     from stagebench.replication.published_text import PUBLISHED
 
     added = AddedText(
         sections=(EXPLANATIONS, CLAIMS, PUBLISHED),
-        findings=(emulation_finding,),
         parts=(render_both_ways,),
+        figures=(MAIN_FIGURE, BOTH_WAYS),
     )
     paths = options.tables, options.plan, options.figures, options.out
     render_report(*paths, claims=options.claims, added=added)

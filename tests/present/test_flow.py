@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.commands import render_report
+from tests.commands import read_report, render_report
 
 from stagebench.present import flow
 from stagebench.present.flow import list_unseen, name_places, unseen_note, unseen_reminder
@@ -230,12 +230,13 @@ def test_without_such_a_transport_there_is_no_note(pipe):
 def test_wherever_their_peak_stands_beside_others_the_report_says_so(analyse, mixed):
     folder = analyse(*mixed)
     render_report(folder / "tables", folder / "plan.json", folder / "figures", folder)
-    text = (folder / "report.md").read_text()
+    pages = read_report(folder)
+    assert "**Unseen memory** in `shared_memory`, `path`" in pages["report.md"]
+    text = pages["report/pipe.md"]
     sections = {
-        place: text.split(place, 1)[1].split("\n#", 1)[0]
-        for place in ("### Treatments", "### Effects", "### Transport")
+        place: text.split(f"\n## {place}", 1)[1].split("\n#", 1)[0]
+        for place in ("Treatments", "Effects against", "Transport", "Memory")
     }
-    assert "**Unseen memory** in `shared_memory`, `path`" in sections["### Treatments"]
+    assert "**Unseen memory** in `shared_memory`, `path`" in sections["Treatments"]
     reminder = "Memory of `shared_memory`, `path` is shown but not judged"
-    assert reminder in text.split("Memory of every treatment", 1)[1].split("</details>", 1)[0]
-    assert all(reminder in sections[place] for place in ("### Effects", "### Transport"))
+    assert all(reminder in sections[place] for place in ("Effects against", "Transport", "Memory"))

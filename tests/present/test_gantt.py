@@ -1,160 +1,157 @@
+"""The figure of a few runs task by task: which are chosen, and what stands on their lanes."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from matplotlib.collections import PolyCollection
 
-from stagebench.present.experiment import split_experiments
-from stagebench.present.gantt import plot_tasks
-from stagebench.tables.io import read_tables
+from stagebench.present.gantt import MOST_RUNS, choose_runs, plot_tasks
+from stagebench.present.style import stage_colours
 
 pytestmark = pytest.mark.usefixtures("styled")
-
-
-@pytest.fixture
-def figure(pipe):
-    return plot_tasks(pipe, "p2-fork")
-
-
-def bars(axes):
-    return [(bar.get_x(), bar.get_width(), round(bar.get_y())) for bar in axes.patches]
 
 
 def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def drawn(analyse, run):
-    experiment = split_experiments(read_tables(analyse(run) / "tables"))[0]
-    return plot_tasks(experiment, run.treatment)
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_every_task_has_a_bar_of_waiting_and_one_of_service_a_stage(figure):
-    # Task 1 ended last: it is on top, in row 1.
-    assert bars(figure.axes[0]) == [
-        (0, 1, 0),
-        (0, 3, 1),
-        (1, 2, 0),
-        (3, 1, 1),
-        (3.5, 0, 0),
-        (4.5, 0, 1),
-        (3.5, 0.5, 0),
-        (4.5, 1, 1),
-    ]
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
 
 
-def outlined(axes):
-    black = (0, 0, 0, 1)
-    return [(bar.get_x(), bar.get_width()) for bar in axes.patches if bar.get_edgecolor() == black]
-
-
-def test_the_first_task_of_each_worker_is_outlined(figure):
-    # Of `work` the first of two on one worker; of `save` both, each on a worker of its own.
-    assert outlined(figure.axes[0]) == [(1, 2), (3.5, 0.5), (4.5, 1)]
-
-
-def test_nothing_is_outlined_if_all_tasks_are_first_ones(analyse, known_run):
-    run = known_run()
-    tasks = (run.tasks[0], replace(run.tasks[1], thread_id=2), *run.tasks[2:])
-    assert outlined(drawn(analyse, replace(run, tasks=tasks)).axes[0]) == []
-
-
-def test_tasks_are_sorted_by_duration_the_slowest_on_top(figure):
-    labels = {
-        label.get_text(): label.get_position()[1] for label in figure.axes[0].get_yticklabels()
-    }
-    assert labels == {"0": 0, "1": 1}
-
-
-def test_every_task_is_labelled_with_its_stage_efficiencies(figure):
-    assert sorted(texts(figure.axes[0])) == ["25 · 100", "67 · 100"]
-
-
-def test_service_is_solid_and_waiting_pale_in_the_stages_colour(figure):
-    waiting, service = figure.axes[0].patches[0], figure.axes[0].patches[2]
-    assert sum(waiting.get_facecolor()[:3]) > sum(service.get_facecolor()[:3])
-
-
-def test_queue_depth_shares_the_time_axis_of_the_chart(figure):
-    chart, queue = figure.axes[:2]
-    assert chart.get_xlim() == queue.get_xlim()
-    line = queue.lines[0]
-    assert list(line.get_xdata()) == [0, 1, 3, 4]
-    assert list(line.get_ydata()) == [2, 1, 0, 0]
-
-
-def test_stage_shares_are_of_the_summed_response_time(figure):
-    shares = figure.axes[2]
-    assert texts(shares) == ["82 %", "18 %"]
-    assert shares.patches[0].get_height() == pytest.approx(100 * 7 / 8.5)
-    assert shares.patches[1].get_height() == pytest.approx(100 * 3 / 8.5)
-
-
-def test_the_title_says_how_long_and_which_run(figure):
-    assert [text.get_text() for text in figure.texts] == [
-        "pipe / p2-fork: 2 tasks in 6.00 s (replicate 2, median makespan of 3 runs)"
-    ]
-
-
-def test_a_lone_run_is_not_called_a_median(alone):
-    assert "(one run)" in plot_tasks(alone, "t1").texts[0].get_text()
-
-
-def test_a_treatment_without_an_ok_run_says_so(pipe):
-    figure = plot_tasks(pipe, "p5-fork")
-    assert texts(figure.axes[0]) == ["pipe / p5-fork: no ok run (timed_out × 1)"]
-
-
-def test_stages_that_a_task_is_in_at_once_have_lanes_of_their_own(analyse, known_run, make_task):
-    tasks = (
-        make_task(0, "work", (10, 11, 13, 13), cpu=1),
-        make_task(0, "save", (10, 10, 14, 14), cpu=1),
-    )
-    axes = drawn(analyse, known_run(tasks=tasks, tasks_planned=1)).axes[0]
-    lanes = {bar.get_y() for bar in axes.patches if bar.get_width()}
-    assert lanes == {-0.4, 0.0}
-
-
-def test_hundreds_of_tasks_fit_and_carry_no_labels(analyse, known_run, make_task):
-    stages = (known_run().stages[0],)
-    tasks = tuple(make_task(n, "work", (10, 10 + n, 11 + n, 11 + n), cpu=1) for n in range(300))
-    figure = drawn(analyse, known_run(stages=stages, tasks=tasks, tasks_planned=300))
-    assert figure.get_figheight() < 13
-    assert texts(figure.axes[0]) == []
-    assert "efficiency" not in figure.axes[0].get_title(loc="left")
-    assert len(figure.axes[0].patches) == 600
+def bars(axes, colour):
+    """Return start, end and lane of the bars that are filled with a colour."""
+    found = []
+    for drawn in axes.collections:
+        if type(drawn) is not PolyCollection or not len(drawn.get_facecolor()):
+            continue
+        if tuple(drawn.get_facecolor()[0][:3]) != pytest.approx(colour):
+            continue
+        for path in drawn.get_paths():
+            (left, top), (right, _), (_, bottom) = path.vertices[:3]
+            found.append((round(left, 3), round(right, 3), round((top + bottom) / 2, 2)))
+    return sorted(found)
 
 
 @pytest.fixture
-def repeated(analyse, known_run, make_task):
-    """A run whose first task timed out in its first stage a second after a worker started it."""
+def axes(pipe):
+    """The run of `p2-fork`: its first panel, because its median is the shortest."""
+    return plot_tasks(pipe).axes[0]
+
+
+def test_a_task_is_a_bar_on_the_lane_of_its_worker(axes, pipe):
+    colours = stage_colours(pipe.stages)
+    work = bars(axes, colours["work"])
+    assert [(start, end) for start, end, _ in work] == [(1, 3), (3, 4)]
+    assert len({lane for *_, lane in work}) == 1  # one worker served both
+    save = bars(axes, colours["save"])
+    assert [(start, end) for start, end, _ in save] == [(3.5, 4), (4.5, 5.5)]
+    assert len({lane for *_, lane in save}) == 2
+
+
+def test_stages_stand_below_each_other_with_their_names(axes, pipe):
+    colours = stage_colours(pipe.stages)
+    assert max(lane for *_, lane in bars(axes, colours["work"])) < min(
+        lane for *_, lane in bars(axes, colours["save"])
+    )
+    assert [text for text in texts(axes) if text in pipe.stages] == ["work", "save"]
+
+
+def test_empty_lanes_waiting_and_first_tasks_are_in_the_legend(pipe):
+    found = legend(plot_tasks(pipe))
+    assert "empty: the worker has no task" in found
+    assert "pale: tasks waiting" in found
+    assert "outlined: first task of a worker" in found
+    assert "failed" not in found
+
+
+def test_all_runs_share_one_time_axis(pipe):
+    figure = plot_tasks(pipe)
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    assert figure.axes[0].get_xlim()[1] > 12.6
+
+
+def test_runs_that_differ_by_ten_have_axes_of_their_own_and_say_so(present, known_run):
+    fast = known_run(treatment="t2", baseline=False, start=600)
+    figure = plot_tasks(present(known_run().stretched(12), fast))
+    assert len({axes.get_xlim() for axes in figure.axes}) == 2
+    assert figure.axes[-1].get_xlabel().endswith("(another scale than above)")
+
+
+def test_the_head_says_which_run_it_is_and_what_limits_it(pipe):
+    figure = plot_tasks(pipe)
+    assert titles(figure)[0].startswith("p2-fork (")
+    assert titles(figure)[0].endswith("): 6 s")
+    assert "the baseline" in titles(figure)[1]
+    assert all(axes.get_title(loc="right") for axes in figure.axes)
+
+
+def test_at_most_six_runs_are_drawn_the_baseline_and_both_ends_among_them(present, known_run):
+    runs = [
+        known_run(treatment=f"t{n}", baseline=n == 4, start=200 * n).stretched(1 + n / 10)
+        for n in range(11)
+    ]
+    experiment = present(*runs)
+    chosen = choose_runs(experiment)
+    assert len(chosen) == MOST_RUNS
+    assert {"t0", "t4", "t10"} <= set(chosen)
+    assert "the baseline" in chosen["t4"]
+    figure = plot_tasks(experiment)
+    assert len(figure.axes) == MOST_RUNS
+    assert "5 more treatments not drawn" in [text.get_text() for text in figure.texts]
+
+
+def test_a_run_alone_has_no_role(alone):
+    assert choose_runs(alone) == {"t1": []}
+    assert titles(plot_tasks(alone)) == ["t1: 2 s"]
+
+
+def test_experiments_without_an_ok_run_say_how_they_ended(present, known_run):
+    figure = plot_tasks(present(known_run(status="timed_out")))
+    assert texts(figure.axes[0]) == ["p1-fork: no ok run (timed_out × 1)"]
+
+
+def test_tasks_that_one_worker_serves_at_once_have_lanes_of_their_own(
+    present, known_run, make_task
+):
+    stages = (known_run().stages[0],)
+    tasks = tuple(make_task(n, "work", (10, 10.5, 14 + n, 14 + n), cpu=1) for n in range(3))
+    experiment = present(known_run(stages=stages, tasks=tasks, tasks_planned=3))
+    found = bars(plot_tasks(experiment).axes[0], stage_colours(["work"])["work"])
+    assert len({lane for *_, lane in found}) == 3
+
+
+def test_thousands_of_tasks_fit(present, known_run, make_task):
+    stages = (known_run().stages[0],)
+    tasks = tuple(make_task(n, "work", (10, 10 + n, 11 + n, 11 + n), cpu=1) for n in range(2000))
+    figure = plot_tasks(present(known_run(stages=stages, tasks=tasks, tasks_planned=2000)))
+    assert figure.get_figheight() < 4
+    assert len(bars(figure.axes[0], stage_colours(["work"])["work"])) == 2000
+
+
+def test_a_failed_attempt_is_hatched_until_it_timed_out(present, known_run, make_task):
     given_up = make_task(0, "work", (10, 11, None, 12), status="timed_out")
     tasks = (
         make_task(0, "work", (12, 12, 13, 13), cpu=1, attempt=2),
         make_task(1, "work", (10, 10, 11, 12.5), cpu=1),
     )
     stages = (known_run().stages[0],)
-    return drawn(
-        analyse, known_run(stages=stages, tasks=tasks, attempts=(given_up,), tasks_planned=2)
+    run = known_run(stages=stages, tasks=tasks, attempts=(given_up,), tasks_planned=2)
+    figure = plot_tasks(present(run))
+    hatched = [drawn for drawn in figure.axes[0].collections if drawn.get_hatch() == "\\\\\\\\"]
+    assert [path.vertices[:2, 0].tolist() for path in hatched[0].get_paths()] == [[1, 2]]
+    assert "failed" in legend(figure)
+
+
+def test_nothing_is_outlined_if_all_tasks_are_first_ones(present, known_run):
+    run = known_run()
+    tasks = (run.tasks[0], replace(run.tasks[1], thread_id=2), *run.tasks[2:])
+    assert "outlined: first task of a worker" not in legend(
+        plot_tasks(present(replace(run, tasks=tasks)))
     )
-
-
-def test_a_failed_attempt_is_hatched_until_it_timed_out(repeated):
-    hatched = [bar for bar in repeated.axes[0].patches if bar.get_hatch()]
-    assert [(bar.get_x(), bar.get_width(), round(bar.get_y())) for bar in hatched] == [(1, 1, 1)]
-    assert (0, 1, 1) in bars(repeated.axes[0])  # its waiting
-
-
-def test_a_task_lasts_from_its_first_attempt_on(repeated):
-    labels = [label.get_text() for label in repeated.axes[0].get_yticklabels()]
-    assert labels == ["1", "0"]  # from the bottom: task 0 took longer
-
-
-def test_legend_and_title_name_failed_attempts_where_there_are_any(repeated, figure):
-    legends = [
-        {text.get_text() for text in one.axes[3].get_legend().get_texts()}
-        for one in (repeated, figure)
-    ]
-    assert ["failed attempt: hatched" in legend for legend in legends] == [True, False]
-    titles = [one.axes[0].get_title(loc="left") for one in (repeated, figure)]
-    assert ["efficiency of the last attempt" in title for title in titles] == [True, False]

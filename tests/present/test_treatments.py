@@ -27,7 +27,6 @@ def test_treatments_have_their_headline_numbers(pipe):
         "limited by": "nothing is full (workers of work 58 %)",
         "n": "3",
         "makespan s": "12.6 (12.0 to 13.2)",
-        "× p1-fork": "1.00",
         "tasks/s": "0.159",
         "CPU s": "2.00",
         "main MiB": "≥ 30.0",
@@ -91,7 +90,6 @@ def test_stages_have_a_row_a_treatment(pipe):
     table = treatments.stages_table(pipe)
     assert column(table, "stage") == ["work", "save"] * 3
     assert column(table, "waiting s")[2] == "2.00"
-    assert column(table, "share")[2:4] == ["82 %", "18 %"]
     assert column(table, "pool ready s")[2] == "0.750"
 
 
@@ -103,6 +101,17 @@ def test_a_mean_of_service_has_its_median_and_first_tasks_beside_it(pipe):
     assert column(table, "later s")[2:4] == ["1.00", "–"]
     assert column(table, "first CPU s")[2:4] == ["1.00", "0.375"]
     assert column(table, "later CPU s")[2:4] == ["0.500", "–"]
+
+
+def test_runs_in_which_a_worker_was_seen_are_counted(present, known_run, make_sweep):
+    unseen = known_run(replicate=2, sweeps=(make_sweep(0, 11, 10),))
+    assert treatments.children_text(present(known_run(), unseen)) == (
+        "Page tables of worker processes were read in 1 of 2 runs that had any."
+    )
+
+
+def test_threads_have_no_worker_processes_to_see(alone):
+    assert treatments.children_text(alone) == ""
 
 
 def test_memory_has_a_row_a_treatment(pipe):

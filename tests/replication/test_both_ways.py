@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.commands import draw_figures, render_report
+from tests.commands import draw_figures, read_report, render_report
 
 from stagebench.replication.both_ways import (
     compare,
@@ -193,14 +193,14 @@ def test_the_report_has_the_section_with_its_figure(analyse, emulated_run, known
     assert (folder / "figures/pipe/both-ways.png").stat().st_size > 0
     assert not (folder / "figures/other/both-ways.png").exists()
     render_report(folder / "tables", folder / "plan.json", folder / "figures", folder)
-    text = (folder / "report.md").read_text()
-    assert text.count("sampled both ways: `") == 1
-    assert "](figures/pipe/both-ways.png)" in text
+    pages = read_report(folder)
+    shown = [path for path, text in pages.items() if "## The same runs sampled both ways" in text]
+    assert shown == ["report/pipe.md"]
+    text = pages["report/pipe.md"]
+    assert "](../figures/pipe/both-ways.png)" in text
+    assert "The published way of sampling, run alongside, recorded in the runs of median" in text
     assert "  - **False peak: 50.0 MiB** at 5.00 s" in text
     assert "main every 0.5 s, its children discovered every 5 s" in text
-    page = (folder / "report.html").read_text()
-    assert '<img src="figures/pipe/both-ways.png"' in page
-    assert "<strong>False peak: 50.0 MiB</strong>" in page
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -157,3 +158,12 @@ wildcard_constraints:
     treatment="[a-z0-9_-]+",
     kind="[rw]",
     replicate=r"\d+",
+
+
+def remove_outputs(paths):
+    """Remove files and folders, as Snakemake does before it makes them again."""
+    for path in map(Path, paths):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

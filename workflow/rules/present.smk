@@ -4,7 +4,7 @@ rule figures:
     output:
         report(
             directory(f"{RESULTS}/figures/{{experiment}}"),
-            patterns=["{figure}.png"],
+            patterns=["{figure}.svg"],
             caption="../report/figures.rst",
             category="Figures of {experiment}",
         ),
@@ -29,6 +29,7 @@ rule report:
         report(
             f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"
         ),
+        directory(f"{RESULTS}/report"),
     log:
         f"{RESULTS}/logs/report.log",
     params:

@@ -70,7 +70,7 @@ class Figures:
 def render_claims(contents: Contents) -> str:
     """Return the section on judged claims; "" if the study has none."""
     claims = describe_claims(contents.tables)
-    return render_template(_TEMPLATE, {"claims": claims}) + "\n" if claims["counts"] else ""
+    return render_template(_TEMPLATE, {"claims": claims}) if claims["counts"] else ""
 
 
 def describe_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -292,7 +292,9 @@ def _figures(title: str, claims: list[Row], tests: Mapping[str, Row]) -> Figures
     )
 
 
-CLAIMS = Section("claims", "claims", render_claims)
+CLAIMS = Section(
+    "claims", "Claims", "each statement that the study judges, and its verdict", render_claims
+)
 
 
 WIDTH = 80

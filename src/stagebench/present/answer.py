@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.present import points
 from stagebench.present.alike import (
     clean_name,
-    cut_off,
     find_medians,
     group_alike,
     name_levels,
@@ -30,10 +29,9 @@ from stagebench.present.markdown import (
     escape_marked,
     format_number,
     format_table,
-    show_line,
 )
 from stagebench.present.points import Facts, Numbers, format_factor
-from stagebench.present.trust import label_property
+from stagebench.present.trust import estimate_block, find_error, label_property
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import LOWER
@@ -122,7 +120,7 @@ def make_screen(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> 
     """Make the first screen of a study from its tables and its plan."""
     runs, experiments = tables["runs"], split_experiments(tables)
     planned = {one["name"]: one for one in plan["experiments"]}
-    block_s = _estimate_block(runs)
+    block_s = estimate_block(runs)
     return Screen(
         study=clean_name(plan["study"]),
         facts=(_describe_runs(tables, plan), *_describe_blocks(runs), *_describe_machine(tables)),
@@ -314,25 +312,8 @@ def _describe_runs(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) 
     others = f" and {count_noun(counts - 1, 'other treatment')}" if counts > 1 else ""
     return (
         f"{len(failed)} of {count_noun(made, 'run')} FAILED{so_far}:"
-        f" `{clean_name(first['treatment'])}`{others}: {_find_error(tables, first)}"
+        f" `{clean_name(first['treatment'])}`{others}: {find_error(tables, first)}"
     )
-
-
-MOST_ERROR = 120
-"""Characters of an error in the first line."""
-
-
-def _find_error(tables: Mapping[str, pd.DataFrame], run: pd.Series[Any]) -> str:
-    """Return the first error of a run: of a task, or of the run itself."""
-    tasks = tables["tasks"]
-    own = tasks[
-        (tasks["experiment"] == run["experiment"])
-        & (tasks["treatment"] == run["treatment"])
-        & (tasks["replicate"] == run["replicate"])
-        & (tasks["error"] != "")
-    ]
-    text = str(own["error"].iloc[0]) if len(own) else str(run["detail"] or run["status"])
-    return cut_off(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
 
 
 def _describe_blocks(runs: pd.DataFrame) -> list[str]:
@@ -371,13 +352,6 @@ def _list_warnings(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
         yield f"Machine or software changed between runs ({some}); so may have results."
     if (tables["runs"]["swapped_bytes"].fillna(0) > 0).any():
         yield "Memory was swapped out: peaks are too low and times too long."
-
-
-def _estimate_block(runs: pd.DataFrame) -> float:
-    """Return how long one more block takes: the mean time of each treatment's runs, added up."""
-    parts = ["own_time_s", "supervisor_overhead_s", "quiet_wait_s", "warm_s"]
-    each = runs[parts].astype("float64").fillna(0.0).sum(axis=1)
-    return float(each.groupby([runs["experiment"], runs["treatment"]]).mean().sum())
 
 
 def format_groups(answer: ExperimentAnswer) -> str:
@@ -422,8 +396,7 @@ def format_markdown(screen: Screen) -> str:
         lines += [f"**{escape_marked(' '.join(screen.warnings))}**", ""]
     answers = screen.answers
     if len(answers) == 1:
-        lines += [_bullet(one) for one in answers[0].points]
-        return "\n".join([*lines, "", format_groups(answers[0])]) + "\n"
+        return "\n".join([*lines, format_answer(answers[0])]) + "\n"
     room = MOST_LINES - len(lines)
     lines_each = next((each for each in (len(_NAMES), 2) if each * len(answers) <= room), 1)
     shown = answers if lines_each * len(answers) <= room else answers[: room - 1]
@@ -432,6 +405,11 @@ def format_markdown(screen: Screen) -> str:
     if more := len(answers) - len(shown):
         lines.append(f"- And {count_noun(more, 'other experiment')}.")
     return "\n".join(lines) + "\n"
+
+
+def format_answer(answer: ExperimentAnswer) -> str:
+    """Return all that is known about one experiment as Markdown: points, and the groups."""
+    return "\n".join([*map(_bullet, answer.points), "", format_groups(answer)])
 
 
 def _markdown_lines(answer: ExperimentAnswer, lines_each: int) -> Iterator[str]:

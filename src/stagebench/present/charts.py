@@ -1,4 +1,4 @@
-"""All figures of one experiment: makespan, limits, memory, peaks, ratios, and tasks.
+"""The figures of one experiment, at most six: makespan, limits, memory, trade-off, tasks, times.
 
 They are drawn in one process, because importing the libraries takes longer than drawing.
 """
@@ -10,387 +10,357 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from stagebench.errors import StoreError
-from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.effects import describe_ratio, outcome_of
+from stagebench.present.experiment import (
+    choose_treatments,
+    find_design,
+    leading_factor,
+    split_experiments,
+)
 from stagebench.present.gantt import plot_tasks
 from stagebench.present.limit_charts import plot_limits, plot_times
-from stagebench.present.markdown import format_number
+from stagebench.present.markdown import format_bracket, format_number
+from stagebench.present.memory_charts import plot_memory
 from stagebench.present.style import (
-    BAND,
-    BAND_LINE,
-    DARK,
-    GAP,
+    DPI,
     INK,
+    LEVEL_COLOURS,
+    LEVEL_MARKERS,
     MUTED,
-    PART_COLOURS,
-    POINT,
+    WIDTH,
+    Colour,
     add_legend,
     add_title,
     figure_style,
-    find_long_spans,
     label_row,
-    label_rows,
     make_figure,
     make_rows,
     marker,
-    name_inches,
-    pale,
-    plot_band,
-    plot_points,
-    rows_inches,
+    note_left_out,
     save_figure,
+    set_sizes_axis,
+    shorten,
     write_placeholder,
 )
 from stagebench.store import atomic_folder
+from stagebench.tables.decisions import EQUIVALENT, FASTER, NOT_DECIDED, SLOWER
 from stagebench.tables.io import numbers, read_tables
-from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from stagebench.present.style import Line
+    from stagebench.present.experiment import Experiment
+
+MOST_ROWS = 32
+"""Of more treatments than this, the extremes and the ones to choose from have a row."""
+
+
+class Looks(NamedTuple):
+    """The colours and markers of the levels of one factor.
+
+    Of many levels, those beyond the last look share one: grey.
+    """
+
+    factor: str
+    levels: Mapping[str, str]
+    colours: Mapping[str, Colour]
+    markers: Mapping[str, str]
+
+    def of(self, treatment: str) -> tuple[Colour, str]:
+        """Return colour and marker of a treatment."""
+        level = self.levels[treatment]
+        return self.colours[level], self.markers[level]
+
+    def list_handles(self) -> list[Line2D]:
+        """Return the legend."""
+        if len(self.levels) == 1:
+            return []
+        looks = {
+            (self.colours[level], self.markers[level]): level
+            for level in reversed(list(self.colours))
+        }
+        known = [(look, level) for look, level in looks.items() if look[0] != MUTED]
+        handles = [
+            marker(f"{shorten(self.factor)}: {shorten(level, 24)}", shape, 6, colour)
+            for (colour, shape), level in reversed(known)
+        ]
+        return handles + [marker("other levels", "o", 6, MUTED)] * (len(known) < len(looks))
+
+
+def find_looks(experiment: Experiment) -> Looks:
+    """Return how treatments look: by the factor with the largest effect on the makespan."""
+    design = find_design(experiment)
+    factor = leading_factor(experiment, design)
+    levels = design.get(factor) or dict.fromkeys(experiment.treatments, "")
+    if len(set(levels.values())) == len(levels) > len(LEVEL_COLOURS):
+        levels = dict.fromkeys(levels, "")  # names stand beside the rows
+    names = list(dict.fromkeys(levels.values()))
+    more = max(len(names) - len(LEVEL_COLOURS), 0)
+    colours = dict(zip(names, [*LEVEL_COLOURS, *[MUTED] * more], strict=False))
+    markers = dict(zip(names, [*LEVEL_MARKERS, *["o"] * more], strict=False))
+    return Looks(factor, levels, colours, markers)
 
 
 def plot_makespan(experiment: Experiment) -> Figure:
-    """Draw the makespan of every ok run as a point, and the median of each treatment as a bar."""
-    title = "makespan of every run (points) and the median (bar)"
-    figure, axes = make_rows(experiment, title, foot=0.6)
-    runs = experiment.tables["runs"]
-    plot_points(axes, experiment, numbers(runs[runs["status"] == "ok"], "makespan_s"), POINT)
-    for row, treatment in enumerate(experiment.treatments):
-        _mark_median(axes, experiment, treatment, row)
-    axes.set_xlabel("makespan in seconds: first submission to last result")
-    return figure
-
-
-def _mark_median(axes: Axes, experiment: Experiment, treatment: str, row: int) -> None:
-    median = experiment.summary(treatment, "makespan_s")["median"]
-    if math.isnan(median):
-        return
-    axes.plot([median, median], [row - 0.36, row + 0.36], color=INK, lw=2.2, zorder=5)
-    label_row(axes, f"{format_number(median)} s", row)
-
-
-def plot_memory(experiment: Experiment) -> Figure:
-    """Draw the tree's memory over time as a band, and what walks read, one panel per treatment."""
-    treatments = experiment.treatments
-    columns = panel_columns(len(treatments))
-    rows = -(-len(treatments) // columns)
-    figure = make_figure(max(3.3 * columns, 6.6), 1.75 * rows + 1.35)
-    width, height = figure.get_figwidth(), figure.get_figheight()
-    grid = figure.add_gridspec(
-        *(rows, columns),
-        left=0.75 / width,
-        right=1 - 0.15 / width,
-        bottom=0.9 / height,
-        top=1 - 0.72 / height,
-        hspace=0.3,
-        wspace=0.06,
-    )
-    first: Axes | None = None
-    for index, treatment in enumerate(treatments):
-        row, column = divmod(index, columns)
-        axes = figure.add_subplot(grid[row, column], sharex=first, sharey=first)
-        first = first or axes
-        _plot_memory_panel(axes, experiment, treatment)
-        axes.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(treatments))
-    # The panels share their axes, so the limit is set once all lines are drawn.
-    figure.axes[0].set_ylim(0, 1.05 * _highest_mib(experiment))
-    _add_frame(figure, experiment)
-    return figure
-
-
-def _highest_mib(experiment: Experiment) -> float:
-    shown = [
-        (experiment.shown(table, treatment), column)
-        for table, column in (
-            ("memory", "tree_reached_bytes"),
-            ("memory", "tree_upper_bytes"),
-            ("sweeps", "tree_pss_bytes"),
+    """Draw the makespan of every ok run as a point; treatments in order of their median."""
+    treatments = choose_treatments(experiment, MOST_ROWS)
+    title = f"{experiment.name}: makespan of every run, shortest median on top"
+    figure, axes = make_rows(title, treatments, foot=0.86, right=2.5)
+    looks = find_looks(experiment)
+    medians = experiment.medians
+    points = _list_points(experiment, treatments, looks)
+    _plot_points(axes, points, looks)
+    if len(treatments) > 1:
+        label_row(
+            axes, f"against {shorten(experiment.baseline, 16)}", -0.95, shift=0.62, weight="bold"
         )
-        for treatment in experiment.treatments
-    ]
-    highest = [numbers(rows, column).max() / MIB for rows, column in shown if len(rows)]
-    return max((value for value in highest if not math.isnan(value)), default=1)
+        label_row(axes, "median", -0.95, weight="bold")
+    for row, treatment in enumerate(treatments):
+        _label_makespan(axes, experiment, treatment, row)
+    if (reference := medians.get(experiment.baseline, math.nan)) > 0 and len(treatments) > 1:
+        axes.axvline(reference, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+    set_sizes_axis(axes.xaxis, list(points["makespan_s"]))
+    scale = ", logarithmic" if axes.get_xscale() == "log" else ""
+    axes.set_xlabel(f"seconds from the first submission to the last result{scale}")
+    handles: list[Line2D] = looks.list_handles()
+    if not points.empty:
+        handles.append(Line2D([], [], ls="", marker="|", ms=11, mew=2, color=INK, label="median"))
+    if points["is_noisy"].any():
+        handles.append(marker("noisy run", "o", 6, MUTED, hollow=True))
+    if len(treatments) > 1:
+        dashes = Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)))
+        dashes.set_label(f"baseline {shorten(experiment.baseline)}")
+        handles.append(dashes)
+    add_legend(figure, handles)
+    note_left_out(figure, len(experiment.treatments) - len(treatments))
+    return figure
 
 
-def panel_columns(panels: int) -> int:
-    """Return the number of columns, three to five, that leaves the fewest empty places."""
-    if panels <= 3:
-        return panels
-    return min((3, 4, 5), key=lambda columns: -panels % columns)
-
-
-def _plot_memory_panel(axes: Axes, experiment: Experiment, treatment: str) -> None:
-    course, sweeps = (experiment.shown(table, treatment) for table in ("memory", "sweeps"))
-    axes.set_title(treatment, size=9 if len(treatment) < 30 else 6)  # fits the panel
-    axes.tick_params(labelsize=7)
-    if course.empty and sweeps.empty:
-        known = len(experiment.runs(treatment)) > 0
-        write_placeholder(axes, "no reading" if known else experiment.failure_note(treatment))
-    plot_course(axes, course)
-    for part in _WALKED:
-        sizes = numbers(sweeps, f"{part}_pss_bytes") / MIB
-        axes.plot(sweeps["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
-
-
-_WALKED = ("main", "children")
-
-
-def plot_course(axes: Axes, course: pd.DataFrame) -> None:
-    """Draw the tree's memory over time in one run, a row of the table for each reading."""
-    began, ended = _spans(course)
-    lower, upper = (
-        numbers(course, f"tree_{end}_bytes").to_numpy() / MIB for end in ("reached", "upper")
-    )
-    plot_band(axes, (began, ended), lower, upper)
-
-
-def _spans(course: pd.DataFrame) -> tuple[Line, Line]:
-    began, ended = (numbers(course, name).to_numpy() for name in ("began_s", "time_s"))
-    return began, ended
-
-
-def _add_frame(figure: Figure, experiment: Experiment) -> None:
-    height = figure.get_figheight()
-    add_title(figure, f"{experiment.name}: memory over time, in the run of median makespan")
-    figure.text(0.012, 0.5, "memory in MiB", rotation=90, va="center", size=9)
-    figure.text(0.5, 0.4 / height, "seconds since the workflow started", ha="center", size=9)
-    add_legend(figure, _list_handles(experiment))
-
-
-def _list_handles(experiment: Experiment) -> list[Line2D | Patch]:
-    """Return the legend of what the panels show."""
-    courses = [experiment.shown("memory", treatment) for treatment in experiment.treatments]
-    course = pd.concat(courses) if courses else experiment.tables["memory"]
-    handles: list[Line2D | Patch] = []
-    if course["tree_upper_bytes"].notna().any():
-        line, band = BAND_LINE["color"], (*BAND["color"], BAND["alpha"])
-        label = "tree: between the lower and the upper line"
-        handles.append(Patch(facecolor=band, edgecolor=line, lw=0.8, label=label))
-    elif not course.empty:
-        label = "tree: at least (no upper line: processes were polled, without a control group)"
-        handles.append(Line2D([], [], **BAND_LINE, label=label))
-    dots = [marker(f"PSS of {part} in a walk", ".", 6, PART_COLOURS[part]) for part in _WALKED]
-    gaps = Patch(**GAP, label="gap: nobody looked")
-    return [*handles, *dots, *[gaps] * any(find_long_spans(*_spans(own)).any() for own in courses)]
-
-
-def plot_peaks(experiment: Experiment) -> Figure:
-    """Draw the bracket of the tree's peak, and main and children in the walk that saw most."""
-    title = "peak of the tree's memory, as far as it is certain"
-    figure, axes = make_rows(experiment, title, foot=1.1)
+def _list_points(experiment: Experiment, treatments: Sequence[str], looks: Looks) -> pd.DataFrame:
+    """Return a row for every ok run of some treatments."""
     runs = experiment.tables["runs"]
-    ok = runs[runs["status"] == "ok"]
-    plot_points(axes, experiment, numbers(ok, "tree_peak_bytes") / MIB, DARK)
-    ends = [
-        _stack_peak(axes, experiment, treatment, row)
-        for row, treatment in enumerate(experiment.treatments)
-    ]
-    axes.set_xlim(0, max([axes.get_xlim()[1], *(1.06 * end for end in ends)]))
-    axes.set_xlabel("memory in MiB; bars, whiskers and numbers are of the run of median peak")
-    handles: list[Line2D | Patch] = [
-        marker(f"{part}, in the walk that saw most", "s", 8, PART_COLOURS[part]) for part in _WALKED
-    ]
-    if any(bar.get_facecolor()[:3] == _UNSPLIT for bar in axes.patches):
-        handles.append(marker("of either, seen between walks", "s", 8, _UNSPLIT))
-    bracket = Line2D([], [], color=DARK, lw=0.8, marker="|", ms=9)
-    bracket.set_label("lower to upper end of the peak")
-    handles += [bracket, marker("lower end of each run", "o", 4.5, DARK)]
-    figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=8, frameon=False)
-    return figure
-
-
-_UNSPLIT = pale(MUTED)
-"""Memory of the tree that readings prove, but that no walk divided between main and children."""
-
-
-def _stack_peak(axes: Axes, experiment: Experiment, treatment: str, row: int) -> float:
-    """Draw the run of median peak; return the right end of the drawing in MiB."""
-    run = _median_peak(experiment.runs(treatment))
-    if run is None:
-        return 0
-    left = 0.0
-    for part in _WALKED:
-        size = run[f"at_peak_{part}_bytes"]
-        if pd.notna(size):
-            width, colour = float(size) / MIB, PART_COLOURS[part]
-            axes.barh(row, width, left=left, color=colour, height=0.62, linewidth=0)
-            left += width
-    lower = end = float(run["tree_peak_bytes"]) / MIB
-    if lower > left:
-        axes.barh(row, lower - left, left=left, color=_UNSPLIT, height=0.62, linewidth=0)
-    label = f"{lower:.0f}"
-    if pd.notna(run["tree_peak_upper_bytes"]):
-        end = float(run["tree_peak_upper_bytes"]) / MIB
-        axes.plot([lower, end], [row, row], color=DARK, lw=0.8, marker="|", ms=9, zorder=6)
-        label += f"–{end:.0f}" * (f"{end:.0f}" != label)
-    label_row(axes, f"{label} MiB", row)
-    return end
-
-
-def _median_peak(runs: pd.DataFrame) -> pd.Series[float] | None:
-    """Return the run of median peak, the lower one of two: a real run, not a mean of two."""
-    known = runs[runs["tree_peak_bytes"].notna()].sort_values("tree_peak_bytes", kind="stable")
-    return None if known.empty else known.iloc[(len(known) - 1) // 2]
-
-
-PANELS = {
-    "makespan_s": "makespan",
-    "tree_peak_bytes": "tree's peak (lower end)",
-    "tree_memory_time_byte_s": "tree's memory × time (lower end)",
-}
-"""Quantity → title of its panel."""
-
-_PANEL_INCHES, _WORD_INCHES = 2.7, 0.95
-_BAND = "#e6ecf2"
-_REACH = 2.0
-"""Intervals that reach farther than this many times the farthest point do not widen the axis."""
-
-_DECADE = 10
-
-
-def has_ratios(experiment: Experiment) -> bool:
-    """Return whether any treatment can be compared with the baseline."""
-    return len(experiment.treatments) > 1
-
-
-def plot_ratios(experiment: Experiment) -> Figure:
-    """Draw one panel per quantity, one row per treatment; below three blocks, points only.
-
-    The intervals of a panel hold together, as in the table.
-    """
-    left, body = name_inches(experiment), rows_inches(experiment)
-    panels = _panels(experiment)
-    wide = max(2, len(panels)) * (_PANEL_INCHES + _WORD_INCHES)  # the legend needs two
-    figure = make_figure(left + wide, body + 1.75)
-    width, height = figure.get_figwidth(), figure.get_figheight()
-    for column, (quantity, title) in enumerate(panels.items()):
-        start = left + column * (_PANEL_INCHES + _WORD_INCHES)
-        place = (start / width, 1.0 / height, _PANEL_INCHES / width, body / height)
-        axes = figure.add_axes(place)
-        label_rows(axes, experiment)
-        axes.tick_params(labelleft=column == 0)
-        axes.set_title(title, size=9)
-        _plot_ratio_panel(axes, experiment, quantity)
-        axes.set_xlabel(f"ratio to {experiment.baseline} (logarithmic)", size=8)
-    add_title(figure, f"{experiment.name}: ratio to {experiment.baseline}, block by block")
-    margin = float(experiment.tables["comparisons"]["margin"].iloc[0])
-    figure.legend(handles=_legend(margin), loc="lower center", ncols=4, fontsize=8, frameon=False)
-    return figure
-
-
-def _panels(experiment: Experiment) -> dict[str, str]:
-    """Return the panels that have a ratio; without any, the makespan panel, which then says so.
-
-    A ratio that has no bound at all is none.
-    """
-    ratios = experiment.tables["ratios"]
-    is_bound = (ratios["ratio"] > 0) | (ratios["ratio_upper"] < math.inf)
-    known = set(ratios.loc[is_bound, "quantity"])
-    found = {quantity: title for quantity, title in PANELS.items() if quantity in known}
-    return found or dict([next(iter(PANELS.items()))])
-
-
-def _plot_ratio_panel(axes: Axes, experiment: Experiment, quantity: str) -> None:
-    axes.set_xscale("log")
-    rows = {treatment: row for row, treatment in enumerate(experiment.treatments)}
-    compared, ratios = (
-        table[table["quantity"] == quantity]
-        for table in (experiment.tables["comparisons"], experiment.tables["ratios"])
+    known = runs[(runs["status"] == "ok") & runs["treatment"].isin(treatments)]
+    rows = {treatment: row for row, treatment in enumerate(treatments)}
+    return pd.DataFrame(
+        {
+            "makespan_s": numbers(known, "makespan_s"),
+            "row": known["treatment"].map(rows).astype("float64"),
+            "level": known["treatment"].map(dict(looks.levels)),
+            "is_noisy": known["noisy"] != "",
+        }
     )
-    margin = float(compared["margin"].iloc[0])
-    axes.axvspan(1 / (1 + margin), 1 + margin, color=_BAND, lw=0, zorder=0)
-    axes.axvline(1, color=MUTED, lw=0.9, zorder=1)
-    low, high = _limits(compared, ratios, margin)
-    axes.set_xlim(low, high)
-    _set_ticks(axes, high / low)
-    if ratios.empty:
-        write_placeholder(axes, "nothing to compare")
-    for _, point in ratios.iterrows():
-        _plot_block(axes, point, rows[point["treatment"]])
-    for _, comparison in compared.iterrows():
-        _plot_interval(axes, comparison, rows[comparison["treatment"]])
-    label_row(axes, "baseline", rows[experiment.baseline])
 
 
-def _plot_block(axes: Axes, point: pd.Series[float], row: int) -> None:
-    """Draw the ratio of one block: a point, or all that brackets leave open as a line."""
-    if pd.notna(point["ratio_upper"]):
-        low, high = _within(axes, point["ratio"], point["ratio_upper"])
-        axes.plot([low, high], [row, row], color=POINT, lw=4, alpha=0.25, zorder=3)
+def _plot_points(axes: Axes, points: pd.DataFrame, looks: Looks) -> None:
+    for (level, is_noisy), own in points.groupby(["level", "is_noisy"]):
+        axes.scatter(
+            own["makespan_s"],
+            own["row"],
+            marker=looks.markers[str(level)],
+            facecolors="none" if is_noisy else looks.colours[str(level)],
+            edgecolors=[looks.colours[str(level)]],
+            s=30,
+            alpha=0.8,
+            linewidths=1.1,
+            zorder=4,
+        )
+
+
+def _label_makespan(axes: Axes, experiment: Experiment, treatment: str, row: int) -> None:
+    median = float(experiment.summary(treatment, "makespan_s")["median"])
+    if math.isnan(median):
+        label_row(axes, experiment.failure_note(treatment), row)
         return
-    face = POINT if point["pairing"] == IN_BLOCKS else "white"
-    axes.plot(point["ratio"], row, "o", ms=5, mfc=face, mec=POINT, alpha=0.7, zorder=3)
+    axes.plot([median, median], [row - 0.34, row + 0.34], color=INK, lw=2, zorder=3)
+    label_row(axes, f"{format_number(median)} s", row, weight="bold")
+    label_row(axes, _describe_effect(experiment, treatment), row, shift=0.62)
 
 
-def _plot_interval(axes: Axes, comparison: pd.Series[float], row: int) -> None:
-    known = comparison[["low", "high"]].notna().all()
-    if known:
-        low, high = _within(axes, comparison["low"], comparison["high"])
-        axes.plot([low, high], [row, row], color=DARK, lw=1.5, zorder=4)
-        middle = [value for value in comparison[["ratio", "ratio_upper"]] if 0 < value < math.inf]
-        axes.plot(middle, [row] * len(middle), "|", ms=10, mew=1.8, color=DARK, zorder=5)
-    label_row(axes, str(comparison["word"]) or ("no interval" if comparison["n"] else "–"), row)
+def _describe_effect(experiment: Experiment, treatment: str) -> str:
+    """Return how much faster or slower than the baseline a treatment is, with the interval."""
+    if treatment == experiment.baseline:
+        return "baseline" * (len(experiment.treatments) > 1)
+    rows = experiment.tables["comparisons"]
+    own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
+    if own.empty or own[["ratio", "low", "high"]].isna().any(axis=None):
+        return ""
+    row = own.iloc[0]
+    plain = {NOT_DECIDED: "no difference found", EQUIVALENT: "no difference that matters"}
+    return plain.get(outcome_of(row)) or describe_ratio(row, lower=FASTER, higher=SLOWER)
 
 
-def _within(axes: Axes, low: float, high: float) -> tuple[float, float]:
-    """Cut a line off at the limits of the axis, because an end may be 0 or infinite."""
-    left, right = axes.get_xlim()
-    return max(low, left), min(high, right)
+_MOST_POINTS = 100
 
 
-def _limits(compared: pd.DataFrame, ratios: pd.DataFrame, margin: float) -> tuple[float, float]:
-    """Return limits that hold all points, the margin, and intervals that do not reach too far."""
-    drawn = [*ratios["ratio"], *ratios["ratio_upper"]]
-    points = [1 / (1 + margin) ** 2, (1 + margin) ** 2]
-    points += [point for point in drawn if 0 < point < math.inf]
-    low, high = min(points), max(points)
-    lows, highs = (
-        limits[(limits > 0) & (limits < math.inf)] for limits in (compared["low"], compared["high"])
+def plot_tradeoff(experiment: Experiment) -> Figure:
+    """Draw makespan against peak memory; what is not beaten in both is the front."""
+    figure = make_figure(WIDTH, 4.6)
+    axes = figure.add_axes((0.085, 0.2, 0.885, 0.7))
+    add_title(figure, f"{experiment.name}: what a short makespan costs in memory")
+    treatments = choose_treatments(experiment, _MOST_POINTS)
+    looks = find_looks(experiment)
+    places = {
+        treatment: place
+        for treatment in treatments
+        if (place := _find_place(experiment, treatment)) is not None
+    }
+    front = [one for one in experiment.list_advised("front") if one in places]
+    for treatment, place in places.items():
+        colour, shape = looks.of(treatment)
+        axes.plot([place.shortest_s, place.longest_s], [place.peak] * 2, color=colour, lw=0.8)
+        axes.plot([place.median_s] * 2, [place.peak, place.upper], color=colour, lw=2.2)
+        filled = colour if treatment in front else "white"
+        axes.plot(
+            place.median_s, place.peak, shape, ms=7, mec=colour, mfc=filled, mew=1.3, zorder=4
+        )
+    if not places:
+        write_placeholder(axes, "no treatment has both a makespan and a peak")
+    set_sizes_axis(axes.xaxis, [place.median_s for place in places.values()], room=1.15)
+    set_sizes_axis(axes.yaxis, [place.upper for place in places.values()], room=1.12)
+    axes.set_xlabel("makespan in seconds, median (thin line: shortest to longest run)")
+    axes.set_ylabel("peak memory in MiB")
+    _name_places(axes, experiment, places, front)
+    handles = [*looks.list_handles()]
+    if front:
+        same = " of the same work" * (len(experiment.advised) > 1)
+        handles.append(marker(f"filled: none{same} is surely better in both", "o", 7, MUTED))
+    if any(place.upper > place.peak for place in places.values()):
+        handles.append(
+            Line2D([], [], color=MUTED, lw=2.2, label="lower to upper bound of the peak")
+        )
+    if any(math.isinf(place.bound) for place in places.values()):
+        handles.append(Line2D([], [], ls="", marker="^", ms=6, color=MUTED, label="at least"))
+    add_legend(figure, handles)
+    note_left_out(figure, len(experiment.treatments) - len(treatments))
+    missing = [one for one in treatments if one not in places]
+    if missing and places:
+        names = ", ".join(shorten(one) for one in missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        text = f"no makespan or no peak: {names}{more}"
+        axes.text(1, 1.01, text, ha="right", size=8, color=MUTED, transform=axes.transAxes)
+    return figure
+
+
+class _Place(NamedTuple):
+    """Makespans in seconds and the bracket of the peak in MiB; without an upper bound, infinite."""
+
+    median_s: float
+    shortest_s: float
+    longest_s: float
+    peak: float
+    bound: float
+
+    @property
+    def upper(self) -> float:
+        """The end of the bar."""
+        return self.peak if math.isinf(self.bound) else self.bound
+
+
+def _find_place(experiment: Experiment, treatment: str) -> _Place | None:
+    makespan, peak, upper = (
+        experiment.summary(treatment, name)
+        for name in ("makespan_s", "tree_peak_bytes", "tree_peak_upper_bytes")
     )
-    low = min([low, *lows[lows > low / _REACH]], default=low)
-    high = max([high, *highs[highs < high * _REACH]], default=high)
-    return low / 1.08, high * 1.08
-
-
-def _set_ticks(axes: Axes, span: float) -> None:
-    axes.xaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5), numticks=7) if span > _DECADE else MaxNLocator(5)
+    if pd.isna(makespan["median"]) or pd.isna(peak["median"]):
+        return None
+    bound = math.inf if pd.isna(upper["median"]) else float(upper["median"]) / MIB
+    return _Place(
+        float(makespan["median"]),
+        float(makespan["min"]),
+        float(makespan["max"]),
+        float(peak["median"]) / MIB,
+        bound,
     )
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.tick_params(axis="x", labelsize=8)
 
 
-def _legend(margin: float) -> list[Line2D | Patch]:
-    return [
-        marker("a block (a bar: between its bounds)", "o", 5, POINT),
-        marker("a run without a pair", "o", 5, POINT, hollow=True),
-        Line2D([], [], color=DARK, lw=1.5, marker="|", ms=10, label="mean, 95 % interval"),
-        Patch(color=_BAND, label=f"margin of equivalence, ± {100 * margin:g} %"),
-    ]
+def _name_places(
+    axes: Axes, experiment: Experiment, places: Mapping[str, _Place], front: Sequence[str]
+) -> None:
+    """Write names beside points: all of few, else the front and the baseline; none on another."""
+    wanted = [*experiment.advised, experiment.baseline, *front]
+    names = [one for one in dict.fromkeys([*wanted, *places]) if one in places]
+    taken: list[tuple[float, float, float, float]] = []
+    points = {one: _find_pixel(axes, place) for one, place in places.items()}
+    for place in places.values():
+        ends = [
+            axes.transData.transform((x, place.peak)) for x in (place.shortest_s, place.longest_s)
+        ]
+        taken.append((ends[0][0], ends[0][1] - 2, ends[1][0], ends[1][1] + 2))
+    taken += [(x - 5, y - 5, x + 5, y + 5) for x, y in points.values()]
+    for name in names:
+        text = shorten(name)
+        if name in experiment.advised:
+            text += f": {format_number(places[name].median_s)} s, {_format_peak(places[name])}"
+        shift = _find_room(axes, points[name], len(text), taken)
+        if shift is not None:
+            axes.annotate(
+                text,
+                (places[name].median_s, places[name].peak),
+                xytext=shift,
+                textcoords="offset points",
+                va="center",
+                size=8,
+                weight="bold" if name in experiment.advised else "normal",
+                color=INK if name in wanted else MUTED,
+            )
 
 
-OVERVIEWS = {
+def _find_pixel(axes: Axes, place: _Place) -> tuple[float, float]:
+    x, y = axes.transData.transform((place.median_s, place.peak))
+    return float(x), float(y)
+
+
+def _format_peak(place: _Place) -> str:
+    return f"{format_bracket((place.peak, place.bound))} MiB"
+
+
+def _find_room(
+    axes: Axes,
+    point: tuple[float, float],
+    characters: int,
+    taken: list[tuple[float, float, float, float]],
+) -> tuple[float, float] | None:
+    """Return how far from a point a text begins that lies on nothing else; None without room."""
+    points = 72 / DPI
+    width, height = 5.0 * characters / points, 10 / points
+    box = axes.bbox
+    for rise in (0, 13, -13, 26, -26):
+        for left in (point[0] + 12, point[0] - 12 - width):
+            low = point[1] + rise - height / 2
+            own = (left, low, left + width, low + height)
+            fits = box.x0 <= own[0] and own[2] <= box.x1 and box.y0 <= own[1] and own[3] <= box.y1
+            if fits and not any(_do_overlap(own, other) for other in taken):
+                taken.append(own)
+                return (left - point[0]) * points, rise * points
+    return None
+
+
+def _do_overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+OVERVIEWS: dict[str, Callable[[Experiment], Figure]] = {
     "makespan": plot_makespan,
     "limits": plot_limits,
-    "times": plot_times,
-    "peaks": plot_peaks,
     "memory": plot_memory,
+    "tradeoff": plot_tradeoff,
+    "tasks": plot_tasks,
+    "times": plot_times,
 }
-"""File name without extension → figure of a whole experiment."""
+"""File name without extension → figure of an experiment, in reading order. A report shows the first
+three; the last ones make room for figures that others add."""
 
-RATIOS = "ratios"
-"""File name of the figure of ratios; experiments of one treatment have none."""
+MOST_FIGURES = 6
+FORMATS = ("png", "svg")
 
 
 class AddedFigure(NamedTuple):
@@ -404,6 +374,15 @@ class AddedFigure(NamedTuple):
     plot: Callable[[Experiment], Figure]
 
 
+def choose_figures(
+    experiment: Experiment, added: Sequence[AddedFigure] = ()
+) -> dict[str, Callable[[Experiment], Figure]]:
+    """Return the figures of an experiment in reading order, those of others last."""
+    own = {one.name: one.plot for one in added if one.applies(experiment)}
+    kept = list(OVERVIEWS.items())[: MOST_FIGURES - len(own)]
+    return dict(kept) | own
+
+
 def draw_figures(
     tables_folder: Path, experiment: str, out: Path, added: Sequence[AddedFigure] = ()
 ) -> None:
@@ -415,16 +394,7 @@ def draw_figures(
     if experiment not in found:
         raise StoreError(f"{tables_folder}: no experiment {experiment!r}; there are {list(found)}")
     with figure_style(), atomic_folder(out) as folder:
-        _draw(found[experiment], folder, added)
-
-
-def _draw(experiment: Experiment, folder: Path, added: Sequence[AddedFigure]) -> None:
-    for overview, draw in OVERVIEWS.items():
-        save_figure(draw(experiment), folder / f"{overview}.png")
-    if has_ratios(experiment):
-        save_figure(plot_ratios(experiment), folder / f"{RATIOS}.png")
-    for name, applies, plot in added:
-        if applies(experiment):
-            save_figure(plot(experiment), folder / f"{name}.png")
-    for treatment in experiment.treatments:
-        save_figure(plot_tasks(experiment, treatment), folder / f"tasks-{treatment}.png")
+        for name, draw in choose_figures(found[experiment], added).items():
+            figure = draw(found[experiment])
+            for suffix in FORMATS:
+                save_figure(figure, folder / f"{name}.{suffix}")

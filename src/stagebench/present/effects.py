@@ -15,6 +15,7 @@ from stagebench.present.markdown import (
     format_percent,
     format_quantity,
     format_table,
+    quote_code,
     title_quantity,
 )
 from stagebench.tables.decisions import (
@@ -26,6 +27,7 @@ from stagebench.tables.decisions import (
 )
 from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, UNITS, words_of
 from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import format_about
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 
 HEADLINES = ("makespan_s", "tree_peak_bytes")
-"""Quantities that are compared in the main table; the others are in the unfoldable one."""
+"""Quantities that the report compares; `comparisons.csv` has them all."""
 
 
 def effects_table(experiment: Experiment) -> str:
@@ -49,18 +51,6 @@ def effects_table(experiment: Experiment) -> str:
         for treatment, cell in cells.items():
             cell.extend(_effect_cells(own, treatment))
     return format_table(columns, list(cells.values()), texts=1)
-
-
-def others_table(experiment: Experiment) -> str:
-    """Return the same for all other quantities, one row each."""
-    rows = _comparisons(experiment)
-    rows = rows[~rows["quantity"].isin(HEADLINES)]
-    columns = ["treatment", "quantity", "stage", "median", "n", "ratio [95 %]", "word"]
-    cells = [
-        [row["treatment"], title_quantity(row["quantity"]), row["stage"], *_cells(row)]
-        for _, row in rows.iterrows()
-    ]
-    return format_table(columns, cells, texts=3)
 
 
 def gap_notes(experiment: Experiment) -> list[str]:
@@ -81,25 +71,15 @@ def gap_notes(experiment: Experiment) -> list[str]:
     ]
 
 
-def effects_finding(experiment: Experiment) -> str:
-    """Count the outcomes for the makespan, or report that every run of the baseline failed."""
+def baseline_failure(experiment: Experiment) -> str:
+    """Report that every run of the baseline failed, so that nothing is compared; "" otherwise."""
     baseline = experiment.baseline
-    rows = _comparisons(experiment)
-    if rows.empty:
+    if not baseline or not experiment.runs(baseline).empty:
         return ""
-    if experiment.runs(baseline).empty:
-        ended = experiment.failure_note(baseline).removeprefix("no ok run ")
-        return f"**The baseline {baseline} failed in every block {ended}: nothing is compared.**"
-    own = rows[rows["quantity"] == "makespan_s"]
-    words = own.loc[own["word"] != NO_INTERVAL, "word"].value_counts()
-    parts = [f"{count} {word}" for word, count in words.items()]
-    if silent := len(own) - int(words.sum()):
-        parts.append(f"{silent} with too few runs to tell")
-    apart = int((~own["pairing"].isin([IN_BLOCKS, ""])).sum())
-    labelled = f" ({apart} of them not paired within blocks)" if apart else ""
-    compared = count_noun(len(own), "treatment")
-    together = ", by intervals that hold together" if len(own) > 1 and len(words) else ""
-    return f"Makespan of {compared} against {baseline}{together}: {', '.join(parts)}{labelled}."
+    return (
+        f"**The baseline {quote_code(baseline)} of {quote_code(experiment.name)} failed in every"
+        " block, so nothing is compared with it.**"
+    )
 
 
 def _comparisons(experiment: Experiment) -> pd.DataFrame:
@@ -226,7 +206,7 @@ def drift_text(drift: pd.DataFrame) -> str:
     if found:
         return f"{found} of {tests} found an effect of a run's place in the study.{rest}"
     return (
-        f"None of {tests} found an effect of a run's place in the study; the intervals below show"
+        f"None of {tests} found an effect of a run's place in the study; their intervals show"
         f" how large one may still be.{rest}"
     )
 
@@ -266,18 +246,18 @@ _DEFAULT_QUANTITIES = ("makespan_s",)
 """Quantities whose precision is reported if the study names none."""
 
 
-def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> str:
     """Return the half-widths reached and wanted per experiment and quantity; "" without any."""
     columns = ["experiment", "quantity", "target", "narrowest", "median", "widest"]
-    columns += ["reached in", "more blocks"]
+    columns += ["reached in", "more blocks", "which take"]
     chosen = _choose_comparisons(comparisons, plan)
     groups = chosen.groupby(["experiment", "quantity"], sort=False)
-    rows = [[str(name) for name in key] + _precision_cells(own) for key, own in groups]
+    rows = [[str(name) for name in key] + _precision_cells(own, block_s) for key, own in groups]
     return format_table(columns, rows, texts=2) if rows else ""
 
 
-def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Report the target, and how many more blocks would reach it."""
+def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> str:
+    """Report the target, and how many more blocks, of `block_s` each, would reach it."""
     chosen = _choose_comparisons(comparisons, plan)
     if chosen.empty:
         return "Nothing was compared."
@@ -287,10 +267,10 @@ def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> str:
         else "The config names no `precision`, so the target is its margin: a wider interval cannot"
         " show that two treatments are equivalent."
     )
-    return f"{target} {_outlook(chosen, int(plan['replicates']))}"
+    return f"{target} {_outlook(chosen, int(plan['replicates']), block_s)}"
 
 
-def _outlook(chosen: pd.DataFrame, replicates: int) -> str:
+def _outlook(chosen: pd.DataFrame, replicates: int, block_s: float) -> str:
     known = chosen["more_blocks"].dropna()
     silent = len(chosen) - len(known)
     rest = f" {count_noun(silent, 'comparison')} had no interval."
@@ -302,7 +282,8 @@ def _outlook(chosen: pd.DataFrame, replicates: int) -> str:
         return f"All {count_noun(len(known), 'interval')} are narrow enough.{unknown}"
     return (
         f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are narrow enough. All"
-        f" would be after about {count_noun(more, 'more block')} with the same spread: set"
+        f" would be after {count_noun(more, 'more block')}, which take about"
+        f" {format_about(more * block_s)}, if runs vary as much as now: set"
         f" `replicates: {replicates + more}`, and only the new runs are measured.{unknown}"
     )
 
@@ -311,14 +292,16 @@ def _choose_comparisons(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> p
     return comparisons[comparisons["quantity"].isin(list(plan["precision"]) or _DEFAULT_QUANTITIES)]
 
 
-def _precision_cells(own: pd.DataFrame) -> list[str]:
+def _precision_cells(own: pd.DataFrame, block_s: float) -> list[str]:
     widths, more = own["half_width"].dropna(), own["more_blocks"].dropna()
     half_widths = (
         [widths.min(), widths.median(), widths.max()] if len(widths) else [float("nan")] * 3
     )
+    most = int(more.max()) if len(more) else None
     return [
         f"± {format_percent(float(own['half_width_wanted'].iloc[0]))}",
         *(format_percent(float(width)) for width in half_widths),
         f"{int((more == 0).sum())} of {len(own)}",
-        str(int(more.max())) if len(more) else "–",
+        MISSING if most is None else str(most),
+        format_about(most * block_s) if most else MISSING,
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stagebench.present.effects import describe_ratio, outcome_of, ratio_cell
-from stagebench.present.markdown import MISSING, count_noun, escape, format_table, title_quantity
+from stagebench.present.markdown import MISSING, escape
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, WORDS_OF_ORDER
 from stagebench.tables.quantities import words_of
 
@@ -24,8 +24,6 @@ _DIRECTIONS = {
     "turnaround_p95_s": ("shorter", "longer"),
 }
 _OTHER_DIRECTIONS = ("less", "more")
-_MOST_FOUND = 3
-"""Effects that are named at the top of the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +37,9 @@ class FactorEffects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """The effects of all factors of an experiment, and the table of all estimates."""
+    """The effects of all factors of an experiment."""
 
     quantities: Sequence[FactorEffects]
-    table: str
 
 
 def describe_factors(experiment: Experiment) -> Factors | None:
@@ -58,24 +55,7 @@ def describe_factors(experiment: Experiment) -> Factors | None:
             _describe(str(quantity), own[own["shown"].astype(bool)])
             for quantity, own in rows.groupby("quantity", sort=False)
         ],
-        table=_table(rows),
     )
-
-
-def factors_finding(experiment: Experiment) -> str:
-    """Name some effects on the makespan that are decided; "" if there are none."""
-    factors = describe_factors(experiment)
-    decided = [
-        text
-        for one in (factors.quantities if factors else ())
-        if one.title == words_of("makespan_s")
-        for text in one.decided
-    ]
-    if not decided:
-        return ""
-    more = len(decided) - _MOST_FOUND
-    rest = f"; and {count_noun(more, 'effect')} [below](#factors.{experiment.name})"
-    return f"Makespan: {'; '.join(decided[:_MOST_FOUND])}{rest if more > 0 else ''}."
 
 
 def _describe(quantity: str, rows: pd.DataFrame) -> FactorEffects:
@@ -113,23 +93,3 @@ def _name(row: pd.Series[float]) -> str:
 def _within(row: pd.Series[float]) -> list[str]:
     restricted: dict[str, list[str]] = json.loads(str(row["within"]))
     return [f"{factor} {' or '.join(levels)}" for factor, levels in restricted.items()]
-
-
-def _table(rows: pd.DataFrame) -> str:
-    columns = ["quantity", "effect", "with", "quotient of", "pairs", "n", "ratio [95 %]", "word"]
-    cells = []
-    for _, row in rows.iterrows():
-        quotient = f"{row['by']} {row['by_level']} to {row['by_to_level']}" if row["by"] else ""
-        cells.append(
-            [
-                title_quantity(str(row["quantity"])),
-                f"{row['factor']} {row['level']} instead of {row['to_level']}",
-                " and ".join(_within(row)),
-                quotient,
-                str(row["pairs"]),
-                str(row["n"]),
-                ratio_cell(row),
-                f"{row['word'] or MISSING}{'; ' + row['note'] if row['note'] else ''}",
-            ]
-        )
-    return format_table(columns, cells, texts=4)

@@ -275,7 +275,7 @@ def unseen_reminder(experiment: Experiment) -> str:
         return ""
     return (
         f"Memory of {name_treatments(names)} is shown but not judged: results that wait in"
-        f" {name_places(experiment)} are [not seen](#unseen.{experiment.name})."
+        f" {name_places(experiment)} are [not seen](#unseen)."
     )
 
 

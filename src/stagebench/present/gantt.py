@@ -1,263 +1,371 @@
-"""One run, task by task: Gantt chart, stage shares, queue depth."""
+"""A few runs task by task, on lanes of workers and one time axis."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
-from stagebench.present.markdown import count_noun, format_number
 from stagebench.present.style import (
+    INK,
     MUTED,
+    WIDTH,
     Colour,
-    label_point,
+    add_legend,
+    add_title,
     make_figure,
+    note_left_out,
     pale,
+    shorten,
+    split_scales,
     stage_colours,
     write_placeholder,
 )
-from stagebench.tables.io import numbers
+from stagebench.present.why import limit_cell
+from stagebench.tables.io import list_rows, numbers
+from stagebench.units import format_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
-    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
     from stagebench.present.experiment import Experiment
 
-_ROW_INCHES = 0.17
-_LABELLED_ROW_INCHES = 0.11
-"""Rows thinner than this carry no text, which would overlap."""
+MOST_RUNS = 6
+_LANE_INCHES = 0.105
+_LEAST_INCHES, _MOST_INCHES = 0.55, 1.35
+_HEAD_INCHES, _AXIS_INCHES = 0.24, 0.34
+_QUEUE_LANES = 1.7
+"""Height of a stage's strip of waiting tasks, in lanes."""
+
+_MANY = 3
+"""Fewer waiting tasks are not counted in words."""
+
+_BLOCKED: dict[str, Any] = {"facecolor": "#bbbbbb", "hatch": "xxxx", "edgecolor": INK, "lw": 0}
+_HAND_OVER = {"facecolor": INK, "lw": 0}
+_START = {"facecolor": "white", "hatch": "////", "edgecolor": INK, "lw": 0.5}
+_FIRST = {"edgecolor": "black", "lw": 0.9}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """The rows of the run that is drawn; `order` lists its tasks, the slowest first.
+def choose_runs(experiment: Experiment) -> dict[str, list[str]]:
+    """Return at most six treatments to draw, each with the reasons for it.
 
-    `attempts` has the attempts after which a task was retried.
+    These are the baseline, the advised ones, both ends of the medians, and one for each kind of
+    limit that none of them has.
     """
+    known = [one for one, median in experiment.medians.items() if not math.isnan(median)]
+    if not known:
+        return {}
+    roles: dict[str, list[str]] = {}
+    baseline = experiment.baseline
+    if baseline in known and len(known) > 1:
+        roles.setdefault(baseline, []).append("the baseline")
+    if len(experiment.advised) == 1 and len(known) > 1:
+        roles.setdefault(experiment.advised[0], []).append("to use")
+    if len(known) > 1:
+        roles.setdefault(known[0], []).append("shortest median")
+        roles.setdefault(known[-1], []).append("longest median")
+    limits = {row["treatment"]: _kind(row) for row in list_rows(experiment.tables["limits"])}
+    met = {limits[one] for one in roles if one in limits}
+    for one in known:
+        if limits.get(one, "") not in met | {""}:
+            met.add(limits[one])
+            roles.setdefault(one, [])
+    for one in _spread(known):
+        if len(roles) < MOST_RUNS:
+            roles.setdefault(one, [])
+    chosen = list(roles)[:MOST_RUNS]
+    return {one: roles[one] for one in known if one in chosen}
 
+
+def _kind(row: Mapping[str, Any]) -> str:
+    if not row["is_full"]:
+        return "nothing"
+    return f"{row['resource']} {row['stage']}"
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """Return names in an order of which every beginning is spread over all."""
+    count = len(names)
+    halves = [names[round(place * (count - 1) / 5)] for place in range(MOST_RUNS)]
+    return list(dict.fromkeys(halves))
+
+
+class _Lane(NamedTuple):
+    """Tasks that one worker served one after another, and its place from the top, in lanes."""
+
+    stage: str
+    top: float
     tasks: pd.DataFrame
-    attempts: pd.DataFrame
-    shares: pd.DataFrame
-    queues: pd.DataFrame
-    order: list[int]
-    colours: dict[str, Colour]
 
 
-def plot_tasks(experiment: Experiment, treatment: str) -> Figure:
-    """Draw the treatment's run of median makespan."""
-    tasks = experiment.shown("tasks", treatment)
-    if tasks.empty:
-        return _plot_failure(experiment, treatment)
-    attempts = experiment.shown("attempts", treatment)
-    run = _Run(
-        tasks=tasks,
-        attempts=attempts,
-        shares=experiment.shown("stages", treatment),
-        queues=experiment.shown("queue_depth", treatment),
-        order=_by_duration(pd.concat([attempts, tasks])),
-        colours=_own_colours(experiment, tasks),
-    )
-    chart_inches = min(max(_ROW_INCHES * len(run.order), 1.6), 8.5)
-    figure = make_figure(11, chart_inches + 3.1)
-    _fill(figure, run, chart_inches)
-    figure.text(
-        0.012,
-        1 - 0.14 / figure.get_figheight(),
-        _title(experiment, treatment, run),
-        ha="left",
-        va="top",
-        weight="bold",
-        size=11,
-    )
+class _Run(NamedTuple):
+    """What is drawn of one run: its lanes, the strip of each stage, the height in lanes."""
+
+    treatment: str
+    makespan_s: float
+    lanes: Sequence[_Lane]
+    strips: Mapping[str, float]
+    height: float
+    tasks: pd.DataFrame
+
+
+def plot_tasks(experiment: Experiment) -> Figure:
+    """Draw the run of median makespan of up to six treatments, a lane for each worker."""
+    chosen = choose_runs(experiment)
+    title = f"{experiment.name}: what every worker did, in runs of median makespan"
+    if not chosen:
+        figure = make_figure(WIDTH, 1.3)
+        axes = figure.add_axes((0, 0, 1, 0.8))
+        axes.set_axis_off()
+        add_title(figure, title)
+        notes = [f"{shorten(one)}: {experiment.failure_note(one)}" for one in experiment.treatments]
+        more = f"\nand {len(notes) - 3} more" * (len(notes) > 3)
+        write_placeholder(axes, "\n".join(notes[:3]) + more)
+        return figure
+    runs = {one: _read_run(experiment, one) for one in chosen}
+    groups = split_scales({one: run.makespan_s for one, run in runs.items()})
+    inches = {
+        one: min(max(_LANE_INCHES * run.height, _LEAST_INCHES), _MOST_INCHES)
+        for one, run in runs.items()
+    }
+    body = sum(inches.values()) + _HEAD_INCHES * len(runs) + _AXIS_INCHES * len(groups)
+    height = body + 0.45 + 0.72
+    figure = make_figure(WIDTH, height)
+    add_title(figure, title)
+    colours = stage_colours(experiment.stages)
+    place = 1 - 0.45 / height
+    marks: dict[str, None] = {}
+    for group in groups:
+        end_s = max(runs[one].makespan_s for one in group)
+        for one in group:
+            place -= (_HEAD_INCHES + inches[one]) / height
+            axes = figure.add_axes((0.105, place, 0.88, inches[one] / height))
+            _plot_run(axes, runs[one], colours, marks)
+            axes.set_xlim(-0.004 * end_s, 1.01 * end_s)
+            _head(axes, experiment, runs[one], chosen[one])
+            axes.tick_params(labelbottom=one == group[-1])
+        place -= _AXIS_INCHES / height
+        own = " (another scale than above)" if group is not groups[0] else ""
+        axes.set_xlabel(f"seconds since the workflow started{own}", size=8, labelpad=1)
+    _legend(figure, {stage: colours[stage] for stage in _stages(runs)}, marks)
+    note_left_out(figure, len(experiment.treatments) - len(chosen))
     return figure
 
 
-def _fill(figure: Figure, run: _Run, chart_inches: float) -> None:
-    height = figure.get_figheight()
-    grid = figure.add_gridspec(
-        2,
-        2,
-        width_ratios=(3.4, 1),
-        height_ratios=(chart_inches, 1.35),
-        left=0.075,
-        right=0.985,
-        bottom=0.5 / height,
-        top=1 - 0.72 / height,
-        hspace=0.62 / (chart_inches / 2 + 0.7),
-        wspace=0.14,
-    )
-    chart = figure.add_subplot(grid[0, 0])
-    queue = figure.add_subplot(grid[1, 0], sharex=chart)
-    _plot_chart(chart, run, chart_inches / len(run.order))
-    _plot_queues(queue, run)
-    _plot_shares(figure.add_subplot(grid[0, 1]), run)
-    _add_legend(figure.add_subplot(grid[1, 1]), run)
+def _stages(runs: Mapping[str, _Run]) -> list[str]:
+    return list(dict.fromkeys(stage for run in runs.values() for stage in run.strips))
 
 
-def _plot_failure(experiment: Experiment, treatment: str) -> Figure:
-    figure = make_figure(11, 1.6)
-    axes = figure.add_subplot()
-    axes.set_axis_off()
-    note = experiment.failure_note(treatment)
-    write_placeholder(axes, f"{experiment.name} / {treatment}: {note}")
-    return figure
+def _read_run(experiment: Experiment, treatment: str) -> _Run:
+    tasks, attempts = (experiment.shown(table, treatment) for table in ("tasks", "attempts"))
+    every = tasks if attempts.empty else pd.concat([tasks, attempts.assign(is_repeated=True)])
+    every = every.assign(is_repeated=every.get("is_repeated", pd.Series(dtype=object)).notna())
+    lanes, strips, top = [], {}, 0.0
+    for stage in [one for one in experiment.stages if (every["stage"] == one).any()]:
+        strips[stage] = top
+        top += _QUEUE_LANES + 0.15
+        own = every[(every["stage"] == stage) & every["started_s"].notna()]
+        for rows in _split_lanes(own):
+            lanes.append(_Lane(stage, top, rows))
+            top += 1
+        top += 0.5
+    runs = experiment.runs(treatment)
+    makespan_s = float(runs.loc[runs["shown"], "makespan_s"].iloc[0])
+    return _Run(treatment, makespan_s, lanes, strips, top, every)
 
 
-def _title(experiment: Experiment, treatment: str, run: _Run) -> str:
-    shown = experiment.shown("runs", treatment).iloc[0]
-    ok = len(experiment.runs(treatment))
-    which = f"replicate {shown['replicate']}, median makespan of {ok} runs" if ok > 1 else "one run"
-    count, makespan = count_noun(len(run.order), "task"), format_number(shown["makespan_s"])
-    return f"{experiment.name} / {treatment}: {count} in {makespan} s ({which})"
+def _split_lanes(tasks: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the tasks of every worker; of one that serves several at once, in as many lanes."""
+    lanes = []
+    for _, own in tasks.sort_values("started_s", kind="stable").groupby("worker", dropna=False):
+        ends: list[float] = []
+        places = []
+        finished = own["finished_s"].fillna(own["received_s"]).astype("float64")
+        for start, end in zip(own["started_s"], finished, strict=True):
+            free = next((lane for lane, until in enumerate(ends) if until <= start), len(ends))
+            if free == len(ends):
+                ends.append(0.0)
+            ends[free] = float(end)
+            places.append(free)
+        lanes += [rows for _, rows in own.groupby(np.array(places), sort=True)]
+    return lanes
 
 
-def _by_duration(tasks: pd.DataFrame) -> list[int]:
-    groups = tasks.groupby("task")
-    durations = groups["received_s"].max() - groups["submitted_s"].min()
-    return list(durations.sort_values(ascending=False, kind="stable").index)
-
-
-def _own_colours(experiment: Experiment, tasks: pd.DataFrame) -> dict[str, Colour]:
-    own = set(tasks["stage"])
-    return {stage: c for stage, c in stage_colours(experiment.stages).items() if stage in own}
-
-
-def _plot_chart(axes: Axes, run: _Run, row_inches: float) -> None:
-    rows = {task: row for row, task in enumerate(reversed(run.order))}
-    lanes = _lanes(run)
-    for stage, colour in run.colours.items():
-        low, thickness = lanes[stage]
-        for found, service in (
-            (run.tasks, {"color": colour, "linewidth": 0}),
-            (run.attempts, _failed_look(colour)),
-        ):
-            own = found[found["stage"] == stage]
-            places = [rows[task] + low for task in own["task"]]
-            # A lost or timed-out attempt has no end of its own, only the moment the runner noticed.
-            served = own["finished_s"].fillna(own["received_s"]) - own["started_s"]
-            for left, widths, look in (
-                ("submitted_s", own["waiting_s"], {"color": pale(colour), "linewidth": 0}),
-                ("started_s", served, service),
-            ):
-                bars = axes.barh(
-                    places, widths, left=own[left], height=thickness, align="edge", **look
-                )
-                if left == "started_s" and _has_both(run):
-                    _outline_first(bars, own["first"])
-    title, which = "Waiting (pale) and service (solid)", ""
-    if not run.attempts.empty:
-        title, which = (
-            "Waiting (pale), service (solid), failed attempts (hatched)",
-            " of the last attempt",
-        )
-    if row_inches < _LABELLED_ROW_INCHES:
-        axes.set_yticks([])
-    else:
-        _label_tasks(axes, run, rows, size=min(7.0, row_inches * 45))
-        title += f"; to the right, stage efficiency{which} in %: {'  ·  '.join(run.colours)}"
-    axes.set_title(title, size=8, weight="normal")
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlim(0, run.tasks["received_s"].max() * 1.14)
-    axes.tick_params(labelbottom=False, labelsize=7)
+def _plot_run(axes: Axes, run: _Run, colours: Mapping[str, Colour], marks: dict[str, None]) -> None:
+    axes.set_ylim(run.height, -0.4)
+    axes.set_yticks([])
     axes.grid(visible=False, axis="y")
-    axes.set_ylabel("task, slowest on top")
+    for lane in run.lanes:
+        axes.axhspan(lane.top + 0.08, lane.top + 0.92, color="#f4f4f4", lw=0, zorder=0)
+        _plot_lane(axes, lane, colours[lane.stage], marks)
+    for stage, top in run.strips.items():
+        _plot_strip(axes, run.tasks[run.tasks["stage"] == stage], top, colours[stage], marks)
+    ends = [*list(run.strips.values())[1:], run.height]
+    for (stage, top), end in zip(run.strips.items(), ends, strict=True):
+        axes.annotate(
+            shorten(stage, 13),
+            (0, (top + end) / 2),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            size=7.5,
+            annotation_clip=False,
+        )
 
 
-FIRST_LOOK: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.9}
-"""The outline of the first task of a worker."""
+def _plot_lane(axes: Axes, lane: _Lane, colour: Colour, marks: dict[str, None]) -> None:
+    rows = lane.tasks
+    started, received = (numbers(rows, f"{name}_s") for name in ("started", "received"))
+    finished = numbers(rows, "finished_s").fillna(received)
+    send, start = (numbers(rows, f"{name}_s").fillna(0.0) for name in ("send", "start"))
+    is_first = rows["first"].fillna(value=False).astype(bool) & (not rows["first"].all())
+    failed = rows["is_repeated"] | (rows["status"] != "ok")
+    kinds: list[tuple[str, Any, Any, Any, dict[str, Any]]] = [
+        ("start", start > 0, started - send - start, started - send, _START),
+        ("hand-over", send > 0, started - send, started, _HAND_OVER),
+        ("hand-over", finished < received, finished, received, _HAND_OVER),
+        ("", ~failed, started, finished, {"facecolor": colour, "edgecolor": "white", "lw": 0.3}),
+        ("failed", failed, started, finished, _failed_look(colour)),
+        ("first", is_first, started, finished, {"facecolor": "none", **_FIRST}),
+    ]
+    for order, (name, which, left, right, look) in enumerate(kinds):
+        if not which.any():
+            continue
+        if name:
+            marks[name] = None
+        low, high = (0.3, 0.7) if name == "hand-over" else (0.1, 0.9)
+        _add_bars(
+            axes, left[which], right[which], (lane.top + low, lane.top + high), look, 2 + order
+        )
 
 
-def _outline_first(bars: BarContainer, first: pd.Series[bool]) -> None:
-    """Outline the first task of each worker."""
-    for bar, is_first in zip(bars, first.fillna(value=False), strict=True):
-        if is_first:
-            bar.set(**FIRST_LOOK)
+def _add_bars(
+    axes: Axes,
+    left: pd.Series[float],
+    right: pd.Series[float],
+    rows: tuple[float, float],
+    look: Mapping[str, Any],
+    order: float,
+) -> None:
+    low, high = rows
+    corners = [
+        [(start, low), (end, low), (end, high), (start, high)]
+        for start, end in zip(left, right, strict=True)
+    ]
+    axes.add_collection(PolyCollection(corners, zorder=order, **look), autolim=False)
 
 
 def _failed_look(colour: Colour) -> dict[str, Any]:
-    """Return the style of a service after which the task was retried."""
-    return {"facecolor": "white", "edgecolor": colour, "hatch": "//////", "linewidth": 0.6}
+    """Return the look of a service that failed or after which the task was retried."""
+    return {"facecolor": "white", "edgecolor": colour, "hatch": "\\\\\\\\", "lw": 0.8}
 
 
-def _has_both(run: _Run) -> bool:
-    """Return whether some tasks were the first of their worker, and some were not."""
-    first = run.tasks["first"].dropna()
-    return bool(first.any() and not first.all())
-
-
-def _lanes(run: _Run) -> dict[str, tuple[float, float]]:
-    """Return the lower edge and the thickness of each stage within a task's row.
-
-    Every stage has the whole row, unless a task is in two stages at once: then each has its lane.
-    """
-    ordered = run.tasks.sort_values(["task", "submitted_s"])
-    ends = ordered.groupby("task")["finished_s"].shift()
-    together = bool((ordered["submitted_s"] < ends).any())
-    count = len(run.colours) if together else 1
-    return {
-        stage: (-0.4 + 0.8 * (index % count) / count, 0.8 / count)
-        for index, stage in enumerate(run.colours)
-    }
-
-
-def _label_tasks(axes: Axes, run: _Run, rows: dict[int, int], *, size: float) -> None:
-    axes.set_yticks(list(rows.values()), [str(task) for task in rows])
-    for task, own in run.tasks.groupby("task"):
-        found = own.set_index("stage")
-        efficiency = found["service_s"] / (found["service_s"] + found["waiting_s"])
-        text = " · ".join(_percent(efficiency.get(stage)) for stage in run.colours)
-        label_point(axes, text, (own["received_s"].max(), rows[int(str(task))]), size=size)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.0f}"
-
-
-def _plot_queues(axes: Axes, run: _Run) -> None:
-    for stage, colour in run.colours.items():
-        own = run.queues[run.queues["stage"] == stage]
-        axes.step(own["time_s"], own["waiting"].astype(float), where="post", color=colour, lw=1.6)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("seconds since the workflow started")
-    axes.set_ylabel("tasks waiting")
-    axes.set_title("Queue depth", size=8, weight="normal")
-    axes.tick_params(labelsize=7)
-
-
-def _plot_shares(axes: Axes, run: _Run) -> None:
-    stages = run.shares.set_index("stage")
-    shares = 100 * numbers(stages, "share_of_total_time")
-    served = shares * numbers(stages, "stage_efficiency")
-    places = range(len(run.colours))
-    for place, (stage, colour) in zip(places, run.colours.items(), strict=True):
-        axes.bar(place, shares[stage], color=pale(colour), width=0.7, linewidth=0)
-        axes.bar(place, served[stage], color=colour, width=0.7, linewidth=0)
-        label_point(axes, f"{shares[stage]:.0f} %", (place, shares[stage]), above=True)
-    axes.set_xticks(list(places), list(run.colours), size=7, rotation=20 if len(places) > 1 else 0)
-    margin = max(3 - len(run.colours), 0) / 2  # keeps a single bar narrow
-    axes.set_xlim(-0.6 - margin, len(run.colours) - 0.4 + margin)
-    axes.set_ylim(0, 112)
-    axes.set_yticks([0, 25, 50, 75, 100])
-    axes.tick_params(labelsize=7)
-    axes.grid(visible=False, axis="x")
-    axes.set_title("Share of summed response time, %", size=8, weight="normal")
-
-
-def _add_legend(axes: Axes, run: _Run) -> None:
-    axes.set_axis_off()
-    handles = [Patch(color=colour, label=stage) for stage, colour in run.colours.items()]
-    handles.append(Patch(color=pale((0.4, 0.4, 0.4)), label="waiting: pale"))
-    handles.append(Patch(color=MUTED, label="service: solid"))
-    if _has_both(run):
-        first = Patch(facecolor=MUTED, label="first task of a worker: outlined", **FIRST_LOOK)
-        handles.append(first)
-    if not run.attempts.empty:
-        handles.append(Patch(**_failed_look((0.4, 0.4, 0.4)), label="failed attempt: hatched"))
-    axes.legend(
-        handles=handles, loc="center", fontsize=8, frameon=False, ncols=1 + len(handles) // 6
+def _plot_strip(
+    axes: Axes, tasks: pd.DataFrame, top: float, colour: Colour, marks: dict[str, None]
+) -> None:
+    """Draw how many tasks of a stage wait, and above them how many are held back."""
+    due, submitted, started, received = (
+        numbers(tasks, f"{name}_s").to_numpy()
+        for name in ("due", "submitted", "started", "received")
     )
+    # A task that was never served waited until its end.
+    began = np.where(np.isnan(started), received, started)
+    moments = np.unique(np.concatenate([due, submitted, began]))
+    moments = moments[~np.isnan(moments)]
+    if not len(moments):
+        return
+    waiting = _count(moments, submitted, began)
+    blocked = _count(moments, due, submitted)
+    most = int((waiting + blocked).max())
+    if most == 0:
+        return
+    base = top + _QUEUE_LANES
+    scale = _QUEUE_LANES / most
+    look: dict[str, Any] = {"step": "post", "zorder": 2}
+    axes.fill_between(moments, base, base - scale * waiting, color=pale(colour), lw=0, **look)
+    axes.step(
+        moments, base - scale * (waiting + blocked), where="post", color=colour, lw=0.8, zorder=3
+    )
+    marks["waiting"] = None
+    if _are_long(due, submitted, received):
+        marks["blocked"] = None
+        axes.fill_between(
+            moments, base - scale * waiting, base - scale * (waiting + blocked), **look, **_BLOCKED
+        )
+    if most < _MANY:
+        return
+    total = waiting + blocked
+    last = int(np.flatnonzero(total == most)[-1])
+    held = " or held back" * bool(blocked[last] and "blocked" in marks)
+    axes.annotate(
+        f"{most} waiting{held}",
+        (moments[min(last + 1, len(moments) - 1)], top - 0.35),
+        xytext=(3, 0),
+        textcoords="offset points",
+        va="top",
+        size=6.5,
+        color=INK,
+        zorder=6,
+    )
+
+
+def _count(moments: Any, begins: Any, ends: Any) -> Any:
+    """Return how many spans are open from each moment on."""
+    known = ~(np.isnan(begins) | np.isnan(ends))
+    opened, closed = np.sort(begins[known]), np.sort(ends[known])
+    return np.searchsorted(opened, moments, "right") - np.searchsorted(closed, moments, "right")
+
+
+def _are_long(due: Any, submitted: Any, received: Any) -> bool:
+    """Return whether some task was held back for longer than a drawing shows as nothing."""
+    known = ~np.isnan(submitted - due)
+    return bool(known.any()) and float((submitted - due)[known].max()) > 0.005 * float(
+        np.nanmax(received)
+    )
+
+
+def _head(axes: Axes, experiment: Experiment, run: _Run, roles: Sequence[str]) -> None:
+    why = f" ({', '.join(roles)})" if roles else ""
+    text = f"{shorten(run.treatment)}{why}: {format_seconds(run.makespan_s)}"
+    axes.set_title(text, size=8.5, pad=3)
+    axes.set_title(
+        shorten(limit_cell(experiment, run.treatment), 60),
+        size=7.5,
+        pad=3,
+        loc="right",
+        weight="normal",
+        color=MUTED,
+    )
+
+
+def _legend(figure: Figure, stages: Mapping[str, Colour], marks: Mapping[str, None]) -> None:
+    handles = [Patch(color=colour, label=shorten(stage, 24)) for stage, colour in stages.items()]
+    looks: dict[str, tuple[str, dict[str, Any]]] = {
+        "waiting": (
+            "pale: tasks waiting",
+            {"facecolor": pale(MUTED), "edgecolor": MUTED, "lw": 0.8},
+        ),
+        "blocked": ("held back", _BLOCKED),
+        "start": ("start of a worker", _START),
+        "hand-over": ("hand-over", _HAND_OVER),
+        "failed": ("failed", _failed_look(MUTED)),
+        "first": ("outlined: first task of a worker", {"facecolor": MUTED, **_FIRST}),
+    }
+    handles += [
+        Patch(label=label, **look) for name, (label, look) in looks.items() if name in marks
+    ]
+    handles.append(
+        Patch(
+            facecolor="#f4f4f4", edgecolor="#cccccc", lw=0.5, label="empty: the worker has no task"
+        )
+    )
+    add_legend(figure, handles)

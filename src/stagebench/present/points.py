@@ -36,7 +36,7 @@ from stagebench.tables.decisions import (
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import HIGHER, LOWER
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import MIB, format_seconds
+from stagebench.units import MIB, format_about, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -707,15 +707,6 @@ def _name_blocks(number: int) -> str:
 def _how_long(facts: Facts, blocks: int) -> str:
     seconds = facts.block_s * blocks
     return f" (about {format_about(seconds)})" if seconds > 0 else ""
-
-
-def format_about(seconds: float) -> str:
-    """Return a duration as people estimate it: "40 s", "9 min", "2.5 h"."""
-    if seconds < 90:  # which is no minute and a half yet
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:  # an hour and a half
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def name_some(texts: Sequence[str], joint: str = ", ", most: int = 3) -> str:

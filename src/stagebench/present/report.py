@@ -1,6 +1,7 @@
-"""Tables, plan and figures → report.md and report.html; the same input gives the same bytes.
+"""Tables, plan and figures → report.md, its pages in report/, and report.html.
 
-The findings at the top are made from the tables.
+`report.md` is short: the first screen, one table and a few figures of each experiment, and links to
+the pages, which have all the rest. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,39 +11,53 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from stagebench.present import (
-    effects,
-    factor_text,
-    flow,
-    treatments,
-    trust,
-    winners,
+from stagebench.present import effects, factor_text, flow, treatments, trust, winners
+from stagebench.present.answer import (
+    format_answer,
+    format_markdown,
+    make_screen,
 )
-from stagebench.present.charts import OVERVIEWS, RATIOS
-from stagebench.present.effects import effects_finding
+from stagebench.present.charts import choose_figures
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
-from stagebench.present.flow import list_unseen, name_places, name_treatments
-from stagebench.present.markdown import MISSING, count_noun, format_number, render_template
-from stagebench.present.why import advice_findings, why_values
-from stagebench.present.winners import Work, describe_winners, list_works
-from stagebench.store import read_json, write_text
-from stagebench.tables.decisions import LEAST, MOST
+from stagebench.present.markdown import count_noun, render_template
+from stagebench.present.overview import overview_table
+from stagebench.present.why import why_values
+from stagebench.store import atomic_folder, read_json, write_text
 from stagebench.tables.io import read_claims, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import pandas as pd
+
+    from stagebench.present.answer import ExperimentAnswer
+    from stagebench.present.charts import AddedFigure
+
 
 _FOLDER = Path(__file__).parent
 
+PAGES = "report"
+"""The folder of the pages, beside `report.md`."""
+
+MOST_LINES = 250
+"""`report.md` has no more lines."""
+
+_DETAILS = ((40, 3), (24, 3), (16, 3), (10, 3), (10, 1), (6, 1), (6, 0), (3, 0))
+"""Rows of a table and figures of each experiment: the first of these that fit are shown."""
+
+_MAIN_FIGURES = {
+    "makespan": "Makespan of every run of {}",
+    "limits": "Makespan and floors of {}",
+    "memory": "Memory over time, {}",
+}
+
 
 class Contents(NamedTuple):
-    """The input of a report: all tables, those of each experiment, the folder of figures."""
+    """The input of a page: all tables, those of each experiment, the folder of figures."""
 
     tables: Mapping[str, pd.DataFrame]
     experiments: Sequence[Experiment]
@@ -50,25 +65,40 @@ class Contents(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section that another package adds, and its entry in the list of contents.
+    """A page that another package adds: its file's name, its title, and what it is about.
 
-    `render` returns Markdown, or "" if the section does not apply to the study.
+    `render` returns Markdown, or "" if the page does not apply to the study.
     """
 
-    anchor: str
+    name: str
     title: str
+    about: str
     render: Callable[[Contents], str]
 
 
 class AddedText(NamedTuple):
-    """What other packages add: sections, and findings and parts of each experiment."""
+    """What other packages add: pages, parts of the pages of experiments, and figures."""
 
     sections: Sequence[Section] = ()
-    findings: Sequence[Callable[[Experiment], str]] = ()
     parts: Sequence[Callable[[Experiment, Path], str]] = ()
+    figures: Sequence[AddedFigure] = ()
 
 
 NOTHING_ADDED = AddedText()
+
+
+class Page(NamedTuple):
+    """A page of the report: its file's name without suffix, its title, what it is about."""
+
+    name: str
+    title: str
+    about: str
+    text: str
+
+    @property
+    def path(self) -> str:
+        """The page's path, relative to `report.md`."""
+        return f"{PAGES}/{self.name}.md"
 
 
 def render_report(
@@ -80,86 +110,207 @@ def render_report(
     claims: Path | None = None,
     added: AddedText = NOTHING_ADDED,
 ) -> None:
-    """Write `report.md` and `report.html` into `out`; images are named relative to it.
+    """Write `report.md`, the folder `report` and `report.html` into `out`.
 
-    `claims` is the folder of judged claims, if the study has any.
+    Images are named relative to the page that shows them. `claims` is the folder of judged claims,
+    if the study has any.
     """
     tables = read_tables(tables_folder) | read_claims(claims)
     experiments = split_experiments(tables)
-    contents = Contents(tables, experiments, Path(os.path.relpath(figures, out)))
-    values = _report_values(contents, read_json(plan), added)
-    text = render_template(_FOLDER / "report.md.j2", values)
+    planned = read_json(plan)
+    screen = make_screen(tables, planned)
+    contents = Contents(tables, experiments, Path(os.path.relpath(figures, out / PAGES)))
+    pages = _make_pages(contents, planned, added)
+    names = {page.name for page in pages}
+    own = [
+        # No name of an experiment has a dot.
+        _experiment_page(
+            f"{one.name}.experiment" if one.name in names else one.name,
+            *(one, answer, contents, planned, added),
+        )
+        for one, answer in zip(experiments, screen.answers, strict=True)
+    ]
+    shown = Contents(tables, experiments, Path(os.path.relpath(figures, out)))
+    text = _render_short(shown, planned, format_markdown(screen), own, pages)
+    with atomic_folder(out / PAGES) as folder:
+        for page in [*own, *pages]:
+            values = {"study": planned["study"], "title": page.title, "text": page.text}
+            write_text(folder / f"{page.name}.md", render_template(_FOLDER / "page.md.j2", values))
+    write_text(out / "report.md", text)
+    write_text(out / "report.html", _render_html(planned["study"], text))
+
+
+def _render_html(study: str, text: str) -> str:
     body = MarkdownIt("commonmark").enable("table").render(text)
     style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    page_values = {
-        "title": f"Study {values['study']}",
+    values = {
+        "title": f"Study {study}",
         "style": Markup(style),  # noqa: S704 - our own file
         "body": Markup(body),  # noqa: S704 - cells are escaped where tables are made
     }
-    page = render_template(_FOLDER / "report.html.j2", page_values)
-    write_text(out / "report.md", text)
-    write_text(out / "report.html", page)
+    return render_template(_FOLDER / "report.html.j2", values)
 
 
-def _report_values(contents: Contents, plan: Mapping[str, Any], added: AddedText) -> dict[str, Any]:
+def _render_short(
+    contents: Contents,
+    plan: Mapping[str, Any],
+    screen: str,
+    own: Sequence[Page],
+    pages: Sequence[Page],
+) -> str:
+    """Return `report.md`, with as much of every experiment as there is room for."""
+    title, _, answers = screen.partition("\n")
+    values = {
+        "title": title,
+        "answers": answers.strip("\n"),
+        "failures": [
+            *filter(None, map(effects.baseline_failure, contents.experiments)),
+            *trust.failure_lines(contents.tables),
+        ],
+        "conditions": _list_conditions(contents.tables, plan),
+        "pages": pages,
+    }
+    for rows, figures in _DETAILS:
+        shown = [
+            _short_values(one, page, contents.figures, rows, figures)
+            for one, page in zip(contents.experiments, own, strict=True)
+        ]
+        text = _render_first(values | {"experiments": shown, "linked": []})
+        if text.count("\n") <= MOST_LINES:
+            return text
+    links = [f"[{page.title}]({page.path})" for page in own]
+    text = _render_first(values | {"experiments": [], "linked": [f"- {link}" for link in links]})
+    if text.count("\n") <= MOST_LINES:
+        return text
+    return _render_first(values | {"experiments": [], "linked": [" · ".join(links)]})
+
+
+def _render_first(values: Mapping[str, Any]) -> str:
+    return render_template(_FOLDER / "report.md.j2", values)
+
+
+def _short_values(
+    experiment: Experiment, page: Page, figures: Path, most: int, most_figures: int
+) -> dict[str, Any]:
+    """Return what `report.md` shows of an experiment."""
+    titles = list(_MAIN_FIGURES.items())[:most_figures]
+    return {
+        "name": experiment.name,
+        "table": overview_table(experiment, most),
+        "left_out": max(0, len(experiment.treatments) - most),
+        "unseen": flow.unseen_note(experiment),
+        "path": page.path,
+        "figures": {
+            title.format(experiment.name): (figures / experiment.name / f"{name}.png").as_posix()
+            for name, title in titles
+        },
+    }
+
+
+def _list_conditions(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[str]:
+    """Return what `report.md` says about noise and machine."""
+    runs, environment = tables["runs"], tables["environment"]
+    precision = effects.precision_text(tables["comparisons"], plan, trust.estimate_block(runs))
+    sentences = [
+        *trust.mixture_findings(environment),
+        *trust.list_doubts(runs),
+        f"{trust.noisy_text(runs)} [Noise](report/trust.md#noise)",
+        f"Precision: {precision} [Precision](report/trust.md#precision)",
+        f"Drift: {effects.drift_text(tables['drift'])} [Drift](report/trust.md#drift)",
+        trust.warm_ups_text(tables["warm_ups"]),
+        f"{trust.machine_text(environment)} {_when_text(runs, plan)} [Machine](report/machine.md)",
+    ]
+    return [text for text in sentences if text]
+
+
+def _when_text(runs: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    first, last = (_moment(runs["started_at"].agg(end)) for end in ("min", "max"))
+    return (
+        f"{count_noun(len(plan['runs']), 'run')} in"
+        f" {count_noun(int(plan['replicates']), 'block')}; every block holds each treatment once,"
+        f" in random order (seed {plan['seed']}). First start {first}, last start {last}."
+    )
+
+
+def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -> list[Page]:
+    """Return the pages that are not about one experiment."""
     tables = contents.tables
     runs = tables["runs"]
-    stated = {one["name"] for one in plan["experiments"] if one.get("same_work")}
-    return {
-        "study": plan["study"],
-        "seed": plan["seed"],
-        "planned_runs": count_noun(len(plan["runs"]), "run"),
-        "blocks": count_noun(int(plan["replicates"]), "block"),
-        "time_limit": plan["time_limit_s"],
-        "first_start": _moment(runs["started_at"].min()),
-        "last_start": _moment(runs["started_at"].max()),
+    reading = {
+        "margin": 100 * plan["margin"],
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
-        "warm_ups": trust.warm_ups_text(tables["warm_ups"]),
-        "campaigns": trust.campaigns_text(runs),
-        "machine": trust.machine_table(tables["environment"]),
-        "packages": trust.packages_text(tables["environment"]),
-        "findings": [
-            *study_findings(runs),
-            *trust.mixture_findings(tables["environment"]),
-            *trust.noise_findings(runs),
-        ],
-        "experiments": [
-            _experiment_values(one, contents.figures, added, is_stated=one.name in stated)
-            for one in contents.experiments
-        ],
-        "sections": [
-            {"anchor": section.anchor, "title": section.title, "text": text}
-            for section in added.sections
-            if (text := section.render(contents))
-        ],
-        "precision": _precision_values(tables["comparisons"], plan),
-        "drift": _drift_values(tables["drift"]),
-        "checks": _check_values(tables),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
+    machine = {
+        "study": plan["study"],
+        "seed": plan["seed"],
+        "when": _when_text(runs, plan),
+        "time_limit": plan["time_limit_s"],
+        "campaigns": trust.campaigns_text(runs),
+        "warm_ups": trust.warm_ups_text(tables["warm_ups"]),
+        "machine": trust.machine_table(tables["environment"]),
+        "packages": trust.packages_text(tables["environment"]),
+        "mixtures": trust.mixtures_table(tables["environment"]),
+    }
+    own = [
+        Page("reading", "How to read it", "numbers, words and terms", _render("reading", reading)),
+        Page(
+            "trust",
+            "How far to trust it",
+            "failures, precision, drift, noise, overhead, and how memory was read",
+            _render("trust", _trust_values(tables, plan)),
+        ),
+        Page(
+            "machine",
+            "Machine",
+            "what was run, where, and how to repeat it",
+            _render("machine", machine),
+        ),
+    ]
+    others = [
+        Page(section.name, section.title, section.about, text)
+        for section in added.sections
+        if (text := section.render(contents))
+    ]
+    return [*others, *own]
+
+
+def _render(name: str, values: Mapping[str, Any]) -> str:
+    return render_template(_FOLDER / f"{name}.md.j2", values).rstrip("\n")
 
 
 _SAME_WORK = "The config states that its treatments do the same work."
 
 
-def _experiment_values(
-    experiment: Experiment, figures: Path, added: AddedText, *, is_stated: bool
-) -> dict[str, Any]:
-    """Return the values of one experiment; `is_stated`: that its treatments do the same work."""
-    numbers = experiment.tables["runs"]["tasks"].nunique() if is_stated else 1
+def _experiment_page(
+    name: str,
+    experiment: Experiment,
+    answer: ExperimentAnswer,
+    contents: Contents,
+    plan: Mapping[str, Any],
+    added: AddedText,
+) -> Page:
+    """Return the page of one experiment."""
+    stated = {one["name"] for one in plan["experiments"] if one.get("same_work")}
+    values = _experiment_values(experiment, contents.figures, added) | {
+        "answer": format_answer(answer),
+        "same_work": winners.same_work_text(experiment) if experiment.name in stated else "",
+        "margin": 100 * plan["margin"],
+    }
+    # Throughput counts tasks, so it compares nothing where the same work is split differently.
+    numbers = experiment.tables["runs"]["tasks"].nunique() if values["same_work"] else 1
+    values["table"] = treatments.treatments_table(experiment, with_throughput=numbers == 1)
+    text = _render("experiment", values | {"contents": _list_contents(values)})
+    title = f"Experiment `{experiment.name}`"
+    return Page(name, title, "", text)
+
+
+def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) -> dict[str, Any]:
     folder = (figures / experiment.name).as_posix()
-    found = (find(experiment) for find in added.findings)
     return {
         "name": experiment.name,
         "baseline": experiment.baseline,
-        "treatments": experiment.treatments,
         "factors": treatments.factors_text(experiment),
-        "same_work": winners.same_work_text(experiment) if is_stated else "",
-        "findings": [
-            *([_SAME_WORK] if is_stated else []),
-            *experiment_findings(experiment),
-            *filter(None, found),
-        ],
         "parts": [part for make in added.parts if (part := make(experiment, figures))],
         "winners": winners.describe_winners(experiment),
         "arrival": flow.arrival_text(experiment),
@@ -173,26 +324,47 @@ def _experiment_values(
         "batch_table": flow.contrasts_table(experiment, flow.BATCH),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
-        "table": treatments.treatments_table(experiment, with_throughput=numbers == 1),
         "unseen": flow.unseen_note(experiment),
         "unseen_reminder": flow.unseen_reminder(experiment),
         "factor_effects": factor_text.describe_factors(experiment),
         "effects": effects.effects_table(experiment),
-        "other_effects": effects.others_table(experiment),
         "gaps": effects.gap_notes(experiment),
-        "ratios_figure": f"{folder}/{RATIOS}.png",
         "first_tasks": first_task_sentences(experiment),
         "stages": treatments.stages_table(experiment),
         "memory": treatments.memory_table(experiment),
+        "children_seen": treatments.children_text(experiment),
         "census": treatments.census_table(experiment),
         "is_polled": treatments.is_polled(experiment),
-        "figures": {name: f"{folder}/{name}.png" for name in OVERVIEWS},
-        "task_figures": {name: f"{folder}/tasks-{name}.png" for name in experiment.treatments},
+        "figures": {
+            name: f"{folder}/{name}.png" for name in choose_figures(experiment, added.figures)
+        },
     }
 
 
-def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    runs = tables["runs"]
+_PARTS = {
+    "treatments": ("Treatments", "table"),
+    "limits": ("What limits them, and what would help", "limits"),
+    "factors": ("Effects of factors", "factor_effects"),
+    "effects": ("Effects against the baseline", "effects"),
+    "pressure": ("Back-pressure", "pressure_table"),
+    "transport": ("Transport", "transport_table"),
+    "batches": ("Batches", "batch_table"),
+    "workflow": ("Workflow", "workflow"),
+    "stages": ("Stages", "stages"),
+    "memory": ("Memory", "memory"),
+    "processes": ("Processes", "census"),
+}
+"""Anchor of a part of an experiment's page → its title in the contents, and the value it shows."""
+
+
+def _list_contents(values: Mapping[str, Any]) -> dict[str, str]:
+    has = {**values, "limits": values["why"]["limits"]}
+    return {anchor: title for anchor, (title, value) in _PARTS.items() if has[value]}
+
+
+def _trust_values(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> dict[str, Any]:
+    runs, comparisons, drift = (tables[name] for name in ("runs", "comparisons", "drift"))
+    block_s = trust.estimate_block(runs)
     return {
         "failures": trust.failures_table(runs),
         "failed_warm_ups": trust.failed_warm_ups_table(tables["warm_ups"]),
@@ -200,6 +372,15 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "outcomes": trust.outcomes_table(tables["stages"]),
         "errors": trust.task_errors(tables["tasks"]),
         "repeated_errors": trust.task_errors(tables["attempts"]),
+        "precision": {
+            "text": effects.precision_text(comparisons, plan, block_s),
+            "table": effects.precision_table(comparisons, plan, block_s),
+        },
+        "drift": {
+            "text": effects.drift_text(drift),
+            "findings": effects.drift_findings(drift),
+            "table": effects.drift_table(drift),
+        },
         "order": trust.order_text(runs),
         "overlap": trust.overlap_text(runs),
         "survivors": trust.survivors_text(runs),
@@ -209,7 +390,6 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "warmth": trust.warmth_text(runs),
         "noisy": trust.noisy_text(runs),
         "noisy_runs": trust.noisy_table(runs),
-        "mixtures": trust.mixtures_table(tables["environment"]),
         "overhead": trust.overhead_table(runs),
         "sampler": trust.sampler_table(runs),
         "vanished": trust.vanished_text(runs),
@@ -217,22 +397,6 @@ def _check_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "instrument": trust.instrument_text(runs),
         "cgroup": trust.cgroup_text(runs),
         "swap": trust.swap_text(runs),
-    }
-
-
-def _precision_values(comparisons: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "margin": 100 * plan["margin"],
-        "text": effects.precision_text(comparisons, plan),
-        "table": effects.precision_table(comparisons, plan),
-    }
-
-
-def _drift_values(drift: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "text": effects.drift_text(drift),
-        "findings": effects.drift_findings(drift),
-        "table": effects.drift_table(drift),
     }
 
 
@@ -247,121 +411,3 @@ def _forks_beside_threads(stages: pd.DataFrame) -> bool:
     forking = stages[stages["start_method"] == "fork"][run]
     threads = stages[stages["executor"] == "thread"][run]
     return not forking.merge(threads, on=run).empty
-
-
-_MOST_VERDICTS = 3
-"""Verdicts on different work beyond this number are counted at the top of the report."""
-
-
-def study_findings(runs: pd.DataFrame) -> list[str]:
-    """Report how the runs of the whole study ended and how many each treatment has."""
-    ok = int((runs["status"] == "ok").sum())
-    counts = runs.groupby(["experiment", "treatment"])["replicate"].count()
-    ended = (
-        f"All {count_noun(ok, 'run')} succeeded"
-        if ok == len(runs)
-        else f"{ok} of {count_noun(len(runs), 'run')} succeeded"
-    )
-    fewest, most = counts.min(), counts.max()
-    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    treatments = count_noun(len(counts), "treatment")
-    return [f"{ended}: {treatments}, {each} {'run' if most == 1 else 'runs'} each."]
-
-
-def experiment_findings(experiment: Experiment) -> list[str]:
-    """Report who wins, what to choose and why, the extremes of memory and the children seen."""
-    sentences = [
-        *_winners(experiment),
-        *advice_findings(experiment),
-        effects_finding(experiment),
-        factor_text.factors_finding(experiment),
-        _memory(experiment),
-        _children(experiment),
-    ]
-    return [sentence for sentence in sentences if sentence]
-
-
-def _winners(experiment: Experiment) -> list[str]:
-    """Return the verdicts on who wins; where nothing competes, the extremes of time."""
-    verdicts = describe_winners(experiment)
-    if not verdicts:
-        return [_time(experiment)]
-    shown = [f"**{verdict.headline}**: {verdict.brief}" for verdict in verdicts[:_MOST_VERDICTS]]
-    if more := len(verdicts) - len(shown):
-        shown.append(f"{count_noun(more, 'more verdict')} on other work: see the experiment.")
-    return shown
-
-
-_MOST_NAMED = 4
-"""Of more treatments than this, the others are counted."""
-
-
-def _time(experiment: Experiment) -> str:
-    """List the makespans of treatments that do not compete."""
-    makespans = {t: experiment.summary(t, "makespan_s")["median"] for t in experiment.treatments}
-    known = [
-        f"**{treatment}** {format_number(value)} s"
-        for treatment, value in makespans.items()
-        if not pd.isna(value)
-    ]
-    if not known:
-        return "No run succeeded, so there is no makespan."
-    why = ", of different work" if len(known) > 1 else ""
-    return f"Makespan (median{why}): {_list_some(known)}."
-
-
-def _list_some(texts: Sequence[str]) -> str:
-    more = len(texts) - _MOST_NAMED
-    return ", ".join(texts[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
-
-
-def _memory(experiment: Experiment) -> str:
-    """Report which treatments take the most and the least memory, as far as that is decided."""
-    unseen = list_unseen(experiment)
-    seen = [one for one in experiment.treatments if one not in unseen]
-    peaks = _peaks(experiment, seen)
-    if not unseen or all(experiment.runs(one).empty for one in experiment.treatments):
-        return peaks
-    where = f"results wait in {name_places(experiment)}, which is not counted"
-    return f"{peaks} Memory not judged: {name_treatments(unseen)} ({where}).".strip()
-
-
-def _peaks(experiment: Experiment, seen: Sequence[str]) -> str:
-    sizes = {one: treatments.peak_cell(experiment, one) for one in seen}
-    known = {one: size for one, size in sizes.items() if size != MISSING}
-    if not known:
-        return ""
-    works = list_works(experiment)
-    if len(set(known.values())) == 1:
-        where = " in every treatment" if len(known) > 1 else ""
-        return f"Peak memory of the tree: {next(iter(known.values()))} MiB{where} (median)."
-    what = "peak of the whole process tree, in the median"
-    if len(works) == 1 and (extremes := _extremes(works[0])):
-        return f"{extremes} ({what})."
-    why = "not decided" if len(works) == 1 else "of different work"
-    some = _list_some([f"**{one}** {size} MiB" for one, size in known.items()])
-    return f"Memory, {why}: {some} ({what})."
-
-
-def _extremes(work: Work) -> str:
-    """Return "Most memory: **t5**, 62.1 MiB; least memory: …", as far as that is decided."""
-    texts = []
-    for end in (MOST, LEAST):
-        contest = work.get(("tree_peak_bytes", end))
-        if contest is not None and contest.is_decided:
-            names = [f"**{one}**, {contest.size(one)}" for one in contest.possible]
-            several = "one of " * (not contest.is_sole)
-            texts.append(f"{end} memory: {several}{_list_some(names)}")
-    text = "; ".join(texts)
-    return f"{text[:1].upper()}{text[1:]}"
-
-
-def _children(experiment: Experiment) -> str:
-    stages, runs = experiment.tables["stages"], experiment.tables["runs"]
-    processes = set(stages.loc[stages["executor"] == "process", "treatment"])
-    own = runs[runs["treatment"].isin(processes) & (runs["status"] == "ok")]
-    if own.empty:
-        return ""
-    seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
-    which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
-    return f"Page tables of worker processes were read in {which} runs that had any."

@@ -1,31 +1,32 @@
-"""The look of all figures: colours safe for the colour-blind, fonts, labels, saving.
+"""The look of all figures: colours safe for the colour-blind, fonts, sizes, labels, saving.
 
-Charts with one row per treatment are sized to hold the longest name.
+Every figure of a study is as wide as a page of Markdown shows it, so that its text stays readable.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from stagebench.present.markdown import count_noun, show_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.patches import Patch
     from numpy.typing import NDArray
-
-    from stagebench.present.experiment import Experiment
 
     Line = NDArray[np.floating[Any]]
     Numbers = Sequence[float] | Line
@@ -38,7 +39,15 @@ INK = "#333333"
 MUTED: Colour = to_rgb("#777777")
 DARK: Colour = to_rgb(INK)
 
-_COLOURS: list[Colour] = [to_rgb(colour) for colour in sns.color_palette("colorblind", 10)]
+_COLOURS: list[Colour] = [
+    to_rgb(colour)
+    for colour in (
+        *("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"),
+        *("#8c564b", "#b8a9e8", "#949494", "#dcc400", "#56b4e9"),
+    )
+]
+"""Okabe and Ito's colours, which the colour-blind tell apart, and a few between them."""
+
 PART_COLOURS: dict[str, Colour] = {
     "main": _COLOURS[0],
     "children": _COLOURS[1],
@@ -54,7 +63,10 @@ _PART_LINES: dict[str, tuple[float, float]] = {
 """Part → width and opacity of its line: without children, main's line lies on the tree's."""
 FEW_SWEEPS = 40
 """Up to this many sweeps, each is marked: nothing was observed between them."""
-POINT: Colour = _COLOURS[2]
+
+LEVEL_COLOURS: list[Colour] = [_COLOURS[place] for place in (0, 1, 2, 3, 4, 9)]
+LEVEL_MARKERS = ("o", "s", "D", "^", "v", "P")
+"""Of the levels of a factor: shapes differ, too."""
 
 
 LIMIT_COLOURS: dict[str, dict[str, Any]] = {
@@ -85,16 +97,28 @@ PART_LOOKS: dict[str, tuple[Colour, str]] = {
 def figure_style() -> AbstractContextManager[None]:
     """Return the context in which every figure is drawn, whatever a matplotlibrc says."""
     own: dict[str, Any] = {
+        "axes.axisbelow": True,
         "axes.edgecolor": "#bbbbbb",
+        "axes.grid": True,
+        "axes.labelsize": 9,
         "axes.titlelocation": "left",
+        "axes.titlesize": 9,
         "axes.titleweight": "bold",
         "font.family": ["DejaVu Sans"],
+        "font.size": 9,
         "grid.color": "#e4e4e4",
+        "hatch.linewidth": 0.6,
+        "legend.fontsize": 8,
+        "lines.solid_capstyle": "butt",
+        "svg.hashsalt": "stagebench",  # else ids are random
         "text.color": INK,
+        "text.parse_math": False,  # a name may have dollar signs
+        "xtick.bottom": False,
+        "xtick.labelsize": 8,
+        "ytick.left": False,
+        "ytick.labelsize": 8.5,
     }
-    style: dict[str, Any] = dict(sns.axes_style("whitegrid"))
-    sizes: dict[str, Any] = dict(sns.plotting_context("notebook", font_scale=0.8))
-    settings: Any = dict(mpl.rcParamsDefault) | style | sizes | own
+    settings: Any = dict(mpl.rcParamsDefault) | own
     del settings["backend"]  # setting it would import pyplot; figures are drawn without it
     return mpl.rc_context(settings)
 
@@ -162,13 +186,22 @@ def plot_band(
     """
     began, ended = map(np.asarray, spans)
     gaps = find_long_spans(began, ended)
-    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
-    low, high = (np.repeat(np.where(gaps, np.nan, line), 2) for line in (lower, upper))
+    edges, low, high = step_spans((began, ended), lower, upper, gaps)
     axes.fill_between(edges, low, high, **BAND)
     for line in (low, high):
         axes.plot(edges, line, **BAND_LINE)
     for start, end in zip(began[gaps], ended[gaps], strict=True):
         axes.axvspan(start, end, **GAP)
+
+
+def step_spans(
+    spans: tuple[Line, Line], lower: Numbers, upper: Numbers, gaps: NDArray[np.bool_]
+) -> tuple[Line, Line, Line]:
+    """Return the edges of spans and both lines as steps, which are NaN within gaps."""
+    began, ended = spans
+    edges = np.repeat(np.append(began[:1], ended), 2)[1:-1]
+    low, high = (np.repeat(np.where(gaps, np.nan, line), 2) for line in (lower, upper))
+    return edges, low, high
 
 
 def part_line(part: str, *, width: float = 1.3, label: str = "") -> Line2D:
@@ -186,8 +219,9 @@ def make_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG file."""
-    figure.savefig(path, dpi=DPI)
+    """Write a file in the format of its name; the same figure gives the same bytes."""
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    figure.savefig(path, dpi=DPI, metadata=metadata)
 
 
 def write_placeholder(axes: Axes, text: str) -> None:
@@ -211,89 +245,160 @@ def label_point(
     )
 
 
-def label_row(axes: Axes, text: str, row: float) -> None:
-    """Write `text` to the right of the axes, at a row of the chart."""
+def label_row(
+    axes: Axes,
+    text: str,
+    row: float,
+    *,
+    shift: float = 0,
+    size: float = 8,
+    weight: str = "normal",
+) -> None:
+    """Write `text` to the right of the axes, at a row of the chart, `shift` inches farther."""
     axes.annotate(
         text,
         (1, row),
         xycoords=("axes fraction", "data"),
-        xytext=(5, 0),
+        xytext=(5 + 72 * shift, 0),
         textcoords="offset points",
         va="center",
-        size=8,
+        size=size,
+        weight=weight,
+        annotation_clip=False,
     )
 
 
-_ROW_INCHES = 0.27
-_CHARACTER_INCHES = 0.085
+WIDTH = 9.0
+"""The width of every figure of a study, in inches: at 100 pixels an inch, that of a page."""
+
+ROW_INCHES = 0.235
+_CHARACTER_INCHES = 0.079
 """Generous width of one character of a row's name."""
 
+_MOST_CHARACTERS = 30
+_TITLE_INCHES = 0.42
 
-def make_rows(experiment: Experiment, title: str, *, foot: float) -> tuple[Figure, Axes]:
-    """Return a figure with one chart; label and legend are in the `foot` inches below it."""
-    left, body, top = name_inches(experiment), rows_inches(experiment), 0.45
-    width, height = left + 7.4, body + foot + top
-    figure = make_figure(width, height)
-    # Right of it is room for "1211–1215 MiB".
-    axes = figure.add_axes((left / width, foot / height, 6.3 / width, body / height))
-    label_rows(axes, experiment)
-    add_title(figure, f"{experiment.name}: {title}")
+
+def shorten(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """Return a name in one line, without its middle if it has more than `most` characters."""
+    line = show_line(text)
+    if len(line) <= most:
+        return line
+    tail = (most - 1) // 2
+    return f"{line[: most - 1 - tail]}…{line[-tail:]}"
+
+
+def name_inches(names: Iterable[str]) -> float:
+    """Return the width that the longest of some names needs."""
+    return 0.2 + _CHARACTER_INCHES * max((len(shorten(name)) for name in names), default=0)
+
+
+def make_rows(
+    title: str, names: Sequence[str], *, foot: float, right: float
+) -> tuple[Figure, Axes]:
+    """Return a figure with a row for each name, the first on top.
+
+    `foot` inches below the rows are for labels and legend, `right` inches for texts beside them.
+    """
+    left, body = name_inches(names), rows_inches(len(names))
+    height = body + foot + _TITLE_INCHES
+    figure = make_figure(WIDTH, height)
+    place = (left / WIDTH, foot / height, (WIDTH - left - right) / WIDTH, body / height)
+    axes = figure.add_axes(place)
+    label_rows(axes, names)
+    add_title(figure, title)
     return figure, axes
 
 
-def rows_inches(experiment: Experiment) -> float:
-    """Return the height of all rows."""
-    return max(_ROW_INCHES * len(experiment.treatments), 0.9)
+def rows_inches(rows: int) -> float:
+    """Return the height of some rows."""
+    return max(ROW_INCHES * rows, 0.7)
 
 
-def name_inches(experiment: Experiment) -> float:
-    """Return the width that the longest name of a row needs."""
-    return 0.4 + _CHARACTER_INCHES * max(len(name) for name in experiment.treatments)
+def label_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Label one row per name, the first on top."""
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
 
 
 def add_title(figure: Figure, text: str) -> None:
     """Write the title into the upper left corner of a figure."""
     height = figure.get_figheight()
-    figure.text(0.012, 1 - 0.13 / height, text, va="top", weight="bold", size=10.5)
+    figure.text(0.012, 1 - 0.12 / height, text, va="top", weight="bold", size=10.5)
 
 
-def label_rows(axes: Axes, experiment: Experiment) -> None:
-    """Label one row per treatment, the first on top; note those without an ok run."""
-    treatments = experiment.treatments
-    axes.set_yticks(range(len(treatments)), treatments)
-    axes.set_ylim(len(treatments) - 0.4, -0.6)
-    for row, treatment in enumerate(treatments):
-        if experiment.runs(treatment).empty:
-            label_point(axes, experiment.failure_note(treatment), (0, row), size=7)
+def note_left_out(figure: Figure, treatments: int) -> None:
+    """Say in the upper right corner how many treatments are not drawn, if any."""
+    if treatments:
+        text = f"{count_noun(treatments, 'more treatment')} not drawn"
+        height = figure.get_figheight()
+        figure.text(0.988, 1 - 0.14 / height, text, ha="right", va="top", size=8, color=MUTED)
 
 
-def plot_points(
-    axes: Axes, experiment: Experiment, values: pd.Series[float], colour: Colour
-) -> None:
-    """Draw one point per run, on an axis from 0; `values` has the index of the table of runs."""
-    known = values.dropna()
-    points = experiment.tables["runs"].loc[known.index, ["treatment"]].assign(value=known)
-    order, limits = experiment.treatments, axes.get_ylim()
-    sns.stripplot(
-        data=points,
-        x="value",
-        y="treatment",
-        order=order,
-        ax=axes,
-        jitter=False,
-        size=5.5,
-        alpha=0.6,
-        color=colour,
-    )
-    axes.set_ylim(limits)
-    axes.set_ylabel("")
-    axes.set_xlim(0, 1.06 * known.max() if len(known) else 1)
+WIDE_SCALE = 10
+"""From this ratio of the largest to the smallest on, sizes need a logarithmic axis, or panels."""
+
+
+def is_wide(sizes: Iterable[float]) -> bool:
+    """Return whether the smallest of some sizes could not be read beside the largest."""
+    known = [size for size in sizes if size > 0]
+    return bool(known) and max(known) >= WIDE_SCALE * min(known)
+
+
+def split_scales(sizes: Mapping[str, float]) -> list[list[str]]:
+    """Split names into groups that can share an axis, those of large sizes first.
+
+    Where sizes differ too much, they part at the widest gap. Names stay in order within a group.
+    """
+    if not is_wide(sizes.values()):
+        return [list(sizes)]
+    ordered = sorted((size for size in sizes.values() if size > 0), reverse=True)
+    _, least = max((above / below, above) for above, below in pairwise(ordered))
+    large = {name: size for name, size in sizes.items() if size >= least}
+    small = {name: size for name, size in sizes.items() if name not in large}
+    return [*split_scales(large), *split_scales(small)]
+
+
+def set_sizes_axis(axis: Axis, sizes: Sequence[float], *, room: float = 1.05) -> None:
+    """Let an axis begin at 0, or be logarithmic if sizes differ too much."""
+    known = [size for size in sizes if size > 0]
+    is_x = axis is axis.axes.xaxis
+    limits: Callable[..., Any] = axis.axes.set_xlim if is_x else axis.axes.set_ylim
+    if not is_wide(known):
+        limits(0, room * max(known, default=1))
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_formatter(FuncFormatter(_plain_number))
+        return
+    scale: Callable[..., Any] = axis.axes.set_xscale if is_x else axis.axes.set_yscale
+    scale("log")
+    limits(min(known) / 1.25, 1.25 * max(known))
+    steps = (1, 2, 5) if max(known) < 200 * min(known) else (1,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=9))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(_plain_number))
+
+
+def _plain_number(value: float, _: int | None = None) -> str:
+    return f"{value:.10g}"
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
-    """Add a legend below the charts."""
+    """Add a legend below the charts, in as many lines as its texts need."""
+    if not handles:
+        return
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.45 + 0.066 * longest))))
+    lines = -(-len(handles) // columns)
     figure.legend(
-        handles=[*handles], loc="lower center", ncols=len(handles), fontsize=8, frameon=False
+        handles=[*handles],
+        loc="lower center",
+        ncols=-(-len(handles) // lines),
+        fontsize=8,
+        frameon=False,
+        handletextpad=0.5,
+        columnspacing=1.2,
+        borderaxespad=0.2,
     )
 
 

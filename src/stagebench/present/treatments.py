@@ -50,8 +50,6 @@ _LIMITS = {
 }
 """Setting of a stage → title of its column, and what is shown where it is not set."""
 _STAGE_SHARES = {
-    "efficiency": "stage_efficiency",
-    "share": "share_of_total_time",
     "utilisation": "utilisation",
     "on-CPU": "on_cpu_share",
     "CPU/service": "service_cpu_share",
@@ -126,15 +124,20 @@ def factors_text(experiment: Experiment) -> str:
     )
 
 
+def limit_or_failure(experiment: Experiment, treatment: str) -> str:
+    """Return what limits a treatment, or how its runs ended if none was ok."""
+    if experiment.runs(treatment).empty:
+        return experiment.failure_note(treatment)
+    return limit_cell(experiment, treatment)
+
+
 def treatments_table(experiment: Experiment, *, with_throughput: bool = True) -> str:
     """Return the main numbers of every treatment."""
-    baseline = experiment.baseline or "baseline"
     columns = [
         "treatment",
         "limited by",
         "n",
         "makespan s",
-        f"× {baseline}",
         *(["tasks/s"] if with_throughput else []),
         "CPU s",
         "main MiB",
@@ -168,7 +171,7 @@ def memory_table(experiment: Experiment) -> str:
             treatment,
             *(_memory_cell(experiment, treatment, name) for name in _MEMORY_COLUMNS.values()),
             *(
-                format_number(experiment.summary(treatment, name)["median"])
+                format_number(experiment.median(treatment, name))
                 for name in ("tree_time_to_peak_s", "most_children", "sweeps")
             ),
         ]
@@ -182,30 +185,20 @@ def _treatment_row(experiment: Experiment, treatment: str, *, with_throughput: b
     runs = experiment.runs(treatment)
     return [
         treatment,
-        experiment.failure_note(treatment) if runs.empty else limit_cell(experiment, treatment),
+        limit_or_failure(experiment, treatment),
         str(len(runs)),
         format_spread(makespan),
-        _makespan_ratio(experiment, treatment),
         *(
-            [format_number(experiment.summary(treatment, "throughput_per_s")["median"])]
+            [format_number(experiment.median(treatment, "throughput_per_s"))]
             if with_throughput
             else []
         ),
-        format_number(experiment.summary(treatment, "cpu_s")["median"]),
+        format_number(experiment.median(treatment, "cpu_s")),
         *(
             _memory_cell(experiment, treatment, f"{part}_peak_bytes")
             for part in ("main", "children", "tree")
         ),
     ]
-
-
-def _makespan_ratio(experiment: Experiment, treatment: str) -> str:
-    """Return the geometric mean of the ratios to the baseline, as under *Effects*."""
-    if treatment == experiment.baseline:
-        return format_number(1.0)
-    rows = experiment.tables["comparisons"]
-    own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
-    return MISSING if own.empty else format_number(own["ratio"].iloc[0])
 
 
 def peak_cell(experiment: Experiment, treatment: str) -> str:
@@ -215,20 +208,20 @@ def peak_cell(experiment: Experiment, treatment: str) -> str:
 
 def _memory_cell(experiment: Experiment, treatment: str, quantity: str) -> str:
     """Return a median in MiB; one that is known between two ends is both: "159 – 171"."""
-    low = float(experiment.summary(treatment, quantity)["median"])
+    low = experiment.median(treatment, quantity)
     if not is_lower_end(quantity):
         return format_number(low, scale=PER_MIB)
     upper = upper_of(quantity)
-    high = math.nan if upper is None else experiment.summary(treatment, upper)["median"]
+    high = math.nan if upper is None else experiment.median(treatment, upper)
     return format_bracket((low, math.inf if math.isnan(high) else high), scale=PER_MIB)
 
 
 def _stage_cells(experiment: Experiment, treatment: str, stage: str) -> list[str]:
-    def median(quantity: str) -> float:
-        return float(experiment.summary(treatment, quantity, stage)["median"])
-
-    times = [format_number(median(quantity)) for quantity in _STAGE_TIMES.values()]
-    return times + [format_percent(median(quantity)) for quantity in _STAGE_SHARES.values()]
+    times, shares = (
+        [experiment.median(treatment, quantity, stage) for quantity in some.values()]
+        for some in (_STAGE_TIMES, _STAGE_SHARES)
+    )
+    return [*map(format_number, times), *map(format_percent, shares)]
 
 
 def _replace_missing(values: Any, unset: str) -> list[Any]:
@@ -260,6 +253,18 @@ def census_table(experiment: Experiment) -> str:
     columns += ["created", "sampled", "bounded only"]
     rows = [_row(experiment, treatment) for treatment in experiment.treatments]
     return format_table(columns, rows, texts=4)
+
+
+def children_text(experiment: Experiment) -> str:
+    """Report in how many runs that had worker processes their page tables were read."""
+    stages, runs = experiment.tables["stages"], experiment.tables["runs"]
+    processes = set(stages.loc[stages["executor"] == "process", "treatment"])
+    own = runs[runs["treatment"].isin(processes) & (runs["status"] == "ok")]
+    if own.empty:
+        return ""
+    seen = int((own["sweeps_with_workers"].fillna(0) > 0).sum())
+    which = f"all {seen}" if seen == len(own) else f"{seen} of {len(own)}"
+    return f"Page tables of worker processes were read in {which} runs that had any."
 
 
 def is_polled(experiment: Experiment) -> bool:

@@ -5,9 +5,11 @@ Each function returns a table or sentences of the report, empty if there is noth
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stagebench.present.alike import cut_off
 from stagebench.present.markdown import (
     count_noun,
     escape,
@@ -15,6 +17,7 @@ from stagebench.present.markdown import (
     format_percent,
     format_table,
     quote_code,
+    show_line,
 )
 from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
 from stagebench.tables.schema import OUTCOMES
@@ -90,6 +93,48 @@ def failures_table(runs: pd.DataFrame) -> str:
     return format_table(columns, rows, texts=4)
 
 
+MOST_FAILED = 10
+"""Of more treatments that failed than this, the others are counted."""
+
+MOST_ERROR = 120
+"""Characters of an error that is shown before any table."""
+
+
+def failure_lines(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Name the treatments with runs that failed, each with its first error."""
+    runs = tables["runs"]
+    failed = runs[runs["status"] != "ok"]
+    key = ["experiment", "treatment"]
+    made = Counter(zip(runs["experiment"], runs["treatment"], strict=True))
+    firsts = failed.drop_duplicates(key)
+    lines = []
+    for _, first in firsts.head(MOST_FAILED).iterrows():
+        name, treatment = place = (first["experiment"], first["treatment"])
+        own = failed[(failed["experiment"] == name) & (failed["treatment"] == treatment)]
+        ended = ", ".join(f"{status} × {n}" for status, n in Counter(own["status"]).items())
+        lines.append(
+            f"{quote_code(treatment)} of {quote_code(name)}: {len(own)} of"
+            f" {count_noun(made[place], 'run')} failed ({escape(ended)}). First error:"
+            f" {quote_code(find_error(tables, first))}"
+        )
+    if more := len(firsts) - len(lines):
+        lines.append(
+            f"And {count_noun(more, 'more treatment')}: [failures](report/trust.md#failures)"
+        )
+    return lines
+
+
+def find_error(tables: Mapping[str, pd.DataFrame], run: pd.Series[Any]) -> str:
+    """Return the first error of a run in one short line: of a task, or of the run itself."""
+    tasks = tables["tasks"]
+    own = tasks["error"] != ""
+    for name in ("experiment", "treatment", "replicate"):
+        own &= tasks[name] == run[name]
+    errors = tasks.loc[own, "error"]
+    text = str(errors.iloc[0]) if len(errors) else str(run["detail"] or run["status"])
+    return cut_off(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
+
+
 def task_errors(tasks: pd.DataFrame) -> list[str]:
     """Count the distinct errors of handlers: "3 × ValueError: …"."""
     counts = tasks.loc[tasks["error"] != "", "error"].value_counts()
@@ -117,6 +162,24 @@ def overlap_text(runs: pd.DataFrame) -> str:
     unknown = len(runs) - len(known)
     rest = f"; unknown for {unknown}" if unknown else ""
     return f"No two of {count_noun(len(known), 'run')} were measured at the same time{rest}."
+
+
+def list_doubts(runs: pd.DataFrame) -> list[str]:
+    """Report what makes the measurements doubtful, if anything does."""
+    planned = runs.sort_values("started_rank")["rank"]
+    doubts = [swap_text(runs), metric_text(runs)]
+    if not planned.is_monotonic_increasing:
+        doubts.append(order_text(runs))
+    if (runs["overlaps"].fillna(0) > 0).any():
+        doubts.append(overlap_text(runs))
+    return [text for text in doubts if text]
+
+
+def estimate_block(runs: pd.DataFrame) -> float:
+    """Return how many seconds one more block takes: each treatment's mean, added up."""
+    parts = ["own_time_s", "supervisor_overhead_s", "quiet_wait_s", "warm_s"]
+    each = runs[parts].astype("float64").fillna(0.0).sum(axis=1)
+    return float(each.groupby([runs["experiment"], runs["treatment"]]).mean().sum())
 
 
 def survivors_text(runs: pd.DataFrame) -> str:
@@ -310,19 +373,19 @@ def _items(counts: pd.DataFrame) -> list[tuple[tuple[str, ...], list[int]]]:
     return list(zip(counts.index, values, strict=True))
 
 
-MANY_NOISY_SHARE = 0.1
-"""From this share of noisy runs on, the first findings of the report mention them."""
-
-
 def warm_ups_text(warm_ups: pd.DataFrame) -> str:
     """Report how many runs came before the first block; "" if none did."""
     if warm_ups.empty:
         return ""
     failed = int((warm_ups["status"] != "ok").sum())
-    failures = f" **{failed} of them did not succeed**, see [below](#trust)." if failed else ""
+    failures = (
+        f" **{failed} of them did not succeed**, see [failures](trust.md#failures)."
+        if failed
+        else ""
+    )
     return (
         f"{count_noun(len(warm_ups), 'warm-up run')} came before the first block: recorded, but not"
-        f" part of any number, figure or comparison of this report.{failures}"
+        f" part of any number, figure or comparison.{failures}"
     )
 
 
@@ -405,18 +468,9 @@ def noisy_text(runs: pd.DataFrame) -> str:
     most = counts[counts == counts.max()]
     where = f", {most.iloc[0]} of them in {most.index[0]}" if len(most) == 1 else ""
     return (
-        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) are flagged as noisy**{where}."
-        " All numbers above include them."
+        f"**{len(noisy)} of {count_noun(len(runs), 'run')} ({share}) were disturbed** by other"
+        f" activity{where}. All numbers include them."
     )
-
-
-def noise_findings(runs: pd.DataFrame) -> list[str]:
-    """Warn if many runs are flagged as noisy."""
-    noisy = int((runs["noisy"] != "").sum())
-    if noisy < MANY_NOISY_SHARE * len(runs):
-        return []
-    of = f"{noisy} of {count_noun(len(runs), 'run')}"
-    return [f"**{of} were disturbed** by other activity: they are [flagged as noisy](#trust)."]
 
 
 def noisy_table(runs: pd.DataFrame) -> str:
@@ -470,6 +524,17 @@ def machine_table(environment: pd.DataFrame) -> str:
     return format_table(["property", "value"], rows, texts=2)
 
 
+_IN_SHORT = ("cpu_model", "cores_usable", "memory_bytes", "os", "kernel", "python")
+
+
+def machine_text(environment: pd.DataFrame) -> str:
+    """Return the machine and its software in one sentence; "" if nothing is known."""
+    known = [name for name in _IN_SHORT if (environment["property"] == name).any()]
+    texts = [f"{_MACHINE[name]} {escape(_values(environment, name))}" for name in known]
+    text = ", ".join(texts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
 def _values(environment: pd.DataFrame, name: str) -> str:
     """Return a property's value; if it differs between runs, each with its number of runs."""
     own = environment[environment["property"] == name]
@@ -506,7 +571,7 @@ def mixture_findings(environment: pd.DataFrame) -> list[str]:
         for name, count in counts.items()
     )
     text = f"**The runs were not made under the same conditions**: {differences}."
-    return [f"{text} This may explain differences between treatments: [details](#trust)."]
+    return [f"{text} This may explain differences between treatments."]
 
 
 def mixtures_table(environment: pd.DataFrame) -> str:

@@ -9,7 +9,6 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
-    escape_marked,
     format_number,
     format_percent,
     format_table,
@@ -39,18 +38,6 @@ _LEAST_SHOWN = 0.0005
 
 _MOST_MISSES = 5
 """Of more predictions that failed than this, some are named."""
-
-
-def advice_findings(experiment: Experiment) -> list[str]:
-    """Return what to choose, why, and what to try next, for each kind of work that competes."""
-    rows = list_rows(experiment.tables["advice"])
-    if len(rows) != 1:  # different work: the table of limits has each treatment
-        return []
-    row = rows[0]
-    has_rivals = not pd.isna(row["of"]) and row["of"] > 1
-    choice = f"Use {row['choice']}" if has_rivals else ""
-    texts = [choice, row["why"], row["next"], row["more"]]
-    return [escape_marked(text) for text in texts if text]
 
 
 def limit_cell(experiment: Experiment, treatment: str) -> str:

@@ -12,7 +12,7 @@ from stagebench.present.effects import bracket_cell, describe_ratio, ratio_cell
 from stagebench.present.flow import is_open, list_unseen, name_places, name_treatments
 from stagebench.present.markdown import count_noun, escape
 from stagebench.present.treatments import format_level
-from stagebench.tables.decisions import LEAST, MOST
+from stagebench.tables.decisions import LEAST
 from stagebench.tables.quantities import QUANTITIES, UNITS
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ _LEADS = {
     "tree_peak_bytes": "takes the least memory at the tree's peak",
     "turnaround_p95_s": "has the shortest turnaround (95th percentile)",
 }
+_MAY = {
+    "makespan_s": "be as fast",
+    "tree_peak_bytes": "take as little",
+    "turnaround_p95_s": "be as short",
+}
 _DIRECTIONS = {
     "makespan_s": ("faster", "slower"),
     "tree_peak_bytes": ("less", "more"),
@@ -46,13 +51,9 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Who wins one kind of work, with a few sentences on time and memory.
-
-    `brief` is one line: who is first, by how much, and what is tied with it.
-    """
+    """Who wins one kind of work, with a few sentences on time and memory."""
 
     headline: str
-    brief: str
     reasons: Sequence[str]
     caution: str
 
@@ -95,7 +96,6 @@ def _judge(work: Work, *, several: bool) -> Verdict | None:
     texts = [" ".join(sentence for sentence in some if sentence) for some in reasons]
     return Verdict(
         headline=f"{_headline(time)}{f' with {named}' if named else ''}",
-        brief=_brief(time, work[("makespan_s", MOST)]),
         reasons=[text for text in texts if text],
         caution=_caution(time),
     )
@@ -133,7 +133,8 @@ def _lead(contest: Contest) -> str:
     text = f"`{winner}` {_LEADS[contest.quantity]} of {of}"
     others = len(contest.possible) - 1
     if others:
-        text += f", or {'the one' if others == 1 else f'one of {others}'} not told apart from it"
+        who = "another" if others == 1 else f"{others} others"
+        text += f", though {who} may {_MAY[contest.quantity]}"
     text += f": {contest.size(winner)} in the median{_to_baseline(contest)}"
     return f"{text}{_unsuccessful(contest)}."
 
@@ -171,28 +172,6 @@ def _baseline_change(contest: Contest, to: str) -> str:
     return describe_ratio(rows.iloc[0], lower=lower, higher=higher, to=to)
 
 
-def _brief(contest: Contest, most: Contest) -> str:
-    """Return "p2, 3.9 [3.7–4.2] × faster than t1; or p5 (makespan 3.10 s; slowest: t1, 12.0 s)".
-
-    A winner that the headline names is not named again.
-    """
-    winner = contest.winner
-    if not contest.is_decided:
-        sizes = "; ".join(f"{name} {contest.size(name)}" for name in contest.ranked[:_MOST_NAMED])
-        more = len(contest.ranked) - _MOST_NAMED
-        return f"makespan in the median: {sizes}{f'; and {more} more' if more > 0 else ''}."
-    baseline = contest.experiment.baseline
-    change = _baseline_change(contest, to=baseline)
-    lead = change or ("the baseline" if winner == baseline else "")
-    name = "" if f"`{winner}`" in _headline(contest) and lead else winner
-    text = ", ".join(part for part in (name, lead) if part)
-    if rivals := [name for name in contest.possible if name != winner]:
-        few = len(rivals) <= _MOST_NAMED
-        text += f"; not told apart: {', '.join(rivals) if few else f'{len(rivals)} others'}"
-    slowest = f"; slowest: {most.winner}, {most.size(most.winner)}" if most.is_sole else ""
-    return f"{text} (makespan {contest.size(winner)}{slowest})."
-
-
 def _rivals(contest: Contest) -> str:
     """Report which treatments may be first, too, or how far the others are behind."""
     others = [name for name in contest.ranked if name != contest.winner]
@@ -212,13 +191,13 @@ def _sizes(contest: Contest) -> str:
 
 
 def _describe_alike(contest: Contest, alike: Sequence[str]) -> list[str]:
-    """Name what is not told apart from the winner, with the ratios to it."""
+    """Name what may be first, too, with the ratios to the winner."""
     if not alike:
         return []
     with_ratios = len(alike) <= _MOST_NAMED
     ties = "; ".join(f"`{name}`" + f", {contest.ratio(name)} ×" * with_ratios for name in alike)
     if contest.is_decided:
-        return [f"Not told apart from it: {ties}."]
+        return [f"No difference from it found: {ties}."]
     relation = [f"In relation to `{contest.winner}`: {ties}."] if with_ratios else []
     return [_sizes(contest), *relation]
 
@@ -360,7 +339,7 @@ class Contest:
 
     @property
     def alike(self) -> list[str]:
-        """The winner and what is not told apart from it."""
+        """The winner and what may be first, too."""
         return list(self.rows.index[self.rows["alike"].fillna(value=False).astype(bool)])
 
     @property

@@ -29,6 +29,7 @@ _MOST_LISTED = 6
 class BothWaysText:
     """The values of the template; `pauses` describes the intervals of readings and discoveries."""
 
+    summary: str
     pauses: str
     table: str
     runs: dict[str, list[str]]
@@ -50,6 +51,7 @@ def describe_both_ways(experiment: Experiment) -> BothWaysText | None:
     if not treatments:
         return None
     return BothWaysText(
+        summary=emulation_finding(experiment),
         pauses=_pauses(experiment),
         table=_table(experiment, treatments),
         runs={treatment: _describe(experiment, treatment) for treatment in treatments},

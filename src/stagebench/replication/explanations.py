@@ -102,7 +102,12 @@ def _python_version(environment: pd.DataFrame) -> tuple[int, int] | None:
     return versions.pop() if len(versions) == 1 else None
 
 
-EXPLANATIONS = Section("why", "why memory looks as it does", render_explanations)
+EXPLANATIONS = Section(
+    "why-memory",
+    "Why memory looks as it does",
+    "what main's memory is made of, in experiments of one stage",
+    render_explanations,
+)
 
 
 HELPERS = {"resource_tracker": "resource tracker", "forkserver": "fork server", "other": "other"}

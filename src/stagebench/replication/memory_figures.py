@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from stagebench.present.charts import AddedFigure
-from stagebench.present.markdown import format_number
+from stagebench.present.markdown import format_bracket, format_number
+from stagebench.present.memory_charts import plot_course
 from stagebench.present.style import (
     INK,
     MUTED,
     PART_COLOURS,
+    WIDTH,
     Colour,
     add_legend,
     add_title,
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 
 
 _WIDE = ("anonymous PSS",)
+_DASHES = {"USS": (0, (3, 1.5))}
 _SERIES = {"RSS": "main_rss", "PSS": "main_pss", "anonymous PSS": "main_anon", "USS": "main_uss"}
 
 
@@ -63,7 +68,8 @@ def choose_pools(experiment: Experiment) -> list[str]:
         return []
     rest = (_plain([pool for pool in pools if pool.kind == kind]) for kind in KINDS)
     others = [own[-1] for own in rest if own and own[-1].kind != "fork"]
-    return list(dict.fromkeys(pool.treatment for pool in (forks[0], forks[-1], *others)))
+    chosen = {pool.treatment for pool in (forks[0], forks[-1], *others)}
+    return [treatment for treatment in experiment.treatments if treatment in chosen]
 
 
 def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
@@ -75,7 +81,7 @@ def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:
 def plot_main(experiment: Experiment) -> Figure:
     """Draw main's memory over time, and below it how many child processes main had."""
     treatments = choose_pools(experiment)
-    figure = make_figure(max(3.1 * len(treatments), 6.6) + 0.9, 4.6)
+    figure = make_figure(WIDTH, 4.2)
     grid = figure.add_gridspec(
         *(2, len(treatments)),
         height_ratios=(3.4, 1),
@@ -107,14 +113,20 @@ def _plot_panel(upper: Axes, lower: Axes, experiment: Experiment, treatment: str
     upper.set_title(treatment, size=9)
     for label, colour in _colours().items():
         sizes = numbers(sweeps, f"{_SERIES[label]}_bytes") / MIB
-        # Of two lines that coincide, the wider one stays visible.
-        upper.plot(sweeps["time_s"], sizes, color=colour, lw=2.6 if label in _WIDE else 1.2)
+        upper.plot(sweeps["time_s"], sizes, color=colour, **_line(label))
     beneath = numbers(sweeps, "processes") - 1
     lower.fill_between(sweeps["time_s"], beneath, step="post", color=MUTED, alpha=0.5, lw=0)
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.xaxis.set_major_locator(MaxNLocator(5))
     for axes in (upper, lower):
         axes.tick_params(labelsize=7)
+
+
+def _line(label: str) -> dict[str, Any]:
+    """Return the look of a line: of two that coincide, a wide and a dashed one stay visible."""
+    return (
+        {"lw": 3.2, "alpha": 0.5} if label in _WIDE else {"lw": 1.2, "ls": _DASHES.get(label, "-")}
+    )
 
 
 def _colours() -> dict[str, Colour]:
@@ -129,7 +141,7 @@ def _add_frame(figure: Figure, experiment: Experiment) -> None:
     second.set_ylabel("child\nprocesses", size=8)
     figure.text(0.5, 0.09, "seconds since the workflow started", ha="center", size=9)
     handles = [
-        Line2D([], [], color=colour, lw=2.6 if label in _WIDE else 1.2, label=label)
+        Line2D([], [], color=colour, label=label, **_line(label))
         for label, colour in _colours().items()
     ]
     add_legend(figure, handles)
@@ -141,8 +153,9 @@ MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
 
 MOST_PANELS = 4
 
+_WALKED = ("main", "children")
 _FALSE: Colour = to_rgb("#c2185b")
-_ROOM = 1.5
+_ROOM = 1.6
 """Height of a panel relative to its highest value: labels stand above their points."""
 
 
@@ -150,24 +163,27 @@ def plot_both_ways(experiment: Experiment) -> Figure:
     """Draw the run of median makespan of up to four treatments that were sampled both ways."""
     emulated = emulated_treatments(experiment)
     treatments = emulated[:MOST_PANELS]
-    figure = make_figure(max(4.9 * len(treatments), 9.4), 6.6)
-    width, height = figure.get_figwidth(), figure.get_figheight()
+    columns = min(len(treatments), 2)
+    pairs = -(-len(treatments) // 2)
+    height = 4.4 * pairs + 1.65
+    figure = make_figure(WIDTH, height)
     grid = figure.add_gridspec(
-        *(2, len(treatments)),
-        left=0.8 / width,
-        right=1 - 0.15 / width,
-        bottom=0.95 / height,
-        top=1 - 0.75 / height,
-        hspace=0.24,
-        wspace=0.16,
+        *(2 * pairs, columns),
+        left=0.7 / WIDTH,
+        right=1 - 0.15 / WIDTH,
+        bottom=1.2 / height,
+        top=1 - 0.65 / height,
+        hspace=0.26,
+        wspace=0.14,
     )
-    for column, treatment in enumerate(treatments):
-        above = figure.add_subplot(grid[0, column])
-        below = figure.add_subplot(grid[1, column], sharex=above, sharey=above)
+    for index, treatment in enumerate(treatments):
+        pair, column = divmod(index, columns)
+        above = figure.add_subplot(grid[2 * pair, column])
+        below = figure.add_subplot(grid[2 * pair + 1, column], sharex=above, sharey=above)
         _plot_treatment(above, below, experiment, treatment)
         if column == 0:
-            above.set_ylabel("our sweeps: PSS in MiB")
-            below.set_ylabel("published way: PSS in MiB")
+            above.set_ylabel("our readings, MiB")
+            below.set_ylabel("published way, MiB")
     left_out = len(emulated) - len(treatments)
     _add_both_ways_frame(
         figure, experiment, f" ({left_out} more are not drawn)" if left_out else ""
@@ -185,21 +201,47 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
         known = len(experiment.runs(treatment)) > 0
         write_placeholder(above, "no record" if known else experiment.failure_note(treatment))
         return
-    _plot_sweeps(above, both)
+    _plot_ours(above, experiment, both)
     _plot_emulated(below, both)
     if both.has_false_peak:
         _mark_false_peak(above, below, both)
-    highest = max([*in_mib(both.sweeps, "tree"), *in_mib(both.emulated, "total")])
+    course = experiment.shown("memory", treatment)
+    highest = max(
+        [
+            *in_mib(both.emulated, "total"),
+            *numbers(course, "tree_upper_bytes").fillna(numbers(course, "tree_reached_bytes"))
+            / MIB,
+            both.mib("tree_peak") if both.known("tree_peak_bytes") else 0.0,
+        ]
+    )
     above.set_ylim(0, _ROOM * highest)
 
 
-def _plot_sweeps(axes: Axes, both: BothWays) -> None:
-    sizes = {part: in_mib(both.sweeps, part) for part in MEMORY_PARTS}
-    plot_parts(axes, both.sweeps["time_s"], sizes)
+def _plot_ours(axes: Axes, experiment: Experiment, both: BothWays) -> None:
+    """Draw what our readings prove, and main and children in the walks that nothing tore."""
+    plot_course(axes, experiment.shown("memory", both.treatment))
+    whole = both.sweeps[both.sweeps["torn"].fillna(0) == 0]
+    # Importing it takes longer than drawing a figure, and few experiments need it.
+    import seaborn as sns
+
+    sizes = {part: in_mib(whole, part) for part in _WALKED}
+    walks = whole[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
+    sns.scatterplot(
+        data=walks,
+        x="time_s",
+        y="mib",
+        hue="part",
+        palette={part: PART_COLOURS[part] for part in _WALKED},
+        s=16,
+        legend=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="")
     if both.known("tree_peak_bytes"):
         peak = both.mib("tree_peak")
+        upper = both.mib("tree_peak_upper") if both.known("tree_peak_upper_bytes") else math.inf
         moment = both.seconds("tree_time_to_peak")
-        _label(axes, f"peak {format_number(peak)} MiB", (moment, peak))
+        _label(axes, f"peak {format_bracket((peak, upper))} MiB", (moment, peak))
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:
@@ -290,12 +332,14 @@ def _towards_middle(axes: Axes, moment: float) -> tuple[float, str]:
 def _add_both_ways_frame(figure: Figure, experiment: Experiment, more: str) -> None:
     height = figure.get_figheight()
     add_title(figure, f"{experiment.name}: the same runs sampled both ways{more}")
-    figure.text(0.5, 0.45 / height, "seconds since the workflow started", ha="center", size=9)
-    labels = {"tree": "tree (below: the total recorded)"}
+    figure.text(0.5, 0.78 / height, "seconds since the workflow started", ha="center", size=9)
+    labels = {"tree": "total recorded"}
     handles = [part_line(part, label=labels.get(part, "")) for part in MEMORY_PARTS]
     discovery = Line2D([], [], ls="", marker="^", ms=7, color=INK, label="children discovered")
     false = marker("false peak: includes children that had ended", "o", 7, _FALSE, hollow=True)
-    add_legend(figure, [*handles, discovery, false])
+    ours = Patch(facecolor=(*PART_COLOURS["tree"], 0.3), label="tree, by our readings")
+    walks = marker("main or children, by a walk", "o", 4, MUTED)
+    add_legend(figure, [ours, walks, *handles, discovery, false])
 
 
 BOTH_WAYS = AddedFigure(FIGURE_NAME, emulated_treatments, plot_both_ways)

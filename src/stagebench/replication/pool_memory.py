@@ -143,15 +143,9 @@ def _level(value: Any) -> str:
 def _medians(rows: pd.DataFrame, name: str) -> dict[str, dict[str, float]]:
     """Return the median of every column for each value of the column `name`."""
     columns = [column for column in rows.columns if column not in (*_KEY, name)]
-    return {
-        str(key): {column: _median(own[column]) for column in columns}
-        for key, own in rows.groupby(name, sort=False)
-    }
-
-
-def _median(values: pd.Series[Any]) -> float:
-    known = values.dropna().astype("float64")
-    return float(known.median()) if len(known) else math.nan
+    medians = rows[columns].astype("float64").groupby(rows[name], sort=False).median()
+    values = medians.itertuples(name=None)
+    return {str(key): dict(zip(columns, own, strict=True)) for key, *own in values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,4 +136,6 @@ def coverage_text(published: pd.DataFrame) -> str:
     return " and ".join(parts)
 
 
-PUBLISHED = Section("published", "published and measured", render_published)
+PUBLISHED = Section(
+    "published", "Published and measured", "published values beside those of here", render_published
+)
