@@ -124,7 +124,6 @@ def _describe_run(study: str, experiment: Experiment, treatment: str) -> dict[st
 
 def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
     """Return titles and Markdown of what is folded away: reasons, predictions, effects."""
-    factors = describe_factors(experiment)
     changes = [why.predictions_table(experiment), why.profile_table(experiment)]
     treatment = cut_line(why.predicted_treatment(experiment))
     return [
@@ -136,12 +135,22 @@ def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
             if any(changes)
             else "",
         ),
-        ("Effects of factors, with 95 % intervals", factors.table if factors else ""),
+        ("Effects of factors, with 95 % intervals", _write_factors(experiment)),
         (
             f"Each treatment against {cut_line(experiment.baseline)}, with 95 % intervals",
             effects.effects_table(experiment),
         ),
     ]
+
+
+def _write_factors(experiment: Experiment) -> str:
+    """Return the effects of factors as Markdown, those that are decided as a list."""
+    factors = describe_factors(experiment)
+    blocks = [
+        "\n".join([f"**{one.title}**", "", *(f"- {text}" for text in [*one.decided, *one.rest])])
+        for one in (factors.quantities if factors else ())
+    ]
+    return "\n\n".join(blocks)
 
 
 def _mark(text: str) -> Markup:
