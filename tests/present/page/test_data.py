@@ -1,17 +1,13 @@
 """What the page draws is what the tables say."""
 
 import json
-import math
-
-import pytest
-from tests.present.page.test_packed import unpack
 
 from stagebench.present.page.data import (
     cut_line,
     describe_experiment,
-    describe_shown_run,
     list_failures,
 )
+from stagebench.present.page.inside import describe_shown_runs
 from stagebench.units import MIB
 
 
@@ -37,7 +33,6 @@ def test_a_treatment_without_an_ok_run_has_no_numbers_and_says_how_it_ended(pipe
     assert failed["peak"] == ["–", None, None]
     assert failed["against"] == ["–", None]
     assert failed["limit"] == "no ok run (timed_out × 1)"
-    assert describe_shown_run(pipe, "p5-fork") is None
 
 
 def test_what_limits_a_treatment_is_a_cell_and_begins_a_sentence(pipe):
@@ -65,38 +60,6 @@ def test_every_run_is_there_with_its_block_and_how_it_ended(pipe):
     assert failed[4] is None
 
 
-def test_the_tasks_of_the_shown_run_have_their_moments(pipe):
-    run = describe_shown_run(pipe, "p2-fork")
-    rows = pipe.shown("tasks", "p2-fork").sort_values(["stage", "submitted_s", "task"])
-    assert [one["name"] for one in run["stages"]] == ["work", "save"]
-    assert unpack(run["tasks"]["task"]) == [int(task) for task in rows["task"]]
-    for moment in ("submitted", "started", "finished", "received"):
-        found = [ticks * run["tick"] for ticks in unpack(run["tasks"][moment])]
-        assert found == pytest.approx(list(rows[f"{moment}_s"]), abs=run["tick"])
-
-
-def test_a_moment_that_is_unknown_stays_unknown(present, known_run, make_task):
-    lost = make_task(0, "work", (10, 10, None, 11), status="lost", error="worker 7 ended")
-    run = describe_shown_run(present(known_run(attempts=(lost,))), "p1-fork")
-    assert unpack(run["tasks"]["finished"]).count(None) == 1
-    assert "lost: worker 7 ended" in run["tasks"]["ends"]
-    assert run["tasks"]["retried"]
-
-
-def test_bounds_of_memory_are_rounded_outwards(present_bounded, known_run, make_read):
-    reads = tuple(make_read(10 + 0.01 * n, 5 + 0.0001 * n) for n in range(20))
-    experiment = present_bounded(known_run(reads=reads))
-    rows = experiment.shown("memory", "p1-fork")
-    packed = describe_shown_run(experiment, "p1-fork")["memory"]
-    assert len(rows) > 10
-    for lower, upper, (_, row) in zip(
-        unpack(packed["lower"]), unpack(packed["upper"]), rows.iterrows(), strict=True
-    ):
-        assert 1024 * lower <= row["tree_reached_bytes"]
-        if not math.isnan(row["tree_upper_bytes"]):
-            assert row["tree_upper_bytes"] <= 1024 * upper < row["tree_upper_bytes"] + 1024
-
-
 def test_failures_are_named_with_their_reason(pipe, alone):
     assert list_failures(pipe) == ["p5-fork run 1: timed out (time limit | of <60 s>)"]
     assert list_failures(alone) == []
@@ -121,8 +84,7 @@ def test_a_long_text_is_cut_and_its_length_is_told():
 
 def test_everything_is_json(experiments):
     for experiment in experiments.values():
-        values = [describe_experiment(experiment)]
-        values += [describe_shown_run(experiment, one) for one in experiment.treatments]
+        values = [describe_experiment(experiment), describe_shown_runs(experiment)]
         assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 

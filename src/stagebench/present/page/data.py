@@ -1,4 +1,4 @@
-"""Tables of an experiment → what the page draws, as values of JSON.
+"""An experiment's treatments and runs → what the page shows and draws of them, as values of JSON.
 
 Numbers are there to be drawn and sorted by. What people read is written here, so that the page has
 the same words and digits as the report. Missing is null.
@@ -22,22 +22,17 @@ from stagebench.present.markdown import (
     format_spread,
     show_line,
 )
-from stagebench.present.page.packed import pack_numbers
-from stagebench.present.style import find_long_spans
 from stagebench.present.treatments import format_level
 from stagebench.present.why import limit_cell
 from stagebench.tables.decisions import FASTER, SLOWER
-from stagebench.tables.io import list_rows, numbers
+from stagebench.tables.io import list_rows
 from stagebench.tables.schema import OUTCOMES
-from stagebench.units import KIB, MIB
+from stagebench.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.present.experiment import Experiment
-
-_TICK_S = 1e-6
-"""Moments are whole numbers of this, which is finer than a pixel of any run."""
 
 _LONGEST = 300
 """Characters of a name, an error or a note that are shown."""
@@ -45,15 +40,11 @@ _LONGEST = 300
 _DIGITS = 7
 """Digits of a number that is drawn: more than any screen shows."""
 
-_MOST_ERRORS = 200
-"""Different errors of one run; later ones are not shown."""
-
-_MOMENTS = ("due", "submitted", "started", "finished", "received")
 _NOT_OK = [f"tasks_{outcome}" for outcome in OUTCOMES if outcome != "ok"]
 
 
 def describe_experiment(experiment: Experiment) -> dict[str, Any]:
-    """Return an experiment's treatments and runs, without what happened within them."""
+    """Return an experiment's treatments and runs, without what happened inside them."""
     unseen = set(list_unseen(experiment))
     factors = {one: _factors_of(experiment, one) for one in experiment.treatments}
     return {
@@ -69,28 +60,6 @@ def describe_experiment(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def describe_shown_run(experiment: Experiment, treatment: str) -> dict[str, Any] | None:
-    """Return what happened within the treatment's run of median makespan; None without one."""
-    shown = experiment.shown("runs", treatment)
-    if shown.empty:
-        return None
-    run = shown.iloc[0]
-    return {
-        "replicate": int(run["replicate"]),
-        "makespan": _number(run["makespan_s"]),
-        "tick": _TICK_S,
-        "stages": [
-            {
-                "name": cut_line(row["stage"]),
-                "workers": _count_workers(row),
-            }
-            for row in list_rows(experiment.shown("stages", treatment))
-        ],
-        "tasks": _pack_tasks(experiment, treatment),
-        "memory": _pack_memory(experiment.shown("memory", treatment)),
-    }
-
-
 def list_failures(experiment: Experiment) -> list[str]:
     """Say which runs failed, and which tasks of runs that ended well, the first error of each."""
     runs = experiment.tables["runs"]
@@ -98,7 +67,7 @@ def list_failures(experiment: Experiment) -> list[str]:
     texts = [
         f"{row['treatment']} run {row['replicate']}: {row['status'].replace('_', ' ')}"
         + (f" ({row['detail']})" if row["detail"] else "")
-        for row in list_rows(failed)
+        for row in list_rows(failed[_OF_RUN])
     ]
     for table in ("tasks", "attempts"):
         rows = experiment.tables[table]
@@ -148,7 +117,7 @@ def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any
         "makespan": [format_spread(makespan), *_numbers(makespan[["median", "min", "max"]])],
         "against": [against, ratio],
         "peak": [format_bracket((low, high), scale=1 / MIB), *_numbers((low / MIB, high / MIB))],
-        "cpu": [format_number(cpu), _number(cpu)],
+        "cpu": [format_number(cpu), round_number(cpu)],
         "limit": limit,
         "why": why,
         "ok": len(ok),
@@ -190,7 +159,12 @@ def _against(experiment: Experiment, treatment: str) -> tuple[str, float | None]
     own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
     if own.empty or pd.isna(own["ratio"].iloc[0]):
         return MISSING, None
-    return describe_ratio(own.iloc[0], lower=FASTER, higher=SLOWER), _number(own["ratio"].iloc[0])
+    return describe_ratio(own.iloc[0], lower=FASTER, higher=SLOWER), round_number(
+        own["ratio"].iloc[0]
+    )
+
+
+_OF_RUN = ["treatment", "replicate", "block", "status", "detail", "makespan_s", "noisy"]
 
 
 def _list_runs(experiment: Experiment) -> list[list[Any]]:
@@ -202,81 +176,18 @@ def _list_runs(experiment: Experiment) -> list[list[Any]]:
             int(row["replicate"]),
             int(row["block"]),
             "" if row["status"] == "ok" else cut_line(f"{row['status']}: {row['detail']}"),
-            _number(row["makespan_s"]) if row["status"] == "ok" else None,
+            round_number(row["makespan_s"]) if row["status"] == "ok" else None,
             format_number(row["makespan_s"]) if row["status"] == "ok" else MISSING,
             cut_line(row["noisy"]),
         ]
-        for row in list_rows(experiment.tables["runs"])
+        for row in list_rows(experiment.tables["runs"][_OF_RUN])
     ]
-
-
-def _count_workers(stage: dict[str, Any]) -> str:
-    """Return "1 thread", "5 processes", "100 at a time in asyncio"."""
-    count, executor = stage["workers"], stage["executor"]
-    if pd.isna(count):
-        return cut_line(executor)
-    if executor not in ("thread", "process"):
-        return cut_line(f"{executor}, {count} at a time")
-    return f"{count} {executor}" + ("" if count == 1 else "es" if executor == "process" else "s")
-
-
-def _pack_tasks(experiment: Experiment, treatment: str) -> dict[str, Any]:
-    """Pack every attempt of every task; errors are a list that tasks point into."""
-    tasks, attempts = (experiment.shown(name, treatment) for name in ("tasks", "attempts"))
-    rows = pd.concat([tasks, attempts]) if len(attempts) else tasks
-    rows = rows.sort_values(["stage", "submitted_s", "task"], kind="stable")
-    stages = list(dict.fromkeys(experiment.shown("stages", treatment)["stage"]))
-    ends = [
-        "" if row["status"] == "ok" else cut_line(f"{row['status']}: {row['error']}".rstrip(": "))
-        for row in list_rows(rows)
-    ]
-    known = list(dict.fromkeys(ends))[:_MOST_ERRORS]
-    places = {text: place for place, text in enumerate(known)}
-    columns: dict[str, Sequence[int | None]] = {
-        "task": _wholes(rows["task"]),
-        "stage": [stages.index(stage) for stage in rows["stage"]],
-        "worker": _wholes(rows["worker"]),
-        "attempt": _wholes(rows["attempt"]),
-        "first": [int(first) for first in rows["first"].fillna(value=False)],
-        "end": [places.get(text, len(known) - 1) for text in ends],
-        **{moment: _ticks(rows[f"{moment}_s"]) for moment in _MOMENTS},
-        "start": _ticks(rows["start_s"]),
-        "send": _ticks(rows["send_s"]),
-    }
-    return {"ends": known, "retried": len(attempts) > 0} | {
-        name: pack_numbers(column) for name, column in columns.items()
-    }
-
-
-def _pack_memory(rows: pd.DataFrame) -> dict[str, Any]:
-    """Pack the readings; ends of brackets are rounded to KiB outwards, so that they hold."""
-    began, ended = (numbers(rows, name).to_numpy() for name in ("began_s", "time_s"))
-    lower, upper = (
-        [whole(value / KIB) if math.isfinite(value) else None for value in numbers(rows, column)]
-        for whole, column in ((math.floor, "tree_reached_bytes"), (math.ceil, "tree_upper_bytes"))
-    )
-    columns: dict[str, Sequence[int | None]] = {
-        "began": _ticks(began),
-        "ended": _ticks(ended),
-        "lower": lower,
-        "upper": upper,
-        "gap": [int(gap) for gap in find_long_spans(began, ended)],
-    }
-    return {name: pack_numbers(column) for name, column in columns.items()}
-
-
-def _ticks(seconds: Iterable[float]) -> list[int | None]:
-    return [round(one / _TICK_S) if pd.notna(one) else None for one in seconds]
-
-
-def _wholes(column: Iterable[Any]) -> list[int | None]:
-    return [int(one) if pd.notna(one) else None for one in column]
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_number(value) for value in values]
+    return [round_number(value) for value in values]
 
 
-def _number(value: Any) -> float | None:
+def round_number(value: Any) -> float | None:
     """Return a number with as many digits as are drawn; None if it is missing or unbounded."""
     return None if pd.isna(value) or math.isinf(value) else float(f"{value:.{_DIGITS}g}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,9 @@ from stagebench.present.markdown import render_template
 from stagebench.present.page.data import (
     cut_line,
     describe_experiment,
-    describe_shown_run,
     list_failures,
 )
+from stagebench.present.page.inside import describe_shown_runs
 from stagebench.present.points import USE_VERB
 from stagebench.store import write_text
 
@@ -92,7 +93,11 @@ def _title_failures(failures: Sequence[str]) -> str:
 def _experiment_values(
     study: str, experiment: Experiment, answer: ExperimentAnswer
 ) -> dict[str, Any]:
-    runs = [_describe_run(study, experiment, one) for one in experiment.treatments]
+    runs = describe_shown_runs(experiment)
+    commands = {
+        treatment: {"command": _name_export(study, experiment.name, treatment, run["replicate"])}
+        for treatment, run in runs.items()
+    }
     return {
         "name": cut_line(experiment.name),
         "points": [
@@ -109,17 +114,16 @@ def _experiment_values(
             if text
         ],
         "data": _write_json(describe_experiment(experiment)),
-        "runs": _write_json(runs),
+        "runs": _write_json(
+            [runs[one] | commands[one] if one in runs else None for one in experiment.treatments]
+        ),
     }
 
 
-def _describe_run(study: str, experiment: Experiment, treatment: str) -> dict[str, Any] | None:
-    """Return what happened in a treatment's shown run, and the command that exports it."""
-    run = describe_shown_run(experiment, treatment)
-    if run is None:
-        return None
-    folder = f"results/{study}/raw/{experiment.name}/{treatment}/r{run['replicate']}"
-    return run | {"command": cut_line(f"stagebench export {folder} --perfetto")}
+def _name_export(study: str, experiment: str, treatment: str, replicate: int) -> str:
+    """Return the command that writes a run's timeline for Perfetto."""
+    folder = f"results/{study}/raw/{experiment}/{treatment}/r{replicate}"
+    return cut_line(f"stagebench export {shlex.quote(folder)} --perfetto")
 
 
 def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
