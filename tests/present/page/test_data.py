@@ -1,6 +1,7 @@
 """What the page draws is what the tables say."""
 
 import json
+from dataclasses import replace
 
 from stagebench.present.page.data import (
     cut_line,
@@ -25,6 +26,26 @@ def test_a_treatment_has_its_numbers_and_their_words(pipe):
 
 def test_the_baseline_is_not_compared_with_itself(pipe):
     assert treatments_of(pipe)["p1-fork"]["against"] == ["baseline", 1.0]
+
+
+def test_a_treatment_that_does_other_work_is_not_compared(present, known_run):
+    work, save = known_run().stages
+    other = known_run(
+        treatment="big",
+        baseline=False,
+        start=20,
+        stages=(work | {"parameters": {"size_mib": 5}}, save),
+    )
+    assert treatments_of(present(known_run(), other))["big"]["against"] == ["other work", None]
+
+
+def test_without_a_baseline_nothing_is_compared(pipe):
+    without = {
+        "runs": pipe.tables["runs"].assign(baseline=False),
+        "comparisons": pipe.tables["comparisons"].iloc[:0],
+    }
+    treatments = treatments_of(replace(pipe, tables={**pipe.tables, **without}))
+    assert {tuple(one["against"]) for one in treatments.values()} == {("–", None)}
 
 
 def test_a_treatment_without_an_ok_run_has_no_numbers_and_says_how_it_ended(pipe):

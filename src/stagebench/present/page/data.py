@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stagebench.present.effects import describe_ratio
+from stagebench.present.alike import split_work
 from stagebench.present.flow import list_unseen
 from stagebench.present.markdown import (
     MISSING,
@@ -22,15 +22,14 @@ from stagebench.present.markdown import (
     format_spread,
     show_line,
 )
-from stagebench.present.treatments import format_level
-from stagebench.present.why import limit_cell
-from stagebench.tables.decisions import FASTER, SLOWER
+from stagebench.present.overview import compare_makespan
+from stagebench.present.treatments import format_level, limit_or_failure
 from stagebench.tables.io import list_rows
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from stagebench.present.experiment import Experiment
 
@@ -46,6 +45,8 @@ _NOT_OK = [f"tasks_{outcome}" for outcome in OUTCOMES if outcome != "ok"]
 def describe_experiment(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment's treatments and runs, without what happened inside them."""
     unseen = set(list_unseen(experiment))
+    works = split_work(experiment)
+    rivals = next((names for names in works if experiment.baseline in names), [])
     factors = {one: _factors_of(experiment, one) for one in experiment.treatments}
     return {
         "name": cut_line(experiment.name),
@@ -53,7 +54,7 @@ def describe_experiment(experiment: Experiment) -> dict[str, Any]:
         "factors": _list_varied(list(factors.values())),
         "treatments": [
             {"id": cut_line(one), "factors": factors[one], "unseen": one in unseen}
-            | _describe_treatment(experiment, one)
+            | _describe_treatment(experiment, one, rivals)
             for one in experiment.treatments
         ],
         "runs": _list_runs(experiment),
@@ -102,7 +103,9 @@ def _list_varied(settings: Sequence[dict[str, str]]) -> list[str]:
     return [name for name in names if len({found.get(name) for found in settings}) > 1]
 
 
-def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any]:
+def _describe_treatment(
+    experiment: Experiment, treatment: str, rivals: Collection[str]
+) -> dict[str, Any]:
     runs = experiment.runs(treatment, only_ok=False)
     ok = experiment.runs(treatment)
     makespan = experiment.summary(treatment, "makespan_s")
@@ -110,12 +113,12 @@ def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any
     low, high = _peak_of(experiment, treatment)
     advice = experiment.tables["advice"]
     front = {name for names in advice["front"] for name in names.split(", ")}
-    against, ratio = _against(experiment, treatment)
+    against = compare_makespan(experiment, treatment, rivals) if experiment.baseline else MISSING
     limit, why = _limit(experiment, treatment)
     failed = int(runs[_NOT_OK].fillna(0).to_numpy().sum())
     return {
         "makespan": [format_spread(makespan), *_numbers(makespan[["median", "min", "max"]])],
-        "against": [against, ratio],
+        "against": [against, _order_ratio(experiment, treatment, rivals)],
         "peak": [format_bracket((low, high), scale=1 / MIB), *_numbers((low / MIB, high / MIB))],
         "cpu": [format_number(cpu), round_number(cpu)],
         "limit": limit,
@@ -130,16 +133,13 @@ def _describe_treatment(experiment: Experiment, treatment: str) -> dict[str, Any
 
 def _limit(experiment: Experiment, treatment: str) -> tuple[str, str]:
     """Return what limits a treatment, for a table and as the beginning of a sentence."""
-    if experiment.runs(treatment).empty:
-        note = cut_line(experiment.failure_note(treatment))
-        return note, f"{note[:1].upper()}{note[1:]}"
     # A number and its sign stay on one line.
-    text = cut_line(limit_cell(experiment, treatment)).replace(" %", "\N{NO-BREAK SPACE}%")
+    text = cut_line(limit_or_failure(experiment, treatment)).replace(" %", "\N{NO-BREAK SPACE}%")
     if text == MISSING:
         return text, "What limits it is unknown"
-    return text, text.replace("nothing", "Nothing") if text.startswith(
-        "nothing"
-    ) else f"Limited by {text}"
+    if text.startswith(("no ok run", "nothing")):
+        return text, f"{text[:1].upper()}{text[1:]}"
+    return text, f"Limited by {text}"
 
 
 def _peak_of(experiment: Experiment, treatment: str) -> tuple[float, float]:
@@ -151,17 +151,14 @@ def _peak_of(experiment: Experiment, treatment: str) -> tuple[float, float]:
     return low, math.inf if math.isnan(high) else high
 
 
-def _against(experiment: Experiment, treatment: str) -> tuple[str, float | None]:
-    """Return the makespan against the baseline's in words, and the ratio to sort by."""
+def _order_ratio(experiment: Experiment, treatment: str, rivals: Collection[str]) -> float | None:
+    """Return the ratio to the baseline's makespan, to sort by; None where nothing is compared."""
     if treatment == experiment.baseline:
-        return "baseline", 1.0
+        return 1.0
     rows = experiment.tables["comparisons"]
     own = rows[(rows["treatment"] == treatment) & (rows["quantity"] == "makespan_s")]
-    if own.empty or pd.isna(own["ratio"].iloc[0]):
-        return MISSING, None
-    return describe_ratio(own.iloc[0], lower=FASTER, higher=SLOWER), round_number(
-        own["ratio"].iloc[0]
-    )
+    is_compared = treatment in rivals and not own.empty
+    return round_number(own["ratio"].iloc[0]) if is_compared else None
 
 
 _OF_RUN = ["treatment", "replicate", "block", "status", "detail", "makespan_s", "noisy"]
