@@ -82,7 +82,7 @@ def test_every_run_is_there_with_its_block_and_how_it_ended(pipe):
 
 
 def test_failures_are_named_with_their_reason(pipe, alone):
-    assert list_failures(pipe) == ["p5-fork run 1: timed out (time limit | of <60 s>)"]
+    assert list_failures(pipe) == ["p5-fork: 1 of 1 run timed out (time limit | of <60 s>)"]
     assert list_failures(alone) == []
 
 
@@ -92,8 +92,15 @@ def test_tasks_that_failed_are_counted_with_the_first_error(present, known_run, 
         for n in range(2)
     ]
     experiment = present(known_run(status="tasks_failed", tasks=tuple(tasks)))
-    [_, failed] = list_failures(experiment)
-    assert failed == "p1-fork: 2 tasks of stage work not ok, the first failed: OSError: 0"
+    assert list_failures(experiment) == [
+        "p1-fork: 1 of 1 run with failed tasks",
+        "p1-fork, stage work: 2 tasks failed (OSError: 0)",
+    ]
+
+
+def test_attempts_that_were_retried_are_no_failures(present, known_run, make_task):
+    lost = make_task(0, "work", (10, 10, None, 11), status="lost", error="worker 7 ended")
+    assert list_failures(present(known_run(attempts=(lost,)))) == []
 
 
 def test_a_long_text_is_cut_and_its_length_is_told():

@@ -406,7 +406,7 @@ def test_a_failed_treatment_says_why_it_has_no_run(shown):
     assert shown.texts(CAPTIONS) == [
         "p5-fork: no run succeeded, so none is shown (no ok run (timed_out × 1))"
     ]
-    assert "all 1 runs failed" in shown.texts(f"{DOTS} .bad")
+    assert "its run failed" in shown.texts(f"{DOTS} .bad")
 
 
 def test_a_study_in_which_nothing_succeeded_says_so(browser, make_page, known_run):

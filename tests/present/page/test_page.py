@@ -67,7 +67,7 @@ def test_the_same_tables_give_the_same_bytes(page, study, tmp_path):
 def test_failures_are_at_the_top(page):
     text = page.read_text()
     place = text.index("What failed (1)")
-    assert "pipe: p5-fork run 1: timed out (time limit | of &lt;60 s&gt;)" in text
+    assert "pipe: p5-fork: 1 of 1 run timed out (time limit | of &lt;60 s&gt;)" in text
     assert place < text.index("<h2>pipe</h2>")
 
 
@@ -76,10 +76,13 @@ def test_a_study_without_failures_does_not_mention_any(make_page, known_run):
 
 
 def test_many_failures_are_counted_and_some_are_named(make_page, known_run):
-    runs = [known_run(replicate=n, start=20 * n, status="crashed") for n in range(1, 31)]
+    runs = [
+        known_run(treatment=f"t{n}", baseline=n == 1, start=20 * n, status="crashed")
+        for n in range(1, 31)
+    ]
     text = make_page(*runs).read_text()
     assert "What failed (30, the first 12)" in text
-    assert text.count("crashed</li>") == 12
+    assert text.count("1 of 1 run crashed</li>") == 12
 
 
 def test_data_ends_no_script_and_is_json(page):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -62,26 +63,29 @@ def describe_experiment(experiment: Experiment) -> dict[str, Any]:
 
 
 def list_failures(experiment: Experiment) -> list[str]:
-    """Say which runs failed, and which tasks of runs that ended well, the first error of each."""
+    """Say which runs and which tasks failed, with the first reason of each kind."""
+    texts = []
     runs = experiment.tables["runs"]
+    counts = Counter(runs["treatment"])
     failed = runs[runs["status"] != "ok"]
-    texts = [
-        f"{row['treatment']} run {row['replicate']}: {row['status'].replace('_', ' ')}"
-        + (f" ({row['detail']})" if row["detail"] else "")
-        for row in list_rows(failed[_OF_RUN])
-    ]
-    for table in ("tasks", "attempts"):
-        rows = experiment.tables[table]
-        rows = rows[rows["status"] != "ok"]
-        for (treatment, stage), own in rows.groupby(["treatment", "stage"], sort=False):
-            error = next((text for text in own["error"] if text), "")
-            what = "attempt" if table == "attempts" else "task"
-            ended = own["status"].iloc[0].replace("_", " ")
-            texts.append(
-                f"{treatment}: {count_noun(len(own), what)} of stage {stage} not ok, the first"
-                f" {ended}" + (f": {error}" if error else "")
-            )
+    for (treatment, status), own in failed.groupby(["treatment", "status"], sort=False):
+        of = f"{len(own)} of {count_noun(counts[str(treatment)], 'run')}"
+        texts.append(f"{treatment}: {of} {_end(status, own['detail'])}")
+    tasks = experiment.tables["tasks"]
+    tasks = tasks[tasks["status"] != "ok"]
+    for (treatment, stage, status), own in tasks.groupby(
+        ["treatment", "stage", "status"], sort=False
+    ):
+        many = count_noun(len(own), "task")
+        texts.append(f"{treatment}, stage {stage}: {many} {_end(status, own['error'])}")
     return [cut_line(text) for text in texts]
+
+
+def _end(status: object, reasons: Iterable[str]) -> str:
+    """Return how runs or tasks ended: "timed out (time limit of 60 s)"."""
+    first = next((text for text in reasons if text), "")
+    words = {"tasks_failed": "with failed tasks"}.get(str(status), str(status).replace("_", " "))
+    return words + (f" ({first})" if first else "")
 
 
 def cut_line(text: object) -> str:

@@ -157,7 +157,8 @@ function drawDots(view) {
       listen(view, mark, one, () => [`${one.id}, run ${run[1]}`, ...describeRun(one, run)]);
     }
     if (failed) {
-      const words = own.length === failed ? `all ${failed} runs failed` : `${failed} failed`;
+      const all = failed === 1 ? "its run failed" : `all ${failed} runs failed`;
+      const words = own.length === failed ? all : `${failed} failed`;
       make("text", { x: right, y: y + 4, "text-anchor": "end", class: "bad" }, group, words);
     }
     listen(view, group, one, () => describeTreatment(one));

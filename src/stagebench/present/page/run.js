@@ -10,7 +10,7 @@ const PARTS = [
   { name: "hand-over of the result", from: "finished", to: "received", hatch: "send" },
 ];
 
-const LABELS = 118; // Pixels left of the axis of time.
+const LABELS = 132; // Pixels left of the axis of time.
 
 // Unpack what happened; moments are in seconds.
 function readRun(packed) {
@@ -100,7 +100,7 @@ function drawRun(view, node, run, highest) {
   node.replaceChildren();
   const width = widthOf(node);
   const narrow = width < 560;
-  const [left, right] = [narrow ? 74 : LABELS, width - 12];
+  const [left, right] = [narrow ? 88 : LABELS, width - 12];
   const [start, end] = view.state.span;
   const x = lineScale(start, end, left, right);
   const groups = listGroups(view, run);
@@ -148,13 +148,17 @@ function listGroups(view, run) {
 }
 
 function drawGroupName(svg, group, { y, high, left, right, lane }) {
-  const colour = group.byTask ? "" : ` ink${group.stage % COLOURS}`;
-  const room = Math.floor((left - 10) / 6.6);
-  const text = { x: left - 8, "text-anchor": "end" };
-  const middle = y + Math.max(high, 12) / 2;
+  const room = Math.floor((left - 24) / 6.6);
+  const text = { x: left - 20, "text-anchor": "end" };
+  const middle = y + high / 2;
   const twoLines = high >= 26 && group.about;
-  make("text", { ...text, y: middle + (twoLines ? -2 : 4), class: `name${colour}` }, svg, fit(group.name, room));
-  if (twoLines) make("text", { ...text, y: middle + 11, class: "about" }, svg, fit(group.about, room + 3));
+  const line = middle + (twoLines ? -2 : 4);
+  make("text", { ...text, y: line, class: "name" }, svg, fit(group.name, room));
+  if (!group.byTask) {
+    const place = { x: left - 15, y: line - 8, width: 8, height: 8 };
+    make("rect", { ...place, class: `box c${group.stage % COLOURS}` }, svg);
+  }
+  if (twoLines) make("text", { ...text, y: middle + 11, class: "about" }, svg, fit(group.about, room));
   if (lane >= 6) {
     group.lanes.forEach((_, place) => {
       const at = y + lane * (place + 1) - 0.5;
