@@ -451,8 +451,8 @@ def _show(options: argparse.Namespace) -> None:
     from stagebench.present.study_folder import is_study, show_study
     from stagebench.trace.command import show_trace
 
-    if options.figure is None and is_study(options.folder):
-        print_text(show_study(options.folder))
+    if is_study(options.folder):
+        print_text(show_study(options.folder, options.figure))
         return
     print_text(show_trace(options.folder, options.figure))
 

@@ -181,13 +181,17 @@ class LevelWords:
         numbers = [level for level in levels.get(_WORKERS, []) if level != _ABSENT]
         starts = [level for level in levels.get(_START, []) if level != _ABSENT]
         all_starts = [level for level in self.known.get(_START, []) if level != _ABSENT]
-        noun = _NOUNS[kinds[0]] if len(kinds) == 1 else "worker"
-        text = ""
-        if numbers and (len(kinds) == 1 or self._part(_WORKERS, numbers)):
-            text = _count(numbers, noun)
         is_some = bool(starts) and len(starts) < len(all_starts)
-        if not text and kinds and (is_some or self._part(executor, kinds)):
-            text = "/".join(map(_plural, kinds))
+        # Where only some start methods are meant, so are the kinds of workers that have none.
+        both = "/".join(map(_plural, kinds))
+        text = ""
+        if numbers and len(kinds) == 1:
+            text = _count(numbers, _NOUNS[kinds[0]])
+        elif self._part(_WORKERS, numbers):
+            text = f"{'/'.join(map(clean_name, numbers))} {both}" if is_some and kinds else ""
+            text = text or _count(numbers, "worker")
+        elif kinds and (is_some or self._part(executor, kinds)):
+            text = both
         if executor and is_some:
             named = "/".join(map(clean_name, starts))
             return f"{text} ({named})" if text else named

@@ -473,7 +473,9 @@ def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
     room = MOST_LINES - 1 - len(head)
     table = _terminal_table(screen.answers[0], room - _POINTS) if len(screen.answers) == 1 else []
     room -= len(table)
-    shown = screen.answers[: room if len(screen.answers) <= room else room - 1]
+    if len(screen.answers) > room:
+        room -= 1
+    shown = screen.answers[:room]
     texts = [_wrap(f"{one.experiment}: {one.brief}", 1) for one in shown]
     taken: list[dict[str, list[str]]] = [{} for _ in shown]
     for name, place in _IN_TURN:

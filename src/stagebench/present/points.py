@@ -358,7 +358,8 @@ def say_what_matters(facts: Facts) -> list[str]:
     rows = rows[rows["by"] == ""]
     by_factor: dict[str, list[pd.Series[float]]] = {}
     for _, row in rows.iterrows():
-        by_factor.setdefault(str(row["factor"]), []).append(row)
+        if outcome_of(row) != NO_INTERVAL:
+            by_factor.setdefault(str(row["factor"]), []).append(row)
     found = [_say_factor(facts.words, factor, own) for factor, own in by_factor.items()]
     decided = sorted((one for one in found if one[0] > 0), key=lambda one: -one[0])
     none = [text for size, text in found if size == 0]
@@ -538,7 +539,18 @@ def _say_doubt(facts: Facts, group: Alike) -> str:
 
 
 def _say_need(facts: Facts, group: Alike, name: str, share: str) -> str:
-    """Return "its workers have work for 66 % of the time, hand-over takes 31 %"."""
+    """Return "its workers have work for 66 % of the time, hand-over takes 31 %".
+
+    Parts of different tasks may overlap; then only the larger one is named.
+    """
+    rows = _limits_of(facts, group)
+    needed = [row["floor_s"] / row["makespan_s"] for row in rows]
+    part, lost = _find_lost(rows)
+    rest = ""
+    if part and max(map(sum, zip(needed, lost, strict=True))) <= 1:
+        rest = f", {part} takes {_percents(lost)}"
+    elif part and min(lost) > max(needed):
+        return f"{part} takes {_percents(lost)} of the time"
     if name == _OTHER_LIMITS["GIL"]:
         verb = "is held for"
     elif name in _OTHER_LIMITS.values():
@@ -546,7 +558,7 @@ def _say_need(facts: Facts, group: Alike, name: str, share: str) -> str:
     else:
         is_one = name == _ITS_WORKER or name.startswith("1 worker")
         verb = "has work for" if is_one else "have work for"
-    return f"{name} {verb} {share} of the time{_rest(_limits_of(facts, group))}"
+    return f"{name} {verb} {share} of the time{rest}"
 
 
 _ITS_WORKER = "its worker"
@@ -564,19 +576,25 @@ def _cores_used(facts: Facts, group: Alike) -> str:
     return f"{ends}{of} cores in use"
 
 
-def _rest(rows: Sequence[Row]) -> str:
-    """Name the part in which most other time is lost, if it is the same for all and not small."""
-    parts = {row["largest_part"] for row in rows}
-    shares = [row["largest_part_s"] / row["makespan_s"] for row in rows]
-    if len(parts) != 1 or not shares or not min(shares) >= _LEAST_REST:
-        return ""
+def _find_lost(rows: Sequence[Row]) -> tuple[str, list[float]]:
+    """Return the part in which most other time is lost, and its shares of the makespans.
+
+    It is "" if it is another one for some rows, or small.
+    """
+    parts = {str(row["largest_part"]) for row in rows}
+    shares = [float(row["largest_part_s"] / row["makespan_s"]) for row in rows]
+    if len(parts) != 1 or not min(shares) >= _LEAST_REST:
+        return "", []
     part = next(iter(parts))
-    return f", {_LOST.get(part, part)} takes {_percents(shares)}"
+    return _LOST.get(part, part), shares
 
 
 _LOST = {
     "start of a worker": "starting workers",
     "first task of a worker": "the first task of each worker",
+    "held back": "waiting to be let in",
+    "arrival": "waiting for the arrival of tasks",
+    "other": "something else",
 }
 """Parts of the time, where another word reads better."""
 
@@ -658,7 +676,7 @@ def say_how_sure(facts: Facts) -> list[str]:
         sentences.append("That all do the same work is stated in the config, not checked.")
     if noisy:
         were = "was" if noisy == 1 else "were"
-        sentences.append(f"{noisy} of {of} {were} disturbed by other programs.")
+        sentences.append(f"{noisy} of {of} {were} disturbed by other activity.")
     return sentences
 
 
@@ -675,7 +693,8 @@ def _say_sure(facts: Facts) -> str:
     if contest is None or not facts.chosen:
         return f"{number}."
     if not facts.is_judged:
-        return f"not at all: {number} so far, which gives no interval."
+        gives = "gives" if number == "1 block" else "give"
+        return f"not at all: {number} {gives} no interval."
     others, slower = len(contest.ranked) - 1, len(contest.ranked) - len(contest.possible)
     if others < 1:
         return f"{number}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagebench.errors import StoreError
+from stagebench.errors import OptionError, StoreError
 from stagebench.present.answer import format_terminal, make_screen
 from stagebench.store import RUN_FILE, START_AGAIN, read_json
 from stagebench.tables.io import read_tables
@@ -19,11 +19,15 @@ _PLAN = "plan.json"
 
 def is_study(folder: Path) -> bool:
     """Return whether a folder is that of a study, not of a run or a trace."""
-    return (folder / _PLAN).exists() or any((folder / name).is_dir() for name in ("raw", "tables"))
+    is_run = (folder / RUN_FILE).exists()
+    parts = (folder / _PLAN, folder / "raw", folder / "tables")
+    return not is_run and any(path.exists() for path in parts)
 
 
-def show_study(folder: Path) -> str:
+def show_study(folder: Path, figure: Path | None = None) -> str:
     """Return the first screen of a study; raises StoreError if its tables are not made yet."""
+    if figure is not None:
+        raise OptionError(f"--figure {figure}: only for a run or a trace; {folder} is a study")
     path = folder / _PLAN
     if not path.exists():
         raise StoreError(f"{path}: is missing (rule design); {START_AGAIN}")

@@ -7,7 +7,10 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE_S = 60
@@ -15,7 +18,7 @@ PATIENCE_S = 60
 KEYS = {"Enter": "\r", "Escape": "", "ArrowDown": "", "ArrowUp": "", "ArrowRight": "", "Tab": ""}
 
 
-def find_browser():
+def find_browser() -> str | None:
     """Return the path of a Chromium, or None."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
@@ -81,14 +84,14 @@ class Browser:
         elif name == "Network.requestWillBeSent":
             self.requests.append(details["request"]["url"])
 
-    def open(self, path):
+    def open(self, path: Path) -> None:
         """Open a page, and wait until everything on it is drawn."""
         self.complaints.clear()
         self.requests.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.documentElement?.dataset.ready === 'yes'")
 
-    def run(self, script):
+    def run(self, script: str) -> Any:
         """Return the value of an expression in the page."""
         answer = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
@@ -97,7 +100,7 @@ class Browser:
             raise BrowserError(json.dumps(answer["exceptionDetails"])[:800])
         return answer["result"].get("value")
 
-    def wait(self, script):
+    def wait(self, script: str) -> None:
         end = time.monotonic() + PATIENCE_S
         while not self.run(script):
             if time.monotonic() > end:
@@ -196,7 +199,7 @@ class Browser:
 
 
 @contextmanager
-def open_browser(program, profile):
+def open_browser(program: str, profile: Path) -> Iterator[Browser]:
     """Start a browser whose files are in the folder `profile`; it ends with the block."""
     to_browser, send = os.pipe()
     receive, from_browser = os.pipe()
