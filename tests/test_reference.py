@@ -1,6 +1,7 @@
 """`make reference`: what is kept of a study, and a report without broken links."""
 
 import gzip
+import posixpath
 import re
 import subprocess
 import sys
@@ -10,28 +11,30 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/reference.py"
-OVERVIEWS = ("makespan", "efficiency", "peaks", "memory", "ratios")
-TREATMENTS = ("t1", "t2", "p2-fork")
+MAIN = ("makespan", "limits", "memory")
+KINDS = (*MAIN, "tradeoff", "tasks")
 TABLE = "treatment,makespan_s\nt1,1.5\n"
 
 
 def write_study(folder, *experiments, figure_bytes=10):
-    """Lay out a finished study whose report shows 8 figures of every experiment."""
-    lines = ["# Study `s`", "", "- All 5 runs succeeded.", ""]
+    """Lay out a finished study whose report shows 3 figures of every experiment, its pages 5."""
+    first = ["# s: all 5 runs ok", "", "- **Use** `t1`.", ""]
+    pages = {"machine": '# Machine\n\n<a id="reproduce"></a>\n\n## How to reproduce it\n'}
     for experiment in experiments:
         (folder / "figures" / experiment).mkdir(parents=True)
-        lines += [f"## Experiment `{experiment}`", ""]
-        for kind in OVERVIEWS:
-            lines += [draw(folder, experiment, kind, figure_bytes), ""]
-    lines += ['<a id="reproduce"></a>', "", "## How to reproduce it", ""]
-    for experiment in experiments:
-        links = (f"[{one}](#tasks.{experiment}.{one})" for one in TREATMENTS)
-        lines += [f"{experiment}: {' · '.join(links)}", ""]
-    for experiment in experiments:
-        for one in TREATMENTS:
-            anchor = f'<a id="tasks.{experiment}.{one}"></a>'
-            lines += [anchor, "", draw(folder, experiment, f"tasks-{one}", figure_bytes), ""]
-    (folder / "report.md").write_text("\n".join(lines))
+        first += [f"## `{experiment}`", ""]
+        own = ["[← study `s`](../report.md)", "", f"# Experiment `{experiment}`", ""]
+        for kind in KINDS:
+            image = draw(folder, experiment, kind, figure_bytes)
+            first += [image, ""] * (kind in MAIN)
+            own += ['<a id="tasks"></a>', "", "## Task by task", ""] * (kind == "tasks")
+            own += [image.replace("](", "](../"), ""]
+        first += [f"[All of `{experiment}`](report/{experiment}.md)", ""]
+        pages[experiment] = "\n".join(own)
+    (folder / "report").mkdir()
+    for name, text in pages.items():
+        (folder / f"report/{name}.md").write_text(text)
+    (folder / "report.md").write_text("\n".join([*first, "[Machine](report/machine.md)", ""]))
     for table in ("tables/runs.csv", "claims/claims.csv"):
         (folder / table).parent.mkdir()
         (folder / table).write_text(TABLE)
@@ -55,8 +58,28 @@ def list_files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def find_links(report):
-    return re.findall(r"\]\(([^)]+)\)", report)
+def find_links(folder, name):
+    """Return the files and places that a page links or shows, by their paths in the folder."""
+    targets = re.findall(r"\]\(([^)]+)\)", (folder / name).read_text())
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(name), each)) for each in targets]
+
+
+def find_pages(folder):
+    return [name for name in list_files(folder) if name.endswith(".md")]
+
+
+def check_links(folder):
+    """Check that every link and image of a reference leads somewhere; return the images."""
+    files, shown = list_files(folder), set()
+    for name in find_pages(folder):
+        for target in find_links(folder, name):
+            path, _, anchor = target.partition("#")
+            path = path or name
+            if path.endswith(".md"):
+                assert not anchor or f'<a id="{anchor}">' in (folder / path).read_text()
+            assert path in files, (name, target)
+            shown |= {path} & {one for one in files if one.startswith("figures/")}
+    return shown
 
 
 @pytest.fixture
@@ -67,33 +90,34 @@ def reference(tmp_path):
 
 
 def test_a_reference_has_the_report_twelve_figures_and_compressed_tables(reference):
-    overviews = {
+    figures = {
         f"figures/{experiment}/{kind}.png"
-        for kind in ("ratios", "memory", "makespan")
+        for kind in ("makespan", "limits", "memory", "tradeoff")
         for experiment in "abc"
-    } | {"figures/a/peaks.png"}
-    tasks = {"figures/a/tasks-t1.png", "figures/a/tasks-p2-fork.png"}
+    }
+    pages = {"report.md", *(f"report/{name}.md" for name in ("a", "b", "c", "machine"))}
     tables = {"tables/runs.csv.gz", "claims/claims.csv.gz"}
-    assert list_files(reference) == {"report.md"} | overviews | tasks | tables
+    assert list_files(reference) == pages | figures | tables
     assert gzip.decompress((reference / "tables/runs.csv.gz").read_bytes()).decode() == TABLE
 
 
-def test_every_link_of_the_report_leads_somewhere(reference):
-    report = (reference / "report.md").read_text()
-    anchors = {f"#{name}" for name in re.findall(r'<a id="([^"]+)">', report)}
-    links = find_links(report)
-    assert len([link for link in links if link.startswith("figures/")]) == 12
-    assert [link for link in links if link not in anchors | list_files(reference)] == []
-    assert "a: [t1](#tasks.a.t1) · [p2-fork](#tasks.a.p2-fork)\n" in report
-    assert "b: " not in report
-    assert "12 of the study's 24 figures" in report
+def test_every_link_of_a_reference_leads_somewhere(reference):
+    assert len(check_links(reference)) == 12
+    first, note = (reference / "report.md").read_text().split("\n")[:3:2]
+    assert first == "# s: all 5 runs ok"
+    assert "12 of the study's 15 figures" in note
 
 
-def test_one_experiment_leaves_room_for_all_its_tasks(tmp_path):
+def test_a_part_that_has_a_figure_and_nothing_else_goes_with_it(reference):
+    assert "Task by task" not in (reference / "report/a.md").read_text()
+
+
+def test_where_all_figures_are_kept_the_report_is_as_it_was(tmp_path):
     study = write_study(tmp_path / "study", "a")
     assert make_reference(study, tmp_path / "s").returncode == 0
     assert list_files(tmp_path / "s/figures") == list_files(study / "figures")
-    assert (tmp_path / "s/report.md").read_text() == (study / "report.md").read_text()
+    for name in find_pages(study):
+        assert (tmp_path / "s" / name).read_text() == (study / name).read_text()
 
 
 def test_a_reference_made_from_a_reference_is_the_same(reference):
@@ -102,7 +126,7 @@ def test_a_reference_made_from_a_reference_is_the_same(reference):
     assert {name: (reference / name).read_bytes() for name in list_files(reference)} == before
 
 
-@pytest.mark.parametrize("missing", ["report.md", "figures/a/peaks.png"])
+@pytest.mark.parametrize("missing", ["report.md", "figures/a/tasks.png"])
 def test_an_unfinished_study_replaces_no_reference(tmp_path, reference, missing):
     before = list_files(reference)
     study = write_study(tmp_path / "unfinished", "a")
@@ -115,7 +139,7 @@ def test_an_unfinished_study_replaces_no_reference(tmp_path, reference, missing)
 
 
 def test_a_reference_that_takes_too_much_is_refused(tmp_path):
-    study = write_study(tmp_path / "study", "a", "b", figure_bytes=400_000)
+    study = write_study(tmp_path / "study", "a", "b", figure_bytes=480_000)
     done = make_reference(study, tmp_path / "kept/s")
     assert done.returncode == 1
     assert "takes 4.8 MB, a reference at most 4 MB" in done.stderr
@@ -126,8 +150,7 @@ def test_a_reference_that_takes_too_much_is_refused(tmp_path):
 def test_the_references_kept_here_are_within_the_limits(study):
     folder = ROOT / "docs/reference" / study
     files = list_files(folder)
-    report = (folder / "report.md").read_text()
-    shown = {link for link in find_links(report) if link.startswith("figures/")}
+    shown = check_links(folder)
     assert len(shown) <= 12
     assert shown == {name for name in files if name.startswith("figures/")}
     assert [name for name in files if name.endswith(".csv")] == []

@@ -9,6 +9,7 @@ and `MEGABYTES` MB. A reference can also be made from an older reference.
 import csv
 import gzip
 import io
+import posixpath
 import re
 import shutil
 import sys
@@ -16,16 +17,14 @@ import tempfile
 from pathlib import Path, PurePath
 
 FIGURES = 12
-OVERVIEWS = 10
-"""At most this many figures show a whole experiment; the others show the tasks of a treatment."""
 
 KINDS = ("makespan", "limits", "memory", "tradeoff", "both-ways", "main", "tasks", "times")
-"""Kinds of overview figures, in the order in which they are kept for all experiments."""
+"""Kinds of figures, in the order in which they are kept for all experiments."""
 
 MEGABYTES = 4
 
-IMAGE = re.compile(r'(?:<a id="(tasks\.[^"\n]*)"></a>\n\n)?!\[[^\]\n]*\]\(([^)\n]+)\)\n*')
-TASKS_INDEX = re.compile(r"^(\S+: )(\[[^\n]*\]\(#tasks\.[^\n]*\))\n*", re.MULTILINE)
+IMAGE = re.compile(r"(?:<a id=\"tasks\"></a>\n\n## [^\n]*\n\n)?!\[[^\]\n]*\]\(([^)\n]+)\)\n*")
+"""A figure, with the heading of a part that has nothing else."""
 
 
 def main() -> None:
@@ -47,49 +46,51 @@ def main() -> None:
 
 def keep_study(study: Path, reference: Path) -> None:
     """Write the reference of a study into a new folder."""
-    for name in ("report.md", "tables"):
+    for name in ("report.md", "report", "tables"):
         if not (study / name).exists():
             sys.exit(f"{study}: has no {name}; finish the study first")
-    report = (study / "report.md").read_text(encoding="utf-8")
-    figures = [figure for _, figure in IMAGE.findall(report)]
-    missing = [figure for figure in figures if not (study / figure).is_file()]
-    if missing:
-        sys.exit(
-            f"{study}: report.md shows {missing[0]}, which does not exist; finish the study first"
-        )
+    paths = [study / "report.md", *sorted((study / "report").glob("*.md"))]
+    pages = {path.relative_to(study): path.read_text(encoding="utf-8") for path in paths}
+    shown = {page: list_figures(page, text) for page, text in pages.items()}
+    for page, figures in shown.items():
+        missing = [figure for figure in figures if not (study / figure).is_file()]
+        if missing:
+            sys.exit(
+                f"{study}: {page} shows {missing[0]}, which does not exist; finish the study first"
+            )
+    figures = list(dict.fromkeys(figure for own in shown.values() for figure in own))
     kept = choose_figures(figures)
     for figure in kept:
         (reference / figure).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(study / figure, reference / figure)
     for folder in ("tables", "claims"):
         compress_tables(study / folder, reference / folder)
-    (reference / "report.md").write_text(shorten_report(report, kept), encoding="utf-8")
+    for page, text in pages.items():
+        shortened = shorten_page(page, text, kept)
+        if page.name == "report.md" and len(kept) < len(figures):
+            shortened = add_note(shortened, len(kept), len(figures))
+        (reference / page).parent.mkdir(parents=True, exist_ok=True)
+        (reference / page).write_text(shortened, encoding="utf-8")
+
+
+def list_figures(page: Path, text: str) -> list[str]:
+    """Return the figures that a page shows, by their paths in the folder of the study."""
+    return [locate(page, image) for image in IMAGE.findall(text)]
+
+
+def locate(page: Path, image: str) -> str:
+    """Return the path of an image in the folder of the study, from that in the page."""
+    return posixpath.normpath(posixpath.join(page.parent.as_posix(), image))
 
 
 def choose_figures(figures: list[str]) -> list[str]:
-    """Choose from the figures of a report, which are in the order of the report.
-
-    Overviews are chosen kind by kind. Figures of tasks start with the first and the last treatment
-    of every experiment, usually the baseline and the one that differs from it in most factors.
-    """
-    tasks = [figure for figure in figures if PurePath(figure).stem.startswith("tasks-")]
-    overviews = sorted((figure for figure in figures if figure not in tasks), key=_rank)
-    kept = overviews[:OVERVIEWS]
-    kept += _ends_first(tasks)[: FIGURES - len(kept)]
-    return kept + overviews[OVERVIEWS:][: FIGURES - len(kept)]
+    """Choose from all figures of a study, in their order in the report, kind by kind."""
+    return sorted(figures, key=_rank)[:FIGURES]
 
 
 def _rank(figure: str) -> int:
     kind = PurePath(figure).stem
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
-
-
-def _ends_first(tasks: list[str]) -> list[str]:
-    experiments: dict[PurePath, list[str]] = {}
-    for figure in tasks:
-        experiments.setdefault(PurePath(figure).parent, []).append(figure)
-    ends = [figure for own in experiments.values() for figure in dict.fromkeys((own[0], own[-1]))]
-    return ends + [figure for figure in tasks if figure not in ends]
 
 
 def compress_tables(tables: Path, target: Path) -> None:
@@ -127,27 +128,21 @@ def keep_shown(courses: str, runs: str) -> bytes:
     return kept.getvalue().encode()
 
 
-def shorten_report(report: str, kept: list[str]) -> str:
-    """Remove the figures that are not kept and all links to them; note it under the title."""
-    images = list(IMAGE.finditer(report))
-    dropped = [image for image in images if image[2] not in kept]
-    if not dropped:
-        return report
-    gone = {f"#{image[1]}" for image in dropped if image[1]}
-    report = IMAGE.sub(lambda image: image[0] if image[2] in kept else "", report)
-    report = TASKS_INDEX.sub(lambda index: _shorten_index(index, gone), report)
+def shorten_page(page: Path, text: str, kept: list[str]) -> str:
+    """Remove the figures that are not kept."""
+    text = IMAGE.sub(lambda image: image[0] if locate(page, image[1]) in kept else "", text)
+    return f"{text.rstrip()}\n"
+
+
+def add_note(report: str, kept: int, of: int) -> str:
+    """Say under the title what a reference lacks."""
     title, rest = report.split("\n", maxsplit=1)
     note = (
-        f"*A reference: {len(kept)} of the study's {len(images)} figures, and its tables compressed"
+        f"*A reference: {kept} of the study's {of} figures, and its tables compressed"
         " (`gunzip */*.csv.gz`; `memory.csv` has the runs that figures show). To draw all figures,"
-        " [run the study](#reproduce).*"
+        " [run the study](report/machine.md#reproduce).*"
     )
-    return f"{title}\n\n{note}\n{rest.rstrip()}\n"
-
-
-def _shorten_index(index: re.Match[str], gone: set[str]) -> str:
-    links = [link for link in index[2].split(" · ") if link.split("](")[-1].rstrip(")") not in gone]
-    return f"{index[1]}{' · '.join(links)}\n\n" if links else ""
+    return f"{title}\n\n{note}\n{rest}"
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """The report as a whole: its first page, and the pages that it links."""
 
+import gzip
 import json
 import posixpath
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from tests.commands import draw_figures, read_report, render_report
+from tests.commands import draw_figures, read_report, render_report, run_command
 
 from stagebench.analyse.study import judge_study
 from stagebench.tables.io import make_table, read_tables, write_table, write_tables
+
+ROOT = Path(__file__).parents[2]
 
 
 class Report(NamedTuple):
@@ -468,3 +474,57 @@ def test_tasks_per_second_are_not_shown_where_the_same_work_is_split_differently
     assert "**`four` wins**:" in text
     assert "tasks/s" not in text
     assert "`four` (throughput, turnaround p95): the same work is 2 tasks here and 8 in the" in text
+
+
+def multiply(folder, out, column, name, count):
+    """Copy a study, with the rows of a treatment or an experiment so many times more."""
+    tables = read_tables(folder / "tables")
+    for key, table in tables.items():
+        if column in table.columns:
+            own = table[table[column] == name]
+            copies = [own.assign(**{column: f"{name}-{n:03}"}) for n in range(count)]
+            tables[key] = pd.concat([table, *copies], ignore_index=True)
+    runs = tables["runs"]
+    runs["rank"] = runs["started_rank"] = range(len(runs))
+    (out / "tables").mkdir(parents=True)
+    write_tables(tables, out / "tables")
+    shutil.copy(folder / "plan.json", out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "count"),
+    [("treatment", "p2-fork", 97), ("experiment", "pipe", 12), ("experiment", "alone", 96)],
+)
+def test_the_first_page_of_a_large_study_has_250_lines_at_most_and_links_the_rest(
+    study, tmp_path, column, name, count
+):
+    report = rendered(*[multiply(study, tmp_path / "large", column, name, count)] * 2)
+    assert report.first.count("\n") <= 250
+    check_links(report.pages)
+    assert set(links(report.first)) >= set(report.pages) - {"report.md"}
+    if column == "treatment":
+        assert f"| {name}-{count - 1:03} " in report.pages["report/pipe.md"]
+        assert "60 more: [all](report/pipe.md#treatments)" in report.first
+        assert "| p1-fork " in report.first  # the baseline
+
+
+@pytest.mark.parametrize("name", ["published", "causes"])
+def test_the_first_pages_of_the_reference_studies_have_250_lines_at_most(name, tmp_path):
+    reference = ROOT / "docs/reference" / name
+    for path in reference.glob("*/*.csv.gz"):
+        target = tmp_path / path.relative_to(reference).with_suffix("")
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(gzip.decompress(path.read_bytes()))
+    run_command("design", "--config", ROOT / f"config/{name}.yaml", "--out", tmp_path / "plan.json")
+    files = tmp_path / "tables", tmp_path / "plan.json", tmp_path / "figures"
+    render_report(*files, tmp_path, claims=tmp_path / "claims")
+    pages = read_report(tmp_path)
+    check_links(pages)
+    experiments = set(read_tables(tmp_path / "tables")["runs"]["experiment"])
+    assert pages["report.md"].count("\n") <= 250
+    assert experiments <= set(re.findall(r"^## `([^`]*)`$", pages["report.md"], re.MULTILINE))
+    # Nothing is said in private words, and no row compares a thing with itself.
+    text = "\n".join(pages.values())
+    for words in ("told apart", "1.00 [1.00–1.00]", "too few blocks for an interval"):
+        assert words not in text

@@ -109,7 +109,6 @@ def check_tables(report):
 SENTENCES = {
     # How a sentence puts it → what its printed interval must say.
     rf"{INTERVAL} × (?:faster|slower|less|more|lower|higher|shorter|longer)\b": {HIGHER},
-    rf"{NUMBER} × (?:faster|slower)\b[^\[\];]*{INTERVAL}": {HIGHER},
     rf"equivalent(?: to `?[\w-]+`?)? \([^)]*?{INTERVAL} ×": {EQUIVALENT},
     rf"(?:no difference(?: from `?[\w-]+`?)? found|not decided[^(;.]*) \([^)]*?{INTERVAL} ×": {
         NOT_DECIDED
@@ -162,13 +161,13 @@ MIB = {"t1": [40] * 4, "t2": [41] * 4, "p1": [80] * 4, "p2": [60] * 4}
 def test_every_word_of_a_report_agrees_with_the_interval_beside_it(analyse, known_run, make_sweep):
     words, sentences = Counter(), Counter()
     for seconds in (CLEAR, MIXED, ALIKE):
-        runs = runs_of(known_run, make_sweep, seconds, MIB)
+        runs = runs_of(known_run, make_sweep, seconds, MIB | {"p1": [25] * 4})
         report = report_of(bound_peaks(analyse(*runs), {"p2": 2.0, ("t2", 1): 1.01}))
         words += check_tables(report)
         sentences += check_sentences(report)
     # The check would prove nothing without words of all kinds.
     assert {"faster", "slower", "lower", "higher", EQUIVALENT, NOT_DECIDED} <= {*words}
-    assert sum(words.values()) > 30
+    assert sum(words.values()) > 15
     assert len(sentences) >= 4
 
 
@@ -193,9 +192,9 @@ def test_square_brackets_around_two_numbers_are_always_intervals(analyse, known_
     for line in report.splitlines():
         for match in re.finditer(INTERVAL, line):
             before = line[: match.start()].rstrip()
-            # A ratio comes before it, or what it is the interval of.
-            compared = rf"{NUMBER} × (?:faster|slower)[^\[\];]*"
-            assert re.search(rf"(?:{NUMBER}|ratio|{compared})$", before), line
+            # A ratio comes before it, perhaps with what it is to, or what it is the interval of.
+            to = rf"{NUMBER} × (?:faster|slower|less|more)\b[^\[\];]*"
+            assert re.search(rf"(?:{NUMBER}|ratio|{to})$", before), line
 
 
 SHAPES = {
@@ -224,7 +223,7 @@ def literals():
     return found
 
 
-LABELS = ("longest gap s", "Precision is how far", "**Drift.**")
+LABELS = ("longest gap s", "Precision", "Drift: ", "more tests there were too few runs")
 """Where a label or a fixed sentence in the code has such a word."""
 
 SAME = re.compile(r"1\.00 \[1\.00–1\.00\]")
@@ -267,7 +266,7 @@ def test_where_brackets_overlap_no_word_of_order_stands_in_the_whole_report(
 def test_brackets_that_lie_apart_do_have_words_of_order(analyse, known_run, make_sweep):
     folder = bound_peaks(analyse(*runs_of(known_run, make_sweep, ALIKE, MIB)), {})
     found = order_words(report_of(folder))
-    assert any("Most memory: **p1**" in line for line in found)
+    assert any("`t1` takes the least memory at the tree's peak" in line for line in found)
     assert any("higher" in line for line in found)
 
 

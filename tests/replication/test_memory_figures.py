@@ -82,7 +82,8 @@ def both(present, emulated_run):
 
 def test_our_sweeps_stand_above_and_the_published_way_below(both):
     above, below = both
-    assert {(18, 20, 12, 16, 30, 26), (0, 0, 8, 20, 4, 0), (18, 20, 20, 36, 34, 26)} <= lines(above)
+    walked = {tuple(xy) for dots in above.collections for xy in dots.get_offsets().tolist()}
+    assert {size for _, size in walked} == {18, 20, 12, 16, 30, 26, 0, 8, 4}
     assert {(20, 16, 30, 26), (0, 20, 20, 20), (20, 36, 50, 46)} <= lines(below)
     assert above.get_title(loc="left") == "p1-fork"
     assert (above.get_xlim(), above.get_ylim()) == (below.get_xlim(), below.get_ylim())
@@ -104,7 +105,7 @@ def test_the_false_peak_is_marked_named_and_set_beside_the_truth(both):
     assert texts(below) == [
         "false peak 50.0 MiB =\n30.0 main +\n20.0 children, read 1.75 s earlier"
     ]
-    assert texts(above) == ["peak 36.0 MiB", "34.0 MiB at that moment"]
+    assert texts(above) == ["peak ≥ 36.0 MiB", "34.0 MiB at that moment"]
     circles = [
         (line.get_xdata()[0], line.get_ydata()[0])
         for axes in both
@@ -128,7 +129,7 @@ def test_children_that_were_never_seen_are_counted(present, emulated_run, make_r
     above, below = panels(plot_both_ways(present(emulated_run(*found, created=6))))[0]
     assert below.get_title(loc="left") == "published way: no child seen; there were 5"
     assert texts(below) == ["peak 30.0 MiB"]
-    assert texts(above) == ["peak 36.0 MiB"]
+    assert texts(above) == ["peak ≥ 36.0 MiB"]
 
 
 def test_treatments_stand_side_by_side_and_no_more_than_four(present, emulated_run):

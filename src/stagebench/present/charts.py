@@ -248,7 +248,7 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
     return figure
 
 
-class _Place(NamedTuple):
+class _TimeAndPeak(NamedTuple):
     """Makespans in seconds and the bracket of the peak in MiB; without an upper bound, infinite."""
 
     median_s: float
@@ -263,7 +263,7 @@ class _Place(NamedTuple):
         return self.peak if math.isinf(self.bound) else self.bound
 
 
-def _find_place(experiment: Experiment, treatment: str) -> _Place | None:
+def _find_place(experiment: Experiment, treatment: str) -> _TimeAndPeak | None:
     makespan, peak, upper = (
         experiment.summary(treatment, name)
         for name in ("makespan_s", "tree_peak_bytes", "tree_peak_upper_bytes")
@@ -271,7 +271,7 @@ def _find_place(experiment: Experiment, treatment: str) -> _Place | None:
     if pd.isna(makespan["median"]) or pd.isna(peak["median"]):
         return None
     bound = math.inf if pd.isna(upper["median"]) else float(upper["median"]) / MIB
-    return _Place(
+    return _TimeAndPeak(
         float(makespan["median"]),
         float(makespan["min"]),
         float(makespan["max"]),
@@ -281,7 +281,7 @@ def _find_place(experiment: Experiment, treatment: str) -> _Place | None:
 
 
 def _name_places(
-    axes: Axes, experiment: Experiment, places: Mapping[str, _Place], front: Sequence[str]
+    axes: Axes, experiment: Experiment, places: Mapping[str, _TimeAndPeak], front: Sequence[str]
 ) -> None:
     """Write names beside points: all of few, else the front and the baseline; none on another."""
     wanted = [*experiment.advised, experiment.baseline, *front]
@@ -312,12 +312,12 @@ def _name_places(
             )
 
 
-def _find_pixel(axes: Axes, place: _Place) -> tuple[float, float]:
+def _find_pixel(axes: Axes, place: _TimeAndPeak) -> tuple[float, float]:
     x, y = axes.transData.transform((place.median_s, place.peak))
     return float(x), float(y)
 
 
-def _format_peak(place: _Place) -> str:
+def _format_peak(place: _TimeAndPeak) -> str:
     return f"{format_bracket((place.peak, place.bound))} MiB"
 
 

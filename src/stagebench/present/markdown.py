@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -183,15 +184,20 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts
 
 def render_template(file: Path, values: Mapping[str, Any]) -> str:
     """Render a template, which may include others of its folder; pages (html.j2) are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(file.parent),
+    return _environment(file.parent).get_template(file.name).render(values)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """Return what compiles the templates of a folder, each once."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(file.name).render(values)
 
 
 def count_noun(count: int, noun: str) -> str:

@@ -56,7 +56,7 @@ _PANELS_INCHES, _MOST_INCHES, _LEAST_INCHES = 4.6, 2.1, 1.2
 _Level = TypeVar("_Level")
 
 
-class Layout(NamedTuple):
+class PanelLayout(NamedTuple):
     """Where each treatment is drawn: its row, its column and its curve within the panel.
 
     `titles` name the panels; `curves` the levels of the factor whose curves share one.
@@ -78,7 +78,7 @@ class Layout(NamedTuple):
         return 1 + max(column for _, column, _ in self.places.values())
 
 
-def arrange_panels(experiment: Experiment, treatments: Sequence[str]) -> Layout:
+def arrange_panels(experiment: Experiment, treatments: Sequence[str]) -> PanelLayout:
     """Arrange treatments by their factors: rows, columns, and curves of one panel.
 
     The factor with the largest effect on the peak has its levels in one panel, unless their
@@ -109,10 +109,10 @@ def arrange_panels(experiment: Experiment, treatments: Sequence[str]) -> Layout:
         cells = {place: divmod(index, 3) for index, place in enumerate(sorted(titles))}
         places = {one: (*cells[row, column], level) for one, (row, column, level) in places.items()}
         titles = {cells[place]: title for place, title in titles.items()}
-    return Layout(places, titles, shared, _levels(design, shared))
+    return PanelLayout(places, titles, shared, _levels(design, shared))
 
 
-def _wrap(design: Design, name: str, shared: str) -> Layout:
+def _wrap(design: Design, name: str, shared: str) -> PanelLayout:
     """Return a layout in lines, for a single factor of many levels."""
     order = list(dict.fromkeys(design[name].values()))
     cells = {level: divmod(index, 3) for index, level in enumerate(order)}
@@ -121,7 +121,7 @@ def _wrap(design: Design, name: str, shared: str) -> Layout:
         for one, level in design[name].items()
     }
     titles = {cells[level]: _title({name: level}) for level in order}
-    return Layout(places, titles, shared, _levels(design, shared))
+    return PanelLayout(places, titles, shared, _levels(design, shared))
 
 
 def _choose_shared(experiment: Experiment, design: Design) -> str:
@@ -266,7 +266,7 @@ def plot_memory(experiment: Experiment) -> Figure:
     return figure
 
 
-def _fit(experiment: Experiment) -> tuple[Layout, Sequence[str]]:
+def _fit(experiment: Experiment) -> tuple[PanelLayout, Sequence[str]]:
     """Return the layout of as many treatments as there is room for, and those."""
     most = min(_MOST_CURVES, len(experiment.treatments))
     while True:
@@ -296,7 +296,7 @@ def _read_curve(
     note = f"{label}{'no reading' if math.isnan(peak) else f'{bracket} MiB'}"
     course = experiment.shown("memory", treatment)
     if course.empty:
-        whole = _select_whole(experiment.shown("sweeps", treatment))
+        whole = select_whole(experiment.shown("sweeps", treatment))
         sizes = (numbers(whole, "tree_pss_bytes") / MIB).to_numpy()
         walks = numbers(whole, "time_s").to_numpy(), sizes
         return _Curve(treatment, note, colour, last_result_s=last_result_s, walks=walks)
@@ -372,18 +372,19 @@ _NOTE_INCHES = 0.155
 _LANE = 0.04
 """Height of the marks of one curve's gaps, as a share of the panel above 0."""
 
-_WALKED = ("main", "children")
+WALKED = ("main", "children")
+"""The parts of the tree that a walk reads."""
 
 
-def _select_whole(sweeps: pd.DataFrame) -> pd.DataFrame:
+def select_whole(sweeps: pd.DataFrame) -> pd.DataFrame:
     """Return the walks during which no memory moved from one process to another."""
     return sweeps[sweeps["torn"].fillna(0) == 0]
 
 
 def _plot_walks(axes: Axes, sweeps: pd.DataFrame) -> bool:
     """Draw main and children in the walks during which nothing changed; return whether any."""
-    whole = _select_whole(sweeps)
-    for part in _WALKED:
+    whole = select_whole(sweeps)
+    for part in WALKED:
         sizes = numbers(whole, f"{part}_pss_bytes") / MIB
         axes.plot(whole["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
     return not whole.empty
@@ -448,7 +449,7 @@ def _is_wide(sizes: Mapping[Place, float], places: Sequence[Place], wide: float)
 
 
 def _list_handles(
-    layout: Layout, curves: Sequence[_Curve], *, walked: bool
+    layout: PanelLayout, curves: Sequence[_Curve], *, walked: bool
 ) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     if layout.factor and len(layout.curves) > 1:
@@ -466,7 +467,7 @@ def _list_handles(
     if any(len(curve.walks[0]) for curve in curves):
         handles.append(marker("tree, by walks", ".", 8, MUTED))
     if walked:
-        handles += [marker(f"{part}, by walks", ".", 6, PART_COLOURS[part]) for part in _WALKED]
+        handles += [marker(f"{part}, by walks", ".", 6, PART_COLOURS[part]) for part in WALKED]
     if drawn:
         line: dict[str, Any] = {"ls": "", "marker": "|", "ms": 8, "mew": 1.6, "color": MUTED}
         handles.append(Line2D([], [], label="last result", **line))

@@ -44,7 +44,7 @@ PAGES = "report"
 MOST_LINES = 250
 """`report.md` has no more lines."""
 
-_DETAILS = ((40, 3), (24, 3), (16, 3), (10, 3), (10, 1), (6, 1), (6, 0), (3, 0))
+_DETAILS = ((40, 3), (24, 3), (16, 3), (10, 3), (10, 2), (6, 2), (10, 1), (6, 1), (6, 0), (3, 0))
 """Rows of a table and figures of each experiment: the first of these that fit are shown."""
 
 _MAIN_FIGURES = {

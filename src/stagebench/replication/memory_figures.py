@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from stagebench.present.charts import AddedFigure
 from stagebench.present.markdown import format_bracket, format_number
-from stagebench.present.memory_charts import plot_course
+from stagebench.present.memory_charts import WALKED, plot_course, select_whole
 from stagebench.present.style import (
     INK,
     MUTED,
@@ -43,6 +43,7 @@ from stagebench.tables.quantities import MEMORY_PARTS
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -153,7 +154,6 @@ MAIN_FIGURE = AddedFigure("main", choose_pools, plot_main)
 
 MOST_PANELS = 4
 
-_WALKED = ("main", "children")
 _FALSE: Colour = to_rgb("#c2185b")
 _ROOM = 1.6
 """Height of a panel relative to its highest value: labels stand above their points."""
@@ -220,28 +220,33 @@ def _plot_treatment(above: Axes, below: Axes, experiment: Experiment, treatment:
 def _plot_ours(axes: Axes, experiment: Experiment, both: BothWays) -> None:
     """Draw what our readings prove, and main and children in the walks that nothing tore."""
     plot_course(axes, experiment.shown("memory", both.treatment))
-    whole = both.sweeps[both.sweeps["torn"].fillna(0) == 0]
-    # Importing it takes longer than drawing a figure, and few experiments need it.
-    import seaborn as sns
-
-    sizes = {part: in_mib(whole, part) for part in _WALKED}
-    walks = whole[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
-    sns.scatterplot(
-        data=walks,
-        x="time_s",
-        y="mib",
-        hue="part",
-        palette={part: PART_COLOURS[part] for part in _WALKED},
-        s=16,
-        legend=False,
-        ax=axes,
-    )
-    axes.set(xlabel="", ylabel="")
+    whole = select_whole(both.sweeps)
+    if not whole.empty:
+        _plot_walks(axes, whole)
     if both.known("tree_peak_bytes"):
         peak = both.mib("tree_peak")
         upper = both.mib("tree_peak_upper") if both.known("tree_peak_upper_bytes") else math.inf
         moment = both.seconds("tree_time_to_peak")
         _label(axes, f"peak {format_bracket((peak, upper))} MiB", (moment, peak))
+
+
+def _plot_walks(axes: Axes, sweeps: pd.DataFrame) -> None:
+    # Importing it takes longer than drawing a figure, and few experiments need it.
+    import seaborn as sns
+
+    sizes = {part: in_mib(sweeps, part) for part in WALKED}
+    walks = sweeps[["time_s"]].assign(**sizes).melt("time_s", var_name="part", value_name="mib")
+    sns.scatterplot(
+        data=walks,
+        x="time_s",
+        y="mib",
+        hue="part",
+        palette={part: PART_COLOURS[part] for part in WALKED},
+        s=16,
+        legend=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="")
 
 
 def _plot_emulated(axes: Axes, both: BothWays) -> None:

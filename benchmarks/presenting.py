@@ -1,0 +1,222 @@
+"""How much time and memory figures, report and page of a study take.
+
+    python -m benchmarks.presenting --source results/default
+
+Presents the study itself, and a made one of 1,000 runs of 100 treatments: copies of the rows of
+one experiment's tables, each treatment with a name and makespans of its own. Rules run as Snakemake
+runs them: the figures of an experiment in a process, as many at a time as there are cores, then the
+report with its page. Prints a row per study: wall time of both rules, their CPU time, and the
+largest RSS of one process. Exits with 1 if the study takes more than 15 s or 300 MiB, or the made
+one more than 90 s or 800 MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+from benchmarks.markdown import format_table
+
+from stagebench.store import read_json, write_json
+from stagebench.tables.io import read_tables, write_tables
+from stagebench.units import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TREATMENTS, REPLICATES = 100, 10
+
+LIMITS = {"as measured": (15.0, 300 * MIB), "made": (90.0, 800 * MIB)}
+"""Study → seconds and bytes that it may take."""
+
+
+class Cost(NamedTuple):
+    """The cost of presenting one study."""
+
+    study: str
+    runs: int
+    treatments: int
+    figures_s: float
+    report_s: float
+    cpu_s: float
+    peak_bytes: int
+
+    @property
+    def is_within(self) -> bool:
+        """Whether it keeps to the limits."""
+        longest_s, largest = LIMITS[self.study]
+        return self.figures_s + self.report_s <= longest_s and self.peak_bytes <= largest
+
+
+def main() -> None:
+    """Present both studies."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--source", type=Path, default=Path("results/default"))
+    parser.add_argument("--experiment", default="runtime", help="the one that is multiplied")
+    options = parser.parse_args()
+    print(f"{len(os.sched_getaffinity(0))} cores usable")
+    with tempfile.TemporaryDirectory(prefix="presenting-") as scratch:
+        made = Path(scratch) / "made"
+        multiply(options.source, options.experiment, made)
+        costs = [
+            present("as measured", options.source, Path(scratch) / "out"),
+            present("made", made, made),
+        ]
+    print(tabulate(costs))
+    sys.exit(not all(cost.is_within for cost in costs))
+
+
+def present(name: str, study: Path, out: Path) -> Cost:
+    """Run the rules `figures` and `report` of a study."""
+    tables = study / "tables"
+    runs = read_tables(tables)["runs"]
+    experiments = list(dict.fromkeys(runs["experiment"]))
+    claims = study / "claims"
+    judged = ["--claims", str(claims)] if claims.exists() else []
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        figures = [
+            cores.submit(
+                measure,
+                *("figures", "--tables", str(tables), "--experiment", experiment),
+                *("--out", str(out / "figures" / experiment)),
+            )
+            for experiment in experiments
+        ]
+        used = [one.result() for one in figures]
+    drawn = time.monotonic()
+    used.append(
+        measure(
+            *("report", "--plan", str(study / "plan.json"), "--tables", str(tables)),
+            *("--figures", str(out / "figures"), "--out", str(out), *judged),
+        )
+    )
+    done = time.monotonic()
+    treatments = len(runs[["experiment", "treatment"]].drop_duplicates())
+    cpu_s = sum(cpu for cpu, _ in used)
+    peak_bytes = max(peak for _, peak in used)
+    return Cost(name, len(runs), treatments, drawn - begun, done - drawn, cpu_s, peak_bytes)
+
+
+def measure(*arguments: str) -> tuple[float, int]:
+    """Run a subcommand; return its CPU time and the largest RSS of its process."""
+    process = subprocess.Popen([sys.executable, "-m", "stagebench", *arguments])
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{arguments[0]}: ended with {os.waitstatus_to_exitcode(status)}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * KIB
+
+
+def multiply(study: Path, experiment: str, out: Path) -> None:
+    """Write plan and tables of a study with many copies of one experiment's treatments."""
+    found = {
+        name: table[table["experiment"] == experiment] if "experiment" in table.columns else table
+        for name, table in read_tables(study / "tables").items()
+    }
+    runs = found["runs"]
+    originals = list(dict.fromkeys(runs["treatment"]))
+    copies = {
+        originals[n % len(originals)] + f"-c{n}" * (n >= len(originals)): n
+        for n in range(TREATMENTS)
+    }
+    known = [runs.loc[runs["treatment"] == one, "replicate"].unique() for one in originals]
+    made = {
+        name: pd.concat(
+            [
+                copy_rows(table, originals[n % len(originals)], copy, n, known[n % len(originals)])
+                for copy, n in copies.items()
+            ],
+            ignore_index=True,
+        )
+        if "treatment" in table.columns and name not in _ONCE
+        else table
+        for name, table in found.items()
+    }
+    made["runs"] = number_copies(made["runs"])
+    write_tables(
+        {name: made[name][list(table.columns)] for name, table in found.items()}, out / "tables"
+    )
+    plan = read_json(study / "plan.json")
+    planned: dict[str, Any] = {
+        "experiments": [one for one in plan["experiments"] if one["name"] == experiment],
+        "runs": [run for run in plan["runs"] if run["experiment"] == experiment],
+        "replicates": REPLICATES,
+    }
+    write_json(out / "plan.json", plan | planned)
+
+
+_ONCE = ("contrasts", "published", "advice", "predictions")
+"""Tables in which a treatment is compared with others; they stay as they are."""
+
+
+def copy_rows(
+    table: pd.DataFrame, original: str, copy: str, number: int, replicates: Sequence[int]
+) -> pd.DataFrame:
+    """Return the rows of one treatment under another name, with as many replicates as wanted."""
+    own = table[table["treatment"] == original]
+    if "replicate" not in table.columns:
+        return own.assign(treatment=copy)
+    parts = []
+    for replicate in range(REPLICATES):
+        source = replicates[replicate % len(replicates)]
+        rows = own[own["replicate"] == source].assign(treatment=copy, replicate=replicate + 1)
+        if "shown" in rows.columns:
+            rows = rows.assign(
+                shown=rows["shown"] & (replicate < len(replicates)),
+                baseline=rows["baseline"] & (number == 0),
+            )
+        if "makespan_s" in rows.columns:
+            rows = rows.assign(makespan_s=rows["makespan_s"] * (1 + number / 200 + replicate / 500))
+        parts.append(rows)
+    return pd.concat(parts)
+
+
+def number_copies(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give every treatment a level of its own, so that factors tell them apart."""
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(runs["treatment"]))}
+    factors = [
+        json.dumps(json.loads(text or "{}") | {"copy": numbers[name] // 18})
+        for name, text in zip(runs["treatment"], runs["factors"], strict=True)
+    ]
+    return runs.assign(factors=factors)
+
+
+def tabulate(costs: list[Cost]) -> str:
+    """Format a row per study."""
+    columns = [
+        "study",
+        "runs",
+        "treatments",
+        "figures s",
+        "report s",
+        "both s",
+        "CPU s",
+        "peak RSS MiB",
+    ]
+    rows = [
+        [
+            cost.study,
+            f"{cost.runs:,}",
+            str(cost.treatments),
+            f"{cost.figures_s:.1f}",
+            f"{cost.report_s:.1f}",
+            f"{cost.figures_s + cost.report_s:.1f}",
+            f"{cost.cpu_s:.1f}",
+            f"{cost.peak_bytes / MIB:.0f}",
+        ]
+        for cost in costs
+    ]
+    return format_table(columns, rows)
+
+
+if __name__ == "__main__":
+    main()
