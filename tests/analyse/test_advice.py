@@ -78,29 +78,26 @@ def test_what_is_slower_and_takes_more_memory_is_off_the_front(advise, blocks):
     assert (row["treatment"], row["front"]) == ("fast", "fast")
 
 
-def test_of_those_not_told_apart_the_one_of_least_memory_is_chosen(advise, blocks):
+def test_of_those_that_may_be_as_fast_the_one_of_least_memory_is_chosen(advise, blocks):
     [row] = advise(*blocks({"one": (1, 40), "other": (1, 20)}, jitter=1))
     assert (row["treatment"], row["tied"]) == ("other", "one")
-    assert row["choice"].endswith("`one` is not told apart from it in time, and takes more memory.")
+    assert row["choice"].endswith("`one` may be as fast, but takes more memory.")
     assert row["front"] == "one, other"  # one of them may be faster
 
 
-def test_memory_that_is_not_told_apart_is_not_decided(advise, blocks):
+def test_memory_that_may_be_the_same_is_not_decided(advise, blocks):
     reach = {"one": 3.0, "other": 2.5}
     [row] = advise(*blocks({"one": (1, 20), "other": (1, 20)}, jitter=1), reach=reach)
     assert row["treatment"] == "other"
     assert row["choice"].endswith(
-        "peak memory 20 MiB to 50 MiB. `one` is not told apart from it in time, and not in"
-        " memory either."
+        "peak memory 20 MiB to 50 MiB. `one` may be as fast, and no difference in memory was found."
     )
 
 
-def test_several_that_are_not_told_apart_are_counted(advise, blocks):
+def test_several_that_may_be_as_fast_are_counted(advise, blocks):
     [row] = advise(*blocks({"a": (1, 40), "b": (1, 20), "c": (1, 30)}, jitter=1))
     assert (row["treatment"], row["of"], row["tied"]) == ("b", 3, "a, c")
-    assert row["choice"].endswith(
-        "2 others are not told apart from it in time, and all take more memory."
-    )
+    assert row["choice"].endswith("2 others may be as fast, but all take more memory.")
 
 
 def test_an_upper_end_that_is_not_known_is_not_stated(advise, blocks):

@@ -1,8 +1,8 @@
 """What to choose, why, and what to try next: from runs, floors and predictions, as sentences.
 
 A treatment is off the front of makespan and peak memory only if another one is surely faster and
-surely takes less: both ends of both support it. Of those that are not told apart in time, the one
-that takes least memory is chosen.
+surely takes less: both ends of both support it. Of the fastest and those that may be as fast, the
+one that takes least memory is chosen.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _or_endless(size: Bytes | None) -> float:
 
 
 def _find_tied(ones: Sequence[Candidate], margin: float) -> list[Candidate]:
-    """Return the fastest and all that are not told apart from it, as the table `winners` has it."""
+    """Return the fastest and all that may be as fast, as the table `winners` has it."""
     if any(one.predicted is not None for one in ones):
         fastest = min(ones, key=lambda one: one.time_s)
         return [one for one in ones if one is fastest or not _is_faster(fastest, one)]
@@ -239,14 +239,14 @@ def _explain_choice(
         return f"{text} It is the fastest of {len(of)}." if len(of) > 1 else text
     ranked = rank({one.name: one.peaks for one in tied if one.peaks}, PEAK, margin)
     more = [row for row in ranked if row["alike"] is False]
-    some = f"{len(others)} others are" if len(others) > 1 else f"`{others[0].name}` is"
-    text += f" {some} not told apart from it in time"
+    some = f"{len(others)} others" if len(others) > 1 else f"`{others[0].name}`"
+    text += f" {some} may be as fast"
     if len(more) == len(others):
-        return f"{text}, and {'all take' if len(others) > 1 else 'takes'} more memory."
+        return f"{text}, but {'all take' if len(others) > 1 else 'takes'} more memory."
     if more:
         surely = f"{len(more)} of them surely take{'s' * (len(more) == 1)} more memory"
         return f"{text}; {surely}."
-    return f"{text}, and not in memory either." if chosen.peaks else f"{text}."
+    return f"{text}, and no difference in memory was found." if chosen.peaks else f"{text}."
 
 
 def _describe_peak(one: Candidate) -> str:

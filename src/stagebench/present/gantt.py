@@ -27,6 +27,7 @@ from stagebench.present.style import (
 )
 from stagebench.present.why import limit_cell
 from stagebench.tables.io import list_rows, numbers
+from stagebench.tables.quantities import TASK_MOMENTS
 from stagebench.units import format_seconds
 
 if TYPE_CHECKING:
@@ -163,8 +164,16 @@ def _stages(runs: Mapping[str, _Run]) -> list[str]:
     return list(dict.fromkeys(stage for run in runs.values() for stage in run.strips))
 
 
+_COLUMNS = [
+    *("stage", "worker", "first", "status", "start_s", "send_s"),
+    *(f"{moment}_s" for moment in TASK_MOMENTS),
+]
+
+
 def _read_run(experiment: Experiment, treatment: str) -> _Run:
-    tasks, attempts = (experiment.shown(table, treatment) for table in ("tasks", "attempts"))
+    tasks, attempts = (
+        experiment.shown(table, treatment)[_COLUMNS] for table in ("tasks", "attempts")
+    )
     every = tasks if attempts.empty else pd.concat([tasks, attempts.assign(is_repeated=True)])
     every = every.assign(is_repeated=every.get("is_repeated", pd.Series(dtype=object)).notna())
     lanes, strips, top = [], {}, 0.0

@@ -103,6 +103,7 @@ def figure_style() -> AbstractContextManager[None]:
         "axes.labelsize": 9,
         "axes.titlelocation": "left",
         "axes.titlesize": 9,
+        "axes.titley": 1.0,  # else every tick is measured to find where a title is free
         "axes.titleweight": "bold",
         "font.family": ["DejaVu Sans"],
         "font.size": 9,
