@@ -2,9 +2,9 @@
 
     python -m benchmarks.page --tables docs/reference/published/tables
 
-Renders the study, and one of 1,000 runs of 100 treatments made from copies of its largest
-experiment. Each is opened several times in a headless Chromium, in turn with a page that has the
-answer alone, to which times are also given as ratios. Exits with 1 if a page is larger, or its
+Renders the study, and one of 1,000 runs of 100 treatments made from copies of its runtime runs.
+Each page is opened five times in a headless Chromium, and so is one that has a sentence alone; times
+are medians, also given as ratios to those of that page. Exits with 1 if a page is larger, or its
 first paint later, than it may be.
 """
 
@@ -19,14 +19,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
 from benchmarks.markdown import format_table
+from benchmarks.presenting import multiply
 from tests.present.page.browser import find_browser, open_browser
 
 from stagebench.present.answer import make_screen
-from stagebench.present.experiment import Experiment, split_experiments
+from stagebench.present.experiment import split_experiments
 from stagebench.present.page.page import render_page
-from stagebench.tables.io import make_table, read_tables
+from stagebench.store import read_json, write_json
+from stagebench.tables.io import read_table, read_tables
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = {"study": 3 * MIB, "1,000 runs": 15 * MIB}
 LATEST_PAINT_S = 1.0
-TREATMENTS, REPLICATES = 100, 10
 
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]"
@@ -58,12 +58,10 @@ def main() -> None:
     program = find_browser()
     if program is None:
         sys.exit("needs a Chromium on PATH")
-    tables = read_compressed(options.tables)
-    experiments = split_experiments(tables)
-    studies = {"study": experiments, "1,000 runs": [multiply(largest_of(experiments))]}
     with tempfile.TemporaryDirectory(prefix="page-") as scratch:
         folder = Path(scratch)
-        rendered = {name: render(found, folder / name) for name, found in studies.items()}
+        studies = make_studies(options.tables, folder)
+        rendered = {name: render(study) for name, study in studies.items()}
         answer = folder / "answer.html"
         answer.write_text(ANSWER_ALONE)
         with open_browser(program, folder / "browser") as browser:
@@ -88,69 +86,35 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_compressed(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read the tables of a study, also those that are kept as a reference, compressed."""
-    if not list(folder.glob("*.csv.gz")):
-        return read_tables(folder)
-    with tempfile.TemporaryDirectory(prefix="tables-") as scratch:
-        for path in folder.glob("*.csv.gz"):
-            (Path(scratch) / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-        return read_tables(Path(scratch))
-
-
-def largest_of(experiments: Sequence[Experiment]) -> Experiment:
-    """Return the experiment with the most tasks."""
-    return max(experiments, key=lambda one: len(one.tables["tasks"]))
-
-
-def multiply(experiment: Experiment) -> Experiment:
-    """Return an experiment of `TREATMENTS` treatments with `REPLICATES` runs each, of copies."""
-    names = experiment.treatments
-    copies = -(-TREATMENTS // len(names))
-    kept = [f"{name}-{copy}" for copy in range(copies) for name in names][:TREATMENTS]
-    tables = {
-        name: copy_treatments(table, copies, kept) if "treatment" in table else table
-        for name, table in experiment.tables.items()
-    }
-    return Experiment(name=experiment.name, tables=tables | {"runs": copy_runs(tables["runs"])})
-
-
-def copy_treatments(table: pd.DataFrame, copies: int, kept: Sequence[str]) -> pd.DataFrame:
-    """Repeat the rows of a table with other names of treatments."""
-    every = [table.assign(treatment=table["treatment"] + f"-{copy}") for copy in range(copies)]
-    joined = pd.concat(every, ignore_index=True)
-    return joined[joined["treatment"].isin(kept)]
-
-
-def copy_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Repeat runs until every treatment has enough; copies are not shown."""
-    have = int(runs["replicate"].max())
-    times = -(-REPLICATES // have)
-    every = [
-        runs.assign(
-            replicate=runs["replicate"] + copy * have,
-            shown=runs["shown"] & (copy == 0),
-        )
-        for copy in range(times)
-    ]
-    joined = pd.concat(every, ignore_index=True)
-    return joined[joined["replicate"] <= REPLICATES]
-
-
-def render(experiments: Sequence[Experiment], folder: Path) -> tuple[float, Path]:
-    """Render a page; return how long it took, and its path."""
-    begun = time.monotonic()
-    tables = {
-        name: pd.concat([one.tables[name] for one in experiments]) for name in experiments[0].tables
-    }
-    tables["environment"] = make_table("environment", [])
+def unpack_reference(tables: Path, out: Path) -> Path:
+    """Write the compressed tables of a reference as a study, with what a page needs of its plan."""
+    (out / "tables").mkdir(parents=True)
+    for path in tables.glob("*.csv.gz"):
+        (out / "tables" / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    experiments = list(read_table(out / "tables/runs.csv")["experiment"])
     plan = {
-        "study": "study",
-        "runs": [None] * len(tables["runs"]),
-        "experiments": [{"name": one.name} for one in experiments],
+        "study": tables.parent.name,
+        "experiments": [{"name": name} for name in dict.fromkeys(experiments)],
+        "runs": [{"experiment": name} for name in experiments],
     }
-    render_page(make_screen(tables, plan), experiments, folder / "report.html")
-    return time.monotonic() - begun, folder / "report.html"
+    write_json(out / "plan.json", plan)
+    return out
+
+
+def make_studies(tables: Path, folder: Path) -> dict[str, Path]:
+    """Write the study of a reference, and one of 1,000 runs made from it; return both folders."""
+    study = unpack_reference(tables, folder / "study")
+    multiply(study, "runtime", folder / "large")
+    return {"study": study, "1,000 runs": folder / "large"}
+
+
+def render(study: Path) -> tuple[float, Path]:
+    """Render the page of a study; return how long it took, and the page's path."""
+    begun = time.monotonic()
+    tables = read_tables(study / "tables")
+    screen = make_screen(tables, read_json(study / "plan.json"))
+    render_page(screen, split_experiments(tables), study / "report.html")
+    return time.monotonic() - begun, study / "report.html"
 
 
 def measure(browser: Browser, name: str, render_s: float, path: Path) -> Cost:
