@@ -3,7 +3,7 @@
     python -m benchmarks.page --tables docs/reference/published/tables
 
 Renders the study, and one of 1,000 runs of 100 treatments made from copies of its runtime runs.
-Each page is opened five times in a headless Chromium, and so is one that has a sentence alone; times
+Each page is opened five times in a headless Chromium, and so is one of a sentence alone; times
 are medians, also given as ratios to those of that page. Exits with 1 if a page is larger, or its
 first paint later, than it may be.
 """
