@@ -401,6 +401,18 @@ def test_on_paper_everything_is_there_and_no_table_is_clipped(browser, page):
     browser.run("dispatchEvent(new Event('afterprint'))")
 
 
+def test_a_table_of_several_sheets_has_its_heading_on_each(browser, make_page, known_run):
+    runs = [
+        known_run(treatment=f"t{n}", baseline=n == 0, factors={"workers": n}, start=20 * n)
+        for n in range(60)
+    ]
+    browser.open(make_page(*runs))
+    sheets = [one.extract_text() for one in PdfReader(io.BytesIO(browser.print())).pages]
+    rows = [text for text in sheets if text.count("nothing is full") > 3]
+    assert len(rows) > 2
+    assert all("limited by" in text for text in rows)
+
+
 def test_a_failed_treatment_says_why_it_has_no_run(shown):
     shown.click(".treatments tbody tr:last-child button")
     assert shown.texts(CAPTIONS) == [

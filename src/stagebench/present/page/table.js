@@ -76,6 +76,8 @@ function drawTable(view) {
     if (place === state.sort) cell.setAttribute("aria-sort", direction);
     const title = column.title.replace("the baseline", data.baseline || "the baseline");
     const button = element("button", { type: "button", "data-key": `sort ${place}` }, cell, title);
+    // A heading that is repeated on the next sheet of paper has no buttons.
+    element("span", { class: "on-paper" }, cell, title);
     button.addEventListener("click", () => {
       state.descending = place === state.sort && !state.descending;
       state.sort = place;
