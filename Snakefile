@@ -35,7 +35,7 @@ onstart:
 
 onsuccess:
     print(
-        f"The report: {RESULTS}/report.md (the same as a page: {RESULTS}/report.html)"
+        f"The report: {RESULTS}/report.md (as a page for a browser: {RESULTS}/report.html)"
     )
 
 

@@ -22,10 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 
 class Report(NamedTuple):
-    """All pages by path, their text as one, and the page as HTML."""
+    """All pages by path, and their text as one."""
 
     pages: dict[str, str]
-    html: str
 
     @property
     def first(self):
@@ -38,7 +37,7 @@ class Report(NamedTuple):
 
 def rendered(folder, out):
     render_report(folder / "tables", folder / "plan.json", out / "figures", out)
-    return Report(read_report(out), (out / "report.html").read_text())
+    return Report(read_report(out))
 
 
 @pytest.fixture
@@ -119,7 +118,6 @@ def test_every_image_is_a_figure_named_relative_to_its_page(report, study, tmp_p
     shown = {posixpath.basename(image) for image in images["report/pipe.md"]}
     drawn = {path.name for path in (tmp_path / "figures/pipe").glob("*.png")}
     assert drawn - shown <= {"times.png"}  # without runs that diagnose it has nothing to show
-    assert re.findall(r'<img src="([^"]+)"', report.html) == images["report.md"]
 
 
 def test_figures_elsewhere_are_named_relative_to_the_report(study, tmp_path):
@@ -216,7 +214,8 @@ def test_a_study_whose_runs_left_no_trace_is_reported(analyse, known_run, render
 
 
 def test_words_of_a_run_cannot_become_markup(report):
-    assert "time limit | of &lt;60 s&gt;" in report.html
+    page = MarkdownIt("commonmark").enable("table").render(report.first)
+    assert "time limit | of &lt;60 s&gt;" in page
 
 
 HOSTILE = [
@@ -308,9 +307,7 @@ def test_no_text_of_a_study_is_markup_in_its_report(analyse, known_run, make_tas
         render_report(*files, folder, claims=folder / "claims")
         pages = read_report(folder)
         markdown = MarkdownIt("commonmark").enable("table")
-        beside = (text for path, text in pages.items() if path != "report.md")
-        pieces = [(folder / "report.html").read_text(), *map(markdown.render, beside)]
-        return "\n".join(pages.values()), "\n".join(pieces)
+        return "\n".join(pages.values()), "\n".join(map(markdown.render, pages.values()))
 
     harmless = [f"harmless-{number:02}" for number in range(len(HOSTILE))]
     (plain_markdown, plain), (markdown, hostile) = (
@@ -360,13 +357,6 @@ def test_every_table_of_the_page_is_a_table(report):
         page = MarkdownIt("commonmark").enable("table").render(text)
         assert page.count("<table>") == rules
         assert "| -" not in page
-    assert report.html.count("<table>") == report.first.count("\n| -") == 2
-
-
-def test_the_page_is_whole_and_loads_nothing_from_elsewhere(report):
-    assert report.html.startswith("<!DOCTYPE html>")
-    assert report.html.endswith("</html>\n")
-    assert not re.search(r'(?:src|href)="https?:', report.html)
 
 
 def test_the_markdown_has_no_line_that_ends_in_a_loose_template_mark(report):

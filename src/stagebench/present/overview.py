@@ -44,7 +44,7 @@ def overview_table(experiment: Experiment, most: int) -> str:
     rows = [
         [
             treatment,
-            *([_compare(experiment, treatment, rivals)] if has_ratios else []),
+            *([compare_makespan(experiment, treatment, rivals)] if has_ratios else []),
             limit_or_failure(experiment, treatment),
             *([_count_ok(experiment, treatment)] if has_failed else []),
             format_number(experiment.median(treatment, "makespan_s")),
@@ -56,8 +56,11 @@ def overview_table(experiment: Experiment, most: int) -> str:
     return format_table(columns, rows, texts=len(columns) - 3) if rows else ""
 
 
-def _compare(experiment: Experiment, treatment: str, rivals: Collection[str]) -> str:
-    """Return how a treatment's makespan compares with the baseline's: "2.1 [2.0–2.2] × faster"."""
+def compare_makespan(experiment: Experiment, treatment: str, rivals: Collection[str]) -> str:
+    """Return how a treatment's makespan compares with the baseline's: "2.1 [2.0–2.2] × faster".
+
+    `rivals` are the treatments that do the same work as the baseline.
+    """
     if treatment == experiment.baseline:
         return "baseline"
     if treatment not in rivals:

@@ -11,9 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from markdown_it import MarkdownIt
-from markupsafe import Markup
-
 from stagebench.present import effects, factor_text, flow, treatments, trust, winners
 from stagebench.present.answer import (
     format_answer,
@@ -25,6 +22,7 @@ from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.markdown import count_noun, render_template
 from stagebench.present.overview import overview_table
+from stagebench.present.page.page import render_page
 from stagebench.present.why import why_values
 from stagebench.store import atomic_folder, read_json, write_text
 from stagebench.tables.io import read_claims, read_tables
@@ -137,18 +135,7 @@ def render_report(
             values = {"study": planned["study"], "title": page.title, "text": page.text}
             write_text(folder / f"{page.name}.md", render_template(_FOLDER / "page.md.j2", values))
     write_text(out / "report.md", text)
-    write_text(out / "report.html", _render_html(planned["study"], text))
-
-
-def _render_html(study: str, text: str) -> str:
-    body = MarkdownIt("commonmark").enable("table").render(text)
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    values = {
-        "title": f"Study {study}",
-        "style": Markup(style),  # noqa: S704 - our own file
-        "body": Markup(body),  # noqa: S704 - cells are escaped where tables are made
-    }
-    return render_template(_FOLDER / "report.html.j2", values)
+    render_page(screen, experiments, out / "report.html")
 
 
 def _render_short(
