@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "trial", "model", "analyse", "present"}
+CORE |= {"measure", "trace", "trial", "model", "analyse", "export", "present"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
+    "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
     "present": {*GROUND, "store", "tables", "present", "pandas", "seaborn", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
     # A measured process that also samples itself: it may import the sampler.

@@ -101,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_claims(commands)
     _add_predict(commands)
     _add_advise(commands)
+    _add_export(commands)
     return parser
 
 
@@ -299,6 +300,26 @@ def _add_advise(commands: Any) -> None:
     )
 
 
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", _export, "Write the timeline of a run for Perfetto.")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="RUN",
+        help="results/STUDY/raw/EXPERIMENT/TREATMENT/rN, or the folder of a trace",
+    )
+    formats = parser.add_mutually_exclusive_group(required=True)
+    formats.add_argument(
+        "--perfetto", action="store_true", help="in the Trace Event Format, which Perfetto opens"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="new file to write, compressed if it ends in .gz (default: ./<run>.json.gz)",
+    )
+
+
 def _plan(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
@@ -466,6 +487,12 @@ def _advise(options: argparse.Namespace) -> None:
     from stagebench.analyse.questions import answer_advice
 
     print_text(answer_advice(options.folder, options.memory, options.cores))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from stagebench.export.perfetto import export_timeline
+
+    print_text(export_timeline(options.folder, options.out))
 
 
 def whole_number(text: str) -> int:
