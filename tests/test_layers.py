@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "trial", "model", "analyse", "export", "present"}
+CORE |= {"measure", "trace", "trial", "model", "analyse", "export", "present", "conduct"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
+    "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}

@@ -22,6 +22,10 @@ from stagebench.terminal import escape_controls, print_error, print_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from stagebench.design.grid import Study
+    from stagebench.design.yaml import Config
+    from stagebench.trial.one_task import TrialRequest
+
 
 EPILOG = """\
 Trace any command:
@@ -89,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"stagebench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
     _add_plan(commands)
     _add_design(commands)
     _add_measure(commands)
@@ -117,6 +122,25 @@ def _add(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", _run, "Run a study: plan, trial, measurements, report.")
+    parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument(
+        "--cores",
+        type=cores,
+        default="all",
+        metavar="N",
+        help="cores for the analysis (default: all); measurements never overlap",
+    )
+    parser.add_argument("--override", **OVERRIDE)
+    parser.add_argument(
+        "--no-trial", action="store_true", help="run no task of each treatment first"
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="go on if a baseline fails, also in its trial"
+    )
 
 
 def _add_plan(commands: Any) -> None:
@@ -320,11 +344,52 @@ def _add_export(commands: Any) -> None:
     )
 
 
+def _run(options: argparse.Namespace) -> None:
+    from stagebench.conduct.conductor import StudyRequest, conduct_study
+
+    def make_first_screen(tables: Path, plan: Mapping[str, Any], preliminary: str) -> str:
+        from stagebench.present.answer import format_terminal, make_screen
+        from stagebench.tables.io import read_tables
+
+        return format_terminal(make_screen(read_tables(tables), plan), preliminary=preliminary)
+
+    study, _ = _check_study(options)
+    conduct_study(
+        StudyRequest(
+            options.config,
+            options.override or {},
+            options.cores,
+            _request_trial(options, study),
+            not options.no_trial,
+            options.keep_going,
+            make_first_screen,
+        )
+    )
+
+
 def _plan(options: argparse.Namespace) -> None:
+    from stagebench.design.plan import format_plan, format_resolved
+    from stagebench.measure.cgroup import machine_memory_bytes
+
+    study, config = _check_study(options)
+    request = _request_trial(options, study)
+    plan = request.plan
+    print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
+    if options.trial:
+        from stagebench.trial.one_task import run_trials
+        from stagebench.trial.trial_text import check_trials, format_trials
+
+        trials = run_trials(request)
+        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
+        check_trials(request, trials)
+
+
+def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
+    """Check a config and all that it names, as a whole."""
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import check_cpus, check_memory, usable_cpus
-    from stagebench.design.plan import format_plan, format_resolved, make_plan
+    from stagebench.design.plan import make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
     from stagebench.replication.published import check_reference
 
@@ -333,24 +398,22 @@ def _plan(options: argparse.Namespace) -> None:
     allow = study.allow_insufficient_memory
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     check_cpus(study.treatments, usable_cpus())
-    plan = make_plan(study)
-    check_reference(plan, options.config.parent)
+    check_reference(make_plan(study), options.config.parent)
     load_study_claims(study, options.config.parent)
-    print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
-    if options.trial:
-        from functools import partial
+    return study, config
 
-        from stagebench.design.specification import estimate_memory
-        from stagebench.trial.one_task import TrialRequest, run_trials
-        from stagebench.trial.trial_text import check_trials, format_trials
 
-        beside = options.config.parent
-        places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
-        need = partial(estimate_memory, beside=beside)
-        request = TrialRequest(plan, beside, places, study.warm_memory_bytes, need)
-        trials = run_trials(request)
-        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
-        check_trials(request, trials)
+def _request_trial(options: argparse.Namespace, study: Study) -> TrialRequest:
+    from functools import partial
+
+    from stagebench.design.plan import make_plan
+    from stagebench.design.specification import estimate_memory
+    from stagebench.trial.one_task import TrialRequest
+
+    beside = options.config.parent
+    places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
+    need = partial(estimate_memory, beside=beside)
+    return TrialRequest(make_plan(study), beside, places, study.warm_memory_bytes, need)
 
 
 def _design(options: argparse.Namespace) -> None:
@@ -505,6 +568,11 @@ def whole_number(text: str) -> int:
 
 
 MOST_CORES = 10_000
+
+
+def cores(text: str) -> str:
+    """Parse a number of cores, or "all"."""
+    return text if text == "all" else str(whole_number(text))
 
 
 def memory_size(text: str) -> int:

@@ -21,7 +21,7 @@ from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
     from stagebench.design.levels import Level
@@ -60,7 +60,16 @@ def make_plan(study: Study) -> Json:
     }
 
 
-def format_plan(plan: Json) -> str:
+def name_runs(plan: Mapping[str, Any]) -> dict[str, Json]:
+    """Return the planned runs, warm-ups first, by the path of their folder below `raw`."""
+    return {
+        f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
+        for kind, runs in (("w", plan["warm_up_runs"]), ("r", plan["runs"]))
+        for run in runs
+    }
+
+
+def format_plan(plan: Mapping[str, Any]) -> str:
     """Format a plan as text: its experiments, the number of runs, the most demanding treatment."""
     lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
     for experiment in plan["experiments"]:
