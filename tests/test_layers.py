@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "records": set(),
     "locks": set(),
     "terminal": set(),
+    "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
     "handlers": {*GROUND, "handlers"},

@@ -13,11 +13,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
+from stagebench.command_line import RootParser
 from stagebench.errors import StagebenchError
-from stagebench.terminal import escape_controls, print_error, print_text
+from stagebench.terminal import print_error, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,33 +28,20 @@ if TYPE_CHECKING:
     from stagebench.trial.one_task import TrialRequest
 
 
-EPILOG = """\
-Trace any command:
-
-  stagebench trace -- COMMAND...
-
-Run a study with Snakemake, from the project's folder:
-
-  snakemake --cores N                              the default study
-  snakemake --cores N --configfile FILE            another study
-
-N only parallelises the analysis. Measurements never overlap, whatever N is:
-each has the machine to itself.
-"""
-
-
 OVERRIDE: Any = {
-    "type": json.loads,
+    "type": lambda text: json_mapping(text),  # noqa: PLW0108 - it is defined below
     "metavar": "JSON",
-    "help": "keys in place of those of the config",
+    "help": "keys in place of those of the config, such as '{\"replicates\": 2}'",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a StagebenchError is printed and sets the exit code."""
     given, command = split_command(sys.argv[1:] if arguments is None else arguments)
-    options = make_parser().parse_args(given, argparse.Namespace(command=command))
+    parser = make_parser()
     try:
+        given = parser.check_command(given)
+        options = parser.parse_args(given, argparse.Namespace(command=command))
         options.run(options)
     except BrokenPipeError:
         # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
@@ -66,14 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("stagebench: interrupted; nothing was written")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors quote any argument."""
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End this process with a message, in which no terminal finds a command."""
-        super().exit(status, message and escape_controls(message))
-
-
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the arguments of `trace` at the first `--`: the command after it is not parsed."""
     given = list(arguments)
@@ -83,16 +63,11 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return given[:place], given[place + 1 :]
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> RootParser:
     """Return the parser of all subcommands."""
-    parser = Parser(
-        prog="stagebench",
-        description="Settles concurrency questions for Python pipelines.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = RootParser()
     parser.add_argument("--version", action="version", version=f"stagebench {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.commands
     _add_run(commands)
     _add_plan(commands)
     _add_design(commands)
@@ -117,9 +92,7 @@ def _add(
     text: str,
     usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, usage=usage
-    )
+    parser: argparse.ArgumentParser = commands.add_parser(name, description=text, usage=usage)
     parser.set_defaults(run=run)
     return parser
 
@@ -290,14 +263,14 @@ def _add_show(commands: Any) -> None:
 
 def _add_claims(commands: Any) -> None:
     parser = _add(commands, "claims", _claims, "Show the verdicts on the claims of studies.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/STUDY")
 
 
 def _add_predict(commands: Any) -> None:
     parser = _add(
-        commands, "predict", _predict, "Predict makespans with other settings, from a study's runs."
+        commands, "predict", _predict, "Predict run times with other settings, from a study's runs."
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/STUDY")
     parser.add_argument("--experiment", help="name of the experiment, if there are several")
     parser.add_argument("--treatment", help="one treatment (default: all of the experiment)")
     parser.add_argument(
@@ -315,7 +288,7 @@ def _add_predict(commands: Any) -> None:
 
 def _add_advise(commands: Any) -> None:
     parser = _add(commands, "advise", _advise, "Say what to choose, why, and what to try next.")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/STUDY")
     parser.add_argument(
         "--memory", type=memory_size, metavar="SIZE", help="the most memory, such as 500M or 2GiB"
     )
@@ -589,6 +562,21 @@ def memory_size(text: str) -> int:
             f"{text!r} is not allowed; allowed: a size such as 500M or 1.5GiB"
         )
     return round(size)
+
+
+def json_mapping(text: str) -> dict[str, Any]:
+    """Parse a mapping written as JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        value = error
+    if not isinstance(value, dict):
+        found = f" ({value})" if isinstance(value, ValueError) else ""
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed{found}; allowed: a mapping as JSON, such as"
+            " '{\"replicates\": 2}'"
+        )
+    return value
 
 
 def process_id(text: str) -> int:
