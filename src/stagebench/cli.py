@@ -264,6 +264,9 @@ def _add_show(commands: Any) -> None:
 def _add_claims(commands: Any) -> None:
     parser = _add(commands, "claims", _claims, "Show the verdicts on the claims of studies.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/STUDY")
+    parser.add_argument(
+        "--all", action="store_true", help="all claims with their sentences, not one screen"
+    )
 
 
 def _add_predict(commands: Any) -> None:
@@ -508,7 +511,7 @@ def _show(options: argparse.Namespace) -> None:
 def _claims(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import show_claims
 
-    print_text(show_claims(options.folders))
+    print_text(show_claims(options.folders, is_whole=options.all))
 
 
 def _predict(options: argparse.Namespace) -> None:
