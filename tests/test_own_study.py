@@ -144,14 +144,14 @@ def test_every_error_of_own_handlers_is_told_at_once_before_anything_is_measured
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in said
-    assert "workflows[0].stages[0].handler: handler 'steps_mine:make': importing" in said
-    assert "workflows[1].stages[0].handler: handler 'steps_other:ask': importing" in said
+    assert "workflows[mine].stages[make].handler: handler 'steps_mine:make': importing" in said
+    assert "workflows[other].stages[ask].handler: handler 'steps_other:ask': importing" in said
     assert not (copy / "checkout/results").exists()
     planned = subprocess.run(
         [STAGEBENCH, "plan", copy / "mine/config.yaml"], capture_output=True, text=True, check=False
     )
     assert planned.returncode == 1
-    assert "../mine/config.yaml:10: workflows[0].stages[0].handler: " in said
+    assert "../mine/config.yaml:10: workflows[mine].stages[make].handler: " in said
     assert re.findall(r"workflows\[.*", planned.stderr) == re.findall(r"workflows\[.*", said)
 
 

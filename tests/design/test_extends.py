@@ -246,11 +246,11 @@ BAD = {
             "extends: base.yaml\nexperiments:\n  - name: new\n    workflow: waiting\n"
             "    factors: {workers: [1], executor: [process], start_method: [fork]}\n"
         ),
-        "mine.yaml:3: experiments[2].tasks: missing; allowed: a whole number from 1 to 100000, or",
+        "mine.yaml:3: experiments[new].tasks: missing; allowed: a whole number from 1 to 100000",
     ),
     "a merged value of the wrong kind": (
         "extends: base.yaml\nexperiments: [{name: pools, sampler: {cpu_budget: 3}}]\n",
-        "mine.yaml:2: experiments[0].sampler.cpu_budget: 3 is not allowed; allowed: a share of one",
+        "mine.yaml:2: experiments[pools].sampler.cpu_budget: 3 is not allowed; allowed: a share",
     ),
     "something to leave out of nothing": (
         BASE + "without: [seed]\n",
@@ -301,8 +301,8 @@ def test_a_problem_of_some_treatments_has_the_line_of_the_template_and_names_the
     )
 
     assert problem == (
-        "base.yaml:13: workflows[0].stages[0].workers: 0 is not allowed; allowed: a whole number"
-        " from 1 to 1024 (in spawned/p0-spawn)"
+        "base.yaml:13: workflows[waiting].stages[first].workers: 0 is not allowed; allowed: a"
+        " whole number from 1 to 1024 (in spawned/p0-spawn)"
     )
 
 

@@ -331,6 +331,23 @@ SOURCES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"bad_py": "import os\n\nfrom nowhere import it\n"}, "bad.py, line 3"),
+        ({"bad_py": "import also\n", "also_py": "\n1 / 0\n"}, "also.py, line 2"),
+        ({"bad_py": "import json\njson.loads('{')\n"}, "bad.py, line 2"),
+        ({"bad_py": "\ndef f(:\n"}, "bad.py, line 2"),
+    ],
+    ids=["in the module", "in a helper", "in a library", "no Python"],
+)
+def test_what_an_import_raises_has_its_line_in_the_users_own_files(
+    find_problems, beside, files, place
+):
+    (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(**files))
+    assert problem.endswith(f" ({place})") or f"{place}: " in problem
+
+
 @pytest.mark.parametrize(("source", "text"), SOURCES.items(), ids=SOURCES)
 def test_a_module_that_cannot_be_used_is_reported_without_a_traceback(
     find_problems, beside, capfd, source, text

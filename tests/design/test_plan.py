@@ -188,6 +188,6 @@ def test_a_wrong_statement_of_the_same_work_is_reported_with_its_line(plan_split
     (problem,) = caught.value.problems
     given = f'"{value}"' if value == "maybe" else value
     assert problem.endswith(
-        f"study.yaml:16: experiments[0].same_work: {given} is not allowed;"
+        f"study.yaml:16: experiments[split].same_work: {given} is not allowed;"
         " allowed: true (all treatments do the same work) or false"
     )
