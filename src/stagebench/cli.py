@@ -350,7 +350,8 @@ def _plan(options: argparse.Namespace) -> None:
     study, config = _check_study(options)
     request = _request_trial(options, study)
     plan = request.plan
-    print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
+    text = format_plan(plan, is_tried=options.trial)
+    print_text((format_resolved(config) if options.resolved else text) + "\n")
     if options.trial:
         from stagebench.trial.one_task import run_trials
         from stagebench.trial.trial_text import check_trials, format_trials

@@ -69,8 +69,11 @@ def name_runs(plan: Mapping[str, Any]) -> dict[str, Json]:
     }
 
 
-def format_plan(plan: Mapping[str, Any]) -> str:
-    """Format a plan as text: its experiments, the number of runs, the most demanding treatment."""
+def format_plan(plan: Mapping[str, Any], *, is_tried: bool = False) -> str:
+    """Format a plan as text: its experiments, the number of runs, the most demanding treatment.
+
+    Unless it `is_tried` next, the text says how to find out what a plan cannot know.
+    """
     lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
     for experiment in plan["experiments"]:
         lines += ["", *_format_experiment(experiment, plan["treatments"])]
@@ -80,6 +83,8 @@ def format_plan(plan: Mapping[str, Any]) -> str:
     )
     limit, warm_ups = format_seconds(plan["time_limit_s"]), len(plan["warm_up_runs"])
     before = f", after {warm_ups} to warm up" if warm_ups else ""
+    most = f"most memory, by estimate: {format_bytes(need)} ({key})"
+    unknown = "" if is_tried else "unknown; --trial measures it"
     runs = f"{len(plan['runs'])} runs of {len(plan['treatments'])} treatments{before}"
     return "\n".join(
         [
@@ -87,7 +92,8 @@ def format_plan(plan: Mapping[str, Any]) -> str:
             "",
             f"{runs}, each stopped after {limit}",
             *format_diagnoses(plan["diagnoses"]),
-            f"most memory, by estimate: {format_bytes(need)} ({key})",
+            *([most] if need else [f"most memory: {unknown}"] * bool(unknown)),
+            *([f"time of the study: {unknown}"] * bool(unknown)),
         ]
     )
 
@@ -124,7 +130,7 @@ def _plan_treatment(treatment: Treatment) -> Json:
 def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
     name, ids = experiment["name"], experiment["treatments"]
     own = [treatments[f"{name}/{treatment}"] for treatment in ids]
-    needs = [treatment["estimated_memory_bytes"] for treatment in own]
+    most = max(treatment["estimated_memory_bytes"] for treatment in own)
     factors = [f"{factor} ({len(levels)})" for factor, levels in experiment["factors"].items()]
     return [
         f"{name}: {len(ids)} treatments of workflow {experiment['workflow']}",
@@ -138,7 +144,8 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
         *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
-        f"  memory of one run, by estimate: up to {format_bytes(max(needs))}",
+        # Without an estimate by any handler, there is nothing to say.
+        *([f"  memory of one run, by estimate: up to {format_bytes(most)}"] if most else []),
     ]
 
 
