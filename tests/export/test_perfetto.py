@@ -95,6 +95,22 @@ def test_each_task_has_an_arrow_to_the_next_stage_and_waits_where_it_waited(fold
     assert starts == {(200, 1), (100, 7), (100, 8)}
 
 
+def test_a_worker_is_started_from_its_request_unless_its_row_had_another_worker(
+    write_runs, known_run, make_worker, tmp_path
+):
+    workers = (
+        make_worker("work", 200, 1, 10, 10.75),
+        make_worker("save", 100, 7, 13, 13.25),
+        # The same id again, asked for while the first thread still lived.
+        make_worker("save", 100, 7, 13.5, 14.25),
+    )
+    _, raw = write_runs(known_run(workers=workers))
+    events = export(raw / "pipe/p1-fork/r1", tmp_path / "known.json")
+    assert find_faults(events) == []
+    starts = [event for event in of_kind(events, "X", "cold start") if event["tid"] == 1]
+    assert [event["name"] for event in starts] == ["is started", "imports its handler"]
+
+
 def test_queues_and_memory_are_counters_that_end_where_their_process_ends(
     write_runs, known_run, tmp_path
 ):

@@ -8,7 +8,7 @@ threads, as many as were busy at once.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import chain, count, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,13 +47,17 @@ class Service(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A row: what a worker served there, in order, without overlaps."""
+    """A row: what a worker served there, in order, without overlaps.
+
+    A row `is_shared` by several workers one after another if they had the same id.
+    """
 
     track: Track
     name: str
     place: int
     services: list[Service]
     starts: list[WorkerRecord]
+    is_shared: bool
 
 
 class StageLanes(NamedTuple):
@@ -98,6 +102,7 @@ def _lay_out_stage(
     for worker in trace.workers:
         if worker.stage == name:
             starts[Track(worker.pid, worker.thread_id)].append(worker)
+    uses = Counter(Track(worker.pid, worker.thread_id) for worker in trace.workers)
     numbers = number_workers(trace, stage)
     lanes: list[Lane] = []
     for track in sorted({*served, *starts}, key=lambda one: _place(numbers, one)):
@@ -105,7 +110,8 @@ def _lay_out_stage(
         for number, services in enumerate(rows):
             row = track if number == 0 else Track(track.pid, next(own))
             title, order = f"{name} {len(lanes) + 1}", place * 100_000 + len(lanes)
-            lanes.append(Lane(row, title, order, services, [] if number else starts[track]))
+            own_starts = [] if number else starts[track]
+            lanes.append(Lane(row, title, order, services, own_starts, uses[row] > 1))
     return StageLanes(name, stage["after"], lanes, records, _describe_parts(trace, name, waits))
 
 
@@ -186,9 +192,12 @@ def _draw_phases(make: EventMaker, trace: Trace) -> Iterator[Event]:
 def _draw_lane(make: EventMaker, stage: StageLanes, lane: Lane) -> Iterator[Event]:
     yield from name_track(lane.track, lane.name, lane.place)
     for worker in lane.starts:
-        span = worker.started_ns, worker.ready_ns
-        waited = {"asked for ms before": (worker.started_ns - worker.requested_ns) / 1e6}
-        yield make.slice(lane.track, ("starts", "cold start"), span, waited)
+        # A thread's id can be used again: the request for the later one is no part of this row.
+        asked_ns = worker.started_ns if lane.is_shared else worker.requested_ns
+        whole = min(asked_ns, worker.started_ns), worker.ready_ns
+        yield make.slice(lane.track, ("is started", "cold start"), whole, {})
+        own = worker.started_ns, worker.ready_ns
+        yield make.slice(lane.track, ("imports its handler", "cold start"), own, {})
     for service, following in pairwise([*lane.services, None]):
         if service is not None:
             yield from _draw_service(make, stage, lane.track, service)
