@@ -67,6 +67,32 @@ def test_a_word_that_is_no_command_is_answered_with_one(word, answer):
     assert len(errors) < 300
 
 
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (
+            ["plan", "config/smoke.yaml", "--trail"],
+            "'--trail' is not allowed here; did you mean '--t",
+        ),
+        (["claims", "results/x", "--al=3"], "argument --all: ignored explicit argument"),
+        (["advise", "a", "b"], "'b' is not allowed here\n"),
+        (["export", "results/x"], "the format is missing; allowed: --perfetto"),
+    ],
+)
+def test_an_argument_that_a_command_does_not_know_is_an_error_of_that_command(arguments, answer):
+    code, text, errors = call(*arguments)
+    assert (code, text) == (2, "")
+    assert errors.startswith(f"usage: stagebench {arguments[0]}")
+    assert answer in errors
+
+
+def test_an_option_without_a_command_is_an_error():
+    code, _, errors = call("--verson")
+    assert code == 2
+    assert "'--verson' is not allowed here; did you mean '--version'?" in errors
+    assert "'--' is not allowed here" in call("--")[2]
+
+
 def test_the_version_is_also_a_word():
     assert call("version") == call("--version")
 

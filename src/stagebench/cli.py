@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from stagebench.trial.one_task import TrialRequest
 
 
+STUDY: Any = {"metavar": "STUDY.yaml", "help": "a study, such as config/config.yaml"}
+
 OVERRIDE: Any = {
     "type": lambda text: json_mapping(text),  # noqa: PLW0108 - it is defined below
     "metavar": "JSON",
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser()
     try:
         given = parser.check_command(given)
-        options = parser.parse_args(given, argparse.Namespace(command=command))
+        options = parser.parse_known(given, command)
         options.run(options)
     except BrokenPipeError:
         # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
@@ -99,7 +101,7 @@ def _add(
 
 def _add_run(commands: Any) -> None:
     parser = _add(commands, "run", _run, "Run a study: plan, trial, measurements, report.")
-    parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument("config", type=Path, **STUDY)
     parser.add_argument(
         "--cores",
         type=cores,
@@ -118,7 +120,7 @@ def _add_run(commands: Any) -> None:
 
 def _add_plan(commands: Any) -> None:
     parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
-    parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument("config", type=Path, **STUDY)
     parser.add_argument("--override", **OVERRIDE)
     parser.add_argument(
         "--resolved",
@@ -228,7 +230,7 @@ def _add_trace(commands: Any) -> None:
         type=number_from("seconds from 0.001 to 3600", 0.001, 3600),
         default=0.01,
         metavar="SECONDS",
-        help="time between two sweeps (default: %(default)s)",
+        help="time between two sweeps, which read all memory (default: %(default)s)",
     )
     parser.add_argument(
         "--cpu-budget",
@@ -250,7 +252,7 @@ def _add_trace(commands: Any) -> None:
     )
     parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
     parser.add_argument(
-        "--live", action="store_true", help="show a line meanwhile, if errors go to a terminal"
+        "--live", action="store_true", help="show time and memory meanwhile, on a terminal"
     )
     parser.add_argument("--quiet", action="store_true", help="print no summary")
 
@@ -262,7 +264,12 @@ def _add_show(commands: Any) -> None:
 
 
 def _add_claims(commands: Any) -> None:
-    parser = _add(commands, "claims", _claims, "Show the verdicts on the claims of studies.")
+    parser = _add(
+        commands,
+        "claims",
+        _claims,
+        "Show which of a study's claims hold: what was expected, and measured.",
+    )
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/STUDY")
     parser.add_argument(
         "--all", action="store_true", help="all claims with their sentences, not one screen"
@@ -274,18 +281,24 @@ def _add_predict(commands: Any) -> None:
         commands, "predict", _predict, "Predict run times with other settings, from a study's runs."
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/STUDY")
-    parser.add_argument("--experiment", help="name of the experiment, if there are several")
-    parser.add_argument("--treatment", help="one treatment (default: all of the experiment)")
+    parser.add_argument("--experiment", metavar="NAME", help="the experiment, if there are several")
+    parser.add_argument(
+        "--treatment", metavar="NAME", help="one treatment (default: all of the experiment)"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a factor of the experiment, or STAGE.KEY with workers, executor, start_method,"
-        " queue_size, batch or speed, or in_flight, tasks or gil (on, off); may be repeated",
+        help="what is other than measured, such as workers=8: a factor of the experiment;"
+        " in_flight, tasks or gil (on, off); or STAGE.KEY, where KEY is workers, executor,"
+        " start_method, queue_size, batch or speed; may be repeated",
     )
     parser.add_argument(
-        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+        "--cores",
+        type=whole_number,
+        metavar="N",
+        help="cores of the machine (default: as measured)",
     )
 
 
@@ -296,20 +309,29 @@ def _add_advise(commands: Any) -> None:
         "--memory", type=memory_size, metavar="SIZE", help="the most memory, such as 500M or 2GiB"
     )
     parser.add_argument(
-        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+        "--cores",
+        type=whole_number,
+        metavar="N",
+        help="cores of the machine (default: as measured)",
     )
 
 
 def _add_export(commands: Any) -> None:
-    parser = _add(commands, "export", _export, "Write the timeline of a run for Perfetto.")
+    parser = _add(
+        commands,
+        "export",
+        _export,
+        "Write the timeline of a run for Perfetto.",
+        usage="stagebench export RUN --perfetto [--out FILE]",
+    )
+    parser.set_defaults(fail=parser.error)
     parser.add_argument(
         "folder",
         type=Path,
         metavar="RUN",
         help="results/STUDY/raw/EXPERIMENT/TREATMENT/rN, or the folder of a trace",
     )
-    formats = parser.add_mutually_exclusive_group(required=True)
-    formats.add_argument(
+    parser.add_argument(
         "--perfetto", action="store_true", help="in the Trace Event Format, which Perfetto opens"
     )
     parser.add_argument(
@@ -530,6 +552,8 @@ def _advise(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if not options.perfetto:
+        options.fail("the format is missing; allowed: --perfetto")
     from stagebench.export.perfetto import export_timeline
 
     print_text(export_timeline(options.folder, options.out))

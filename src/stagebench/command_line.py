@@ -68,6 +68,21 @@ class RootParser(Parser):
         self.description = "\n\n".join([about, *list_groups(self.commands.choices)])
         return super().format_help()
 
+    def parse_known(self, given: Sequence[str], command: Sequence[str]) -> argparse.Namespace:
+        """Parse arguments; what a command does not know is an error of that command.
+
+        `command` is that of another program, which is not parsed.
+        """
+        options, others = self.parse_known_args(given, argparse.Namespace(command=list(command)))
+        if others:
+            parser = self.commands.choices.get(given[0], self)
+            known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - the only list of them
+            meant = closest(others[0].partition("=")[0], known)
+            parser.error(f"{shorten(others[0], LONGEST_QUOTED)!r} is not allowed here{meant}")
+        if "run" not in options:
+            self.error("the command is missing; stagebench --help lists them")
+        return options
+
     def check_command(self, given: Sequence[str]) -> list[str]:
         """Return arguments that begin with a command or an option.
 
