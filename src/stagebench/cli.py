@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stagebench import __version__
 from stagebench.errors import StagebenchError
-from stagebench.terminal import escape_controls, print_error, print_text
+from stagebench.terminal import INTERRUPTED, escape_controls, print_error, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_error(f"stagebench: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("stagebench: interrupted; nothing was written")
+        sys.exit(f"stagebench: {INTERRUPTED}")
 
 
 class Parser(argparse.ArgumentParser):

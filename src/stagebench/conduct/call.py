@@ -68,7 +68,8 @@ def run_snakemake(
     When `go_on` returns False, what runs is ended as by Ctrl-C. Raises KeyboardInterrupt after an
     interruption, when everything has ended.
     """
-    arguments = ["--rerun-incomplete", "--logger", "stagebench", *targets]
+    # Options that take several words would take the targets, too.
+    arguments = ["--rerun-incomplete", "--logger", "stagebench", "--", *targets]
     with call.output.open("ab") as output, _start(call, arguments, output) as process:
         interrupted = 0
         while True:
@@ -83,6 +84,8 @@ def run_snakemake(
             except KeyboardInterrupt:
                 _pass_on(process, FORCES[min(interrupted, len(FORCES) - 1)])
                 interrupted += 1
+    if code < 0:
+        _pass_on(process, signal.SIGTERM)  # its jobs, which have nobody to report to
     if interrupted and go_on():
         raise KeyboardInterrupt
     return code

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from stagebench.units import Seconds
 
-LONGEST_CAUSE = 300
-"""Characters of an error that are shown while a study runs."""
+LONGEST_CAUSE = 200
+"""Characters of an error that are shown while a study runs: three lines of a terminal."""
+
+MOST_NAMED = 4
+"""More treatments that fail are counted, but not named: the report names them all."""
 
 
 class Finished(NamedTuple):
