@@ -282,9 +282,11 @@ def _add_trace(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    parser = _add(commands, "show", _show, "Show the summary of a trace, or of a study's run.")
-    parser.add_argument("folder", type=Path, help="folder of a trace or of a run")
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw the figure")
+    parser = _add(commands, "show", _show, "Show what a study found, or what a run or trace took.")
+    parser.add_argument("folder", type=Path, help="results/<study>, or folder of a run or a trace")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE.png", help="also draw the figure of a run or a trace"
+    )
 
 
 def _add_claims(commands: Any) -> None:
@@ -506,8 +508,12 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from stagebench.present.study_folder import is_study, show_study
     from stagebench.trace.command import show_trace
 
+    if is_study(options.folder):
+        print_text(show_study(options.folder, options.figure))
+        return
     print_text(show_trace(options.folder, options.figure))
 
 

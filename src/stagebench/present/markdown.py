@@ -146,6 +146,23 @@ def quote_code(text: object) -> Markdown:
     return Markdown(f"`{show_line(str(text)).replace('`', '') or ' '}`")
 
 
+def escape_marked(text: str) -> Markdown:
+    """Escape a sentence in which names in backquotes are code."""
+    parts = text.split("`")
+    return Markdown(
+        "".join(
+            quote_code(part) if place % 2 else _escape_inside(part)
+            for place, part in enumerate(parts)
+        )
+    )
+
+
+def _escape_inside(part: str) -> str:
+    """Escape a part of a sentence; the spaces at its ends stay."""
+    before, after = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
+    return f"{before}{escape(part.strip())}{after}" if part.strip() else part
+
+
 def show_line(text: str) -> str:
     """Return a text in one line, with what cannot be shown replaced."""
     return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))

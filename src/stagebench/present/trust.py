@@ -502,7 +502,7 @@ def mixture_findings(environment: pd.DataFrame) -> list[str]:
         return []
     counts = mixed["property"].value_counts(sort=False)
     differences = ", ".join(
-        f"{escape(_label(str(name)))} ({count_noun(int(count), 'value')})"
+        f"{escape(label_property(str(name)))} ({count_noun(int(count), 'value')})"
         for name, count in counts.items()
     )
     text = f"**The runs were not made under the same conditions**: {differences}."
@@ -516,11 +516,12 @@ def mixtures_table(environment: pd.DataFrame) -> str:
         return ""
     columns = zip(mixed["property"], mixed["value"], mixed["where"], mixed["runs"], strict=True)
     rows = [
-        [_label(name), _format_property(name, value), where, str(runs)]
+        [label_property(name), _format_property(name, value), where, str(runs)]
         for name, value, where, runs in columns
     ]
     return format_table(["property", "value", "where", "runs"], rows, texts=3)
 
 
-def _label(name: str) -> str:
+def label_property(name: str) -> str:
+    """Return the words for a property of machine or software."""
     return _MACHINE.get(name, name.removeprefix("packages."))

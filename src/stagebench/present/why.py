@@ -8,13 +8,11 @@ import pandas as pd
 
 from stagebench.present.markdown import (
     MISSING,
-    Markdown,
     count_noun,
-    escape,
+    escape_marked,
     format_number,
     format_percent,
     format_table,
-    quote_code,
 )
 from stagebench.tables.io import list_rows
 from stagebench.tables.schema import LEFT_OUT, PROFILE, TASK_TIME, WHAT_IF
@@ -52,24 +50,7 @@ def advice_findings(experiment: Experiment) -> list[str]:
     has_rivals = not pd.isna(row["of"]) and row["of"] > 1
     choice = f"Use {row['choice']}" if has_rivals else ""
     texts = [choice, row["why"], row["next"], row["more"]]
-    return [_write(text) for text in texts if text]
-
-
-def _write(text: str) -> str:
-    """Escape a sentence, whose names in backquotes are code."""
-    parts = text.split("`")
-    return Markdown(
-        "".join(
-            str(quote_code(part)) if place % 2 else _escape_inside(part)
-            for place, part in enumerate(parts)
-        )
-    )
-
-
-def _escape_inside(part: str) -> str:
-    """Escape a part of a sentence; the spaces at its ends stay."""
-    before, after = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
-    return f"{before}{escape(part.strip())}{after}" if part.strip() else part
+    return [escape_marked(text) for text in texts if text]
 
 
 def limit_cell(experiment: Experiment, treatment: str) -> str:
@@ -96,8 +77,18 @@ def _name_resource(resource: str, stage: str) -> str:
 
 
 def _name_other(text: str) -> str:
-    resource = next(name for name in _RESOURCES if text.startswith(name))
+    resource = _find_resource(text)
     return _name_resource(resource, text.removeprefix(resource).strip())
+
+
+def _find_resource(text: str) -> str:
+    return next(name for name in _RESOURCES if text.startswith(name))
+
+
+def full_resources(row: Row) -> list[str]:
+    """Return the kinds of resources in a row of `limits`: the highest floor, and others if full."""
+    others = filter(None, row["others_full"].split(", "))
+    return list(dict.fromkeys([row["resource"], *map(_find_resource, others)]))
 
 
 def limits_table(experiment: Experiment) -> str:
