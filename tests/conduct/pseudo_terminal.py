@@ -17,7 +17,6 @@ class Picture:
         self._columns = columns
         self._rows = [""]
         self._row = self._column = 0
-        self.highest = 0
 
     def write(self, text):
         place = 0

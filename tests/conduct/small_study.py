@@ -5,7 +5,7 @@ import subprocess
 import yaml
 from tests.study import STAGEBENCH
 
-STEPS = '''\
+STEPS = """\
 import os
 
 
@@ -18,7 +18,7 @@ def step(data: object = None, *, fault: str) -> int:
 
 
 COUNT = os.path.join(os.path.dirname(__file__), "count.txt")
-'''
+"""
 
 
 def write_study(folder, levels, replicates=2, workers=(1,)):

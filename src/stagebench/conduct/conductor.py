@@ -23,9 +23,9 @@ from stagebench.conduct.call import (
 )
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import (
-    LONGEST_CAUSE,
     MOST_NAMED,
     count_runs,
+    cut,
     describe_failed_run,
     describe_failures,
     read_outcome,
@@ -33,7 +33,7 @@ from stagebench.conduct.finished import (
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
 from stagebench.measure.supervisor import name_campaign
-from stagebench.store import MEASURE_AGAIN, shorten, write_json
+from stagebench.store import MEASURE_AGAIN, write_json
 from stagebench.terminal import print_text
 from stagebench.trial.one_task import Trial, TrialRequest, run_trials
 from stagebench.trial.outlook import TimeRange
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from stagebench.conduct.finished import Finished, Outcome
-
-WIDTH = 79
 
 MORE_BLOCKS = 5
 """The plan says what so many blocks more would take."""
@@ -194,7 +192,7 @@ def _try_treatments(request: StudyRequest, known: Mapping[str, TimeRange]) -> di
         if one.observed.status != "ok":
             failed.append(one.key)
             if len(failed) <= MOST_NAMED:
-                _say(f"FAILED  trial of {shorten(describe_failure(trial, one)[0], LONGEST_CAUSE)}")
+                _say(f"FAILED  trial of {cut(describe_failure(trial, one)[0])}")
 
     trials = run_trials(trial, name_failed)
     _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task")
@@ -310,9 +308,13 @@ def _there(outcome: Outcome) -> str:
 
 
 def _say(text: str) -> None:
+    """Print lines, which wrap on a terminal and nowhere else."""
     for line in text.splitlines():
-        wrapped = textwrap.wrap(line, WIDTH, break_on_hyphens=False, subsequent_indent="  ")
-        print_text("\n".join(wrapped) + "\n")
+        rows = [line]
+        if sys.stdout is not None and sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            rows = textwrap.wrap(line, width, break_on_hyphens=False, subsequent_indent="  ")
+        print_text("\n".join(rows) + "\n")
 
 
 def _open_results(request: StudyRequest) -> Path:
