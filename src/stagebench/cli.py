@@ -32,10 +32,13 @@ Trace any command:
 
   stagebench trace -- COMMAND...
 
-Run a study with Snakemake, from the project's folder:
+Run a study; its results are in ./results:
 
-  snakemake --cores N                              the default study
-  snakemake --cores N --configfile FILE            another study
+  stagebench run FILE.yaml
+
+The same by Snakemake, from the project's folder:
+
+  snakemake --cores N --configfile FILE.yaml
 
 N only parallelises the analysis. Measurements never overlap, whatever N is:
 each has the machine to itself.
