@@ -13,14 +13,6 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.conduct.call import (
-    Call,
-    check_alone,
-    describe_death,
-    find_snakefile,
-    run_snakemake,
-    unlock,
-)
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import (
     MOST_NAMED,
@@ -29,6 +21,14 @@ from stagebench.conduct.finished import (
     describe_failed_run,
     describe_failures,
     read_outcome,
+)
+from stagebench.conduct.snakemake_call import (
+    SnakemakeCall,
+    check_alone,
+    describe_death,
+    find_snakefile,
+    run_snakemake,
+    unlock,
 )
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
@@ -96,7 +96,7 @@ def conduct_study(request: StudyRequest) -> None:
         "STAGEBENCH_OVERRIDE": json.dumps(request.override),
     }
     with _ended_by_signals(), _screen() as screen:
-        call = Call(snakefile, request.config, request.cores, environment, screen, output)
+        call = SnakemakeCall(snakefile, request.config, request.cores, environment, screen, output)
         try:
             _conduct(request, call)
         except KeyboardInterrupt:
@@ -108,7 +108,7 @@ def conduct_study(request: StudyRequest) -> None:
             ) from None
 
 
-def _conduct(request: StudyRequest, call: Call) -> None:
+def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
     _say(_describe_plan(request.plan))
     unlocked = unlock(call)
     outcome = request.read_outcome()
@@ -141,7 +141,7 @@ def _report(request: StudyRequest) -> None:
         raise CommandError(f"{failures}. The report is made of the others.", exit_code=1)
 
 
-def _call(request: StudyRequest, call: Call, targets: Sequence[str]) -> None:
+def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) -> None:
     """Call Snakemake, and end the study where it cannot go on."""
     check_alone()
     code = run_snakemake(call, targets, lambda: _find_failed_baseline(request) is None)

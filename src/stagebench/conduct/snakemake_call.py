@@ -34,7 +34,7 @@ FORCES = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """What the first, second and third Ctrl-C is passed on as."""
 
 
-class Call(NamedTuple):
+class SnakemakeCall(NamedTuple):
     """How Snakemake is called for one study, in the current folder.
 
     `screen` is the descriptor that our logger plugin writes to; all else that Snakemake and its
@@ -61,7 +61,7 @@ def find_snakefile() -> Path:
 
 
 def run_snakemake(
-    call: Call, targets: Sequence[str], go_on: Callable[[], bool] = lambda: True
+    call: SnakemakeCall, targets: Sequence[str], go_on: Callable[[], bool] = lambda: True
 ) -> int:
     """Make targets, or the whole study; return the exit code.
 
@@ -91,7 +91,7 @@ def run_snakemake(
     return code
 
 
-def unlock(call: Call) -> bool:
+def unlock(call: SnakemakeCall) -> bool:
     """Remove the locks that a Snakemake has left that was killed; return whether there were any.
 
     Raises CommandError if the one that holds them is alive.
@@ -119,7 +119,9 @@ def check_alone() -> None:
             )
 
 
-def _start(call: Call, arguments: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+def _start(
+    call: SnakemakeCall, arguments: Sequence[str], output: BinaryIO
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(call.snakefile)]
     command += ["--cores", call.cores, "--configfile", str(call.config), *arguments]
     return subprocess.Popen(
