@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench import __version__
 from stagebench.command_line import RootParser
 from stagebench.errors import StagebenchError
-from stagebench.terminal import print_error, print_text
+from stagebench.terminal import INTERRUPTED, print_error, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_error(f"stagebench: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("stagebench: interrupted; nothing was written")
+        sys.exit(f"stagebench: {INTERRUPTED}")
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -258,9 +258,13 @@ def _add_trace(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    parser = _add(commands, "show", _show, "Show the summary of a trace, or of a study's run.")
-    parser.add_argument("folder", type=Path, help="folder of a trace or of a run")
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw the figure")
+    parser = _add(commands, "show", _show, "Show what a study found, or what a run or trace took.")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="results/STUDY, or that of a run or a trace"
+    )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE.png", help="also draw the figure of a run or a trace"
+    )
 
 
 def _add_claims(commands: Any) -> None:
@@ -268,7 +272,7 @@ def _add_claims(commands: Any) -> None:
         commands,
         "claims",
         _claims,
-        "Show which of a study's claims hold: what was expected, and measured.",
+        "Show which claims hold: what was expected, and what measured.",
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/STUDY")
     parser.add_argument(
@@ -526,8 +530,12 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from stagebench.present.study_folder import is_study, show_study
     from stagebench.trace.command import show_trace
 
+    if is_study(options.folder):
+        print_text(show_study(options.folder, options.figure))
+        return
     print_text(show_trace(options.folder, options.figure))
 
 

@@ -32,7 +32,8 @@ examples:
   stagebench advise results/smoke                  what to choose, and why
   stagebench trace -- python -c 'list(range(9))'   the memory of any command
 
-"stagebench COMMAND --help" says more about a command.
+"stagebench COMMAND --help" says more about a command. Snakemake runs a study,
+too: snakemake --cores N --configfile FILE.yaml
 """
 
 WIDTH = 80

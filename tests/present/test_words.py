@@ -109,6 +109,7 @@ def check_tables(report):
 SENTENCES = {
     # How a sentence puts it → what its printed interval must say.
     rf"{INTERVAL} × (?:faster|slower|less|more|lower|higher|shorter|longer)\b": {HIGHER},
+    rf"{NUMBER} × (?:faster|slower)\b[^\[\];]*{INTERVAL}": {HIGHER},
     rf"equivalent(?: to `?[\w-]+`?)? \([^)]*?{INTERVAL} ×": {EQUIVALENT},
     rf"(?:no difference(?: from `?[\w-]+`?)? found|not decided[^(;.]*) \([^)]*?{INTERVAL} ×": {
         NOT_DECIDED
@@ -193,7 +194,8 @@ def test_square_brackets_around_two_numbers_are_always_intervals(analyse, known_
         for match in re.finditer(INTERVAL, line):
             before = line[: match.start()].rstrip()
             # A ratio comes before it, or what it is the interval of.
-            assert re.search(rf"(?:{NUMBER}|ratio)$", before), line
+            compared = rf"{NUMBER} × (?:faster|slower)[^\[\];]*"
+            assert re.search(rf"(?:{NUMBER}|ratio|{compared})$", before), line
 
 
 SHAPES = {

@@ -13,24 +13,27 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.conduct.call import (
-    Call,
+from stagebench.conduct.display import Display
+from stagebench.conduct.finished import (
+    MOST_NAMED,
+    count_runs,
+    cut,
+    describe_failed_run,
+    describe_failures,
+    read_outcome,
+)
+from stagebench.conduct.snakemake_call import (
+    SnakemakeCall,
     check_alone,
     describe_death,
     find_snakefile,
     run_snakemake,
     unlock,
 )
-from stagebench.conduct.finished import (
-    count_runs,
-    describe_failed_run,
-    describe_failures,
-    read_outcome,
-)
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
 from stagebench.measure.supervisor import name_campaign
-from stagebench.store import MEASURE_AGAIN, shorten, write_json
+from stagebench.store import MEASURE_AGAIN, write_json
 from stagebench.terminal import print_text
 from stagebench.trial.one_task import Trial, TrialRequest, run_trials
 from stagebench.trial.outlook import TimeRange
@@ -42,19 +45,11 @@ if TYPE_CHECKING:
 
     from stagebench.conduct.finished import Finished, Outcome
 
-WIDTH = 79
-
 MORE_BLOCKS = 5
 """The plan says what so many blocks more would take."""
 
-LONGEST_FAILURE = 1000
-"""Characters of what is shown of a trial that failed."""
-
 LEAST_LEFT_S = 60.0
 """If all blocks but the first take less than this, the results are there soon enough."""
-
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C has ended."""
 
 
 class StudyRequest(NamedTuple):
@@ -101,7 +96,7 @@ def conduct_study(request: StudyRequest) -> None:
         "STAGEBENCH_OVERRIDE": json.dumps(request.override),
     }
     with _ended_by_signals(), _screen() as screen:
-        call = Call(snakefile, request.config, request.cores, environment, screen, output)
+        call = SnakemakeCall(snakefile, request.config, request.cores, environment, screen, output)
         try:
             _conduct(request, call)
         except KeyboardInterrupt:
@@ -109,11 +104,11 @@ def conduct_study(request: StudyRequest) -> None:
             raise CommandError(
                 f"interrupted: {_there(outcome)}. Start it again to go on:"
                 f" stagebench run {request.config}",
-                exit_code=INTERRUPTED,
+                exit_code=128 + signal.SIGINT,
             ) from None
 
 
-def _conduct(request: StudyRequest, call: Call) -> None:
+def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
     _say(_describe_plan(request.plan))
     unlocked = unlock(call)
     outcome = request.read_outcome()
@@ -126,7 +121,7 @@ def _conduct(request: StudyRequest, call: Call) -> None:
         if request.with_trial:
             estimates |= _try_treatments(request, estimates)
         _say(_describe_time(request, outcome, estimates))
-    if _first_block_pays(request, outcome, estimates):
+    if Display(call.screen).can_draw and _first_block_pays(request, outcome, estimates):
         first = [name for name, run in name_runs(request.plan).items() if run["block"] <= 1]
         folders = [str(request.results / "raw" / name) for name in first]
         _call(request, call, [str(request.results / "plan.json"), *folders])
@@ -146,7 +141,7 @@ def _report(request: StudyRequest) -> None:
         raise CommandError(f"{failures}. The report is made of the others.", exit_code=1)
 
 
-def _call(request: StudyRequest, call: Call, targets: Sequence[str]) -> None:
+def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) -> None:
     """Call Snakemake, and end the study where it cannot go on."""
     check_alone()
     code = run_snakemake(call, targets, lambda: _find_failed_baseline(request) is None)
@@ -191,22 +186,23 @@ def _try_treatments(request: StudyRequest, known: Mapping[str, TimeRange]) -> di
     if not treatments:
         return {}
     trial = request.trial._replace(plan={**request.plan, "treatments": treatments})
-    trials = run_trials(trial, lambda one: _name_failed_trial(trial, one))
-    failed = [one for one in trials if one.observed.status != "ok"]
+    failed: list[str] = []
+
+    def name_failed(one: Trial) -> None:
+        if one.observed.status != "ok":
+            failed.append(one.key)
+            if len(failed) <= MOST_NAMED:
+                _say(f"FAILED  trial of {cut(describe_failure(trial, one)[0])}")
+
+    trials = run_trials(trial, name_failed)
     _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task")
-    baselines = [one.key for one in failed if one.treatment["baseline"]]
+    baselines = [one for one in failed if treatments[one]["baseline"]]
     if baselines and not request.keep_going:
         raise MeasureError(
             f"the trial of the baseline {', '.join(baselines)} failed, so nothing can be compared"
             " with it. Mend it and start again, or go on with --keep-going"
         )
     return estimate_runs(trial, trials)
-
-
-def _name_failed_trial(request: TrialRequest, trial: Trial) -> None:
-    if trial.observed.status != "ok":
-        first, *output = describe_failure(request, trial)
-        _say(shorten("\n".join([f"FAILED  trial of {first}", *output]), LONGEST_FAILURE))
 
 
 def _describe_plan(plan: Mapping[str, Any]) -> str:
@@ -312,9 +308,13 @@ def _there(outcome: Outcome) -> str:
 
 
 def _say(text: str) -> None:
+    """Print lines, which wrap on a terminal and nowhere else."""
     for line in text.splitlines():
-        wrapped = textwrap.wrap(line, WIDTH, break_on_hyphens=False, subsequent_indent="  ")
-        print_text("\n".join(wrapped) + "\n")
+        rows = [line]
+        if sys.stdout is not None and sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            rows = textwrap.wrap(line, width, break_on_hyphens=False, subsequent_indent="  ")
+        print_text("\n".join(rows) + "\n")
 
 
 def _open_results(request: StudyRequest) -> Path:
@@ -346,11 +346,21 @@ def _screen() -> Iterator[int]:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: orderly, with what is there kept."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: orderly, with what is there kept.
+
+    A signal that is ignored, as by nohup, stays ignored. But Snakemake, which would inherit that of
+    a study in the background, could not be ended orderly. So Ctrl-C gets a handler that does
+    nothing, which is not inherited.
+    """
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before[number] = signal.getsignal(number)
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+        elif number == signal.SIGINT:
+            signal.signal(number, lambda *_: None)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from stagebench.units import Seconds
 
-LONGEST_CAUSE = 300
-"""Characters of an error that are shown while a study runs."""
+LONGEST_CAUSE = 200
+"""Characters of an error that are shown while a study runs: its beginning."""
+
+MOST_NAMED = 3
+"""More treatments that fail are counted, but not named: the report names them all."""
 
 
 class Finished(NamedTuple):
@@ -63,7 +66,7 @@ def read_finished(folder: Path, specification: Mapping[str, Any], beside: Path) 
         ok = run["status"] == "ok"
         return Finished(
             run["status"],
-            "" if ok else store.shorten(explain_failure(run, tasks, beside), LONGEST_CAUSE),
+            "" if ok else cut(explain_failure(run, tasks, beside)),
             find_makespan(tasks) if ok else None,
             to_seconds(run["supervisor_ended_ns"] - run["supervisor_started_ns"])
             - run["lock_wait_s"],
@@ -88,9 +91,15 @@ def read_outcome(plan: Mapping[str, Any], results: Path, beside: Path) -> Outcom
     return Outcome(len(found), {name: run for name, run in found.items() if run is not None})
 
 
+def cut(text: str) -> str:
+    """Return the beginning of an error, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_CAUSE else f"{line[: LONGEST_CAUSE - 1]}…"
+
+
 def describe_failed_run(name: str, run: Finished) -> str:
     """Return one line on a run that failed: "runtime/t5/r1: tasks failed: …"."""
-    return " ".join(f"{name}: {run.status.replace('_', ' ')}: {run.cause}".split())
+    return f"{name}: {run.status.replace('_', ' ')}: {run.cause}"
 
 
 def describe_failures(outcome: Outcome) -> str:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.conduct.announced import MESSAGE, SCREEN, STUDY
 from stagebench.conduct.display import Display
-from stagebench.conduct.finished import describe_failed_run
+from stagebench.conduct.finished import MOST_NAMED, describe_failed_run
 from stagebench.conduct.progress import Progress
 from stagebench.store import shorten
-from stagebench.terminal import STDERR
+from stagebench.terminal import INTERRUPTED, STDERR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,9 +30,6 @@ TICK_S = 1.0
 
 LINE_S = 60.0
 """How often a line is written where nothing can be drawn."""
-
-MOST_FAILURES = 8
-"""More failures are counted, but not named: the report names them all."""
 
 LONGEST_ERROR = 1000
 """Characters of what Snakemake, or the log of a job that failed, says."""
@@ -58,6 +55,8 @@ class Watch:
         self._progress: Progress | None = None
         self._jobs: dict[int, tuple[str, Mapping[str, str]]] = {}
         self._named: set[str] = set()
+        self._errors: list[str] = []
+        self._job_failed = False
         self._measured = False
         self._line_s = clock()
         self._lock = threading.RLock()
@@ -74,29 +73,43 @@ class Watch:
             announced = getattr(record, STUDY, None)
             if announced is not None:
                 self._progress = Progress(*announced)
-            elif str(getattr(record, "event", "")) in ("job_error", "group_error"):
+            elif hasattr(record, MESSAGE):
+                self._display.say(record.getMessage())
+            elif str(getattr(record, "event", "")) == "job_error":
                 self._say_job_error(record)
-            elif record.levelno >= logging.ERROR or hasattr(record, MESSAGE):
-                self._display.say(shorten(record.getMessage().strip(), LONGEST_ERROR))
+            elif record.levelno >= logging.ERROR:
+                self._errors.append(shorten(record.getMessage().strip(), LONGEST_ERROR))
             elif self._progress is not None:
                 self._see_job(self._progress, record)
 
     def end(self) -> None:
-        """Remove the screen, and leave one line on how far the study is, if runs were measured."""
+        """Remove the screen; leave what Snakemake could not do, and how far the study is.
+
+        Errors beside that of a job only repeat that it failed, with the whole command.
+        """
         with self._lock:
             if self._ended.is_set():
                 return
             self._ended.set()
             self._display.clear()
+            for error in [] if self._job_failed else self._errors:
+                self._display.say(error)
             if self._progress is not None and self._measured:
                 self._display.say(self._progress.format_line(self._clock()))
 
     def _say_job_error(self, record: Any) -> None:
-        """Name a job that failed, with the end of its log; runs that failed are no such jobs."""
-        lines = [f"FAILED  rule {record.rule_name}"]
+        """Name a job that failed, with the end of its log; one that was interrupted did not fail.
+
+        A run that fails is a result, and its job succeeds.
+        """
+        self._job_failed = True
+        lines = []
         for path in map(Path, record.log):
-            lines += [f"  {line}" for line in _read_end(path)] + [f"  all of it: {path}"]
-        self._display.say("\n".join(lines))
+            end = _read_end(path)
+            if any(INTERRUPTED in line for line in end):
+                return
+            lines += [*(f"  {line}" for line in end), f"  all of it: {path}"]
+        self._display.say("\n".join([f"FAILED  rule {record.rule_name}", *lines]))
 
     def _see_job(self, progress: Progress, record: Any) -> None:
         event = str(getattr(record, "event", ""))
@@ -129,9 +142,9 @@ class Watch:
         if found is None or found.status == "ok" or treatment in self._named:
             return
         self._named.add(treatment)
-        if len(self._named) <= MOST_FAILURES:
+        if len(self._named) <= MOST_NAMED:
             self._display.say(f"FAILED  {describe_failed_run(name, found)}")
-        elif len(self._named) == MOST_FAILURES + 1:
+        elif len(self._named) == MOST_NAMED + 1:
             self._display.say("FAILED  more treatments; from here on they are counted only")
 
     def _show(self) -> None:

@@ -11,13 +11,13 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from stagebench.present.markdown import show_line
 from stagebench.present.treatments import format_level
 from stagebench.present.why import full_resources
-from stagebench.store import shorten
 from stagebench.tables.io import list_rows
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ Levels = dict[str, list[str]]
 
 def clean_name(text: object) -> str:
     """Return a name from a study in one line, at most 40 characters long, without backquotes."""
-    return shorten(show_line(str(text)).replace("`", ""), _LONGEST)
+    return cut_off(show_line(str(text)[: 10 * _LONGEST]).replace("`", ""), _LONGEST)
+
+
+def cut_off(text: str, most: int) -> str:
+    """Return at most so many characters of a text, of which the last tells that there are more."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +181,17 @@ class LevelWords:
         numbers = [level for level in levels.get(_WORKERS, []) if level != _ABSENT]
         starts = [level for level in levels.get(_START, []) if level != _ABSENT]
         all_starts = [level for level in self.known.get(_START, []) if level != _ABSENT]
-        noun = _NOUNS[kinds[0]] if len(kinds) == 1 else "worker"
-        text = ""
-        if numbers and (len(kinds) == 1 or self._part(_WORKERS, numbers)):
-            text = _count(numbers, noun)
         is_some = bool(starts) and len(starts) < len(all_starts)
-        if not text and kinds and (is_some or self._part(executor, kinds)):
-            text = "/".join(map(_plural, kinds))
+        # Where only some start methods are meant, so are the kinds of workers that have none.
+        both = "/".join(map(_plural, kinds))
+        text = ""
+        if numbers and len(kinds) == 1:
+            text = _count(numbers, _NOUNS[kinds[0]])
+        elif self._part(_WORKERS, numbers):
+            text = f"{'/'.join(map(clean_name, numbers))} {both}" if is_some and kinds else ""
+            text = text or _count(numbers, "worker")
+        elif kinds and (is_some or self._part(executor, kinds)):
+            text = both
         if executor and is_some:
             named = "/".join(map(clean_name, starts))
             return f"{text} ({named})" if text else named
@@ -349,18 +358,18 @@ def _merge(
     clusters = {
         place: _start(name, words, everyone, makespans, limits) for place, name in enumerate(names)
     }
-    costs: dict[tuple[int, int], tuple[int, float]] = {}
-    for a, b in combinations(clusters, 2):
-        _weigh(costs, clusters, (a, b), close)
+    # How much two clusters differ, and which they are; the least is the first.
+    costs = [cost for pair in combinations(clusters, 2) if (cost := _weigh(clusters, pair, close))]
+    heapify(costs)
     new = len(clusters)
     while costs:
-        a, b = min(costs, key=lambda pair: (costs[pair], pair))
-        joined = clusters.pop(a).join(clusters.pop(b), order)
-        costs = {pair: cost for pair, cost in costs.items() if not {a, b} & {*pair}}
-        clusters[new] = joined
+        *_, a, b = heappop(costs)
+        if a not in clusters or b not in clusters:
+            continue
+        clusters[new] = clusters.pop(a).join(clusters.pop(b), order)
         for other in clusters:
-            if other != new:
-                _weigh(costs, clusters, (other, new), close)
+            if other != new and (cost := _weigh(clusters, (other, new), close)):
+                heappush(costs, cost)
         new += 1
     return sorted(clusters.values(), key=lambda cluster: order[cluster.names[0]])
 
@@ -394,23 +403,21 @@ def _start(
 
 
 def _weigh(
-    costs: dict[tuple[int, int], tuple[int, float]],
-    clusters: Mapping[int, _Cluster],
-    pair: tuple[int, int],
-    close: float,
-) -> None:
-    """Note in how many factors and how far in time two clusters differ, if they may be one."""
+    clusters: Mapping[int, _Cluster], pair: tuple[int, int], close: float
+) -> tuple[int, float, int, int] | None:
+    """Return in how many factors and how far in time two clusters differ, if they may be one."""
     one, other = clusters[pair[0]], clusters[pair[1]]
     spread = max(one.longest, other.longest) / min(one.shortest, other.shortest)
     if spread > close or not one.limits & other.limits:
-        return
+        return None
     covered = -1
     differing = 0
     for a, b in zip(one.masks, other.masks, strict=True):
         covered &= a | b
         differing += a != b
-    if covered == one.members | other.members:
-        costs[pair] = (differing, spread)
+    if covered != one.members | other.members:
+        return None
+    return differing, spread, *pair
 
 
 def split_work(experiment: Experiment) -> list[list[str]]:

@@ -9,11 +9,13 @@ import math
 import re
 import textwrap
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.present import points
 from stagebench.present.alike import (
     clean_name,
+    cut_off,
     find_medians,
     group_alike,
     name_levels,
@@ -32,7 +34,6 @@ from stagebench.present.markdown import (
 )
 from stagebench.present.points import Facts, Numbers, format_factor
 from stagebench.present.trust import label_property
-from stagebench.store import shorten
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import LOWER
@@ -87,7 +88,8 @@ class AlikeRow(NamedTuple):
 class ExperimentAnswer:
     """What is known about one experiment.
 
-    `brief`: what to use, in a few words. `baseline` is its id or "". `hidden` counts groups that have no row.
+    `brief`: what to use, in a few words. `baseline` is its id or "". `hidden` counts groups that
+    have no row.
     """
 
     experiment: str
@@ -119,23 +121,23 @@ class Screen:
 def make_screen(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> Screen:
     """Make the first screen of a study from its tables and its plan."""
     runs, experiments = tables["runs"], split_experiments(tables)
-    orders = {one["name"]: list(one.get("factors", {})) for one in plan["experiments"]}
+    planned = {one["name"]: one for one in plan["experiments"]}
     block_s = _estimate_block(runs)
     return Screen(
         study=clean_name(plan["study"]),
         facts=(_describe_runs(tables, plan), *_describe_blocks(runs), *_describe_machine(tables)),
         warnings=tuple(_list_warnings(tables)),
         answers=tuple(
-            _answer(one, orders.get(one.name, []), block_s, is_one_of_many=len(experiments) > 1)
+            _answer(one, planned.get(one.name, {}), block_s, is_one_of_many=len(experiments) > 1)
             for one in experiments
         ),
     )
 
 
 def _answer(
-    experiment: Experiment, order: Sequence[str], block_s: float, *, is_one_of_many: bool
+    experiment: Experiment, planned: Mapping[str, Any], block_s: float, *, is_one_of_many: bool
 ) -> ExperimentAnswer:
-    words = name_levels(experiment, order)
+    words = name_levels(experiment, planned.get("factors", {}))
     works = split_work(experiment)
     numbers = Numbers(experiment)
     each = [
@@ -145,6 +147,7 @@ def _answer(
             words=words,
             groups=group_alike(experiment, names, words, max(1, MOST_ROWS - len(works) + 1)),
             block_s=block_s,
+            is_work_stated=bool(planned.get("same_work")),
             numbers=numbers,
         )
         for names in works
@@ -197,12 +200,14 @@ def _make_points(each: Sequence[Facts]) -> Iterator[Point]:
 
 
 def _prefix(some: Sequence[Facts], say: Callable[[Facts], list[str]]) -> Iterator[str]:
+    """Return the first sentence on each kind of work, which its levels precede."""
     for facts in some:
-        sentences = say(facts)
         # What is said of a single treatment has its name already.
         label = facts.words.shared(facts.names) if len(facts.names) > 1 else ""
-        if sentences:
-            yield f"{label}: {sentences[0]}" if label else sentences[0]
+        for sentence in say(facts)[:1]:
+            verb = sentence.startswith(points.USE_VERB)
+            lead = f"with {label}, " if verb else f"{label}: "
+            yield f"{lead}{sentence}" if label else sentence
 
 
 def _list_medians(each: Sequence[Facts]) -> list[str]:
@@ -212,9 +217,7 @@ def _list_medians(each: Sequence[Facts]) -> list[str]:
         for name in facts.names
         if name in facts.numbers.makespans
     ]
-    more = len(texts) - 4
-    rest = f", and {more} more" if more > 0 else ""
-    return [f"{', '.join(texts[:4])}{rest}."] if texts else []
+    return [f"{points.name_some(texts)}."] if texts else []
 
 
 def _make_row(facts: Facts, group: Alike) -> AlikeRow:
@@ -233,7 +236,7 @@ def _make_row(facts: Facts, group: Alike) -> AlikeRow:
         if lows
         else MISSING,
         limit=points.limit_cell_of(facts, group),
-        is_chosen=facts.chosen in group.treatments,
+        is_chosen=facts.is_judged and len(facts.names) > 1 and facts.chosen in group.treatments,
     )
 
 
@@ -329,7 +332,7 @@ def _find_error(tables: Mapping[str, pd.DataFrame], run: pd.Series[Any]) -> str:
         & (tasks["error"] != "")
     ]
     text = str(own["error"].iloc[0]) if len(own) else str(run["detail"] or run["status"])
-    return shorten(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
+    return cut_off(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
 
 
 def _describe_blocks(runs: pd.DataFrame) -> list[str]:
@@ -364,9 +367,8 @@ def _list_warnings(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     mixed = environment[environment["where"] != ""]
     if len(mixed):
         names = dict.fromkeys(clean_name(label_property(str(one))) for one in mixed["property"])
-        some = ", ".join(list(names)[:3])
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"Machine or software changed between runs ({some}{more}); so may have results."
+        some = points.name_some(list(names))
+        yield f"Machine or software changed between runs ({some}); so may have results."
     if (tables["runs"]["swapped_bytes"].fillna(0) > 0).any():
         yield "Memory was swapped out: peaks are too low and times too long."
 
@@ -397,7 +399,7 @@ def format_groups(answer: ExperimentAnswer) -> str:
 
 
 def _hidden_text(answer: ExperimentAnswer) -> str:
-    return f"And {count_noun(answer.hidden, 'more group')} of treatments."
+    return f"And {count_noun(answer.hidden, 'other group')} of treatments."
 
 
 def _markdown_label(row: AlikeRow) -> str:
@@ -411,50 +413,65 @@ def _markdown_label(row: AlikeRow) -> str:
 _BUDGET = 420
 """Characters of a point in Markdown; further sentences are left out."""
 
-_FEW, _SEVERAL, _MOST_NAMED = 4, 11, 20
-"""Up to so many experiments have five lines each, two lines, one line."""
-
 
 def format_markdown(screen: Screen) -> str:
     """Return the first screen as Markdown of at most 25 lines."""
     title = f"{screen.study}: {' · '.join(screen.facts)}"
     lines = [f"# {escape_marked(title)}", ""]
-    lines += [f"**{escape_marked(text)}**" for text in screen.warnings]
-    lines += [""] * bool(screen.warnings)
+    if screen.warnings:
+        lines += [f"**{escape_marked(' '.join(screen.warnings))}**", ""]
     answers = screen.answers
     if len(answers) == 1:
-        lines += [f"- **{one.name}**: {_join_marked(one)}" for one in answers[0].points]
+        lines += [_bullet(one) for one in answers[0].points]
         return "\n".join([*lines, "", format_groups(answers[0])]) + "\n"
-    for answer in answers[:_MOST_NAMED]:
-        lines += _markdown_lines(answer, len(answers))
-    if more := len(answers) - _MOST_NAMED:
-        lines += [f"- And {count_noun(more, 'more experiment')}."] if more > 0 else []
+    room = MOST_LINES - len(lines)
+    lines_each = next((each for each in (len(_NAMES), 2) if each * len(answers) <= room), 1)
+    shown = answers if lines_each * len(answers) <= room else answers[: room - 1]
+    for answer in shown:
+        lines += _markdown_lines(answer, lines_each)
+    if more := len(answers) - len(shown):
+        lines.append(f"- And {count_noun(more, 'other experiment')}.")
     return "\n".join(lines) + "\n"
 
 
-def _markdown_lines(answer: ExperimentAnswer, number: int) -> Iterator[str]:
+def _markdown_lines(answer: ExperimentAnswer, lines_each: int) -> Iterator[str]:
+    """Return an experiment as five lines, two lines or one."""
     name = f"**{escape_marked(answer.experiment)}**"
     by_name = {one.name: one for one in answer.points}
     use = by_name.get(USE, Point(USE, ("nothing.",)))
-    if number <= _FEW:
-        yield f"- {name}: **use** {_join_marked(use)}"
-        rest = [one for one in answer.points if one.name != USE]
-        yield from (f"  - **{one.name}**: {_join_marked(one)}" for one in rest)
+    if lines_each == len(_NAMES):
+        yield f"- {name}: {_join_use(use)}"
+        yield from (f"  {_bullet(one)}" for one in answer.points if one.name != USE)
         return
     firsts = [
         f"**{name}**: {escape_marked(by_name[name].join(by_name[name].sentences[:1]))}"
         for name in (MATTERS, WHY, NEXT, SURE)
         if name in by_name
     ]
-    if number <= _SEVERAL:
-        yield f"- {name}: **use** {_join_marked(use)}"
+    if lines_each == 2:
+        yield f"- {name}: {_join_use(use)}"
         yield f"  - {' '.join(firsts)}"
         return
-    yield f"- {name}: **use** {_join_marked(use, 200)} {' '.join(firsts[:2])}"
+    yield f"- {name}: {_join_use(use, 200)} {' '.join(firsts)}"
 
 
 def _join_marked(point: Point, budget: int = _BUDGET) -> str:
     return escape_marked(point.join(_fit(point.sentences, budget)))
+
+
+def _join_use(point: Point, budget: int = _BUDGET) -> str:
+    """Return what to use; of a choice that is made the verb stands out."""
+    text = _join_marked(point, budget)
+    if text.startswith(points.USE_VERB):
+        return f"**{points.USE_VERB.strip()}** {text.removeprefix(points.USE_VERB)}"
+    return text
+
+
+def _bullet(point: Point) -> str:
+    text = _join_marked(point)
+    if point.name == USE and text.startswith(points.USE_VERB):
+        return f"- **{USE}** {text.removeprefix(points.USE_VERB)}"
+    return f"- **{point.name}**: {text}"
 
 
 def _fit(sentences: Sequence[str], budget: int) -> list[str]:
@@ -473,23 +490,30 @@ def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
     Sentences are added as long as there are lines for them, those that matter most first.
     """
     mark = f" ({preliminary})" if preliminary else ""
-    head = _wrap(f"{screen.study}{mark}: {', '.join(screen.facts)}", 3)
+    head = _wrap(f"{screen.study}{mark}: {' · '.join(screen.facts)}", 3)
     head += [line for text in screen.warnings for line in _wrap(text, 2)]
-    table = list(_terminal_table(screen.answers[0])) if len(screen.answers) == 1 else []
-    room = MOST_LINES - 1 - len(head) - len(table)
-    shown = screen.answers[: room if len(screen.answers) <= room else room - 1]
+    room = MOST_LINES - 1 - len(head)
+    table = _terminal_table(screen.answers[0], room - _POINTS) if len(screen.answers) == 1 else []
+    room -= len(table)
+    if len(screen.answers) > room:
+        room -= 1
+    shown = screen.answers[:room]
     texts = [_wrap(f"{one.experiment}: {one.brief}", 1) for one in shown]
     taken: list[dict[str, list[str]]] = [{} for _ in shown]
     for name, place in _IN_TURN:
         for number, answer in enumerate(shown):
-            # What another experiment has no room for would have to be looked for.
             if sentences := answer.point(name)[place : place + 1]:
-                own = taken[number] | {name: [*taken[number].get(name, []), *sentences]}
+                before = taken[number].get(name, [])
+                own = taken[number] | {name: [*before, *sentences]}
                 found = _terminal_lines(answer, own)
-                if sum(map(len, texts)) - len(texts[number]) + len(found) <= room:
+                if (
+                    USE in own
+                    and len(before) == place
+                    and sum(map(len, texts)) - len(texts[number]) + len(found) <= room
+                ):
                     taken[number], texts[number] = own, found
     rest = len(screen.answers) - len(shown)
-    more = [f"and {count_noun(rest, 'more experiment')}"] if rest else []
+    more = [f"and {count_noun(rest, 'other experiment')}"] if rest else []
     return "\n".join([*head, *(line for own in texts for line in own), *more, *table]) + "\n"
 
 
@@ -508,11 +532,14 @@ def _terminal_lines(answer: ExperimentAnswer, taken: Mapping[str, Sequence[str]]
     lines: list[str] = []
     for point in answer.points:
         if sentences := taken.get(point.name):
+            text = point.join(sentences)
             label = point.name.removeprefix("What ").removeprefix("How ").upper()
             lead = f"{label:<{_INDENT}}"
-            if answer.is_one_of_many and point.name == USE:
-                lead = f"{answer.experiment}: use "
-            lines += _wrap(f"{lead}{point.join(sentences)}", None, " " * _INDENT)
+            if point.name == USE and answer.is_one_of_many:
+                lead = f"{answer.experiment}: "
+            elif point.name == USE:
+                text = text.removeprefix(points.USE_VERB)
+            lines += _wrap(f"{lead}{text}", None, " " * _INDENT)
     return lines
 
 
@@ -520,7 +547,7 @@ def _plain(text: str) -> str:
     return text.replace("`", "")
 
 
-_NARROW = re.compile(r"(?<=[0-9]) (?=[%×]|[smh]\b|ms\b|min\b|[KMGT]iB\b)|(?<=×) (?=faster|slower)")
+_NARROW = re.compile(r"(?<=\d) (?=[%×]|(ms|min|[smh]|[KMGT]iB)\b)|(?<=×) (?=faster|slower)|(?<=≥) ")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -537,21 +564,47 @@ def _wrap(text: str, most: int | None, indent: str = "") -> list[str]:
     return [line.replace(_NO_BREAK, " ") for line in lines] or [""]
 
 
-_WIDTHS = (24, 11, 16, 11, 14)
+_POINTS = 9
+"""Lines that the points of an only experiment need beside its table."""
 
 
-def _terminal_table(answer: ExperimentAnswer) -> Iterator[str]:
-    """Yield the lines of the table of groups."""
+def _terminal_table(answer: ExperimentAnswer, most: int) -> list[str]:
+    """Return the table of groups in at most so many lines; rows that matter least are left out."""
+    rows = list(answer.rows)
+    baseline = [row for row in rows if answer.baseline in row.treatments]
+    kept = [row for row in rows if row.is_chosen or row in baseline]
+    droppable = [row for row in rows[1:-1] if row not in kept]
+    lines = _lay_out(answer, rows)
+    while len(lines) > most and droppable:
+        rows.remove(droppable.pop())
+        lines = _lay_out(answer, rows)
+    return lines
+
+
+def _lay_out(answer: ExperimentAnswer, rows: Sequence[AlikeRow]) -> list[str]:
     against = f"against {answer.baseline}" if answer.baseline else "against"
     titles = ("treatments", "makespan s", against, "peak MiB", "limited by")
-    rows = [(row.label, row.makespan, row.against, row.peak, row.limit) for row in answer.rows]
-    for cells in [titles, *rows]:
+    values = [(row.label, row.makespan, row.against, row.peak, row.limit) for row in rows]
+    table = [[_plain(cell) for cell in cells] for cells in [titles, *values]]
+    natural = [max(map(len, column)) for column in zip(*table, strict=True)]
+    makespan, peak = natural[1], natural[3]
+    to = min(natural[2], _WIDEST)
+    rest = WIDTH - makespan - peak - to - len(natural) + 1
+    label = min(natural[0], max(rest // 2, rest - natural[4]))
+    widths = (label, makespan, to, peak, rest - label)
+    lines = [""]
+    for cells in table:
         wrapped = [
-            textwrap.wrap(_plain(cell), width) or [""]
-            for cell, width in zip(cells, _WIDTHS, strict=True)
+            textwrap.wrap(_NARROW.sub(_NO_BREAK, cell), width) or [""]
+            for cell, width in zip(cells, widths, strict=True)
         ]
-        for place in range(max(map(len, wrapped))):
-            parts = [part[place] if place < len(part) else "" for part in wrapped]
-            yield " ".join(p.ljust(w) for p, w in zip(parts, _WIDTHS, strict=True)).rstrip()
-    if answer.hidden:
-        yield _hidden_text(answer)
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            line = " ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True))
+            lines.append(line.replace(_NO_BREAK, " ").rstrip())
+    if hidden := answer.hidden + len(answer.rows) - len(rows):
+        lines.append(f"and {count_noun(hidden, 'other group')} of treatments")
+    return lines
+
+
+_WIDEST = 20
+"""Characters of the column that compares with the baseline."""

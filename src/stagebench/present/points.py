@@ -17,7 +17,7 @@ import pandas as pd
 
 from stagebench.present.alike import FAILED, UNKNOWN, clean_name, find_medians, join_names
 from stagebench.present.effects import outcome_of
-from stagebench.present.flow import list_unseen
+from stagebench.present.flow import is_open, list_unseen
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
@@ -49,6 +49,11 @@ Row = dict[str, Any]
 
 TIME, PEAK = "makespan_s", "tree_peak_bytes"
 
+_PEAK_UPPER = "tree_peak_upper_bytes"
+
+USE_VERB = "use "
+"""What a sentence begins with that makes a choice."""
+
 _ORDER = ("GIL", "cores", "workers", "in flight", "arrivals", "path of a task")
 """Resources: of several that limit all members of a group, the first is named."""
 
@@ -66,7 +71,8 @@ _SMALL = 1.1
 class Facts:
     """What is known about the treatments of one kind of work.
 
-    `block_s`: how long one more block of the study takes. `groups`: those that are alike.
+    `groups`: those that are alike. `block_s`: how long one more block of the study takes.
+    `is_work_stated`: that their work is the same is known from the config alone.
     """
 
     experiment: Experiment
@@ -74,18 +80,25 @@ class Facts:
     words: LevelWords
     groups: Sequence[Alike]
     block_s: float
+    is_work_stated: bool
     numbers: Numbers
 
     @property
     def advice(self) -> Row:
         """The row of advice; empty if there is none."""
-        rows = list_rows(self.experiment.tables["advice"])
+        rows = self.numbers.advice
         return next((row for row in rows if row["treatment"] in self.names), {})
 
     @property
     def chosen(self) -> str:
         """The treatment that is advised; "" without advice."""
         return str(self.advice.get("treatment", ""))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are intervals, or no rival that would need one."""
+        contest = self.contest(TIME)
+        return contest is None or contest.is_judged or len(contest.ranked) == 1
 
     @property
     def tied(self) -> list[str]:
@@ -95,11 +108,8 @@ class Facts:
 
     def contest(self, quantity: str) -> Contest | None:
         """Return the ranking by a quantity; None without a rival."""
-        for work in list_works(self.experiment):
-            contest = work.get((quantity, LEAST))
-            if contest is not None and set(contest.names) <= set(self.names):
-                return contest
-        return None
+        found = self.numbers.contests.get((self.names[0], quantity))
+        return found if found is not None and set(found.names) <= set(self.names) else None
 
     def label(self, names: Sequence[str]) -> str:
         """Return the levels by which treatments differ from others of the same work."""
@@ -119,8 +129,24 @@ class Numbers:
         self.experiment = experiment
         self.unseen = set(list_unseen(experiment))
         self.makespans = find_medians(experiment, TIME)
-        self._lows = find_medians(experiment, PEAK)
-        self._highs = find_medians(experiment, "tree_peak_upper_bytes")
+        self.advice = list_rows(experiment.tables["advice"])
+        self.contests = {
+            (name, quantity): contest
+            for work in list_works(experiment)
+            for (quantity, end), contest in work.items()
+            if end == LEAST
+            for name in contest.names
+        }
+
+    @cached_property
+    def _peaks(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Treatment and end of the peak → its median and the number of runs."""
+        rows = self.experiment.tables["treatments"]
+        rows = rows[rows["quantity"].isin([PEAK, _PEAK_UPPER]) & rows["median"].notna()]
+        return {
+            (row["treatment"], row["quantity"]): (float(row["median"]), float(row["n"]))
+            for row in list_rows(rows)
+        }
 
     @cached_property
     def limits(self) -> dict[str, Row]:
@@ -148,15 +174,10 @@ class Numbers:
 
     def peak(self, treatment: str) -> tuple[float, float]:
         """Return the ends between which the median peak lies; infinite or NaN if unknown."""
-        low = self._lows.get(treatment, math.nan)
-        if treatment in self.unseen:
-            return low, math.inf
-        if self._count(treatment, "tree_peak_upper_bytes") < self._count(treatment, PEAK):
-            return low, math.inf
-        return low, self._highs.get(treatment, math.inf)
-
-    def _count(self, treatment: str, quantity: str) -> float:
-        return float(self.experiment.summary(treatment, quantity)["n"])
+        low, runs = self._peaks.get((treatment, PEAK), (math.nan, 0.0))
+        high, known = self._peaks.get((treatment, _PEAK_UPPER), (math.inf, 0.0))
+        # Where the upper end of one run is not known, that of the median is not either.
+        return low, high if known == runs and treatment not in self.unseen else math.inf
 
 
 def format_factor(ratio: float) -> str:
@@ -172,7 +193,7 @@ def compare(row: pd.Series[float], to: str) -> str:
     if outcome == EQUIVALENT:
         return f"as fast as {to} within {100 * float(row['margin']):g} %"
     if outcome == NOT_DECIDED:
-        return f"no difference from {to} found"
+        return f"no difference found from {to}"
     if outcome == NO_INTERVAL:
         return f"too few runs to compare it with {to}"
     ratio, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
@@ -195,40 +216,45 @@ def say_use(facts: Facts) -> list[str]:
     chosen, numbers = facts.chosen, facts.numbers
     if not chosen:
         return _say_no_choice(facts)
-    contest = facts.contest(TIME)
-    if contest is not None and not contest.is_judged:
+    if not facts.is_judged:
         return _say_undecided(facts)
     time = format_seconds(numbers.makespans[chosen])
     peak = f"{format_size(numbers.peak(chosen))} at the peak"
-    lead = f"{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
-    return [lead, *_say_memory(facts, chosen), *_say_tied(facts)]
+    if sum(name in numbers.makespans for name in facts.names) == 1:
+        why = "nothing else succeeded" if len(facts.names) > 1 else "nothing else was measured"
+        return [f"nothing to choose, as {why}. {facts.name(chosen)}: {time}, {peak}."]
+    lead = f"{USE_VERB}{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
+    return [lead, *_say_turnaround(facts), *_say_memory(facts, chosen), *_say_tied(facts)]
 
 
 def name_choice(facts: Facts) -> str:
     """Return the choice and its makespan in a few words: "5 threads (`t5`), 431 ms"."""
     time = facts.numbers.makespans.get(facts.chosen)
-    contest = facts.contest(TIME)
-    if time is None or (contest is not None and not contest.is_judged):
+    if time is None or not facts.is_judged:
         return "not decided"
-    return f"{facts.name(facts.chosen)}, {format_seconds(time)}"
+    return f"{USE_VERB}{facts.name(facts.chosen)}, {format_seconds(time)}"
 
 
 def _say_no_choice(facts: Facts) -> list[str]:
     known = [name for name in facts.names if name in facts.numbers.makespans]
     if not known:
-        return ["nothing: no run succeeded."]
-    times = [
-        f"{facts.name(name)} {format_seconds(facts.numbers.makespans[name])}" for name in known
-    ]
-    return [f"not decided. Medians: {_some(times)}."]
+        return ["nothing to choose: no run succeeded."]
+    return [f"not decided. {_list_medians(facts, known)}"]
 
 
 def _say_undecided(facts: Facts) -> list[str]:
-    makespans = facts.numbers.makespans
-    first = min((name for name in facts.names if name in makespans), key=makespans.__getitem__)
-    ends = format_size(facts.numbers.peak(first))
-    lead = f"not decided, for lack of blocks. Shortest so far: {facts.name(first)}"
-    return [f"{lead}, {format_seconds(makespans[first])}, {ends} at the peak."]
+    known = [name for name in facts.names if name in facts.numbers.makespans]
+    return [f"not decided, for lack of blocks. {_list_medians(facts, known)}"]
+
+
+def _list_medians(facts: Facts, names: Sequence[str]) -> str:
+    """Return medians and peaks in the order of the medians, which is none of the treatments."""
+    makespans, peak = facts.numbers.makespans, facts.numbers.peak
+    texts = [
+        f"{facts.name(name)} {format_seconds(makespans[name])}, {format_size(peak(name))}"
+        for name in sorted(names, key=makespans.__getitem__)
+    ]
+    return f"Medians: {name_some(texts, '; ')}."
 
 
 def _against(facts: Facts, chosen: str) -> str:
@@ -259,9 +285,8 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
         return ["Results that wait outside any process are not in its peak."]
     contest = facts.contest(PEAK)
     least = contest.winner if contest is not None and contest.is_sole else ""
-    if least == chosen:
-        others = len(facts.names) - 1
-        return [f"It surely takes less memory than the {_others(others)}."] if others else []
+    if contest is not None and least == chosen:
+        return [f"It surely takes less memory than {_others(contest, len(facts.names))}."]
     row = numbers.comparisons.get((chosen, PEAK))
     texts = []
     if row is not None and baseline in facts.names and outcome_of(row) in WORDS_OF_ORDER:
@@ -273,14 +298,26 @@ def _say_memory(facts: Facts, chosen: str) -> list[str]:
     elif least:
         ends = format_size(numbers.peak(least))
         texts.append(f"{facts.name(least)} surely takes the least ({ends})")
-    text = "; ".join(texts)
-    return (
-        [f"It takes {text}." if text.startswith(("less", "more")) else f"{text}."] if text else []
-    )
+    return [f"{'; '.join(texts)}."] if texts else []
 
 
-def _others(count: int) -> str:
-    return "other one" if count == 1 else f"{count} others"
+def _say_turnaround(facts: Facts) -> list[str]:
+    """Say which treatment has the shortest turnaround, where tasks arrive one by one."""
+    if not is_open(facts.experiment):
+        return []
+    contest = facts.contest("turnaround_p95_s")
+    if contest is None or not contest.is_decided:
+        return ["Tasks arrive one by one; turnarounds are not decided."]
+    several = "" if contest.is_sole else "one of "
+    names = name_some([f"`{clean_name(name)}`" for name in contest.possible])
+    return [f"Tasks arrive one by one; shortest turnaround (95th percentile): {several}{names}."]
+
+
+def _others(contest: Contest, of: int) -> str:
+    """Return "the 17 others", of which some may have no successful run."""
+    count = len(contest.ranked) - 1
+    some = "the other one" if count == 1 else f"the {count} others"
+    return some if len(contest.ranked) == of else f"{some} that can be compared"
 
 
 def _say_tied(facts: Facts) -> list[str]:
@@ -384,19 +421,25 @@ def say_why(facts: Facts) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
-def find_limit(facts: Facts, group: Alike) -> tuple[str, list[str], bool]:
-    """Return the resource that limits a group, its stages, and whether it is full for any member.
+ALL, SOME, NONE = "all", "some", "none"
+"""For which members of a group a resource is full."""
+
+
+def find_limit(facts: Facts, group: Alike) -> tuple[str, list[str], str]:
+    """Return the resource that limits a group, its stages, and for which members it is full.
 
     The resource is "" if it is not known.
     """
     kinds = [kind for kind in _ORDER if kind in group.limits]
     rows = _limits_of(facts, group)
     if not kinds or not rows:
-        return "", [], False
+        return "", [], NONE
     main = {row["resource"] for row in rows}
     kind = next(iter(main)) if len(main) == 1 and "GIL" not in kinds else kinds[0]
     stages = [facts.numbers.shares.get((name, kind), (0.0, ""))[1] for name in group.treatments]
-    return kind, sorted({*stages} - {""}), any(row["is_full"] for row in rows)
+    # What is not the highest floor is among the limits only if it is full.
+    full = [bool(row["is_full"]) or row["resource"] != kind for row in rows]
+    return kind, sorted({*stages} - {""}), ALL if all(full) else SOME if any(full) else NONE
 
 
 def _limits_of(facts: Facts, group: Alike) -> list[Row]:
@@ -408,13 +451,13 @@ def limit_cell_of(facts: Facts, group: Alike) -> str:
     """Return what limits a group: "the GIL (94–96 %)", "5 workers (97 %)"."""
     if FAILED in group.limits:
         return "no run succeeded"
-    kind, stages, is_full = find_limit(facts, group)
+    kind, stages, full_for = find_limit(facts, group)
     if not kind:
         return "unknown" if UNKNOWN in group.limits else MISSING
     name = _name_limit(facts, group, kind, stages)
     name += " or the GIL" * (kind != "GIL" and _may_be_gil(facts, group))
     share = _share(facts, group, kind)
-    return f"{name} ({share})" if is_full else f"nothing full; {name} {share}"
+    return f"nothing ({name} {share})" if full_for == NONE else f"{name} ({share})"
 
 
 def _may_be_gil(facts: Facts, group: Alike) -> bool:
@@ -435,7 +478,7 @@ def _percents(shares: Sequence[float]) -> str:
 
 _OTHER_LIMITS = {
     "GIL": "the GIL",
-    "in flight": "tasks in flight",
+    "in flight": "the limit of tasks in flight",
     "arrivals": "the arrival of tasks",
     "path of a task": "the path of one task",
 }
@@ -467,22 +510,21 @@ def _count_workers(facts: Facts, group: Alike, stages: Sequence[str]) -> int | N
 
 def _explain(facts: Facts, group: Alike) -> str:
     """Return a clause on what limits a group."""
-    kind, stages, is_full = find_limit(facts, group)
+    kind, stages, full_for = find_limit(facts, group)
     if not kind:
         return ""
+    nearly = " or nearly so" if full_for == SOME else ""
     name, share = _name_limit(facts, group, kind, stages), _share(facts, group, kind)
     if _may_be_gil(facts, group):
         text = f"{name} or the GIL ({_say_doubt(facts, group)})"
-    elif not is_full:
+    elif full_for == NONE:
         text = f"nothing is full ({_say_need(facts, group, name, share)})"
     elif kind == "GIL":
-        text = f"{_cores_used(facts, group)}, because threads share the GIL"
+        text = f"{_cores_used(facts, group)}: threads share the GIL, which is full{nearly}"
     elif kind == "cores":
-        text = f"{_cores_used(facts, group)}, so the cores are full"
-    elif kind == "workers":
-        text = _say_need(facts, group, name, share)
+        text = f"{_cores_used(facts, group)}: the cores are full{nearly}"
     else:
-        text = f"limited by {name} ({share})"
+        text = _say_need(facts, group, name, share)
     if len(group.treatments) == len(facts.names):
         return text
     return f"{facts.label(group.treatments)}: {text}"
@@ -496,8 +538,14 @@ def _say_doubt(facts: Facts, group: Alike) -> str:
 
 
 def _say_need(facts: Facts, group: Alike, name: str, share: str) -> str:
-    """Return "its workers need 66 % of the time, hand-over takes 31 %"."""
-    verb = "needs" if name.startswith(("1 worker", "the ")) or name == _ITS_WORKER else "need"
+    """Return "its workers have work for 66 % of the time, hand-over takes 31 %"."""
+    if name == _OTHER_LIMITS["GIL"]:
+        verb = "is held for"
+    elif name in _OTHER_LIMITS.values():
+        verb = "takes"
+    else:
+        is_one = name == _ITS_WORKER or name.startswith("1 worker")
+        verb = "has work for" if is_one else "have work for"
     return f"{name} {verb} {share} of the time{_rest(_limits_of(facts, group))}"
 
 
@@ -541,6 +589,9 @@ def say_next(facts: Facts) -> list[str]:
     advice = facts.advice
     if not advice:
         return []
+    if not facts.is_judged:
+        more = max(1, _ENOUGH_BLOCKS - _count_blocks(facts))
+        return [f"{_name_blocks(more)}{_how_long(facts, more)}, for intervals."]
     changes = [text for text in str(advice["next_changes"]).split(", ") if text]
     if not changes:
         text = str(advice["next"])
@@ -556,7 +607,7 @@ def say_next(facts: Facts) -> list[str]:
     lead = f"{_name_changes(changes)}: {format_seconds(predicted)} predicted ({ends})."
     sentences = [lead]
     if not high < float(advice["makespan_s"]):
-        sentences.append("It may not be faster.")
+        sentences.append("It is not sure that this saves time.")
     if any(_is_beyond(facts, change) for change in changes):
         sentences.append("No run had so many workers: measure it before you rely on it.")
     return sentences
@@ -593,33 +644,46 @@ def say_how_sure(facts: Facts) -> list[str]:
     """Say how sure the choice is, what disturbed the runs, and what more blocks would decide."""
     runs = facts.experiment.tables["runs"]
     runs = runs[runs["treatment"].isin(facts.names)]
-    blocks = int(runs.groupby("treatment")["replicate"].count().max())
     own = runs[runs["treatment"] == facts.chosen]
     failed = int((own["status"] != "ok").sum())
     noisy, of = int((runs["noisy"] != "").sum()), count_noun(len(runs), "run")
-    sentences = [_say_sure(facts, blocks), *_say_more(facts)]
+    sentences = [_say_sure(facts), *_say_more(facts)]
+    silent = [name for name in facts.names if name not in facts.numbers.makespans]
+    if silent and facts.chosen:
+        named = name_some([f"`{clean_name(name)}`" for name in silent])
+        sentences.append(f"No run succeeded of {named}.")
     if failed:
         sentences.append(f"{failed} of its {count_noun(len(own), 'run')} failed.")
+    if facts.is_work_stated:
+        sentences.append("That all do the same work is stated in the config, not checked.")
     if noisy:
         were = "was" if noisy == 1 else "were"
-        sentences.append(f"{noisy} of {of} {were} disturbed by other programs.")
+        sentences.append(f"{noisy} of {of} {were} disturbed by other activity.")
     return sentences
 
 
-def _say_sure(facts: Facts, blocks: int) -> str:
+def _count_blocks(facts: Facts) -> int:
+    runs = facts.experiment.tables["runs"]
+    runs = runs[runs["treatment"].isin(facts.names)]
+    return int(runs.groupby("treatment")["replicate"].count().max())
+
+
+def _say_sure(facts: Facts) -> str:
     """Say how many of the others are surely slower than the choice."""
-    number = count_noun(blocks, "block")
+    number = count_noun(_count_blocks(facts), "block")
     contest = facts.contest(TIME)
     if contest is None or not facts.chosen:
         return f"{number}."
-    if not contest.is_judged:
-        more = max(1, _ENOUGH_BLOCKS - blocks)
-        return f"not at all: {number} so far; {more} more{_how_long(facts, more)} give intervals."
+    if not facts.is_judged:
+        return f"not at all: {number} so far, which gives no interval."
     others, slower = len(contest.ranked) - 1, len(contest.ranked) - len(contest.possible)
+    if others < 1:
+        return f"{number}."
     if not slower:
         return f"{number}; no difference in time found."
     if slower == others:
-        return f"{number}; it is surely faster than the {_others(others)} (95 %)."
+        rest = _others(contest, len(facts.names))
+        return f"{number}; it is surely faster than {rest} (95 %)."
     return f"{number}; {slower} of the {others} others are surely not the fastest (95 %)."
 
 
@@ -631,8 +695,13 @@ def _say_more(facts: Facts) -> list[str]:
     blocks = int(found[1])
     apart = re.findall(r"`([^`]*)`", str(facts.advice["more"]))
     other = f"`{clean_name(apart[-1])}`" if apart else "the nearest"
-    lead = f"{count_noun(blocks, 'more block')}{_how_long(facts, blocks)}"
+    lead = f"{_name_blocks(blocks)}{_how_long(facts, blocks)}"
+    lead = lead[0].upper() + lead[1:]
     return [f"{lead} would tell it from {other}, if they differ as much as now."]
+
+
+def _name_blocks(number: int) -> str:
+    return "another block" if number == 1 else f"another {number} blocks"
 
 
 def _how_long(facts: Facts, blocks: int) -> str:
@@ -649,6 +718,8 @@ def format_about(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _some(texts: Sequence[str], most: int = 3) -> str:
-    more = len(texts) - most
-    return ", ".join(texts[:most]) + (f", and {more} more" if more > 0 else "")
+def name_some(texts: Sequence[str], joint: str = ", ", most: int = 3) -> str:
+    """Return the first of some texts, and how many others there are."""
+    others = len(texts) - most
+    rest = f"{joint}and {others} others" if others > 1 else f"{joint}and another" * others
+    return joint.join(texts[:most]) + (rest if others > 0 else "")

@@ -34,7 +34,7 @@ FORCES = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """What the first, second and third Ctrl-C is passed on as."""
 
 
-class Call(NamedTuple):
+class SnakemakeCall(NamedTuple):
     """How Snakemake is called for one study, in the current folder.
 
     `screen` is the descriptor that our logger plugin writes to; all else that Snakemake and its
@@ -61,14 +61,15 @@ def find_snakefile() -> Path:
 
 
 def run_snakemake(
-    call: Call, targets: Sequence[str], go_on: Callable[[], bool] = lambda: True
+    call: SnakemakeCall, targets: Sequence[str], go_on: Callable[[], bool] = lambda: True
 ) -> int:
     """Make targets, or the whole study; return the exit code.
 
     When `go_on` returns False, what runs is ended as by Ctrl-C. Raises KeyboardInterrupt after an
     interruption, when everything has ended.
     """
-    arguments = ["--rerun-incomplete", "--logger", "stagebench", *targets]
+    # Options that take several words would take the targets, too.
+    arguments = ["--rerun-incomplete", "--logger", "stagebench", "--", *targets]
     with call.output.open("ab") as output, _start(call, arguments, output) as process:
         interrupted = 0
         while True:
@@ -83,12 +84,14 @@ def run_snakemake(
             except KeyboardInterrupt:
                 _pass_on(process, FORCES[min(interrupted, len(FORCES) - 1)])
                 interrupted += 1
+    if code < 0:
+        _pass_on(process, signal.SIGTERM)  # its jobs, which have nobody to report to
     if interrupted and go_on():
         raise KeyboardInterrupt
     return code
 
 
-def unlock(call: Call) -> bool:
+def unlock(call: SnakemakeCall) -> bool:
     """Remove the locks that a Snakemake has left that was killed; return whether there were any.
 
     Raises CommandError if the one that holds them is alive.
@@ -116,7 +119,9 @@ def check_alone() -> None:
             )
 
 
-def _start(call: Call, arguments: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+def _start(
+    call: SnakemakeCall, arguments: Sequence[str], output: BinaryIO
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(call.snakefile)]
     command += ["--cores", call.cores, "--configfile", str(call.config), *arguments]
     return subprocess.Popen(
