@@ -157,13 +157,14 @@ def write_events(path: Path, about: Mapping[str, Any], events: Iterable[Event]) 
     Raises OptionError if there is such a file, or if it cannot be written. What fails leaves no
     file behind. The same events make the same bytes.
     """
+    encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
     count = 0
     with _new_file(path) as file:
         head = json.dumps({"displayTimeUnit": "ms", "otherData": dict(about)}, allow_nan=False)
         file.write(f'{head[:-1]}, "traceEvents": [')
         for event in events:
             file.write("\n" if count == 0 else ",\n")
-            file.write(json.dumps(event, separators=(",", ":"), allow_nan=False))
+            file.write(encode(event))
             count += 1
         file.write("\n]}\n")
     return count
