@@ -194,7 +194,7 @@ def test_a_study_may_extend_another_and_takes_keys_of_the_command_line(copy):
             check=False,
         )
         assert done.returncode == status, done.stderr
-    assert "--config: replicates: 0 is not allowed; allowed: a whole number" in done.stderr
+    assert "command line: replicates: 0 is not allowed; allowed: a whole number" in done.stderr
     plan = store.read_json(copy / "checkout/results/more/plan.json")
     assert {run["experiment"] for run in plan["runs"]} == {"mine"}
     assert len(plan["runs"]) == plan["replicates"] == 3

@@ -312,7 +312,7 @@ def test_values_of_a_command_line_come_last_and_are_named(write):
     assert load_study(path, {"replicates": 7}).replicates == 7
     with pytest.raises(ConfigError) as caught:
         load_study(path, {"replicates": 0, "seeed": 1})
-    assert [text.partition(" ")[0] for text in caught.value.problems] == ["--config:"] * 2
+    assert [text.partition(":")[0] for text in caught.value.problems] == ["command line"] * 2
 
 
 @pytest.mark.parametrize("text", ["x" * 60_000, "'" * 11_000, "\u00e9" * 9_000])
@@ -321,7 +321,7 @@ def test_values_of_a_command_line_have_a_limit_that_is_told_before_anything_runs
         load_study(write(), {"claims": text})
 
     (problem,) = caught.value.problems
-    assert problem.startswith("--config: ")
+    assert problem.startswith("command line: ")
     assert problem.endswith("; allowed: 50,000, or a config that extends another (extends: FILE)")
 
 
