@@ -182,6 +182,7 @@ class _OwnModule:
             stdin=questions[0],
             stdout=subprocess.DEVNULL,
             pass_fds=[answers[1]],
+            cwd=beside,  # as in the measured process
             start_new_session=True,
         )
         os.close(questions[0])
@@ -190,7 +191,7 @@ class _OwnModule:
         self._answers = os.fdopen(answers[0], encoding="utf-8")
         pipes = self._questions, self._answers
         self._end = weakref.finalize(self, _end_process, self._process, *pipes)
-        path = [*sys.path, *([] if beside is None else [str(beside)])]
+        path = [*sys.path, *([] if beside is None else [str(beside.absolute())])]
         self.ask({"module": name, "path": path})
 
     def ask(self, question: Json) -> Json:
