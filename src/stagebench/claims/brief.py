@@ -51,9 +51,7 @@ def format_brief(studies: Sequence[JudgedStudy]) -> str:
     room = (LINES - 2) // len(studies)
     parts = [list(_brief(study, room)) for study in studies]
     lines = [line for part in parts for line in [*part, ""]]
-    folders = " ".join(study.title for study in studies)
-    shown = textwrap.shorten(f"All claims, each with its sentence: stagebench claims {folders}", 73)
-    return "\n".join([*lines, f"{shown} --all"]) + "\n"
+    return "\n".join([*lines, "--all shows all claims, each with a sentence."]) + "\n"
 
 
 def _brief(study: JudgedStudy, room: int) -> Iterator[str]:
@@ -103,7 +101,9 @@ def _section(
     # Statements say more than single figures, and there are fewer of them.
     ordered = sorted(rows, key=lambda row: row["kind"] == "figure")
     for row in ordered[:number]:
-        cells = _torn(row) if is_torn else (_expected(row, tests[row["id"]]), _measured(row))
+        cells = (
+            _torn(row) if is_torn else (_expected(row, tests.get(row["id"], [])), _measured(row))
+        )
         yield _line(_cut(str(row["id"]), _NAME), *cells)
     if number < len(rows):
         yield f"and {len(rows) - number} more"
@@ -116,7 +116,7 @@ def _torn(row: Row) -> tuple[str, str]:
 def _expected(row: Row, tests: Sequence[Row]) -> str:
     """Return what was expected of the number that is shown: it is that of one of the tests."""
     own = [test for test in tests if test["measured"] == row["measured"] and test["expected"]]
-    return str((own or list(tests))[0]["expected"]) or MISSING
+    return next((str(test["expected"]) for test in (*own, *tests) if test["expected"]), MISSING)
 
 
 def _measured(row: Row) -> str:
@@ -131,7 +131,8 @@ def _line(name: str, expected: str, measured: str) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else f"{flat[: width - 1]}…"
 
 
 def _wrap(text: str) -> list[str]:
