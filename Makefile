@@ -16,8 +16,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .PHONY: study setup test lint reference protocol lock clean
 
 study: $(READY)
-	$(BIN)/stagebench plan '$(CONFIG)'
-	$(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)' --rerun-incomplete
+	$(BIN)/stagebench run '$(CONFIG)' --cores $(CORES)
 
 setup: $(READY)
 

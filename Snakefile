@@ -34,15 +34,27 @@ onstart:
 
 
 onsuccess:
-    print(
-        f"The report: {RESULTS}/report.md (as a page for a browser: {RESULTS}/report.html)"
-    )
+    from stagebench.conduct.announced import MESSAGE, SCREEN
+    from stagebench.conduct.finished import describe_failures, read_outcome
+
+    # `stagebench run` says this itself, and calls Snakemake also for a part of a study.
+    if SCREEN not in os.environ:
+        failures = describe_failures(read_outcome(PLAN, Path(RESULTS), BESIDE))
+        if failures:
+            logger.info(escape_controls(failures), extra={MESSAGE: True})
+        logger.info(
+            f"The report: {RESULTS}/report.md (as a page for a browser: {RESULTS}/report.html)",
+            extra={MESSAGE: True},
+        )
 
 
 onerror:
+    from stagebench.conduct.announced import MESSAGE
+
     # Snakemake's own words blame a slow file system.
     if any("Missing files after" in Path(file).read_text() for file in log):
-        print(
+        logger.error(
             f"Files under {RESULTS} were removed while the study ran. Start it again: what is there is"
-            " kept, and what is missing is made."
+            " kept, and what is missing is made.",
+            extra={MESSAGE: True},
         )

@@ -41,6 +41,11 @@ def make_task():
 
 
 @pytest.fixture
+def make_worker():
+    return known_runs.worker
+
+
+@pytest.fixture
 def make_sweep():
     return known_runs.sweep
 

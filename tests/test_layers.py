@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
-CORE |= {"measure", "trace", "trial", "model", "analyse", "present"}
+CORE |= {"measure", "trace", "trial", "model", "analyse", "export", "present", "conduct"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "records": set(),
     "locks": set(),
     "terminal": set(),
+    "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
     "handlers": {*GROUND, "handlers"},
@@ -44,10 +45,12 @@ MAY_IMPORT = {
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
+    "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
+    "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
     "present": {*GROUND, "store", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
     # A measured process that also samples itself: it may import the sampler.

@@ -35,7 +35,11 @@ workflows:
   - name: other
     stages:
       - {name: ask, handler: "steps_other:ask", executor: asyncio, workers: 2}
+  - name: served
+    stages:
+      - {name: load, handler: "steps_served:load", executor: thread, workers: 1}
 experiments:
+  - {name: served, workflow: served, tasks: 1, server: {command: "python serve_mine.py $PORT"}}
   - name: mine
     workflow: mine
     tasks: {file: sizes.csv}
@@ -52,6 +56,17 @@ FILES = {
     ),
     "steps_parts.py": "def longest(text):\n    return len(text)\n",
     "steps_other.py": "async def ask():\n    return 1\n",
+    "steps_served.py": (
+        "import os, urllib.request\n\n"
+        "def load(file: str = 'sizes.csv'):\n"
+        "    url = f'http://127.0.0.1:{os.environ[\"PORT\"]}/{file}'\n"
+        "    with urllib.request.urlopen(url) as answer:\n"
+        "        assert answer.read() == open(file, 'rb').read()\n"
+    ),
+    "serve_mine.py": (
+        "import sys\nfrom http.server import SimpleHTTPRequestHandler, test\n\n"
+        "test(SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')\n"
+    ),
     "sizes.csv": 'make.size\n1\n20\n""\n',
 }
 
@@ -90,7 +105,7 @@ def measured(tmp_path_factory):
     (folder / "mine").mkdir()
     for name, text in FILES.items():
         (folder / "mine" / name).write_text(text)
-    assert measured_anew(folder) == {"mine", "other"}
+    assert measured_anew(folder) == {"mine", "other", "served"}
     return folder
 
 
@@ -114,6 +129,8 @@ def test_a_checkout_that_moves_is_not_measured_anew(copy):
         ("steps_mine.py", {"mine"}),
         ("steps_parts.py", {"mine"}),
         ("steps_other.py", {"other"}),
+        ("steps_served.py", {"served"}),
+        ("serve_mine.py", {"served"}),
     ],
 )
 def test_an_edited_own_handler_or_helper_measures_its_treatments_anew_and_no_others(
@@ -144,14 +161,14 @@ def test_every_error_of_own_handlers_is_told_at_once_before_anything_is_measured
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in said
-    assert "workflows[0].stages[0].handler: handler 'steps_mine:make': importing" in said
-    assert "workflows[1].stages[0].handler: handler 'steps_other:ask': importing" in said
+    assert "workflows[mine].stages[make].handler: handler 'steps_mine:make': importing" in said
+    assert "workflows[other].stages[ask].handler: handler 'steps_other:ask': importing" in said
     assert not (copy / "checkout/results").exists()
     planned = subprocess.run(
         [STAGEBENCH, "plan", copy / "mine/config.yaml"], capture_output=True, text=True, check=False
     )
     assert planned.returncode == 1
-    assert "../mine/config.yaml:10: workflows[0].stages[0].handler: " in said
+    assert "../mine/config.yaml:10: workflows[mine].stages[make].handler: " in said
     assert re.findall(r"workflows\[.*", planned.stderr) == re.findall(r"workflows\[.*", said)
 
 
@@ -182,7 +199,7 @@ def test_wrong_claims_stop_a_study_before_anything_is_measured(copy):
 
 def test_a_study_may_extend_another_and_takes_keys_of_the_command_line(copy):
     (copy / "mine/more.yaml").write_text(
-        "extends: config.yaml\nwithout: [experiments.other]\nstudy: more\n"
+        "extends: config.yaml\nwithout: [experiments.other, experiments.served]\nstudy: more\n"
     )
     command = [SNAKEMAKE, "--cores", "1", "--configfile", "../mine/more.yaml", "--until", "design"]
     for config, status in (("replicates=3", 0), ("replicates=0", 1)):
@@ -194,7 +211,7 @@ def test_a_study_may_extend_another_and_takes_keys_of_the_command_line(copy):
             check=False,
         )
         assert done.returncode == status, done.stderr
-    assert "--config: replicates: 0 is not allowed; allowed: a whole number" in done.stderr
+    assert "command line: replicates: 0 is not allowed; allowed: a whole number" in done.stderr
     plan = store.read_json(copy / "checkout/results/more/plan.json")
     assert {run["experiment"] for run in plan["runs"]} == {"mine"}
     assert len(plan["runs"]) == plan["replicates"] == 3
@@ -231,7 +248,7 @@ def test_paths_may_have_braces_blanks_and_quotes(tmp_path):
 
     assert done.returncode == 0, done.stderr
     runs = sorted((folder / "results/own/raw").glob("*/*/r1"))
-    assert [store.read_run(run)["status"] for run in runs] == ["ok", "ok"]
+    assert [store.read_run(run)["status"] for run in runs] == ["ok"] * 3
 
 
 def test_published_values_below_a_folder_with_braces_are_refused_in_words(tmp_path):
@@ -253,8 +270,7 @@ def test_make_passes_the_name_of_a_config_as_one_word():
     command = ["/usr/bin/env", "make", "--dry-run", "--always-make", "study", "CONFIG=my file.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert "plan 'my file.yaml'" in done.stdout
-    assert "--configfile 'my file.yaml'" in done.stdout
+    assert "run 'my file.yaml'" in done.stdout
 
 
 def test_a_reader_that_ends_early_is_no_fault_of_a_plan():

@@ -126,7 +126,7 @@ def test_all_errors_of_a_config_are_reported_at_once_and_nothing_is_written(tmp_
     assert "Traceback" not in output
     assert "did you mean 'replicates'?" in output
     assert "did you mean 'sum_squares_native'?" in output
-    assert "experiments[0].factors.workers" in output
+    assert "experiments[runtime].factors.workers" in output
     assert not (folder / "results").exists()
 
 

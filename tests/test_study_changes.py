@@ -249,5 +249,5 @@ def test_a_result_that_is_removed_after_its_job_is_missed_in_words(copy, monkeyp
     monkeypatch.setenv("BASH_ENV", str(copy / "at_exit.sh"))
     done = snakemake(copy, *MEASURED, "--latency-wait", "0", config="config/mine.yaml")
     assert done.returncode == 1
-    assert "Files under results/smoke were removed while the study ran." in done.stdout
+    assert "Files under results/smoke were removed while the study ran." in done.stderr
     assert len(read_runs_left(copy)) == 7

@@ -136,8 +136,10 @@ def test_claims_are_shown_as_they_are(say, tmp_path):
     write_tables({"claims": make_table("claims", rows)}, folder / "claims")
     write_tables({"claim_tests": make_table("claim_tests", [])}, folder / "claims")
     store.write_json(folder / "plan.json", {})
-    code, printed = say("claims", folder)
+    code, printed = say("claims", folder, "--all")
     assert (code, printed.count(SHOWN) > 3) == (0, True), printed
+    code, printed = say("claims", folder)
+    assert (code, SHOWN[:30] in printed) == (0, True), printed
 
 
 def test_a_trace_is_shown_without_what_its_command_is_named(tmp_path):

@@ -13,43 +13,37 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
+from stagebench.command_line import RootParser
 from stagebench.errors import StagebenchError
-from stagebench.terminal import escape_controls, print_error, print_text
+from stagebench.terminal import INTERRUPTED, print_error, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from stagebench.design.grid import Study
+    from stagebench.design.yaml import Config
+    from stagebench.trial.one_task import TrialRequest
 
-EPILOG = """\
-Trace any command:
 
-  stagebench trace -- COMMAND...
-
-Run a study with Snakemake, from the project's folder:
-
-  snakemake --cores N                              the default study
-  snakemake --cores N --configfile FILE            another study
-
-N only parallelises the analysis. Measurements never overlap, whatever N is:
-each has the machine to itself.
-"""
-
+STUDY: Any = {"metavar": "STUDY.yaml", "help": "a study, such as config/config.yaml"}
 
 OVERRIDE: Any = {
-    "type": json.loads,
+    "type": lambda text: json_mapping(text),  # noqa: PLW0108 - it is defined below
     "metavar": "JSON",
-    "help": "keys in place of those of the config",
+    "help": "keys in place of those of the config, such as '{\"replicates\": 2}'",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a StagebenchError is printed and sets the exit code."""
     given, command = split_command(sys.argv[1:] if arguments is None else arguments)
-    options = make_parser().parse_args(given, argparse.Namespace(command=command))
+    parser = make_parser()
     try:
+        given = parser.check_command(given)
+        options = parser.parse_known(given, command)
         options.run(options)
     except BrokenPipeError:
         # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
@@ -59,15 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_error(f"stagebench: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("stagebench: interrupted; nothing was written")
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors quote any argument."""
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End this process with a message, in which no terminal finds a command."""
-        super().exit(status, message and escape_controls(message))
+        sys.exit(f"stagebench: {INTERRUPTED}")
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -79,16 +65,12 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return given[:place], given[place + 1 :]
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> RootParser:
     """Return the parser of all subcommands."""
-    parser = Parser(
-        prog="stagebench",
-        description="Settles concurrency questions for Python pipelines.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = RootParser()
     parser.add_argument("--version", action="version", version=f"stagebench {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.commands
+    _add_run(commands)
     _add_plan(commands)
     _add_design(commands)
     _add_measure(commands)
@@ -101,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_claims(commands)
     _add_predict(commands)
     _add_advise(commands)
+    _add_export(commands)
     return parser
 
 
@@ -111,16 +94,33 @@ def _add(
     text: str,
     usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, usage=usage
-    )
+    parser: argparse.ArgumentParser = commands.add_parser(name, description=text, usage=usage)
     parser.set_defaults(run=run)
     return parser
 
 
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", _run, "Run a study: plan, trial, measurements, report.")
+    parser.add_argument("config", type=Path, **STUDY)
+    parser.add_argument(
+        "--cores",
+        type=cores,
+        default="all",
+        metavar="N",
+        help="cores for the analysis (default: all); measurements never overlap",
+    )
+    parser.add_argument("--override", **OVERRIDE)
+    parser.add_argument(
+        "--no-trial", action="store_true", help="run no task of each treatment first"
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="go on if a baseline fails, also in its trial"
+    )
+
+
 def _add_plan(commands: Any) -> None:
     parser = _add(commands, "plan", _plan, "Check a config and show what it would measure.")
-    parser.add_argument("config", type=Path, help="a study as YAML, such as config/config.yaml")
+    parser.add_argument("config", type=Path, **STUDY)
     parser.add_argument("--override", **OVERRIDE)
     parser.add_argument(
         "--resolved",
@@ -232,7 +232,7 @@ def _add_trace(commands: Any) -> None:
         type=number_from("seconds from 0.001 to 3600", 0.001, 3600),
         default=0.01,
         metavar="SECONDS",
-        help="time between two sweeps (default: %(default)s)",
+        help="time between two sweeps, which read all memory (default: %(default)s)",
     )
     parser.add_argument(
         "--cpu-budget",
@@ -254,60 +254,147 @@ def _add_trace(commands: Any) -> None:
     )
     parser.add_argument("--no-figure", action="store_true", help="do not draw trace.png")
     parser.add_argument(
-        "--live", action="store_true", help="show a line meanwhile, if errors go to a terminal"
+        "--live", action="store_true", help="show time and memory meanwhile, on a terminal"
     )
     parser.add_argument("--quiet", action="store_true", help="print no summary")
 
 
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "Show what a study found, or what a run or trace took.")
-    parser.add_argument("folder", type=Path, help="results/<study>, or folder of a run or a trace")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="results/STUDY, or that of a run or a trace"
+    )
     parser.add_argument(
         "--figure", type=Path, metavar="FILE.png", help="also draw the figure of a run or a trace"
     )
 
 
 def _add_claims(commands: Any) -> None:
-    parser = _add(commands, "claims", _claims, "Show the verdicts on the claims of studies.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/<study>")
+    parser = _add(
+        commands,
+        "claims",
+        _claims,
+        "Show which claims hold: what was expected, and what measured.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="results/STUDY")
+    parser.add_argument(
+        "--all", action="store_true", help="all claims with their sentences, not one screen"
+    )
 
 
 def _add_predict(commands: Any) -> None:
     parser = _add(
-        commands, "predict", _predict, "Predict makespans with other settings, from a study's runs."
+        commands, "predict", _predict, "Predict run times with other settings, from a study's runs."
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
-    parser.add_argument("--experiment", help="name of the experiment, if there are several")
-    parser.add_argument("--treatment", help="one treatment (default: all of the experiment)")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/STUDY")
+    parser.add_argument("--experiment", metavar="NAME", help="the experiment, if there are several")
+    parser.add_argument(
+        "--treatment", metavar="NAME", help="one treatment (default: all of the experiment)"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a factor of the experiment, or STAGE.KEY with workers, executor, start_method,"
-        " queue_size, batch or speed, or in_flight, tasks or gil (on, off); may be repeated",
+        help="what is other than measured, such as workers=8: a factor of the experiment;"
+        " in_flight, tasks or gil (on, off); or STAGE.KEY, where KEY is workers, executor,"
+        " start_method, queue_size, batch or speed; may be repeated",
     )
     parser.add_argument(
-        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+        "--cores",
+        type=whole_number,
+        metavar="N",
+        help="cores of the machine (default: as measured)",
     )
 
 
 def _add_advise(commands: Any) -> None:
     parser = _add(commands, "advise", _advise, "Say what to choose, why, and what to try next.")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/<study>")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/STUDY")
     parser.add_argument(
         "--memory", type=memory_size, metavar="SIZE", help="the most memory, such as 500M or 2GiB"
     )
     parser.add_argument(
-        "--cores", type=whole_number, help="cores of the machine (default: as measured)"
+        "--cores",
+        type=whole_number,
+        metavar="N",
+        help="cores of the machine (default: as measured)",
+    )
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "export",
+        _export,
+        "Write the timeline of a run for Perfetto.",
+        usage="stagebench export RUN --perfetto [--out FILE]",
+    )
+    parser.set_defaults(fail=parser.error)
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="RUN",
+        help="results/STUDY/raw/EXPERIMENT/TREATMENT/rN, or the folder of a trace",
+    )
+    parser.add_argument(
+        "--perfetto", action="store_true", help="in the Trace Event Format, which Perfetto opens"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="new file to write, compressed if it ends in .gz (default: ./<run>.json.gz)",
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from stagebench.conduct.conductor import StudyRequest, conduct_study
+
+    def make_first_screen(tables: Path, plan: Mapping[str, Any], preliminary: str) -> str:
+        from stagebench.present.answer import format_terminal, make_screen
+        from stagebench.tables.io import read_tables
+
+        return format_terminal(make_screen(read_tables(tables), plan), preliminary=preliminary)
+
+    study, _ = _check_study(options)
+    conduct_study(
+        StudyRequest(
+            options.config,
+            options.override or {},
+            options.cores,
+            _request_trial(options, study),
+            not options.no_trial,
+            options.keep_going,
+            make_first_screen,
+        )
     )
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from stagebench.design.plan import format_plan, format_resolved
+    from stagebench.measure.cgroup import machine_memory_bytes
+
+    study, config = _check_study(options)
+    request = _request_trial(options, study)
+    plan = request.plan
+    text = format_plan(plan, is_tried=options.trial)
+    print_text((format_resolved(config) if options.resolved else text) + "\n")
+    if options.trial:
+        from stagebench.trial.one_task import run_trials
+        from stagebench.trial.trial_text import check_trials, format_trials
+
+        trials = run_trials(request)
+        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
+        check_trials(request, trials)
+
+
+def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
+    """Check a config and all that it names, as a whole."""
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import check_cpus, check_memory, usable_cpus
-    from stagebench.design.plan import format_plan, format_resolved, make_plan
+    from stagebench.design.plan import make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
     from stagebench.replication.published import check_reference
 
@@ -316,24 +403,22 @@ def _plan(options: argparse.Namespace) -> None:
     allow = study.allow_insufficient_memory
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     check_cpus(study.treatments, usable_cpus())
-    plan = make_plan(study)
-    check_reference(plan, options.config.parent)
+    check_reference(make_plan(study), options.config.parent)
     load_study_claims(study, options.config.parent)
-    print_text((format_resolved(config) if options.resolved else format_plan(plan)) + "\n")
-    if options.trial:
-        from functools import partial
+    return study, config
 
-        from stagebench.design.specification import estimate_memory
-        from stagebench.trial.one_task import TrialRequest, run_trials
-        from stagebench.trial.trial_text import check_trials, format_trials
 
-        beside = options.config.parent
-        places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
-        need = partial(estimate_memory, beside=beside)
-        request = TrialRequest(plan, beside, places, study.warm_memory_bytes, need)
-        trials = run_trials(request)
-        print_text(format_trials(request, trials, machine_memory_bytes()) + "\n")
-        check_trials(request, trials)
+def _request_trial(options: argparse.Namespace, study: Study) -> TrialRequest:
+    from functools import partial
+
+    from stagebench.design.plan import make_plan
+    from stagebench.design.specification import estimate_memory
+    from stagebench.trial.one_task import TrialRequest
+
+    beside = options.config.parent
+    places = {f"{t.experiment}/{t.id}": str(t.place) for t in study.treatments if t.place}
+    need = partial(estimate_memory, beside=beside)
+    return TrialRequest(make_plan(study), beside, places, study.warm_memory_bytes, need)
 
 
 def _design(options: argparse.Namespace) -> None:
@@ -345,13 +430,14 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.handlers.source import check_preloads, check_sources
+    from stagebench.handlers.source import check_preloads, check_server, check_sources
     from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
     from stagebench.task_list import check_tasks
 
     def check_inputs() -> None:
         check_sources(options.specification["stages"], options.beside)
         check_preloads(options.specification["process"], options.beside)
+        check_server(options.specification.get("server"), options.beside)
         check_tasks(options.specification["tasks"], options.beside)
 
     request = RunRequest(
@@ -460,7 +546,7 @@ def _show(options: argparse.Namespace) -> None:
 def _claims(options: argparse.Namespace) -> None:
     from stagebench.claims.judge import show_claims
 
-    print_text(show_claims(options.folders))
+    print_text(show_claims(options.folders, is_whole=options.all))
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -477,6 +563,14 @@ def _advise(options: argparse.Namespace) -> None:
     print_text(answer_advice(options.folder, options.memory, options.cores))
 
 
+def _export(options: argparse.Namespace) -> None:
+    if not options.perfetto:
+        options.fail("the format is missing; allowed: --perfetto")
+    from stagebench.export.perfetto import export_timeline
+
+    print_text(export_timeline(options.folder, options.out))
+
+
 def whole_number(text: str) -> int:
     """Parse a number of cores."""
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:6]) <= MOST_CORES:
@@ -487,6 +581,11 @@ def whole_number(text: str) -> int:
 
 
 MOST_CORES = 10_000
+
+
+def cores(text: str) -> str:
+    """Parse a number of cores, or "all"."""
+    return text if text == "all" else str(whole_number(text))
 
 
 def memory_size(text: str) -> int:
@@ -503,6 +602,21 @@ def memory_size(text: str) -> int:
             f"{text!r} is not allowed; allowed: a size such as 500M or 1.5GiB"
         )
     return round(size)
+
+
+def json_mapping(text: str) -> dict[str, Any]:
+    """Parse a mapping written as JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        value = error
+    if not isinstance(value, dict):
+        found = f" ({value})" if isinstance(value, ValueError) else ""
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed{found}; allowed: a mapping as JSON, such as"
+            " '{\"replicates\": 2}'"
+        )
+    return value
 
 
 def process_id(text: str) -> int:

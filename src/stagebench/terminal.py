@@ -23,6 +23,9 @@ of characters."""
 
 STDERR = 2
 
+INTERRUPTED = "interrupted; nothing was written"
+"""The last words of a command that Ctrl-C has ended."""
+
 
 def escape_controls(text: str) -> str:
     """Return a text with each character that a terminal obeys as its escape sequence of Python.

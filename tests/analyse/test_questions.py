@@ -113,7 +113,8 @@ def test_a_folder_that_is_not_there_is_an_error(call, tmp_path, command):
     check(
         call(command, place),
         1,
-        f"stagebench: {place}/plan.json: cannot be read (No such file or directory)",
+        f"stagebench: {place}: there are no results of a study (no plan.json); expected"
+        " results/STUDY",
     )
 
 

@@ -88,7 +88,7 @@ BAD_of_grid = {
         {f"{RUNTIME}.baseline": {"executor": "thread", "logic": "native"}},
         (
             'experiments[0].baseline: {executor: "thread", logic: "native"}; 2 treatments match'
-            " (t1, t2); allowed: levels that only one treatment has"
+            " (t1, t2), which differ in workers; allowed: levels that only one treatment has"
         ),
     ),
     "no baseline": (

@@ -246,11 +246,11 @@ BAD = {
             "extends: base.yaml\nexperiments:\n  - name: new\n    workflow: waiting\n"
             "    factors: {workers: [1], executor: [process], start_method: [fork]}\n"
         ),
-        "mine.yaml:3: experiments[2].tasks: missing; allowed: a whole number from 1 to 100000, or",
+        "mine.yaml:3: experiments[new].tasks: missing; allowed: a whole number from 1 to 100000",
     ),
     "a merged value of the wrong kind": (
         "extends: base.yaml\nexperiments: [{name: pools, sampler: {cpu_budget: 3}}]\n",
-        "mine.yaml:2: experiments[0].sampler.cpu_budget: 3 is not allowed; allowed: a share of one",
+        "mine.yaml:2: experiments[pools].sampler.cpu_budget: 3 is not allowed; allowed: a share",
     ),
     "something to leave out of nothing": (
         BASE + "without: [seed]\n",
@@ -301,8 +301,8 @@ def test_a_problem_of_some_treatments_has_the_line_of_the_template_and_names_the
     )
 
     assert problem == (
-        "base.yaml:13: workflows[0].stages[0].workers: 0 is not allowed; allowed: a whole number"
-        " from 1 to 1024 (in spawned/p0-spawn)"
+        "base.yaml:13: workflows[waiting].stages[first].workers: 0 is not allowed; allowed: a"
+        " whole number from 1 to 1024 (in spawned/p0-spawn)"
     )
 
 
@@ -312,7 +312,7 @@ def test_values_of_a_command_line_come_last_and_are_named(write):
     assert load_study(path, {"replicates": 7}).replicates == 7
     with pytest.raises(ConfigError) as caught:
         load_study(path, {"replicates": 0, "seeed": 1})
-    assert [text.partition(" ")[0] for text in caught.value.problems] == ["--config:"] * 2
+    assert [text.partition(":")[0] for text in caught.value.problems] == ["command line"] * 2
 
 
 @pytest.mark.parametrize("text", ["x" * 60_000, "'" * 11_000, "\u00e9" * 9_000])
@@ -321,7 +321,7 @@ def test_values_of_a_command_line_have_a_limit_that_is_told_before_anything_runs
         load_study(write(), {"claims": text})
 
     (problem,) = caught.value.problems
-    assert problem.startswith("--config: ")
+    assert problem.startswith("command line: ")
     assert problem.endswith("; allowed: 50,000, or a config that extends another (extends: FILE)")
 
 

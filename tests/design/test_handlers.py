@@ -99,6 +99,21 @@ def test_importing_a_handler_leaves_no_trace_in_this_process(steps):
     assert "steps" not in sys.modules
 
 
+@pytest.mark.parametrize("start", ["", ".."], ids=["in the folder", "below it"])
+def test_a_module_is_imported_in_the_folder_of_the_config_however_that_is_named(
+    beside, monkeypatch, start
+):
+    code = "sizes = open('sizes.csv').read()\n\n\ndef f(size: str = sizes):\n    pass\n"
+    folder = beside(opening_py=code, sizes_csv="7")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below" if start else folder)
+
+    handler = find_handler("opening:f", Path(start))
+
+    assert isinstance(handler, Handler), handler
+    assert default_parameters(handler.parameters) == {"size": "7"}
+
+
 MEDDLING = """
 import atexit, ctypes, os, resource, signal, sys, threading, time, warnings
 
@@ -329,6 +344,23 @@ SOURCES = {
     "def f(a: 'Nowhere'): pass": "parameter 'a': its annotation Nowhere cannot be evaluated (name ",
     "def f(a, /): pass": "parameter 'a': it is positional-only; allowed: parameters that can be",
 }
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"bad_py": "import os\n\nfrom nowhere import it\n"}, "bad.py, line 3"),
+        ({"bad_py": "import also\n", "also_py": "\n1 / 0\n"}, "also.py, line 2"),
+        ({"bad_py": "import json\njson.loads('{')\n"}, "bad.py, line 2"),
+        ({"bad_py": "\ndef f(:\n"}, "bad.py, line 2"),
+    ],
+    ids=["in the module", "in a helper", "in a library", "no Python"],
+)
+def test_what_an_import_raises_has_its_line_in_the_users_own_files(
+    find_problems, beside, files, place
+):
+    (problem,) = find_problems({f"{STAGE}.handler": "bad:f"}, beside(**files))
+    assert problem.endswith(f" ({place})") or f"{place}: " in problem
 
 
 @pytest.mark.parametrize(("source", "text"), SOURCES.items(), ids=SOURCES)

@@ -86,6 +86,20 @@ def test_a_plan_for_people_fits_80_columns_and_names_the_most_demanding(shipped_
     assert f"{len(shipped_plan['runs'])} runs of {len(needs)} treatments" in text
 
 
+def test_a_plan_for_people_never_has_an_amount_that_it_does_not_know(shipped_plan):
+    treatments = {
+        name: treatment | {"estimated_memory_bytes": 0}
+        for name, treatment in shipped_plan["treatments"].items()
+    }
+    unknown = shipped_plan | {"treatments": treatments}
+    text = format_plan(unknown)
+    assert "0 B" not in text
+    assert text.endswith(
+        "most memory: unknown; --trial measures it\ntime of the study: unknown; --trial measures it"
+    )
+    assert "unknown" not in format_plan(unknown, is_tried=True)
+
+
 def test_a_plan_for_people_says_how_tasks_come_in_and_what_stages_are_limited_to():
     text = format_plan(make_plan(check_config(load_config(CONFIGS / "runner.yaml"))))
 
@@ -188,6 +202,6 @@ def test_a_wrong_statement_of_the_same_work_is_reported_with_its_line(plan_split
     (problem,) = caught.value.problems
     given = f'"{value}"' if value == "maybe" else value
     assert problem.endswith(
-        f"study.yaml:16: experiments[0].same_work: {given} is not allowed;"
+        f"study.yaml:16: experiments[split].same_work: {given} is not allowed;"
         " allowed: true (all treatments do the same work) or false"
     )

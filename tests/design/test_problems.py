@@ -1,6 +1,15 @@
 import pytest
 
-from stagebench.design.problems import LONGEST_SHOWN, dotted, problem, show, some, unknown
+from stagebench.design.problems import (
+    LONGEST_SHOWN,
+    Origin,
+    dotted,
+    format_problem,
+    problem,
+    show,
+    some,
+    unknown,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +23,19 @@ from stagebench.design.problems import LONGEST_SHOWN, dotted, problem, show, som
 def test_a_place_is_written_dotted(path, text):
     assert str(problem(path, "wrong")) == f"{text}: wrong"
     assert dotted(path) == text
+
+
+def test_an_entry_of_a_list_is_called_by_its_name_where_it_has_one():
+    origins = {
+        (): Origin("mine.yaml", 1),
+        ("stages", 0): Origin("mine.yaml", 3, "count"),
+        ("stages", 1): Origin("mine.yaml", 4),
+    }
+    texts = [format_problem(problem(("stages", n, "workers"), "wrong"), origins) for n in (0, 1)]
+    assert texts == [
+        "mine.yaml:3: stages[count].workers: wrong",
+        "mine.yaml:4: stages[1].workers: wrong",
+    ]
 
 
 def test_a_long_value_is_shortened():

@@ -29,6 +29,13 @@ BAD = {
         {f"{STAGE}.worker": 3},
         "workflows[0].stages[1].worker: unknown key 'worker'; did you mean 'workers'?",
     ),
+    "a placeholder without quotes": (
+        {f"{STAGE}.workers": {"workers": None}},
+        (
+            'workflows[0].stages[1].workers: {"workers": null} is not allowed; allowed: a whole'
+            ' number from 1 to 1024; a placeholder needs quotes: "{workers}"'
+        ),
+    ),
     "misspelt key of the sampler": (
         {f"{RUNTIME}.sampler": {"interval": 1}},
         "experiments[0].sampler.interval: unknown key 'interval'; did you mean 'interval_s'?",

@@ -61,8 +61,8 @@ BAD_of_settings = {
         },
         (
             'workflows[0].stages[1].start_method: "fork" is not allowed on a thread stage;'
-            " allowed: no"
-            " such key (in "
+            " allowed: no such key; a factor of start methods needs"
+            ' "when: {executor: process}" (in '
         ),
     ),
     "a process without a start method": (

@@ -17,6 +17,7 @@ from stagebench.records import (
 from stagebench.trace.curves import SHOWN, build_curves, find_gaps
 from stagebench.trace.recording import read_recording
 from stagebench.trace.summary import summarise_recording
+from stagebench.trace.tracer import ADVANCE_S
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -176,6 +177,7 @@ def test_the_summary_of_a_whole_trace_agrees_with_its_records(write):
     assert summary["stayed"] == RUN["stayed"]
     sampler = summary["sampler"]
     by_group = sampler.pop("by_group")
+    assert sampler.pop("advance_s") == ADVANCE_S
     assert by_group == (RUN["sampler"]["group_drift_bytes"] is not None)
     assert sampler == {name: RUN["sampler"][name] for name in sampler}
     assert (sampler["sweeps"], sampler["torn"], sampler["cpu_s"]) == (4, 1, 0.001)

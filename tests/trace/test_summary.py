@@ -43,6 +43,7 @@ SUMMARY = {
     "sampler": {
         "interval_s": 0.01,
         "cpu_budget": 0.01,
+        "advance_s": 5.0,
         "sweeps": 300,
         "torn": 3,
         "median_gap_s": 0.0101,
@@ -72,13 +73,21 @@ busiest    pid 77    resource_tracker  at least 2.3 s  sleep 600
 still live pid 1234  sleep 600
 sampled    93.4 times a second, 100 asked for; median gap 10.1 ms, 1 in 100 over
            25 ms; 3 of 300 torn
-overhead   2 % of a core in all; sweeps 0.8 %, census 0.2 % (budget 1 %)
+overhead   2 % of a core in all: sweeps 0.8 % and census 0.2 % (budget 1 %, and
+           50 ms at the start)
 folder     trace-python
 """
 
 
 def changed(**values):
     return copy.deepcopy(SUMMARY) | values
+
+
+def test_the_budget_stands_beside_what_it_is_for():
+    # With readings of the total it is for sweeps alone; a run of a study has none in advance.
+    read = SUMMARY["sampler"] | {"reads": 300, "read_cpu_s": 0.00321, "by_group": True}
+    text = " ".join(format_summary(changed(sampler=read | {"advance_s": 0.0})).split())
+    assert "all: readings 0.1 %, census 0.2 %, sweeps 0.7 % (budget 1 %)" in text
 
 
 def test_a_summary_is_a_screen_of_text():

@@ -9,11 +9,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
+from stagebench.conduct.announced import STUDY as ANNOUNCED, Announced
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
 from stagebench.design.grid import check_cpus, check_memory, usable_cpus
-from stagebench.design.plan import make_plan
+from stagebench.design.plan import make_plan, name_runs
 from stagebench.errors import ConfigError, StagebenchError
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
@@ -37,8 +39,11 @@ BESIDE = Path(
     os.environ.setdefault("STAGEBENCH_BESIDE", str(Path(CONFIG).resolve().parent))
 )
 
-# Keys from the command line: --config replicates=5.
-OVERRIDE = dict(workflow.config_settings.config)
+# Keys from the command line: --config replicates=5. `stagebench run --override` may also replace whole
+# lists, which Snakemake would read as texts.
+OVERRIDE = json.loads(os.environ.get("STAGEBENCH_OVERRIDE", "{}")) | dict(
+    workflow.config_settings.config
+)
 
 # The folder from which Snakemake is called must not affect imports.
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -85,13 +90,12 @@ envvars:
     "STAGEBENCH_WARM_MEMORY",
 
 
-RUNS = {
-    f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
-    for kind, runs in (("w", PLAN["warm_up_runs"]), ("r", PLAN["runs"]))
-    for run in runs
-}
+RUNS = name_runs(PLAN)
 RESULTS = f"results/{STUDY.name}"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
+
+# For the screen of --logger stagebench; an empty text, so no other logger prints it.
+logger.info("", extra={ANNOUNCED: Announced(PLAN, Path(RESULTS), BESIDE)})
 
 # The output of a job goes to its log and, if it fails, to the terminal.
 LOGGED = " &> {log:q} || {{ cat {log:q} >&2; exit 1; }}"

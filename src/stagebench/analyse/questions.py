@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.analyse.advice import Wishes, make_advice_table
 from stagebench.analyse.predictions import Predicted, ask, learn
 from stagebench.analyse.run_file import check_plan
-from stagebench.errors import ModelError, closest
+from stagebench.errors import ModelError, StoreError, closest
 from stagebench.model.measured import group_runs
 from stagebench.model.whatif import parse_changes
 from stagebench.store import read_json
@@ -96,6 +96,10 @@ def answer_advice(folder: Path, memory_bytes: int | None, cores: int | None) -> 
 
 
 def _load(folder: Path) -> tuple[Mapping[str, pd.DataFrame], dict[str, Any], Knowledge]:
+    if not (folder / "plan.json").is_file():
+        raise StoreError(
+            f"{folder}: there are no results of a study (no plan.json); expected results/STUDY"
+        )
     plan = check_plan(folder / "plan.json", read_json(folder / "plan.json"))
     tables = {name: read_table(folder / "tables" / f"{name}.csv") for name in TABLES}
     knowledge = learn(tables, plan)

@@ -65,7 +65,7 @@ def task_times(record: TaskRecord) -> dict[str, Seconds | None]:
 def _list_rows(trace: Trace, records: Iterable[TaskRecord]) -> list[Row]:
     stages = trace.specification["stages"]
     places = {stage["name"]: place for place, stage in enumerate(stages)}
-    numbers = {stage["name"]: _number_workers(trace, stage) for stage in stages}
+    numbers = {stage["name"]: number_workers(trace, stage) for stage in stages}
     first = {stage["name"]: find_first(trace, stage["name"]) for stage in stages}
     waited = {
         (stage["name"], *key): parts
@@ -129,7 +129,7 @@ def _is_first(first: set[tuple[int, int]], record: TaskRecord) -> bool | None:
     return (record.task, record.attempt) in first if served else None
 
 
-def _number_workers(trace: Trace, stage: Mapping[str, Any]) -> dict[Worker, int]:
+def number_workers(trace: Trace, stage: Mapping[str, Any]) -> dict[Worker, int]:
     """Assign a stage's workers numbers from 0, in the order in which they first served.
 
     Coroutines have no numbers: those of an executor share one thread.
@@ -210,16 +210,17 @@ def trace_queues(trace: Trace) -> list[Row]:
     return [
         trace.key | {"stage": stage["name"], **row}
         for stage in trace.specification["stages"]
-        for row in _steps(trace, stage["name"])
+        for row in list_steps(trace, stage["name"])
     ]
 
 
 def deepest_queue(trace: Trace, stage: str) -> int:
     """Return the largest number of tasks that waited for a stage at once."""
-    return max((row["waiting"] for row in _steps(trace, stage)), default=0)
+    return max((row["waiting"] for row in list_steps(trace, stage)), default=0)
 
 
-def _steps(trace: Trace, stage: str) -> list[Row]:
+def list_steps(trace: Trace, stage: str) -> list[Row]:
+    """Return the state of one stage's queue at each moment at which it changed."""
     changes: dict[Nanoseconds, tuple[int, int]] = {}
     for record in (*trace.attempts, *trace.tasks):
         if record.stage == stage:

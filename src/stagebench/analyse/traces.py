@@ -168,6 +168,14 @@ def read_head(request: Request, raw: Path) -> Head:
     return Head(planned=planned, baseline=bool(treatment["baseline"]), run=run)
 
 
+def read_lone(folder: Path) -> Trace:
+    """Read a run by its folder alone, without the plan of its study; raises StoreError."""
+    run = store.read_run(folder)
+    check_run(folder / store.RUN_FILE, run)
+    planned = {name: run[name] for name in ("experiment", "treatment", "replicate", "warm_up")}
+    return _read_records(folder, Head(planned=planned, baseline=False, run=run))
+
+
 def span_s(start_ns: Nanoseconds | None, end_ns: Nanoseconds | None) -> Seconds | None:
     """Return the time between two moments; None if either was not observed."""
     return None if start_ns is None or end_ns is None else to_seconds(end_ns - start_ns)

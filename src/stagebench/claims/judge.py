@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stagebench.claims.brief import JudgedStudy, format_brief
 from stagebench.claims.evidence import Estimate, gather_evidence, measure_test
 from stagebench.claims.file import check_claims, name_configs
 from stagebench.claims.model import RATIO, Grid
@@ -130,9 +131,10 @@ def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:
         write_tables(judge_claims(file.claims, evidence, missing), out)
 
 
-def show_claims(folders: list[Path]) -> str:
+def show_claims(folders: list[Path], *, is_whole: bool = True) -> str:
     """Return the stored verdicts of studies as text for a terminal, without judging again."""
-    return "\n".join(format_claims(str(folder), *_read_claims(folder)) for folder in folders)
+    studies = [JudgedStudy(str(folder), *_read_claims(folder)) for folder in folders]
+    return "\n".join(format_claims(*one) for one in studies) if is_whole else format_brief(studies)
 
 
 def _load_plan(path: Path, results: Path | None) -> Json | ConfigError:

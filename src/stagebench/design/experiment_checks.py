@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.design.grid import (
@@ -326,15 +327,26 @@ def _find_id_problems(
         yield problem(place, f"{text}; allowed: one id for each; give their levels tags")
 
 
+def _differs(name: str, treatments: list[Factors]) -> bool:
+    first = treatments[0]
+    return not all(
+        name in one and name in first and level_key(one[name]) == level_key(first[name])
+        for one in treatments
+    )
+
+
 def _find_baseline_problems(
     experiment: ExperimentGrid, path: KeyPath, grid: list[Factors]
 ) -> Iterator[Problem]:
     entry, place = experiment.baseline, (*path, "baseline")
-    ids = [treatment_id(f, experiment.factors) for f in grid if matches(f, entry)]
+    found = [factors for factors in grid if matches(factors, entry)]
+    ids = [treatment_id(factors, experiment.factors) for factors in found]
     if len(ids) > 1:
         what = _written(entry) if entry else "missing"
         text = f"{what}; {len(ids)} treatments match ({some(ids)})"
-        yield problem(place, f"{text}; allowed: levels that only one treatment has")
+        differing = [name for name in dict.fromkeys(chain(*found)) if _differs(name, found)]
+        which = f", which differ in {some(differing)}" if differing else ""
+        yield problem(place, f"{text}{which}; allowed: levels that only one treatment has")
     elif grid and not ids:
         near = max(grid, key=lambda f: sum(matches(f, {n: v}) for n, v in entry.items()))
         differing = [name for name in entry if not matches(near, {name: entry[name]})]

@@ -27,6 +27,7 @@ import traceback
 import weakref
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from stagebench.design.problems import show, unknown
@@ -44,7 +45,6 @@ from stagebench.handlers.source import find_module, module_file, module_hash, so
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
     from types import ModuleType
 
     Needs: TypeAlias = "Callable[[Sequence[Mapping[str, Any]]], MemoryNeed]"
@@ -182,6 +182,7 @@ class _OwnModule:
             stdin=questions[0],
             stdout=subprocess.DEVNULL,
             pass_fds=[answers[1]],
+            cwd=beside,  # as in the measured process
             start_new_session=True,
         )
         os.close(questions[0])
@@ -190,7 +191,7 @@ class _OwnModule:
         self._answers = os.fdopen(answers[0], encoding="utf-8")
         pipes = self._questions, self._answers
         self._end = weakref.finalize(self, _end_process, self._process, *pipes)
-        path = [*sys.path, *([] if beside is None else [str(beside)])]
+        path = [*sys.path, *([] if beside is None else [str(beside.absolute())])]
         self.ask({"module": name, "path": path})
 
     def ask(self, question: Json) -> Json:
@@ -292,11 +293,30 @@ def _import_quietly(name: str) -> ModuleType:
             module = importlib.import_module(name)
     except BaseException as error:
         # A module may also call sys.exit, or raise something that is no Exception.
-        raise WorkflowError(f"importing {name} raises {_last_line(error)}") from error
+        text = f"importing {name} raises {_last_line(error)}{_name_place(error)}"
+        raise WorkflowError(text) from error
     if said.getvalue():
         text = f"importing {name} prints {show(said.getvalue())}"
         raise WorkflowError(f"{text}; allowed: a module that prints nothing when it is imported")
     return module
+
+
+def _name_place(error: BaseException) -> str:
+    """Return the last line of the user's own files that an import came to, or an empty text."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<")
+    ]
+    # The first is of importlib, which the next one, the module itself, is called by.
+    own = [frame for frame in frames if frame.filename != importlib.__file__]
+    if not own:
+        return ""
+    folder = Path(own[0].filename).parent
+    beside = [frame for frame in own if Path(frame.filename).is_relative_to(folder)]
+    return f" ({Path(beside[-1].filename).relative_to(folder)}, line {beside[-1].lineno})"
 
 
 def _read_function(module: ModuleType, name: str) -> Json:

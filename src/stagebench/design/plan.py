@@ -21,7 +21,7 @@ from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
     from stagebench.design.levels import Level
@@ -60,8 +60,20 @@ def make_plan(study: Study) -> Json:
     }
 
 
-def format_plan(plan: Json) -> str:
-    """Format a plan as text: its experiments, the number of runs, the most demanding treatment."""
+def name_runs(plan: Mapping[str, Any]) -> dict[str, Json]:
+    """Return the planned runs, warm-ups first, by the path of their folder below `raw`."""
+    return {
+        f"{run['experiment']}/{run['treatment']}/{kind}{run['replicate']}": run
+        for kind, runs in (("w", plan["warm_up_runs"]), ("r", plan["runs"]))
+        for run in runs
+    }
+
+
+def format_plan(plan: Mapping[str, Any], *, is_tried: bool = False) -> str:
+    """Format a plan as text: its experiments, the number of runs, the most demanding treatment.
+
+    Unless it `is_tried` next, the text says how to find out what a plan cannot know.
+    """
     lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
     for experiment in plan["experiments"]:
         lines += ["", *_format_experiment(experiment, plan["treatments"])]
@@ -71,6 +83,8 @@ def format_plan(plan: Json) -> str:
     )
     limit, warm_ups = format_seconds(plan["time_limit_s"]), len(plan["warm_up_runs"])
     before = f", after {warm_ups} to warm up" if warm_ups else ""
+    most = f"most memory, by estimate: {format_bytes(need)} ({key})"
+    unknown = "" if is_tried else "unknown; --trial measures it"
     runs = f"{len(plan['runs'])} runs of {len(plan['treatments'])} treatments{before}"
     return "\n".join(
         [
@@ -78,7 +92,8 @@ def format_plan(plan: Json) -> str:
             "",
             f"{runs}, each stopped after {limit}",
             *format_diagnoses(plan["diagnoses"]),
-            f"most memory, by estimate: {format_bytes(need)} ({key})",
+            *([most] if need else [f"most memory: {unknown}"] * bool(unknown)),
+            *([f"time of the study: {unknown}"] * bool(unknown)),
         ]
     )
 
@@ -115,7 +130,7 @@ def _plan_treatment(treatment: Treatment) -> Json:
 def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
     name, ids = experiment["name"], experiment["treatments"]
     own = [treatments[f"{name}/{treatment}"] for treatment in ids]
-    needs = [treatment["estimated_memory_bytes"] for treatment in own]
+    most = max(treatment["estimated_memory_bytes"] for treatment in own)
     factors = [f"{factor} ({len(levels)})" for factor, levels in experiment["factors"].items()]
     return [
         f"{name}: {len(ids)} treatments of workflow {experiment['workflow']}",
@@ -125,15 +140,19 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
             for label, words in format_stages([treatment["specification"] for treatment in own])
             for line in _wrap(f"stage {label}: ", words)
         ),
+        *_wrap("server: ", format_servers([treatment["specification"] for treatment in own])),
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
         *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
-        f"  memory of one run, by estimate: up to {format_bytes(max(needs))}",
+        # Without an estimate by any handler, there is nothing to say.
+        *([f"  memory of one run, by estimate: up to {format_bytes(most)}"] if most else []),
     ]
 
 
 def _wrap(label: str, words: list[str]) -> list[str]:
+    if not words:
+        return []
     return textwrap.wrap(
         label + ", ".join(words),
         width=WIDTH,
@@ -155,6 +174,16 @@ def format_tasks(specifications: list[Json]) -> list[str]:
             [one.get("in_flight") for one in specifications], "{} in flight at most", "any number"
         ),
     ]
+
+
+def format_servers(specifications: list[Json]) -> list[str]:
+    """Describe the server that is started beside each run; nothing if no treatment has one."""
+    servers = [one.get("server") for one in specifications]
+    if not any(servers):
+        return []
+    ready = [one and f"ready within {format_seconds(one['ready_s'])}" for one in servers]
+    commands = [one and one["command"] for one in servers]
+    return [*_limits(commands, "{}", "none"), *_limits(ready, "{}", "none")]
 
 
 def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]:

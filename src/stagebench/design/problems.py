@@ -25,10 +25,14 @@ MOST_IDS = 3
 
 
 class Origin(NamedTuple):
-    """The file and line of a value; line 0 means a source without lines."""
+    """The file and line of a value; line 0 means a source without lines.
+
+    `name` is the name of an entry of a list that has one, such as a stage.
+    """
 
     file: str
     line: int
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -65,12 +69,18 @@ def locate(places: Origins, path: KeyPath) -> Origin | None:
 def format_problem(found: Problem, places: Origins) -> str:
     """Format a problem as "config/mine.yaml:37: seed: …", or without a file if unknown."""
     place = found.place or locate(places, found.path)
-    return str(found) if place is None else f"{place}: {found}"
+    # A path that does not locate the value is one in a file that was merged into another.
+    text = str(found) if found.place else f"{dotted(found.path, places)}: {found.text}"
+    return text if place is None else f"{place}: {text}"
 
 
-def dotted(path: KeyPath) -> str:
-    """Format a path like `experiments[0].factors.workers`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" for part in path)
+def dotted(path: KeyPath, places: Origins | None = None) -> str:
+    """Format a path like `experiments[0].factors.workers`; an entry with a name has that."""
+    text = ""
+    for end, part in enumerate(path, 1):
+        own = places.get(path[:end]) if places else None
+        inner = own.name if own is not None and own.name else part
+        text += f"[{inner}]" if isinstance(part, int) else f".{_cut(part)}"
     return text.removeprefix(".") or "the config"
 
 
@@ -89,6 +99,14 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     listed = ", ".join(names[:MOST_NAMES]) or f"none: there is no {kind} here"
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"unknown {kind} '{_cut(name)}'{closest(name, names)}; allowed: {listed}{more}"
+
+
+def quote_placeholder(value: Any) -> str:
+    """Return what to say of a placeholder without quotes, which YAML reads as a mapping; or ""."""
+    if isinstance(value, dict) and len(value) == 1 and None in value.values():
+        (name,) = value
+        return f'; a placeholder needs quotes: "{{{_cut(str(name))}}}"'
+    return ""
 
 
 def some(ids: list[str]) -> str:

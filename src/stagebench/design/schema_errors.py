@@ -14,7 +14,14 @@ from jsonschema import Draft202012Validator, validators
 from ruamel.yaml import YAML
 
 from stagebench.design.levels import UNKNOWN
-from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
+from stagebench.design.problems import (
+    KeyPath,
+    Problem,
+    problem,
+    quote_placeholder,
+    show,
+    unknown,
+)
 from stagebench.errors import closest
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 
-SETTINGS = ("tasks", "in_flight", "arrival", "sampler", "linger", "process")
+SETTINGS = ("tasks", "in_flight", "arrival", "sampler", "linger", "process", "server")
 """Keys of an experiment that placeholders may stand in."""
 
 _SCHEMA = ("stagebench.design", "study.schema.yaml")
@@ -109,7 +116,7 @@ def _problems(
         yield problem((*path, value), f"not allowed as a name; allowed: {rule['description']}")
     else:
         words = [word for word in rule.get("enum", ()) if isinstance(word, str)]
-        near = closest(value, words) if isinstance(value, str) else ""
+        near = closest(value, words) if isinstance(value, str) else quote_placeholder(value)
         text = f"{show(value)} is not allowed; allowed: {rule['description']}{near}"
         yield problem(path, text)
 

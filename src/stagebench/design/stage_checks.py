@@ -69,7 +69,8 @@ def _find_start_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
     kinds = {"thread": "a thread", "asyncio": "an asyncio"}
     if executor in kinds and given and stage["start_method"] is not UNKNOWN:
         text = f"{show(stage['start_method'])} is not allowed on {kinds[executor]} stage"
-        yield problem(place, f"{text}; allowed: no such key")
+        only = 'no such key; a factor of start methods needs "when: {executor: process}"'
+        yield problem(place, f"{text}; allowed: {only}")
 
 
 def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:

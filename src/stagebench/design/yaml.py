@@ -62,6 +62,12 @@ MOST_PROBLEMS = 200
 LARGEST_NUMBER = 2**63 - 1
 """Every reader of a specification can hold it, and no estimate overflows."""
 
+COMMAND_LINE = "command line"
+"""The place of values that `--override` sets, or Snakemake's `--config`."""
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+"""A name that says in a message which entry of a list is meant."""
+
 FILE_BESIDE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_.-][A-Za-z0-9_./-]*")
 """The name of a file beside a config; the schema has the same pattern."""
 
@@ -85,7 +91,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
     root = _load(path, (), problems)
     if overrides:
         _check_length(overrides)
-        given = _make_node(overrides, Origin("--config", 0), problems)
+        given = _make_node(overrides, Origin(COMMAND_LINE, 0), problems)
         root = merge(root, given, (), problems)
     return _finish(root, problems)
 
@@ -94,7 +100,7 @@ def _check_length(overrides: Mapping[str, Any]) -> None:
     # As JSON, in a shell's quotes: jobs get it on a command line, of which an argument has a limit.
     size = len(shlex.quote(json.dumps(overrides, default=str)))
     if size > LARGEST_OVERRIDE:
-        text = f"--config: {size:,} characters as JSON; allowed: {LARGEST_OVERRIDE:,}"
+        text = f"{COMMAND_LINE}: {size:,} characters as JSON; allowed: {LARGEST_OVERRIDE:,}"
         raise ConfigError([f"{text}, or a config that extends another (extends: FILE)"])
 
 
@@ -123,10 +129,17 @@ def _flatten(node: Node, path: KeyPath, places: dict[KeyPath, Origin]) -> Any:
     """Return the plain value of a node, and record the origins of all values inside it."""
     places[path] = node.place
     if isinstance(node.value, dict):
+        name = node.value.get("name")
+        if path and isinstance(path[-1], int) and name and _is_plain(name.value):
+            places[path] = node.place._replace(name=name.value)
         return {key: _flatten(one, (*path, key), places) for key, one in node.value.items()}
     if isinstance(node.value, list):
         return [_flatten(one, (*path, index), places) for index, one in enumerate(node.value)]
     return node.value
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and PLAIN_NAME.fullmatch(name) is not None
 
 
 def read_keys(path: Path, *wanted: str) -> dict[str, Any]:

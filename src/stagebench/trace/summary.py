@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.peak.bracket import find_brackets
 from stagebench.records import CpuRecord, count_processes
+from stagebench.trace.tracer import ADVANCE_S
 from stagebench.units import GIB, MIB, format_seconds, quantile_s, to_seconds
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def describe_sampler(recording: Recording) -> dict[str, Any]:
     """Describe what the sampler was asked for and what it achieved, as far as the records go."""
     use, sweeps = recording.run["sampler"], recording.memory.sweeps
     asked = {name: use[name] for name in ("interval_s", "cpu_budget")}
+    # A run of a study spends no budget in advance.
+    asked["advance_s"] = ADVANCE_S if recording.run.get("kind") == "trace" else 0.0
     cost = {name: use.get(name) for name in ("cpu_s", "census_cpu_s", "read_cpu_s", "reads")}
     cost["by_group"] = use.get("group_drift_bytes") is not None
     if recording.is_whole:
@@ -353,16 +356,21 @@ def _describe_rate(summary: Mapping[str, Any]) -> str:
 
 def _describe_overhead(summary: Mapping[str, Any]) -> str:
     sampler, duration = summary["sampler"], summary["duration_s"]
-    budget = f"budget {_percent(sampler['cpu_budget'])}"
+    share, advance = sampler["cpu_budget"], sampler["cpu_budget"] * sampler["advance_s"]
+    budget = f"budget {_percent(share)}" + f", and {format_seconds(advance)} at the start" * (
+        advance > 0
+    )
     if sampler["cpu_s"] is None or not duration:
-        return f"not recorded; {budget}"
+        return f"not recorded ({budget})"
     names = ("cpu_s", "census_cpu_s", "read_cpu_s")
     used, census, reads = ((sampler.get(name) or 0) / duration for name in names)
     whole = summary["instrument_cpu_s"]
-    parts = f"sweeps {_percent(used - census - reads)}, census {_percent(census)} ({budget})"
+    sweeps, counted = f"sweeps {_percent(used - census - reads)}", f"census {_percent(census)}"
+    parts = f"{sweeps} and {counted} ({budget})"
     if sampler.get("reads"):
-        parts = f"readings {_percent(reads)}, {parts}"
-    total = "" if whole is None else f"{_percent(whole / duration)} of a core in all; "
+        # Then the budget is for sweeps alone.
+        parts = f"readings {_percent(reads)}, {counted}, {sweeps} ({budget})"
+    total = "" if whole is None else f"{_percent(whole / duration)} of a core in all: "
     return total + parts
 
 

@@ -295,8 +295,8 @@ class Journal:
     a first failure nothing more is written, since a full disk must not disturb the command;
     `failure` names the file and the reason. A sweep is written after its samples, so a complete
     line means a complete sweep.
-    `tree_bytes` is the tree's PSS in the latest sweep, and `highest_bytes` the largest in an untorn
-    one; the live line shows both.
+    `tree_bytes` is the tree's PSS in the latest sweep that is not torn, and `highest_bytes` the
+    largest in any of them; the live line shows both. Until there is one, a torn one is shown.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
@@ -339,9 +339,11 @@ class Journal:
         """Record a sweep after its samples."""
         samples, self._swept = self._swept, []
         if sweep.kind == "pss":
-            self.tree_bytes = sum(sample.pss_bytes or 0 for sample in samples)
+            swept_bytes = sum(sample.pss_bytes or 0 for sample in samples)
             if not sweep.torn:
-                self.highest_bytes = max(self.tree_bytes, self.highest_bytes or 0)
+                self.highest_bytes = max(swept_bytes, self.highest_bytes or 0)
+            if not sweep.torn or self.highest_bytes is None:
+                self.tree_bytes = swept_bytes
         self._thinning.add(sweep, samples, self.run.get("main"))
 
     def write_transition(self, transition: TransitionRecord) -> None:

@@ -78,7 +78,7 @@ def read_observed(folder: Path, beside: Path) -> Observed:
     ready = next((event.time_ns for event in events if event.event == "ready"), None)
     found = Observed(
         run["status"],
-        _explain(run, tasks, beside),
+        explain_failure(run, tasks, beside),
         start_up_s=None if ready is None else to_seconds(ready - run["exec_ns"]),
         peak=find_brackets(recording.memory)["tree"],
     )
@@ -88,7 +88,7 @@ def read_observed(folder: Path, beside: Path) -> Observed:
 
 
 def _find_times(tasks: Sequence[TaskRecord], recording: Recording) -> Times:
-    run, makespan_s = recording.run, _find_makespan(tasks)
+    run, makespan_s = recording.run, find_makespan(tasks)
     whole_s = to_seconds(run["supervisor_ended_ns"] - run["supervisor_started_ns"])
     fresh_ns = run["machine_before"]["fresh_page_ns"]
     return Times(
@@ -100,14 +100,14 @@ def _find_times(tasks: Sequence[TaskRecord], recording: Recording) -> Times:
     )
 
 
-def _find_makespan(tasks: Sequence[TaskRecord]) -> Seconds:
+def find_makespan(tasks: Sequence[TaskRecord]) -> Seconds:
     """Return the time from the first submission to the last receipt, as the tables have it."""
     submitted = [record.submitted_ns for record in tasks if record.submitted_ns is not None]
     received = [record.received_ns for record in tasks if record.received_ns is not None]
     return to_seconds(max(received) - min(submitted))
 
 
-def _explain(run: Mapping[str, Any], tasks: Sequence[TaskRecord], beside: Path) -> str:
+def explain_failure(run: Mapping[str, Any], tasks: Sequence[TaskRecord], beside: Path) -> str:
     """Return why a run is not ok: of a task that failed, its error with its place."""
     faulty = [record for record in tasks if record.error and record.status != "skipped"]
     if run["status"] != "tasks_failed" or not faulty:

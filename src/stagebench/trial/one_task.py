@@ -64,16 +64,19 @@ class Trial(NamedTuple):
     observed: Observed
 
 
-def run_trials(request: TrialRequest) -> list[Trial]:
+def run_trials(
+    request: TrialRequest, note: Callable[[Trial], None] = lambda _: None
+) -> list[Trial]:
     """Try every treatment in the order of the plan, also after a failure.
 
-    Treatments whose specifications are equal with one task share a trial.
+    Treatments whose specifications are equal with one task share a trial. `note` gets each trial
+    when it has ended.
     """
     with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="stagebench-trial-") as folder:
-        return _run_trials(request, Path(folder))
+        return _run_trials(request, Path(folder), note)
 
 
-def _run_trials(request: TrialRequest, folder: Path) -> list[Trial]:
+def _run_trials(request: TrialRequest, folder: Path, note: Callable[[Trial], None]) -> list[Trial]:
     line = LiveLine(STDERR) if os.isatty(STDERR) else None
     treatments = request.plan["treatments"]
     known: dict[str, Observed] = {}
@@ -84,6 +87,9 @@ def _run_trials(request: TrialRequest, folder: Path) -> list[Trial]:
             show = partial(_show, line, label) if line is not None else None
             observed = _try(request, treatment["specification"], folder, known, show)
             trials.append(Trial(key, treatment, observed))
+            if line is not None:
+                line.clear()
+            note(trials[-1])
     finally:
         if line is not None:
             line.clear()

@@ -30,6 +30,7 @@ _STATUSES = {
     "crashed": "crashed",
     "timed_out": "timed out",
     "out_of_memory": "no memory",
+    "server_lost": "no server",
     NOT_RUN: "not run",
 }
 
@@ -39,6 +40,7 @@ _ENDS = {
     "crashed": "the run crashed",
     "timed_out": "timed out with one task",
     "out_of_memory": "memory ran out",
+    "server_lost": "the server ended",
     NOT_RUN: "was not run",
 }
 
@@ -50,7 +52,7 @@ def format_trials(request: TrialRequest, trials: Sequence[Trial], memory_bytes: 
 
     Failures are not part of it: see `check_trials`.
     """
-    estimates = _estimate_runs(request, trials)
+    estimates = estimate_runs(request, trials)
     lines = ["", "one task of each treatment"]
     experiment = None
     for trial in trials:
@@ -70,14 +72,21 @@ def check_trials(request: TrialRequest, trials: Sequence[Trial]) -> None:
     if not failed:
         return
     lines = [f"{len(failed)} of {_count(len(trials), 'treatment')} failed with one task"]
-    for key, _, observed in failed:
-        place = f"{request.places[key]}: " if key in request.places else ""
-        lines.append(f"  {place}{key}: {_ENDS[observed.status]}: {observed.detail}")
-        lines += [f"    output: {line}" for line in observed.output]
+    lines += [f"  {line}" for trial in failed for line in describe_failure(request, trial)]
     raise MeasureError("\n".join(lines))
 
 
-def _estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, TimeRange]:
+def describe_failure(request: TrialRequest, trial: Trial) -> list[str]:
+    """Return a line that names a treatment that failed, with its cause, and lines of its output."""
+    key, _, observed = trial
+    place = f"{request.places[key]}: " if key in request.places else ""
+    return [
+        f"{place}{key}: {_ENDS[observed.status]}: {observed.detail}",
+        *(f"  output: {line}" for line in observed.output),
+    ]
+
+
+def estimate_runs(request: TrialRequest, trials: Sequence[Trial]) -> dict[str, TimeRange]:
     """Return the estimated time of a run by the keys of the treatments that succeeded."""
     plan = request.plan
     return {

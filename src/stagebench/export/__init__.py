@@ -1,0 +1,1 @@
+"""Runs and traces in the formats of other tools."""

@@ -1,0 +1,152 @@
+"""`stagebench run` with the real Snakemake: in a pipe, with failures, and what it refuses."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from tests.conduct.small_study import count_runs_there, run_study, write_study
+from tests.study import STAGEBENCH
+
+
+@pytest.fixture(scope="module")
+def piped(tmp_path_factory):
+    """A study of 16 runs into pipes; half of them fail, but not the baseline."""
+    folder = tmp_path_factory.mktemp("piped")
+    write_study(folder, ["never", "always"], replicates=2, workers=(1, 2, 3, 4))
+    return folder, run_study(folder, "--cores", "2")
+
+
+def test_a_study_in_a_pipe_prints_40_lines_at_most_and_no_control_character(piped):
+    folder, done = piped
+    assert count_runs_there(folder) == 16
+    output = done.stdout + done.stderr
+    minutes = re.findall(r"^\d+ of 16 runs, .* left, .*\n", output, re.MULTILINE)
+    assert 10 < len(output.splitlines()) - len(minutes) <= 40, output
+    assert not re.search(r"[^\n\t -\x7e\xa0-\uffff]", done.stdout + done.stderr)
+
+
+def test_the_plan_stands_first_with_what_it_takes(piped):
+    _, done = piped
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("small: 16 runs, 8 treatments in 2 blocks")
+    assert any(re.fullmatch(r"trial: 4 of 8 treatments ok.*", line) for line in lines)
+    assert re.search(r"^time of 16 runs: about .*; 5 blocks more", done.stdout, re.MULTILINE)
+
+
+def test_failures_are_named_when_they_happen_and_set_the_exit_code(piped):
+    folder, done = piped
+    assert done.returncode == 1
+    tried = re.findall(r"^FAILED  trial of \S+: (tried/\S+):", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^FAILED  (tried/\S+): tasks failed: .*", done.stdout, re.MULTILINE)
+    assert len(tried) == len(failed) == 3
+    assert "FAILED  more treatments" in done.stdout
+    assert all("always" in name for name in tried + failed)
+    assert "steps.py, line 8: ValueError: no such file: \\x1b[31m<b>evil</b>" in done.stdout
+    assert done.stderr.startswith("stagebench: 8 of 16 runs failed; the first: tried/w")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (folder / "results/small/report.md").stat().st_size
+    assert "The report: results/small/report.md" in done.stdout
+
+
+def test_the_first_screen_of_the_report_is_the_end(piped):
+    folder, done = piped
+    screen = subprocess.run(
+        [STAGEBENCH, "show", "results/small"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert len(screen.splitlines()) > 3
+    assert screen.strip() in done.stdout
+
+
+def test_a_study_that_is_done_is_shown_again_and_nothing_is_tried_or_measured(piped):
+    folder, _ = piped
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("results/small/raw/*/*/*/*")}
+    again = run_study(folder)
+    assert again.returncode == 1
+    assert "resuming: 16 of 16 runs are there" in again.stdout
+    assert "trial" not in again.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in folder.glob("results/small/raw/*/*/*/*")}
+
+
+def test_a_baseline_whose_trial_fails_stops_the_study_before_anything_is_measured(tmp_path):
+    write_study(tmp_path, ["always", "never"])
+    done = run_study(tmp_path)
+    assert done.returncode == 1
+    assert "the trial of the baseline tried/w1-fault-always failed" in done.stderr
+    assert "--keep-going" in done.stderr
+    assert not (tmp_path / "results/small/raw").exists()
+
+
+def test_a_baseline_that_fails_in_the_first_block_stops_the_study_unless_told_otherwise(tmp_path):
+    write_study(tmp_path, ["later", "never"], replicates=3)
+    done = run_study(tmp_path, "--no-trial")
+    assert done.returncode == 1
+    assert (
+        "the baseline failed, so nothing can be compared with it: tried/w1-fault-later/r1"
+        in done.stderr
+    )
+    assert "remove the folder" in done.stderr
+    assert count_runs_there(tmp_path) < 6
+    assert not (tmp_path / "results/small/report.md").exists()
+    again = run_study(tmp_path)
+    assert again.returncode == 1
+    assert "the baseline failed" in again.stderr
+    gone_on = run_study(tmp_path, "--keep-going", "--override", json.dumps({"replicates": 2}))
+    assert count_runs_there(tmp_path) >= 4
+    assert gone_on.stderr.startswith(
+        "stagebench: 2 of 4 runs failed; the first: tried/w1-fault-later/r1"
+    )
+    assert (tmp_path / "results/small/report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["missing.yaml"], "missing.yaml"),
+        (["broken.yaml"], "broken.yaml"),
+        (["unknown.yaml"], "replicats"),
+        (["study.yaml", "--cores", "0"], "'0' is not allowed; allowed: a whole number from 1"),
+        (["study.yaml", "--cores", "two"], "'two' is not allowed"),
+        (["study.yaml", "--override", "{"], "--override"),
+        (["study.yaml", "--override", '{"replicates": -1}'], "replicates"),
+    ],
+)
+def test_bad_input_is_refused_in_words(tmp_path, arguments, expected):
+    text = write_study(tmp_path, ["never"]).read_text()
+    (tmp_path / "broken.yaml").write_text("study: [")
+    (tmp_path / "unknown.yaml").write_text(text.replace("replicates", "replicats"))
+    done = run_study(tmp_path, *arguments[1:], config=arguments[0])
+    assert done.returncode in (1, 2)
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_that_cannot_be_written_are_refused_in_words(tmp_path):
+    write_study(tmp_path, ["never"])
+    (tmp_path / "results").write_text("a file")
+    done = run_study(tmp_path)
+    assert done.returncode == 1
+    assert "results/small/logs/snakemake.log: cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_output_does_not_stop_a_study(tmp_path):
+    write_study(tmp_path, ["never"], replicates=1)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec >&-; exec '{STAGEBENCH}' run study.yaml --no-trial"],
+        cwd=tmp_path,
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "results/small/report.md").exists()
