@@ -195,7 +195,8 @@ def _try_treatments(request: StudyRequest, known: Mapping[str, TimeRange]) -> di
                 _say(f"FAILED  trial of {cut(describe_failure(trial, one)[0])}")
 
     trials = run_trials(trial, name_failed)
-    _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task")
+    names = f"; failed: {cut(', '.join(failed))}" if failed else ""
+    _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task{names}")
     baselines = [one for one in failed if treatments[one]["baseline"]]
     if baselines and not request.keep_going:
         raise MeasureError(
@@ -297,7 +298,7 @@ def _show_preliminary(request: StudyRequest) -> None:
     if done.returncode:
         _say(f"no result after the first block: {done.stderr.strip()[-300:]}")
         return
-    why = f"after block 1 of {request.plan['replicates']}"
+    why = f"preliminary, after block 1 of {request.plan['replicates']}"
     screen = request.make_first_screen(folder / "tables", plan, why)
     print_text(f"\n{screen.rstrip()}\n\n")
 

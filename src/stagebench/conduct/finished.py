@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 LONGEST_CAUSE = 200
 """Characters of an error that are shown while a study runs: its beginning."""
 
-MOST_NAMED = 3
-"""More treatments that fail are counted, but not named: the report names them all."""
+MOST_NAMED = 2
+"""Of so many treatments that fail, the error is shown; the report has all of them."""
 
 
 class Finished(NamedTuple):

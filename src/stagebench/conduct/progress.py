@@ -37,8 +37,8 @@ class Progress:
         self._plan, self._results, self._beside = plan, results, beside
         self._planned = name_runs(plan)
         self._finished = dict(read_outcome(plan, results, beside).finished)
-        self._found = len(self._finished)
         self._running: dict[str, Seconds] = {}
+        self._block: int | None = None
         self._step = "looking at what is there"
         self._diagnosed = 0
         self._between_s: list[Seconds] = []
@@ -55,6 +55,7 @@ class Progress:
         """Note that a run, by its folder below `raw`, is being measured."""
         self._finished.pop(name, None)
         self._running[name] = now_s
+        self._block = self._planned[name]["block"]
         self._step = "the next run begins"
         if self._idle_since_s is not None:
             self._between_s.append(now_s - self._idle_since_s)
@@ -108,10 +109,10 @@ class Progress:
         return ", ".join(filter(None, parts))
 
     def _describe_block(self) -> str:
-        blocks = [self._planned[name]["block"] for name in self._running if name in self._planned]
-        if not blocks:
+        """Return the block of the latest run that has begun; "" if all runs are there."""
+        if self._block is None or len(self._finished) == self.outcome.planned:
             return ""
-        return f"block {max(blocks)} of {self._plan['replicates']}" if max(blocks) else "warm-up"
+        return f"block {self._block} of {self._plan['replicates']}" if self._block else "warm-up"
 
     def _describe_left(self, now_s: Seconds) -> str:
         left_s = self._estimate_left(now_s)
@@ -147,8 +148,7 @@ class Progress:
 
     def _count(self) -> str:
         outcome = self.outcome
-        found = f", {self._found} from before" if self._found else ""
-        return f"failed {len(outcome.failed)}, noisy {outcome.noisy}{found}"
+        return f"failed {len(outcome.failed)}, noisy {outcome.noisy}"
 
     def _describe_makespans(self) -> Iterator[str]:
         """Yield the makespans so far for each experiment: what was seen, and no word of order."""
