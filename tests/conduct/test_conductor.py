@@ -197,6 +197,5 @@ def test_results_that_are_removed_meanwhile_are_missed_in_words(tmp_path):
     ):
         done = run_study(tmp_path, "--no-trial")
     assert done.returncode == 1
-    assert "removed" in done.stdout + done.stderr
-    assert "start it again to go on" in done.stderr
+    assert "results/small: was removed while the study ran; start the study again" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

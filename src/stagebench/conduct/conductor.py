@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import (
     MOST_NAMED,
-    count_runs,
+    count,
     cut,
     describe_failed_run,
     describe_failures,
@@ -33,7 +33,7 @@ from stagebench.conduct.snakemake_call import (
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
 from stagebench.measure.supervisor import name_campaign
-from stagebench.store import MEASURE_AGAIN, write_json
+from stagebench.store import MEASURE_AGAIN, START_AGAIN, write_json
 from stagebench.terminal import print_text
 from stagebench.trial.one_task import Trial, TrialRequest, run_trials
 from stagebench.trial.outlook import TimeRange
@@ -146,6 +146,10 @@ def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) ->
     check_alone()
     code = run_snakemake(call, targets, lambda: _find_failed_baseline(request) is None)
     _check_baselines(request, request.read_outcome())
+    if code and not call.output.exists():
+        raise CommandError(
+            f"{request.results}: was removed while the study ran; {START_AGAIN}", exit_code=1
+        )
     if code:
         raise CommandError(
             f"{describe_death(code, call.output)}\n{_there(request.read_outcome())};"
@@ -216,11 +220,10 @@ def _describe_plan(plan: Mapping[str, Any]) -> str:
         key=lambda pair: pair[1],
     )
     memory = f"up to {format_bytes(need)} by estimate, for {key}" if need else "not known"
-    blocks = plan["replicates"]
+    runs, treatments = count(len(plan["runs"]), "run"), count(len(plan["treatments"]), "treatment")
     return (
-        f"{plan['study']}: {count_runs(len(plan['runs']))}, {len(plan['treatments'])} treatments in"
-        f" {blocks} block{'' if blocks == 1 else 's'}, each run stopped after"
-        f" {format_seconds(plan['time_limit_s'])}\n"
+        f"{plan['study']}: {runs}, {treatments} in {count(plan['replicates'], 'block')},"
+        f" at most {format_seconds(plan['time_limit_s'])} a run\n"
         f"experiments (treatments): {experiments}\n"
         f"memory of a run: {memory}"
     )
@@ -250,7 +253,7 @@ def _describe_time(
     request: StudyRequest, outcome: Outcome, estimates: Mapping[str, TimeRange]
 ) -> str:
     to_come = _runs_to_come(request, outcome)
-    number = count_runs(len(to_come))
+    number = count(len(to_come), "run")
     if not any(one in estimates for one in to_come):
         return f"time of {number}: not known before some have ended"
     time = format_range(_add_up(estimates, to_come))
@@ -305,7 +308,7 @@ def _show_preliminary(request: StudyRequest) -> None:
 
 def _there(outcome: Outcome) -> str:
     number = len(outcome.finished)
-    return f"{number:,} of {count_runs(outcome.planned)} {'is' if number == 1 else 'are'} there"
+    return f"{number:,} of {count(outcome.planned, 'run')} {'is' if number == 1 else 'are'} there"
 
 
 def _say(text: str) -> None:

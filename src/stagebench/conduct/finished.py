@@ -107,11 +107,11 @@ def describe_failures(outcome: Outcome) -> str:
     if not outcome.failed:
         return ""
     name, run = next(iter(outcome.failed.items()))
-    number = f"{len(outcome.failed)} of {count_runs(outcome.planned)} failed"
+    number = f"{len(outcome.failed)} of {count(outcome.planned, 'run')} failed"
     first = "it" if len(outcome.failed) == 1 else "the first"
     return f"{number}; {first}: {describe_failed_run(name, run)}"
 
 
-def count_runs(number: int) -> str:
-    """Return a number of runs as words."""
-    return f"{number:,} run{'' if number == 1 else 's'}"
+def count(number: int, name: str) -> str:
+    """Return a number of things as words: "1 run", "1,000 runs"."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stagebench.conduct.finished import (
     Finished,
     Outcome,
-    count_runs,
+    count,
     read_finished,
     read_outcome,
 )
@@ -101,7 +101,7 @@ class Progress:
         """Return the same in one line, for where nothing can be overwritten."""
         outcome = self.outcome
         parts = [
-            f"{len(outcome.finished)} of {count_runs(outcome.planned)}",
+            f"{len(outcome.finished)} of {count(outcome.planned, 'run')}",
             self._describe_block(),
             self._describe_left(now_s),
             self._count(),
