@@ -21,6 +21,7 @@ from stagebench.conduct.finished import (
     describe_failed_run,
     describe_failures,
     read_outcome,
+    read_planned,
 )
 from stagebench.conduct.snakemake_call import (
     SnakemakeCall,
@@ -43,7 +44,7 @@ from stagebench.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from stagebench.conduct.finished import Finished, Outcome
+    from stagebench.conduct.finished import Outcome
 
 MORE_BLOCKS = 5
 """The plan says what so many blocks more would take."""
@@ -144,7 +145,7 @@ def _report(request: StudyRequest) -> None:
 def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) -> None:
     """Call Snakemake, and end the study where it cannot go on."""
     check_alone()
-    code = run_snakemake(call, targets, lambda: _find_failed_baseline(request) is None)
+    code = run_snakemake(call, targets, _watch_baselines(request))
     _check_baselines(request, request.read_outcome())
     if code and not call.output.exists():
         raise CommandError(
@@ -158,26 +159,39 @@ def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) ->
         )
 
 
-def _find_failed_baseline(request: StudyRequest) -> tuple[str, Finished] | None:
-    """Return the first run of a baseline in block 1 if it failed, unless that is allowed."""
+def _baselines(request: StudyRequest) -> list[str]:
+    """Return the runs of baselines in block 1 that must be ok for the study to go on."""
     if request.keep_going:
-        return None
-    names = [f"{one['name']}/{one['baseline']}/r1" for one in request.plan["experiments"]]
-    there = [name for name in names if (request.results / "raw" / name).exists()]
-    if not there:
-        return None
-    failed = request.read_outcome().failed
-    return next(((name, failed[name]) for name in there if name in failed), None)
+        return []
+    return [f"{one['name']}/{one['baseline']}/r1" for one in request.plan["experiments"]]
+
+
+def _watch_baselines(request: StudyRequest) -> Callable[[], bool]:
+    """Return a function that says whether no baseline has failed yet.
+
+    It reads each run once, because it is called while others are measured.
+    """
+    awaited = _baselines(request)
+
+    def go_on() -> bool:
+        for name in list(awaited):
+            run = read_planned(request.plan, request.results, request.trial.beside, name)
+            if run is not None and run.status != "ok":
+                return False
+            if run is not None:
+                awaited.remove(name)
+        return True
+
+    return go_on
 
 
 def _check_baselines(request: StudyRequest, outcome: Outcome) -> None:
-    found = _find_failed_baseline(request)
-    if found is None:
+    name = next((name for name in _baselines(request) if name in outcome.failed), None)
+    if name is None:
         return
-    name, run = found
     raise CommandError(
         f"the baseline failed, so nothing can be compared with it:"
-        f" {describe_failed_run(name, run)}\n"
+        f" {describe_failed_run(name, outcome.failed[name])}\n"
         f"{_there(outcome)}. Mend it and start again (if its code is not what failed,"
         f" {request.results / 'raw' / name}: {MEASURE_AGAIN}), or go on with --keep-going",
         exit_code=1,

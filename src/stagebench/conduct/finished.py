@@ -77,14 +77,18 @@ def read_finished(folder: Path, specification: Mapping[str, Any], beside: Path) 
         return None
 
 
+def read_planned(
+    plan: Mapping[str, Any], results: Path, beside: Path, name: str
+) -> Finished | None:
+    """Read a run of a plan by its folder below `raw`; None if it is not there as planned."""
+    specification = plan["treatments"][name.rpartition("/")[0]]["specification"]
+    return read_finished(results / "raw" / name, specification, beside)
+
+
 def read_outcome(plan: Mapping[str, Any], results: Path, beside: Path) -> Outcome:
     """Read all runs of a plan that are there, in rank order; warm-ups do not count."""
     found = {
-        name: read_finished(
-            results / "raw" / name,
-            plan["treatments"][f"{run['experiment']}/{run['treatment']}"]["specification"],
-            beside,
-        )
+        name: read_planned(plan, results, beside, name)
         for name, run in name_runs(plan).items()
         if not run["warm_up"]
     }

@@ -10,8 +10,8 @@ from stagebench.conduct.finished import (
     Finished,
     Outcome,
     count,
-    read_finished,
     read_outcome,
+    read_planned,
 )
 from stagebench.design.plan import name_runs
 from stagebench.trace.live import format_elapsed
@@ -67,8 +67,7 @@ class Progress:
         run = self._planned.get(name)
         if run is None or run["warm_up"]:
             return None
-        specification = self._plan["treatments"][_treatment(run)]["specification"]
-        found = read_finished(self._results / "raw" / name, specification, self._beside)
+        found = read_planned(self._plan, self._results, self._beside, name)
         if found is not None:
             self._finished[name] = found
         return found
@@ -88,7 +87,7 @@ class Progress:
         ends = [number, self._describe_block(), self._describe_left(now_s)]
         rest = "  ".join(filter(None, ends))
         name = str(self._plan["study"])
-        bar = _draw_bar(outcome, min(LONGEST_BAR, width - len(name) - len(rest) - 4))
+        bar = _draw_bar(outcome, min(LONGEST_BAR, width - len(name) - len(rest) - 6))
         lines = [
             "  ".join(filter(None, (name, bar, rest))),
             self._describe_now(now_s),
