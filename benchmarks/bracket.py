@@ -251,7 +251,7 @@ def median(values: Sequence[float]) -> float | None:
 def tabulate_children(created: Sequence[tuple[str, int, int, int]]) -> str:
     """Format a row per way to create a process, and one for all."""
     rows = [[way, *map(str, numbers)] for way, *numbers in created]
-    total = [str(sum(row[place] for row in created)) for place in (1, 2, 3)]
+    total = [str(sum(numbers)) for numbers in list(zip(*created, strict=True))[1:]]
     return format_table(["created by", "children", "helpers", "missed"], [*rows, ["all", *total]])
 
 

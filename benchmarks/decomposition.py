@@ -176,7 +176,7 @@ def specify(case: Case, kind: str, workers: int, truth: Path, *, spinner: bool) 
     tasks = workers if workers > 1 else ALONE_TASKS
     executor = {"executor": "thread"} if kind == "thread" else {"executor": "process"}
     method = {} if kind == "thread" else {"start_method": kind}
-    stage = {
+    stage: dict[str, Any] = {
         "handler": HANDLER,
         "source": source_hash(HANDLER, HERE),
         "retain": False,

@@ -473,7 +473,7 @@ def _list_nothing() -> Iterator[Case]:
             part=HAND_OVER,
         )
     for workers in (2, 3):
-        short = [{} for _ in range(5 * workers)]
+        short: list[dict[str, Any]] = [{} for _ in range(5 * workers)]
         yield Case(
             kind="nothing: an uneven last round",
             name=f"uneven-{workers}",

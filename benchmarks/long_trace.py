@@ -52,6 +52,10 @@ USE = SamplerUse(
     anonymous_fault_bytes=4096,
     huge_faults_before=0,
     huge_faults=0,
+    reads=1,
+    read_cpu_s=0.1,
+    group_drift_bytes=None,
+    group_failure=None,
 )
 
 
@@ -83,7 +87,6 @@ class Process:
             mark_reset=0,
             faults_before=self.faults,
             faults=self.faults,
-            rss_shmem_bytes=0,
             pss_bytes=half,
             anon_bytes=third,
             file_bytes=half - third,

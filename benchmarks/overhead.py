@@ -136,8 +136,13 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 def observed(specification: dict) -> Cost:
     """Measure a run as a study does."""
     request = RunRequest(
-        **dict.fromkeys(("study", "campaign"), "overhead"),
-        **dict.fromkeys(("replicate", "seed", "block", "position", "rank"), 1),
+        study="overhead",
+        campaign="overhead",
+        replicate=1,
+        seed=1,
+        block=1,
+        position=1,
+        rank=1,
         specification=specification,
         warm_up=False,
         time_limit_s=600,
@@ -171,7 +176,9 @@ def unobserved(specification: dict) -> Cost:
 def makespan(folder: Path) -> float:
     """Return the time from the first submission to the last result."""
     tasks = read_records(folder / TASKS_FILE, TaskRecord)
-    return (max(t.received_ns for t in tasks) - min(t.submitted_ns for t in tasks)) / 1e9
+    received = [task.received_ns for task in tasks if task.received_ns is not None]
+    submitted = [task.submitted_ns for task in tasks if task.submitted_ns is not None]
+    return (max(received) - min(submitted)) / 1e9
 
 
 def print_children(options: argparse.Namespace) -> None:

@@ -49,8 +49,9 @@ def main() -> None:
 
 def dry_run(config: Path) -> Cost:
     """Let Snakemake read a study and make its jobs, of which it runs none."""
-    snakemake = Path(sys.executable).with_name("snakemake")
-    command = [snakemake, "--dry-run", "--quiet", "all", "--cores", "2", "--configfile", config]
+    snakemake = str(Path(sys.executable).with_name("snakemake"))
+    command = [snakemake, "--dry-run", "--quiet", "all", "--cores", "2"]
+    command += ["--configfile", str(config)]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     wall_s = time.perf_counter() - start

@@ -78,7 +78,9 @@ def our_makespan(specification: dict) -> float:
         if run["status"] != "ok":
             sys.exit(f"{specification['treatment']}: {run['status']}: {run['detail']}")
         tasks = read_records(folder / TASKS_FILE, TaskRecord)
-    return (max(t.received_ns for t in tasks) - min(t.submitted_ns for t in tasks)) / 1e9
+    received = [task.received_ns for task in tasks if task.received_ns is not None]
+    submitted = [task.submitted_ns for task in tasks if task.submitted_ns is not None]
+    return (max(received) - min(submitted)) / 1e9
 
 
 def peer_makespan(specification: dict, python: str) -> float:

@@ -184,7 +184,7 @@ def run_both(graph: Graph, kind: str) -> tuple[float, float]:
         ],
         arrivals=[0.0] * REAL_TASKS,
         alone=lambda place, task, _: Alone(0.0, delays[place][task], 0.0),
-        shared=Host(cores=2),
+        host=Host(cores=2),
         in_flight=graph.in_flight,
     )
     return real_s, replay(model).makespan_s

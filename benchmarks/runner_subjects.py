@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 10
 WORKERS = 2
-KINDS: dict[str, dict[str, str]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "thread": {"executor": "thread"},
     "process": {"executor": "process", "start_method": "fork"},
 }
@@ -76,8 +76,12 @@ def take(*, upstream: Any) -> int:
 def time_bare(*, kind: str, tasks: int) -> dict[str, float]:
     """Time empty tasks on the standard library's pool."""
     fork = multiprocessing.get_context("fork")
-    pool = ThreadPoolExecutor(WORKERS)
-    with pool if kind == "thread" else ProcessPoolExecutor(WORKERS, mp_context=fork) as pool:
+    executor = (
+        ThreadPoolExecutor(WORKERS)
+        if kind == "thread"
+        else ProcessPoolExecutor(WORKERS, mp_context=fork)
+    )
+    with executor as pool:
         for count in (WARM_UP, tasks):
             begun = time.perf_counter()
             wait([pool.submit(do_nothing) for _ in range(count)])
@@ -135,7 +139,7 @@ def _iterate(tasks: int) -> Iterator[dict[str, Any]]:
 
 def pass_results(*, transport: str, form: str, size: int, tasks: int) -> dict[str, float]:
     """Time a result from the end of the handler that made it to the end of its reader."""
-    kind = {"workers": 1, **KINDS["process"]}
+    kind: dict[str, Any] = {"workers": 1, **KINDS["process"]}
     given = {"size": size, "form": form}
     stages = [
         Stage(name="make", handler=make, parameters=given, transport=transport, **kind),

@@ -30,7 +30,7 @@ class LastStage(MockDownloadHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.done_s = []
+        self.done_s: list[float] = []
 
     def run(self, inputs: MockDownloadInput) -> MockDownloadOutput:
         """Do the upload."""
