@@ -93,6 +93,11 @@ class PseudoTerminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     @property
+    def words(self):
+        """All that was written, without commands and line breaks, for what rows have split."""
+        return " ".join(COMMAND.sub("", self.output).split())
+
+    @property
     def rows(self):
         """The rows that are seen after all that was written."""
         picture = Picture(self.columns)

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 from tests.conduct.small_study import count_runs_there, run_study, write_study
-from tests.study import STAGEBENCH
+from tests.study import ROOT, SNAKEMAKE, STAGEBENCH
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def test_a_study_in_a_pipe_prints_40_lines_at_most_and_no_control_character(pipe
     folder, done = piped
     assert count_runs_there(folder) == 16
     output = done.stdout + done.stderr
-    minutes = re.findall(r"^\d+ of 16 runs, .* left, .*\n", output, re.MULTILINE)
+    minutes = re.findall(r"^\d+ of 16 runs, .*failed.*\n", output, re.MULTILINE)
     assert 10 < len(output.splitlines()) - len(minutes) <= 40, output
     assert not re.search(r"[^\n\t -\x7e\xa0-\uffff]", done.stdout + done.stderr)
 
@@ -31,7 +33,10 @@ def test_the_plan_stands_first_with_what_it_takes(piped):
     _, done = piped
     lines = done.stdout.splitlines()
     assert lines[0].startswith("small: 16 runs, 8 treatments in 2 blocks")
-    assert any(re.fullmatch(r"trial: 4 of 8 treatments ok.*", line) for line in lines)
+    assert any(
+        re.fullmatch(r"trial: 4 of 8 treatments ok .*; failed: (tried/\S+ ?){4}", line)
+        for line in lines
+    )
     assert re.search(r"^time of 16 runs: about .*; 5 blocks more", done.stdout, re.MULTILINE)
 
 
@@ -40,7 +45,7 @@ def test_failures_are_named_when_they_happen_and_set_the_exit_code(piped):
     assert done.returncode == 1
     tried = re.findall(r"^FAILED  trial of \S+: (tried/\S+):", done.stdout, re.MULTILINE)
     failed = re.findall(r"^FAILED  (tried/\S+): tasks failed: .*", done.stdout, re.MULTILINE)
-    assert len(tried) == len(failed) == 3
+    assert len(tried) == len(failed) == 2
     assert "FAILED  more treatments" in done.stdout
     assert all("always" in name for name in tried + failed)
     assert "steps.py, line 8: ValueError: no such file: \\x1b[31m<b>evil</b>" in done.stdout
@@ -52,15 +57,26 @@ def test_failures_are_named_when_they_happen_and_set_the_exit_code(piped):
 
 def test_the_first_screen_of_the_report_is_the_end(piped):
     folder, done = piped
-    screen = subprocess.run(
-        [STAGEBENCH, "show", "results/small"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    command = [STAGEBENCH, "show", "results/small"]
+    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    screen = shown.rpartition("\nMore: ")[0]
     assert len(screen.splitlines()) > 3
-    assert screen.strip() in done.stdout
+    assert screen in done.stdout
+
+
+def test_plain_snakemake_names_the_first_failure_beside_the_report(piped):
+    folder, _ = piped
+    (folder / "results/small/report.md").unlink()
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--cores", "1"]
+    command += ["--configfile", "study.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert re.search(
+        r"^8 of 16 runs failed; the first: tried/w\d-fault-always/r1: ", done.stderr, re.MULTILINE
+    )
+    assert "The report: results/small/report.md" in done.stderr
+    assert "rule report:" in done.stderr
+    assert "\x1b[31m" not in done.stderr
 
 
 def test_a_study_that_is_done_is_shown_again_and_nothing_is_tried_or_measured(piped):
@@ -150,3 +166,36 @@ def test_a_closed_standard_output_does_not_stop_a_study(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert (tmp_path / "results/small/report.md").exists()
+
+
+def test_without_its_snakefile_a_study_is_refused_with_what_would_have_one(tmp_path):
+    write_study(tmp_path, ["never"])
+    shutil.copytree(ROOT / "src/stagebench", tmp_path / "site/stagebench")
+    done = subprocess.run(
+        [sys.executable, "-m", "stagebench", "run", "study.yaml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert (
+        "the Snakefile is not there; allowed: stagebench that is installed from its" in done.stderr
+    )
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_that_are_removed_meanwhile_are_missed_in_words(tmp_path):
+    write_study(tmp_path, ["never"], replicates=30)
+    remove = "while ! ls results/small/raw/*/*/r2; do sleep 0.1; done; rm -r results"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", remove],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ):
+        done = run_study(tmp_path, "--no-trial")
+    assert done.returncode == 1
+    assert "results/small: was removed while the study ran; start the study again" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -50,7 +50,7 @@ def test_a_killed_snakemake_is_named_with_what_is_there(resumed):
     assert code == 1
     assert locked
     assert 2 <= there < 12
-    text = " ".join(killed.rows)
+    text = killed.words
     assert "Snakemake ended: ended by signal SIGKILL" in text
     assert "start it again to go on" in text
 
@@ -59,17 +59,16 @@ def test_a_study_goes_on_after_a_kill_and_says_so(resumed):
     folder, (*_, there), _, (again, code) = resumed
     assert code == 0, again.output
     assert count_runs_there(folder) == 12
-    found = re.search(r"resuming: (\d+) of 12 runs", " ".join(again.rows))
+    found = re.search(r"resuming: (\d+) of 12 runs", again.words)
     assert found
     assert int(found[1]) >= there
-    assert "a lock was removed that a killed" in " ".join(again.rows)
+    assert "a lock was removed that a killed" in again.words
 
 
 def test_the_first_block_is_shown_as_preliminary_and_removed_at_the_end(resumed):
     folder, (killed, *_), _, _ = resumed
-    text = " ".join(killed.rows)
-    assert "preliminary" in text.lower()
-    assert "after block 1 of 6" in text
+    text = killed.words
+    assert "small (preliminary, after block 1 of 6): all 2 runs ok" in text
     assert not (folder / "results/small/preliminary").exists()
 
 
@@ -98,7 +97,7 @@ def test_ctrl_c_ends_a_study_orderly_and_says_how_to_go_on(tmp_path):
     snakemake = find_snakemake(terminal.pid)
     terminal.type("\x03")
     assert terminal.wait() == 130
-    assert "go on: stagebench run study.yaml" in " ".join(terminal.output.split())
+    assert "go on: stagebench run study.yaml" in terminal.words
     assert "Traceback" not in terminal.output
     assert "FAILED" not in terminal.output
     assert not os.path.exists(f"/proc/{snakemake}")
@@ -124,7 +123,7 @@ def test_no_drawn_line_is_wider_than_a_terminal_of_40_columns(tmp_path):
     drawn = [line for frame in frames for line in frame if frame[0].startswith("small")]
     assert drawn
     assert max(map(len, drawn)) < 40
-    assert "The report: results/small/report.md" in " ".join(terminal.rows)
+    assert "The report: results/small/report.md" in terminal.words
     assert "rule measure:" not in terminal.output
 
 

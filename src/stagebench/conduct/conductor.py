@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import (
     MOST_NAMED,
-    count_runs,
+    count,
     cut,
     describe_failed_run,
     describe_failures,
     read_outcome,
+    read_planned,
 )
 from stagebench.conduct.snakemake_call import (
     SnakemakeCall,
@@ -33,7 +34,7 @@ from stagebench.conduct.snakemake_call import (
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
 from stagebench.measure.supervisor import name_campaign
-from stagebench.store import MEASURE_AGAIN, write_json
+from stagebench.store import MEASURE_AGAIN, START_AGAIN, write_json
 from stagebench.terminal import print_text
 from stagebench.trial.one_task import Trial, TrialRequest, run_trials
 from stagebench.trial.outlook import TimeRange
@@ -43,7 +44,7 @@ from stagebench.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from stagebench.conduct.finished import Finished, Outcome
+    from stagebench.conduct.finished import Outcome
 
 MORE_BLOCKS = 5
 """The plan says what so many blocks more would take."""
@@ -144,8 +145,12 @@ def _report(request: StudyRequest) -> None:
 def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) -> None:
     """Call Snakemake, and end the study where it cannot go on."""
     check_alone()
-    code = run_snakemake(call, targets, lambda: _find_failed_baseline(request) is None)
+    code = run_snakemake(call, targets, _watch_baselines(request))
     _check_baselines(request, request.read_outcome())
+    if code and not call.output.exists():
+        raise CommandError(
+            f"{request.results}: was removed while the study ran; {START_AGAIN}", exit_code=1
+        )
     if code:
         raise CommandError(
             f"{describe_death(code, call.output)}\n{_there(request.read_outcome())};"
@@ -154,26 +159,39 @@ def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) ->
         )
 
 
-def _find_failed_baseline(request: StudyRequest) -> tuple[str, Finished] | None:
-    """Return the first run of a baseline in block 1 if it failed, unless that is allowed."""
+def _baselines(request: StudyRequest) -> list[str]:
+    """Return the runs of baselines in block 1 that must be ok for the study to go on."""
     if request.keep_going:
-        return None
-    names = [f"{one['name']}/{one['baseline']}/r1" for one in request.plan["experiments"]]
-    there = [name for name in names if (request.results / "raw" / name).exists()]
-    if not there:
-        return None
-    failed = request.read_outcome().failed
-    return next(((name, failed[name]) for name in there if name in failed), None)
+        return []
+    return [f"{one['name']}/{one['baseline']}/r1" for one in request.plan["experiments"]]
+
+
+def _watch_baselines(request: StudyRequest) -> Callable[[], bool]:
+    """Return a function that says whether no baseline has failed yet.
+
+    It reads each run once, because it is called while others are measured.
+    """
+    awaited = _baselines(request)
+
+    def go_on() -> bool:
+        for name in list(awaited):
+            run = read_planned(request.plan, request.results, request.trial.beside, name)
+            if run is not None and run.status != "ok":
+                return False
+            if run is not None:
+                awaited.remove(name)
+        return True
+
+    return go_on
 
 
 def _check_baselines(request: StudyRequest, outcome: Outcome) -> None:
-    found = _find_failed_baseline(request)
-    if found is None:
+    name = next((name for name in _baselines(request) if name in outcome.failed), None)
+    if name is None:
         return
-    name, run = found
     raise CommandError(
         f"the baseline failed, so nothing can be compared with it:"
-        f" {describe_failed_run(name, run)}\n"
+        f" {describe_failed_run(name, outcome.failed[name])}\n"
         f"{_there(outcome)}. Mend it and start again (if its code is not what failed,"
         f" {request.results / 'raw' / name}: {MEASURE_AGAIN}), or go on with --keep-going",
         exit_code=1,
@@ -195,7 +213,8 @@ def _try_treatments(request: StudyRequest, known: Mapping[str, TimeRange]) -> di
                 _say(f"FAILED  trial of {cut(describe_failure(trial, one)[0])}")
 
     trials = run_trials(trial, name_failed)
-    _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task")
+    names = f"; failed: {cut(', '.join(failed))}" if failed else ""
+    _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task{names}")
     baselines = [one for one in failed if treatments[one]["baseline"]]
     if baselines and not request.keep_going:
         raise MeasureError(
@@ -215,11 +234,10 @@ def _describe_plan(plan: Mapping[str, Any]) -> str:
         key=lambda pair: pair[1],
     )
     memory = f"up to {format_bytes(need)} by estimate, for {key}" if need else "not known"
-    blocks = plan["replicates"]
+    runs, treatments = count(len(plan["runs"]), "run"), count(len(plan["treatments"]), "treatment")
     return (
-        f"{plan['study']}: {count_runs(len(plan['runs']))}, {len(plan['treatments'])} treatments in"
-        f" {blocks} block{'' if blocks == 1 else 's'}, each run stopped after"
-        f" {format_seconds(plan['time_limit_s'])}\n"
+        f"{plan['study']}: {runs}, {treatments} in {count(plan['replicates'], 'block')},"
+        f" at most {format_seconds(plan['time_limit_s'])} a run\n"
         f"experiments (treatments): {experiments}\n"
         f"memory of a run: {memory}"
     )
@@ -249,7 +267,7 @@ def _describe_time(
     request: StudyRequest, outcome: Outcome, estimates: Mapping[str, TimeRange]
 ) -> str:
     to_come = _runs_to_come(request, outcome)
-    number = count_runs(len(to_come))
+    number = count(len(to_come), "run")
     if not any(one in estimates for one in to_come):
         return f"time of {number}: not known before some have ended"
     time = format_range(_add_up(estimates, to_come))
@@ -297,14 +315,14 @@ def _show_preliminary(request: StudyRequest) -> None:
     if done.returncode:
         _say(f"no result after the first block: {done.stderr.strip()[-300:]}")
         return
-    why = f"after block 1 of {request.plan['replicates']}"
+    why = f"preliminary, after block 1 of {request.plan['replicates']}"
     screen = request.make_first_screen(folder / "tables", plan, why)
     print_text(f"\n{screen.rstrip()}\n\n")
 
 
 def _there(outcome: Outcome) -> str:
     number = len(outcome.finished)
-    return f"{number:,} of {count_runs(outcome.planned)} {'is' if number == 1 else 'are'} there"
+    return f"{number:,} of {count(outcome.planned, 'run')} {'is' if number == 1 else 'are'} there"
 
 
 def _say(text: str) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 LONGEST_CAUSE = 200
 """Characters of an error that are shown while a study runs: its beginning."""
 
-MOST_NAMED = 3
-"""More treatments that fail are counted, but not named: the report names them all."""
+MOST_NAMED = 2
+"""Of so many treatments that fail, the error is shown; the report has all of them."""
 
 
 class Finished(NamedTuple):
@@ -77,14 +77,18 @@ def read_finished(folder: Path, specification: Mapping[str, Any], beside: Path) 
         return None
 
 
+def read_planned(
+    plan: Mapping[str, Any], results: Path, beside: Path, name: str
+) -> Finished | None:
+    """Read a run of a plan by its folder below `raw`; None if it is not there as planned."""
+    specification = plan["treatments"][name.rpartition("/")[0]]["specification"]
+    return read_finished(results / "raw" / name, specification, beside)
+
+
 def read_outcome(plan: Mapping[str, Any], results: Path, beside: Path) -> Outcome:
     """Read all runs of a plan that are there, in rank order; warm-ups do not count."""
     found = {
-        name: read_finished(
-            results / "raw" / name,
-            plan["treatments"][f"{run['experiment']}/{run['treatment']}"]["specification"],
-            beside,
-        )
+        name: read_planned(plan, results, beside, name)
         for name, run in name_runs(plan).items()
         if not run["warm_up"]
     }
@@ -107,11 +111,11 @@ def describe_failures(outcome: Outcome) -> str:
     if not outcome.failed:
         return ""
     name, run = next(iter(outcome.failed.items()))
-    number = f"{len(outcome.failed)} of {count_runs(outcome.planned)} failed"
+    number = f"{len(outcome.failed)} of {count(outcome.planned, 'run')} failed"
     first = "it" if len(outcome.failed) == 1 else "the first"
     return f"{number}; {first}: {describe_failed_run(name, run)}"
 
 
-def count_runs(number: int) -> str:
-    """Return a number of runs as words."""
-    return f"{number:,} run{'' if number == 1 else 's'}"
+def count(number: int, name: str) -> str:
+    """Return a number of things as words: "1 run", "1,000 runs"."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

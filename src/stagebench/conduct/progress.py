@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from stagebench.conduct.finished import (
     Finished,
     Outcome,
-    count_runs,
-    read_finished,
+    count,
     read_outcome,
+    read_planned,
 )
 from stagebench.design.plan import name_runs
 from stagebench.trace.live import format_elapsed
@@ -37,8 +37,8 @@ class Progress:
         self._plan, self._results, self._beside = plan, results, beside
         self._planned = name_runs(plan)
         self._finished = dict(read_outcome(plan, results, beside).finished)
-        self._found = len(self._finished)
         self._running: dict[str, Seconds] = {}
+        self._block: int | None = None
         self._step = "looking at what is there"
         self._diagnosed = 0
         self._between_s: list[Seconds] = []
@@ -55,6 +55,7 @@ class Progress:
         """Note that a run, by its folder below `raw`, is being measured."""
         self._finished.pop(name, None)
         self._running[name] = now_s
+        self._block = self._planned[name]["block"]
         self._step = "the next run begins"
         if self._idle_since_s is not None:
             self._between_s.append(now_s - self._idle_since_s)
@@ -66,8 +67,7 @@ class Progress:
         run = self._planned.get(name)
         if run is None or run["warm_up"]:
             return None
-        specification = self._plan["treatments"][_treatment(run)]["specification"]
-        found = read_finished(self._results / "raw" / name, specification, self._beside)
+        found = read_planned(self._plan, self._results, self._beside, name)
         if found is not None:
             self._finished[name] = found
         return found
@@ -87,7 +87,7 @@ class Progress:
         ends = [number, self._describe_block(), self._describe_left(now_s)]
         rest = "  ".join(filter(None, ends))
         name = str(self._plan["study"])
-        bar = _draw_bar(outcome, min(LONGEST_BAR, width - len(name) - len(rest) - 4))
+        bar = _draw_bar(outcome, min(LONGEST_BAR, width - len(name) - len(rest) - 6))
         lines = [
             "  ".join(filter(None, (name, bar, rest))),
             self._describe_now(now_s),
@@ -100,7 +100,7 @@ class Progress:
         """Return the same in one line, for where nothing can be overwritten."""
         outcome = self.outcome
         parts = [
-            f"{len(outcome.finished)} of {count_runs(outcome.planned)}",
+            f"{len(outcome.finished)} of {count(outcome.planned, 'run')}",
             self._describe_block(),
             self._describe_left(now_s),
             self._count(),
@@ -108,10 +108,10 @@ class Progress:
         return ", ".join(filter(None, parts))
 
     def _describe_block(self) -> str:
-        blocks = [self._planned[name]["block"] for name in self._running if name in self._planned]
-        if not blocks:
+        """Return the block of the latest run that has begun; "" if all runs are there."""
+        if self._block is None or len(self._finished) == self.outcome.planned:
             return ""
-        return f"block {max(blocks)} of {self._plan['replicates']}" if max(blocks) else "warm-up"
+        return f"block {self._block} of {self._plan['replicates']}" if self._block else "warm-up"
 
     def _describe_left(self, now_s: Seconds) -> str:
         left_s = self._estimate_left(now_s)
@@ -147,8 +147,7 @@ class Progress:
 
     def _count(self) -> str:
         outcome = self.outcome
-        found = f", {self._found} from before" if self._found else ""
-        return f"failed {len(outcome.failed)}, noisy {outcome.noisy}{found}"
+        return f"failed {len(outcome.failed)}, noisy {outcome.noisy}"
 
     def _describe_makespans(self) -> Iterator[str]:
         """Yield the makespans so far for each experiment: what was seen, and no word of order."""
