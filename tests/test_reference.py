@@ -60,8 +60,12 @@ def list_files(folder):
 
 def find_links(folder, name):
     """Return the files and places that a page links or shows, by their paths in the folder."""
-    targets = re.findall(r"\]\(([^)]+)\)", (folder / name).read_text())
-    return [posixpath.normpath(posixpath.join(posixpath.dirname(name), each)) for each in targets]
+    text = (folder / name).read_text()
+    folder_of, targets = posixpath.dirname(name), re.findall(r"\]\(([^)]+)\)", text)
+    return [
+        name + each if each.startswith("#") else posixpath.normpath(posixpath.join(folder_of, each))
+        for each in targets
+    ]
 
 
 def find_pages(folder):
@@ -74,7 +78,6 @@ def check_links(folder):
     for name in find_pages(folder):
         for target in find_links(folder, name):
             path, _, anchor = target.partition("#")
-            path = path or name
             if path.endswith(".md"):
                 assert not anchor or f'<a id="{anchor}">' in (folder / path).read_text()
             assert path in files, (name, target)

@@ -67,15 +67,6 @@ def format_seconds(duration: Seconds) -> str:
     return f"{duration * 1000:.3g} ms"
 
 
-def format_about(duration: Seconds) -> str:
-    """Return a duration as people estimate it: "40 s", "9 min", "2.5 h"."""
-    if duration < 90:  # which is no minute and a half yet
-        return f"{max(1, round(duration))} s"
-    if duration < 5400:  # an hour and a half
-        return f"{round(duration / 60)} min"
-    return f"{duration / 3600:.1f} h"
-
-
 _DIGITS = 3
 _MOST_PLACES = 4
 

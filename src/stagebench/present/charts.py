@@ -6,7 +6,7 @@ They are drawn in one process, because importing the libraries takes longer than
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -24,6 +24,7 @@ from stagebench.present.limit_charts import plot_limits, plot_times
 from stagebench.present.markdown import format_bracket, format_number
 from stagebench.present.memory_charts import plot_memory
 from stagebench.present.style import (
+    DARK,
     DPI,
     INK,
     LEVEL_COLOURS,
@@ -35,6 +36,7 @@ from stagebench.present.style import (
     add_title,
     figure_style,
     label_row,
+    legend_inches,
     make_figure,
     make_rows,
     marker,
@@ -111,36 +113,45 @@ def find_looks(experiment: Experiment) -> Looks:
 def plot_makespan(experiment: Experiment) -> Figure:
     """Draw the makespan of every ok run as a point; treatments in order of their median."""
     treatments = choose_treatments(experiment, MOST_ROWS)
-    title = f"{experiment.name}: makespan of every run, shortest median on top"
-    figure, axes = make_rows(title, treatments, foot=0.86, right=2.5)
     looks = find_looks(experiment)
-    medians = experiment.medians
     points = _list_points(experiment, treatments, looks)
+    handles = _list_makespan_handles(experiment, points, looks)
+    title = f"{experiment.name}: makespan of every run, shortest median on top"
+    foot = 0.52 + legend_inches(handles)
+    figure, axes = make_rows(title, treatments, foot=foot, right=2.5)
     _plot_points(axes, points, looks)
     if len(treatments) > 1:
-        label_row(
-            axes, f"against {shorten(experiment.baseline, 16)}", -0.95, shift=0.62, weight="bold"
-        )
+        against = f"against {shorten(experiment.baseline, 16)}"
+        label_row(axes, against, -0.95, shift=0.62, weight="bold")
         label_row(axes, "median", -0.95, weight="bold")
     for row, treatment in enumerate(treatments):
         _label_makespan(axes, experiment, treatment, row)
-    if (reference := medians.get(experiment.baseline, math.nan)) > 0 and len(treatments) > 1:
-        axes.axvline(reference, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+    reference = experiment.medians.get(experiment.baseline, math.nan)
+    if reference > 0 and len(treatments) > 1:
+        axes.axvline(reference, zorder=1, **_REFERENCE)
     set_sizes_axis(axes.xaxis, list(points["makespan_s"]))
     scale = ", logarithmic" if axes.get_xscale() == "log" else ""
     axes.set_xlabel(f"seconds from the first submission to the last result{scale}")
-    handles: list[Line2D] = looks.list_handles()
+    add_legend(figure, handles)
+    note_left_out(figure, len(experiment.treatments) - len(treatments))
+    return figure
+
+
+_REFERENCE: dict[str, Any] = {"color": MUTED, "lw": 1, "ls": (0, (4, 3))}
+
+
+def _list_makespan_handles(
+    experiment: Experiment, points: pd.DataFrame, looks: Looks
+) -> list[Line2D]:
+    handles = looks.list_handles()
     if not points.empty:
         handles.append(Line2D([], [], ls="", marker="|", ms=11, mew=2, color=INK, label="median"))
     if points["is_noisy"].any():
         handles.append(marker("noisy run", "o", 6, MUTED, hollow=True))
-    if len(treatments) > 1:
-        dashes = Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)))
-        dashes.set_label(f"baseline {shorten(experiment.baseline)}")
-        handles.append(dashes)
-    add_legend(figure, handles)
-    note_left_out(figure, len(experiment.treatments) - len(treatments))
-    return figure
+    if len(experiment.treatments) > 1 and experiment.baseline:
+        label = f"baseline {shorten(experiment.baseline)}"
+        handles.append(Line2D([], [], label=label, **_REFERENCE))
+    return handles
 
 
 def _list_points(experiment: Experiment, treatments: Sequence[str], looks: Looks) -> pd.DataFrame:
@@ -203,9 +214,6 @@ _MOST_NAMED = 24
 
 def plot_tradeoff(experiment: Experiment) -> Figure:
     """Draw makespan against peak memory; what is not beaten in both is the front."""
-    figure = make_figure(WIDTH, 4.6)
-    axes = figure.add_axes((0.085, 0.2, 0.885, 0.7))
-    add_title(figure, f"{experiment.name}: what a short makespan costs in memory")
     treatments = choose_treatments(experiment, _MOST_POINTS)
     looks = find_looks(experiment)
     places = {
@@ -214,15 +222,24 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
         if (place := _find_place(experiment, treatment)) is not None
     }
     front = [one for one in experiment.list_advised("front") if one in places]
+    handles = _list_tradeoff_handles(
+        experiment, list(places.values()), looks, has_front=bool(front)
+    )
+    foot = 0.5 + legend_inches(handles)
+    height = foot + _TRADEOFF_INCHES + 0.45
+    figure = make_figure(WIDTH, height)
+    axes = figure.add_axes((0.085, foot / height, 0.885, _TRADEOFF_INCHES / height))
+    add_title(figure, f"{experiment.name}: what a short makespan costs in memory")
     for treatment, place in places.items():
         colour, shape = looks.of(treatment)
         axes.plot([place.shortest_s, place.longest_s], [place.peak] * 2, color=colour, lw=0.8)
         axes.plot([place.median_s] * 2, [place.peak, place.upper], color=colour, lw=2.2)
-        filled = colour if treatment in front else "white"
-        order = 5 if treatment in front else 4
-        axes.plot(
-            place.median_s, place.peak, shape, ms=7, mec=colour, mfc=filled, mew=1.3, zorder=order
-        )
+        is_front = treatment in front
+        look: dict[str, Any] = {"mec": colour, "mfc": colour if is_front else "white", "mew": 1.3}
+        order = 5 if is_front else 4
+        axes.plot(place.median_s, place.peak, shape, ms=7, zorder=order, **look)
+        if math.isinf(place.bound):
+            axes.plot(place.median_s, place.peak, "^", ms=3, zorder=6, color=INK)
     if not places:
         write_placeholder(axes, "no treatment has both a makespan and a peak")
     set_sizes_axis(axes.xaxis, [place.median_s for place in places.values()], room=1.15)
@@ -230,16 +247,6 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
     axes.set_xlabel("makespan in seconds, median (thin line: shortest to longest run)")
     axes.set_ylabel("peak memory in MiB")
     _name_places(axes, experiment, places, front)
-    handles = [*looks.list_handles()]
-    if front:
-        same = " of the same work" * (len(experiment.advised) > 1)
-        handles.append(marker(f"filled: none{same} is surely better in both", "o", 7, MUTED))
-    if any(place.upper > place.peak for place in places.values()):
-        handles.append(
-            Line2D([], [], color=MUTED, lw=2.2, label="lower to upper bound of the peak")
-        )
-    if any(math.isinf(place.bound) for place in places.values()):
-        handles.append(Line2D([], [], ls="", marker="^", ms=6, color=MUTED, label="at least"))
     add_legend(figure, handles)
     note_left_out(figure, len(experiment.treatments) - len(treatments))
     missing = [one for one in treatments if one not in places]
@@ -249,6 +256,24 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
         text = f"no makespan or no peak: {names}{more}"
         axes.text(1, 1.01, text, ha="right", size=8, color=MUTED, transform=axes.transAxes)
     return figure
+
+
+_TRADEOFF_INCHES = 3.25
+
+
+def _list_tradeoff_handles(
+    experiment: Experiment, places: Sequence[_TimeAndPeak], looks: Looks, *, has_front: bool
+) -> list[Line2D]:
+    handles = looks.list_handles()
+    if has_front:
+        same = " of the same work" * (len(experiment.advised) > 1)
+        handles.append(marker(f"filled: none{same} is surely better in both", "o", 7, MUTED))
+    if any(place.upper > place.peak for place in places):
+        label = "lower to upper bound of the peak"
+        handles.append(Line2D([], [], color=MUTED, lw=2.2, label=label))
+    if any(math.isinf(place.bound) for place in places):
+        handles.append(marker("at least: the peak has no upper bound", "^", 4, DARK))
+    return handles
 
 
 class _TimeAndPeak(NamedTuple):

@@ -9,6 +9,7 @@ import pandas as pd
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    format_about,
     format_bracket,
     format_interval,
     format_number,
@@ -27,7 +28,6 @@ from stagebench.tables.decisions import (
 )
 from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, UNITS, words_of
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import format_about
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

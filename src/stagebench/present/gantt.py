@@ -18,6 +18,7 @@ from stagebench.present.style import (
     Colour,
     add_legend,
     add_title,
+    legend_inches,
     make_figure,
     note_left_out,
     pale,
@@ -31,7 +32,7 @@ from stagebench.tables.io import list_rows, numbers
 from stagebench.tables.quantities import TASK_MOMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -139,10 +140,12 @@ def plot_tasks(experiment: Experiment) -> Figure:
         for one, run in runs.items()
     }
     body = sum(inches.values()) + _HEAD_INCHES * len(runs) + _AXIS_INCHES * len(groups)
-    height = body + 0.45 + 0.72
+    colours = stage_colours(experiment.stages)
+    stages = {stage: colours[stage] for stage in _stages(runs)}
+    foot = 0.05 + legend_inches(_list_handles(stages, _LOOKS))
+    height = body + 0.45 + foot
     figure = make_figure(WIDTH, height)
     add_title(figure, title)
-    colours = stage_colours(experiment.stages)
     place = 1 - 0.45 / height
     marks: dict[str, None] = {}
     for group in groups:
@@ -157,7 +160,7 @@ def plot_tasks(experiment: Experiment) -> Figure:
         place -= _AXIS_INCHES / height
         own = " (another scale than above)" if group is not groups[0] else ""
         axes.set_xlabel(f"seconds since the workflow started{own}", size=8, labelpad=1)
-    _legend(figure, {stage: colours[stage] for stage in _stages(runs)}, marks)
+    add_legend(figure, _list_handles(stages, marks))
     note_left_out(figure, len(experiment.treatments) - len(chosen))
     return figure
 
@@ -354,7 +357,7 @@ def _head(axes: Axes, experiment: Experiment, run: _Run, roles: Sequence[str]) -
     limit = limit_cell(experiment, run.treatment)
     if _kind_of(experiment, run.treatment) not in ("", "nothing"):
         limit = f"limited by {limit}"
-    room = 120 - int(1.35 * len(text))
+    room = int((WIDTH - 1.3 - 0.072 * len(text)) / 0.06)
     axes.set_title(text, size=8.5, pad=3)
     axes.set_title(
         shorten(limit, room) if room > _LEAST_ROOM else "",
@@ -366,25 +369,21 @@ def _head(axes: Axes, experiment: Experiment, run: _Run, roles: Sequence[str]) -
     )
 
 
-def _legend(figure: Figure, stages: Mapping[str, Colour], marks: Mapping[str, None]) -> None:
+_LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "waiting": ("pale: tasks waiting", {"fc": pale(MUTED), "ec": MUTED, "lw": 0.8}),
+    "blocked": ("held back", _BLOCKED),
+    "start": ("start of a worker", _START),
+    "hand-over": ("hand-over", _HAND_OVER),
+    "failed": ("failed", _failed_look(MUTED)),
+    "first": ("outlined: first task of a worker", {"facecolor": MUTED, **_FIRST}),
+}
+"""What can be marked in a run → its words and its look."""
+
+
+def _list_handles(stages: Mapping[str, Colour], marks: Container[str]) -> list[Patch]:
     handles = [Patch(color=colour, label=shorten(stage, 24)) for stage, colour in stages.items()]
-    looks: dict[str, tuple[str, dict[str, Any]]] = {
-        "waiting": (
-            "pale: tasks waiting",
-            {"facecolor": pale(MUTED), "edgecolor": MUTED, "lw": 0.8},
-        ),
-        "blocked": ("held back", _BLOCKED),
-        "start": ("start of a worker", _START),
-        "hand-over": ("hand-over", _HAND_OVER),
-        "failed": ("failed", _failed_look(MUTED)),
-        "first": ("outlined: first task of a worker", {"facecolor": MUTED, **_FIRST}),
-    }
-    handles += [
-        Patch(label=label, **look) for name, (label, look) in looks.items() if name in marks
-    ]
-    handles.append(
-        Patch(
-            facecolor="#f4f4f4", edgecolor="#cccccc", lw=0.5, label="empty: the worker has no task"
-        )
-    )
-    add_legend(figure, handles)
+    for name, (label, look) in _LOOKS.items():
+        if name in marks:
+            handles.append(Patch(label=label, **look))
+    empty: dict[str, Any] = {"fc": "#f4f4f4", "ec": "#cccccc", "lw": 0.5}
+    return [*handles, Patch(label="empty: the worker has no task", **empty)]

@@ -204,6 +204,15 @@ def _environment(folder: Path) -> Environment:
     )
 
 
+def format_about(duration_s: float) -> str:
+    """Return a duration as people estimate it: "40 s", "9 min", "2.5 h"."""
+    if duration_s < 90:  # which is no minute and a half yet
+        return f"{max(1, round(duration_s))} s"
+    if duration_s < 5400:  # an hour and a half
+        return f"{round(duration_s / 60)} min"
+    return f"{duration_s / 3600:.1f} h"
+
+
 def count_noun(count: int, noun: str) -> str:
     """Return "1 run", "3 runs"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -26,6 +26,7 @@ from stagebench.present.style import (
     add_title,
     find_long_spans,
     is_wide,
+    legend_inches,
     make_figure,
     marker,
     note_left_out,
@@ -209,61 +210,75 @@ Place = tuple[int, int]
 def plot_memory(experiment: Experiment) -> Figure:
     """Draw the tree's memory over time, between its bounds, in runs of median makespan."""
     layout, chosen = _fit(experiment)
-    inches = min(max(_PANELS_INCHES / layout.rows, _LEAST_INCHES), _MOST_INCHES)
-    characters = 105 // layout.columns
-    titles = {
-        place: "\n".join(textwrap.wrap(shorten(title, 2 * characters - 8), characters))
-        for place, title in layout.titles.items()
+    cells = _read_cells(experiment, layout)
+    walks = {
+        place: select_whole(experiment.shown("sweeps", curves[0].treatment))
+        for place, curves in cells.items()
+        if not layout.factor
     }
+    every = [curve for curves in cells.values() for curve in curves]
+    is_walked = any(not own.empty for own in walks.values())
+    handles = _list_handles(layout, every, is_walked=is_walked)
+    titles = _wrap_titles(layout)
     lines = 1 + max(title.count("\n") for title in titles.values())
-    gap = 0.34 + 0.15 * lines
-    height = inches * layout.rows + gap * (layout.rows - 1) + 1.36 + 0.14 * lines
+    inches = min(max(_PANELS_INCHES / layout.rows, _LEAST_INCHES), _MOST_INCHES)
+    gap, head, foot = 0.34 + 0.15 * lines, 0.46 + 0.14 * lines, 0.55 + legend_inches(handles)
+    height = head + inches * layout.rows + gap * (layout.rows - 1) + foot
     figure = make_figure(WIDTH, height)
     grid = figure.add_gridspec(
         *(layout.rows, layout.columns),
         left=0.75 / WIDTH,
         right=1 - 0.12 / WIDTH,
-        bottom=0.9 / height,
-        top=1 - (0.46 + 0.14 * lines) / height,
+        bottom=foot / height,
+        top=1 - head / height,
         hspace=gap / inches,
         wspace=0.15,
     )
-    colours = dict(zip(layout.curves, LEVEL_COLOURS, strict=False))
     panels: dict[Place, _Panel] = {}
-    walked = False
-    for place, title in sorted(titles.items()):
+    for place, curves in cells.items():
         axes = figure.add_subplot(grid[place])
-        axes.set_title(title, size=8.5)
+        axes.set_title(titles[place], size=8.5)
         axes.tick_params(labelsize=7.5)
-        own = {one: curve for one, (*at, curve) in layout.places.items() if tuple(at) == place}
-        is_alone = len(own) == 1
-        curves = [
-            _read_curve(
-                experiment,
-                treatment,
-                "" if is_alone else level,
-                PART_COLOURS["tree"] if is_alone else colours[level],
-                _COLUMNS // layout.columns,
-            )
-            for treatment, level in own.items()
-        ]
         panels[place] = _Panel(axes, curves)
         _plot_panel(panels[place], inches)
-        if is_alone and _plot_walks(axes, experiment.shown("sweeps", curves[0].treatment)):
-            walked = True
+        if place in walks:
+            _plot_walks(axes, walks[place])
     _set_limits(panels, inches)
     add_title(figure, f"{experiment.name}: memory of the process tree over time")
     figure.text(0.012, 0.5, "MiB", rotation=90, va="center", size=9)
     figure.text(
-        *(0.5, 0.52 / height),
+        *(0.5, (foot - 0.42) / height),
         "seconds since the workflow started, in the run of median makespan; numbers: its peak",
         ha="center",
         size=8.5,
     )
-    curves = [curve for panel in panels.values() for curve in panel.curves]
-    add_legend(figure, _list_handles(layout, curves, walked=walked))
+    add_legend(figure, handles)
     note_left_out(figure, len(experiment.treatments) - len(chosen))
     return figure
+
+
+def _read_cells(experiment: Experiment, layout: PanelLayout) -> dict[Place, list[_Curve]]:
+    """Return the curves of every panel; without a factor, they have the tree's colour."""
+    colours = dict(zip(layout.curves, LEVEL_COLOURS, strict=False))
+    if not layout.factor:
+        colours = {"": PART_COLOURS["tree"]}
+    columns = _COLUMNS // layout.columns
+    cells: dict[Place, list[_Curve]] = {}
+    for place in sorted(layout.titles):
+        own = {one: level for one, (*at, level) in layout.places.items() if tuple(at) == place}
+        cells[place] = [
+            _read_curve(experiment, treatment, level, colours[level], columns)
+            for treatment, level in own.items()
+        ]
+    return cells
+
+
+def _wrap_titles(layout: PanelLayout) -> dict[Place, str]:
+    characters = 105 // layout.columns
+    return {
+        place: "\n".join(textwrap.wrap(shorten(title, 2 * characters - 8), characters))
+        for place, title in layout.titles.items()
+    }
 
 
 def _fit(experiment: Experiment) -> tuple[PanelLayout, Sequence[str]]:
@@ -381,13 +396,11 @@ def select_whole(sweeps: pd.DataFrame) -> pd.DataFrame:
     return sweeps[sweeps["torn"].fillna(0) == 0]
 
 
-def _plot_walks(axes: Axes, sweeps: pd.DataFrame) -> bool:
-    """Draw main and children in the walks during which nothing changed; return whether any."""
-    whole = select_whole(sweeps)
+def _plot_walks(axes: Axes, walks: pd.DataFrame) -> None:
+    """Draw main and children in some walks."""
     for part in WALKED:
-        sizes = numbers(whole, f"{part}_pss_bytes") / MIB
-        axes.plot(whole["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
-    return not whole.empty
+        sizes = numbers(walks, f"{part}_pss_bytes") / MIB
+        axes.plot(walks["time_s"], sizes, color=PART_COLOURS[part], lw=0, marker=".", ms=3)
 
 
 def plot_course(axes: Axes, course: pd.DataFrame) -> None:
@@ -452,7 +465,7 @@ def _is_wide(sizes: Mapping[Place, float], places: Sequence[Place], wide: float)
 
 
 def _list_handles(
-    layout: PanelLayout, curves: Sequence[_Curve], *, walked: bool
+    layout: PanelLayout, curves: Sequence[_Curve], *, is_walked: bool
 ) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     if layout.factor and len(layout.curves) > 1:
@@ -469,7 +482,7 @@ def _list_handles(
         handles.append(Line2D([], [], color=MUTED, lw=1.1, label=label))
     if any(len(curve.walks[0]) for curve in curves):
         handles.append(marker("tree, by walks", ".", 8, MUTED))
-    if walked:
+    if is_walked:
         handles += [marker(f"{part}, by walks", ".", 6, PART_COLOURS[part]) for part in WALKED]
     if drawn:
         line: dict[str, Any] = {"ls": "", "marker": "|", "ms": 8, "mew": 1.6, "color": MUTED}

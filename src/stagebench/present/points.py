@@ -21,6 +21,7 @@ from stagebench.present.flow import is_open, list_unseen
 from stagebench.present.markdown import (
     MISSING,
     count_noun,
+    format_about,
     format_bracket,
     format_interval,
     format_number,
@@ -36,7 +37,7 @@ from stagebench.tables.decisions import (
 from stagebench.tables.io import list_rows
 from stagebench.tables.quantities import HIGHER, LOWER
 from stagebench.tables.schema import IN_BLOCKS
-from stagebench.units import MIB, format_about, format_seconds
+from stagebench.units import MIB, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -384,17 +384,26 @@ def _plain_number(value: float, _: int | None = None) -> str:
     return f"{value:.10g}"
 
 
+def legend_inches(handles: Sequence[Line2D | Patch], width: float = WIDTH) -> float:
+    """Return the height of a legend, which has as many lines as its texts need."""
+    return 0.08 + 0.175 * -(-len(handles) // _count_columns(handles, width))
+
+
+def _count_columns(handles: Sequence[Line2D | Patch], width: float) -> int:
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width / (0.45 + 0.066 * longest))))
+    lines = max(1, -(-len(handles) // columns))
+    return max(1, -(-len(handles) // lines))
+
+
 def add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
-    """Add a legend below the charts, in as many lines as its texts need."""
+    """Add a legend below the charts."""
     if not handles:
         return
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.45 + 0.066 * longest))))
-    lines = -(-len(handles) // columns)
     figure.legend(
         handles=[*handles],
         loc="lower center",
-        ncols=-(-len(handles) // lines),
+        ncols=_count_columns(handles, figure.get_figwidth()),
         fontsize=8,
         frameon=False,
         handletextpad=0.5,
