@@ -3,11 +3,11 @@
     python -m benchmarks.presenting --source results/default
 
 Presents the study itself, and a made one of 1,000 runs of 100 treatments: copies of the rows of
-one experiment's tables, each treatment with a name and makespans of its own. Rules run as Snakemake
-runs them: the figures of an experiment in a process, as many at a time as there are cores, then the
-report with its page. Prints a row per study: wall time of both rules, their CPU time, and the
-largest RSS of one process. Exits with 1 if the study takes more than 15 s or 300 MiB, or the made
-one more than 90 s or 800 MiB.
+one experiment's tables, each treatment with a name of its own. Rules run as Snakemake runs them:
+the figures of an experiment in a process, as many at a time as there are cores, then the report
+with its page. Prints a row per study: wall time of both rules, their CPU time, and the largest
+RSS of one process. Exits with 1 if the study takes more than 15 s or 300 MiB, or the made one
+more than 90 s or 800 MiB.
 """
 
 from __future__ import annotations
@@ -174,8 +174,6 @@ def copy_rows(
                 shown=rows["shown"] & (replicate < len(replicates)),
                 baseline=rows["baseline"] & (number == 0),
             )
-        if "makespan_s" in rows.columns:
-            rows = rows.assign(makespan_s=rows["makespan_s"] * (1 + number / 200 + replicate / 500))
         parts.append(rows)
     return pd.concat(parts)
 

@@ -356,7 +356,7 @@ def test_single_runs_decide_nothing(screen_of, known_run, make_sweep):
     (answer,) = screen.answers
     assert answer.point(USE)[0].startswith("not decided, for lack of blocks. Medians: ")
     assert answer.point(NEXT)[0].startswith("another 2 blocks (about ")
-    assert answer.point(SURE)[0].startswith("not at all: 1 block so far")
+    assert answer.point(SURE)[0].startswith("not at all: 1 block gives no interval")
     assert not any(row.is_chosen for row in answer.rows)
     assert order_words(text) == order_words(terminal) == []
 
@@ -411,7 +411,7 @@ def test_different_work_is_not_compared(screen_of, known_run):
     screen, *_ = screen_of(*runs)
     (answer,) = screen.answers
     use = answer.point(USE)
-    assert [sentence.partition(",")[0] for sentence in use] == ["with small", "with enormous"]
+    assert [sentence.partition(",")[0] for sentence in use] == ["with small", "With enormous"]
     assert "faster than 1 worker (`enormous-1`)" in use[1]
     assert {row.against for row in answer.rows if row.label.startswith("enormous")} == {
         "other work"

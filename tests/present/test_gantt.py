@@ -87,7 +87,7 @@ def test_runs_that_differ_by_ten_have_axes_of_their_own_and_say_so(present, know
 def test_the_head_says_which_run_it_is_and_what_limits_it(pipe):
     figure = plot_tasks(pipe)
     assert titles(figure)[0].startswith("p2-fork (")
-    assert titles(figure)[0].endswith("): 6 s")
+    assert titles(figure)[0].endswith("): 6.00 s")
     assert "the baseline" in titles(figure)[1]
     assert all(axes.get_title(loc="right") for axes in figure.axes)
 
@@ -109,7 +109,7 @@ def test_at_most_six_runs_are_drawn_the_baseline_and_both_ends_among_them(presen
 
 def test_a_run_alone_has_no_role(alone):
     assert choose_runs(alone) == {"t1": []}
-    assert titles(plot_tasks(alone)) == ["t1: 2 s"]
+    assert titles(plot_tasks(alone)) == ["t1: 2.00 s"]
 
 
 def test_experiments_without_an_ok_run_say_how_they_ended(present, known_run):

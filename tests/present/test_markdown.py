@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from stagebench.present.markdown import (
+    LONGEST_TEXT,
     count_noun,
+    escape,
     format_estimate,
     format_number,
     format_percent,
@@ -129,3 +131,10 @@ def test_an_estimate_is_told_with_its_interval_in_one_unit(values, limits, unit,
 def test_a_value_of_a_quantity_reads_in_the_unit_of_its_title(quantity, value, title, text):
     assert title_quantity(quantity) == title
     assert format_quantity(value, quantity) == text
+
+
+def test_of_a_very_long_text_the_beginning_is_shown():
+    text = escape("*" * 50_000_000)
+    assert text.startswith("\\*\\*")
+    assert text.endswith("\\*…")
+    assert len(text) == 2 * LONGEST_TEXT + 1

@@ -179,6 +179,31 @@ def test_curves_of_makespans_that_differ_by_ten_share_no_panel(grid):
     assert ends[-1] > 5 * ends[0]
 
 
+def test_panels_of_a_row_share_their_height_and_rows_of_other_sizes_do_not(
+    present, known_run, make_sweep
+):
+    sizes = {("a", 1): 100, ("a", 2): 20, ("b", 1): 5, ("b", 2): 4, ("b", 3): 5}
+    experiment = present(
+        *(
+            known_run(
+                treatment=f"{logic}-{n}-{kind}",
+                baseline=(logic, n, kind) == ("a", 1, "x"),
+                factors={"logic": logic, "n": n, "kind": kind},
+                start=100 * place,
+                sweeps=(make_sweep(0, 9.5, size), make_sweep(1, 12, size)),
+            ).stretched(12 if logic == "b" else 1)
+            for place, ((logic, n), size) in enumerate(sizes.items())
+            for kind in "xy"
+        )
+    )
+    tops = {}
+    for axes in plot_memory(experiment).axes:
+        logic = axes.get_title(loc="left").split(",")[0]
+        tops.setdefault(logic, set()).add(round(axes.get_ylim()[1], 3))
+    assert {logic: len(found) for logic, found in tops.items()} == {"a": 1, "b": 1}
+    assert tops["a"].pop() > 2.5 * tops["b"].pop()
+
+
 def test_treatments_without_factors_have_curves_or_panels_of_their_own(present, known_run):
     names = [f"t{n}" for n in range(7)]
     runs = [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from tests.known_runs import FACTS
 
@@ -298,6 +299,16 @@ def test_the_wait_for_a_quiet_machine_is_reported(tables_of, known_run):
     assert text.startswith("The machine was quiet before 1 of 2 runs, unknown for 1; a run waited")
     assert text.endswith("2.00 s at most.")
     assert trust.quiet_text(tables_of(runs[2])["runs"]).startswith("No run waited")
+
+
+def test_of_many_different_errors_the_most_frequent_are_listed(tables_of, known_run):
+    tasks = tables_of(known_run())["tasks"]
+    many = pd.concat([tasks.head(1)] * 151, ignore_index=True)
+    many["error"] = ["often"] + [f"error {max(1, n)}" for n in range(150)]
+    many.loc[1, "error"] = "often"
+    lines = trust.task_errors(many)
+    assert lines[0] == "2 × `often`"
+    assert (len(lines), lines[-1]) == (101, "and 50 other errors")
 
 
 def test_noisy_runs_are_counted_and_listed_with_their_reasons(tables_of, known_run):

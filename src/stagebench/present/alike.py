@@ -102,13 +102,14 @@ class LevelWords:
         """Return words for some levels of each factor."""
         executor = self._executor()
         own = (executor, _WORKERS, *([_START] if executor else []))
-        parts = [
-            text
+        texts = {
+            factor: self._part(factor, chosen)
             for factor, chosen in levels.items()
-            if factor not in own and (text := self._part(factor, chosen))
-        ]
-        parts.append(self._pool(levels))
-        return joint.join(filter(None, parts))
+            if factor not in own
+        }
+        words = [text for factor, text in texts.items() if self._explains_itself(factor)]
+        others = [text for factor, text in texts.items() if not self._explains_itself(factor)]
+        return joint.join(filter(None, [*words, self._pool(levels), *others]))
 
     def name_factor(self, factor: str) -> str:
         """Return all levels of a factor: "1, 2 and 5 workers", "fork and spawn"."""

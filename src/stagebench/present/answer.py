@@ -199,12 +199,13 @@ def _make_points(each: Sequence[Facts]) -> Iterator[Point]:
 
 def _prefix(some: Sequence[Facts], say: Callable[[Facts], list[str]]) -> Iterator[str]:
     """Return the first sentence on each kind of work, which its levels precede."""
-    for facts in some:
+    for number, facts in enumerate(some):
         # What is said of a single treatment has its name already.
         label = facts.words.shared(facts.names) if len(facts.names) > 1 else ""
         for sentence in say(facts)[:1]:
             verb = sentence.startswith(points.USE_VERB)
-            lead = f"with {label}, " if verb else f"{label}: "
+            with_ = "With" if number else "with"
+            lead = f"{with_} {label}, " if verb else f"{label}: "
             yield f"{lead}{sentence}" if label else sentence
 
 

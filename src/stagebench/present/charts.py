@@ -197,6 +197,8 @@ def _describe_effect(experiment: Experiment, treatment: str) -> str:
 
 
 _MOST_POINTS = 100
+_MOST_NAMED = 24
+"""Of more treatments than this, only those of interest have a name."""
 
 
 def plot_tradeoff(experiment: Experiment) -> Figure:
@@ -217,8 +219,9 @@ def plot_tradeoff(experiment: Experiment) -> Figure:
         axes.plot([place.shortest_s, place.longest_s], [place.peak] * 2, color=colour, lw=0.8)
         axes.plot([place.median_s] * 2, [place.peak, place.upper], color=colour, lw=2.2)
         filled = colour if treatment in front else "white"
+        order = 5 if treatment in front else 4
         axes.plot(
-            place.median_s, place.peak, shape, ms=7, mec=colour, mfc=filled, mew=1.3, zorder=4
+            place.median_s, place.peak, shape, ms=7, mec=colour, mfc=filled, mew=1.3, zorder=order
         )
     if not places:
         write_placeholder(axes, "no treatment has both a makespan and a peak")
@@ -285,7 +288,8 @@ def _name_places(
 ) -> None:
     """Write names beside points: all of few, else the front and the baseline; none on another."""
     wanted = [*experiment.advised, experiment.baseline, *front]
-    names = [one for one in dict.fromkeys([*wanted, *places]) if one in places]
+    others = places if len(places) <= _MOST_NAMED else ()
+    names = [one for one in dict.fromkeys([*wanted, *others]) if one in places]
     taken: list[tuple[float, float, float, float]] = []
     points = {one: _find_pixel(axes, place) for one, place in places.items()}
     for place in places.values():

@@ -205,7 +205,7 @@ def rank_factors(experiment: Experiment, quantity: str) -> Iterator[tuple[str, f
 def choose_treatments(experiment: Experiment, most: int) -> list[str]:
     """Return at most so many treatments, the shortest median first.
 
-    Of more, these stay: the advised ones, the baseline, both ends, those tied with the advised
+    Of more, these stay: the baseline, the advised ones, both ends, those tied with the advised
     ones, the front of makespan and peak; then those next to the ends.
     """
     ordered = list(experiment.medians)
@@ -214,8 +214,8 @@ def choose_treatments(experiment: Experiment, most: int) -> list[str]:
     known = [one for one, median in experiment.medians.items() if not math.isnan(median)]
     inwards = [one for pair in zip(ordered, reversed(known), strict=False) for one in pair]
     wanted = [
-        *experiment.advised,
         experiment.baseline,
+        *experiment.advised,
         *inwards[:2],
         *experiment.list_advised("tied"),
         *experiment.list_advised("front"),

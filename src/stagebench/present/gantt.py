@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
+from stagebench.present.markdown import format_number
 from stagebench.present.style import (
     INK,
     MUTED,
@@ -28,7 +29,6 @@ from stagebench.present.style import (
 from stagebench.present.why import limit_cell
 from stagebench.tables.io import list_rows, numbers
 from stagebench.tables.quantities import TASK_MOMENTS
-from stagebench.units import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,10 +72,10 @@ def choose_runs(experiment: Experiment) -> dict[str, list[str]]:
     if len(known) > 1:
         roles.setdefault(known[0], []).append("shortest median")
         roles.setdefault(known[-1], []).append("longest median")
-    limits = {row["treatment"]: _kind(row) for row in list_rows(experiment.tables["limits"])}
-    met = {limits[one] for one in roles if one in limits}
+    limits = {one: _kind_of(experiment, one) for one in known}
+    met = {limits[one] for one in roles}
     for one in known:
-        if limits.get(one, "") not in met | {""}:
+        if limits[one] not in met | {""}:
             met.add(limits[one])
             roles.setdefault(one, [])
     for one in _spread(known):
@@ -85,10 +85,12 @@ def choose_runs(experiment: Experiment) -> dict[str, list[str]]:
     return {one: roles[one] for one in known if one in chosen}
 
 
-def _kind(row: Mapping[str, Any]) -> str:
-    if not row["is_full"]:
-        return "nothing"
-    return f"{row['resource']} {row['stage']}"
+def _kind_of(experiment: Experiment, treatment: str) -> str:
+    """Return the resource that limits a treatment; "nothing" if none is full, "" if unknown."""
+    limits = experiment.tables["limits"]
+    for row in list_rows(limits[limits["treatment"] == treatment]):
+        return f"{row['resource']} {row['stage']}" if row["is_full"] else "nothing"
+    return ""
 
 
 def _spread(names: Sequence[str]) -> list[str]:
@@ -208,7 +210,7 @@ def _split_lanes(tasks: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _plot_run(axes: Axes, run: _Run, colours: Mapping[str, Colour], marks: dict[str, None]) -> None:
-    axes.set_ylim(run.height, -0.4)
+    axes.set_ylim(run.height, -0.8)
     axes.set_yticks([])
     axes.grid(visible=False, axis="y")
     for lane in run.lanes:
@@ -342,12 +344,20 @@ def _are_long(due: Any, submitted: Any, received: Any) -> bool:
     )
 
 
+_LEAST_ROOM = 20
+"""With less room than this beside a title, in characters, a limit is not named."""
+
+
 def _head(axes: Axes, experiment: Experiment, run: _Run, roles: Sequence[str]) -> None:
     why = f" ({', '.join(roles)})" if roles else ""
-    text = f"{shorten(run.treatment)}{why}: {format_seconds(run.makespan_s)}"
+    text = f"{shorten(run.treatment)}{why}: {format_number(run.makespan_s)} s"
+    limit = limit_cell(experiment, run.treatment)
+    if _kind_of(experiment, run.treatment) not in ("", "nothing"):
+        limit = f"limited by {limit}"
+    room = 120 - int(1.35 * len(text))
     axes.set_title(text, size=8.5, pad=3)
     axes.set_title(
-        shorten(limit_cell(experiment, run.treatment), 60),
+        shorten(limit, room) if room > _LEAST_ROOM else "",
         size=7.5,
         pad=3,
         loc="right",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.patches import Patch
 
 from stagebench.present.experiment import choose_treatments
-from stagebench.present.markdown import format_number
+from stagebench.present.markdown import format_number, show_line
 from stagebench.present.style import (
     INK,
     LIMIT_COLOURS,
@@ -88,7 +89,7 @@ def plot_limits(experiment: Experiment) -> Figure:
             continue
         _plot_cores(cores, row, place)
         used |= dict.fromkeys(_plot_floors(floors, experiment, row, place))
-        label_row(floors, shorten(limit_cell(experiment, treatment), 44), place)
+        _label_limit(floors, limit_cell(experiment, treatment), place)
     machine = [row["cores"] for row in limits.values() if not _is_missing(row["cores"])]
     cores.set_xlim(0, 1.02 * max(machine, default=1))
     if machine:
@@ -117,6 +118,19 @@ def plot_limits(experiment: Experiment) -> Figure:
     )
     note_left_out(figure, len(experiment.treatments) - len(treatments))
     return figure
+
+
+def _label_limit(axes: Axes, text: str, place: int) -> None:
+    """Write what limits a treatment beside its row, in two small lines if it is long."""
+    if len(text) <= _LINE:
+        label_row(axes, show_line(text), place)
+        return
+    small = int(1.2 * _LINE)
+    label_row(axes, textwrap.fill(shorten(text, 2 * small - 12), small), place, size=6.5)
+
+
+_LINE = 44
+"""Characters of a line beside a row."""
 
 
 def _middle(cores: int) -> set[int]:
@@ -279,7 +293,7 @@ def _stack_times(
         if rest > 0.02 * longest:
             shown[_SERVICE] = None
             axes.barh(place, rest, left=end, height=0.68, zorder=2, **_fill(_SERVICE))
-        if (waited := _queue_s(row)) > 0.002 * longest:
+        if (waited := _queue_s(row)) > 0.02 * longest:
             label_row(axes, f"+{format_number(waited)} s", place, size=7)
     axes.set_xlim(0, 1.03 * longest or 1)
     axes.locator_params(axis="x", nbins=4)

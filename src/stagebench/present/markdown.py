@@ -32,6 +32,9 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE,
 )
+LONGEST_TEXT = 4000
+"""Characters of a text that are shown: in a table, every row is as long as the longest one."""
+
 _MOST_DIGITS = 6
 """A limit that is closer to 1 than this many places show is 1 but for rounding."""
 
@@ -165,8 +168,9 @@ def _escape_inside(part: str) -> str:
 
 
 def show_line(text: str) -> str:
-    """Return a text in one line, with what cannot be shown replaced."""
-    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+    """Return the beginning of a text in one line, with what cannot be shown replaced."""
+    cut = f"{text[:LONGEST_TEXT]}…" if len(text) > LONGEST_TEXT else text
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", " ".join(cut.split()))
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _MOST_CURVES = 24
 _MOST_IN_PANEL = 4
-_MOST_ROWS, _MOST_COLUMNS = 6, 4
+_MOST_ROWS, _MOST_COLUMNS = 4, 4
 _FILLED = 0.7
 """Of a sparser grid than this share, the panels are in lines instead."""
 _PANELS_INCHES, _MOST_INCHES, _LEAST_INCHES = 4.6, 2.1, 1.2
@@ -435,11 +435,14 @@ def _format_tick(value: float, _: int | None) -> str:
 
 
 def _share(sizes: Mapping[Place, float], wide: float) -> dict[Place, list[Place]]:
-    """Return with which panels each one shares an axis."""
+    """Return with which panels each one shares an axis; `wide` is for those of all rows."""
     shared = {}
     for place in sizes:
-        groups = [list(sizes), [other for other in sizes if other[0] == place[0]], [place]]
-        shared[place] = next(own for own in groups if not _is_wide(sizes, own, wide))
+        row = [other for other in sizes if other[0] == place[0]]
+        if not _is_wide(sizes, list(sizes), wide):
+            shared[place] = list(sizes)
+        else:
+            shared[place] = [place] if _is_wide(sizes, row, WIDE_SCALE) else row
     return shared
 
 

@@ -135,10 +135,16 @@ def find_error(tables: Mapping[str, pd.DataFrame], run: pd.Series[Any]) -> str:
     return cut_off(show_line(text[: 10 * MOST_ERROR]).replace("`", "'"), MOST_ERROR)
 
 
+MOST_ERRORS = 100
+"""Of more different errors than this, the others are counted."""
+
+
 def task_errors(tasks: pd.DataFrame) -> list[str]:
     """Count the distinct errors of handlers: "3 × ValueError: …"."""
     counts = tasks.loc[tasks["error"] != "", "error"].value_counts()
-    return [f"{count} × {quote_code(error)}" for error, count in counts.items()]
+    lines = [f"{count} × {quote_code(error)}" for error, count in counts.head(MOST_ERRORS).items()]
+    more = len(counts) - len(lines)
+    return [*lines, f"and {count_noun(more, 'other error')}"] if more else lines
 
 
 def order_text(runs: pd.DataFrame) -> str:
