@@ -1,6 +1,7 @@
 """The measured process: how it runs a specification, and how it ends."""
 
 import csv
+import os
 
 import pytest
 
@@ -83,6 +84,52 @@ def test_an_own_handler_and_its_helper_are_found_in_every_kind_of_worker(
 
     assert store.read_run(folder)["status"] == "ok"
     assert len(store.read_records(folder / store.TASKS_FILE, TaskRecord)) == 2
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_handlers_run_in_the_folder_of_the_config_wherever_the_run_was_started(
+    specify, measure, tmp_path, monkeypatch, pool
+):
+    (mine := tmp_path / "mine").mkdir()
+    (mine / "read_main.py").write_text("def read(name: str):\n    return open(name).read()\n")
+    (mine / "a.txt").write_text("a")
+    monkeypatch.chdir(tmp_path)
+    stage = {"handler": "read_main:read", **pool}
+
+    found = measure(specify(stage=stage | {"parameters": {"name": "a.txt"}}), beside=mine)
+
+    assert store.read_run(found)["status"] == "ok"
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_file_that_is_not_found_is_reported_with_the_working_directory(
+    specify, measure, tmp_path, pool
+):
+    (tmp_path / "open_main.py").write_text("def read(name: str):\n    return open(name).read()\n")
+    stage = {"handler": "open_main:read", "parameters": {"name": "data/a.txt"}, **pool}
+
+    folder = measure(specify(stage=stage, tasks=1), beside=tmp_path)
+
+    (record,) = store.read_records(folder / store.TASKS_FILE, TaskRecord)
+    error, hint = record.error.splitlines()[-2:]
+    assert error == "FileNotFoundError: [Errno 2] No such file or directory: 'data/a.txt'"
+    assert hint.startswith(f"(the working directory is {tmp_path}, in a study the folder of the")
+
+
+def test_a_relative_folder_of_the_callers_python_path_stays_what_it_is(
+    specify, measure, tmp_path, monkeypatch
+):
+    for name in ("library", "mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "library/found_main.py").write_text("def f():\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["library", *paths]))
+    stage = {"handler": "found_main:f", "parameters": {}}
+
+    folder = measure(specify(stage=stage), beside=tmp_path / "mine")
+
+    assert store.read_run(folder)["status"] == "ok"
 
 
 def test_nothing_is_imported_from_the_working_directory(specify, measure, tmp_path, monkeypatch):

@@ -182,6 +182,7 @@ class _OwnModule:
             stdin=questions[0],
             stdout=subprocess.DEVNULL,
             pass_fds=[answers[1]],
+            cwd=beside,  # as in the measured process
             start_new_session=True,
         )
         os.close(questions[0])

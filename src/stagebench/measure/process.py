@@ -16,6 +16,7 @@ from stagebench.sampler.procfs import read_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from stagebench.sampler.processes import Census, Life
     from stagebench.units import Seconds
@@ -69,6 +70,9 @@ def measured_environment(
         for name, value in inherited.items()
         if not name.startswith("PYTHON") or name in INHERITED_PYTHON_VARIABLES
     }
+    if environment.get("PYTHONPATH"):  # relative to this process's working directory
+        folders = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, folders))
     environment.update(dict.fromkeys(BLAS_VARIABLES, str(blas_threads)))
     for name, value in settings.items():
         environment.pop(name, None)
@@ -88,6 +92,11 @@ class ChildSignals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that becomes readable, for a wait for several."""
+        return self._read
 
     def wait(self, timeout_s: Seconds) -> bool:
         """Wait for a report; False if the time is up first."""
@@ -131,12 +140,18 @@ class Started(NamedTuple):
 
 
 def start_program(
-    command: Sequence[str], environment: Mapping[str, str], *, stdin: int, output: int | None
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: int,
+    output: int | None,
+    folder: Path | None = None,
 ) -> Started:
     """Fork a process in a new session that will exec `command` when it is released.
 
     Its standard input is the descriptor `stdin`; `output`, if given, gets its standard output and
-    error. It is killed when this process ends.
+    error. Its working directory is `folder`, or else this process's. It is killed when this process
+    ends.
     """
 
     def prepare() -> None:
@@ -149,6 +164,8 @@ def start_program(
         if output is not None:
             os.dup2(output, 1)
             os.dup2(output, 2)
+        if folder is not None:
+            os.chdir(folder)
 
     return fork_held(command, environment, prepare)
 

@@ -324,16 +324,23 @@ def watch_run(
 def start_measured(
     request: RunRequest, folder: Path, environment: Mapping[str, str]
 ) -> process.Started:
-    """Start the measured process, held before exec, with the specification as standard input."""
-    # -P: the caller's working directory must not influence imports.
-    command = [sys.executable, "-P", "-m", request.program, str(folder)]
+    """Start the measured process, held before exec, with the specification as standard input.
+
+    Its working directory is the config's folder, as that is where all that a config names lies.
+    """
+    # -P: the working directory must not influence imports.
+    command = [sys.executable, "-P", "-m", request.program, str(folder.absolute())]
     if request.beside is not None:
         command.append(str(request.beside.absolute()))
     with tempfile.TemporaryFile() as stdin, (folder / store.OUTPUT_FILE).open("wb") as output:
         stdin.write(store.canonical_json(request.specification).encode())
         stdin.seek(0)
         return process.start_program(
-            command, environment, stdin=stdin.fileno(), output=output.fileno()
+            command,
+            environment,
+            stdin=stdin.fileno(),
+            output=output.fileno(),
+            folder=request.beside,
         )
 
 

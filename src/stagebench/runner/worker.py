@@ -75,11 +75,22 @@ def introduce_worker(started_ns: int) -> Start:
 def format_error(error: BaseException) -> str:
     """Return an exception's traceback as text, whatever the exception does as it is formatted."""
     try:
-        return "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(error)) + _explain_path(error)
     except BaseException as second:  # its own attributes and text may raise anything
         return (
             f"{describe_error(error)}\n(its traceback cannot be formatted: {type(second).__name__})"
         )
+
+
+def _explain_path(error: BaseException) -> str:
+    """Return where a file was looked for that is not there, if its path is relative."""
+    path = error.filename if isinstance(error, FileNotFoundError) else None
+    if not isinstance(path, str) or os.path.isabs(path):
+        return ""
+    return (
+        f"(the working directory is {os.getcwd()}, in a study the folder of the config: name the"
+        " file from there, or by its whole path)\n"
+    )
 
 
 def describe_error(error: BaseException) -> str:
