@@ -341,13 +341,14 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from stagebench.handlers.source import check_preloads, check_sources
+    from stagebench.handlers.source import check_preloads, check_server, check_sources
     from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
     from stagebench.task_list import check_tasks
 
     def check_inputs() -> None:
         check_sources(options.specification["stages"], options.beside)
         check_preloads(options.specification["process"], options.beside)
+        check_server(options.specification.get("server"), options.beside)
         check_tasks(options.specification["tasks"], options.beside)
 
     request = RunRequest(

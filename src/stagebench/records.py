@@ -30,7 +30,10 @@ SWEEP_KINDS = ("pss", "held", "rss")
 
 TRANSITION_KINDS = ("birth", "exec", "exit")
 
-RUN_STATUSES = ("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory")
+RUN_STATUSES = (
+    *("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory"),
+    "server_lost",
+)
 
 CALIBRATIONS = ALONE, BESIDE, PAIR = "alone", "beside", "pair"
 """Diagnosing runs of a pipeline: one worker for each stage; with a spinner beside it; two."""

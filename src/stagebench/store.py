@@ -19,6 +19,7 @@ or one below `results/<study>/diagnosis/` if it diagnoses:
 | `diagnosis.csv` | call of a handler (`DiagnosisRecord`); only if the run diagnoses |
 | `output.txt`    | run: what the measured process printed, if anything    |
 | `error.txt`     | run: the error that ended the measured process; only if there was one |
+| `server.txt`    | run: what the server beside it printed; only if it had one |
 
 The trace of any other command is a folder with the same `run.json` (of kind "trace"),
 `processes.csv`, `transitions.csv`, `sweeps.csv` and `samples.csv`; with `cpu.csv`, the CPU time of
@@ -85,6 +86,9 @@ DIAGNOSIS_FOLDER = "diagnosis"
 """The folder beside `raw` of the runs that diagnose."""
 OUTPUT_FILE = "output.txt"
 ERROR_FILE = "error.txt"
+SERVER_FILE = "server.txt"
+PORT = "PORT"
+"""The variable by which a server, and the run beside it, find a port that was free."""
 SUMMARY_FILE = "summary.json"
 TRACE_FIGURE_FILE = "trace.png"
 

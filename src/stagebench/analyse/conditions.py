@@ -123,8 +123,12 @@ def find_noise(run: Row, found: Row) -> Iterator[str]:
         yield f"not quiet before ({_percent(found['idle_before_share'])} idle)"
     if _exceeds(noise["steal_share"], MOST_STEAL_SHARE, span_s):
         yield f"{_percent(noise['steal_share'])} of CPU time stolen by the host"
-    if _exceeds(noise["others_cpu_share"], MOST_OTHERS_SHARE, span_s):
-        yield f"others used {_percent(noise['others_cpu_share'])} of CPU time"
+    server = noise.get("server_cpu_share") or 0.0
+    others = (noise["others_cpu_share"] or 0.0) - server
+    if _exceeds(others, MOST_OTHERS_SHARE, span_s):
+        yield f"others used {_percent(others)} of CPU time"
+    if _exceeds(server, MOST_OTHERS_SHARE, span_s):
+        yield f"the server beside it used {_percent(server)} of CPU time"
     if found["throttled"]:
         count = found["throttled"]
         yield f"throttled {count} time{'s' if count > 1 else ''}"

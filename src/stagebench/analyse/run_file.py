@@ -109,6 +109,9 @@ RUN: dict[str, Any] = {
     ),
 }
 
+SERVER_NOISE: dict[str, Any] = {"server_cpu_share": MAYBE_NUMBER}
+"""Of runs beside a server alone."""
+
 MOMENTS = ("supervisor_started_ns", "exec_ns", "exited_ns", "supervisor_ended_ns")
 RUN |= dict.fromkeys(MOMENTS, MAYBE_COUNT)
 
@@ -148,6 +151,8 @@ MOST_PROBLEMS = 10
 def check_run(path: Path, run: Mapping[str, Any]) -> None:
     """Check a run's record; raises StoreError with every key that is missing or wrong."""
     problems = [*_find_problems(run, RUN)]
+    if not problems and "server_cpu_share" in run["noise"]:
+        problems = [*_find_problems(run["noise"], SERVER_NOISE, "noise.")]
     if not problems:
         problems = [*_find_contradictions(run)]
     if problems:

@@ -32,6 +32,7 @@ from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
+from stagebench.design.server_checks import find_server_problems
 from stagebench.design.specification import LONGEST, find_emulation_problems, find_preload_problems
 from stagebench.design.stage_checks import (
     find_arrival_problems,
@@ -324,6 +325,7 @@ class _SettingsCheck:
             *find_emulation_problems(repaired.get("sampler"), ("sampler",)),
             *find_preload_problems(repaired.get("process"), ("process",), self._beside),
             *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
+            *find_server_problems(repaired, ("server",)),
         ]
         moved = [problem(filled.in_template(p.path), p.text) for p in (*broken, *meant)]
         return settings, [*filled.problems, *moved]

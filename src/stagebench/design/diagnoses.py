@@ -1,10 +1,11 @@
 """The runs that diagnose: one of each treatment, and three of each pipeline, for calibration.
 
 They count for nothing else, so they are made after all others. A *pipeline* is what a task passes
-through: stages with their handlers and parameters, and the settings of the process that handlers
-notice. In its calibrations every stage has one worker thread, and tasks come one after another:
-*alone*; *beside* a thread that wants the GIL all the time; and as a *pair*, with two workers and
-two tasks in flight. Treatments that differ in their pools alone share a pipeline.
+through: stages with their handlers and parameters, and what else handlers notice: the settings of
+the process, and the server beside it. In its calibrations every stage has one worker thread, and
+tasks come one after another: *alone*; *beside* a thread that wants the GIL all the time; and as a
+*pair*, with two workers and two tasks in flight. Treatments that differ in their pools alone share
+a pipeline.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def find_pipelines(study: Study, treatments: list[Treatment]) -> list[Pipeline]:
             given["tasks"], given["stages"], beside[one.experiment], MOST_TASKS_ALONE
         )
         settings = {name: value for name, value in given["process"].items() if name != "cpus"}
-        key = canonical_json([stages, settings, None if isinstance(tasks, int) else tasks])
+        listed = None if isinstance(tasks, int) else tasks
+        key = canonical_json([stages, settings, given.get("server"), listed])
         if key not in found:
             numbers[one.experiment] = numbers.get(one.experiment, 0) + 1
             name = f"{one.experiment}-{numbers[one.experiment]}"
@@ -135,6 +137,7 @@ def specify_calibration(pipeline: Pipeline, kind: str) -> Json:
         "sampler": _without_emulation(given),
         "linger": dict(LINGER),
         "process": given["process"],
+        **({"server": given["server"]} if "server" in given else {}),
         "diagnose": {"spinner": kind == BESIDE, **_take_turns(pipeline.stages, kind)},
     }
 

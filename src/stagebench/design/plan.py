@@ -125,6 +125,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
             for label, words in format_stages([treatment["specification"] for treatment in own])
             for line in _wrap(f"stage {label}: ", words)
         ),
+        *_wrap("server: ", format_servers([treatment["specification"] for treatment in own])),
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
@@ -134,6 +135,8 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
 
 
 def _wrap(label: str, words: list[str]) -> list[str]:
+    if not words:
+        return []
     return textwrap.wrap(
         label + ", ".join(words),
         width=WIDTH,
@@ -155,6 +158,16 @@ def format_tasks(specifications: list[Json]) -> list[str]:
             [one.get("in_flight") for one in specifications], "{} in flight at most", "any number"
         ),
     ]
+
+
+def format_servers(specifications: list[Json]) -> list[str]:
+    """Describe the server that is started beside each run; nothing if no treatment has one."""
+    servers = [one.get("server") for one in specifications]
+    if not any(servers):
+        return []
+    ready = [one and f"ready within {format_seconds(one['ready_s'])}" for one in servers]
+    commands = [one and one["command"] for one in servers]
+    return [*_limits(commands, "{}", "none"), *_limits(ready, "{}", "none")]
 
 
 def format_stages(specifications: list[Json]) -> Iterator[tuple[str, list[str]]]:

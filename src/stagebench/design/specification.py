@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.design.handlers import find_preload, memory_need, preload_source, sound_handler
 from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show
+from stagebench.design.server_checks import complete_server
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
 from stagebench.design.task_checks import complete_tasks, list_overrides
@@ -50,6 +51,7 @@ def build_specification(
         "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
         "process": _complete_process(settings.get("process", {}), beside),
+        **complete_server(settings.get("server"), beside),
     }
 
 

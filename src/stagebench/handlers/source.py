@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import shlex
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -48,6 +50,10 @@ def module_hash(module: str, beside: Path | None) -> str:
     if beside is not None and module_file(module, beside) == file:
         names = follow_imports([module], lambda name: _imports_beside(name, beside))
         files = {name: find_module(name, beside) for name in names}
+    return _hash_files(files)
+
+
+def _hash_files(files: Mapping[str, Path]) -> str:
     total = hashlib.sha256()
     for found in sorted(files):
         # Names, not paths: a checkout may move.
@@ -77,6 +83,43 @@ def check_preloads(process: Mapping[str, Any], beside: Path | None) -> None:
             raise WorkflowError(
                 f"the source of the preloaded module {module!r} was edited after the study was"
                 " started; start it again"
+            )
+
+
+def hash_command(command: str, beside: Path | None) -> dict[str, str]:
+    """Return the hash of each file beside the config that a command names, and of its helpers.
+
+    A word names a file by its path, or a module as in `python -m name` and `name:object`. Raises
+    ValueError if quotes are not closed.
+    """
+    found: dict[str, str] = {}
+    if beside is None:
+        return found
+    for word in dict.fromkeys(shlex.split(command)):
+        path = os.path.normpath(word)
+        module = path.partition(":")[0].removesuffix(".py").replace("/", ".")
+        if _is_dotted(module) and module_file(module, beside) is not None:
+            names = follow_imports([module], lambda name: _imports_beside(name, beside))
+            files = {name: file for name in names if (file := module_file(name, beside))}
+            found[word] = _hash_files(files)
+        elif not path.startswith(("/", "..")) and os.path.isfile(beside / path):
+            found[word] = _hash_files({path: beside / path})
+    return found
+
+
+def _is_dotted(module: str) -> bool:
+    return all(part.isidentifier() for part in module.split("."))
+
+
+def check_server(server: Mapping[str, Any] | None, beside: Path | None) -> None:
+    """Compare the files of a server's command with a specification's hashes, as for handlers."""
+    if server is None:
+        return
+    known, now = server.get("files", {}), hash_command(server["command"], beside)
+    for word in sorted(known.keys() | now.keys()):
+        if known.get(word) != now.get(word):
+            raise WorkflowError(
+                f"server: {word} was edited after the study was started; start it again"
             )
 
 

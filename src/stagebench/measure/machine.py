@@ -323,15 +323,20 @@ def read_busy() -> Busy | None:
 
 
 def describe_noise(
-    before: Busy | None, after: Busy | None, own_cpu_s: float
+    before: Busy | None,
+    after: Busy | None,
+    own_cpu_s: Seconds,
+    server_cpu_s: Seconds | None = None,
 ) -> dict[str, float | None]:
     """Return what else the machine did between two readings, as shares of all its CPU time.
 
     `own_cpu_s` is the CPU time of the run and its supervisor. The kernel counts in ticks of 10 ms,
-    so the shares are coarse for a run of less than a second.
+    so the shares are coarse for a run of less than a second. `server_cpu_s` is that of the server
+    beside the run, which is one of the others; its share is absent without a server.
     """
+    names = ["load_before", "load_after", "steal_share", "others_cpu_share"]
+    names += [] if server_cpu_s is None else ["server_cpu_share"]
     if before is None or after is None:
-        names = ("load_before", "load_after", "steal_share", "others_cpu_share")
         return dict.fromkeys(names)
     used, idle, steal = (
         after.used_s - before.used_s,
@@ -339,12 +344,9 @@ def describe_noise(
         after.steal_s - before.steal_s,
     )
     total = used + idle + steal
-    return {
-        "load_before": before.load,
-        "load_after": after.load,
-        "steal_share": steal / total if total else None,
-        "others_cpu_share": max(0.0, used - own_cpu_s) / total if total else None,
-    }
+    spent_s = steal, max(0.0, used - own_cpu_s), server_cpu_s or 0.0
+    shares = [one / total if total else None for one in spent_s]
+    return dict(zip(names, (before.load, after.load, *shares), strict=False))
 
 
 QUIET_SHARE = 0.9

@@ -35,6 +35,7 @@ from stagebench.measure.machine import (
     read_ticks,
     wait_until_quiet,
 )
+from stagebench.measure.server import quote_output, run_server
 from stagebench.measure.warm import warm_memory
 from stagebench.records import (
     EventRecord,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stagebench.measure.process import ChildSignals
+    from stagebench.measure.server import Server
     from stagebench.sampler.processes import Census, Life
 
 
@@ -144,27 +146,35 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
-        quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
-        check_inputs()
-        warmed, pages = warm_memory(
-            request.warm_memory_bytes, request.specification, target, read_memory_settings()
-        )
-        started_at = datetime.now(UTC)
-        before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
-        exit_, sampler, census = supervise(request, folder, strangers)
-        after, busy_after = read_machine(), read_busy()
-        run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+        with run_server(request.specification, folder, request.beside) as server:
+            quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
+            check_inputs()
+            warmed, pages = warm_memory(
+                request.warm_memory_bytes, request.specification, target, read_memory_settings()
+            )
+            started_at = datetime.now(UTC)
+            server_cpu_before_s = server.read_cpu_s() if server else 0.0
+            before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
+            exit_, sampler, census = supervise(request, folder, strangers, server)
+            after, busy_after = read_machine(), read_busy()
+            run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
+            server_cpu_s = server.read_cpu_s() - server_cpu_before_s if server else None
+            server_end = server.find_end() if server else ""
         check_kept(folder, target)
         processes = record_lives(census.lives, census.lives[0].pid)
         store.write_records(folder / store.PROCESSES_FILE, ProcessRecord, processes)
         check_inputs()
         shorten_output(folder / store.OUTPUT_FILE)
         shorten_output(folder / store.ERROR_FILE)
+        shorten_output(folder / store.SERVER_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
         outcome = judge_outcome(
             folder, request.specification, exit_.exit_code, limit_s, request.beside
         )
         status, detail = judge_memory(exit_.cgroup, *outcome)
+        if server_end:
+            status = "server_lost"
+            detail = f"the server {server_end}{quote_output(folder, request.beside)}"
         run = {
             "schema_version": store.SCHEMA_VERSION,
             **describe_request(request),
@@ -181,7 +191,7 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "warmed": warmed._asdict(),
             "machine_before": before | pages._asdict(),
             "machine_after": after,
-            "noise": describe_noise(busy_before, busy_after, run_cpu_s),
+            "noise": describe_noise(busy_before, busy_after, run_cpu_s, server_cpu_s),
             "files": store.describe_files(folder),
             "supervisor_ended_ns": time.monotonic_ns(),
         }
@@ -217,9 +227,12 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
 
 
 def supervise(
-    request: RunRequest, folder: Path, strangers: frozenset[int]
+    request: RunRequest, folder: Path, strangers: frozenset[int], server: Server | None = None
 ) -> tuple[Exit, Sampler, Census]:
-    """Start the measured process, sample its tree until it exits, and kill what it leaves."""
+    """Start the measured process, sample its tree until it exits, and kill what it leaves.
+
+    A server that ends meanwhile ends the run.
+    """
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     settings = request.specification["process"]
     environment = process.measured_environment(
@@ -234,7 +247,8 @@ def supervise(
         store.RecordWriter(folder / store.SAMPLES_FILE, MemorySample) as samples,
     ):
         signals = process.ChildSignals()
-        started = start_measured(request, folder, environment | variables)
+        environment |= variables | (server.variables if server else {})
+        started = start_measured(request, folder, environment)
         with contextlib.ExitStack() as held:
             held.callback(started.cancel)  # it holds the machine's lock as long as it lives
             group.add(started.pid)
@@ -252,7 +266,7 @@ def supervise(
                 means,
                 started.pid,
                 os.getpid(),
-                strangers,
+                strangers | {server.keeper} if server else strangers,
                 exit_kill=True,
                 write_transition=write_transition,
             )
@@ -268,7 +282,8 @@ def supervise(
                 totals=totals,
                 files=files,
             )
-            watched = watch_run(request.time_limit_s, started, census, signals, sampler)
+            stopped = server.has_ended if server else lambda: False
+            watched = watch_run(request.time_limit_s, started, census, signals, sampler, stopped)
         finally:
             process.kill_tree(census)
         sampler.take_last()
@@ -311,12 +326,13 @@ def watch_run(
     census: Census,
     signals: process.ChildSignals,
     sampler: Sampler,
+    stopped: Callable[[], bool],
 ) -> Watched:
-    """Release the measured process, and sample its tree until it exits or times out."""
+    """Release the measured process, and sample its tree until it exits, times out or is stopped."""
     exec_ns = time.monotonic_ns()
     started.release(census)
     deadline_ns = exec_ns + to_nanoseconds(time_limit_s)
-    timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns)
+    timed_out = sample_until_exit(started.pid, sampler, census, signals, deadline_ns, stopped)
     survivors = process.kill_tree(census) if timed_out else process.end_tree(census)
     return Watched(exec_ns, timed_out, survivors)
 
@@ -491,10 +507,11 @@ def sample_until_exit(
     census: Census,
     signals: ChildSignals,
     deadline_ns: float = math.inf,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Sweep at each due time until main exits; True if the deadline comes first."""
+    """Sweep at each due time until main exits or is stopped; True if the deadline comes first."""
     sampler.update()
-    while main in census.alive:
+    while main in census.alive and not stopped():
         now_ns = time.monotonic_ns()
         if now_ns >= deadline_ns:
             return True

@@ -30,6 +30,7 @@ _STATUSES = {
     "crashed": "crashed",
     "timed_out": "timed out",
     "out_of_memory": "no memory",
+    "server_lost": "no server",
     NOT_RUN: "not run",
 }
 
@@ -39,6 +40,7 @@ _ENDS = {
     "crashed": "the run crashed",
     "timed_out": "timed out with one task",
     "out_of_memory": "memory ran out",
+    "server_lost": "the server ended",
     NOT_RUN: "was not run",
 }
 
