@@ -99,6 +99,21 @@ def test_importing_a_handler_leaves_no_trace_in_this_process(steps):
     assert "steps" not in sys.modules
 
 
+@pytest.mark.parametrize("start", ["", ".."], ids=["in the folder", "below it"])
+def test_a_module_is_imported_in_the_folder_of_the_config_however_that_is_named(
+    beside, monkeypatch, start
+):
+    code = "sizes = open('sizes.csv').read()\n\n\ndef f(size: str = sizes):\n    pass\n"
+    folder = beside(opening_py=code, sizes_csv="7")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below" if start else folder)
+
+    handler = find_handler("opening:f", Path(start))
+
+    assert isinstance(handler, Handler), handler
+    assert default_parameters(handler.parameters) == {"size": "7"}
+
+
 MEDDLING = """
 import atexit, ctypes, os, resource, signal, sys, threading, time, warnings
 

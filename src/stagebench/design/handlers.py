@@ -191,7 +191,7 @@ class _OwnModule:
         self._answers = os.fdopen(answers[0], encoding="utf-8")
         pipes = self._questions, self._answers
         self._end = weakref.finalize(self, _end_process, self._process, *pipes)
-        path = [*sys.path, *([] if beside is None else [str(beside)])]
+        path = [*sys.path, *([] if beside is None else [str(beside.absolute())])]
         self.ask({"module": name, "path": path})
 
     def ask(self, question: Json) -> Json:
