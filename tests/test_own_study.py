@@ -35,7 +35,11 @@ workflows:
   - name: other
     stages:
       - {name: ask, handler: "steps_other:ask", executor: asyncio, workers: 2}
+  - name: served
+    stages:
+      - {name: load, handler: "steps_served:load", executor: thread, workers: 1}
 experiments:
+  - {name: served, workflow: served, tasks: 1, server: {command: "python serve_mine.py $PORT"}}
   - name: mine
     workflow: mine
     tasks: {file: sizes.csv}
@@ -52,6 +56,17 @@ FILES = {
     ),
     "steps_parts.py": "def longest(text):\n    return len(text)\n",
     "steps_other.py": "async def ask():\n    return 1\n",
+    "steps_served.py": (
+        "import os, urllib.request\n\n"
+        "def load(file: str = 'sizes.csv'):\n"
+        "    url = f'http://127.0.0.1:{os.environ[\"PORT\"]}/{file}'\n"
+        "    with urllib.request.urlopen(url) as answer:\n"
+        "        assert answer.read() == open(file, 'rb').read()\n"
+    ),
+    "serve_mine.py": (
+        "import sys\nfrom http.server import SimpleHTTPRequestHandler, test\n\n"
+        "test(SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')\n"
+    ),
     "sizes.csv": 'make.size\n1\n20\n""\n',
 }
 
@@ -90,7 +105,7 @@ def measured(tmp_path_factory):
     (folder / "mine").mkdir()
     for name, text in FILES.items():
         (folder / "mine" / name).write_text(text)
-    assert measured_anew(folder) == {"mine", "other"}
+    assert measured_anew(folder) == {"mine", "other", "served"}
     return folder
 
 
@@ -114,6 +129,8 @@ def test_a_checkout_that_moves_is_not_measured_anew(copy):
         ("steps_mine.py", {"mine"}),
         ("steps_parts.py", {"mine"}),
         ("steps_other.py", {"other"}),
+        ("steps_served.py", {"served"}),
+        ("serve_mine.py", {"served"}),
     ],
 )
 def test_an_edited_own_handler_or_helper_measures_its_treatments_anew_and_no_others(
@@ -182,7 +199,7 @@ def test_wrong_claims_stop_a_study_before_anything_is_measured(copy):
 
 def test_a_study_may_extend_another_and_takes_keys_of_the_command_line(copy):
     (copy / "mine/more.yaml").write_text(
-        "extends: config.yaml\nwithout: [experiments.other]\nstudy: more\n"
+        "extends: config.yaml\nwithout: [experiments.other, experiments.served]\nstudy: more\n"
     )
     command = [SNAKEMAKE, "--cores", "1", "--configfile", "../mine/more.yaml", "--until", "design"]
     for config, status in (("replicates=3", 0), ("replicates=0", 1)):
@@ -231,7 +248,7 @@ def test_paths_may_have_braces_blanks_and_quotes(tmp_path):
 
     assert done.returncode == 0, done.stderr
     runs = sorted((folder / "results/own/raw").glob("*/*/r1"))
-    assert [store.read_run(run)["status"] for run in runs] == ["ok", "ok"]
+    assert [store.read_run(run)["status"] for run in runs] == ["ok"] * 3
 
 
 def test_published_values_below_a_folder_with_braces_are_refused_in_words(tmp_path):
