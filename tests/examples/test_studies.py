@@ -20,8 +20,10 @@ def study(request):
     return request.param
 
 
-def test_both_examples_have_a_study():
-    assert [path.parent.name for path in STUDIES] == ["thumbnails", "word_counts"]
+def test_every_example_has_a_study():
+    folders = [path.name for path in (ROOT / "examples").iterdir() if any(path.glob("*.py"))]
+    assert [path.parent.name for path in STUDIES] == sorted(folders)
+    assert len(folders) == 4
 
 
 def test_a_plan_of_the_study_can_be_made(study):
@@ -42,8 +44,9 @@ def test_the_comment_states_how_many_runs_the_study_has(study):
     ]
 
 
-def test_what_a_study_reads_and_writes_lies_in_its_own_results(study):
+def test_what_a_study_reads_and_writes_lies_beside_it_where_git_ignores_it(study):
     plan = make_plan(check_config(load_config(study), study.parent))
-    folders = re.findall(r'"folder": "([^"]*)"', json.dumps(plan))
-    assert folders
-    assert all(folder.startswith(f"results/{study.parent.name}/") for folder in folders)
+    folders = set(re.findall(r'"folder": "([^"]*)"', json.dumps(plan)))
+    assert all(folder.startswith(("results/", "data")) for folder in folders)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"**/results/*", "examples/*/data/"} <= set(ignored)
