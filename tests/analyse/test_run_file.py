@@ -8,6 +8,7 @@ import pytest
 from tests.commands import analyse_study
 
 from stagebench import store
+from stagebench.analyse.conditions import describe_conditions
 from stagebench.analyse.run_file import PLAN, PLANNED_RUN, PLANNED_TREATMENT, RUN
 from stagebench.analyse.traces import list_requests, read_trace
 from stagebench.errors import StoreError
@@ -75,6 +76,16 @@ def test_all_problems_of_a_run_are_named_at_once(write_runs, known_run):
     plan, raw = write_runs(known_run())
     edit_run(raw, lambda run: run.update(status="great", detail=1))
     with pytest.raises(StoreError, match=r"status is 'great', .*; detail is 1, expected a text"):
+        read_first(plan, raw)
+
+
+def test_what_a_server_used_is_checked_where_a_run_had_one(write_runs, known_run):
+    plan, raw = write_runs(known_run())
+    edit_run(raw, lambda run: run["noise"].update(server_cpu_share=0.25))
+    run = read_first(plan, raw).run
+    assert "the server beside it used 25 % of CPU time" in describe_conditions(run)["noisy"]
+    edit_run(raw, lambda run: run["noise"].update(server_cpu_share="much"))
+    with pytest.raises(StoreError, match=r"noise\.server_cpu_share is 'much', expected a number"):
         read_first(plan, raw)
 
 

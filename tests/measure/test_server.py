@@ -9,7 +9,6 @@ import pytest
 from tests.measure.test_supervisor import alive
 
 from stagebench import store
-from stagebench.analyse.conditions import find_noise
 from stagebench.analyse.run_file import check_run
 from stagebench.errors import MeasureError
 from stagebench.handlers.source import source_hash
@@ -170,17 +169,14 @@ def test_no_process_of_the_server_survives_not_even_one_that_ignores_sigterm(
     assert not any(map(alive, pids))
 
 
-def test_the_servers_use_of_the_cpu_is_recorded_and_flagged_as_the_servers(measure_beside, beside):
+def test_the_servers_use_of_the_cpu_is_recorded_as_a_part_of_what_others_used(
+    measure_beside, beside
+):
     (beside / "busy.py").write_text("while True: pass\n")
     (beside / "ask_steps.py").write_text("import time\ndef ask():\n    time.sleep(0.5)\n")
-    run = store.read_run(measure_beside(f"python busy.py & {SERVE}"))
-    noise = run["noise"]
-    cores = run["environment"]["cores"]
-    assert 0.2 / cores < noise["server_cpu_share"] <= 1.1 / cores + 0.1
-    assert noise["others_cpu_share"] > 0.5 * noise["server_cpu_share"]
-    found = {"quiet": None, "throttled": 0, "pressure_memory_share": None}
-    reasons = [*find_noise(run | {"noise": noise | {"steal_share": 0.0}}, found)]
-    assert any(re.match("the server beside it used .* % of CPU time", one) for one in reasons)
+    noise = store.read_run(measure_beside(f"python busy.py & {SERVE}"))["noise"]
+    ticks = 0.05  # of 10 ms, by which either may be off
+    assert 0 < noise["server_cpu_share"] <= noise["others_cpu_share"] + ticks
 
 
 def test_a_run_without_a_server_has_nothing_of_it(specify, measure):
