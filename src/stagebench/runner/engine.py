@@ -110,6 +110,11 @@ class Engine:
                 raise WorkflowError("this workflow has failed before; create a new one")
             self._runner, self._interrupts = threading.get_ident(), interrupts
 
+    def hand_over(self, interrupts: Interrupts | None) -> None:
+        """Note that a run goes on in this thread, or that nothing holds signals back for now."""
+        with self._lock:
+            self._runner, self._interrupts = threading.get_ident(), interrupts
+
     def release(self) -> None:
         """Note that the run has ended."""
         with self._lock:

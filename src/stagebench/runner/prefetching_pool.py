@@ -7,12 +7,18 @@ the next one in its pipe it goes on at once. In return a job may wait behind a l
 another worker has nothing to do, and up to `prefetch` more jobs wait in each pipe beyond the bound
 of the stage's queue. Jobs and outcomes of a worker are in the same order, so the first job of its
 line is always the one that it serves.
+
+System calls are what small tasks cost most, and each lets another thread have the GIL. So once a
+worker has half a line in its pipe, further jobs are kept, and written together when the first half
+is done; and what a worker has sent is read at once, however many outcomes it is.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
+from struct import unpack_from
 from typing import TYPE_CHECKING
 
 from stagebench.runner.process_pool import ProcessPool, describe_failure
@@ -110,8 +116,46 @@ class PrefetchingPool(ProcessPool):
                     line.ahead.append(job)
             if not job.is_ahead and worker.start is not None:
                 job.begin(worker.start)
-            self._post(worker, frame(message))
+            line.unwritten += frame(message)
+            self._write_line(worker, line)
         return True
+
+    def _write_line(self, worker: WorkerProcess, line: _Line) -> None:
+        """Write the jobs of a line that are not in the pipe yet, unless there are enough."""
+        with self._lock:
+            is_short = 2 * line.written <= self._longest
+            if is_short:
+                line.written = len(line.ahead) + (worker.job is not None)
+        if is_short and line.unwritten:
+            parts, line.unwritten = line.unwritten, []
+            self._post(worker, parts)
+
+    def _receive(self, worker: WorkerProcess) -> None:
+        """Read all that a worker has sent."""
+        if worker.is_settled:
+            # A thread that was relieved takes an outcome; the next ones wait for that.
+            self._unregister(worker.ends.receiver)
+            return
+        try:
+            content = os.read(worker.ends.receiver.fileno(), _PIPE_BYTES)
+        except OSError:
+            content = b""
+        if not content:
+            # The worker has ended; its descriptor reports that.
+            self._unregister(worker.ends.receiver)
+            return
+        self._lines[worker].inbox.add(content)
+        self._read_on(worker)
+
+    def _resume(self, worker: WorkerProcess) -> None:
+        super()._resume(worker)
+        self._read_on(worker)
+
+    def _read_on(self, worker: WorkerProcess) -> None:
+        """Take what was read, one message after another, until this thread is relieved."""
+        manager, inbox = threading.current_thread(), self._lines[worker].inbox
+        while self._manager is manager and (message := inbox.take()) is not None:
+            self._read(worker, message)
 
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job = worker.job
@@ -124,6 +168,7 @@ class PrefetchingPool(ProcessPool):
             current = None
             if line is not None:  # else the worker has ended meanwhile
                 line.jobs -= 1
+                line.written -= 1
                 worker.job = current = line.ahead.popleft() if line.ahead else None
             was_settled, worker.is_settled = worker.is_settled, False
             if current is not None:
@@ -134,6 +179,9 @@ class PrefetchingPool(ProcessPool):
             self._resumed.put(worker)
             self._wake()
         self._assign(worker, following)
+        if line is not None and line.unwritten:
+            with line.order:
+                self._write_line(worker, line)
 
     def _replace(self, worker: WorkerProcess) -> None:
         """Replace a worker that has ended; what it had not begun goes to whichever is free."""
@@ -148,13 +196,54 @@ class PrefetchingPool(ProcessPool):
 class _Line:
     """The jobs that a worker has: those `ahead` of it follow the one that it serves.
 
-    `jobs` counts all of them, and those that are being sent. `order` is held while one is added, so
-    that the line and the pipe have one order.
+    `jobs` counts all of them, and those that are being sent; `written` those whose messages are in
+    the pipe, `unwritten` has the messages of the others. `order` is held while one is added or
+    written, so that the line and the pipe have one order.
     """
 
-    __slots__ = ("ahead", "jobs", "order")
+    __slots__ = ("ahead", "inbox", "jobs", "order", "unwritten", "written")
 
     def __init__(self) -> None:
         self.ahead: deque[Job] = deque()
+        self.inbox = _Inbox()
         self.jobs = 0
         self.order = threading.Lock()
+        self.unwritten: list[memoryview] = []
+        self.written = 0
+
+
+_PIPE_BYTES = 64 * 1024
+"""What a pipe holds: more is never there at once."""
+
+
+class _Inbox:
+    """What a worker has sent and nobody has taken, as `Connection.send_bytes` writes it."""
+
+    __slots__ = ("_content", "_start")
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+        self._start = 0
+
+    def add(self, content: bytes) -> None:
+        """Add what was read."""
+        del self._content[: self._start]
+        self._start = 0
+        self._content += content
+
+    def take(self) -> bytes | None:
+        """Return the next message; None if it is not whole yet."""
+        content, start = self._content, self._start
+        if len(content) < start + 4:
+            return None
+        (size,) = unpack_from("!i", content, start)
+        start += 4
+        if size == -1:
+            if len(content) < start + 8:
+                return None
+            (size,) = unpack_from("!Q", content, start)
+            start += 8
+        if len(content) < start + size:
+            return None
+        self._start = start + size
+        return bytes(content[start : start + size])

@@ -336,9 +336,13 @@ class ProcessPool:
                 self._selector.register(*watched)
         while not self._resumed.empty():
             worker = self._resumed.get()
-            if worker in self._workers and worker.ends.receiver not in self._selector.get_map():
-                heard = worker.ends.receiver, selectors.EVENT_READ, (worker, self._receive)
-                self._selector.register(*heard)
+            if worker in self._workers:
+                self._resume(worker)
+
+    def _resume(self, worker: WorkerProcess) -> None:
+        if worker.ends.receiver not in self._selector.get_map():
+            heard = worker.ends.receiver, selectors.EVENT_READ, (worker, self._receive)
+            self._selector.register(*heard)
 
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
@@ -347,11 +351,15 @@ class ProcessPool:
             self._unregister(worker.ends.receiver)
             return
         try:
-            message = self._unpickle(worker, worker.ends.receiver.recv_bytes())
+            content = worker.ends.receiver.recv_bytes()
         except (EOFError, OSError):
             # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
+        self._read(worker, content)
+
+    def _read(self, worker: WorkerProcess, content: bytes) -> None:
+        message = self._unpickle(worker, content)
         if isinstance(message, Start):
             worker.start = message
             self._killed_starts = 0

@@ -270,7 +270,7 @@ def _check_handler(stage: Stage) -> list[str]:
         return [f"handler is {stage.handler!r}; allowed: a function"]
     name = name_of(stage.handler)
     is_generator = inspect.isasyncgenfunction(stage.handler)
-    if is_generator or _is_async(stage.handler) is not (stage.executor == "asyncio"):
+    if is_generator or is_async(stage.handler) is not (stage.executor == "asyncio"):
         allowed = "a coroutine function" if stage.executor == "asyncio" else "a plain function"
         return [f"handler is {name}; allowed with executor {stage.executor!r}: {allowed}"]
     if stage.executor != "process":
@@ -281,7 +281,7 @@ def _check_handler(stage: Stage) -> list[str]:
     return []
 
 
-def _is_async(handler: Any) -> bool:
+def is_async(handler: Any) -> bool:
     """Return whether calling a handler only makes a coroutine."""
     while isinstance(handler, functools.partial):
         handler = handler.func
