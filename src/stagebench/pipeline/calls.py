@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Call:
+class FunctionCall:
     """A function of a pipeline, as the handler of a stage.
 
     It takes one argument, or one from each of the stages that it follows (`names`), and in addition
@@ -59,27 +59,27 @@ class Call:
         return self.function(given, *self._more())
 
 
-class FirstCall(Call):
+class FirstCall(FunctionCall):
     """A function that takes the items."""
 
     def __call__(self, item: Any) -> Any:
-        """Call the function with an item."""
+        """FunctionCall the function with an item."""
         if self.initializer is None:
             return self.function(item)
         return self._call(item)
 
 
-class LaterCall(Call):
+class LaterCall(FunctionCall):
     """A function that takes the results of other stages."""
 
     def __call__(self, upstream: Any) -> Any:
-        """Call the function with the results of the stages before it."""
+        """FunctionCall the function with the results of the stages before it."""
         if self.initializer is None and len(self.names) == 1:
             return self.function(upstream)
         return self._call(upstream)
 
 
-class FirstCoroutine(Call):
+class FirstCoroutine(FunctionCall):
     """A coroutine function that takes the items."""
 
     async def __call__(self, item: Any) -> Any:
@@ -87,7 +87,7 @@ class FirstCoroutine(Call):
         return await self._call(item)
 
 
-class LaterCoroutine(Call):
+class LaterCoroutine(FunctionCall):
     """A coroutine function that takes the results of other stages."""
 
     async def __call__(self, upstream: Any) -> Any:

@@ -11,13 +11,18 @@ item and stay until the end of the `with` block, so that a second `map` finds th
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.pipeline.calls import FirstCall, FirstCoroutine, LaterCall, LaterCoroutine
-from stagebench.pipeline.passage import Exit, Passage, Ways
+from stagebench.pipeline.calls import (
+    FirstCall,
+    FirstCoroutine,
+    FunctionCall,
+    LaterCall,
+    LaterCoroutine,
+)
+from stagebench.pipeline.passage import CallerTimes, KeptRecords, Passage, ResultStore, Ways
 from stagebench.pipeline.progress import show_progress
 from stagebench.runner.engine import Engine
 from stagebench.runner.stage import Stage, is_async, name_of
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from stagebench.records import EventRecord, TaskRecord, WorkerRecord
+    from stagebench.records import TaskRecord
 
 ERRORS = ("raise", "return", "skip")
 
@@ -44,21 +49,6 @@ WINDOW = 16
 
 RECORDS = 20_000
 """So many of the last records of tasks are kept: items may be millions."""
-
-
-class Records:
-    """A sink that keeps the last records, of one `map` or of several."""
-
-    def __init__(self, most: int) -> None:
-        self.tasks: deque[TaskRecord] = deque(maxlen=most)
-        self.attempts: deque[TaskRecord] = deque(maxlen=most)
-        self.workers: deque[WorkerRecord] = deque(maxlen=most)
-        self.events: deque[EventRecord] = deque(maxlen=most)
-        # deque.append is atomic, so no lock is needed.
-        self.task = self.tasks.append
-        self.attempt = self.attempts.append
-        self.worker = self.workers.append
-        self.event = self.events.append
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +73,12 @@ class Pipeline:
     `queue_size`, `batch`, `prefetch`, `timeout_s`, `retries`, `transport`, `max_tasks_per_worker`.
 
     `window` limits the items that are on their way (default: 16 for each worker). `records` is how
-    many of the last records of tasks are kept.
+    many of the last records of tasks are kept. `steps` are added by the methods.
     """
 
-    def __init__(self, *, window: int | None = None, records: int = RECORDS) -> None:
+    def __init__(
+        self, *, window: int | None = None, records: int = RECORDS, steps: tuple[Step, ...] = ()
+    ) -> None:
         problems = [
             f"{name} is {value!r}; allowed: a whole number >= {least}"
             for name, value, least in (("window", window, 1), ("records", records, 0))
@@ -95,11 +87,12 @@ class Pipeline:
         if problems:
             raise WorkflowError("\n".join(problems))
         self._window = window
-        self._sink = Records(records)
-        self._steps: tuple[Step, ...] = ()
+        self._sink = KeptRecords(records)
+        self._steps = steps
         self._engine: Engine | None = None
-        self._outlet = Exit()
+        self._outlet = ResultStore()
         self._is_entered = False
+        self._times = CallerTimes()
         self._running: weakref.ref[Results] | None = None
 
     def threads(self, function: Callable[..., Any], *, workers: int = 1, **settings: Any) -> Self:
@@ -158,8 +151,9 @@ class Pipeline:
         workers = sum(queue.stage.workers for queue in engine.queues.values())
         window = self._window or WINDOW * workers
         advance = show_progress(items) if progress else None
-        ways = Ways(window, ordered, on_error, advance)
-        results = Results(self, Passage(engine, self._outlet, items, ways))
+        passage = Passage(engine, self._outlet, items, Ways(window, ordered, on_error, advance))
+        self._times = passage.times
+        results = Results(self, passage)
         self._running = weakref.ref(results)
         return results
 
@@ -170,7 +164,7 @@ class Pipeline:
         pipeline that is served by threads.
         """
         if self._engine is not None:
-            self._engine.fail(Stopped("the pipeline was stopped"))
+            self._engine.fail(PipelineStoppedError("the pipeline was stopped"))
 
     def close(self) -> None:
         """End all workers."""
@@ -186,9 +180,9 @@ class Pipeline:
 
     def report(self) -> str:
         """Return what limited the last `map`, from its own records, as text for a terminal."""
-        from stagebench.pipeline.own_limits import describe_limits
+        from stagebench.pipeline.own_limits import describe_passage
 
-        return describe_limits(self.stages, self._sink)
+        return describe_passage(self.stages, self._sink, self._times)
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -223,21 +217,21 @@ class Pipeline:
             teardown=settings.pop("teardown", None),
             settings=settings,
         )
-        longer = type(self)(window=self._window, records=self._sink.tasks.maxlen or 0)
-        longer._steps = (*self._steps, step)
-        return longer
+        records = self._sink.tasks.maxlen or 0
+        return type(self)(window=self._window, records=records, steps=(*self._steps, step))
 
     def _make_stage(self, place: int) -> Stage:
         step = self._steps[place]
         before = (self._steps[place - 1].name,) if place else ()
         after = before if step.after is None else step.after
-        if step.executor == "asyncio":
-            kind = LaterCoroutine if after else FirstCoroutine
-        else:
-            kind = LaterCall if after else FirstCall
+        kind = CALLS[step.executor == "asyncio", bool(after)]
         call = kind(step.function, after, step.initializer, step.teardown)
         return Stage(
-            name=step.name, handler=call, executor=step.executor, after=after, **step.settings
+            name=step.name,
+            handler=cast("Callable[..., Any]", call),
+            executor=step.executor,
+            after=after,
+            **step.settings,
         )
 
     def _open(self) -> Engine:
@@ -254,7 +248,16 @@ class Pipeline:
             engine.close(None, keep_retained=False)
 
 
-class Stopped(WorkflowError):
+CALLS: dict[tuple[bool, bool], type[FunctionCall]] = {
+    (False, False): FirstCall,
+    (False, True): LaterCall,
+    (True, False): FirstCoroutine,
+    (True, True): LaterCoroutine,
+}
+"""Whether a function is a coroutine function, and follows others → its handler."""
+
+
+class PipelineStoppedError(WorkflowError):
     """The pipeline was stopped from elsewhere."""
 
 
@@ -292,7 +295,7 @@ def _pass(pipeline: Pipeline, passage: Passage) -> Generator[Any, None, None]:
     try:
         yield from passage.results()
         is_whole = True
-    except Stopped:
+    except PipelineStoppedError:
         pass
     finally:
         pipeline.end_passage(is_whole=is_whole)

@@ -20,6 +20,7 @@ from stagebench.runner.worker import describe_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from stagebench.records import EventRecord, TaskRecord, WorkerRecord
     from stagebench.runner.engine import Engine
     from stagebench.runner.jobs import Job
     from stagebench.runner.transport import Delivery
@@ -40,7 +41,7 @@ class PipelineError(StagebenchError):
 
 
 class Failure(NamedTuple):
-    """How an item has failed: in which stage, the text of the error, and the exception, if known."""
+    """How an item has failed: in which stage, the error as text, and the exception, if known."""
 
     stage: str
     status: str
@@ -64,7 +65,7 @@ class Failure(NamedTuple):
         return self.error
 
 
-class Exit:
+class ResultStore:
     """Where items leave: an `Outlet` that keeps results until the caller takes them."""
 
     def __init__(self) -> None:
@@ -122,6 +123,30 @@ class Exit:
 ANY = -1
 
 
+class KeptRecords:
+    """A sink that keeps the last records, of one `map` or of several."""
+
+    def __init__(self, most: int) -> None:
+        self.tasks: deque[TaskRecord] = deque(maxlen=most)
+        self.attempts: deque[TaskRecord] = deque(maxlen=most)
+        self.workers: deque[WorkerRecord] = deque(maxlen=most)
+        self.events: deque[EventRecord] = deque(maxlen=most)
+        # deque.append is atomic, so no lock is needed.
+        self.task = self.tasks.append
+        self.attempt = self.attempts.append
+        self.worker = self.workers.append
+        self.event = self.events.append
+
+
+class CallerTimes:
+    """What the caller's thread has done: seconds reading items, and between results."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.reading_s = 0.0
+        self.away_s = 0.0
+
+
 class Ways(NamedTuple):
     """How results are handed out.
 
@@ -138,12 +163,14 @@ class Ways(NamedTuple):
 class Passage:
     """One call of `map`: an iterator over the results."""
 
-    def __init__(self, engine: Engine, outlet: Exit, items: Iterable[Any], ways: Ways) -> None:
+    def __init__(
+        self, engine: Engine, outlet: ResultStore, items: Iterable[Any], ways: Ways
+    ) -> None:
         self._engine = engine
         self._outlet = outlet
         self._ways = ways
-        self._given = iter(items)
-        self._items: Iterator[Any] | None = self._given
+        self.times = CallerTimes()
+        self._items: Iterator[Any] | None = iter(items)
         self._on_way: dict[int, Any] = {}
         self._fed = 0
         self._out = 0
@@ -162,7 +189,20 @@ class Passage:
                 if not self._has_next():
                     self._advance()
                     continue
-                yield from self._hand_out()
+                number, outcome = self._pop()
+                item = self._on_way.pop(number)
+                if not isinstance(outcome, Failure):
+                    result = self._take(number, outcome)
+                elif self._ways.on_error == "skip":
+                    continue
+                elif self._ways.on_error == "return":
+                    result = outcome.describe(number, item)
+                else:
+                    raise outcome.describe(number, item)
+                del item, outcome
+                left_s = time.perf_counter()
+                yield result
+                self.times.away_s += time.perf_counter() - left_s
             is_whole = True
         finally:
             self._end(is_whole=is_whole)
@@ -205,19 +245,21 @@ class Passage:
             return
         source = interrupts.during(self._items)
         while self._fed - self._out < self._ways.window:
-            began_s = time.monotonic()
+            began_s = time.perf_counter()
             try:
                 item = next(source)
             except StopIteration:
                 self._items = None
                 return
-            number, now_s = self._fed, time.monotonic()
+            number, read_s = self._fed, time.perf_counter() - began_s
             self._fed += 1
+            self.times.items += 1
+            self.times.reading_s += read_s
             self._on_way[number] = item
             given = {name: {"item": item} for name in self._first}
-            while not self._engine.feed(number, given, int(now_s * 1e9)):
+            while not self._engine.feed(number, given, time.monotonic_ns()):
                 self._wait(interrupts)
-            if now_s - began_s > SLOW_S and self._has_next():
+            if read_s > SLOW_S and self._has_next():
                 return
 
     def _wait(self, interrupts: Interrupts) -> None:
@@ -233,20 +275,17 @@ class Passage:
             return self._next in self._outlet.ended
         return bool(self._outlet.order)
 
-    def _hand_out(self) -> Iterator[Any]:
-        """Yield the next result, if it is one."""
-        number = self._next if self._ways.is_ordered else self._outlet.order.popleft()
-        self._next += self._ways.is_ordered
-        item, outcome = self._on_way.pop(number), self._outlet.ended.pop(number)
+    def _pop(self) -> tuple[int, dict[str, Delivery] | Failure]:
+        """Return the number and the outcome of the next item that is handed out."""
+        if self._ways.is_ordered:
+            number = self._next
+            self._next += 1
+        else:
+            number = self._outlet.order.popleft()
         self._out += 1
         if self._ways.advance is not None:
             self._ways.advance(self._out)
-        if not isinstance(outcome, Failure):
-            yield self._take(number, outcome)
-        elif self._ways.on_error == "raise":
-            raise outcome.describe(number, item)
-        elif self._ways.on_error == "return":
-            yield outcome.describe(number, item)
+        return number, self._outlet.ended.pop(number)
 
     def _take(self, number: int, outcome: dict[str, Delivery]) -> Any:
         """Return the result of an item: of several last stages, a dictionary."""
