@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stagebench.errors import StagebenchError, WorkerLostError, WorkflowError
     from stagebench.handlers.bounds import Bounds, MemoryNeed
+    from stagebench.pipeline.interface import Pipeline
+    from stagebench.pipeline.passage import PipelineError
     from stagebench.records import EventRecord, TaskRecord, WorkerRecord
     from stagebench.runner.sink import ListSink, Sink
     from stagebench.runner.stage import Arrival, Stage
@@ -25,6 +27,8 @@ __all__ = [
     "EventRecord",
     "ListSink",
     "MemoryNeed",
+    "Pipeline",
+    "PipelineError",
     "Sink",
     "Stage",
     "StagebenchError",
@@ -42,6 +46,8 @@ _MODULES = {
     "EventRecord": "records",
     "ListSink": "runner.sink",
     "MemoryNeed": "handlers.bounds",
+    "Pipeline": "pipeline.interface",
+    "PipelineError": "pipeline.passage",
     "Sink": "runner.sink",
     "Stage": "runner.stage",
     "StagebenchError": "errors",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class StagebenchError(Exception):
     """Base class of all errors that stagebench raises; printed without a traceback."""
@@ -55,7 +60,7 @@ class CommandError(StagebenchError):
         self.exit_code = exit_code
 
 
-def closest(value: str, allowed: list[str]) -> str:
+def closest(value: str, allowed: Sequence[str]) -> str:
     """Return "; did you mean 'x'?" for the closest allowed name, or an empty string."""
     # Imported only for an error: every import adds to the measured process's memory.
     import difflib

@@ -55,7 +55,7 @@ def parse_bytes(text: str) -> Bytes:
 
 
 def format_seconds(duration: Seconds) -> str:
-    """Format a duration for reading: "1 h 05 min", "3 min 20 s", "4.2 s", "12 ms"."""
+    """Format a duration for reading: "1 h 05 min", "3 min 20 s", "4.2 s", "12 ms", "3 µs"."""
     if duration >= 3600:  # seconds an hour
         hours, minutes = divmod(round(duration / 60), 60)
         return f"{hours} h {minutes:02d} min"
@@ -64,7 +64,9 @@ def format_seconds(duration: Seconds) -> str:
         return f"{minutes} min {seconds:02d} s"
     if duration >= 0.9995:  # which rounds to 1
         return f"{duration:.3g} s"
-    return f"{duration * 1000:.3g} ms"
+    if duration >= 0.0009995 or duration <= 0:
+        return f"{duration * 1000:.3g} ms"
+    return f"{duration * 1_000_000:.3g} µs"
 
 
 _DIGITS = 3

@@ -9,9 +9,9 @@ from tests.made_runs import even_run, measured_run, served, stage_run
 
 from stagebench.analyse.advice import Wishes, describe_resource, make_advice_table
 from stagebench.analyse.predictions import Knowledge, learn
-from stagebench.model.floors import RESOURCES, Floor
 from stagebench.model.measured import Calibrated, is_known
 from stagebench.model.predict import leave_one_out, reproduce_all
+from stagebench.model.resources import RESOURCES, Floor
 from stagebench.tables.io import list_rows, make_table, read_tables
 from stagebench.units import MIB
 

@@ -21,8 +21,8 @@ from benchmarks.limits import (
 )
 
 from stagebench.design.config import check_config
-from stagebench.model.floors import RESOURCES
 from stagebench.model.path import AWAY, PARTS
+from stagebench.model.resources import RESOURCES
 from stagebench.store import write_json
 from stagebench.tables.io import make_table, write_table
 

@@ -193,7 +193,7 @@ def test_a_kind_that_lacks_something_in_some_treatments_names_them(find_problems
     assert "(in t1-arrival-fixed_rate, t1-numpy-arrival-fixed_rate, " in problem
 
 
-KEYS = ("transport", "queue_size", "timeout_s", "retries", "retry_on", "batch")
+KEYS = ("transport", "queue_size", "timeout_s", "retries", "retry_on", "batch", "prefetch")
 
 
 @pytest.fixture
@@ -220,6 +220,7 @@ def test_the_parameter_that_takes_results_is_named_as_in_the_runner():
         ({f"{STAGE}.transport": "pickle", f"{STAGE}.retries": 0}, {}),
         ({f"{STAGE}.batch": 1}, {}),
         ({f"{STAGE}.batch": 4}, {"batch": 4}),
+        ({f"{STAGE}.prefetch": 0}, {}),
         ({f"{STAGE}.transport": "path"}, {"transport": "path"}),
         (
             {f"{STAGE}.queue_size": 2, f"{STAGE}.timeout_s": 3},
@@ -299,6 +300,14 @@ BAD_of_limits = {
     "a batch of nothing": (
         {"batch": 0},
         "batch: 0 is not allowed; allowed: a whole number from 1 to 100000, or null for the",
+    ),
+    "tasks sent ahead to threads": (
+        {"executor": "thread", "prefetch": 2},
+        "prefetch: 2 is not allowed on a stage without processes, which alone have their next task",
+    ),
+    "batches sent ahead": (
+        {"executor": "process", "start_method": "fork", "prefetch": 2, "batch": 3},
+        "prefetch: 2 is not allowed with a batch of 3; allowed: 0, or a batch of 1",
     ),
     "a batch of coroutines": (
         {"handler": "wait_async", "executor": "asyncio", "batch": 4, "parameters": {}},

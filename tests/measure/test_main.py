@@ -57,6 +57,7 @@ def test_settings_of_a_specification_reach_the_runner():
     assert (stage.transport, stage.queue_size, stage.timeout_s) == ("path", 2, 1.5)
     assert stage.batch == 4
     assert (stage.retries, stage.retry_on) == (3, ("lost",))
+    assert make_stage(STAGE | {"prefetch": 2}).prefetch == 2
 
 
 def test_a_number_of_tasks_stays_a_number():

@@ -3,7 +3,9 @@
 import pytest
 from tests.made_runs import even_run, measured_run, random_run, served, stage_run
 
-from stagebench.model.floors import (
+from stagebench.model.floors import find_floors, may_be_gil
+from stagebench.model.measured import Calibrated
+from stagebench.model.resources import (
     ARRIVALS,
     CORES,
     GIL,
@@ -16,11 +18,8 @@ from stagebench.model.floors import (
     Load,
     Machine,
     bound_makespan,
-    find_floors,
     find_limit,
-    may_be_gil,
 )
-from stagebench.model.measured import Calibrated
 
 ASLEEP = Load(1.0, 0.0, 0.0)
 COMPUTES = Load(1.0, 1.0, 0.0)

@@ -183,7 +183,16 @@ def test_a_run_is_read_as_it_was(runs):
     assert (run.makespan_s, run.in_flight, run.arrival, run.has_gil) == (6.0, None, None, True)
     assert run.due_s == {0: 0.0, 1: 0.0}
     work, save = run.stages
-    assert work.conditions == ("payload", '{"size_mib":2.5}', "process", "fork", 1, False, "pickle")
+    assert work.conditions == (
+        "payload",
+        '{"size_mib":2.5}',
+        "process",
+        "fork",
+        1,
+        False,
+        "pickle",
+        0,
+    )
     assert (work.after, save.after, save.conditions.workers) == ((), (0,), 2)
     assert (work.starts_s, save.starts_s) == ((0.75,), (0.0, 0.125))
     assert work.served == [

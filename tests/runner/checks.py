@@ -99,7 +99,7 @@ def check_depth(stage, records, overflows):
     """Check that no more tasks wait than allowed, apart from those being served."""
     spans = [(r.submitted_ns, r.received_ns) for r in records if r.submitted_ns]
     if stage.queue_size is not None:
-        taken = stage.workers * stage.batch
+        taken = stage.workers * (stage.batch + stage.prefetch)
         assert _most_at_a_time(spans) <= taken + stage.queue_size + overflows
 
 

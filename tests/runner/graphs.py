@@ -79,6 +79,9 @@ def _stages(draw, plan, kinds, before):
     if takes:
         upstream = {s.name: s.parameters["plan"] for s in before if s.name in after}
         plan = plan._replace(sources={n: p._replace(sources={}) for n, p in upstream.items()})
+    batch = 1 if executor == "asyncio" else draw(st.sampled_from([1, 1, 2, 3]))
+    sent_singly = executor == "process" and batch == 1
+    prefetch = draw(st.sampled_from([0, 1, 3])) if sent_singly else 0
     return Stage(
         name=plan.stage,
         handler=HANDLERS[executor == "asyncio", takes],
@@ -90,7 +93,11 @@ def _stages(draw, plan, kinds, before):
         retain=draw(st.integers(0, 4)) == 3,
         transport=draw(st.sampled_from(TRANSPORTS)),
         queue_size=draw(st.sampled_from([None, 1, 2, 3])),
-        batch=1 if executor == "asyncio" else draw(st.sampled_from([1, 1, 2, 3])),
+        batch=batch,
+        prefetch=prefetch,
+        max_tasks_per_worker=(
+            draw(st.sampled_from([None, 1, 2])) if sent_singly and not prefetch else None
+        ),
         timeout_s=timeout_s,
         retries=draw(st.sampled_from([0, 0, 1, 2])),
         retry_on=tuple(draw(st.lists(st.sampled_from(RETRIABLE_STATUSES), unique=True))),
@@ -127,6 +134,9 @@ def possible(case, stage, task, attempt):
         statuses.add("timed_out")
         if act.startswith("once_"):
             statuses.add(_outcome(case, stage, act, 1))
+            if stage.prefetch:
+                # The worker had begun it, before it was killed for the task before.
+                statuses.add(_outcome(case, stage, act, 2))
     return statuses
 
 

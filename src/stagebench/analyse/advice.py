@@ -16,18 +16,11 @@ from stagebench.analyse.limits import choose_median
 from stagebench.analyse.pairs import find_median, find_upper_median, match
 from stagebench.analyse.predictions import ask, list_changes
 from stagebench.errors import ModelError
-from stagebench.model.floors import (
-    CORES,
-    GIL,
-    IN_FLIGHT,
-    WORKERS,
-    find_floors,
-    find_limit,
-    may_be_gil,
-)
+from stagebench.model.floors import find_floors, may_be_gil
 from stagebench.model.measured import group_runs
 from stagebench.model.path import OWN, add_segments, follow_path
 from stagebench.model.predict import describe_run
+from stagebench.model.resources import CORES, GIL, IN_FLIGHT, WORKERS, find_limit
 from stagebench.model.whatif import Change
 from stagebench.tables.io import make_table
 from stagebench.units import format_bytes, format_seconds
@@ -39,8 +32,8 @@ if TYPE_CHECKING:
 
     from stagebench.analyse.pairs import Measured
     from stagebench.analyse.predictions import Knowledge, Predicted
-    from stagebench.model.floors import Floor
     from stagebench.model.measured import MeasuredRun
+    from stagebench.model.resources import Floor
     from stagebench.units import Bytes, Seconds
 
 Row = dict[str, Any]

@@ -266,7 +266,7 @@ def _in_order(rows: list[Row], runs: pd.DataFrame) -> list[Row]:
 Json = dict[str, Any]
 
 CONTRAST_QUANTITIES = ("makespan_s", "turnaround_p95_s", "cpu_s", "tree_peak_bytes")
-STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle", "batch": "1"}
+STAGE_SETTINGS = {"queue_size": "unbounded", "transport": "pickle", "batch": "1", "prefetch": "0"}
 """Setting of a stage → name of its level if it is not set."""
 
 RUN_SETTINGS = {"in_flight": "unbounded"}

@@ -10,10 +10,11 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from stagebench.model.floors import find_floors, find_limit, may_be_gil
+from stagebench.model.floors import find_floors, may_be_gil
 from stagebench.model.measured import find_pipelines, group_runs, is_known, read_calibrated
 from stagebench.model.parts import Calibration, Spent, find_others_held, split_service
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
+from stagebench.model.resources import find_limit
 from stagebench.model.sharing import SWITCH_INTERVAL_S
 from stagebench.store import canonical_json
 from stagebench.tables.io import list_rows, make_table

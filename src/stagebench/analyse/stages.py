@@ -61,7 +61,7 @@ def makespan_s(trace: Trace) -> Seconds | None:
 def describe_stage(stage: Row) -> Row:
     """Return the columns on a stage's specification; a setting that it lacks is missing."""
     names = ("handler", "executor", "start_method", "workers", "retain")
-    limits = ("queue_size", "batch", "timeout_s", "retries")
+    limits = ("queue_size", "batch", "prefetch", "timeout_s", "retries")
     retries = stage.get("retries")
     return {
         "stage": stage["name"],

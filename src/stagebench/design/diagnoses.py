@@ -31,7 +31,7 @@ MOST_TASKS_ALONE = 4
 """The first tasks of a pipeline that its calibrations run."""
 
 
-class Pipeline(NamedTuple):
+class StudiedPipeline(NamedTuple):
     """A pipeline: its stages alone, its first tasks, and the treatments that have it."""
 
     name: str
@@ -62,10 +62,10 @@ def plan_diagnoses(study: Study) -> list[Json]:
     ]
 
 
-def find_pipelines(study: Study, treatments: list[Treatment]) -> list[Pipeline]:
+def find_pipelines(study: Study, treatments: list[Treatment]) -> list[StudiedPipeline]:
     """Return the distinct pipelines of treatments, named by the first experiment that has each."""
     beside = {grid.name: grid.beside for grid in study.experiments}
-    found: dict[str, Pipeline] = {}
+    found: dict[str, StudiedPipeline] = {}
     numbers: dict[str, int] = {}
     for one in treatments:
         given = one.specification
@@ -79,7 +79,7 @@ def find_pipelines(study: Study, treatments: list[Treatment]) -> list[Pipeline]:
         if key not in found:
             numbers[one.experiment] = numbers.get(one.experiment, 0) + 1
             name = f"{one.experiment}-{numbers[one.experiment]}"
-            found[key] = Pipeline(name, stages, tasks, [])
+            found[key] = StudiedPipeline(name, stages, tasks, [])
         known = found[key]
         known.treatments.append(one)
         if isinstance(tasks, int) and isinstance(known.tasks, int) and tasks > known.tasks:
@@ -104,7 +104,7 @@ def _plan_treatment(treatment: Treatment, pipeline: str | None) -> Json:
     }
 
 
-def _calibrate(pipeline: Pipeline) -> Iterator[Json]:
+def _calibrate(pipeline: StudiedPipeline) -> Iterator[Json]:
     """Yield the calibrations of a pipeline; none if a command line cannot take one."""
     first = pipeline.treatments[0]
     least = min(one.estimated_memory_bytes for one in pipeline.treatments)
@@ -123,7 +123,7 @@ def _calibrate(pipeline: Pipeline) -> Iterator[Json]:
         }
 
 
-def specify_calibration(pipeline: Pipeline, kind: str) -> Json:
+def specify_calibration(pipeline: StudiedPipeline, kind: str) -> Json:
     """Return the specification of one calibration; its treatment is named after the pipeline."""
     given = pipeline.treatments[0].specification
     return {

@@ -199,6 +199,7 @@ def _format_limits(stages: list[Json]) -> Iterator[str]:
     yield from _limits([one.get("transport") for one in stages], "by {}", "pickle")
     yield from _limits([one.get("queue_size") for one in stages], "queue of {}", "any size")
     yield from _limits([one.get("batch") for one in stages], "batches of {}", "1")
+    yield from _limits([one.get("prefetch") for one in stages], "{} sent ahead", "0")
     timeouts = [one.get("timeout_s") for one in stages]
     texts = [None if limit_s is None else format_seconds(limit_s) for limit_s in timeouts]
     yield from _limits(texts, "time-out {}", "none")

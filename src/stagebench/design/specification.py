@@ -181,7 +181,7 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
     working = min(stage["workers"], number) * need.working_bytes
-    batched = stage["workers"] * (stage.get("batch", 1) - 1)
+    batched = stage["workers"] * (stage.get("batch", 1) - 1)  # prefetched tasks have no result
     return int(working + (min(held, number) + min(batched, number)) * need.result_bytes)
 
 
@@ -191,7 +191,8 @@ def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
     takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
     number = count_tasks(specification["tasks"])
     waiting = [
-        taker.get("queue_size", number) + taker["workers"] * taker.get("batch", 1)
+        taker.get("queue_size", number)
+        + taker["workers"] * (taker.get("batch", 1) + taker.get("prefetch", 0))
         for taker in takers
     ]
     return int(min(max(waiting, default=0), specification.get("in_flight", number)))

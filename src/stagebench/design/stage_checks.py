@@ -56,6 +56,7 @@ def _find_stage_problems(
         return
     yield from _find_executor_problems(stage, found, path)
     yield from _find_batch_problems(stage, path)
+    yield from _find_prefetch_problems(stage, path)
     yield from _find_upstream_problems(stage, found, path)
     if isinstance(given, dict):
         yield from find_parameter_problems(given, found.parameters, (*path, "parameters"))
@@ -85,6 +86,18 @@ def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
     elif executor == "process" and handler.untravelled:
         text = f"handler '{handler.name}' cannot be sent to a process ({handler.untravelled})"
         yield problem((*path, "handler"), f"{text}; allowed: a function that its module names")
+
+
+def _find_prefetch_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
+    prefetch = stage.get("prefetch")
+    if prefetch in (None, 0, UNKNOWN):
+        return
+    if stage["executor"] not in ("process", UNKNOWN):
+        where = "on a stage without processes, which alone have their next task sent ahead"
+        yield problem((*path, "prefetch"), f"{show(prefetch)} is not allowed {where}; allowed: 0")
+    elif stage.get("batch") not in (None, 1, UNKNOWN):
+        text = f"{show(prefetch)} is not allowed with a batch of {show(stage['batch'])}"
+        yield problem((*path, "prefetch"), f"{text}; allowed: 0, or a batch of 1")
 
 
 def _find_batch_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
@@ -211,6 +224,7 @@ def complete_limits(stage: Json) -> Json:
         "transport": None if transport == "pickle" else transport,
         "queue_size": stage.get("queue_size"),
         "batch": None if batch == 1 else batch,
+        "prefetch": stage.get("prefetch") or None,
         "timeout_s": None if timeout_s is None else float(timeout_s),
         "retries": retries,
         "retry_on": retry_on if retries and retry_on != sorted(RETRIABLE_STATUSES) else None,

@@ -130,6 +130,7 @@ def make_stage(stage: Mapping[str, Any]) -> Stage:
         transport=stage.get("transport", "pickle"),
         queue_size=stage.get("queue_size"),
         batch=stage.get("batch", 1),
+        prefetch=stage.get("prefetch", 0),
         timeout_s=stage.get("timeout_s"),
         retries=stage.get("retries", 0),
         retry_on=tuple(stage.get("retry_on", RETRIABLE_STATUSES)),

@@ -59,6 +59,9 @@ class Calibrated(NamedTuple):
         return self.away_s / self.cpu_s * cpu_s if self.away_s < self.cpu_s else math.inf
 
 
+Handed: TypeAlias = "tuple[str, str, str, bool, int]"
+
+
 class Conditions(NamedTuple):
     """Under which conditions a stage is served."""
 
@@ -69,11 +72,15 @@ class Conditions(NamedTuple):
     workers: int
     retain: bool = False
     transport: str = "pickle"
+    prefetch: int = 0
 
     @property
-    def handed(self) -> tuple[str, str, str, bool]:
-        """What decides about its hand-overs: handler, parameters, transport, and what is kept."""
-        return self.handler, self.parameters, self.transport, self.retain
+    def handed(self) -> Handed:
+        """What decides about its hand-overs.
+
+        Handler, parameters, transport, what is kept, and how much is sent ahead.
+        """
+        return self.handler, self.parameters, self.transport, self.retain, self.prefetch
 
     @property
     def shares_gil(self) -> bool:
@@ -220,7 +227,7 @@ class HandOver(NamedTuple):
     return_s: Seconds
 
 
-HandOvers: TypeAlias = "dict[tuple[str, str, str, bool], HandOver]"
+HandOvers: TypeAlias = "dict[Handed, HandOver]"
 """What hand-overs take, by what decides about them."""
 
 
@@ -241,7 +248,7 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
     for each other, and the replay finds that wait anew. The treatment in which they take least
     shows what they take without it.
     """
-    found: dict[tuple[str, str, str, bool], dict[tuple[str, str], list[HandOver]]] = {}
+    found: dict[Handed, dict[tuple[str, str], list[HandOver]]] = {}
     for run in runs:
         for stage in run.stages:
             if not stage.conditions.shares_gil and stage.served:
@@ -368,6 +375,7 @@ def _read_stage(
         stage["workers"],
         stage["retain"],
         stage.get("transport", "pickle"),
+        stage.get("prefetch", 0),
     )
     served = [_read_served(task) for task in tasks]
     known = calibrated.get(conditions[:2])

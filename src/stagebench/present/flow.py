@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BOUNDS = ("queue_size", "in_flight")
 TRANSPORT = ("transport",)
-BATCH = ("batch",)
+BATCH = ("batch", "prefetch")
 
 _PAIR = ["setting", "treatment", "level", "to", "to_level"]
 _MEMORY = "tree_peak_bytes"

@@ -18,8 +18,11 @@ from stagebench.errors import WorkerLostError
 from stagebench.runner.jobs import CrewThread
 from stagebench.runner.worker import (
     Served,
+    begin_worker,
+    end_worker,
     format_error,
     introduce_worker,
+    keep_error,
     list_new,
     prepare_worker,
 )
@@ -95,6 +98,7 @@ class CoroutinePool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
+            begin_worker(self._stage.handler)
         except BaseException as error:  # an import may raise anything
             reason = f"an event loop could not start:\n{format_error(error)}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
@@ -102,7 +106,10 @@ class CoroutinePool:
         self._context = copy_context()
         self._start = introduce_worker(started_ns)
         self._crew.ready(self._stage, self._start, requested_ns)
-        await self._closing.wait()
+        try:
+            await self._closing.wait()
+        finally:
+            end_worker(self._stage.handler)
 
     def _begin(self, job: Job) -> None:
         """Serve a job in a task and a context of its own: handlers change both."""
@@ -162,7 +169,7 @@ class CoroutinePool:
         except BaseException as raised:  # a handler that exits must not end the loop
             if isinstance(raised, GeneratorExit) and os.getpid() != pid:
                 raise  # a forked worker frees its copy of a coroutine whose loop has ended
-            error = format_error(raised)
+            result, error = keep_error(self._stage.handler, raised), format_error(raised)
         finished_ns = time.monotonic_ns()
         if os.getpid() != pid:
             # As in `serve`: a child that the handler forked must not continue the loop.

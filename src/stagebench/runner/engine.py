@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stagebench.runner.interrupts import Interrupts
-    from stagebench.runner.jobs import Batch, Job, Pool
+    from stagebench.runner.jobs import Batch, Job, Outlet, Pool
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
     from stagebench.runner.transport import Delivery
-    from stagebench.runner.worker import Start, WorkerSetup
+    from stagebench.runner.worker import Imported, Start, WorkerSetup
 
 
 START_S = 20.0
@@ -55,17 +55,25 @@ class Engine:
     """The queues, pools and records of one workflow; the `Crew` of its pools (jobs.py)."""
 
     def __init__(
-        self, stages: Sequence[Stage], sink: Sink, setup: WorkerSetup, in_flight: int | None
+        self,
+        stages: Sequence[Stage],
+        sink: Sink,
+        setup: WorkerSetup,
+        in_flight: int | None,
+        outlet: Outlet | None = None,
     ) -> None:
         self.queues = {stage.name: StageQueue(stage, index) for index, stage in enumerate(stages)}
         for name, following in find_following(stages).items():
             self.queues[name].connect([self.queues[stage.name] for stage in following])
+            if outlet is not None and not following:
+                self.queues[name].takers += 1
         self.failure: BaseException | None = None
         self._parcels = Parcels()
         self._router = Router(list(self.queues.values()), in_flight, self._parcels)
         queues = list(self.queues.values())
         self._watchdog = Watchdog(self, queues, self._expire, self._give_up)
         self._sink = sink
+        self._outlet = outlet
         self._setup = setup
         self._shares_memory = any(stage.transport == "shared_memory" for stage in stages)
         self._uses_files = any(
@@ -100,6 +108,11 @@ class Engine:
                 raise WorkflowError("this workflow is running already; one run at a time")
             if self.failure is not None:
                 raise WorkflowError("this workflow has failed before; create a new one")
+            self._runner, self._interrupts = threading.get_ident(), interrupts
+
+    def hand_over(self, interrupts: Interrupts | None) -> None:
+        """Note that a run goes on in this thread, or that nothing holds signals back for now."""
+        with self._lock:
             self._runner, self._interrupts = threading.get_ident(), interrupts
 
     def release(self) -> None:
@@ -173,6 +186,10 @@ class Engine:
             if self.failure is None:
                 self.failure = error
         self.wake()
+
+    def release_result(self, delivery: Delivery) -> None:
+        """Drop a result that the outlet has taken."""
+        self._parcels.release(delivery)
 
     def results(self, stage: str) -> dict[int, Any]:
         """Return the retained results of a stage by task."""
@@ -327,7 +344,7 @@ class Engine:
         reason = f"a worker was not ready after {limit_s:g} s; does an import of it end?"
         self.fail(WorkerLostError(f"stage {queue.stage.name!r}: {reason}"))
 
-    def _end(
+    def _end(  # noqa: C901 - the steps that every outcome takes, in their order
         self, job: Job, served: Served, start: Start | None, *, abandon: bool = False
     ) -> list[Job]:
         """Record an attempt and pass the task on; return the jobs that may start now."""
@@ -349,22 +366,34 @@ class Engine:
         record = record_served(job, served, received_ns, start)
         self._emit(self._sink.attempt if is_retried else self._sink.task, record)
         if served.imported is not None:
-            imports = Imports(job.task, job.attempt, *served.imported)
-            self._note(IMPORTED, stage.name, imports.write())
-        if abandon and job.queue.pool is not None:
-            job.queue.pool.abandon(job)
+            self._note_imports(job, served.imported)
+        if abandon:
+            self._abandon(job)
+        if self._outlet is not None and not is_retried:
+            self._outlet.take(job, served, delivery)
         with self._lock:
             if is_retried:
                 self._router.retry(job, received_ns)
             else:
                 self._router.deliver(job, delivery, received_ns)
             starts, skipped, overflows = self._router.take()
+            has_ended = job.task not in self._router.tasks
             self._wake_if_awaited()
         for queue in overflows:
             self._note("queue_overflow", queue.stage.name)
         if skipped:
             self._skip(job.task, skipped)
+        elif has_ended and self._outlet is not None:
+            self._outlet.end(job.task)
         return starts
+
+    def _note_imports(self, job: Job, imported: Imported) -> None:
+        imports = Imports(job.task, job.attempt, *imported)
+        self._note(IMPORTED, job.queue.stage.name, imports.write())
+
+    def _abandon(self, job: Job) -> None:
+        if job.queue.pool is not None:
+            job.queue.pool.abandon(job)
 
     def _dispatch(self, job: Job) -> None:
         pool = job.queue.pool or self._open(job)
@@ -397,7 +426,10 @@ class Engine:
             self._record_unserved(task, queue, "skipped")
         with self._lock:
             self._router.count_skipped(task, len(skipped))
+            has_ended = task not in self._router.tasks
             self._wake_if_awaited()
+        if has_ended and self._outlet is not None:
+            self._outlet.end(task)
 
     def _record_unserved(self, task: int, queue: StageQueue, status: str, attempt: int = 1) -> None:
         self._emit(self._sink.task, record_unserved(task, queue.stage.name, status, attempt))
@@ -525,6 +557,8 @@ class Watchdog:
                     if job.batch in batches:
                         continue  # waits for one of its batch
                     batches.add(job.batch)
+                if job.is_ahead:
+                    continue
                 if job.since_ns is None:
                     self._check_start(job, before.get(job, now_ns), now_ns)
                     continue

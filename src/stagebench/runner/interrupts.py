@@ -21,11 +21,13 @@ class Interrupts:
     in many services, would leave a lock taken or a step half done. `notice` is called for a signal
     that was held back, so that the main thread can stop waiting. It must take no locks.
 
-    Does nothing in other threads, which run no signal handlers.
+    Does nothing in other threads, which run no signal handlers. `signals` are those to hold back,
+    if the caller knows which have a handler (`list_handled`); otherwise it is looked.
     """
 
-    def __init__(self, notice: Callable[[], None]) -> None:
+    def __init__(self, notice: Callable[[], None], signals: Iterable[int] | None = None) -> None:
         self._notice = notice
+        self._signals = signals
         self._may_raise = False
         self._held: dict[int, FrameType | None] = {}
         self._before: dict[int, Any] = {}
@@ -65,7 +67,8 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             _holding.append(self)
             try:
-                for number in signal.valid_signals():
+                known = self._signals
+                for number in signal.valid_signals() if known is None else known:
                     handler = signal.getsignal(number)
                     if callable(handler):
                         self._before[number] = handler
@@ -100,6 +103,11 @@ class Interrupts:
         self._may_raise = False
         self._before[number](number, frame)
         self._may_raise = True
+
+
+def list_handled() -> list[int]:
+    """Return the signals that Python calls a function for."""
+    return [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
 
 
 _holding: list[Interrupts] = []

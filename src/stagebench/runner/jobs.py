@@ -77,7 +77,8 @@ class Job:
 
     `missing` counts upstream stages that have not delivered yet; `inputs` holds the deliveries of
     the others if the handler takes them. `worker` serves the job, since `since_ns` as seen by main.
-    `abandoned` is set once the job has timed out. Of a job that was handed over with others,
+    `abandoned` is set once the job has timed out; `is_ahead` while its worker has it already but
+    still serves another. Of a job that was handed over with others,
     `batch` is what they share, and `next` the one that the worker serves after it.
     """
 
@@ -90,6 +91,7 @@ class Job:
         "has_place",
         "holds",
         "inputs",
+        "is_ahead",
         "missing",
         "next",
         "parameters",
@@ -117,6 +119,7 @@ class Job:
         self.worker: Start | None = None
         self.parcel: str | None = None
         self.abandoned = False
+        self.is_ahead = False
         self.batch: Batch | None = None
         self.next: Job | None = None
 
@@ -192,7 +195,8 @@ class StageQueue:
         self.takers = 0
         self.packs = False
         self.pool: Pool | None = None
-        self.free = stage.workers
+        # With prefetch, a worker takes more than one job at a time.
+        self.free = stage.workers * (1 + stage.prefetch)
         self.waiting: deque[Job] = deque()
         self.partials = 0
         # Dictionaries: they keep their order, and any member is removed in constant time.
@@ -227,6 +231,19 @@ class StageQueue:
         if self.free and not self.waiting:
             return next((job for job in self.blocked if not job.missing), None)
         return None
+
+
+class Outlet(Protocol):
+    """Takes what leaves a workflow; called from several threads at once."""
+
+    def take(self, job: Job, served: Served, delivery: Delivery | None) -> None:
+        """Take an outcome of any stage; `delivery` is None if it is a failure.
+
+        What a last stage delivers stays until it is released.
+        """
+
+    def end(self, task: int) -> None:
+        """Note that a task has ended in all stages."""
 
 
 class Crew(Protocol):

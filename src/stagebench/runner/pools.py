@@ -20,6 +20,8 @@ from stagebench.errors import WorkerLostError
 from stagebench.runner.jobs import CrewThread
 from stagebench.runner.worker import (
     Served,
+    begin_worker,
+    end_worker,
     format_error,
     introduce_worker,
     prepare_worker,
@@ -43,6 +45,10 @@ def make_pool(plan: PoolPlan) -> Pool:
         from stagebench.runner.coroutine_pool import CoroutinePool
 
         return CoroutinePool(plan)
+    if plan.stage.prefetch:
+        from stagebench.runner.prefetching_pool import PrefetchingPool
+
+        return PrefetchingPool(plan)
     from stagebench.runner.process_pool import ProcessPool
 
     return ProcessPool(plan)
@@ -105,12 +111,19 @@ class ThreadPool:
         started_ns = time.monotonic_ns()
         try:
             prepare_worker(self._setup)
+            begin_worker(self._stage.handler)
         except BaseException as error:  # an import may raise anything
             reason = f"a thread could not start:\n{format_error(error)}"
             self._crew.fail(WorkerLostError(f"stage {self._stage.name!r}: {reason}"))
             return
         start = introduce_worker(started_ns)
         self._crew.ready(self._stage, start, requested_ns)
+        try:
+            self._serve_all(start)
+        finally:
+            end_worker(self._stage.handler)
+
+    def _serve_all(self, start: Start) -> None:
         thread = threading.current_thread()
         act = serve_first
         job = self._inbox.get()

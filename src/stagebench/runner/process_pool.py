@@ -103,6 +103,8 @@ class ProcessPool:
         self._batches: str | None = None
         if plan.stage.batch > 1:
             self._batches = TOGETHER if plan.stage.timeout_s is None else SINGLY
+        # Whether a worker may have more than one job at a time.
+        self._sends_ahead = self._batches is not None or plan.stage.prefetch > 0
         self._context = multiprocessing.get_context(plan.stage.start_method)
         self._lock = threading.Lock()
         self._workers: set[WorkerProcess] = set()
@@ -334,22 +336,30 @@ class ProcessPool:
                 self._selector.register(*watched)
         while not self._resumed.empty():
             worker = self._resumed.get()
-            if worker in self._workers and worker.ends.receiver not in self._selector.get_map():
-                heard = worker.ends.receiver, selectors.EVENT_READ, (worker, self._receive)
-                self._selector.register(*heard)
+            if worker in self._workers:
+                self._resume(worker)
+
+    def _resume(self, worker: WorkerProcess) -> None:
+        if worker.ends.receiver not in self._selector.get_map():
+            heard = worker.ends.receiver, selectors.EVENT_READ, (worker, self._receive)
+            self._selector.register(*heard)
 
     def _receive(self, worker: WorkerProcess) -> None:
         """Read one message: a worker is ready, it failed to start, or its job has an outcome."""
-        if worker.is_settled and self._batches is not None:
-            # The next of a batch waits until the thread that was relieved has taken the last.
+        if worker.is_settled and self._sends_ahead:
+            # The next waits until the thread that was relieved has taken the last.
             self._unregister(worker.ends.receiver)
             return
         try:
-            message = self._unpickle(worker, worker.ends.receiver.recv_bytes())
+            content = worker.ends.receiver.recv_bytes()
         except (EOFError, OSError):
             # The worker has ended; its descriptor reports that.
             self._unregister(worker.ends.receiver)
             return
+        self._read(worker, content)
+
+    def _read(self, worker: WorkerProcess, content: bytes) -> None:
+        message = self._unpickle(worker, content)
         if isinstance(message, Start):
             worker.start = message
             self._killed_starts = 0
@@ -382,7 +392,16 @@ class ProcessPool:
             worker.is_settled = False
             if self._manager is threading.current_thread():
                 self._held = None
+        worker.served += 1
+        if worker.served == self._stage.max_tasks_per_worker:
+            worker = self._renew(worker)
         self._assign(worker, following)
+
+    def _renew(self, worker: WorkerProcess) -> WorkerProcess:
+        """Let a worker end that has served as many tasks as it may; return a new one."""
+        worker.is_retired = True
+        self._post(worker, frame(b""))
+        return self._add(time.monotonic_ns())
 
     def _take_batched(self, worker: WorkerProcess, job: Job, rest: Job, served: Served) -> None:
         """Take the outcome of a job that others of its batch follow."""
@@ -451,7 +470,7 @@ class ProcessPool:
             try:
                 message = self._write(job)
             except BaseException as error:  # recorded: a value's own pickling may raise anything
-                served = Served("failed", error=_describe(job, error))
+                served = Served("failed", error=describe_failure(job, error))
             else:
                 break
             following = self._book(worker, self._crew.finish(job, served, worker.start))
@@ -472,7 +491,7 @@ class ProcessPool:
             messages, failed = self._write_batch(worker, following)
             following = None
             for one, error in failed:
-                served = Served("failed", error=_describe(one, error))
+                served = Served("failed", error=describe_failure(one, error))
                 following = self._crew.finish(one, served, worker.start)
             if messages:
                 break
@@ -531,7 +550,7 @@ class ProcessPool:
             if self._manager is not manager:
                 return  # relieved meanwhile; the new manager has been told of this end, too
         self._let_go(worker)
-        if not self._closing:
+        if not self._closing and not worker.is_retired:
             self._replace(worker)
 
     def _let_go(self, worker: WorkerProcess) -> None:
@@ -590,7 +609,7 @@ class ProcessPool:
             self._selector.unregister(file)
 
 
-def _describe(job: Job, error: BaseException) -> str:
+def describe_failure(job: Job, error: BaseException) -> str:
     """Return why a job cannot be sent: its parameters, or else its upstream results."""
     return "\n".join(check_pickles(job.parameters)) or (
         f"upstream results cannot be sent to a process: {describe_error(error)}"
@@ -603,8 +622,9 @@ class WorkerProcess:
     `descriptor` becomes readable when the process ends, unless it is no pidfd and a child of the
     process lives. `start` is None until the worker is ready. Of a batch, `job` is the one whose
     outcome comes next. A worker that is `doomed` has ended or was killed, and gets no further job;
-    one that `is_abandoned` was killed because its job has timed out. `unsent` is what its pipe has
-    not taken yet; `writing` is held while that changes, and while the pipes are closed. If
+    one that `is_abandoned` was killed because its job has timed out; one that `is_retired` was
+    asked to end, having `served` as many tasks as it may. `unsent` is what its pipe has not taken
+    yet; `writing` is held while that changes, and while the pipes are closed. If
     `is_settled`, the outcome of its job has arrived, and a thread that was relieved unpickles it.
     """
 
@@ -615,10 +635,12 @@ class WorkerProcess:
         "has_pidfd",
         "is_abandoned",
         "is_closed",
+        "is_retired",
         "is_settled",
         "job",
         "process",
         "requested_ns",
+        "served",
         "start",
         "unsent",
         "writing",
@@ -634,7 +656,9 @@ class WorkerProcess:
         self.doomed = False
         self.is_abandoned = False
         self.is_closed = False
+        self.is_retired = False
         self.is_settled = False
+        self.served = 0
         self.unsent: list[memoryview] = []
         self.writing = threading.Lock()
 

@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.runner.transport import pack, remove_folder, unpack
 from stagebench.runner.worker import (
     Served,
+    begin_worker,
     describe_error,
+    end_worker,
     format_error,
     introduce_worker,
     prepare_worker,
@@ -71,10 +73,20 @@ def run_worker(
     try:
         prepare_worker(setup)
         handler = pickle.loads(pickled_handler)  # noqa: S301 - written by main
+        begin_worker(handler)
     except BaseException as error:  # an import may raise anything
         ends.sender.send(format_error(error))
         return
     ends.sender.send(introduce_worker(started_ns))
+    try:
+        _serve_all(ends, handler, transport, batches)
+    finally:
+        end_worker(handler)
+
+
+def _serve_all(
+    ends: Ends, handler: Callable[..., Any], transport: str, batches: str | None
+) -> None:
     if batches is not None:
         _serve_batches(ends, handler, transport, together=batches == TOGETHER)
     elif _serve_next(ends, handler, transport, serve_first):
@@ -289,10 +301,21 @@ def _pack_result(
 
 
 def _encode(served: Served, handler: Callable[..., Any]) -> Any:
+    if served.status == "failed" and served.result is not None:
+        served = _check_error(served)
     try:
         return ForkingPickler.dumps(served)
     except BaseException as error:  # recorded: a value's own pickling may raise anything
         return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
+
+
+def _check_error(served: Served) -> Served:
+    """Drop the exception object of a failure if main could not unpickle it: its text stays."""
+    try:
+        pickle.loads(ForkingPickler.dumps(served.result))  # noqa: S301 - our own
+    except BaseException:  # its own pickling may raise anything
+        return served._replace(result=None)
+    return served
 
 
 def _fail(served: Served, handler: Callable[..., Any], what: str, error: BaseException) -> Served:

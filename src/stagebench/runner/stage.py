@@ -64,10 +64,23 @@ class Stage:
     timeout_s: float | None = None
     retries: int = 0
     retry_on: tuple[str, ...] = RETRIABLE_STATUSES
+    prefetch: int = 0
+    max_tasks_per_worker: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "queue_size", "batch", "timeout_s", "retries"):
+        for name in _NUMBERS:
             object.__setattr__(self, name, plain_number(getattr(self, name)))
+
+
+_NUMBERS = (
+    "workers",
+    "queue_size",
+    "batch",
+    "timeout_s",
+    "retries",
+    "prefetch",
+    "max_tasks_per_worker",
+)
 
 
 def plain_number(value: Any) -> Any:
@@ -208,12 +221,34 @@ def _check_limits(stage: Stage) -> Iterator[str]:
         yield f"batch is {stage.batch!r}; allowed: a whole number >= 1"
     elif stage.batch > 1 and stage.executor == "asyncio":
         yield f"batch is {stage.batch}; coroutines take one task each, so only 1 is allowed"
+    yield from _check_workers_of_processes(stage)
     if stage.timeout_s is not None and not _is_in_range(stage.timeout_s):
         yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, {_RANGE}, or None"
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
         yield from _check_choice("retry_on", status, RETRIABLE_STATUSES)
+
+
+def _check_workers_of_processes(stage: Stage) -> Iterator[str]:
+    prefetch, most = stage.prefetch, stage.max_tasks_per_worker
+    if not _is_whole(prefetch, 0):
+        yield f"prefetch is {prefetch!r}; allowed: a whole number >= 0"
+    elif prefetch and stage.executor != "process":
+        yield f"prefetch is {prefetch}; only processes have their next task sent ahead"
+    elif prefetch and stage.batch != 1:
+        yield f"prefetch is {prefetch} and batch is {stage.batch!r}; allowed: one of them"
+    if most is None:
+        return
+    if not _is_whole(most, 1):
+        yield f"max_tasks_per_worker is {most!r}; allowed: a whole number >= 1, or None"
+    elif stage.executor != "process":
+        yield f"max_tasks_per_worker is {most}; only processes are replaced"
+    elif prefetch or stage.batch != 1:
+        yield (
+            f"max_tasks_per_worker is {most}; allowed only with tasks that are sent one by one:"
+            " without prefetch and batch"
+        )
 
 
 def _is_whole(value: object, least: int) -> bool:
@@ -235,7 +270,7 @@ def _check_handler(stage: Stage) -> list[str]:
         return [f"handler is {stage.handler!r}; allowed: a function"]
     name = name_of(stage.handler)
     is_generator = inspect.isasyncgenfunction(stage.handler)
-    if is_generator or _is_async(stage.handler) is not (stage.executor == "asyncio"):
+    if is_generator or is_async(stage.handler) is not (stage.executor == "asyncio"):
         allowed = "a coroutine function" if stage.executor == "asyncio" else "a plain function"
         return [f"handler is {name}; allowed with executor {stage.executor!r}: {allowed}"]
     if stage.executor != "process":
@@ -246,7 +281,7 @@ def _check_handler(stage: Stage) -> list[str]:
     return []
 
 
-def _is_async(handler: Any) -> bool:
+def is_async(handler: Any) -> bool:
     """Return whether calling a handler only makes a coroutine."""
     while isinstance(handler, functools.partial):
         handler = handler.func

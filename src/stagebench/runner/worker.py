@@ -67,6 +67,31 @@ def prepare_worker(setup: WorkerSetup) -> None:
         importlib.import_module(name)
 
 
+def begin_worker(handler: object) -> None:
+    """Call a handler's `begin_worker`, if it has one: it runs in each worker before the first task.
+
+    A function has none; it is for objects that hold what a worker opens once.
+    """
+    begin = getattr(handler, "begin_worker", None)
+    if begin is not None:
+        begin()
+
+
+def end_worker(handler: object) -> None:
+    """Call a handler's `end_worker`, if it has one; what it raises is shown and changes nothing."""
+    end = getattr(handler, "end_worker", None)
+    if end is not None:
+        try:
+            end()
+        except BaseException as error:  # the tasks have ended, each with its outcome
+            sys.stderr.write(format_error(error))
+
+
+def keep_error(handler: object, error: BaseException) -> BaseException | None:
+    """Return what a handler has raised if it is wanted as an object, not only as text."""
+    return error if getattr(handler, "keeps_errors", False) else None
+
+
 def introduce_worker(started_ns: int) -> Start:
     """Return the start of the calling worker, which is ready now."""
     return Start(started_ns, time.monotonic_ns(), os.getpid(), threading.get_native_id())
@@ -136,7 +161,7 @@ def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
     try:
         result = handler(**arguments)
     except BaseException as raised:  # a handler that exits must not end its worker or the run
-        error = format_error(raised)
+        result, error = keep_error(handler, raised), format_error(raised)
     if type(result) is CoroutineType:
         # A wrapper hid from the checks that its function is one. Nothing has been done.
         result.close()

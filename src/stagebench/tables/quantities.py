@@ -268,6 +268,7 @@ _OTHERS_OF_STAGE = (
     Quantity("workers", "1", COUNT, STAGE, "workers"),
     Quantity("queue_size", "1", COUNT, STAGE, "queue size"),
     Quantity("batch", "1", COUNT, STAGE, "batch"),
+    Quantity("prefetch", "1", COUNT, STAGE, "prefetch"),
     Quantity("timeout_s", "s", NUMBER, STAGE, "timeout"),
     Quantity("retries", "1", COUNT, STAGE, "retries"),
     Quantity("result_bytes", "bytes", COUNT, STAGE, "result"),

@@ -140,7 +140,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("handler", "parameters", "executor", "start_method"), TEXT),
         **_kinds(STAGE, "workers"),
         "retain": FLAG,
-        **_kinds(STAGE, "queue_size", "batch"),
+        **_kinds(STAGE, "queue_size", "batch", "prefetch"),
         "transport": TEXT,
         **_kinds(STAGE, "timeout_s", "retries"),
         "retry_on": TEXT,
