@@ -23,7 +23,7 @@ from stagebench.pipeline.calls import (
     LaterCoroutine,
 )
 from stagebench.pipeline.passage import CallerTimes, KeptRecords, Passage, ResultStore, Ways
-from stagebench.pipeline.progress import show_progress
+from stagebench.pipeline.progress_bar import show_progress
 from stagebench.runner.engine import Engine
 from stagebench.runner.stage import Stage, is_async, name_of
 from stagebench.runner.worker import WorkerSetup
