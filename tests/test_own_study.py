@@ -270,7 +270,7 @@ def test_make_passes_the_name_of_a_config_as_one_word():
     command = ["/usr/bin/env", "make", "--dry-run", "--always-make", "study", "CONFIG=my file.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert "run 'my file.yaml'" in done.stdout
+    assert "stagebench run 'my file.yaml'" in done.stdout
 
 
 def test_a_reader_that_ends_early_is_no_fault_of_a_plan():
