@@ -97,7 +97,7 @@ def test_a_finished_study_runs_nothing_again(finished):
         (intervals, ANALYSIS),
         (gantt, FIGURES),
         (report, REPORT),
-        (effects, REPORT),
+        (effects, FIGURES),
         # Only judging claims uses it, and the study has none.
         (judge, NOTHING),
         # Each rule depends on its own function in cli; this edit changes none.

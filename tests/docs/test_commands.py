@@ -193,7 +193,7 @@ def test_a_command_of_the_documentation_runs(folder, command):
 def test_commands_of_every_kind_are_found():
     found = [param.values[0] for param in list_commands()]
     assert {command.split()[0] for command in found} >= {"stagebench", "snakemake", "make"}
-    assert "stagebench plan mine/study.yaml --trial" in found
+    assert "stagebench run mine/study.yaml" in found
     assert len(found) >= 15
 
 

@@ -240,18 +240,23 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
         "mixtures": trust.mixtures_table(tables["environment"]),
     }
     own = [
-        Page("reading", "How to read it", "numbers, words and terms", _render("reading", reading)),
+        Page(
+            "reading",
+            "How to read it",
+            "numbers, words and terms",
+            _render("reading.md.j2", reading),
+        ),
         Page(
             "trust",
             "How far to trust it",
             "failures, precision, drift, noise, overhead, and how memory was read",
-            _render("trust", _trust_values(tables, plan)),
+            _render("trust.md.j2", _trust_values(tables, plan)),
         ),
         Page(
             "machine",
             "Machine",
             "what was run, where, and how to repeat it",
-            _render("machine", machine),
+            _render("machine.md.j2", machine),
         ),
     ]
     others = [
@@ -262,8 +267,8 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
     return [*others, *own]
 
 
-def _render(name: str, values: Mapping[str, Any]) -> str:
-    return render_template(_FOLDER / f"{name}.md.j2", values).rstrip("\n")
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    return render_template(_FOLDER / template, values).rstrip("\n")
 
 
 _SAME_WORK = "The config states that its treatments do the same work."
@@ -287,7 +292,7 @@ def _experiment_page(
     # Throughput counts tasks, so it compares nothing where the same work is split differently.
     numbers = experiment.tables["runs"]["tasks"].nunique() if values["same_work"] else 1
     values["table"] = treatments.treatments_table(experiment, with_throughput=numbers == 1)
-    text = _render("experiment", values | {"contents": _list_contents(values)})
+    text = _render("experiment.md.j2", values | {"contents": _list_contents(values)})
     title = f"Experiment `{experiment.name}`"
     return Page(name, title, "", text)
 

@@ -97,6 +97,27 @@ def _cell(value: Any, kind: str) -> Any:
     return pd.NA if value is None and kind != NUMBER else value
 
 
+MOST_COLUMNS = 5
+"""Of more columns that are missing or unknown than this, some are named."""
+
+
+def _describe_columns(found: list[str], expected: list[str]) -> str:
+    """Say how the columns of a file differ from what is expected."""
+    texts = [
+        f"{what} {', '.join(names[:MOST_COLUMNS])}{', …' if len(names) > MOST_COLUMNS else ''}"
+        for what, names in (
+            ("without", [name for name in expected if name not in found]),
+            ("with", [name for name in found if name not in expected]),
+        )
+        if names
+    ]
+    how = " and ".join(texts) or "in another order"
+    return (
+        f"its columns are those of another version of stagebench: {how};"
+        " start the study again, and its tables are made anew"
+    )
+
+
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     try:
         text = path.read_text(encoding="utf-8")
@@ -104,7 +125,7 @@ def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     header = text.partition("\n")[0].split(",")
     if header != list(columns):
-        raise StoreError(f"{path}: columns are {header}, expected {list(columns)}")
+        raise StoreError(f"{path}: {_describe_columns(header, list(columns))}")
     try:
         return pd.read_csv(
             io.StringIO(text),
