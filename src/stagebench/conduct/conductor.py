@@ -137,7 +137,7 @@ def _report(request: StudyRequest) -> None:
     outcome, results = request.read_outcome(), request.results
     screen = request.make_first_screen(results / "tables", request.plan, "")
     print_text(f"\n{screen.rstrip()}\n")
-    print_text(f"\nThe report: {results}/report.md (the same as a page: {results}/report.html)\n")
+    print_text(f"\nThe report: {results}/report.md (a page for a browser: {results}/report.html)\n")
     if failures := describe_failures(outcome):
         raise CommandError(f"{failures}. The report is made of the others.", exit_code=1)
 
