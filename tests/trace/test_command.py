@@ -18,7 +18,7 @@ PROBE = """
 env | sort
 pwd; umask
 ulimit -a
-grep -E '^(Sig[^Q]|Shd|Cap|NoNew)' /proc/self/status # SigQ counts signals of all of a user's processes
+grep -E '^(Sig[^Q]|Shd|Cap|NoNew)' /proc/self/status # SigQ is a user's
 cut -d' ' -f5,6,7,8,18,19 /proc/self/stat
 ls /proc/self/fd
 """
