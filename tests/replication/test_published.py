@@ -28,8 +28,8 @@ PLAN = {
 WRONG = {
     None: ": cannot be read",
     "\udce9": ": line 1: not UTF-8 text",
-    "": ": columns are [''], expected",
-    "experiment,treatment\nruntime,t1\n": ": columns are ['experiment', 'treatment'], expected",
+    "": ": its columns are not the expected ones: without experiment, treatment,",
+    "experiment,treatment\nruntime,t1\n": ": its columns are not the expected ones: without stage, quantity,",
     "runtmie,t1,,makespan_s,s,1,,": ":2: unknown experiment 'runtmie'; did you mean 'runtime'?",
     ",t1,,makespan_s,s,1,,": ":2: unknown experiment ''; allowed: runtime",
     "runtime,t1,maek,service_mean_s,s,1,,": ":2: unknown stage 'maek'; did you mean 'make'?",

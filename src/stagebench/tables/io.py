@@ -101,6 +101,10 @@ MOST_COLUMNS = 5
 """Of more columns that are missing or unknown than this, some are named."""
 
 
+MOST_ALLOWED = 10
+"""Of more columns than this, not all are named: no person writes such a table."""
+
+
 def _describe_columns(found: list[str], expected: list[str]) -> str:
     """Say how the columns of a file differ from what is expected."""
     texts = [
@@ -112,10 +116,12 @@ def _describe_columns(found: list[str], expected: list[str]) -> str:
         if names
     ]
     how = " and ".join(texts) or "in another order"
-    return (
-        f"its columns are those of another version of stagebench: {how};"
-        " start the study again, and its tables are made anew"
+    remedy = (
+        "made by another version of stagebench? Start the study again: its tables are made anew"
     )
+    if len(expected) <= MOST_ALLOWED:
+        remedy = f"allowed: {', '.join(expected)}"
+    return f"its columns are not the expected ones: {how}; {remedy}"
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:

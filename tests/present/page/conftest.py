@@ -35,7 +35,7 @@ def page(study, tmp_path_factory):
     return render_study(study, tmp_path_factory.mktemp("page"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # other tests look at the children of this process
 def shared_browser(tmp_path_factory):
     program = find_browser()
     if program is None:
