@@ -29,7 +29,7 @@ WRONG = {
     None: ": cannot be read",
     "\udce9": ": line 1: not UTF-8 text",
     "": ": its columns are not the expected ones: without experiment, treatment,",
-    "experiment,treatment\nruntime,t1\n": ": its columns are not the expected ones: without stage, quantity,",
+    "experiment,treatment\nruntime,t1\n": ": its columns are not the expected ones: without stage,",
     "runtmie,t1,,makespan_s,s,1,,": ":2: unknown experiment 'runtmie'; did you mean 'runtime'?",
     ",t1,,makespan_s,s,1,,": ":2: unknown experiment ''; allowed: runtime",
     "runtime,t1,maek,service_mean_s,s,1,,": ":2: unknown stage 'maek'; did you mean 'make'?",

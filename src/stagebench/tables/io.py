@@ -116,9 +116,7 @@ def _describe_columns(found: list[str], expected: list[str]) -> str:
         if names
     ]
     how = " and ".join(texts) or "in another order"
-    remedy = (
-        "made by another version of stagebench? Start the study again: its tables are made anew"
-    )
+    remedy = "if another version of stagebench made it, start the study again"
     if len(expected) <= MOST_ALLOWED:
         remedy = f"allowed: {', '.join(expected)}"
     return f"its columns are not the expected ones: {how}; {remedy}"
