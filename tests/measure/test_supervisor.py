@@ -165,8 +165,9 @@ def test_retained_payloads_stay_in_main_and_consumed_ones_do_not(specify, measur
         )
 
     difference = end_of_main(retain=True) - end_of_main(retain=False)
-    # Eight payloads, give or take one that the allocator keeps of the consumed ones, and some pages.
-    # From processes they arrive pickled, and the allocator does not return all memory of the pickles.
+    # Eight payloads, give or take one that the allocator keeps of the consumed ones, and some
+    # pages. From processes they arrive pickled, and the allocator does not return all memory of
+    # the pickles.
     most = 90 if kind == "thread" else 160
     assert 69 * 2**20 <= difference <= most * 2**20
 
