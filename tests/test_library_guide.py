@@ -43,11 +43,11 @@ def readme_steps(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("readme_steps")
-def test_the_lines_of_the_readme_run_and_give_a_record_for_each_task_and_stage():
+def test_the_lines_of_the_readme_run_and_give_a_record_for_each_item_and_function():
     (lines,) = re.findall(r"```python\n(from.*?)```", README.read_text(), re.DOTALL)
     namespace = {"__name__": "__main__"}
     exec(lines, namespace)  # noqa: S102 - the example is our own
-    assert [record.status for record in namespace["sink"].tasks] == ["ok"] * 10
+    assert [record.status for record in namespace["pipe"].records] == ["ok"] * 40
 
 
 def test_the_study_of_the_readme_measures_every_combination_of_its_levels(

@@ -106,7 +106,8 @@ class Watch:
         lines = []
         for path in map(Path, record.log):
             end = _read_end(path)
-            if any(INTERRUPTED in line for line in end):
+            # Or its interpreter was, while it started.
+            if any(INTERRUPTED in line or line.strip() == "KeyboardInterrupt" for line in end):
                 return
             lines += [*(f"  {line}" for line in end), f"  all of it: {path}"]
         self._display.say("\n".join([f"FAILED  rule {record.rule_name}", *lines]))
