@@ -450,7 +450,7 @@ def _limits_of(facts: Facts, group: Alike) -> list[Row]:
 
 
 def limit_cell_of(facts: Facts, group: Alike) -> str:
-    """Return what limits a group: "the GIL (94–96 %)", "5 workers (97 %)"."""
+    """Return what limits a group: "the GIL (94–96 %)", "nothing, or 5 workers (82–88 %)"."""
     if FAILED in group.limits:
         return "no run succeeded"
     kind, stages, full_for = find_limit(facts, group)
@@ -459,7 +459,10 @@ def limit_cell_of(facts: Facts, group: Alike) -> str:
     name = _name_limit(facts, group, kind, stages)
     name += " or the GIL" * (kind != "GIL" and _may_be_gil(facts, group))
     share = _share(facts, group, kind)
-    return f"nothing ({name} {share})" if full_for == NONE else f"{name} ({share})"
+    if full_for == NONE:
+        return f"nothing ({name} {share})"
+    # Of some members it is no limit, and the word must hold for each.
+    return f"nothing, or {name} ({share})" if full_for == SOME else f"{name} ({share})"
 
 
 def _may_be_gil(facts: Facts, group: Alike) -> bool:
