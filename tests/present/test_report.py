@@ -247,6 +247,23 @@ def hostile_run(known_run, make_task, text, **more):
     )
 
 
+def hostile_runs(known_run, make_task, texts):
+    """Return a run for each text, which it has wherever a study may have one."""
+    return [
+        hostile_run(
+            known_run,
+            make_task,
+            text,
+            treatment=f"t{number}",
+            baseline=number == 0,
+            start=20 * number,
+            status="crashed" if number % 2 else "tasks_failed",
+            detail=text,
+        )
+        for number, text in enumerate(texts)
+    ]
+
+
 def words_of(text):
     """Return the words that a reader shall see, whatever they would be in Markdown."""
     return re.sub("[\x00-\x1f\x7f-\x9f\u202e]", "\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
@@ -269,22 +286,7 @@ class Page(HTMLParser):
 
 def test_no_text_of_a_study_is_markup_in_its_report(analyse, known_run, make_task):
     def make(texts):
-        runs = [
-            hostile_run(
-                known_run,
-                make_task,
-                text,
-                treatment=f"t{number}",
-                baseline=number == 0,
-                start=20 * number,
-                **(
-                    {"status": "crashed", "detail": text}
-                    if number % 2
-                    else {"status": "tasks_failed"}
-                ),
-            )
-            for number, text in enumerate(texts)
-        ]
+        runs = hostile_runs(known_run, make_task, texts)
         folder = analyse(*runs)
         tables = read_tables(folder / "tables")
         tables["runs"]["campaign"] = tables["runs"]["noisy"] = texts

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pypdf import PdfReader
 from tests.present.page.conftest import render_study
-from tests.present.test_report import HOSTILE, hostile_run, words_of
+from tests.present.test_report import HOSTILE, hostile_runs, words_of
 
 from stagebench.tables.io import read_table
 
@@ -443,19 +443,7 @@ def test_attempts_that_failed_are_marked(browser, make_page, known_run, make_tas
 
 
 def test_no_text_of_a_study_is_more_than_text(browser, make_page, known_run, make_task):
-    runs = [
-        hostile_run(
-            known_run,
-            make_task,
-            text,
-            treatment=f"t{number}",
-            baseline=number == 0,
-            start=20 * number,
-            status="tasks_failed",
-        )
-        for number, text in enumerate(HOSTILE)
-    ]
-    browser.open(make_page(*runs))
+    browser.open(make_page(*hostile_runs(known_run, make_task, HOSTILE)))
     assert browser.run("document.querySelectorAll('main img, main h1, main script').length") == 0
     assert len(browser.requests) == 1
     cells = browser.texts(".treatments td.factor")

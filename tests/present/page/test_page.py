@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.page import LARGEST_BYTES, make_studies, render
 from tests.present.page.conftest import render_study
-from tests.present.test_report import HOSTILE, hostile_run
+from tests.present.test_report import HOSTILE, hostile_runs
 
 from stagebench.tables.io import read_table
 from stagebench.units import MIB
@@ -94,19 +94,7 @@ def test_data_ends_no_script_and_is_json(page):
 
 def test_no_text_of_a_study_is_markup(make_page, known_run, make_task):
     def make(texts):
-        runs = [
-            hostile_run(
-                known_run,
-                make_task,
-                text,
-                treatment=f"t{number}",
-                baseline=number == 0,
-                start=20 * number,
-                status="crashed" if number % 2 else "tasks_failed",
-                detail=text,
-            )
-            for number, text in enumerate(texts)
-        ]
+        runs = hostile_runs(known_run, make_task, texts)
         return Parts(make_page(*runs).read_text())
 
     plain = make([f"harmless-{number:02}" for number in range(len(HOSTILE))])
