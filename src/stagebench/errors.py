@@ -30,6 +30,13 @@ class WorkflowError(StagebenchError):
     """A workflow that cannot be run as described."""
 
 
+class UnsupportedError(StagebenchError):
+    """A treatment that cannot run with this interpreter or engine: an outcome, not a failure."""
+
+    exit_code = 69
+    """Of the measured process that ends so; EX_UNAVAILABLE of sysexits.h."""
+
+
 class WorkerLostError(StagebenchError):
     """A stage's workers die before they are ready."""
 

@@ -32,8 +32,12 @@ TRANSITION_KINDS = ("birth", "exec", "exit")
 
 RUN_STATUSES = (
     *("ok", "tasks_failed", "worker_lost", "crashed", "timed_out", "out_of_memory"),
-    "server_lost",
+    *("server_lost", UNSUPPORTED := "unsupported"),
 )
+
+NOT_FAILED = ("ok", UNSUPPORTED)
+"""The statuses of runs that ended as they should. Nothing was run of an unsupported treatment, as
+its interpreter or engine cannot do what it asks for."""
 
 CALIBRATIONS = ALONE, BESIDE, PAIR = "alone", "beside", "pair"
 """Diagnosing runs of a pipeline: one worker for each stage; with a spinner beside it; two."""

@@ -192,6 +192,22 @@ def test_a_task_that_fails_is_a_result(specify, measure):
     assert all("ValueError" in task.error for task in tasks)
 
 
+def test_what_cannot_run_is_unsupported_with_its_reason_and_not_failed(specify, measure, tmp_path):
+    (tmp_path / "mine_absent.py").write_text(
+        "from stagebench.errors import UnsupportedError\n"
+        "raise UnsupportedError('no such\\nengine')\n"
+    )
+    run = store.read_run(measure(specify(process={"preload": ["mine_absent"]}), beside=tmp_path))
+    assert (run["status"], run["detail"]) == ("unsupported", "no such engine")
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(69)", "import os\nos._exit(69)"])
+def test_the_exit_code_alone_does_not_make_a_run_unsupported(specify, measure, tmp_path, text):
+    (tmp_path / "mine_leaves.py").write_text(text)
+    run = store.read_run(measure(specify(process={"preload": ["mine_leaves"]}), beside=tmp_path))
+    assert run["status"] == "crashed"
+
+
 def test_a_run_over_its_time_limit_is_a_result_and_leaves_no_process(specify, measure):
     specification = specify(stage={**FORK, "parameters": {"delay_s": 60}})
     folder = measure(specification, time_limit_s=0.7)

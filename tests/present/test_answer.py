@@ -336,6 +336,31 @@ def test_failures_come_first_with_treatment_and_error(screen_of, known_run, make
         assert "p5" in text.splitlines()[0]
 
 
+def test_what_cannot_run_is_apart_from_failures_and_in_no_group(screen_of, known_run):
+    cannot = {"status": "unsupported", "detail": "this Python is too old", **SILENT}
+    runs = [
+        known_run(treatment=name, baseline=name == "t1", replicate=n, start=40 * n + 20 * place)
+        if name == "t1"
+        else known_run(treatment=name, baseline=False, replicate=n, start=40 * n + 20, **cannot)
+        for n in (1, 2)
+        for place, name in enumerate(("t1", "i1"))
+    ]
+    screen, *texts = screen_of(*runs)
+    assert "`i1` cannot run here: this Python is too old." in screen.answers[0].point("Not run")
+    assert [row.treatments for row in screen.answers[0].rows] == [("t1",)]
+    for text in texts:
+        assert "all 2 runs ok; 1 treatment cannot run here" in text.splitlines()[0]
+        assert "FAILED" not in text
+        assert "this Python is too old" in text
+
+
+def test_a_study_of_which_nothing_can_run_says_so(screen_of, known_run):
+    cannot = {"status": "unsupported", "detail": "this Python is too old", **SILENT}
+    screen, *texts = screen_of(known_run(**cannot))
+    assert screen.facts[0].endswith("1 treatment cannot run here")
+    assert all("this Python is too old" in text for text in texts)
+
+
 def test_a_failed_baseline_leaves_nothing_to_compare_with(screen_of, known_run):
     runs = [
         known_run(

@@ -198,7 +198,7 @@ def test_nothing_is_said_to_have_failed_where_nothing_did(analyse, known_run, re
 
 
 def test_a_study_without_failures_says_so(analyse, known_run, render):
-    assert "Every run succeeded." in render(analyse(known_run())).text
+    assert "No run failed." in render(analyse(known_run())).text
 
 
 def test_a_study_whose_runs_left_no_trace_is_reported(analyse, known_run, render):

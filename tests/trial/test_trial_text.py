@@ -130,7 +130,7 @@ def test_all_failures_are_raised_at_once_with_their_places_and_last_words(reques
     ]
     text = format_trials(request_, trials, 1 * GIB).replace("\n  ", " ")
     assert "estimated time of 14 runs" in text
-    assert "without 4 runs of treatments that failed" in text
+    assert "without 4 runs of treatments whose trial was not ok" in text
 
 
 def test_trials_without_a_failure_raise_nothing(request_):

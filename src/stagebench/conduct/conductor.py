@@ -34,6 +34,7 @@ from stagebench.conduct.snakemake_call import (
 from stagebench.design.plan import name_runs
 from stagebench.errors import CommandError, MeasureError
 from stagebench.measure.supervisor import name_campaign
+from stagebench.records import NOT_FAILED, UNSUPPORTED
 from stagebench.store import MEASURE_AGAIN, START_AGAIN, write_json
 from stagebench.terminal import print_text
 from stagebench.trial.one_task import Trial, TrialRequest, run_trials
@@ -185,13 +186,17 @@ def _watch_baselines(request: StudyRequest) -> Callable[[], bool]:
     return go_on
 
 
+def _is_bad(outcome: Outcome, name: str) -> bool:
+    return name in outcome.finished and outcome.finished[name].status != "ok"
+
+
 def _check_baselines(request: StudyRequest, outcome: Outcome) -> None:
-    name = next((name for name in _baselines(request) if name in outcome.failed), None)
+    name = next((name for name in _baselines(request) if _is_bad(outcome, name)), None)
     if name is None:
         return
     raise CommandError(
         f"the baseline failed, so nothing can be compared with it:"
-        f" {describe_failed_run(name, outcome.failed[name])}\n"
+        f" {describe_failed_run(name, outcome.finished[name])}\n"
         f"{_there(outcome)}. Mend it and start again (if its code is not what failed,"
         f" {request.results / 'raw' / name}: {MEASURE_AGAIN}), or go on with --keep-going",
         exit_code=1,
@@ -207,15 +212,19 @@ def _try_treatments(request: StudyRequest, known: Mapping[str, TimeRange]) -> di
     failed: list[str] = []
 
     def name_failed(one: Trial) -> None:
-        if one.observed.status != "ok":
+        if one.observed.status not in NOT_FAILED:
             failed.append(one.key)
             if len(failed) <= MOST_NAMED:
                 _say(f"FAILED  trial of {cut(describe_failure(trial, one)[0])}")
 
     trials = run_trials(trial, name_failed)
+    unsupported = {one.key: one for one in trials if one.observed.status == UNSUPPORTED}
+    for key, one in unsupported.items():
+        _say(f"unsupported  {key}: {cut(one.observed.detail)}")
     names = f"; failed: {cut(', '.join(failed))}" if failed else ""
-    _say(f"trial: {len(trials) - len(failed)} of {len(trials)} treatments ok with one task{names}")
-    baselines = [one for one in failed if treatments[one]["baseline"]]
+    number = len(trials) - len(failed) - len(unsupported)
+    _say(f"trial: {number} of {len(trials)} treatments ok with one task{names}")
+    baselines = [one for one in (*failed, *unsupported) if treatments[one]["baseline"]]
     if baselines and not request.keep_going:
         raise MeasureError(
             f"the trial of the baseline {', '.join(baselines)} failed, so nothing can be compared"

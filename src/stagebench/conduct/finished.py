@@ -8,7 +8,7 @@ from stagebench import store
 from stagebench.analyse.conditions import describe_conditions
 from stagebench.design.plan import name_runs
 from stagebench.errors import StoreError
-from stagebench.records import TaskRecord
+from stagebench.records import NOT_FAILED, UNSUPPORTED, TaskRecord
 from stagebench.trial.observed import explain_failure, find_makespan
 from stagebench.units import to_seconds
 
@@ -47,8 +47,17 @@ class Outcome(NamedTuple):
 
     @property
     def failed(self) -> dict[str, Finished]:
-        """Return the runs that are not ok, in the order in which they were planned."""
-        return {name: run for name, run in self.finished.items() if run.status != "ok"}
+        """Return the runs that failed, in the order in which they were planned."""
+        runs = self.finished.items()
+        return {name: run for name, run in runs if run.status not in NOT_FAILED}
+
+    @property
+    def unsupported(self) -> dict[str, str]:
+        """Return the treatments that cannot run, with the reason."""
+        runs = self.finished.items()
+        return {
+            name.rpartition("/")[0]: run.cause for name, run in runs if run.status == UNSUPPORTED
+        }
 
     @property
     def noisy(self) -> int:

@@ -17,6 +17,7 @@ from stagebench.conduct.announced import MESSAGE, SCREEN, STUDY
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import MOST_NAMED, describe_failed_run
 from stagebench.conduct.progress import Progress
+from stagebench.records import UNSUPPORTED
 from stagebench.store import shorten
 from stagebench.terminal import INTERRUPTED, STDERR
 
@@ -55,6 +56,7 @@ class Watch:
         self._progress: Progress | None = None
         self._jobs: dict[int, tuple[str, Mapping[str, str]]] = {}
         self._named: set[str] = set()
+        self._failures = 0
         self._errors: list[str] = []
         self._job_failed = False
         self._measured = False
@@ -143,9 +145,13 @@ class Watch:
         if found is None or found.status == "ok" or treatment in self._named:
             return
         self._named.add(treatment)
-        if len(self._named) <= MOST_NAMED:
+        if found.status == UNSUPPORTED:
+            self._display.say(f"unsupported  {treatment}: {found.cause}")
+            return
+        self._failures += 1
+        if self._failures <= MOST_NAMED:
             self._display.say(f"FAILED  {describe_failed_run(name, found)}")
-        elif len(self._named) == MOST_NAMED + 1:
+        elif self._failures == MOST_NAMED + 1:
             self._display.say("FAILED  more treatments; from here on they are counted only")
 
     def _show(self) -> None:

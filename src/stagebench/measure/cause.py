@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import stagebench
+from stagebench.errors import UnsupportedError
 from stagebench.store import ERROR_FILE, OUTPUT_FILE
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ def describe_crash(folder: Path, exit_code: int, beside: Path | None) -> str:
     if lines := WARNING.sub("", output).strip().splitlines():
         return f"last output: {lines[-1].strip()}"
     return "no output but warnings" if output.strip() else "no output"
+
+
+def find_unsupported(folder: Path, exit_code: int) -> str:
+    """Return why the measured process could not run the treatment; "" if that is not how it ended.
+
+    A handler may use the same exit code, but not with that error as all that main has left.
+    """
+    if exit_code != UnsupportedError.exit_code:
+        return ""
+    name, _, reason = _read(folder / ERROR_FILE).partition(": ")
+    return _join(reason) if name == UnsupportedError.__name__ else ""
 
 
 def describe_end(exit_code: int) -> str:

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from stagebench.errors import WorkerLostError, WorkflowError
+from stagebench.errors import UnsupportedError, WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
 from stagebench.records import RETRIABLE_STATUSES, EventRecord, TaskRecord, WorkerRecord
 from stagebench.runner.stage import Arrival, Stage
@@ -165,6 +165,8 @@ def main(meanwhile: Meanwhile | None = None, change_stage: ChangeStage | None = 
         )
     except (WorkflowError, WorkerLostError) as error:
         leave(sink, f"{type(error).__name__}: {error}", 1)
+    except UnsupportedError as error:
+        leave(sink, f"{type(error).__name__}: {error}", error.exit_code)
     except KeyboardInterrupt:
         leave(sink, "KeyboardInterrupt: the run was cancelled", 130)
     except SystemExit as error:  # of a preload

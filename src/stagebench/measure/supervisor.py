@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
 from stagebench.measure import leftovers, process
-from stagebench.measure.cause import describe_crash, describe_end
+from stagebench.measure.cause import describe_crash, describe_end, find_unsupported
 from stagebench.measure.cgroup import OutOfMemory
 from stagebench.measure.machine import (
     describe_noise,
@@ -38,6 +38,7 @@ from stagebench.measure.machine import (
 from stagebench.measure.server import quote_output, run_server
 from stagebench.measure.warm import warm_memory
 from stagebench.records import (
+    UNSUPPORTED,
     EventRecord,
     MemorySample,
     ProcessRecord,
@@ -168,10 +169,13 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         shorten_output(folder / store.ERROR_FILE)
         shorten_output(folder / store.SERVER_FILE)
         limit_s = request.time_limit_s if exit_.timed_out else None
-        outcome = judge_outcome(
-            folder, request.specification, exit_.exit_code, limit_s, request.beside
-        )
-        status, detail = judge_memory(exit_.cgroup, *outcome)
+        if unsupported := find_unsupported(folder, exit_.exit_code):
+            status, detail = UNSUPPORTED, unsupported
+        else:
+            outcome = judge_outcome(
+                folder, request.specification, exit_.exit_code, limit_s, request.beside
+            )
+            status, detail = judge_memory(exit_.cgroup, *outcome)
         if server_end:
             status = "server_lost"
             detail = f"the server {server_end}{quote_output(folder, request.beside)}"

@@ -33,7 +33,7 @@ from stagebench.present.markdown import (
 from stagebench.present.points import Facts, Numbers, format_factor
 from stagebench.present.trust import estimate_block, find_error, label_property
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
-from stagebench.tables.io import list_rows
+from stagebench.tables.io import find_failed, find_unsupported, list_rows
 from stagebench.tables.quantities import LOWER
 from stagebench.units import format_bytes
 
@@ -52,6 +52,7 @@ MOST_ROWS = 7
 WIDTH = 80
 
 USE, MATTERS, WHY, NEXT, SURE = "Use", "What matters", "Why", "Next", "How sure"
+NOT_RUN = "Not run"
 
 
 class Point(NamedTuple):
@@ -136,7 +137,12 @@ def _answer(
     experiment: Experiment, planned: Mapping[str, Any], block_s: float, *, is_one_of_many: bool
 ) -> ExperimentAnswer:
     words = name_levels(experiment, planned.get("factors", {}))
-    works = split_work(experiment)
+    reasons = _find_reasons(experiment)
+    works = [
+        supported
+        for names in split_work(experiment)
+        if (supported := [name for name in names if name not in reasons])
+    ]
     numbers = Numbers(experiment)
     each = [
         Facts(
@@ -157,9 +163,32 @@ def _answer(
         is_one_of_many=is_one_of_many,
         brief=_brief(each),
         baseline=clean_name(experiment.baseline),
-        points=tuple(point for point in _make_points(each) if point.sentences),
+        points=tuple(
+            point
+            for point in (*_make_points(each), Point(NOT_RUN, _say_unsupported(reasons)))
+            if point.sentences
+        ),
         rows=tuple(shown),
         hidden=len(rows) - len(shown),
+    )
+
+
+def _find_reasons(experiment: Experiment) -> dict[str, str]:
+    """Return the treatments that cannot run here, each with the reason."""
+    found = find_unsupported(experiment.tables["runs"])
+    return {
+        str(row["treatment"]): find_error(experiment.tables, row) for _, row in found.iterrows()
+    }
+
+
+def _say_unsupported(reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Say for each reason which treatments cannot run, the first ones by name."""
+    named: dict[str, list[str]] = {}
+    for treatment, reason in reasons.items():
+        named.setdefault(reason, []).append(f"`{clean_name(treatment)}`")
+    return tuple(
+        f"{points.name_some(names)} cannot run here: {reason.removesuffix('.')}."
+        for reason, names in named.items()
     )
 
 
@@ -175,6 +204,9 @@ def _brief(each: Sequence[Facts]) -> str:
 def _make_points(each: Sequence[Facts]) -> Iterator[Point]:
     """Make the points; where treatments do different work, each kind of work in turn."""
     rivals = [facts for facts in each if len(facts.names) > 1]
+    if not each:
+        yield Point(USE, ("nothing to choose: no treatment can run here.",))
+        return
     if len(each) == 1:
         [facts] = each
         yield Point(USE, tuple(points.say_use(facts)))
@@ -304,8 +336,13 @@ def _describe_runs(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) 
     """Return how the runs ended, first of all those that failed, with the first error."""
     runs = tables["runs"]
     planned, made = len(plan["runs"]), len(runs)
-    failed = runs[runs["status"] != "ok"]
+    failed, unsupported = find_failed(runs), find_unsupported(runs)
     so_far = f"; {made} of {planned} runs made" if made < planned else ""
+    if len(unsupported):
+        so_far += f"; {count_noun(len(unsupported), 'treatment')} cannot run here"
+    made = len(failed) + int((runs["status"] == "ok").sum())
+    if not made and len(unsupported):
+        return f"nothing was run{so_far}"
     if failed.empty:
         return f"all {made} runs ok{so_far}" if made != 1 else f"1 run ok{so_far}"
     first = failed.iloc[0]
@@ -399,7 +436,8 @@ def format_markdown(screen: Screen) -> str:
     if len(answers) == 1:
         return "\n".join([*lines, format_answer(answers[0])]) + "\n"
     room = MOST_LINES - len(lines)
-    lines_each = next((each for each in (len(_NAMES), 2) if each * len(answers) <= room), 1)
+    whole = max([len(_NAMES), *(len(one.points) for one in answers)])
+    lines_each = next((each for each in (whole, 2) if each * len(answers) <= room), 1)
     shown = answers if lines_each * len(answers) <= room else answers[: room - 1]
     for answer in shown:
         lines += _markdown_lines(answer, lines_each)
@@ -418,13 +456,13 @@ def _markdown_lines(answer: ExperimentAnswer, lines_each: int) -> Iterator[str]:
     name = f"**{escape_marked(answer.experiment)}**"
     by_name = {one.name: one for one in answer.points}
     use = by_name.get(USE, Point(USE, ("nothing.",)))
-    if lines_each == len(_NAMES):
+    if lines_each >= len(_NAMES):
         yield f"- {name}: {_join_use(use)}"
         yield from (f"  {_bullet(one)}" for one in answer.points if one.name != USE)
         return
     firsts = [
         f"**{name}**: {escape_marked(by_name[name].join(by_name[name].sentences[:1]))}"
-        for name in (MATTERS, WHY, NEXT, SURE)
+        for name in (MATTERS, WHY, NEXT, NOT_RUN, SURE)
         if name in by_name
     ]
     if lines_each == 2:
@@ -498,8 +536,8 @@ def format_terminal(screen: Screen, *, preliminary: str = "") -> str:
 
 _NAMES = (USE, MATTERS, WHY, NEXT, SURE)
 _IN_TURN = (
-    *((name, 0) for name in (USE, WHY, NEXT, SURE, MATTERS)),
-    *((name, place) for place in (1, 2, 3) for name in _NAMES),
+    *((name, 0) for name in (USE, WHY, NEXT, NOT_RUN, SURE, MATTERS)),
+    *((name, place) for place in (1, 2, 3) for name in (*_NAMES, NOT_RUN)),
 )
 """Points and the places of their sentences, the most important first."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from stagebench.records import UNSUPPORTED
 from stagebench.tables.decisions import WORDS_OF_ORDER
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Experiment:
     def failure_note(self, treatment: str) -> str:
         """Return how a treatment's runs ended if none was ok: "no ok run (timed_out × 3)"."""
         ended = Counter(self.runs(treatment, only_ok=False)["status"])
+        if list(ended) == [UNSUPPORTED]:
+            return "cannot run here"
         return f"no ok run ({', '.join(f'{status} × {n}' for status, n in ended.items())})"
 
     @cached_property

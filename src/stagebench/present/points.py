@@ -34,7 +34,7 @@ from stagebench.tables.decisions import (
     NOT_DECIDED,
     WORDS_OF_ORDER,
 )
-from stagebench.tables.io import list_rows
+from stagebench.tables.io import find_failed, list_rows
 from stagebench.tables.quantities import HIGHER, LOWER
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import MIB, format_seconds
@@ -667,7 +667,7 @@ def say_how_sure(facts: Facts) -> list[str]:
     runs = facts.experiment.tables["runs"]
     runs = runs[runs["treatment"].isin(facts.names)]
     own = runs[runs["treatment"] == facts.chosen]
-    failed = int((own["status"] != "ok").sum())
+    failed = len(find_failed(own))
     noisy, of = int((runs["noisy"] != "").sum()), count_noun(len(runs), "run")
     sentences = [_say_sure(facts), *_say_more(facts)]
     silent = [name for name in facts.names if name not in facts.numbers.makespans]

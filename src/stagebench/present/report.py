@@ -359,6 +359,7 @@ def _trust_values(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     block_s = trust.estimate_block(runs)
     return {
         "failures": trust.failures_table(runs),
+        "unsupported": trust.unsupported_table(runs),
         "failed_warm_ups": trust.failed_warm_ups_table(tables["warm_ups"]),
         "attempts": trust.attempts_text(tables["stages"]),
         "outcomes": trust.outcomes_table(tables["stages"]),

@@ -19,6 +19,7 @@ from stagebench.present.markdown import (
     quote_code,
     show_line,
 )
+from stagebench.tables.io import find_failed, find_unsupported
 from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import format_bytes, format_seconds
@@ -75,7 +76,7 @@ _SAMPLER = {
 
 def failures_table(runs: pd.DataFrame) -> str:
     """List the runs that did not succeed; "" if all did."""
-    failed = runs[runs["status"] != "ok"]
+    failed = find_failed(runs)
     if failed.empty:
         return ""
     columns = ["experiment", "treatment", "status", "detail", "replicate", "tasks ok"]
@@ -93,6 +94,16 @@ def failures_table(runs: pd.DataFrame) -> str:
     return format_table(columns, rows, texts=4)
 
 
+def unsupported_table(runs: pd.DataFrame) -> str:
+    """List the treatments that cannot run here, with the reason; "" if all can."""
+    columns = ["experiment", "treatment", "reason"]
+    rows = [
+        [str(row[name]) for name in ("experiment", "treatment", "detail")]
+        for _, row in find_unsupported(runs).iterrows()
+    ]
+    return format_table(columns, rows, texts=3) if rows else ""
+
+
 MOST_FAILED = 10
 """Of more treatments that failed than this, the others are counted."""
 
@@ -103,7 +114,7 @@ MOST_ERROR = 120
 def failure_lines(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Name the treatments with runs that failed, each with its first error."""
     runs = tables["runs"]
-    failed = runs[runs["status"] != "ok"]
+    failed = find_failed(runs)
     key = ["experiment", "treatment"]
     made = Counter(zip(runs["experiment"], runs["treatment"], strict=True))
     firsts = failed.drop_duplicates(key)
@@ -383,7 +394,7 @@ def warm_ups_text(warm_ups: pd.DataFrame) -> str:
     """Report how many runs came before the first block; "" if none did."""
     if warm_ups.empty:
         return ""
-    failed = int((warm_ups["status"] != "ok").sum())
+    failed = len(find_failed(warm_ups))
     failures = (
         f" **{failed} of them did not succeed**, see [failures](trust.md#failures)."
         if failed
@@ -397,7 +408,7 @@ def warm_ups_text(warm_ups: pd.DataFrame) -> str:
 
 def failed_warm_ups_table(warm_ups: pd.DataFrame) -> str:
     """List the warm-ups that did not succeed; "" if all did."""
-    failed = warm_ups[warm_ups["status"] != "ok"]
+    failed = find_failed(warm_ups)
     if failed.empty:
         return ""
     columns = ["experiment", "treatment", "status", "detail", "warm-up"]

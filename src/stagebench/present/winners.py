@@ -13,6 +13,7 @@ from stagebench.present.flow import is_open, list_unseen, name_places, name_trea
 from stagebench.present.markdown import count_noun, escape
 from stagebench.present.treatments import format_level
 from stagebench.tables.decisions import LEAST
+from stagebench.tables.io import find_failed
 from stagebench.tables.quantities import QUANTITIES, UNITS
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _lead(contest: Contest) -> str:
 
 def _unsuccessful(contest: Contest) -> str:
     runs = contest.experiment.runs(contest.winner, only_ok=False)
-    failed = int((runs["status"] != "ok").sum())
+    failed = len(find_failed(runs))
     silent = len(contest.names) - len(contest.ranked)
     text = ""
     if failed and contest.is_decided:

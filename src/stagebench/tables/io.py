@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stagebench.errors import StoreError
+from stagebench.records import NOT_FAILED, UNSUPPORTED
 from stagebench.store import write_text
 from stagebench.tables.quantities import COUNT, NUMBER
 from stagebench.tables.schema import CLAIM_TABLES, FLAG, REFERENCE_COLUMNS, TABLES, TEXT
@@ -42,6 +43,17 @@ def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
     """Return a column as floats, also a column of counts; missing values are NaN."""
     return table[column].astype("float64")
+
+
+def find_failed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that failed; an unsupported treatment has not."""
+    return runs[~runs["status"].isin(NOT_FAILED)]
+
+
+def find_unsupported(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the first run of each treatment that cannot run, with the reason as `detail`."""
+    found = runs[runs["status"] == UNSUPPORTED]
+    return found.drop_duplicates(["experiment", "treatment"])
 
 
 def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

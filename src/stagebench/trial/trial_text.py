@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import MeasureError
+from stagebench.records import NOT_FAILED, UNSUPPORTED
 from stagebench.trial.observed import NOT_RUN
 from stagebench.trial.outlook import TimeRange, count_cores, estimate_run, guess_memory
 from stagebench.units import format_bytes, format_seconds
@@ -31,6 +32,7 @@ _STATUSES = {
     "timed_out": "timed out",
     "out_of_memory": "no memory",
     "server_lost": "no server",
+    UNSUPPORTED: "cannot run",
     NOT_RUN: "not run",
 }
 
@@ -68,7 +70,7 @@ def format_trials(request: TrialRequest, trials: Sequence[Trial], memory_bytes: 
 
 def check_trials(request: TrialRequest, trials: Sequence[Trial]) -> None:
     """Raise MeasureError that names every treatment of which no task succeeded, with its cause."""
-    failed = [trial for trial in trials if trial.observed.status != "ok"]
+    failed = [trial for trial in trials if trial.observed.status not in NOT_FAILED]
     if not failed:
         return
     lines = [f"{len(failed)} of {_count(len(trials), 'treatment')} failed with one task"]
@@ -161,7 +163,9 @@ def _describe_total(plan: Mapping[str, Any], estimates: Mapping[str, TimeRange])
         return _wrap("the study's time cannot be estimated: no treatment succeeded")
     total = TimeRange(*map(sum, zip(*known, strict=True)))
     left = len(runs) - len(known)
-    without = f", without {_count(left, 'run')} of treatments that failed" if left else ""
+    without = (
+        f", without {_count(left, 'run')} of treatments whose trial was not ok" if left else ""
+    )
     number = _count(len(known), "run")
     return _wrap(f"estimated time of {number}: about {format_range(total)}{without}")
 
@@ -187,6 +191,9 @@ def _list_warnings(
     estimates: Mapping[str, TimeRange],
     memory_bytes: Bytes,
 ) -> Iterator[str]:
+    for key, _, observed in trials:
+        if observed.status == UNSUPPORTED:
+            yield f"unsupported: {key}: {observed.detail}"
     limit_s = request.plan["time_limit_s"]
     late = [key for key, one in estimates.items() if one.high_s >= limit_s]
     if late:

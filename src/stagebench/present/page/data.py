@@ -25,7 +25,7 @@ from stagebench.present.markdown import (
 )
 from stagebench.present.overview import compare_makespan
 from stagebench.present.treatments import format_level, limit_or_failure
-from stagebench.tables.io import list_rows
+from stagebench.tables.io import find_failed, list_rows
 from stagebench.tables.schema import OUTCOMES
 from stagebench.units import MIB
 
@@ -67,7 +67,7 @@ def list_failures(experiment: Experiment) -> list[str]:
     texts = []
     runs = experiment.tables["runs"]
     counts = Counter(runs["treatment"])
-    failed = runs[runs["status"] != "ok"]
+    failed = find_failed(runs)
     for (treatment, status), own in failed.groupby(["treatment", "status"], sort=False):
         of = f"{len(own)} of {count_noun(counts[str(treatment)], 'run')}"
         texts.append(f"{treatment}: {of} {_end(status, own['detail'])}")
