@@ -240,7 +240,24 @@ def write_job(parameters: object, upstream: tuple[object] | None, parcel: str | 
 
     `upstream` holds the handler's input, `parcel` is the name to store the result under.
     """
-    return ForkingPickler.dumps((parameters, upstream, parcel))
+    dumps = pickle.dumps if _is_plain(parameters, upstream) else ForkingPickler.dumps
+    return dumps((parameters, upstream, parcel))
+
+
+def _is_plain(parameters: object, upstream: tuple[object] | None) -> bool:
+    """Return whether all that a job has are values that every pickler writes in the same way.
+
+    ForkingPickler knows how to send connections and locks. To set it up takes several times as long
+    as to pickle a few numbers.
+    """
+    return (
+        type(parameters) is dict
+        and (upstream is None or type(upstream[0]) in _PLAIN)
+        and all(type(value) in _PLAIN for value in parameters.values())
+    )
+
+
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 _MOST_PARTS = 1024
@@ -304,6 +321,8 @@ def _encode(served: Served, handler: Callable[..., Any]) -> Any:
     if served.status == "failed" and served.result is not None:
         served = _check_error(served)
     try:
+        if type(served.result) in _PLAIN:
+            return pickle.dumps(served)
         return ForkingPickler.dumps(served)
     except BaseException as error:  # recorded: a value's own pickling may raise anything
         return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
