@@ -42,11 +42,10 @@ MAY_IMPORT = {
     "design": {*GROUND, "store", "handlers", "task_list", "design"}
     | {"ruamel", "jsonschema", "msgspec"},
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
-    "measure": {*GROUND, "", "store", "task_list", "sampler", "measure", "psutil"},
+    "measure": {*GROUND, "", "store", "task_list", "sampler", "measure"},
     # A measured process, too, that changes what its stages call.
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
-    "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
-    | {"psutil", "numpy", "matplotlib"},
+    "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
     "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},

@@ -11,8 +11,10 @@ from stagebench.measure.machine import (
     is_quiet,
     parse_choice,
     parse_pressure,
+    parse_size,
     parse_stat,
     parse_ticks,
+    read_filesystem,
     read_machine,
     read_ticks,
     wait_until_quiet,
@@ -154,3 +156,31 @@ def test_neither_waiting_for_a_disk_nor_stolen_time_is_idle():
 
 def test_this_machine_reports_its_ticks():
     assert 0 < read_ticks().idle < read_ticks().all
+
+
+def test_a_size_of_meminfo_is_in_bytes_and_unknown_if_it_is_not_there():
+    meminfo = "MemTotal:        2048 kB\nMemFree:          512 kB\n"
+    assert parse_size(meminfo, "MemTotal") == 2 * 2**20
+    assert parse_size(meminfo, "MemAvailable") is None
+    assert parse_size(None, "MemTotal") is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [("/tmp/x", "tmpfs"), ("/tmpfs", "ext4"), ("/my disk/a", "xfs"), ("/", "ext4")],
+)
+def test_a_folder_is_on_the_deepest_mount_above_it_and_of_several_on_the_last(
+    tmp_path, folder, kind
+):
+    lines = [
+        r"none /my\040disk xfs rw 0 0",
+        "none / rootfs rw 0 0",
+        "none / ext4 rw 0 0",
+        "none /tmp tmpfs rw 0 0",
+    ]
+    write(tmp_path, {"proc/self/mounts": "\n".join(lines)})
+    assert read_filesystem(folder, tmp_path) == kind
+
+
+def test_a_filesystem_is_unknown_without_proc(tmp_path):
+    assert read_filesystem("/tmp", tmp_path) is None

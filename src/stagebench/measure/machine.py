@@ -20,10 +20,9 @@ import sys
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import psutil
 
 import stagebench
 from stagebench.measure.cgroup import read_limits
@@ -95,11 +94,14 @@ def read_memory_settings(root: Path = ROOT) -> dict[str, Any]:
 
 def parse_swap(meminfo: str | None) -> tuple[int | None, int | None]:
     """Parse /proc/meminfo: the size of all swap space, and how much of it is in use, in bytes."""
-    found = dict(re.findall(r"^(Swap\w+): +(\d+) kB$", meminfo or "", re.MULTILINE))
-    if not {"SwapTotal", "SwapFree"} <= found.keys():
-        return None, None
-    total, free = (int(found[name]) * KIB for name in ("SwapTotal", "SwapFree"))
-    return total, total - free
+    total, free = (parse_size(meminfo, name) for name in ("SwapTotal", "SwapFree"))
+    return (None, None) if total is None or free is None else (total, total - free)
+
+
+def parse_size(meminfo: str | None, name: str) -> int | None:
+    """Return one size of /proc/meminfo in bytes; None if it is not there."""
+    found = re.search(rf"^{name}: +(\d+) kB$", meminfo or "", re.MULTILINE)
+    return int(found[1]) * KIB if found else None
 
 
 def parse_stat(text: str | None) -> dict[str, float | int | None]:
@@ -211,7 +213,7 @@ def _read(path: Path) -> str | None:
 
 def read_environment() -> dict[str, Any]:
     """Describe the machine, the software and the checkout."""
-    commit, dirty = read_commit(Path(__file__).parent)
+    commit, dirty = read_commit(Path(stagebench.__file__).parents[2])
     return {
         "host": platform.node(),
         "machine": platform.machine(),
@@ -234,17 +236,23 @@ def read_environment() -> dict[str, Any]:
 
 
 def read_packages() -> dict[str, str]:
-    """Return the installed version of each package that stagebench declares as a dependency."""
+    """Return the installed version of each package that a study needs."""
     try:
         declared = importlib.metadata.requires("stagebench") or []
     except importlib.metadata.PackageNotFoundError:
         return {}
-    names = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in declared if "extra ==" not in line}
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    needed = (line for line in declared if re.search(r"extra == .study.", line))
+    versions = {}
+    for name in sorted({re.split(r"[^A-Za-z0-9._-]", line)[0] for line in needed}):
+        with suppress(importlib.metadata.PackageNotFoundError):  # a trace needs none of them
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def read_commit(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the checkout around `folder`, and whether tracked files differ."""
+    """Return the commit of the checkout in `folder`, and whether tracked files differ."""
+    if not (folder / ".git").exists():  # installed, maybe within a checkout of something else
+        return None, None
     try:
         commit = _ask_git(folder, "rev-parse", "HEAD")
         changes = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -268,10 +276,7 @@ def read_cpu_model() -> str | None:
 
 def read_memory_bytes() -> int | None:
     """Return the machine's memory as /proc/meminfo reports it."""
-    try:
-        return psutil.virtual_memory().total
-    except OSError:
-        return None
+    return parse_size(_read(ROOT / "proc/meminfo"), "MemTotal")
 
 
 def read_os_name() -> str:
@@ -282,18 +287,17 @@ def read_os_name() -> str:
         return platform.system()
 
 
-def read_filesystem(folder: str) -> str | None:
+def read_filesystem(folder: str, root: Path = ROOT) -> str | None:
     """Return the type of the file system of `folder`, on which the cost of fsync depends."""
-    mounts = [
-        part
-        for part in psutil.disk_partitions(all=True)
-        if os.path.commonpath([part.mountpoint, folder]) == part.mountpoint
-    ]
-    # Of several mounts on one point the last hides the others.
-    return (
-        max(enumerate(mounts), key=lambda pair: (len(pair[1].mountpoint), pair[0]))[1].fstype
-        or None
-    )
+    found, longest = None, 0
+    for line in (_read(root / "proc/self/mounts") or "").splitlines():
+        point, kind = line.split(" ")[1:3]
+        # Blanks in a path are written as octal numbers, see fstab(5).
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
+        # Of several mounts on one point the last hides the others.
+        if len(point) >= longest and os.path.commonpath([point, folder]) == point:
+            found, longest = kind, len(point)
+    return found
 
 
 class Busy(NamedTuple):

@@ -22,10 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
-
 from stagebench import store
 from stagebench.errors import StoreError
+from stagebench.measure.machine import parse_size
 from stagebench.records import ProcessRecord
 from stagebench.sampler.places import find_group
 from stagebench.units import MIB
@@ -155,9 +154,10 @@ def memory_left_bytes(proc: Path = Path("/proc/self")) -> Bytes:
 def _available_on_machine() -> Bytes:
     """Return 0 where /proc shows processes alone: then nothing is touched."""
     try:
-        return int(psutil.virtual_memory().available)
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return 0
+    return parse_size(meminfo, "MemAvailable") or 0
 
 
 def _left_in_group(group: Path) -> Bytes | None:

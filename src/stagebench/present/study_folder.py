@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stagebench.errors import OptionError, StoreError
-from stagebench.present.answer import format_terminal, make_screen
 from stagebench.store import RUN_FILE, START_AGAIN, read_json
-from stagebench.tables.io import read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +34,10 @@ def show_study(folder: Path, figure: Path | None = None) -> str:
         raise StoreError(f"{path}: is no plan of a study; {START_AGAIN}")
     if not (folder / "tables" / "runs.csv").exists():
         raise StoreError(f"{folder}: {_describe_progress(folder, plan)}; {START_AGAIN}")
+    # Here, so that `stagebench show` reads a trace where no pandas is installed.
+    from stagebench.present.answer import format_terminal, make_screen
+    from stagebench.tables.io import read_tables
+
     text = format_terminal(make_screen(read_tables(folder / "tables"), plan))
     page = next((path for path in _list_pages(folder) if path.exists()), None)
     more = f"no report yet; {START_AGAIN}" if page is None else f"More: {page}"
