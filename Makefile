@@ -20,7 +20,7 @@ study: $(READY)
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-build.lock pyproject.toml
+$(READY): requirements.lock requirements-build.lock pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stagebench needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes --requirement requirements-build.lock
@@ -50,7 +50,7 @@ lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 		--python-version 3.11 requirements-build.in --output-file requirements-build.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
-		--python-version 3.11 --extra dev --extra examples pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --extra study --extra dev --extra examples pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv

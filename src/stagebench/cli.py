@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
 from stagebench.command_line import RootParser
-from stagebench.errors import StagebenchError
+from stagebench.errors import MissingPackageError, StagebenchError
 from stagebench.terminal import INTERRUPTED, print_error, print_text
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read the output has ended, such as `head`: it wants no more, nor does a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package in {"stagebench", *sys.stdlib_module_names}:
+            raise
+        print_error(f"stagebench {given[0]}: {MissingPackageError(package)}\n")
+        sys.exit(MissingPackageError.exit_code)
     except StagebenchError as error:
         print_error(f"stagebench: {error}\n")
         sys.exit(error.exit_code)

@@ -53,6 +53,13 @@ class ModelError(StagebenchError):
     """A question that the model of a workflow cannot answer from what was measured."""
 
 
+class MissingPackageError(StagebenchError):
+    """A package that is no part of the plain installation is needed, and is not there."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f'{package} is not installed; pip install "stagebench[study]" brings it')
+
+
 class OptionError(StagebenchError):
     """Invalid command-line option."""
 

@@ -50,14 +50,13 @@ class SnakemakeCall(NamedTuple):
 
 
 def find_snakefile() -> Path:
-    """Return the Snakefile of the checkout that this package is installed from."""
-    path = Path(stagebench.__file__).resolve().parents[2] / "Snakefile"
-    if not path.is_file():
-        raise MeasureError(
-            f"{path}: the Snakefile is not there; allowed: stagebench that is installed from its"
-            " checkout (make setup, or pip install --editable), which has the rules of a study"
-        )
-    return path
+    """Return the Snakefile of the checkout that this package is in, or the one of the package."""
+    package = Path(stagebench.__file__).resolve().parent
+    paths = package.parents[1] / "Snakefile", package / "rules" / "Snakefile"
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise MeasureError(f"{paths[1]}: the Snakefile is missing; install stagebench again")
+    return found
 
 
 def run_snakemake(

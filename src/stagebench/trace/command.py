@@ -19,7 +19,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from stagebench import store
-from stagebench.errors import CommandError, OptionError, StagebenchError, StoreError
+from stagebench.errors import (
+    CommandError,
+    MissingPackageError,
+    OptionError,
+    StagebenchError,
+    StoreError,
+)
 from stagebench.measure import process
 from stagebench.measure.machine import read_environment
 from stagebench.sampler.portable import open_files
@@ -161,6 +167,8 @@ def _draw(recording: Recording, summary: dict[str, Any], path: Path) -> str:
         from stagebench.trace.figure import draw_trace
 
         draw_trace(summary, curves, path)
+    except ModuleNotFoundError as error:
+        return str(MissingPackageError(str(error.name)))
     except Exception as error:
         path.unlink(missing_ok=True)
         own = error.strerror if isinstance(error, OSError) else None
