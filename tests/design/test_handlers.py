@@ -299,6 +299,7 @@ BROKEN = {
     "steps:fetsch": "unknown function 'fetsch'; did you mean 'fetch'?; allowed: fetch, join, peek,",
     "steps:MemoryNeed": "MemoryNeed is a type; allowed: a function written in Python",
     "steps:TYPE_CHECKING": "TYPE_CHECKING is a bool; allowed: a function written in Python",
+    "steps:a.b": "a is no Pipeline, and no function that returns one",
     "math:sqrt": "sqrt is a builtin_function_or_method; allowed: a function written in Python",
 }
 
@@ -310,7 +311,9 @@ def test_a_handler_that_is_not_there_is_reported_at_its_stage(find_problems, ste
     assert problem.startswith(f"workflows[0].stages[0].handler: handler '{name}': {text}")
 
 
-@pytest.mark.parametrize("name", ["steps:", ":f", "steps:a.b", "ste ps:f", "a/b:f", "steps.py:f:g"])
+@pytest.mark.parametrize(
+    "name", ["steps:", ":f", "steps:a.b.c", "ste ps:f", "a/b:f", "steps.py:f:g"]
+)
 def test_a_name_that_cannot_be_one_is_reported_with_its_form(find_problems, steps, name):
     (problem,) = find_problems({f"{STAGE}.handler": name}, steps)
 
@@ -566,3 +569,30 @@ def test_the_own_handlers_of_the_documentation_are_what_it_says(beside):
 
     assert find_handler("shown:resize", folder).upstream == "required"
     assert find_handler("shown:ask", folder).is_coroutine
+
+
+PIPELINE = """
+from stagebench import Pipeline
+
+
+async def ask(host):
+    return host
+
+
+pipe = Pipeline().coroutines(ask).threads(len).threads(lambda length: -length, name="negate")
+"""
+
+
+def test_functions_of_a_pipeline_are_described_as_handlers_are(tmp_path):
+    (tmp_path / "own_pipe.py").write_text(PIPELINE)
+    ask, length, negate = (
+        find_handler(f"own_pipe:pipe.{name}", tmp_path) for name in ("ask", "len", "negate")
+    )
+    assert (list(ask.parameters), ask.upstream, ask.is_coroutine) == (["item"], "no", True)
+    assert ask.parameters["item"].allowed == "any value"
+    assert (list(length.parameters), length.upstream) == ([], "required")
+    assert (length.is_coroutine, length.untravelled) == (False, "")
+    assert "lambda" in negate.untravelled
+    assert ask.source == length.source
+    text = find_handler("own_pipe:pipe.lem", tmp_path)
+    assert text.endswith("allowed: ask, len, negate; did you mean 'len'?")

@@ -1,5 +1,7 @@
+import asyncio
 import inspect
 import pickle
+import sys
 
 import pytest
 
@@ -40,3 +42,65 @@ def test_bounds_allow_the_values_that_their_text_describes(bounds, inside, outsi
     assert all(bounds.allows(value) for value in inside)
     assert not any(bounds.allows(value) for value in outside)
     assert str(bounds) == text
+
+
+PAGES = """
+import asyncio
+from functools import partial
+
+from stagebench import Pipeline
+
+
+async def ask(page):
+    return page
+
+
+def double(number, by):
+    return number * by
+
+
+pages = Pipeline().coroutines(ask).threads(len).threads(partial(double, by=2))
+
+
+def make_pages():
+    return pages
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    (tmp_path / "own_pages.py").write_text(PAGES)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_pages", None)
+
+
+@pytest.mark.usefixtures("pages")
+@pytest.mark.parametrize("pipeline", ["pages", "make_pages"])
+def test_a_function_of_a_pipeline_is_a_handler_that_takes_the_item_or_what_comes_before(
+    pipeline,
+):
+    ask, length, double = (
+        load_handler(f"own_pages:{pipeline}.{name}") for name in ("ask", "len", "double")
+    )
+    assert asyncio.run(ask(item="page")) == "page"
+    assert length(upstream="page") == 4
+    assert double(upstream=4) == 8
+    assert pickle.loads(pickle.dumps(double))(upstream=4) == 8
+
+
+@pytest.mark.usefixtures("pages")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("own_pages:pages.lem", "pages has no function 'lem'; allowed: .* did you mean 'len'"),
+        ("own_pages:number.len", "number is no Pipeline, and no function that returns one"),
+        ("own_pages:page.len", "page is no Pipeline"),
+    ],
+)
+def test_what_is_no_function_of_a_pipeline_is_an_error(name, text):
+    with pytest.raises(WorkflowError, match=text):
+        load_handler(name)

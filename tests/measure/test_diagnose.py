@@ -11,7 +11,9 @@ import pytest
 from stagebench import store
 from stagebench.measure import diagnose
 from stagebench.measure.diagnose import Diagnosed, open_files
+from stagebench.pipeline.calls import FirstCall
 from stagebench.records import DiagnosisRecord, TaskRecord
+from stagebench.runner.worker import begin_worker, end_worker
 
 STEPS = """
 import os
@@ -189,6 +191,15 @@ def own_calls(tmp_path):
         return store.read_records(path, DiagnosisRecord)
 
     return make
+
+
+def test_a_wrapped_handler_opens_and_closes_what_the_handler_does(tmp_path):
+    done = []
+    call = FirstCall(str, (), lambda: done.append("open"), lambda: done.append("close"))
+    wrapped = Diagnosed(call, tmp_path / "diagnosis.csv")
+    begin_worker(wrapped)
+    end_worker(wrapped)
+    assert done == ["open", "close"]
 
 
 def test_what_the_kernel_does_not_count_is_missing(own_calls, monkeypatch):

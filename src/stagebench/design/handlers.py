@@ -40,7 +40,12 @@ from stagebench.design.signatures import (
 )
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import MemoryNeed
-from stagebench.handlers.registry import HANDLERS, handler_target, is_own
+from stagebench.handlers.registry import (
+    HANDLERS,
+    find_pipeline_function,
+    handler_target,
+    is_own,
+)
 from stagebench.handlers.source import find_module, module_file, module_hash, source_hash
 
 if TYPE_CHECKING:
@@ -56,7 +61,7 @@ LONGEST_S = 30.0
 
 _NO_NEED = MemoryNeed(working_bytes=0, result_bytes=0)
 
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[\w-]+)?", re.ASCII)
 
 _LONGEST = 200
 """Most characters that a message quotes of an exception."""
@@ -130,7 +135,7 @@ def find_preload(module: str, beside: Path | None) -> str:
             find_module(module, beside)
         elif top in sys.stdlib_module_names and importlib.util.find_spec(module):
             return ""
-        _open_module(module, beside)
+        open_module(module, beside)
     except ImportError as error:  # of a package of the standard library
         return f"importing {module} raises {_last_line(error)}"
     except WorkflowError as error:
@@ -151,7 +156,7 @@ def _load_handler(name: str, beside: Path | None) -> Handler:
     find_module(module, beside)
     need: Needs | None
     if is_own(name):
-        found = _open_module(module, beside).ask({"function": function})
+        found = open_module(module, beside).ask({"function": function})
         need = partial(_ask_need, name, beside) if found.pop("has_need") else None
     else:
         found = _read_function(importlib.import_module(module), function)
@@ -164,11 +169,11 @@ def _load_handler(name: str, beside: Path | None) -> Handler:
 
 
 def _ask_need(name: str, beside: Path | None, given: Sequence[Mapping[str, Any]]) -> MemoryNeed:
-    module = _open_module(name.partition(":")[0], beside)
+    module = open_module(name.partition(":")[0], beside)
     return MemoryNeed(**module.ask({"need": name, "given": given}))
 
 
-class _OwnModule:
+class OwnModule:
     """A module that is imported in a process of its own, and can be asked about its functions."""
 
     def __init__(self, name: str, beside: Path | None) -> None:
@@ -211,6 +216,7 @@ class _OwnModule:
             watch.join()  # it holds this module, whose process must end when it is closed
         if not line.endswith("\n"):
             doing = "asking memory_need of" if "need" in question else "importing"
+            doing = question.get("doing", doing)
             self._ended = f"{doing} {self._name} {self._describe_end()}"
             raise WorkflowError(self._ended)
         answer: Json = json.loads(line)
@@ -232,13 +238,14 @@ class _OwnModule:
 
 
 @cache
-def _open_module(name: str, beside: Path | None) -> _OwnModule:
-    return _OwnModule(name, beside)
+def open_module(name: str, beside: Path | None) -> OwnModule:
+    """Import a module in a process of its own, which answers questions about it."""
+    return OwnModule(name, beside)
 
 
 def close_modules() -> None:
     """End the processes of all own modules; a later question starts one again."""
-    _open_module.cache_clear()
+    open_module.cache_clear()
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
@@ -271,6 +278,10 @@ def answer_questions() -> None:
             if module is None:
                 sys.path[:] = question["path"]
                 module = _import_quietly(question["module"])
+            elif "call" in question:
+                place, _, function = question["call"].partition(":")
+                call = getattr(importlib.import_module(place), function)
+                answer = call(module, **question["given"])
             elif "need" in question:
                 find = _find_needs(module, question["need"])
                 need = find(question["given"]) if find else _NO_NEED
@@ -324,14 +335,22 @@ def _read_function(module: ModuleType, name: str) -> Json:
     function = _find_function(module, name)
     return {
         "parameters": [write_parameter(one) for one in read_parameters(function).values()],
-        "is_coroutine": inspect.iscoroutinefunction(function),
+        "is_coroutine": inspect.iscoroutinefunction(_with_code(function)),
         "upstream": _read_upstream(function),
         "untravelled": _why_untravelled(function),
         "has_need": _find_needs(module, name) is not None,
     }
 
 
+def _with_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs when a handler is called: itself, or the method of an object."""
+    is_plain = inspect.isfunction(inspect.unwrap(function))
+    return function if is_plain else type(function).__call__
+
+
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
+    if "." in name:
+        return find_pipeline_function(module, name)
     functions = [n for n, value in vars(module).items() if _is_function(value) and n[0] != "_"]
     value = getattr(module, name, None)
     if value is None:

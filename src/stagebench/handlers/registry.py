@@ -1,6 +1,7 @@
 """The handlers that a config can name; only those that are used get imported.
 
-A config refers to a shipped handler by its name, and to any other as `module:function`.
+A config refers to a shipped handler by its name, and to any other as `module:function`, or as
+`module:pipeline.function` if it is one of a `Pipeline`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from stagebench.errors import WorkflowError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 HANDLERS = {
     "checksum": "stagebench.handlers.checksum:checksum",
@@ -48,6 +50,30 @@ def is_own(name: str) -> bool:
 
 def load_handler(name: str) -> Callable[..., Any]:
     """Import a handler's module and return its function."""
-    module, _, function = handler_target(name).partition(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return loaded
+    module, _, place = handler_target(name).partition(":")
+    loaded = importlib.import_module(module)
+    function: Callable[..., Any] = (
+        find_pipeline_function(loaded, place) if "." in place else getattr(loaded, place)
+    )
+    return function
+
+
+def find_pipeline_function(module: ModuleType, place: str) -> Callable[..., Any]:
+    """Return the handler that a `Pipeline` makes of one of its functions.
+
+    `place` is "pipeline.function"; a function that returns a `Pipeline` will do, too.
+    """
+    name, _, step = place.partition(".")
+    pipeline = getattr(module, name, None)
+    if callable(pipeline):
+        pipeline = pipeline()
+    stages = getattr(pipeline, "stages", None)
+    if stages is None:
+        raise WorkflowError(f"{name} is no Pipeline, and no function that returns one")
+    handlers: dict[str, Callable[..., Any]] = {stage.name: stage.handler for stage in stages}
+    if step not in handlers:
+        raise WorkflowError(
+            f"{name} has no function {step!r}; allowed: {', '.join(handlers)}"
+            f"{closest(step, list(handlers))}"
+        )
+    return handlers[step]

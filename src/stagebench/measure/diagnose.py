@@ -8,7 +8,6 @@ has held.
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import resource
 import threading
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from stagebench.measure.main import main
 from stagebench.records import DiagnosisRecord
+from stagebench.runner.stage import is_async
+from stagebench.runner.worker import begin_worker, end_worker
 from stagebench.store import DIAGNOSIS_FILE, RecordWriter
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Diagnosed:
         """Call the handler, when no other is called if they take turns."""
         with Diagnosed.turn:
             return self._call(arguments)
+
+    def begin_worker(self) -> None:
+        """Open what the handler needs once in each worker."""
+        begin_worker(self._handler)
+
+    def end_worker(self) -> None:
+        """Close what the handler has opened."""
+        end_worker(self._handler)
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
         files = open_files(self._path)
@@ -194,7 +203,7 @@ def prepare(specification: Mapping[str, Any], folder: Path) -> AbstractContextMa
 
 def diagnose(stage: Stage, folder: Path) -> Stage:
     """Return a stage whose handler notes its costs; coroutines share a thread, and stay as is."""
-    if inspect.iscoroutinefunction(stage.handler):
+    if is_async(stage.handler):
         return stage
     # Absolute, because a handler may change the working directory.
     path = folder.absolute() / DIAGNOSIS_FILE
