@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct"}
+CORE |= {"conduct", "draft"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
+    "draft": {*GROUND, "task_list", "handlers", "runner", "pipeline", "design", "draft"},
     "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},

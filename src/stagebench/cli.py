@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench import __version__
 from stagebench.command_line import RootParser
-from stagebench.errors import MissingPackageError, StagebenchError
+from stagebench.errors import MissingPackageError, StagebenchError, closest
 from stagebench.terminal import INTERRUPTED, print_error, print_text
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def make_parser() -> RootParser:
     parser = RootParser()
     parser.add_argument("--version", action="version", version=f"stagebench {__version__}")
     commands = parser.commands
+    _add_study(commands)
     _add_run(commands)
     _add_plan(commands)
     _add_design(commands)
@@ -103,6 +104,57 @@ def _add(
     parser: argparse.ArgumentParser = commands.add_parser(name, description=text, usage=usage)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_study(commands: Any) -> None:
+    parser = _add(commands, "study", _study, "Draft a study from a script's Pipeline.")
+    parser.add_argument("script", type=Path, metavar="SCRIPT.py", help="a script with a Pipeline")
+    parser.add_argument(
+        "--pipeline", metavar="NAME", help="the pipeline, or a function that returns it"
+    )
+    parser.add_argument(
+        "--items", metavar="NAME", help="what it passes (default: items, or what it maps)"
+    )
+    parser.add_argument(
+        "--functions",
+        type=list_of(str),
+        metavar="NAME,...",
+        help="what varies (default: the functions that compute most of their time); or all",
+    )
+    parser.add_argument(
+        "--workers",
+        type=list_of(whole_number),
+        metavar="N,...",
+        help="numbers of workers (default: 1, 2 and the number of cores)",
+    )
+    parser.add_argument(
+        "--executors",
+        type=list_of(one_of("thread", "process")),
+        default=("thread", "process"),
+        metavar="KIND,...",
+        help="kinds of workers (default: thread,process)",
+    )
+    parser.add_argument(
+        "--start-methods",
+        type=list_of(one_of("fork", "forkserver", "spawn")),
+        default=("fork", "spawn"),
+        metavar="NAME,...",
+        help="how processes start (default: fork,spawn)",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=whole_number,
+        default=100,
+        metavar="N",
+        help="items to pass at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.yaml",
+        help="a new file beside the script (default: SCRIPT_study.yaml)",
+    )
+    parser.add_argument("--run", dest="is_run", action="store_true", help="measure it, too")
 
 
 def _add_run(commands: Any) -> None:
@@ -354,6 +406,30 @@ def _add_export(commands: Any) -> None:
     )
 
 
+def _study(options: argparse.Namespace) -> None:
+    from stagebench.draft.drafting import DraftRequest, draft_study
+
+    draft = draft_study(
+        DraftRequest(
+            script=options.script,
+            pipeline=options.pipeline,
+            items=options.items,
+            functions=options.functions,
+            workers=options.workers,
+            executors=options.executors,
+            start_methods=options.start_methods,
+            tasks=options.tasks,
+            out=options.out,
+        )
+    )
+    print_text(draft.text)
+    command = ["run" if options.is_run else "plan", str(draft.path)]
+    further = make_parser().parse_args(command)
+    further.run(further)
+    if not options.is_run:
+        print_text(f"to measure it: stagebench run {draft.path}\n")
+
+
 def _run(options: argparse.Namespace) -> None:
     from stagebench.conduct.conductor import StudyRequest, conduct_study
 
@@ -587,6 +663,23 @@ def whole_number(text: str) -> int:
 
 
 MOST_CORES = 10_000
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Return a parser of one of several words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            listed = f"{', '.join(allowed)}{closest(text, allowed)}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: {listed}")
+        return text
+
+    return parse
+
+
+def list_of(parse_one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Return a parser of values between commas, each once."""
+    return lambda text: tuple(dict.fromkeys(parse_one(one) for one in text.split(",")))
 
 
 def cores(text: str) -> str:

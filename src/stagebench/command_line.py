@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 GROUPS = {
-    "measure a study": ("run", "plan"),
+    "measure a study": ("study", "run", "plan"),
     "read its results": ("show", "advise", "predict", "claims", "export"),
     "measure the memory of any program": ("trace",),
 }

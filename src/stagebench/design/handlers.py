@@ -178,7 +178,7 @@ class OwnModule:
 
     def __init__(self, name: str, beside: Path | None) -> None:
         self._name = name
-        self._is_late = False
+        self.is_late = False
         self._ended = ""
         questions, answers = os.pipe(), os.pipe()
         program = f"from {__name__} import answer_questions; answer_questions()"
@@ -225,12 +225,12 @@ class OwnModule:
         return answer
 
     def _expire(self) -> None:
-        self._is_late = True
+        self.is_late = True
         _kill_session(self._process)
 
     def _describe_end(self) -> str:
         self._end()
-        if self._is_late:
+        if self.is_late:
             return f"takes too long; allowed: {LONGEST_S:g} s"
         code = self._process.returncode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

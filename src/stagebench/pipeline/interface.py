@@ -148,10 +148,9 @@ class Pipeline:
         if self._running is not None and self._running() is not None:
             raise WorkflowError("this pipeline passes items already; read all its results first")
         engine = self._open()
-        workers = sum(queue.stage.workers for queue in engine.queues.values())
-        window = self._window or WINDOW * workers
         advance = show_progress(items) if progress else None
-        passage = Passage(engine, self._outlet, items, Ways(window, ordered, on_error, advance))
+        ways = Ways(self.window, ordered, on_error, advance)
+        passage = Passage(engine, self._outlet, items, ways)
         self._times = passage.times
         results = Results(self, passage)
         self._running = weakref.ref(results)
@@ -172,6 +171,11 @@ class Pipeline:
         if running is not None:
             running.close()
         self._drop()
+
+    @property
+    def window(self) -> int:
+        """How many items may be on their way at a time."""
+        return self._window or WINDOW * sum(stage.workers for stage in self.stages)
 
     @property
     def records(self) -> list[TaskRecord]:

@@ -1,0 +1,1 @@
+"""A study that is drafted from a script's `Pipeline`."""
