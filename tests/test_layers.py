@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
-    "draft": {*GROUND, "task_list", "handlers", "runner", "pipeline", "design", "draft"},
+    "draft": {*GROUND, "task_list", "handlers", "runner", "pipeline", "design", "measure", "draft"},
     "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},

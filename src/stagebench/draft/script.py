@@ -14,21 +14,25 @@ import traceback
 from collections.abc import Iterable, Iterator, Sized
 from functools import partial
 from itertools import islice
+from operator import sub
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
 from stagebench.handlers.source import parse_source
+from stagebench.measure.diagnose import SCHEDSTAT, open_schedstat, read_core_wait
 from stagebench.pipeline.interface import Pipeline
 from stagebench.records import RETRIABLE_STATUSES
 from stagebench.runner.stage import find_pickle_error
 from stagebench.runner.worker import begin_worker, describe_error, end_worker
+from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
     from stagebench.runner.stage import Stage
+    from stagebench.units import Seconds
 
 Json = dict[str, Any]
 
@@ -253,19 +257,21 @@ def _show(value: object) -> str:
 def pass_items(module: ModuleType, pipeline: str, values: Sequence[Any]) -> Json:
     """Pass a few items through the functions; return the time and CPU time of each, in seconds.
 
+    The time is without that in which this process waited for a core that others had.
     The first item does not count if there is a second one: functions import and cache with it.
     """
     made = vars(module)[pipeline]
     stages = (made if isinstance(made, Pipeline) else made()).stages
     loop = asyncio.new_event_loop()
-    rounds: list[dict[str, tuple[float, float]]] = []
+    schedstat = open_schedstat(SCHEDSTAT)
+    rounds: list[dict[str, tuple[Seconds, Seconds]]] = []
     for stage in stages:
         _call(partial(begin_worker, stage.handler), f"the initializer of {stage.name}")
     began_s = time.perf_counter()
     for value in values[:MOST_PASSED]:
         if rounds and time.perf_counter() - began_s > ENOUGH_S:
             break
-        rounds.append(_pass_one(stages, value, loop, str(module.__file__)))
+        rounds.append(_pass_one(stages, value, partial(_read_times, schedstat), loop, module))
     for stage in stages:
         end_worker(stage.handler)
     loop.close()
@@ -277,17 +283,26 @@ def pass_items(module: ModuleType, pipeline: str, values: Sequence[Any]) -> Json
     }
 
 
+def _read_times(schedstat: int | None) -> tuple[Seconds, Seconds]:
+    waited_ns = 0 if schedstat is None else read_core_wait(schedstat)
+    return time.perf_counter() - to_seconds(waited_ns), time.process_time()
+
+
 def _pass_one(
-    stages: Sequence[Stage], item: Any, loop: asyncio.AbstractEventLoop, file: str
-) -> dict[str, tuple[float, float]]:
+    stages: Sequence[Stage],
+    item: Any,
+    read_times: Callable[[], tuple[Seconds, Seconds]],
+    loop: asyncio.AbstractEventLoop,
+    module: ModuleType,
+) -> dict[str, tuple[Seconds, Seconds]]:
     results: dict[str, Any] = {}
-    times: dict[str, tuple[float, float]] = {}
+    times: dict[str, tuple[Seconds, Seconds]] = {}
     for stage in stages:
         before = {name: results[name] for name in stage.after}
         upstream = before[stage.after[0]] if len(before) == 1 else before
         given = {"upstream": upstream} if before else {"item": item}
         for left in range(stage.retries, -1, -1):
-            began_s, began_cpu_s = time.perf_counter(), time.process_time()
+            before_s = read_times()
             try:
                 result = stage.handler(**given)
                 if inspect.iscoroutine(result):
@@ -296,10 +311,11 @@ def _pass_one(
             except Exception as error:
                 if not left:
                     frames = traceback.extract_tb(error.__traceback__)
-                    own = [frame.lineno for frame in frames if frame.filename == file]
+                    own = [frame.lineno for frame in frames if frame.filename == module.__file__]
                     where = f"line {own[-1]}: " if own else ""
                     text = f"{stage.name} fails with the item {_show(item)}"
                     raise WorkflowError(f"{where}{text}: {describe_error(error)}") from error
-        times[stage.name] = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+        took_s, cpu_s = map(sub, read_times(), before_s)
+        times[stage.name] = took_s, cpu_s
         results[stage.name] = result
     return times
