@@ -20,7 +20,7 @@ study: $(READY)
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-build.lock pyproject.toml setup.py
+$(READY): requirements.lock requirements-build.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stagebench needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes --requirement requirements-build.lock

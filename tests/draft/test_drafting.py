@@ -229,6 +229,15 @@ pipe = Pipeline().threads(str, workers=2).threads(len)
     assert {one.specification["tasks"]["number"] for one in checked.treatments} == {len(items)}
 
 
+def test_equal_items_are_a_number_of_tasks(draft):
+    script = HEAD + "items = ['7'] * 40\npipe = Pipeline().threads(len).threads(str)\n"
+    checked, study = read(draft(script))
+    assert study["experiments"][0]["tasks"] == 40
+    assert find_stages(study)["len"]["parameters"] == {"item": "7"}
+    assert "parameters" not in find_stages(study)["str"]
+    assert {one.specification["tasks"] for one in checked.treatments} == {40}
+
+
 def test_items_that_a_file_would_change_are_refused_and_nothing_is_written(draft, tmp_path):
     script = (
         HEAD + "items = [str(number) for number in range(30)]\npipe = Pipeline().threads(len)\n"

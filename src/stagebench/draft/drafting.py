@@ -14,6 +14,7 @@ from stagebench.draft.study_text import (
     DraftedGrid,
     DraftedStudy,
     Function,
+    are_equal,
     format_study,
     format_tasks,
     has_room,
@@ -88,6 +89,7 @@ def draft_study(request: DraftRequest) -> Draft:
         close_modules()
     varied = _choose_functions(request, functions, times)
     grids = tuple(_make_grids(request, varied))
+    is_inline = has_room(values) or are_equal(values)
     study = DraftedStudy(
         name=_make_name(script.stem),
         script=script.name,
@@ -97,7 +99,7 @@ def draft_study(request: DraftRequest) -> Draft:
         grids=grids,
         items=found["items"]["name"],
         values=values,
-        task_file=None if has_room(values) else f"{out.stem}_items.csv",
+        task_file=None if is_inline else f"{out.stem}_items.csv",
         in_flight=found["window"] if found["window"] < len(values) else None,
         time_limit_s=_choose_limit(times, len(values)),
     )

@@ -122,6 +122,8 @@ def _format_stage(study: DraftedStudy, function: Function, grid: DraftedGrid) ->
         own |= {key: f"{{{key}}}" for key in grid.factors}
         if "start_method" in grid.levels and "executor" in grid.factors:
             own["start_method"] = "{start_method}"
+    if not function.after and are_equal(study.values):
+        own["parameters"] = {"item": study.values[0]}
     for key, value in own.items():
         if value is not None:
             yield f"        {key}: {format_value(value)}"
@@ -132,7 +134,9 @@ def _format_experiment(study: DraftedStudy, grid: DraftedGrid) -> Iterator[str]:
     yield f"    workflow: {grid.name}"
     first = [function.stage for function in study.functions if not function.after]
     count = f"# {len(study.values)} of the script's {study.items}"
-    if study.task_file is not None:
+    if are_equal(study.values):
+        yield f"    tasks: {len(study.values)}  {count}, all of them equal"
+    elif study.task_file is not None:
         yield f"    tasks: {{file: {format_value(study.task_file)}}}  {count}"
     else:
         yield f"    tasks:  {count}"
@@ -174,6 +178,12 @@ PLAIN |= {"shared_memory", "path", "failed", "timed_out", "lost"}
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def are_equal(values: Sequence[Any]) -> bool:
+    """Return whether tasks are one value again and again, which a stage of a study can hold."""
+    texts = {format_value(value) for value in values}
+    return len(values) > 1 and len(texts) == 1 and has_room(values[:1])
 
 
 def has_room(values: Sequence[Any]) -> bool:
