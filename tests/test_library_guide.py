@@ -44,7 +44,7 @@ def readme_steps(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("readme_steps")
 def test_the_lines_of_the_readme_run_and_give_a_record_for_each_item_and_function():
-    (lines,) = re.findall(r"```python\n(from.*?)```", README.read_text(), re.DOTALL)
+    (lines,) = re.findall(r"```python\n(# mine/pages\.py\n.*?)```", README.read_text(), re.DOTALL)
     namespace = {"__name__": "__main__"}
     exec(lines, namespace)  # noqa: S102 - the example is our own
     assert [record.status for record in namespace["pipe"].records] == ["ok"] * 40

@@ -111,6 +111,7 @@ def folder(tmp_path_factory):
         shutil.copy(path, folder)
     (folder / "mine").mkdir()
     (folder / "mine/steps.py").write_text(find_block("README.md", "mine/steps.py"))
+    (folder / "mine/pages.py").write_text(find_block("README.md", "mine/pages.py"))
     (folder / "mine/study.yaml").write_text(find_block("README.md", "mine/study.yaml", "yaml"))
     (folder / "config/mine.yaml").write_text(
         find_block("config/README.md", "config/mine.yaml", "yaml")
