@@ -122,11 +122,11 @@ def _format_stage(study: DraftedStudy, function: Function, grid: DraftedGrid) ->
         own |= {key: f"{{{key}}}" for key in grid.factors}
         if "start_method" in grid.levels and "executor" in grid.factors:
             own["start_method"] = "{start_method}"
-    if not function.after and are_equal(study.values):
-        own["parameters"] = {"item": study.values[0]}
     for key, value in own.items():
         if value is not None:
             yield f"        {key}: {format_value(value)}"
+    if not function.after and are_equal(study.values):
+        yield f"        parameters: {{item: {format_value(study.values[0])}}}"
 
 
 def _format_experiment(study: DraftedStudy, grid: DraftedGrid) -> Iterator[str]:
