@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.errors import WorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 Json = dict[str, Any]
 
@@ -218,7 +218,7 @@ _MADE: list[tempfile.TemporaryDirectory[str]] = []
 """Each is removed when the interpreter ends."""
 
 
-def ask_there(interpreter: Interpreter, function: str, question: Json, longest_s: float) -> Json:
+def ask_there(interpreter: Interpreter, function: str, question: Json) -> Json:
     """Call one of our functions, "module:name", in another interpreter; it takes and returns JSON.
 
     Raises WorkflowError with the last line of what it prints if it fails.
@@ -234,7 +234,7 @@ def ask_there(interpreter: Interpreter, function: str, question: Json, longest_s
             encoding="utf-8",
             errors="replace",
             env=foreign_environment(os.environ),
-            timeout=longest_s,
+            timeout=LONGEST_START_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -274,6 +274,15 @@ def _read_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def ask_versions(
+    interpreter: Interpreter, names: Sequence[str], beside: Path | None
+) -> dict[str, str]:
+    """Return what `find_versions` returns in another interpreter."""
+    where = None if beside is None else str(beside)
+    question = {"names": names, "beside": where}
+    return ask_there(interpreter, f"{__name__}:answer_versions", question) if names else {}
 
 
 def list_imported() -> list[str]:

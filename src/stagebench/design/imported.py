@@ -48,17 +48,18 @@ def answer_questions() -> None:
     os.close(int(sys.argv[1]))
     os.dup2(nothing, 0)
     module: ModuleType | None = None
-    own = os.getpid()
+    own, known = os.getpid(), set[str]()
     for line in open(questions, "rb"):  # noqa: SIM115 - as long as the process
         question, answer = json.loads(line), Json()
         try:
             if module is None:
                 sys.path[:] = question["path"] or [*sys.path, *question["more"]]
+                known = set(list_imported())  # by what is done at the start of an interpreter
                 module = _import_quietly(question["module"])
             elif "source" in question:
                 answer = _hash_source(**question["source"])
             elif "versions" in question:
-                answer = find_versions(list_imported(), _path(question["versions"]))
+                answer = find_versions({*list_imported()} - known, _path(question["versions"]))
             elif "need" in question:
                 find = find_needs(module, question["need"])
                 need = find(question["given"]) if find else NO_NEED

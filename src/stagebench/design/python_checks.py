@@ -6,11 +6,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stagebench.design.levels import UNKNOWN
-from stagebench.design.problems import KeyPath, Problem, problem
+from stagebench.design.problems import KeyPath, Problem, problem, show
 from stagebench.errors import WorkflowError
-from stagebench.interpreters import Interpreter, find_interpreter
+from stagebench.interpreters import Interpreter, ask_there, find_interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -44,3 +45,32 @@ def hide_handlers(stages: Any) -> Any:
     if not isinstance(stages, list):
         return stages
     return [stage | {"handler": UNKNOWN} if isinstance(stage, dict) else stage for stage in stages]
+
+
+def check_interpreter(specification: Mapping[str, Any], beside: Path | None) -> Interpreter | None:
+    """Find the interpreter of a specification, and check that it is the one that was planned with.
+
+    Sources of handlers and versions of packages are checked where they are found: in it. Returns
+    None if a specification names none. Raises WorkflowError.
+    """
+    planned = specification.get("python")
+    if planned is None:
+        return None
+    found = find_interpreter(planned["name"], beside)
+    if (found.version, found.fingerprint) != (planned["version"], planned["build"]):
+        raise WorkflowError(
+            f"the interpreter {show(planned['name'])} was Python {planned['version']} (build"
+            f" {planned['build']}) when the study was started, and is Python {found.version} (build"
+            f" {found.fingerprint}) now; start it again"
+        )
+    question = {
+        "stages": [{key: one[key] for key in _CHECKED} for one in specification["stages"]],
+        "process": specification["process"],
+        "packages": planned["packages"],
+        "beside": None if beside is None else str(beside.absolute()),
+    }
+    ask_there(found, "stagebench.handlers.source:check_there", question)
+    return found
+
+
+_CHECKED = ("name", "handler", "source")
