@@ -192,6 +192,7 @@ def test_a_run_is_read_as_it_was(runs):
         False,
         "pickle",
         0,
+        "",
     )
     assert (work.after, save.after, save.conditions.workers) == ((), (0,), 2)
     assert (work.starts_s, save.starts_s) == ((0.75,), (0.0, 0.125))

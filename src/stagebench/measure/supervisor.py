@@ -11,6 +11,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -399,9 +400,17 @@ def describe_interpreter(request: RunRequest, folder: Path) -> dict[str, Any]:
     return {
         **(other or own_interpreter()).describe(),
         "gil": _is_any_on([record.gil for record in loaded]),
+        "gil_switched_on_by": find_switch(folder / store.OUTPUT_FILE),
         "jit": _is_any_on([record.jit for record in loaded]),
         "packages": packages,
     }
+
+
+def find_switch(output: Path) -> str | None:
+    """Return the module whose import switched the GIL on, by the interpreter's own warning."""
+    text = output.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"\(GIL\) has been enabled to load module '([^'\n]{1,200})'", text)
+    return found[1] if found else None
 
 
 def _is_any_on(states: Sequence[int | None]) -> bool | None:

@@ -35,7 +35,7 @@ UNKNOWN, FAILED = "unknown", "failed"
 """What limits a treatment that has no row among the limits, or no run that was ok."""
 
 _NOUNS = {"thread": "thread", "process": "process", "asyncio": "coroutine"}
-_WORKERS, _START, _RETAIN = "workers", "start_method", "retain"
+_WORKERS, _START, _RETAIN, _PYTHON = "workers", "start_method", "retain", "python"
 _KEPT = {"true": "results kept", "false": "results dropped"}
 _ABSENT = ""
 """The level of a factor that a treatment does not have."""
@@ -166,7 +166,9 @@ class LevelWords:
         return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
     def _explains_itself(self, factor: str) -> bool:
-        """Return whether every level is a word that no other factor has as well."""
+        """Return whether every level is a word that no other factor has, or an interpreter."""
+        if factor == _PYTHON:
+            return True
         own = self.known.get(factor, [])
         others = {level for name, known in self.known.items() if name != factor for level in known}
         return all(
