@@ -56,6 +56,7 @@ print(json.dumps({
     "platform": sysconfig.get_platform(),
     "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     "flags": getattr(sys, "abiflags", ""),
+    "configured": sysconfig.get_config_var("CONFIG_ARGS") or "",
 }))
 """
 """What an interpreter of any version is asked; even Python 2 can answer."""
@@ -66,7 +67,7 @@ class Interpreter(NamedTuple):
 
     `name` is how the config names it; None is the one that runs this. `build` names its compiler
     and when it was built. `fingerprint` differs if another build has taken its place.
-    `free_threaded`: it was built to run without the GIL.
+    `free_threaded`: it was built to run without the GIL. `may_compile`: it may have a JIT.
     """
 
     name: str | None
@@ -75,6 +76,7 @@ class Interpreter(NamedTuple):
     implementation: str
     build: str
     free_threaded: bool
+    may_compile: bool
     fingerprint: str
 
     def describe(self) -> Json:
@@ -86,15 +88,21 @@ class Interpreter(NamedTuple):
 @cache
 def own_interpreter() -> Interpreter:
     """Describe the interpreter that runs this."""
+    implementation = platform.python_implementation()
     return Interpreter(
         name=None,
         executable=sys.executable,
         version=platform.python_version(),
-        implementation=platform.python_implementation(),
+        implementation=implementation,
         build=" ".join(sys.version.split()),
         free_threaded=bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        may_compile=_may_compile(implementation, sysconfig.get_config_var("CONFIG_ARGS") or ""),
         fingerprint="",
     )
+
+
+def _may_compile(implementation: str, configured: str) -> bool:
+    return implementation != "CPython" or "experimental-jit" in configured
 
 
 def find_interpreter(name: str, beside: Path | None) -> Interpreter:
@@ -138,6 +146,7 @@ def find_interpreter(name: str, beside: Path | None) -> Interpreter:
         implementation=found["implementation"],
         build=found["build"],
         free_threaded=found["free_threaded"],
+        may_compile=_may_compile(found["implementation"], found["configured"]),
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:_DIGITS],
     )
 

@@ -29,24 +29,26 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
     """Return one row per property and value; a second value of a property means mixed places.
 
     Where treatments name their interpreters, that these differ is meant: only runs with the same
-    one must be alike.
+    one must be alike. Whether the GIL is on may also be due to what a treatment's handlers import.
     """
     seen: dict[str, dict[str, list[int]]] = {}
-    own: set[str] = set()
+    of_interpreters: set[str] = set()
     for index, head in enumerate(heads):
         of_interpreter = dict(_interpreter_properties(head.run))
-        own |= of_interpreter.keys()
+        of_interpreters |= of_interpreter.keys()
         for name, value in (dict(_properties(head.run)) | of_interpreter).items():
             seen.setdefault(name, {}).setdefault(value, []).append(index)
     runs = [(head.planned["experiment"], head.planned["treatment"]) for head in heads]
     pythons = [canonical_json(head.run["specification"].get("python")) for head in heads]
+    own = {"gil": ["/".join(run) for run in runs]}
     return [
         {
             "property": name,
             "value": value,
             "runs": len(places),
             "where": ""
-            if len(places) == len(heads) or (name in own and _is_meant(values, pythons))
+            if len(places) == len(heads)
+            or (name in of_interpreters and _is_meant(values, own.get(name, pythons)))
             else name_places(runs, places),
         }
         for name, values in seen.items()
@@ -54,11 +56,11 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
     ]
 
 
-def _is_meant(values: Mapping[str, Sequence[int]], pythons: Sequence[str]) -> bool:
-    """Return whether a property has one value for each interpreter that a specification names."""
+def _is_meant(values: Mapping[str, Sequence[int]], groups: Sequence[str]) -> bool:
+    """Return whether a property has one value in each group of runs."""
     found: dict[str, str] = {}
     return all(
-        found.setdefault(pythons[place], value) == value
+        found.setdefault(groups[place], value) == value
         for value, places in values.items()
         for place in places
     )

@@ -397,11 +397,13 @@ def describe_interpreter(request: RunRequest, folder: Path) -> dict[str, Any]:
         packages = find_versions(names, request.beside)
     else:
         packages = ask_versions(other, names, request.beside)
+    interpreter = other or own_interpreter()
+    jit = _is_any_on([record.jit for record in loaded]) if interpreter.may_compile else False
     return {
-        **(other or own_interpreter()).describe(),
+        **interpreter.describe(),
         "gil": _is_any_on([record.gil for record in loaded]),
         "gil_switched_on_by": find_switch(folder / store.OUTPUT_FILE),
-        "jit": _is_any_on([record.jit for record in loaded]),
+        "jit": jit,
         "packages": packages,
     }
 

@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from stagebench.present.experiment import UNSET
 from stagebench.present.markdown import show_line
 from stagebench.present.treatments import format_level
 from stagebench.present.why import full_resources
@@ -167,12 +168,12 @@ class LevelWords:
 
     def _explains_itself(self, factor: str) -> bool:
         """Return whether every level is a word that no other factor has, or an interpreter."""
-        if factor == _PYTHON:
-            return True
         own = self.known.get(factor, [])
+        if factor == _PYTHON and UNSET not in own:
+            return True
         others = {level for name, known in self.known.items() if name != factor for level in known}
         return all(
-            _PLAIN.fullmatch(level) and level not in {*others, "unset", "true", "false"}
+            _PLAIN.fullmatch(level) and level not in {*others, UNSET, "true", "false"}
             for level in own
             if level != _ABSENT
         )

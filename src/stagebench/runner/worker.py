@@ -98,20 +98,14 @@ def note_loaded(path: str, role: str) -> None:
     tops = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
     names = sorted(name for name in tops if name.isidentifier() and not name.startswith("_"))
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # before 3.13 there was always one
-    line = f"{role},{os.getpid()},{int(gil)},{_read_jit()},{' '.join(names)}\n"
+    jit = getattr(sys, "_jit", None)  # since 3.14
+    compiles = "" if jit is None else int(jit.is_enabled())
+    line = f"{role},{os.getpid()},{int(gil)},{compiles},{' '.join(names)}\n"
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         os.write(file, line.encode("utf-8", "backslashreplace"))
     finally:
         os.close(file)
-
-
-def _read_jit() -> str:
-    """Return 1 if this interpreter compiles as it runs, 0 if it does not, or "" if unknown."""
-    if sys.implementation.name == "cpython" and sys.version_info < (3, 13):
-        return "0"
-    jit = getattr(sys, "_jit", None)  # since 3.14
-    return "" if jit is None else str(int(jit.is_enabled()))
 
 
 def keep_error(handler: object, error: BaseException) -> BaseException | None:
