@@ -14,8 +14,9 @@ from tests.found_interpreters import (
     find_interpreters,
     make_environment,
 )
+from tests.study import ROOT
 
-from stagebench.design.config import load_study
+from stagebench.design.config import check_config, load_config, load_study
 from stagebench.design.plan import make_plan
 from stagebench.interpreters import SEARCH_PATH, find_interpreter
 from stagebench.store import canonical_json, read_run, write_json
@@ -181,6 +182,21 @@ def test_an_import_that_switches_the_gil_on_is_in_the_first_lines(kind, tmp_path
         assert run["interpreter"]["gil"]
         assert run["interpreter"]["gil_switched_on_by"] == "old_extension"
     assert "switched on by the import of old_extension" in study.report()["report.md"][:1000]
+
+
+def test_the_shipped_study_of_interpreters_is_valid_with_those_that_are_found():
+    config = load_config(ROOT / "config" / "interpreters.yaml")
+    [experiment] = config.data["experiments"]
+    programs = [one.executable for one in find_interpreters().values()]
+    experiment["factors"]["python"] = {
+        "levels": programs,
+        "tags": {program: f"python-{number}" for number, program in enumerate(programs)},
+    }
+    experiment["baseline"]["python"] = programs[0]
+
+    study = check_config(config, ROOT / "config")
+
+    assert len(study.treatments) == 4 * len(programs)
 
 
 def test_names_are_looked_up_on_the_path_of_the_call(tmp_path, monkeypatch):
