@@ -60,6 +60,9 @@ class Calibrated(NamedTuple):
         return self.away_s / self.cpu_s * cpu_s if self.away_s < self.cpu_s else math.inf
 
 
+Known: TypeAlias = "dict[tuple[str, str], Calibrated]"
+"""What tasks take alone, by handler and parameters."""
+
 Handed: TypeAlias = "tuple[str, str, str, bool, int, str]"
 
 
@@ -281,9 +284,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     has_gil = not _has_property(tables["environment"], "gil", "False")
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
-    calibrations = {
-        name: read_calibrated(tables["alone"], plan, name) for name in {None, *pipelines.values()}
-    }
+    calibrations: dict[tuple[str | None, str], Known] = {}
     tasks = _group(tables["tasks"])
     stages = _group(tables["stages"])
     found = []
@@ -295,7 +296,10 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
         names = [stage["name"] for stage in specification["stages"]]
-        calibrated = calibrations[pipelines.get(f"{key[0]}/{key[1]}")]
+        which = pipelines.get(f"{key[0]}/{key[1]}"), identify_python(specification)
+        if which not in calibrations:
+            calibrations[which] = read_calibrated(tables["alone"], plan, *which)
+        calibrated = calibrations[which]
         varying = _find_varying(specification["tasks"], specification["stages"])
         by_stage = defaultdict(list)
         for row in tasks.get(key, ()):
@@ -334,20 +338,24 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
 
 
 def read_calibrated(
-    alone: pd.DataFrame, plan: Mapping[str, Any] | None = None, pipeline: str | None = None
-) -> dict[tuple[str, str], Calibrated]:
+    alone: pd.DataFrame,
+    plan: Mapping[str, Any] | None = None,
+    pipeline: str | None = None,
+    python: str = "",
+) -> Known:
     """Read what handlers take alone, by handler and parameters; only what is known in full.
 
     Of pipelines that have a handler in common, the one that is named counts; they may differ in
-    settings of the process. One with another interpreter says nothing.
+    settings of the process. One with another interpreter than `python` says nothing.
     """
     columns = ("cpu_s", "away_s", "held_s", "held_least_s", "gil_asks", "wakes")
     switches_s = _read_switches(plan or {})
     pythons = _read_pythons(plan or {})
     found: dict[tuple[str, str], Calibrated] = {}
     for row in sorted(list_rows(alone), key=lambda row: bool(row["pipeline"] != pipeline)):
-        is_same = pythons.get(row["pipeline"], "") == pythons.get(pipeline or "", "")
-        if is_same and all(is_known(row[name]) for name in columns):
+        if pythons.get(row["pipeline"], "") == python and all(
+            is_known(row[name]) for name in columns
+        ):
             cpu_s, away_s, held_s, least_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / switches_s.get(row["pipeline"], SWITCH_INTERVAL_S)
             key = row["handler"], row["parameters"]
@@ -375,7 +383,7 @@ def _read_pythons(plan: Mapping[str, Any]) -> dict[str, str]:
     return {
         one["pipeline"]: identify_python(one["specification"])
         for one in plan.get("diagnoses", ())
-        if one["pipeline"] is not None
+        if one["kind"] != TREATMENT
     }
 
 
@@ -393,7 +401,7 @@ def _read_stage(
     names: Sequence[str],
     row: Mapping[str, Any],
     tasks: Sequence[Mapping[str, Any]],
-    calibrated: Mapping[tuple[str, str], Calibrated],
+    calibrated: Known,
     python: str,
     *,
     varies: bool,
