@@ -6,7 +6,7 @@ from tests.found_interpreters import install_package, make_environment
 
 from stagebench.design.config import load_study
 from stagebench.design.handlers import close_modules
-from stagebench.design.plan import make_plan
+from stagebench.design.plan import format_plan, make_plan
 from stagebench.design.python_checks import check_interpreter, look_up_interpreter
 from stagebench.errors import ConfigError, WorkflowError
 from stagebench.store import canonical_json
@@ -124,6 +124,13 @@ def test_a_run_is_refused_if_something_changed_since_it_was_planned(folder):
     planned["python"]["build"] = "0123456789ab"
     with pytest.raises(WorkflowError, match=r"\(build 0123456789ab\) when the study was started"):
         check_interpreter(planned, folder)
+
+
+def test_a_plan_names_versions_and_packages_of_interpreters(folder):
+    text = format_plan(make_plan(load(folder, "./one/bin/python")))
+
+    version = sys.version.split()[0]
+    assert f"interpreters: ./one/bin/python ({version} with thing 1.0 and 1 more)" in text
 
 
 def test_null_is_the_interpreter_of_stagebench(folder):
