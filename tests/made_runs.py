@@ -37,6 +37,7 @@ def stage_run(name, tasks, **others):
         "start_method": None,
         "workers": 1,
         "retain": False,
+        "python": "",
     }
     conditions |= {key: others.pop(key) for key in list(others) if key in conditions}
     facts = {"after": (), "queue_size": None, "batch": 1, "starts_s": (0.0,), "calibrated": None}

@@ -15,7 +15,18 @@ SOURCE = Path(stagebench.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {"errors", "units", "records", "locks", "terminal"}
-CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
+CORE = {
+    *GROUND,
+    "interpreters",
+    "store",
+    "task_list",
+    "handlers",
+    "runner",
+    "sampler",
+    "peak",
+    "tables",
+    "design",
+}
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
 CORE |= {"conduct", "draft"}
 MAY_IMPORT = {
@@ -26,6 +37,7 @@ MAY_IMPORT = {
     "records": set(),
     "locks": set(),
     "terminal": set(),
+    "interpreters": {"errors"},
     "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
@@ -39,10 +51,10 @@ MAY_IMPORT = {
     "sampler.portable": {*GROUND, "sampler", "psutil"},
     "tables": {*GROUND, "store", "tables", "pandas"},
     "peak": {*GROUND, "store", "tables", "peak"},
-    "design": {*GROUND, "store", "handlers", "task_list", "design"}
+    "design": {*GROUND, "interpreters", "store", "handlers", "task_list", "design"}
     | {"ruamel", "jsonschema", "msgspec"},
     "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
-    "measure": {*GROUND, "", "store", "task_list", "sampler", "measure"},
+    "measure": {*GROUND, "", "interpreters", "store", "task_list", "sampler", "measure"},
     # A measured process, too, that changes what its stages call.
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"},

@@ -512,13 +512,15 @@ def _design(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
+    from stagebench.design.python_checks import check_interpreter
     from stagebench.handlers.source import check_preloads, check_server, check_sources
     from stagebench.measure.supervisor import RunRequest, measure_run, name_campaign
     from stagebench.task_list import check_tasks
 
     def check_inputs() -> None:
-        check_sources(options.specification["stages"], options.beside)
-        check_preloads(options.specification["process"], options.beside)
+        if check_interpreter(options.specification, options.beside) is None:
+            check_sources(options.specification["stages"], options.beside)
+            check_preloads(options.specification["process"], options.beside)
         check_server(options.specification.get("server"), options.beside)
         check_tasks(options.specification["tasks"], options.beside)
 
@@ -537,6 +539,7 @@ def _measure(options: argparse.Namespace) -> None:
         beside=options.beside,
         program=measured_program(options.specification),
         warm_memory_bytes=options.warm_memory,
+        interpreter=check_interpreter(options.specification, options.beside),
     )
     measure_run(request, options.out, check_inputs)
 

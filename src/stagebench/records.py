@@ -319,6 +319,21 @@ class DiagnosisRecord:
     spinner_wait_ns: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRecord:
+    """What a process of a run had imported when it ended, and what its interpreter was doing then.
+
+    `role` is main or worker. `gil` and `jit` are 1 if they were on; None if that is unknown.
+    `modules` are the top-level ones that are not of the standard library, with spaces between.
+    """
+
+    role: str
+    pid: int
+    gil: int | None
+    jit: int | None
+    modules: str
+
+
 class Rules(NamedTuple):
     """What holds for the records of one type in a file, beside the types of their columns.
 
@@ -362,6 +377,9 @@ RULES: dict[type, Rules] = {
     EmulatedRecord: Rules(),
     DiagnosisRecord: Rules(
         ordered=("started_ns", "finished_ns"), unique=("pid", "thread_id", "started_ns")
+    ),
+    LoadedRecord: Rules(
+        allowed={"role": ("main", "worker"), "gil": (None, 0, 1), "jit": (None, 0, 1)}
     ),
 }
 

@@ -17,6 +17,7 @@ or one below `results/<study>/diagnosis/` if it diagnoses:
 | `samples.csv`   | process and sweep (`MemorySample`)                     |
 | `emulated.csv`  | reading of the published way (`EmulatedRecord`); only if it is emulated |
 | `diagnosis.csv` | call of a handler (`DiagnosisRecord`); only if the run diagnoses |
+| `loaded.csv`    | process that ended by itself: what it had imported (`LoadedRecord`) |
 | `output.txt`    | run: what the measured process printed, if anything    |
 | `error.txt`     | run: the error that ended the measured process; only if there was one |
 | `server.txt`    | run: what the server beside it printed; only if it had one |
@@ -84,6 +85,7 @@ EMULATED_FILE = "emulated.csv"
 DIAGNOSIS_FILE = "diagnosis.csv"
 DIAGNOSIS_FOLDER = "diagnosis"
 """The folder beside `raw` of the runs that diagnose."""
+LOADED_FILE = "loaded.csv"
 OUTPUT_FILE = "output.txt"
 ERROR_FILE = "error.txt"
 SERVER_FILE = "server.txt"

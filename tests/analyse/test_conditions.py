@@ -3,7 +3,11 @@ import copy
 import pytest
 from tests.known_runs import FACTS
 
-from stagebench.analyse.conditions import describe_conditions, summarise_environment
+from stagebench.analyse.conditions import (
+    describe_conditions,
+    summarise_environment,
+    summarise_interpreter,
+)
 
 
 def rows_of(traces, *runs):
@@ -156,3 +160,84 @@ def test_what_is_unknown_is_missing_and_no_flag(conditions):
     missing = ("quiet", "throttled", "pressure_memory_share", "machine_context_switches")
     assert [found[name] for name in missing] == [None, None, None, None]
     assert found["noisy"] == ""
+
+
+ONE = {"python": {"name": "one", "version": "3.12.1", "build": "1", "packages": {}}}
+TWO = {"python": {"name": "two", "version": "3.13.5", "build": "2", "packages": {}}}
+
+
+def ran_by(version="3.12.1", *, name="one", gil=True, **packages):
+    """Return what run.json has of an interpreter."""
+    facts = {"name": name, "version": version, "implementation": "CPython", "build": version}
+    facts |= {"free_threaded": True, "gil": gil, "jit": None, "gil_switched_on_by": None}
+    return {"interpreter": facts | {"packages": packages}}
+
+
+def mixed(traces, *runs):
+    return {row["property"] for row in summarise_environment(traces(*runs)) if row["where"]}
+
+
+def test_interpreters_that_a_study_compares_are_no_mixture(traces, known_run):
+    first = known_run(specified=ONE, run=ran_by(thing="1.0"))
+    second = {"treatment": "t2", "baseline": False, "specified": TWO}
+    others = known_run(**second, run=ran_by("3.13.5", name="two", gil=False, thing="2.0"))
+
+    assert mixed(traces, first, others) == set()
+    rows = summarise_environment(traces(first, others))
+    assert [row["value"] for row in rows if row["property"] == "python"] == ["3.12.1", "3.13.5"]
+
+
+def test_a_package_that_changed_between_runs_of_one_interpreter_is_a_mixture(traces, known_run):
+    first = known_run(specified=ONE, run=ran_by(thing="1.0"))
+    second = known_run(replicate=2, specified=ONE, run=ran_by(thing="1.1"))
+
+    assert mixed(traces, first, second) == {"packages.thing"}
+
+
+def test_a_package_that_only_some_treatments_import_is_no_mixture(traces, known_run):
+    first = known_run(specified=ONE, run=ran_by(thing="1.0"))
+    others = known_run(treatment="t2", baseline=False, specified=ONE, run=ran_by())
+
+    assert mixed(traces, first, others) == set()
+
+
+def test_handlers_that_switch_the_gil_on_are_no_mixture_but_runs_of_a_treatment_are(
+    traces, known_run
+):
+    first = known_run(specified=ONE, run=ran_by(gil=False))
+    handler = known_run(treatment="t2", baseline=False, specified=ONE, run=ran_by(gil=True))
+    replicate = known_run(replicate=2, specified=ONE, run=ran_by(gil=True))
+
+    assert mixed(traces, first, handler) == set()
+    assert mixed(traces, first, replicate) == {"gil"}
+
+
+def test_without_the_key_another_version_is_a_mixture(traces, known_run):
+    first, second = known_run(run=ran_by(name=None)), known_run(replicate=2)
+    other = known_run(replicate=2, run=ran_by("3.12.2", name=None))
+
+    assert "python" not in mixed(traces, first)
+    assert "python" in mixed(traces, first, other)
+    assert summarise_interpreter(traces(second)[0])[0]["python"] is None
+
+
+def test_of_runs_before_it_was_recorded_only_what_is_certain_is_known(run_trace, known_run):
+    [with_gil] = summarise_interpreter(run_trace(known_run()))
+    off = {"environment": {"gil": False}}
+    [without] = summarise_interpreter(run_trace(known_run(run=off)))
+
+    assert (with_gil["gil"], without["gil"]) == (True, None), "an import may have switched it on"
+    assert with_gil["version"] == FACTS["run"]["environment"]["python"]
+    assert with_gil.get("free_threaded") is None
+
+
+def test_a_run_has_a_row_with_what_ran_it(run_trace, known_run):
+    [row] = summarise_interpreter(
+        run_trace(known_run(specified=ONE, run=ran_by(thing="1.0", more="2")))
+    )
+
+    assert (row["python"], row["version"], row["packages"]) == (
+        "one",
+        "3.12.1",
+        "thing 1.0, more 2",
+    )

@@ -10,12 +10,7 @@ import pytest
 from stagebench.design import handlers
 from stagebench.design.config import check_config
 from stagebench.design.handlers import Handler, close_modules, find_handler, memory_need
-from stagebench.design.signatures import (
-    default_parameters,
-    read_parameters,
-    restore_parameter,
-    write_parameter,
-)
+from stagebench.design.signatures import default_parameters, read_parameters
 from stagebench.errors import WorkflowError
 from stagebench.handlers.source import check_preloads
 
@@ -260,7 +255,6 @@ def test_a_parameter_that_was_written_as_json_is_the_same_parameter(beside, monk
         assert [read[name].accepts(value) for value in values] == accepted, name
     defaults = default_parameters(read)
     assert defaults == default_parameters(known) == {"q": None, "r": 1, "s": "x", "t": True}
-    assert restore_parameter(write_parameter(read["e"])) == read["e"]
 
 
 def test_the_same_name_beside_another_config_is_another_handler(tmp_path):

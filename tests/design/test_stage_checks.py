@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagebench.design.signatures import UPSTREAM
+from stagebench.design.annotations import UPSTREAM
 from stagebench.design.stage_checks import NEEDS
 from stagebench.runner import stage as runner
 from stagebench.runner.stage import ARRIVALS, Arrival

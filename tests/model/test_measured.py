@@ -13,6 +13,7 @@ from stagebench.model.measured import (
     find_mix,
     find_pipelines,
     group_runs,
+    identify_python,
     is_known,
     measure_work,
     read_calibrated,
@@ -192,6 +193,7 @@ def test_a_run_is_read_as_it_was(runs):
         False,
         "pickle",
         0,
+        "",
     )
     assert (work.after, save.after, save.conditions.workers) == ((), (0,), 2)
     assert (work.starts_s, save.starts_s) == ((0.75,), (0.0, 0.125))
@@ -242,6 +244,7 @@ def test_cores_are_those_of_the_machine_unless_a_treatment_is_kept_to_some(known
 def test_a_machine_without_a_gil_is_read_as_one(tables, plan):
     rows = [{"property": "gil", "value": "False", "runs": 7, "where": ""}]
     changed = tables | {"environment": make_table("environment", rows)}
+    changed["interpreters"] = make_table("interpreters", [])  # as before there was such a table
     assert not any(run.has_gil for run in read_measured(changed, plan))
     assert {run.cores for run in read_measured(changed, plan)} == {0}
 
@@ -382,3 +385,35 @@ def test_a_calibration_that_is_not_known_in_full_is_none(missing):
 )
 def test_a_cell_is_known_unless_it_is_missing(value, known):
     assert is_known(value) is known
+
+
+def with_python(specification, name):
+    return specification | {"python": {"name": name, "version": "3.13.5", "build": "1"}}
+
+
+def test_a_calibration_with_another_interpreter_says_nothing():
+    table = make_table("alone", [alone_row()])
+    specification = with_python({"treatment": "x-1", "process": {}}, "one")
+    plan = {"diagnoses": [{"kind": "alone", "pipeline": "x-1", "specification": specification}]}
+
+    own, other = (identify_python(with_python({}, name)) for name in ("one", "two"))
+    assert read_calibrated(table, plan, "x-1", own).keys() == {("wait", "{}")}
+    assert read_calibrated(table, plan, None, own).keys() == {("wait", "{}")}
+    assert read_calibrated(table, plan, None, other) == {}
+    assert read_calibrated(table, plan) == {}, "it is not the one that runs stagebench"
+
+
+def test_each_run_knows_its_own_interpreter_and_whether_its_gil_was_on(tables, plan):
+    changed = json.loads(json.dumps(plan))
+    treatment = changed["treatments"]["pipe/p2-fork"]
+    treatment["specification"] = with_python(treatment["specification"], "one")
+    rows = [
+        {"experiment": "pipe", "treatment": "p2-fork", "replicate": number, "gil": gil}
+        for number, gil in ((1, False), (2, True))
+    ]
+
+    found = read_measured(tables | {"interpreters": make_table("interpreters", rows)}, changed)
+
+    assert [run.has_gil for run in found[3:6]] == [False, True, True]
+    assert {bool(run.stages[0].conditions.python) for run in found[3:6]} == {True}
+    assert {run.stages[0].conditions.python for run in found[:3]} == {""}

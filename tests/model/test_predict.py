@@ -180,6 +180,15 @@ def test_only_the_same_handler_with_the_same_parameters_is_a_source():
     )
 
 
+def test_what_another_interpreter_measured_predicts_nothing():
+    runs = [even_run(), even_run(treatment="t2", python="other", seconds=9.0)]
+    assert predict(describe_run(runs[0]), runs, 0.0) == [4.0]
+    assert predict(describe_run(runs[1]), runs, 0.0) == [36.0]
+    with pytest.raises(ModelError, match="with the same parameters and interpreter; allowed"):
+        predict(scenario(runs[0], python="third"), runs, 0.0)
+    assert [math.isnan(each.predicted_s) for each in check(*runs)] == [True, True]
+
+
 def test_of_alike_stages_that_of_the_same_experiment_is_a_source():
     runs = [even_run(experiment="a", seconds=2.0), even_run(experiment="b", seconds=3.0)]
     assert [predict(describe_run(run), runs, 0.0) for run in runs] == [[8.0], [12.0]]

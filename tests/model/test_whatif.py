@@ -1,5 +1,7 @@
 """Changes as people ask for them: each key, what factors set, and what is not allowed."""
 
+from dataclasses import replace
+
 import pytest
 from tests.made_runs import even_run, measured_run, served, stage_run
 
@@ -351,3 +353,10 @@ def test_cores_that_some_treatment_had_were_measured():
 def test_a_machine_without_a_gil_is_no_news_to_runs_without_one():
     run = even_run(has_gil=False)
     assert beyond(describe_run(run), run) == []
+
+
+def test_a_study_with_an_interpreter_without_the_gil_has_measured_that():
+    scenario = replace(describe_run(even_run()), has_gil=False)
+    runs = [even_run(), even_run(treatment="t2", python="other", has_gil=False)]
+    assert find_limits_of_knowledge(scenario, scenario, runs) == []
+    assert find_limits_of_knowledge(scenario, scenario, runs[:1]) == ["no run without a GIL"]

@@ -17,6 +17,7 @@ from stagebench.design.config import load_study
 from stagebench.design.grid import check_cpus, check_memory, usable_cpus
 from stagebench.design.plan import make_plan, name_runs
 from stagebench.errors import ConfigError, StagebenchError
+from stagebench.interpreters import SEARCH_PATH
 from stagebench.measure.cgroup import machine_memory_bytes
 from stagebench.store import canonical_json
 from stagebench.terminal import escape_controls
@@ -48,12 +49,16 @@ OVERRIDE = json.loads(os.environ.get("STAGEBENCH_OVERRIDE", "{}")) | dict(
 # The folder from which Snakemake is called must not affect imports.
 os.environ["PYTHONSAFEPATH"] = "1"
 
+# Names of interpreters are looked up on the PATH of the call: that of jobs begins with our own folder.
+os.environ.setdefault(SEARCH_PATH, os.environ.get("PATH", os.defpath))
+
 
 envvars:
     "STAGEBENCH_CAMPAIGN",
     "STAGEBENCH_CONFIG",
     "STAGEBENCH_BESIDE",
     "PYTHONSAFEPATH",
+    "STAGEBENCH_PATH",
 
 
 def checked_study():

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from stagebench.store import canonical_json
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from stagebench.analyse.traces import Head
+    from stagebench.analyse.traces import Head, Trace
     from stagebench.units import Seconds
 
 
@@ -25,22 +26,81 @@ MOST_NAMED = 4
 
 
 def summarise_environment(heads: Sequence[Head]) -> list[Row]:
-    """Return one row per property and value; a second value of a property means mixed places."""
+    """Return one row per property and value; a second value of a property means mixed places.
+
+    Where treatments name their interpreters, that these differ is meant: only runs with the same
+    one must be alike. Whether the GIL is on may also be due to what a treatment's handlers import.
+    """
     seen: dict[str, dict[str, list[int]]] = {}
+    of_interpreters: set[str] = set()
     for index, head in enumerate(heads):
-        for name, value in _properties(head.run):
+        of_interpreter = dict(_interpreter_properties(head.run))
+        of_interpreters |= of_interpreter.keys()
+        for name, value in (dict(_properties(head.run)) | of_interpreter).items():
             seen.setdefault(name, {}).setdefault(value, []).append(index)
     runs = [(head.planned["experiment"], head.planned["treatment"]) for head in heads]
+    pythons = [canonical_json(head.run["specification"].get("python")) for head in heads]
+    own = {"gil": ["/".join(run) for run in runs]}
     return [
         {
             "property": name,
             "value": value,
-            "runs": len(own),
-            "where": "" if len(own) == len(heads) else name_places(runs, own),
+            "runs": len(places),
+            "where": ""
+            if len(places) == len(heads)
+            or (name in of_interpreters and _is_meant(values, own.get(name, pythons)))
+            else name_places(runs, places),
         }
         for name, values in seen.items()
-        for value, own in values.items()
+        for value, places in values.items()
     ]
+
+
+def _is_meant(values: Mapping[str, Sequence[int]], groups: Sequence[str]) -> bool:
+    """Return whether a property has one value in each group of runs."""
+    found: dict[str, str] = {}
+    return all(
+        found.setdefault(groups[place], value) == value
+        for value, places in values.items()
+        for place in places
+    )
+
+
+def describe_interpreter(run: Row) -> Row:
+    """Return what ran a run's measured process, as far as it is known."""
+    known = run.get("interpreter")
+    if known is not None:
+        return dict(known)
+    # Before this was recorded, it was the one of the supervisor; an import may have switched its
+    # GIL on.
+    environment = run["environment"]
+    return {
+        "version": environment.get("python"),
+        "implementation": environment.get("python_implementation"),
+        "gil": environment.get("gil") or None,
+        "packages": {},
+    }
+
+
+def summarise_interpreter(trace: Trace) -> list[Row]:
+    """Return the row of a run in the table of interpreters."""
+    found = describe_interpreter(trace.run)
+    packages = found.pop("packages")
+    python = found.pop("name", None)
+    texts = [f"{name} {version}" for name, version in packages.items()]
+    return [trace.key | found | {"python": python, "packages": ", ".join(texts)}]
+
+
+def _interpreter_properties(run: Row) -> Iterator[tuple[str, str]]:
+    """Yield the properties of what ran the workflow, which may differ on purpose."""
+    if "interpreter" not in run:
+        return
+    found = run["interpreter"]
+    names = {"python": "version", "python_implementation": "implementation", "gil": "gil"}
+    for name, key in names.items():
+        if found[key] is not None:
+            yield name, str(found[key])
+    yield from ((f"packages.{name}", str(one)) for name, one in found["packages"].items())
 
 
 def name_places(runs: list[tuple[str, str]], own: list[int]) -> str:

@@ -11,7 +11,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from stagebench.model.floors import find_floors, may_be_gil
-from stagebench.model.measured import find_pipelines, group_runs, is_known, read_calibrated
+from stagebench.model.measured import (
+    find_pipelines,
+    group_runs,
+    identify_python,
+    is_known,
+    read_calibrated,
+)
 from stagebench.model.parts import Calibration, Spent, find_others_held, split_service
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
 from stagebench.model.resources import find_limit
@@ -49,9 +55,15 @@ def make_parts_table(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
     for row in list_rows(tables["diagnosed"]):
         if row["status"] == "ok" and is_known(row["response_s"]):
             groups.setdefault((row["experiment"], row["treatment"], row["stage"]), []).append(row)
+    treatments = {key[:2]: plan["treatments"]["/".join(key[:2])] for key in groups}
     calibrated = {
-        key[:2]: read_calibrated(tables["alone"], plan, pipelines.get("/".join(key[:2])))
-        for key in groups
+        key: read_calibrated(
+            tables["alone"],
+            plan,
+            pipelines.get("/".join(key)),
+            identify_python(treatment["specification"]),
+        )
+        for key, treatment in treatments.items()
     }
     others = _find_others(groups, plan, calibrated)
     rows = []

@@ -14,7 +14,7 @@ from stagebench.errors import ModelError, StoreError, closest
 from stagebench.model.measured import group_runs
 from stagebench.model.whatif import parse_changes
 from stagebench.store import read_json
-from stagebench.tables.io import list_rows, read_table
+from stagebench.tables.io import list_rows, read_some
 from stagebench.units import format_seconds
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Line width of answers."""
 
-TABLES = ("runs", "stages", "tasks", "environment", "alone")
+TABLES = ("runs", "stages", "tasks", "environment", "alone", "interpreters")
 """The tables that answers rest on."""
 
 MOST_ROWS = 40
@@ -101,7 +101,7 @@ def _load(folder: Path) -> tuple[Mapping[str, pd.DataFrame], dict[str, Any], Kno
             f"{folder}: there are no results of a study (no plan.json); expected results/STUDY"
         )
     plan = check_plan(folder / "plan.json", read_json(folder / "plan.json"))
-    tables = {name: read_table(folder / "tables" / f"{name}.csv") for name in TABLES}
+    tables = read_some(folder / "tables", TABLES)
     knowledge = learn(tables, plan)
     if not knowledge.runs:
         raise ModelError(f"{folder}: no run of which every task was ok at its first attempt")

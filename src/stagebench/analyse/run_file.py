@@ -112,6 +112,16 @@ RUN: dict[str, Any] = {
 SERVER_NOISE: dict[str, Any] = {"server_cpu_share": MAYBE_NUMBER}
 """Of runs beside a server alone."""
 
+INTERPRETER: dict[str, Any] = {
+    "name": _or_null(TEXT),
+    **dict.fromkeys(("version", "implementation", "build"), TEXT),
+    "free_threaded": FLAG,
+    **dict.fromkeys(("gil", "jit"), MAYBE_FLAG),
+    "gil_switched_on_by": _or_null(TEXT),
+    "packages": MAPPING,
+}
+"""Of runs since this was recorded."""
+
 MOMENTS = ("supervisor_started_ns", "exec_ns", "exited_ns", "supervisor_ended_ns")
 RUN |= dict.fromkeys(MOMENTS, MAYBE_COUNT)
 
@@ -153,6 +163,8 @@ def check_run(path: Path, run: Mapping[str, Any]) -> None:
     problems = [*_find_problems(run, RUN)]
     if not problems and "server_cpu_share" in run["noise"]:
         problems = [*_find_problems(run["noise"], SERVER_NOISE, "noise.")]
+    if not problems and "interpreter" in run:
+        problems = [*_find_problems(run["interpreter"], INTERPRETER, "interpreter.")]
     if not problems:
         problems = [*_find_contradictions(run)]
     if problems:

@@ -21,7 +21,11 @@ import pandas as pd
 from stagebench.analyse import traces
 from stagebench.analyse.advice import make_advice_table
 from stagebench.analyse.comparisons import compare_treatments, contrast_treatments, find_winners
-from stagebench.analyse.conditions import describe_conditions, summarise_environment
+from stagebench.analyse.conditions import (
+    describe_conditions,
+    summarise_environment,
+    summarise_interpreter,
+)
 from stagebench.analyse.diagnosis import (
     diagnose_treatments,
     list_treatments,
@@ -96,6 +100,7 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "phases": summarise_phases,
     "roles": summarise_roles,
     "queue_depth": trace_queues,
+    "interpreters": summarise_interpreter,
 }
 """Tables that have the rows of one run after those of another, so that parts can be joined."""
 

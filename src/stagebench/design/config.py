@@ -31,6 +31,7 @@ from stagebench.design.grid import (
 from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
 from stagebench.design.problems import locate, problem, some, unknown
+from stagebench.design.python_checks import find_python_problems, hide_handlers
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
 from stagebench.design.server_checks import find_server_problems
 from stagebench.design.specification import LONGEST, find_emulation_problems, find_preload_problems
@@ -318,12 +319,17 @@ class _SettingsCheck:
         repaired = repair(settings, broken)
         if use is not None and any(_is_plain(template, filled.in_template(p.path)) for p in broken):
             use.refused = True
-        stages, tasks = repaired["stages"], repaired["tasks"]
+        stages, tasks, python = repaired["stages"], repaired["tasks"], repaired.get("python")
+        in_python = find_python_problems(python, ("python",), self._beside)
+        process = repaired.get("process")
+        if in_python or python is UNKNOWN:  # without it, nothing of what it imports is known
+            stages, process, python = hide_handlers(stages), None, None
         meant = [
-            *find_stages_problems(stages, ("stages",), self._beside),
-            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside),
+            *in_python,
+            *find_stages_problems(stages, ("stages",), self._beside, python),
+            *find_tasks_problems(tasks, stages, ("tasks",), ("stages",), self._beside, python),
             *find_emulation_problems(repaired.get("sampler"), ("sampler",)),
-            *find_preload_problems(repaired.get("process"), ("process",), self._beside),
+            *find_preload_problems(process, ("process",), self._beside, python),
             *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
             *find_server_problems(repaired, ("server",)),
         ]

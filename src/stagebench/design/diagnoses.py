@@ -2,10 +2,10 @@
 
 They count for nothing else, so they are made after all others. A *pipeline* is what a task passes
 through: stages with their handlers and parameters, and what else handlers notice: the settings of
-the process, and the server beside it. In its calibrations every stage has one worker thread, and
-tasks come one after another: *alone*; *beside* a thread that wants the GIL all the time; and as a
-*pair*, with two workers and two tasks in flight. Treatments that differ in their pools alone share
-a pipeline.
+the process, its interpreter, and the server beside it. In its calibrations every stage has one
+worker thread, and tasks come one after another: *alone*; *beside* a thread that wants the GIL all
+the time; and as a *pair*, with two workers and two tasks in flight. Treatments that differ in their
+pools alone share a pipeline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shlex
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.design.specification import LINGER, LONGEST
+from stagebench.design.specification import LINGER, LONGEST, name_python
 from stagebench.design.task_checks import list_first_tasks
 from stagebench.records import ALONE, BESIDE, CALIBRATIONS, PAIR, TREATMENT
 from stagebench.store import canonical_json
@@ -71,11 +71,13 @@ def find_pipelines(study: Study, treatments: list[Treatment]) -> list[StudiedPip
         given = one.specification
         stages = [_run_alone(stage, 1) for stage in given["stages"]]
         tasks = list_first_tasks(
-            given["tasks"], given["stages"], beside[one.experiment], MOST_TASKS_ALONE
+            *(given["tasks"], given["stages"], beside[one.experiment]),
+            MOST_TASKS_ALONE,
+            name_python(given),
         )
         settings = {name: value for name, value in given["process"].items() if name != "cpus"}
         listed = None if isinstance(tasks, int) else tasks
-        key = canonical_json([stages, settings, given.get("server"), listed])
+        key = canonical_json([stages, settings, given.get("server"), given.get("python"), listed])
         if key not in found:
             numbers[one.experiment] = numbers.get(one.experiment, 0) + 1
             name = f"{one.experiment}-{numbers[one.experiment]}"
@@ -137,7 +139,7 @@ def specify_calibration(pipeline: StudiedPipeline, kind: str) -> Json:
         "sampler": _without_emulation(given),
         "linger": dict(LINGER),
         "process": given["process"],
-        **({"server": given["server"]} if "server" in given else {}),
+        **{name: given[name] for name in ("python", "server") if name in given},
         "diagnose": {"spinner": kind == BESIDE, **_take_turns(pipeline.stages, kind)},
     }
 

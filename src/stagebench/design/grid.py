@@ -404,10 +404,20 @@ def _word(name: str, level: Level, tag: str | None) -> str:
         return tag
     if isinstance(level, bool):
         return name if level else ""
+    if name == "python" and isinstance(level, str):
+        return _python_word(level)
     text = "unset" if level is None else level_text(level).replace(".", "_") or "empty"
     if name == "workers":
         return f"w{text}"
     return text if name in _FIRST else f"{name}-{text}"
+
+
+def _python_word(level: str) -> str:
+    """Return the word for an interpreter: of a path, the name of its environment's folder."""
+    *above, program = level.split("/")
+    name = above[-2] if above[1:] and above[-1] == "bin" else program
+    word = re.sub("[^a-z0-9_-]", "_", name.lower())
+    return word if word.startswith("python") else f"python-{word}"
 
 
 def order_runs(study: Study, treatments: Sequence[Treatment]) -> tuple[PlannedRun, ...]:

@@ -140,6 +140,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
             for label, words in format_stages([treatment["specification"] for treatment in own])
             for line in _wrap(f"stage {label}: ", words)
         ),
+        *_wrap("interpreters: ", format_pythons([one["specification"] for one in own])),
         *_wrap("server: ", format_servers([treatment["specification"] for treatment in own])),
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
@@ -174,6 +175,21 @@ def format_tasks(specifications: list[Json]) -> list[str]:
             [one.get("in_flight") for one in specifications], "{} in flight at most", "any number"
         ),
     ]
+
+
+def format_pythons(specifications: list[Json]) -> list[str]:
+    """List the interpreters, with versions and packages; nothing if no treatment names one."""
+    named = [one.get("python") for one in specifications]
+    return list(dict.fromkeys(map(_say_python, named))) if any(named) else []
+
+
+def _say_python(given: Json | None) -> str:
+    if given is None:
+        return "the one of stagebench"
+    packages = [f"{name} {version}" for name, version in given["packages"].items()]
+    return f"{given['name']} ({' with '.join(filter(None, [given['version'], *packages[:1]]))}" + (
+        f" and {len(packages) - 1} more)" if packages[1:] else ")"
+    )
 
 
 def format_servers(specifications: list[Json]) -> list[str]:

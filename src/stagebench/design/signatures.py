@@ -7,7 +7,6 @@ msgspec checks and converts the values. The error messages are ours, made from w
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import types
 import typing
@@ -20,11 +19,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 import msgspec
 import msgspec.inspect as described
 
+from stagebench.design.annotations import (
+    SIMPLE,
+    UPSTREAM,
+    Annotation,
+    is_json,
+    write_parameters,
+)
 from stagebench.design.levels import holds_unknown
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import Bounds
-from stagebench.store import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +39,6 @@ Json = dict[str, Any]
 
 Parameters: TypeAlias = "dict[str, Any]"
 Known: TypeAlias = "Mapping[str, Parameter]"
-Annotation: TypeAlias = Any
-"""Any annotation of a parameter."""
-
-UPSTREAM = "upstream"
-"""The parameter through which the runner passes the results of the stages before."""
-
 HANDLED = (
     "bool, int, float, str, None, Any, Literal, unions, list[…] and dict[str, …] of these, or"
     " Annotated[…, Bounds(…)]"
@@ -85,79 +84,63 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     Without an annotation any value is allowed. Raises WorkflowError for parameters that cannot be
     set by name or whose annotation is not supported.
     """
-    named = inspect.signature(function).parameters.values()
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return restore_parameters(write_parameters(function))
+
+
+def restore_parameters(written: Sequence[Json]) -> dict[str, Parameter]:
+    """Make parameters of what `write_parameters` returned; raises WorkflowError, as above."""
     known, problems = {}, []
-    for parameter in named:
-        if parameter.kind not in kinds and parameter.name != UPSTREAM:
-            try:
-                known[parameter.name] = _read_parameter(parameter, function)
-            except WorkflowError as error:
-                problems.append(str(error))
+    for one in written:
+        try:
+            known[one["name"]] = _restore_parameter(one)
+        except WorkflowError as error:
+            problems.append(str(error))
     if problems:
         raise WorkflowError("; ".join(problems))
     return known
 
 
-def write_parameter(parameter: Parameter) -> Json:
-    """Return a parameter as JSON, without objects of the module that it is from."""
-    written = {"name": parameter.name, "form": _write_form(described.type_info(parameter.form))}
-    if parameter.required:
-        return written
-    return written | ({"default": parameter.default} if _is_givable(parameter) else {"hidden": 1})
-
-
-def restore_parameter(written: Json) -> Parameter:
-    """Make a parameter of what `write_parameter` returned."""
+def _restore_parameter(written: Json) -> Parameter:
+    name = written["name"]
+    if "problem" in written:
+        raise WorkflowError(f"parameter '{name}': {written['problem']}")
     missing = _HIDDEN if "hidden" in written else inspect.Parameter.empty
     default = written.get("default", missing)
-    return make_parameter(written["name"], _restore_form(written["form"]), default)
+    made = make_parameter(name, _restore(written["form"]), default, written["text"])
+    # None, and what no config could hold, may stand for "not given" whatever the annotation says.
+    if isinstance(default, bool | int | float | str | list | dict) and not made.accepts(default):
+        wrong = f"its default {default!r} is not allowed; allowed: {made.allowed}"
+        raise WorkflowError(f"parameter '{name}': {wrong}")
+    return made
 
 
 _HIDDEN = object()
 """Stands for a default that a config could not give."""
 
 
-def _write_form(kind: described.Type) -> Any:
-    match kind:
-        case described.IntType() | described.FloatType():
-            name = "int" if isinstance(kind, described.IntType) else "float"
-            return {name: [kind.gt, kind.ge, kind.le]}
-        case described.Metadata(extra={"choices": choices}):
-            return {"choices": choices}
-        case described.UnionType():
-            return {"union": list(map(_write_form, kind.types))}
-        case described.ListType():
-            return {"list": _write_form(kind.item_type)}
-        case described.DictType():
-            return {"dict": _write_form(kind.value_type)}
-    return type(kind).__name__
+class _OtherType:
+    """Stands for a type that no value of a config has."""
 
 
-_SIMPLE: dict[str, Annotation] = {
-    "AnyType": Any,
-    "BoolType": bool,
-    "StrType": str,
-    "NoneType": None,
-}
-
-
-def _restore_form(written: Any) -> Annotation:
+def _restore(written: Any) -> Annotation:
     if isinstance(written, str):
-        return _SIMPLE[written]
-    ((name, inside),) = written.items()
-    match name:
-        case "int" | "float":
-            number, (above, at_least, at_most) = {"int": int, "float": float}[name], inside
-            bounds = Bounds(above=above, at_least=at_least, at_most=at_most)
-            return number if bounds == Bounds() else Annotated[number, bounds]
-        case "choices":
-            return Literal[tuple(inside)]
-        case "union":
-            return reduce(or_, map(_restore_form, inside))
-        case "list":
-            return types.GenericAlias(list, _restore_form(inside))
-    return types.GenericAlias(dict, (str, _restore_form(inside)))
+        return SIMPLE[written]
+    annotation: Annotation = _OtherType
+    match written:
+        case {"bounds": limits, "of": of}:
+            annotation = _restore(of)
+            for above, at_least, at_most in limits:
+                bounds = Bounds(above=above, at_least=at_least, at_most=at_most)
+                annotation = Annotated[annotation, bounds]
+        case {"union": members}:
+            annotation = reduce(or_, map(_restore, members))
+        case {"choices": choices}:
+            annotation = Literal[tuple(choices)]
+        case {"list": items}:
+            annotation = types.GenericAlias(list, _restore(items))
+        case {"dict": [key, values]}:
+            annotation = types.GenericAlias(dict, (_restore(key), _restore(values)))
+    return annotation
 
 
 def find_parameter_problems(given: Parameters, known: Known, path: KeyPath) -> list[Problem]:
@@ -192,58 +175,24 @@ def _why_wrong(name: str, value: Any, known: Known) -> str:
 
 
 def _is_givable(parameter: Parameter) -> bool:
-    if parameter.required or not parameter.accepts(parameter.default):
-        return False
-    try:
-        # A tuple would come back as a list, an enum member as its text.
-        restored = json.loads(canonical_json(parameter.default))
-    except (TypeError, ValueError):
-        return False
-    return type(restored) is type(parameter.default) and bool(restored == parameter.default)
+    return (
+        not parameter.required
+        and parameter.default is not _HIDDEN
+        and is_json(parameter.default)
+        and parameter.accepts(parameter.default)
+    )
 
 
-def _read_parameter(parameter: inspect.Parameter, function: Callable[..., Any]) -> Parameter:
-    annotation = _evaluate(parameter, function)
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        text = "it is positional-only; allowed: parameters that can be passed by name"
-        raise WorkflowError(f"parameter '{parameter.name}': {text}")
-    made = make_parameter(parameter.name, annotation, parameter.default)
-    # None, and what no config could hold, may stand for "not given" whatever the annotation says.
-    if isinstance(made.default, bool | int | float | str | list | dict) and not made.accepts(
-        made.default
-    ):
-        text = f"its default {made.default!r} is not allowed; allowed: {made.allowed}"
-        raise WorkflowError(f"parameter '{parameter.name}': {text}")
-    return made
-
-
-def _evaluate(parameter: inspect.Parameter, function: Callable[..., Any]) -> Annotation:
-    """Evaluate one annotation alone: others may be only for type checkers."""
-    if parameter.annotation is inspect.Parameter.empty:
-        return Any
-    code = inspect.unwrap(function)
-    # Of an object that is called, the method has them.
-    names = getattr(code if inspect.isfunction(code) else type(code).__call__, "__globals__", {})
-
-    def stand_in() -> None: ...
-
-    stand_in.__annotations__ = {parameter.name: parameter.annotation}
-    try:
-        return typing.get_type_hints(stand_in, names, include_extras=True)[parameter.name]
-    except Exception as error:  # evaluating it may raise anything
-        text = f"its annotation {parameter.annotation} cannot be evaluated ({error})"
-        raise WorkflowError(f"parameter '{parameter.name}': {text}") from error
-
-
-def make_parameter(name: str, annotation: Annotation, default: Any) -> Parameter:
-    """Make a parameter; raises WorkflowError if its annotation is not supported."""
+def make_parameter(name: str, annotation: Annotation, default: Any, shown: str = "") -> Parameter:
+    """Make a parameter; raises WorkflowError if its annotation, `shown` so, is not supported."""
     try:
         form = _translate(annotation)
         # The decoder refuses unions of types that it cannot distinguish.
         msgspec.json.Decoder(form)
         allowed, cells = _explain(described.type_info(form))
     except Exception as error:  # msgspec inspects classes, which may raise anything
-        text = f"its annotation {inspect.formatannotation(annotation)} cannot be checked"
+        shown = shown or inspect.formatannotation(annotation)
+        text = f"its annotation {shown} cannot be checked"
         raise WorkflowError(
             f"parameter '{name}': {text}; allowed: {HANDLED}, or none ({error})"
         ) from error

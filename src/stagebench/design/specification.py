@@ -8,13 +8,21 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from stagebench.design.handlers import find_preload, memory_need, preload_source, sound_handler
+from stagebench.design.handlers import (
+    find_packages,
+    find_preload,
+    memory_need,
+    preload_source,
+    sound_handler,
+)
 from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show
+from stagebench.design.python_checks import sound_interpreter
 from stagebench.design.server_checks import complete_server
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
 from stagebench.design.task_checks import complete_tasks, list_overrides
+from stagebench.handlers.registry import handler_target
 from stagebench.store import PROTOCOL
 from stagebench.task_list import count_tasks
 
@@ -39,24 +47,25 @@ def build_specification(
     experiment: str, treatment: str, factors: Factors, settings: Json, beside: Path | None
 ) -> Json:
     """Complete the checked settings of one treatment."""
-    stages = settings["stages"]
+    stages, python = settings["stages"], settings.get("python")
     return {
         "protocol": PROTOCOL,
         "experiment": experiment,
         "treatment": treatment,
         "factors": factors,
-        "stages": [_complete_stage(stage, beside) for stage in stages],
-        "tasks": complete_tasks(settings["tasks"], stages, beside),
+        "stages": [_complete_stage(stage, beside, python) for stage in stages],
+        "tasks": complete_tasks(settings["tasks"], stages, beside, python),
         **_complete_flow(settings),
         "sampler": _complete_sampler(settings.get("sampler", {})),
         "linger": _convert_seconds(LINGER | settings.get("linger", {})),
-        "process": _complete_process(settings.get("process", {}), beside),
+        "process": _complete_process(settings.get("process", {}), beside, python),
+        **_complete_python(settings, beside),
         **complete_server(settings.get("server"), beside),
     }
 
 
-def _complete_stage(stage: Json, beside: Path | None) -> Json:
-    handler = sound_handler(stage["handler"], beside)
+def _complete_stage(stage: Json, beside: Path | None, python: str | None) -> Json:
+    handler = sound_handler(stage["handler"], beside, python)
     known = handler.parameters
     given = default_parameters(known) | stage.get("parameters", {})
     complete = {
@@ -94,18 +103,38 @@ def _complete_sampler(given: Json) -> Json:
     return numbers | census | complete_emulation(sampler.get("emulate"))
 
 
-def find_preload_problems(process: Any, path: KeyPath, beside: Path | None) -> list[Problem]:
+def find_preload_problems(
+    process: Any, path: KeyPath, beside: Path | None, python: str | None = None
+) -> list[Problem]:
     """Check that every module to preload can be imported; `path` leads to the setting `process`."""
     modules = process.get("preload") if isinstance(process, dict) else None
     return [
         problem((*path, "preload", index), reason)
         for index, module in enumerate(modules if isinstance(modules, list) else ())
         if isinstance(module, str) and module is not UNKNOWN
-        if (reason := find_preload(module, beside))
+        if (reason := find_preload(module, beside, python))
     ]
 
 
-def _complete_process(given: Json, beside: Path | None) -> Json:
+def _complete_python(settings: Json, beside: Path | None) -> Json:
+    """Return the interpreter of a specification; nothing if it is the one that runs stagebench.
+
+    A build that takes its place, or another version of a package that handlers import, is another
+    treatment: what was measured with the old one says nothing about it. Other packages may come and
+    go. Its place is not part of it, since a checkout may move.
+    """
+    python = settings.get("python")
+    if python is None:
+        return {}
+    found = sound_interpreter(python, beside)
+    modules = [handler_target(stage["handler"]).partition(":")[0] for stage in settings["stages"]]
+    preload = settings.get("process", {}).get("preload", [])
+    packages = find_packages(dict.fromkeys([*preload, *modules]), beside, python)
+    identity = {"name": python, "version": found.version, "build": found.fingerprint}
+    return {"python": identity | {"packages": packages}}
+
+
+def _complete_process(given: Json, beside: Path | None, python: str | None) -> Json:
     process: Json = deepcopy(PROCESS) | given
     if process["cpus"] is not None:
         process["cpus"] = sorted(process["cpus"])
@@ -114,7 +143,7 @@ def _complete_process(given: Json, beside: Path | None) -> Json:
         for name, value in process["environment"].items()
     }
     # Absent if not set, so that specifications without it stay as they were.
-    sources = {module: preload_source(module, beside) for module in process["preload"]}
+    sources = {module: preload_source(module, beside, python) for module in process["preload"]}
     own = {module: source for module, source in sources.items() if source is not None}
     process |= {"preload_sources": own} if own else {}
     interval_s = process.pop("switch_interval_s", None)
@@ -161,6 +190,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def name_python(specification: Json) -> str | None:
+    """Return how a config names the interpreter of a specification, if it is another one."""
+    return specification["python"]["name"] if "python" in specification else None
+
+
 def estimate_memory(specification: Json, beside: Path | None = None) -> int:
     """Estimate the bytes that the tasks of one run hold at once.
 
@@ -175,8 +209,9 @@ def estimate_memory(specification: Json, beside: Path | None = None) -> int:
 def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> int:
     """Estimate one stage; if tasks differ, the largest need counts for each."""
     tasks, stages = specification["tasks"], specification["stages"]
-    handler = sound_handler(stage["handler"], beside)
-    own = list_overrides(tasks, stages, stage["name"], beside)
+    python = name_python(specification)
+    handler = sound_handler(stage["handler"], beside, python)
+    own = list_overrides(tasks, stages, stage["name"], beside, python)
     need = memory_need(handler, *(stage["parameters"] | given for given in own))
     number = count_tasks(tasks)
     held = number if stage["retain"] else _count_held(stage, specification, beside)
@@ -188,7 +223,8 @@ def _estimate_stage(stage: Json, specification: Json, beside: Path | None) -> in
 def _count_held(stage: Json, specification: Json, beside: Path | None) -> int:
     """Return how many results may be held at once for the stages that take them."""
     after = [other for other in specification["stages"] if stage["name"] in other["after"]]
-    takers = [s for s in after if sound_handler(s["handler"], beside).upstream != "no"]
+    python = name_python(specification)
+    takers = [s for s in after if sound_handler(s["handler"], beside, python).upstream != "no"]
     number = count_tasks(specification["tasks"])
     waiting = [
         taker.get("queue_size", number)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
+from stagebench.design.annotations import UPSTREAM
 from stagebench.design.handlers import find_handler
 from stagebench.design.levels import UNKNOWN
 from stagebench.design.problems import KeyPath, Problem, problem, show, unknown
-from stagebench.design.signatures import UPSTREAM, find_parameter_problems
+from stagebench.design.signatures import find_parameter_problems
 from stagebench.design.yaml import mappings
 from stagebench.records import RETRIABLE_STATUSES
 
@@ -26,14 +27,19 @@ if TYPE_CHECKING:
 Stage = dict[str, Any]
 
 
-def find_stages_problems(stages: Any, path: KeyPath, beside: pathlib.Path | None) -> list[Problem]:
-    """Check a workflow's stages; `path` is that of their list, `beside` the config's folder."""
+def find_stages_problems(
+    stages: Any, path: KeyPath, beside: pathlib.Path | None, python: str | None = None
+) -> list[Problem]:
+    """Check a workflow's stages; `path` is that of their list, `beside` the config's folder.
+
+    `python` names the interpreter that runs them, if it is another one.
+    """
     return [
         *_find_graph_problems(stages, path),
         *(
             found
             for stage, place in mappings(stages, path)
-            for found in _find_stage_problems(stage, place, beside)
+            for found in _find_stage_problems(stage, place, beside, python)
         ),
     ]
 
@@ -44,13 +50,13 @@ def is_whole(items: Any) -> bool:
 
 
 def _find_stage_problems(
-    stage: Stage, path: KeyPath, beside: pathlib.Path | None
+    stage: Stage, path: KeyPath, beside: pathlib.Path | None, python: str | None
 ) -> Iterator[Problem]:
     yield from _find_start_problems(stage, path)
     handler, given = stage["handler"], stage.get("parameters", {})
     if handler is UNKNOWN:
         return
-    found = find_handler(handler, beside)
+    found = find_handler(handler, beside, python)
     if isinstance(found, str):
         yield problem((*path, "handler"), found)
         return

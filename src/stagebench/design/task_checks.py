@@ -53,52 +53,69 @@ def find_tasks_problems(
     path: KeyPath,
     stages_path: KeyPath,
     beside: pathlib.Path | None,
+    python: str | None = None,
 ) -> list[Problem]:
     """Check that every task names known stages and that every stage gets all it requires."""
     if not is_whole(stages):
         return []
     rows = [(stage, place) for stage, place in mappings(stages, stages_path)]
     if isinstance(tasks, dict):
-        return list(_find_file_problems(tasks.get("file"), rows, (*path, "file"), beside))
+        return list(_find_file_problems(tasks.get("file"), rows, (*path, "file"), beside, python))
     if not (isinstance(tasks, int) or is_whole(tasks)):
         return []
     listed = list(mappings(tasks, path))
     return [
-        *(p for task, place in listed for p in _find_task_problems(task, rows, place, beside)),
-        *(p for stage, place in rows for p in _find_missing(stage, place, listed, beside)),
+        *(
+            p
+            for task, place in listed
+            for p in _find_task_problems(task, rows, place, beside, python)
+        ),
+        *(p for stage, place in rows for p in _find_missing(stage, place, listed, beside, python)),
     ]
 
 
-def complete_tasks(tasks: Any, stages: list[Stage], beside: pathlib.Path | None) -> Any:
+def complete_tasks(
+    tasks: Any, stages: list[Stage], beside: pathlib.Path | None, python: str | None = None
+) -> Any:
     """Return checked tasks in the form that a specification has."""
     if isinstance(tasks, int):
         return tasks
     if isinstance(tasks, dict):
-        return complete_task_file(tasks["file"], name_handlers(stages), beside)
-    known = {s["name"]: sound_handler(s["handler"], beside).parameters for s in stages}
+        return complete_task_file(tasks["file"], name_handlers(stages), beside, python)
+    known = {s["name"]: sound_handler(s["handler"], beside, python).parameters for s in stages}
     return [
         {stage: convert_parameters(given, known[stage]) for stage, given in task.items()}
         for task in tasks
     ]
 
 
-def list_overrides(tasks: Any, stages: list[Stage], stage: str, beside: pathlib.Path | None) -> Any:
+def list_overrides(
+    tasks: Any,
+    stages: list[Stage],
+    stage: str,
+    beside: pathlib.Path | None,
+    python: str | None = None,
+) -> Any:
     """Return the parameters of one stage that the tasks of a specification override."""
     if isinstance(tasks, int):
         return [{}]
     if isinstance(tasks, dict):
-        return distinct_overrides(tasks["file"], name_handlers(stages), beside, stage)
+        return distinct_overrides(tasks["file"], name_handlers(stages), beside, stage, python)
     return [task.get(stage, {}) for task in tasks]
 
 
 def list_first_tasks(
-    tasks: Any, stages: list[Stage], beside: pathlib.Path | None, most: int
+    tasks: Any,
+    stages: list[Stage],
+    beside: pathlib.Path | None,
+    most: int,
+    python: str | None = None,
 ) -> int | list[dict[str, Any]]:
     """Return the first tasks of a specification, at most so many; those of a file as a list."""
     if isinstance(tasks, int):
         return min(most, tasks)
     if isinstance(tasks, dict):
-        found = read_task_file(tasks["file"], name_handlers(stages), beside)
+        found = read_task_file(tasks["file"], name_handlers(stages), beside, python)
         return list(found.tasks[:most])
     return list(tasks[:most])
 
@@ -110,7 +127,11 @@ def name_handlers(stages: list[Stage]) -> Handlers:
 
 
 def _find_task_problems(
-    task: Stage, stages: list[tuple[Stage, KeyPath]], path: KeyPath, beside: pathlib.Path | None
+    task: Stage,
+    stages: list[tuple[Stage, KeyPath]],
+    path: KeyPath,
+    beside: pathlib.Path | None,
+    python: str | None,
 ) -> Iterator[Problem]:
     rows = {stage["name"]: stage for stage, _ in stages}
     for name, given in task.items():
@@ -118,15 +139,19 @@ def _find_task_problems(
             if UNKNOWN not in rows:
                 yield problem((*path, name), unknown("stage", name, rows))
             continue
-        handler = known_handler(rows[name]["handler"], beside)
+        handler = known_handler(rows[name]["handler"], beside, python)
         if handler is not None and isinstance(given, dict):
             yield from find_parameter_problems(given, handler.parameters, (*path, name))
 
 
 def _find_missing(
-    stage: Stage, path: KeyPath, tasks: list[tuple[Stage, KeyPath]], beside: pathlib.Path | None
+    stage: Stage,
+    path: KeyPath,
+    tasks: list[tuple[Stage, KeyPath]],
+    beside: pathlib.Path | None,
+    python: str | None,
 ) -> Iterator[Problem]:
-    for parameter in _missing(stage, beside):
+    for parameter in _missing(stage, beside, python):
         text = f"missing; allowed: {parameter.allowed}"
         if not any(parameter.name in _given(task, stage["name"]) for task, _ in tasks):
             yield problem((*path, "parameters", parameter.name), text)
@@ -136,9 +161,9 @@ def _find_missing(
                 yield problem((*place, stage["name"], parameter.name), text)
 
 
-def _missing(stage: Stage, beside: pathlib.Path | None) -> list[Parameter]:
+def _missing(stage: Stage, beside: pathlib.Path | None, python: str | None) -> list[Parameter]:
     """Return the required parameters that a stage lacks; none if its handler is unknown."""
-    handler, given = known_handler(stage["handler"], beside), stage.get("parameters", {})
+    handler, given = known_handler(stage["handler"], beside, python), stage.get("parameters", {})
     if handler is None or not isinstance(given, dict):
         return []
     return missing_parameters(given, handler.parameters)
@@ -154,17 +179,18 @@ def _find_file_problems(
     stages: list[tuple[Stage, KeyPath]],
     path: KeyPath,
     beside: pathlib.Path | None,
+    python: str | None,
 ) -> Iterator[Problem]:
     names = [stage["name"] for stage, _ in stages]
     if file is UNKNOWN or UNKNOWN in names:
         return
-    found = read_task_file(file, name_handlers([stage for stage, _ in stages]), beside)
+    found = read_task_file(file, name_handlers([stage for stage, _ in stages]), beside, python)
     for text in found.problems:
         yield problem(path, f"{file}: {text}")
     if found.problems:
         return
     for stage, place in stages:
-        for parameter in _missing(stage, beside):
+        for parameter in _missing(stage, beside, python):
             text = f"missing; allowed: {parameter.allowed}"
             lines = found.find_gaps(stage["name"], parameter.name)
             if lines is None:
@@ -220,7 +246,9 @@ class TaskFile:
 
 
 @cache
-def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFile:
+def read_task_file(
+    file: str, handlers: Handlers, beside: Path | None, python: str | None = None
+) -> TaskFile:
     """Read a task file beside the config; an unknown handler of a stage is None.
 
     Results are cached: a later edit of the file is not seen.
@@ -235,7 +263,7 @@ def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFi
     if not numbered:
         return _broken("empty; allowed: a line of columns and a line for each task")
     (_, header), *rows = numbered
-    columns = [_read_column(name, handlers, beside) for name in header]
+    columns = [_read_column(name, handlers, beside, python) for name in header]
     problems = [*_find_header_problems(header, columns), *_find_row_problems(header, rows)]
     if problems:
         return _broken(*problems, sha256=hash_bytes(data))
@@ -252,16 +280,18 @@ def read_task_file(file: str, handlers: Handlers, beside: Path | None) -> TaskFi
 
 @cache
 def distinct_overrides(
-    file: str, handlers: Handlers, beside: Path | None, stage: str
+    file: str, handlers: Handlers, beside: Path | None, stage: str, python: str | None = None
 ) -> list[dict[str, Any]]:
     """Return the distinct parameters of one stage that the tasks of a valid file have."""
-    own = (task.get(stage, {}) for task in read_task_file(file, handlers, beside).tasks)
+    own = (task.get(stage, {}) for task in read_task_file(file, handlers, beside, python).tasks)
     return list({canonical_json(given): dict(given) for given in own}.values())
 
 
-def complete_task_file(file: str, handlers: Handlers, beside: Path | None) -> dict[str, Any]:
+def complete_task_file(
+    file: str, handlers: Handlers, beside: Path | None, python: str | None = None
+) -> dict[str, Any]:
     """Return the part of a specification for a valid file."""
-    found = read_task_file(file, handlers, beside)
+    found = read_task_file(file, handlers, beside, python)
     return {
         "file": file,
         "sha256": found.sha256,
@@ -279,7 +309,9 @@ def _limit(texts: list[str]) -> tuple[str, ...]:
     return (*texts[:MOST_LISTED], f"and {more} more of this kind") if more > 0 else tuple(texts)
 
 
-def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column | str:
+def _read_column(
+    name: str, handlers: Handlers, beside: Path | None, python: str | None
+) -> Column | str:
     """Return a column, or a text that says what is wrong with its name."""
     stage, parameter = split_column(name)
     if not stage or not parameter:
@@ -287,7 +319,7 @@ def _read_column(name: str, handlers: Handlers, beside: Path | None) -> Column |
     stages = dict(handlers)
     if stage not in stages:
         return f"column {name}: {unknown('stage', stage, stages)}"
-    handler = known_handler(stages[stage], beside)
+    handler = known_handler(stages[stage], beside, python)
     if handler is None:
         return Column(name, stage, None)
     if parameter not in handler.parameters:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
 import os
 import shlex
 import sys
@@ -84,6 +85,28 @@ def check_preloads(process: Mapping[str, Any], beside: Path | None) -> None:
                 f"the source of the preloaded module {module!r} was edited after the study was"
                 " started; start it again"
             )
+
+
+def check_there(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Check handlers and preloaded modules where they are imported: in another interpreter.
+
+    `question` has `stages` and `process` of a specification, the versions of `packages`, and the
+    folder `beside`. Raises WorkflowError as `check_sources` does.
+    """
+    beside = None if question["beside"] is None else Path(question["beside"])
+    check_sources(question["stages"], beside)
+    check_preloads(question["process"], beside)
+    for package, version in question["packages"].items():
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found = "not installed"
+        if found != version:
+            raise WorkflowError(
+                f"package {package} was {version} when the study was started, and is {found} now;"
+                " start it again"
+            )
+    return {}
 
 
 def hash_command(command: str, beside: Path | None) -> dict[str, str]:

@@ -19,14 +19,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stagebench.errors import UnsupportedError, WorkerLostError, WorkflowError
 from stagebench.handlers.registry import load_handler
-from stagebench.records import RETRIABLE_STATUSES, EventRecord, TaskRecord, WorkerRecord
+from stagebench.records import (
+    RETRIABLE_STATUSES,
+    EventRecord,
+    LoadedRecord,
+    TaskRecord,
+    WorkerRecord,
+)
 from stagebench.runner.stage import Arrival, Stage
-from stagebench.runner.worker import WorkerSetup, format_error
+from stagebench.runner.worker import WorkerSetup, format_error, note_loaded
 from stagebench.runner.workflow import Workflow
 from stagebench.store import (
     ATTEMPTS_FILE,
     ERROR_FILE,
     EVENTS_FILE,
+    LOADED_FILE,
     TASKS_FILE,
     WORKERS_FILE,
     RecordWriter,
@@ -52,15 +59,19 @@ class FileSink:
         self.task, self.attempt = tasks.write, attempts.write
         self.worker, self.event = workers.write, events.write
         self._writers = (tasks, attempts, workers, events)
+        # Processes append to it by themselves, wherever a handler has changed to.
+        RecordWriter(folder / LOADED_FILE, LoadedRecord).close()
+        self.loaded_file = str((folder / LOADED_FILE).absolute())
 
     def note(self, event: str) -> None:
         """Record a moment of the measured process."""
         self.event(EventRecord(event=event, stage="", time_ns=time.monotonic_ns()))
 
     def close(self) -> None:
-        """Write all records to disk."""
+        """Write all records to disk, and what this process has imported."""
         for writer in self._writers:
             writer.close()
+        note_loaded(self.loaded_file, "main")
 
 
 def run_specification(
@@ -78,6 +89,7 @@ def run_specification(
     """
     linger = specification["linger"]
     setup = prepare_process(specification["process"], beside)
+    setup = setup._replace(loaded_file=sink.loaded_file)
     stages = [make_stage(stage) for stage in specification["stages"]]
     if change_stage is not None:
         stages = [change_stage(stage, sink.folder) for stage in stages]

@@ -58,17 +58,22 @@ def forbid_core_file() -> None:
 
 
 def measured_environment(
-    settings: Mapping[str, str | None], blas_threads: int, inherited: Mapping[str, str]
+    settings: Mapping[str, str | None],
+    blas_threads: int,
+    inherited: Mapping[str, str],
+    code_folder: str | None = None,
 ) -> dict[str, str]:
     """Compose the measured process's environment variables; a setting of None removes one.
 
     Python's own variables are not inherited, except those that locate modules: an allocator or
-    bytecode setting in the caller's shell would silently become part of the study.
+    bytecode setting in the caller's shell would silently become part of the study. Another
+    interpreter inherits none, and finds our modules in `code_folder`.
     """
+    kept = INHERITED_PYTHON_VARIABLES if code_folder is None else ()
     environment = {
         name: value
         for name, value in inherited.items()
-        if not name.startswith("PYTHON") or name in INHERITED_PYTHON_VARIABLES
+        if not name.startswith("PYTHON") or name in kept
     }
     if environment.get("PYTHONPATH"):  # relative to this process's working directory
         folders = environment["PYTHONPATH"].split(os.pathsep)
@@ -78,6 +83,9 @@ def measured_environment(
         environment.pop(name, None)
         if value is not None:
             environment[name] = value
+    if code_folder is not None:
+        own = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+        environment["PYTHONPATH"] = os.pathsep.join([code_folder, *own])
     return environment
 
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -23,6 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import store
 from stagebench.errors import MeasureError, StoreError
+from stagebench.interpreters import (
+    Interpreter,
+    ask_versions,
+    find_code_folder,
+    find_versions,
+    own_interpreter,
+)
 from stagebench.measure import leftovers, process
 from stagebench.measure.cause import describe_crash, describe_end, find_unsupported
 from stagebench.measure.cgroup import OutOfMemory
@@ -40,6 +48,7 @@ from stagebench.measure.warm import warm_memory
 from stagebench.records import (
     UNSUPPORTED,
     EventRecord,
+    LoadedRecord,
     MemorySample,
     ProcessRecord,
     ReadRecord,
@@ -60,7 +69,7 @@ from stagebench.task_list import count_tasks
 from stagebench.units import Bytes, Seconds, to_nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from stagebench.measure.process import ChildSignals
@@ -78,7 +87,8 @@ class RunRequest:
 
     `beside` is the folder of the user's own handlers and task files. It is not part of the
     specification, because a checkout may move. `program` is the module that is run as the measured
-    process. `warm_memory_bytes` is the most memory that is touched before the run.
+    process. `warm_memory_bytes` is the most memory that is touched before the run. `interpreter`
+    runs it, unless None: then it is the one that runs this.
     """
 
     study: str
@@ -95,6 +105,7 @@ class RunRequest:
     beside: Path | None = None
     program: str = "stagebench.measure.main"
     warm_memory_bytes: Bytes = 0
+    interpreter: Interpreter | None = None
 
 
 class Exit(NamedTuple):
@@ -191,6 +202,7 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "sampler": sampler.use()._asdict(),
             "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
+            "interpreter": describe_interpreter(request, folder),
             "quiet": quiet._asdict(),
             "warmed": warmed._asdict(),
             "machine_before": before | pages._asdict(),
@@ -240,7 +252,10 @@ def supervise(
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     settings = request.specification["process"]
     environment = process.measured_environment(
-        settings["environment"], settings["blas_threads"], os.environ
+        settings["environment"],
+        settings["blas_threads"],
+        os.environ,
+        None if request.interpreter is None else find_code_folder(),
     )
     with (
         leftovers.own_variables(environment) as variables,
@@ -349,7 +364,8 @@ def start_measured(
     Its working directory is the config's folder, as that is where all that a config names lies.
     """
     # -P: the working directory must not influence imports.
-    command = [sys.executable, "-P", "-m", request.program, str(folder.absolute())]
+    executable = sys.executable if request.interpreter is None else request.interpreter.executable
+    command = [executable, "-P", "-m", request.program, str(folder.absolute())]
     if request.beside is not None:
         command.append(str(request.beside.absolute()))
     with tempfile.TemporaryFile() as stdin, (folder / store.OUTPUT_FILE).open("wb") as output:
@@ -362,6 +378,46 @@ def start_measured(
             output=output.fileno(),
             folder=request.beside,
         )
+
+
+def describe_interpreter(request: RunRequest, folder: Path) -> dict[str, Any]:
+    """Return what ran the measured process, and the versions of the packages that it imported.
+
+    The GIL counts as on if it was on in any process at its end. Which packages were imported is
+    known of processes that ended by themselves.
+    """
+    path = folder / store.LOADED_FILE
+    try:
+        loaded = store.read_records(path, LoadedRecord, cut_off=True)
+    except StoreError:  # the run wrote something else into it, or it was killed as it did
+        loaded = []
+    names = sorted({name for record in loaded for name in record.modules.split()})
+    other = request.interpreter
+    if other is None:
+        packages = find_versions(names, request.beside)
+    else:
+        packages = ask_versions(other, names, request.beside)
+    interpreter = other or own_interpreter()
+    jit = _is_any_on([record.jit for record in loaded]) if interpreter.may_compile else False
+    return {
+        **interpreter.describe(),
+        "gil": _is_any_on([record.gil for record in loaded]),
+        "gil_switched_on_by": find_switch(folder / store.OUTPUT_FILE),
+        "jit": jit,
+        "packages": packages,
+    }
+
+
+def find_switch(output: Path) -> str | None:
+    """Return the module whose import switched the GIL on, by the interpreter's own warning."""
+    text = output.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"\(GIL\) has been enabled to load module '([^'\n]{1,200})'", text)
+    return found[1] if found else None
+
+
+def _is_any_on(states: Sequence[int | None]) -> bool | None:
+    known = [state for state in states if state is not None]
+    return any(known) if known else None
 
 
 def own_cpu_s() -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from stagebench.model.replay import Alone
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
 from stagebench.records import TREATMENT
+from stagebench.store import canonical_json
 from stagebench.tables.io import list_rows
 
 if TYPE_CHECKING:
@@ -59,11 +60,18 @@ class Calibrated(NamedTuple):
         return self.away_s / self.cpu_s * cpu_s if self.away_s < self.cpu_s else math.inf
 
 
-Handed: TypeAlias = "tuple[str, str, str, bool, int]"
+Known: TypeAlias = "dict[tuple[str, str], Calibrated]"
+"""What tasks take alone, by handler and parameters."""
+
+Handed: TypeAlias = "tuple[str, str, str, bool, int, str]"
 
 
 class Conditions(NamedTuple):
-    """Under which conditions a stage is served."""
+    """Under which conditions a stage is served.
+
+    `python` identifies the interpreter if it is not the one that runs stagebench: with another one,
+    the same handler takes another time.
+    """
 
     handler: str
     parameters: str
@@ -73,14 +81,21 @@ class Conditions(NamedTuple):
     retain: bool = False
     transport: str = "pickle"
     prefetch: int = 0
+    python: str = ""
+
+    @property
+    def work(self) -> tuple[str, str, str]:
+        """What decides how long a task takes: handler, parameters, and interpreter."""
+        return self.handler, self.parameters, self.python
 
     @property
     def handed(self) -> Handed:
         """What decides about its hand-overs.
 
-        Handler, parameters, transport, what is kept, and how much is sent ahead.
+        Handler, parameters, transport, what is kept, how much is sent ahead, and the interpreter.
         """
-        return self.handler, self.parameters, self.transport, self.retain, self.prefetch
+        sent = self.transport, self.retain, self.prefetch
+        return self.handler, self.parameters, *sent, self.python
 
     @property
     def shares_gil(self) -> bool:
@@ -267,10 +282,9 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
+    gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
-    calibrations = {
-        name: read_calibrated(tables["alone"], plan, name) for name in {None, *pipelines.values()}
-    }
+    calibrations: dict[tuple[str | None, str], Known] = {}
     tasks = _group(tables["tasks"])
     stages = _group(tables["stages"])
     found = []
@@ -282,7 +296,10 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
         names = [stage["name"] for stage in specification["stages"]]
-        calibrated = calibrations[pipelines.get(f"{key[0]}/{key[1]}")]
+        which = pipelines.get(f"{key[0]}/{key[1]}"), identify_python(specification)
+        if which not in calibrations:
+            calibrations[which] = read_calibrated(tables["alone"], plan, *which)
+        calibrated = calibrations[which]
         varying = _find_varying(specification["tasks"], specification["stages"])
         by_stage = defaultdict(list)
         for row in tasks.get(key, ()):
@@ -299,7 +316,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                 free_cores=_free_cores(usable, run),
                 cpu_s=run["cpu_s"] if is_known(run["cpu_s"]) else 0.0,
                 switch_s=process.get("switch_interval_s", SWITCH_INTERVAL_S),
-                has_gil=has_gil,
+                has_gil=gils.get(key, has_gil),
                 in_flight=specification.get("in_flight"),
                 arrival=specification.get("arrival"),
                 due_s=_find_due(by_stage, specification["stages"], first_s),
@@ -310,6 +327,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                         rows[stage["name"]],
                         by_stage[stage["name"]],
                         calibrated,
+                        identify_python(specification),
                         varies=stage["name"] in varying,
                     )
                     for stage in specification["stages"]
@@ -320,18 +338,24 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
 
 
 def read_calibrated(
-    alone: pd.DataFrame, plan: Mapping[str, Any] | None = None, pipeline: str | None = None
-) -> dict[tuple[str, str], Calibrated]:
+    alone: pd.DataFrame,
+    plan: Mapping[str, Any] | None = None,
+    pipeline: str | None = None,
+    python: str = "",
+) -> Known:
     """Read what handlers take alone, by handler and parameters; only what is known in full.
 
     Of pipelines that have a handler in common, the one that is named counts; they may differ in
-    settings of the process.
+    settings of the process. One with another interpreter than `python` says nothing.
     """
     columns = ("cpu_s", "away_s", "held_s", "held_least_s", "gil_asks", "wakes")
     switches_s = _read_switches(plan or {})
+    pythons = _read_pythons(plan or {})
     found: dict[tuple[str, str], Calibrated] = {}
     for row in sorted(list_rows(alone), key=lambda row: bool(row["pipeline"] != pipeline)):
-        if all(is_known(row[name]) for name in columns):
+        if pythons.get(row["pipeline"], "") == python and all(
+            is_known(row[name]) for name in columns
+        ):
             cpu_s, away_s, held_s, least_s, asks, wakes = (float(row[name]) for name in columns)
             forced = held_s / switches_s.get(row["pipeline"], SWITCH_INTERVAL_S)
             key = row["handler"], row["parameters"]
@@ -349,6 +373,20 @@ def find_pipelines(plan: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
+def identify_python(specification: Mapping[str, Any]) -> str:
+    """Return a text that differs for interpreters that differ; "" for the one of stagebench."""
+    return canonical_json(specification["python"]) if "python" in specification else ""
+
+
+def _read_pythons(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the interpreter of each pipeline."""
+    return {
+        one["pipeline"]: identify_python(one["specification"])
+        for one in plan.get("diagnoses", ())
+        if one["kind"] != TREATMENT
+    }
+
+
 def _read_switches(plan: Mapping[str, Any]) -> dict[str, Seconds]:
     """Return the switch interval of the calibrations of each pipeline."""
     return {
@@ -363,7 +401,8 @@ def _read_stage(
     names: Sequence[str],
     row: Mapping[str, Any],
     tasks: Sequence[Mapping[str, Any]],
-    calibrated: Mapping[tuple[str, str], Calibrated],
+    calibrated: Known,
+    python: str,
     *,
     varies: bool,
 ) -> StageRun:
@@ -376,6 +415,7 @@ def _read_stage(
         stage["retain"],
         stage.get("transport", "pickle"),
         stage.get("prefetch", 0),
+        python,
     )
     served = [_read_served(task) for task in tasks]
     known = calibrated.get(conditions[:2])
@@ -492,6 +532,16 @@ def _count_cores(environment: pd.DataFrame) -> int:
 
 def _has_property(environment: pd.DataFrame, name: str, value: str) -> bool:
     return bool(((environment["property"] == name) & (environment["value"] == value)).any())
+
+
+def _read_gils(interpreters: pd.DataFrame | None) -> dict[tuple[str, str, int], bool]:
+    """Return whether the GIL was on in each run of which that is known."""
+    rows = [] if interpreters is None else list_rows(interpreters)
+    return {
+        (row["experiment"], row["treatment"], row["replicate"]): bool(row["gil"])
+        for row in rows
+        if is_known(row["gil"])
+    }
 
 
 def _group(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any]]]:

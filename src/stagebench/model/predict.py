@@ -233,21 +233,22 @@ def _make_stage(
 def _choose(stage: PlannedStage, sources: Sequence[MeasuredRun], experiment: str) -> list[Source]:
     """Return the stage in the runs of the treatment whose conditions resemble the wanted most.
 
-    Only the same handler with the same parameters counts, of all tasks. The executor matters more
-    than the start method, and that more than the number of workers.
+    Only the same handler with the same parameters and interpreter counts, of all tasks. The
+    executor matters more than the start method, and that more than the number of workers.
     """
     wanted = stage.conditions
     same = [
         Source(run, each)
         for run in sources
         for each in run.stages
-        if each.conditions[:2] == wanted[:2] and each.served
+        if each.conditions.work == wanted.work and each.served
         if each.varies == stage.varies and (not stage.varies or run.experiment == experiment)
     ]
     if not same:
         raise ModelError(
             f"stage {stage.name!r}: no other run has the handler {wanted.handler!r} with the same"
-            " parameters; allowed: handlers and parameters that were measured"
+            f" parameters{' and interpreter' * bool(wanted.python)}; allowed: handlers and"
+            " parameters that were measured"
         )
     same.sort(
         key=lambda source: (
@@ -299,6 +300,7 @@ def _find_workers(
         return (
             wanted.executor != other.executor,
             method if for_starts else wanted.transport != other.transport,
+            wanted.python != other.python,
             wanted[:2] != other[:2],
             method,
             _times(wanted.workers, other.workers),

@@ -309,7 +309,7 @@ def find_limits_of_knowledge(
     if scenario.cores is not None and scenario.cores not in cores:
         known = " and ".join(str(number or "an unknown number of") for number in cores)
         beyond.append(f"measured on {known} cores alone")
-    if not scenario.has_gil and any(run.has_gil for run in runs):
+    if not scenario.has_gil and runs and all(run.has_gil for run in runs):
         beyond.append("no run without a GIL")
     for stage, old in zip(scenario.stages, before.stages, strict=True):
         beyond += _find_beyond(stage, old, runs)

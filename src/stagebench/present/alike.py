@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from stagebench.present.experiment import UNSET
 from stagebench.present.markdown import show_line
 from stagebench.present.treatments import format_level
 from stagebench.present.why import full_resources
@@ -35,7 +36,7 @@ UNKNOWN, FAILED = "unknown", "failed"
 """What limits a treatment that has no row among the limits, or no run that was ok."""
 
 _NOUNS = {"thread": "thread", "process": "process", "asyncio": "coroutine"}
-_WORKERS, _START, _RETAIN = "workers", "start_method", "retain"
+_WORKERS, _START, _RETAIN, _PYTHON = "workers", "start_method", "retain", "python"
 _KEPT = {"true": "results kept", "false": "results dropped"}
 _ABSENT = ""
 """The level of a factor that a treatment does not have."""
@@ -166,11 +167,13 @@ class LevelWords:
         return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
     def _explains_itself(self, factor: str) -> bool:
-        """Return whether every level is a word that no other factor has as well."""
+        """Return whether every level is a word that no other factor has, or an interpreter."""
         own = self.known.get(factor, [])
+        if factor == _PYTHON and UNSET not in own:
+            return True
         others = {level for name, known in self.known.items() if name != factor for level in known}
         return all(
-            _PLAIN.fullmatch(level) and level not in {*others, "unset", "true", "false"}
+            _PLAIN.fullmatch(level) and level not in {*others, UNSET, "true", "false"}
             for level in own
             if level != _ABSENT
         )

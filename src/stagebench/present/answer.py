@@ -31,6 +31,7 @@ from stagebench.present.markdown import (
     format_table,
 )
 from stagebench.present.points import Facts, Numbers, format_factor
+from stagebench.present.pythons import count_interpreters, switched_on_text
 from stagebench.present.trust import estimate_block, find_error, label_property
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
 from stagebench.tables.io import find_failed, find_unsupported, list_rows
@@ -378,6 +379,8 @@ def _describe_machine(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     if memory.isdecimal():
         texts.append(format_bytes(int(memory)))
     machine = [", ".join(texts)] if texts else []
+    if interpreters := count_interpreters(tables):
+        machine.append(interpreters)
     return [*machine, "without the GIL"] if only("gil") == "False" else machine
 
 
@@ -388,6 +391,8 @@ def _list_warnings(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
         names = dict.fromkeys(clean_name(label_property(str(one))) for one in mixed["property"])
         some = points.name_some(list(names))
         yield f"Machine or software changed between runs ({some}); so may have results."
+    if switched_on := switched_on_text(tables):
+        yield switched_on
     if (tables["runs"]["swapped_bytes"].fillna(0) > 0).any():
         yield "Memory was swapped out: peaks are too low and times too long."
 

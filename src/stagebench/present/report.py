@@ -23,6 +23,7 @@ from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.markdown import count_noun, render_template
 from stagebench.present.overview import overview_table
 from stagebench.present.page.page import render_page
+from stagebench.present.pythons import interpreters_table
 from stagebench.present.why import why_values
 from stagebench.store import atomic_folder, read_json, write_text
 from stagebench.tables.io import read_claims, read_tables
@@ -316,6 +317,7 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "batch_table": flow.contrasts_table(experiment, flow.BATCH),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
+        "interpreters": interpreters_table(experiment),
         "unseen": flow.unseen_note(experiment),
         "unseen_reminder": flow.unseen_reminder(experiment),
         "factor_effects": factor_text.describe_factors(experiment),

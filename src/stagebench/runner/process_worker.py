@@ -31,6 +31,7 @@ from stagebench.runner.worker import (
     end_worker,
     format_error,
     introduce_worker,
+    note_loaded,
     prepare_worker,
     serve,
     serve_first,
@@ -82,6 +83,8 @@ def run_worker(
         _serve_all(ends, handler, transport, batches)
     finally:
         end_worker(handler)
+        if setup.loaded_file is not None:
+            note_loaded(setup.loaded_file, "worker")
 
 
 def _serve_all(

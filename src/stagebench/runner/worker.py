@@ -20,11 +20,13 @@ class WorkerSetup(NamedTuple):
 
     `preload` names modules to import. It stands for what a user's script imports, since a spawned
     worker imports the script again. `switch_interval_s`, unless None, is set in worker processes,
-    so that they use main's value with any start method.
+    so that they use main's value with any start method. `loaded_file`, unless None, is a file to
+    which each worker process appends, when it ends, what it has imported (`note_loaded`).
     """
 
     preload: tuple[str, ...] = ()
     switch_interval_s: float | None = None
+    loaded_file: str | None = None
 
 
 class Served(NamedTuple):
@@ -85,6 +87,25 @@ def end_worker(handler: object) -> None:
             end()
         except BaseException as error:  # the tasks have ended, each with its outcome
             sys.stderr.write(format_error(error))
+
+
+def note_loaded(path: str, role: str) -> None:
+    """Append what this process has imported to a file that several write to: one call, one line.
+
+    The columns are those of `LoadedRecord`. An import may switch the GIL on, and any task may
+    import something, so this is known at the end.
+    """
+    tops = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
+    names = sorted(name for name in tops if name.isidentifier() and not name.startswith("_"))
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # before 3.13 there was always one
+    jit = getattr(sys, "_jit", None)  # since 3.14
+    compiles = "" if jit is None else int(jit.is_enabled())
+    line = f"{role},{os.getpid()},{int(gil)},{compiles},{' '.join(names)}\n"
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(file, line.encode("utf-8", "backslashreplace"))
+    finally:
+        os.close(file)
 
 
 def keep_error(handler: object, error: BaseException) -> BaseException | None:

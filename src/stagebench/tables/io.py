@@ -14,7 +14,14 @@ from stagebench.errors import StoreError
 from stagebench.records import NOT_FAILED, UNSUPPORTED
 from stagebench.store import write_text
 from stagebench.tables.quantities import COUNT, NUMBER
-from stagebench.tables.schema import CLAIM_TABLES, FLAG, REFERENCE_COLUMNS, TABLES, TEXT
+from stagebench.tables.schema import (
+    CLAIM_TABLES,
+    FLAG,
+    LATER_TABLES,
+    REFERENCE_COLUMNS,
+    TABLES,
+    TEXT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,12 +89,19 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read all tables of a study; without a file of published values, `published` is empty."""
-    names = [name for name in TABLES if name not in ("published", *CLAIM_TABLES)]
-    tables = {name: read_table(folder / f"{name}.csv") for name in names}
-    path = folder / "published.csv"
-    published = read_table(path) if path.exists() else make_table("published", [])
-    return tables | {"published": published}
+    """Read all tables of a study, except those of claims."""
+    return read_some(folder, [name for name in TABLES if name not in CLAIM_TABLES])
+
+
+def read_some(folder: Path, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Read some tables of a study; of `LATER_TABLES`, those that it lacks are empty."""
+    paths = {name: folder / f"{name}.csv" for name in names}
+    return {
+        name: make_table(name, [])
+        if name in LATER_TABLES and not path.exists()
+        else read_table(path)
+        for name, path in paths.items()
+    }
 
 
 def read_claims(folder: Path | None) -> dict[str, pd.DataFrame]:

@@ -167,6 +167,12 @@ TABLES: dict[str, dict[str, str]] = {
     "emulated": {**_RUN_KEY, **_kinds(EMULATED)},
     "queue_depth": {**_RUN_KEY, "stage": TEXT, **_kinds(QUEUE)},
     "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
+    "interpreters": {
+        **_RUN_KEY,
+        **dict.fromkeys(("python", "version", "implementation", "build"), TEXT),
+        **dict.fromkeys(("free_threaded", "gil", "jit"), FLAG),
+        **dict.fromkeys(("gil_switched_on_by", "packages"), TEXT),
+    },
     "warm_ups": {
         **_RUN_KEY,
         "rank": COUNT,
@@ -377,6 +383,9 @@ TABLES: dict[str, dict[str, str]] = {
 IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
 """How two treatments are compared: run by run within blocks; all runs of the campaigns that both
 have; all runs, if they have no campaign in common."""
+
+LATER_TABLES = ("interpreters", "published")
+"""Tables that a study may lack: it was analysed before they existed, or has no published values."""
 
 CLAIM_TABLES = ("claims", "claim_tests")
 """The tables in the folder `claims/`; all others are in `tables/`."""
