@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
 from stagebench.records import RETRIABLE_STATUSES
-from stagebench.runner.worker import describe_error
+from stagebench.runner.worker import call_end, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -95,6 +95,25 @@ def plain_number(value: Any) -> Any:
     with contextlib.suppress(OverflowError):
         return float(value) if isinstance(value, numbers.Real) else value
     return value
+
+
+def begin_stage(stage: Stage) -> Callable[..., Any]:
+    """Return what a stage's workers call: what its handler's `begin_stage` returns, if it has one.
+
+    It runs in main, before the workers start: for what main makes and workers inherit or map.
+    """
+    begin = getattr(stage.handler, "begin_stage", None)
+    if begin is None:
+        return stage.handler
+    made: Callable[..., Any] = begin(
+        executor=stage.executor, start_method=stage.start_method, parameters=stage.parameters
+    )
+    return made
+
+
+def end_stage(handler: object) -> None:
+    """Call `end_stage` of what the workers have called, in main, if it has one."""
+    call_end("end_stage", handler)
 
 
 def takes_upstream(handler: Callable[..., Any]) -> bool:

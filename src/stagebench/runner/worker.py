@@ -78,8 +78,13 @@ def begin_worker(handler: object) -> None:
 
 
 def end_worker(handler: object) -> None:
-    """Call a handler's `end_worker`, if it has one; what it raises is shown and changes nothing."""
-    end = getattr(handler, "end_worker", None)
+    """Call a handler's `end_worker`, if it has one."""
+    call_end("end_worker", handler)
+
+
+def call_end(name: str, handler: object) -> None:
+    """Call a method of a handler, if it has it; what it raises is shown and changes nothing."""
+    end = getattr(handler, name, None)
     if end is not None:
         try:
             end()
