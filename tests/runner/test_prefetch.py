@@ -227,7 +227,7 @@ class Prepared:
         self.folder, self.raises = folder, raises
 
     def __call__(self, *, factor):
-        raise AssertionError("the workers call what begin_stage returns")
+        raise AssertionError(f"workers call what begin_stage returns, not this with {factor}")
 
     def begin_stage(self, *, executor, start_method, parameters):
         if self.raises == "begin":
