@@ -242,10 +242,10 @@ class _FileCounter(_Counter):
         self.lock = _FileLock()
 
     def open(self) -> None:
-        self.lock.descriptor = os.open(self._path, os.O_RDWR)
+        self.lock.open(self._path)
 
     def close(self) -> None:
-        os.close(self.lock.descriptor)
+        self.lock.close()
 
     def add(self) -> int:
         counted: int = _COUNT.unpack(os.pread(self.lock.descriptor, _COUNT.size, 0))[0] + 1
@@ -256,19 +256,30 @@ class _FileCounter(_Counter):
         os.unlink(self._path)
 
 
-class _FileLock(threading.local):
-    """A lock on a file that the calling thread has open."""
+class _FileLock:
+    """A lock on a file that the calling thread has open.
 
-    descriptor: int
+    Not a threading.local: in a subinterpreter, what that holds is lost after each task.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}
+
+    @property
+    def descriptor(self) -> int:
+        return self._open[threading.get_ident()]
+
+    def open(self, path: str) -> None:
+        self._open[threading.get_ident()] = os.open(path, os.O_RDWR)
+
+    def close(self) -> None:
+        os.close(self._open.pop(threading.get_ident()))
 
     def __enter__(self) -> None:
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-
-    def __reduce__(self) -> tuple[type[_FileLock], tuple[()]]:
-        return _FileLock, ()
 
 
 _COUNTERS: dict[By, type[Any]] = {

@@ -101,7 +101,7 @@ def _block(start: int, entries: int) -> array[int]:
 
 def sum_entries(table: Sequence[int], reads: int) -> int:
     """Read evenly spread entries, and again from the first once all were read; return their sum."""
-    places = range(0, len(table), max(1, len(table) // reads))
+    places = range(0, len(table), -(-len(table) // reads))  # rounded up: to the table's end
     rounds, rest = divmod(reads, len(places))
     total = 0
     for span in (*repeat(places, rounds), places[:rest]):

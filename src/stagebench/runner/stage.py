@@ -13,14 +13,14 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.records import RETRIABLE_STATUSES
+from stagebench.records import OWN_INTERPRETER, RETRIABLE_STATUSES
 from stagebench.runner.worker import call_end, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 
-EXECUTORS = ("thread", "process", "asyncio")
+EXECUTORS = ("thread", "process", "interpreter", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
 
 UPSTREAM = "upstream"
@@ -196,7 +196,8 @@ def _check_pool(stage: Stage) -> list[str]:
         # A start method is a factor and has no default: reject what the platform lacks.
         problems += _check_choice("start_method", stage.start_method, allowed, " here")
     elif stage.executor in EXECUTORS and stage.start_method is not None:
-        kind = {"thread": "threads", "asyncio": "coroutines"}[stage.executor]
+        kinds = {"thread": "threads", "interpreter": "subinterpreters", "asyncio": "coroutines"}
+        kind = kinds[stage.executor]
         problems.append(f"start_method is {stage.start_method!r}; {kind} have none")
     return problems + _check_choice("transport", stage.transport, TRANSPORTS)
 
@@ -243,6 +244,8 @@ def _check_limits(stage: Stage) -> Iterator[str]:
     yield from _check_workers_of_processes(stage)
     if stage.timeout_s is not None and not _is_in_range(stage.timeout_s):
         yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, {_RANGE}, or None"
+    elif stage.timeout_s is not None and stage.executor == "interpreter":
+        yield f"timeout_s is {stage.timeout_s:g}; a task in a subinterpreter cannot be ended"
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
@@ -339,7 +342,7 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
             )
     if isinstance(stage.parameters, Mapping):
         yield from check_names(stage, stage.parameters)
-        if stage.executor == "process":
+        if stage.executor in OWN_INTERPRETER:
             yield from check_pickles(stage.parameters)
 
 
