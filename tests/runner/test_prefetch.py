@@ -264,6 +264,11 @@ def test_workers_call_what_a_handler_makes_in_main_before_they_start(kind, raise
     assert ("gone already" in capfd.readouterr().err) is (raises == "end")
 
 
+def test_what_main_makes_for_a_stage_needs_the_parameters_of_the_stage(tmp_path):
+    with pytest.raises(WorkflowError, match=r"'factor' of .* is missing"):
+        run([stage("s", Prepared(str(tmp_path)), FORK)], [{"s": {"factor": 3}}])
+
+
 def test_a_stage_that_cannot_be_begun_ends_the_run(kind, tmp_path):
     with pytest.raises(OSError, match="no room"):
         run([stage("s", Prepared(str(tmp_path), "begin"), kind, parameters={"factor": 3})], 2)

@@ -342,6 +342,8 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
             )
     if isinstance(stage.parameters, Mapping):
         yield from check_names(stage, stage.parameters)
+        if hasattr(stage.handler, "begin_stage"):  # it gets the stage's, before any task's
+            yield from check_missing(stage, stage.parameters)
         if stage.executor in OWN_INTERPRETER:
             yield from check_pickles(stage.parameters)
 
