@@ -36,9 +36,9 @@ class Stage:
     gets the result of the stage that it follows; if it follows several, it gets a mapping of their
     names to their results.
 
-    `workers` is the number of threads, processes, or concurrent coroutines. `start_method` is fork,
-    forkserver or spawn, for processes only. With `retain`, results are kept until the stage is
-    closed; otherwise each is dropped once all stages that take it are done. `transport` is how a
+    `workers` is the number of threads, processes, subinterpreters, or concurrent coroutines.
+    `start_method` is fork, forkserver or spawn, for processes only. With `retain`, results are kept
+    until the stage is closed; otherwise each is dropped once all stages that take it are done. `transport` is how a
     result leaves its process if it has to: as a pickle through a pipe, through shared memory, or
     through a temporary file ("path"); small results always go through the pipe.
 
