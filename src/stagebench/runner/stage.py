@@ -38,9 +38,10 @@ class Stage:
 
     `workers` is the number of threads, processes, subinterpreters, or concurrent coroutines.
     `start_method` is fork, forkserver or spawn, for processes only. With `retain`, results are kept
-    until the stage is closed; otherwise each is dropped once all stages that take it are done. `transport` is how a
-    result leaves its process if it has to: as a pickle through a pipe, through shared memory, or
-    through a temporary file ("path"); small results always go through the pipe.
+    until the stage is closed; otherwise each is dropped once all stages that take it are done.
+    `transport` is how a result leaves its process if it has to: as a pickle through a pipe, through
+    shared memory, or through a temporary file ("path"); small results always go through the
+    pipe.
 
     `queue_size` limits the tasks that wait for the stage; None means no limit. A thread or process
     that is free takes up to `batch` waiting tasks at once, and their outcomes come back together;
