@@ -14,7 +14,7 @@ from stagebench import store
 SOURCE = Path(stagebench.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "records", "locks", "terminal"}
+GROUND = {"errors", "units", "records", "locks", "terminal", "subinterpreter"}
 CORE = {
     *GROUND,
     "interpreters",
@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "locks": set(),
     "terminal": set(),
     "interpreters": {"errors"},
+    "subinterpreter": set(),
     "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
@@ -152,12 +153,13 @@ def test_no_two_classes_have_one_name():
 RUNNER = {"engine", "interrupts", "jobs", "pools", "routing", "stage", "transport"}
 RUNNER |= {"worker", "workflow"}
 MEASURED = {
-    *(GROUND - {"units", "terminal"}),
+    *(GROUND - {"units", "terminal", "subinterpreter"}),
     *{"store", "measure", "handlers", "handlers.registry", "handlers.bounds", "runner"},
     *(f"runner.{name}" for name in RUNNER),
 }
-THREADS = MEASURED | {"handlers.payload"}
-PROCESSES = THREADS | {"runner.process_pool", "runner.process_worker"}
+PAYLOADS = MEASURED | {"handlers.payload"}
+THREADS = PAYLOADS | {"runner.thread_pool"}
+PROCESSES = PAYLOADS | {"runner.process_pool", "runner.process_worker"}
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}

@@ -21,6 +21,10 @@ task; an upstream stage did not deliver; the run ended first."""
 RETRIABLE_STATUSES = ("failed", "timed_out", "lost")
 """The statuses of an attempt after which a task may be retried."""
 
+OWN_INTERPRETER = ("process", "interpreter")
+"""Executors whose workers have an interpreter of their own: what they get is pickled, and they do
+not share the GIL of main."""
+
 BIRTHS = ("fork", "vfork", "clone", "shared")
 SHARING_BIRTHS = frozenset({"vfork", "shared"})
 """A process born so shares its parent's memory until it execs: by vfork, or by clone(2) with

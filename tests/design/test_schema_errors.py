@@ -146,7 +146,7 @@ BAD = {
         {"workflows.0.stages.0.executor": "threads"},
         (
             'workflows[0].stages[0].executor: "threads" is not allowed; allowed: thread, process,'
-            " asyncio; did you mean 'thread'?"
+            " interpreter, asyncio; did you mean 'thread'?"
         ),
     ),
     "no workers": (

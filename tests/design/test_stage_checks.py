@@ -17,8 +17,9 @@ BAD = {
         {"workflows.0.stages.0.handler": "downlaod"},
         (
             "workflows[0].stages[0].handler: unknown handler 'downlaod'; did you mean 'download'?;"
-            " allowed: checksum, download, flaky, matrix_product, payload, sum_squares_native,"
-            " sum_squares_numpy, wait, wait_async, or module:function"
+            " allowed: checksum, download, flaky, matrix_product, payload, shared_counter,"
+            " shared_table, sum_squares_native, sum_squares_numpy, wait, wait_async, or"
+            " module:function"
         ),
     ),
     "an unknown parameter": (
@@ -312,6 +313,14 @@ BAD_of_limits = {
     "a batch of coroutines": (
         {"handler": "wait_async", "executor": "asyncio", "batch": 4, "parameters": {}},
         "batch: 4 is not allowed on an asyncio stage, whose coroutines take one task each",
+    ),
+    "a start method of subinterpreters": (
+        {"executor": "interpreter", "start_method": "fork"},
+        'start_method: "fork" is not allowed on an interpreter stage; allowed: no such key',
+    ),
+    "a time-out of subinterpreters": (
+        {"executor": "interpreter", "timeout_s": 3},
+        "timeout_s: 3 is not allowed on an interpreter stage, whose tasks cannot be ended",
     ),
     "a time-out of nothing": (
         {"timeout_s": 0},

@@ -43,7 +43,7 @@ BAD_of_settings = {
         },
         (
             'workflows[0].stages[1].executor: "proces" is not allowed; allowed: thread, process,'
-            " asyncio; did you mean 'process'? (in "
+            " interpreter, asyncio; did you mean 'process'? (in "
         ),
     ),
     "an unknown handler": (
@@ -51,7 +51,8 @@ BAD_of_settings = {
         (
             "workflows[0].stages[1].handler: unknown handler 'sum_squares_numpi'; did you mean"
             " 'sum_squares_numpy'?; allowed: checksum, download, flaky, matrix_product, payload,"
-            " sum_squares_native, sum_squares_numpy, wait, wait_async, or module:function (in "
+            " shared_counter, shared_table, sum_squares_native, sum_squares_numpy, wait,"
+            " wait_async, or module:function (in "
         ),
     ),
     "a start method for threads": (

@@ -106,6 +106,20 @@ def test_every_task_has_one_call_within_its_time_in_service(run, handler, pool):
     assert {call.spinner_ns for call in calls} == {None}
 
 
+@pytest.mark.parametrize("by", ["global", "shared_memory"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_main_makes_for_a_stage_is_there_when_its_calls_are_noted(specify, measure, by, pool):
+    stage = {
+        "handler": "shared_table",
+        "parameters": {"by": by, "size_mib": 0.05, "reads": 100},
+        **POOLS[pool],
+    }
+    folder = measure(specify(stage=stage, tasks=4, diagnose={"spinner": False}))
+
+    assert store.read_run(folder)["status"] == "ok"
+    assert len(store.read_records(folder / store.DIAGNOSIS_FILE, DiagnosisRecord)) == 4
+
+
 def test_a_thread_that_sleeps_gives_up_its_core_by_itself(run):
     _, _, calls = run("sleep")
 

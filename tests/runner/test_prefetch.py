@@ -220,6 +220,60 @@ def test_a_handler_is_told_of_the_start_and_the_end_of_each_worker(name, raises,
         assert ("closed already" in capfd.readouterr().err) is (raises == "end")
 
 
+class Prepared:
+    """A handler whose workers call what main has made for the stage."""
+
+    def __init__(self, folder, raises=""):
+        self.folder, self.raises = folder, raises
+
+    def __call__(self, *, factor):
+        raise AssertionError(f"workers call what begin_stage returns, not this with {factor}")
+
+    def begin_stage(self, *, executor, start_method, parameters):
+        if self.raises == "begin":
+            raise OSError("no room")
+        made = (executor, start_method, parameters["factor"])
+        Path(self.folder, f"began-{os.getpid()}").write_text(str(made))
+        return Made(self.folder, made, self.raises)
+
+
+class Made:
+    def __init__(self, folder, made, raises):
+        self.folder, self.made, self.raises = folder, made, raises
+
+    def __call__(self, *, factor):
+        assert self.made[2] == factor
+        Path(self.folder, f"served-{os.getpid()}").touch()
+
+    def end_stage(self):
+        Path(self.folder, f"ended-{os.getpid()}").write_text(
+            " ".join(path.name for path in Path(self.folder).iterdir())
+        )
+        if self.raises == "end":
+            raise OSError("gone already")
+
+
+@pytest.mark.parametrize("raises", ["", "end"])
+def test_workers_call_what_a_handler_makes_in_main_before_they_start(kind, raises, tmp_path, capfd):
+    own = stage("s", Prepared(str(tmp_path), raises), kind, parameters={"factor": 3})
+    sink = run([own], 4)
+    assert statuses(sink, "s") == ["ok"] * 4
+    began, ended = (tmp_path / f"{what}-{os.getpid()}" for what in ("began", "ended"))
+    assert began.read_text() == str((kind["executor"], kind.get("start_method"), 3))
+    assert "served" in ended.read_text()
+    assert ("gone already" in capfd.readouterr().err) is (raises == "end")
+
+
+def test_what_main_makes_for_a_stage_needs_the_parameters_of_the_stage(tmp_path):
+    with pytest.raises(WorkflowError, match=r"'factor' of .* is missing"):
+        run([stage("s", Prepared(str(tmp_path)), FORK)], [{"s": {"factor": 3}}])
+
+
+def test_a_stage_that_cannot_be_begun_ends_the_run(kind, tmp_path):
+    with pytest.raises(OSError, match="no room"):
+        run([stage("s", Prepared(str(tmp_path), "begin"), kind, parameters={"factor": 3})], 2)
+
+
 def test_a_worker_that_cannot_begin_ends_the_run(kind, tmp_path):
     with pytest.raises(WorkerLostError, match="no connection"):
         run([stage("s", Opened(str(tmp_path), "begin"), kind)], 2)

@@ -22,6 +22,7 @@ from stagebench.model.parts import Calibration, Spent, find_others_held, split_s
 from stagebench.model.path import OWN, PARTS, add_segments, follow_path
 from stagebench.model.resources import find_limit
 from stagebench.model.sharing import SWITCH_INTERVAL_S
+from stagebench.records import OWN_INTERPRETER
 from stagebench.store import canonical_json
 from stagebench.tables.io import list_rows, make_table
 
@@ -93,8 +94,8 @@ def _find_others(
 ) -> dict[int, Seconds]:
     """Return for each row of a task in main for how long others in main held the GIL meanwhile.
 
-    A row of a worker process has 0. It is unknown, and left out, if a handler in main is not
-    calibrated.
+    A row of a worker with an interpreter of its own has 0. It is unknown, and left out, if a
+    handler in main is not calibrated.
     """
     found: dict[int, Seconds] = {}
     for key in calibrated:
@@ -104,7 +105,7 @@ def _find_others(
         is_complete = True
         for stage in specification["stages"]:
             rows = groups.get((*key, stage["name"]), [])
-            if stage["executor"] == "process":
+            if stage["executor"] in OWN_INTERPRETER:
                 found |= {id(row): 0.0 for row in rows}
                 continue
             known = _find_calibrated(specification, stage["name"], calibrated[key])

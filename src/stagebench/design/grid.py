@@ -360,8 +360,8 @@ def _in_order(chosen: Factors, declared: Sequence[Factor]) -> Factors:
     return {factor.name: chosen[factor.name] for factor in declared if factor.name in chosen}
 
 
-_LETTERS = {"thread": "t", "process": "p", "asyncio": "a"}
-"""First letter of an id such as t1, p5 or a9, which names executor and number of workers."""
+_LETTERS = {"thread": "t", "process": "p", "interpreter": "i", "asyncio": "a"}
+"""First letter of an id such as t1, p5, i2 or a9, which names executor and number of workers."""
 
 _FIRST = ("executor", "workers", "start_method")
 """Factors that come first in an id, without their names."""

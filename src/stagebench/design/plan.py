@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.design.diagnoses import format_diagnoses, plan_diagnoses
 from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
+from stagebench.design.unsupported import find_unsupported
 from stagebench.design.yaml import is_ambiguous
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
@@ -145,9 +146,23 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
         f"  baseline: {experiment['baseline']}",
+        *_format_unsupported(own),
         *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
         # Without an estimate by any handler, there is nothing to say.
         *([f"  memory of one run, by estimate: up to {format_bytes(most)}"] if most else []),
+    ]
+
+
+def _format_unsupported(treatments: list[Json]) -> list[str]:
+    """List the treatments that cannot run here, by reason; such a run is no failure."""
+    reasons: dict[str, list[str]] = {}
+    for treatment in treatments:
+        if reason := find_unsupported(treatment["specification"]):
+            reasons.setdefault(reason, []).append(treatment["treatment"])
+    return [
+        line
+        for reason, names in reasons.items()
+        for line in _wrap("cannot run here: ", [*names[:-1], f"{names[-1]}: {reason}"])
     ]
 
 

@@ -62,6 +62,7 @@ def _find_stage_problems(
         return
     yield from _find_executor_problems(stage, found, path)
     yield from _find_batch_problems(stage, path)
+    yield from _find_time_out_problems(stage, path)
     yield from _find_prefetch_problems(stage, path)
     yield from _find_upstream_problems(stage, found, path)
     if isinstance(given, dict):
@@ -73,7 +74,7 @@ def _find_start_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
     given = "start_method" in stage
     if executor == "process" and not given:
         yield problem(place, "missing on a process stage; allowed: fork, forkserver, spawn")
-    kinds = {"thread": "a thread", "asyncio": "an asyncio"}
+    kinds = {"thread": "a thread", "interpreter": "an interpreter", "asyncio": "an asyncio"}
     if executor in kinds and given and stage["start_method"] is not UNKNOWN:
         text = f"{show(stage['start_method'])} is not allowed on {kinds[executor]} stage"
         only = 'no such key; a factor of start methods needs "when: {executor: process}"'
@@ -86,7 +87,7 @@ def _find_executor_problems(stage: Stage, handler: Handler, path: KeyPath) -> It
         return
     if handler.is_coroutine is not (executor == "asyncio"):
         kind = "a coroutine" if handler.is_coroutine else "not a coroutine"
-        allowed = "asyncio" if handler.is_coroutine else "thread, process"
+        allowed = "asyncio" if handler.is_coroutine else "thread, process, interpreter"
         text = f"{show(executor)} is not allowed for handler '{handler.name}', which is {kind}"
         yield problem((*path, "executor"), f"{text}; allowed: {allowed}")
     elif executor == "process" and handler.untravelled:
@@ -112,6 +113,14 @@ def _find_batch_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
         where = "on an asyncio stage, whose coroutines take one task each"
         text = f"{show(batch)} is not allowed {where}; allowed: 1, or no such key"
         yield problem((*path, "batch"), text)
+
+
+def _find_time_out_problems(stage: Stage, path: KeyPath) -> Iterator[Problem]:
+    limit_s = stage.get("timeout_s")
+    if stage["executor"] == "interpreter" and limit_s not in (None, UNKNOWN):
+        where = "on an interpreter stage, whose tasks cannot be ended"
+        text = f"{show(limit_s)} is not allowed {where}; allowed: null, or no such key"
+        yield problem((*path, "timeout_s"), text)
 
 
 def _find_upstream_problems(stage: Stage, handler: Handler, path: KeyPath) -> Iterator[Problem]:

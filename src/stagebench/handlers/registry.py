@@ -21,6 +21,8 @@ HANDLERS = {
     "flaky": "stagebench.handlers.flaky:flaky",
     "matrix_product": "stagebench.handlers.matrix_product:matrix_product",
     "payload": "stagebench.handlers.payload:payload",
+    "shared_counter": "stagebench.handlers.shared_counter:shared_counter",
+    "shared_table": "stagebench.handlers.shared_table:shared_table",
     "sum_squares_native": "stagebench.handlers.sum_squares_native:sum_squares_native",
     "sum_squares_numpy": "stagebench.handlers.sum_squares_numpy:sum_squares_numpy",
     "wait": "stagebench.handlers.wait:wait",

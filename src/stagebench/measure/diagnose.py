@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from stagebench.measure.main import main
 from stagebench.records import DiagnosisRecord
-from stagebench.runner.stage import is_async
+from stagebench.runner.stage import end_stage, is_async
 from stagebench.runner.worker import begin_worker, end_worker
 from stagebench.store import DIAGNOSIS_FILE, RecordWriter
 
@@ -49,6 +49,22 @@ class Diagnosed:
         functools.update_wrapper(self, handler)  # the runner looks at its signature
         self._handler = handler
         self._path = path
+        # `update_wrapper` has copied the handler's own, which returns what notes nothing.
+        begin_stage = getattr(handler, "begin_stage", None)
+        if begin_stage is not None:
+            self.begin_stage = lambda **stage: Diagnosed(begin_stage(**stage), path)
+
+    def begin_worker(self) -> None:
+        """Do what the handler does at a worker's start."""
+        begin_worker(self._handler)
+
+    def end_worker(self) -> None:
+        """Do what the handler does at a worker's end."""
+        end_worker(self._handler)
+
+    def end_stage(self) -> None:
+        """Do what the handler does at the stage's end."""
+        end_stage(self._handler)
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler, when no other is called if they take turns."""

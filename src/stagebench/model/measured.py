@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stagebench.model.replay import Alone
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
-from stagebench.records import TREATMENT
+from stagebench.records import OWN_INTERPRETER, TREATMENT
 from stagebench.store import canonical_json
 from stagebench.tables.io import list_rows
 
@@ -100,7 +100,7 @@ class Conditions(NamedTuple):
     @property
     def shares_gil(self) -> bool:
         """Whether its workers share the GIL of main."""
-        return self.executor != "process"
+        return self.executor not in OWN_INTERPRETER
 
 
 class ServedTask(NamedTuple):

@@ -398,7 +398,7 @@ class _Replay:
         self._enter(place, task)
         return True
 
-    # What workers do: as in runner/engine.py, pools.py and process_pool.py.
+    # What workers do: as in runner/engine.py, thread_pool.py and process_pool.py.
 
     def _end_service(self, place: int) -> None:
         _, _, worker, handed = heapq.heappop(self._stages[place].ends)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stagebench.model.measured import MeasuredRun
     from stagebench.model.predict import PlannedStage, Scenario
 
-EXECUTORS = ("thread", "process", "asyncio")
+EXECUTORS = ("thread", "process", "interpreter", "asyncio")
 START_METHODS = ("fork", "forkserver", "spawn")
 
 

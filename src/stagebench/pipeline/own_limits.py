@@ -19,6 +19,7 @@ from stagebench.model.resources import (
     bound_makespan,
     find_limit,
 )
+from stagebench.records import OWN_INTERPRETER
 from stagebench.units import format_seconds
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def list_floors(
     that reads items and takes results is a resource, too.
     """
     lines = [Line(stage.name, stage.workers, stage.after) for stage in stages]
-    shares = {stage.name: stage.executor != "process" for stage in stages}
+    shares = {stage.name: stage.executor not in OWN_INTERPRETER for stage in stages}
     loads: dict[tuple[int, str], Load] = {}
     by_task: defaultdict[int, set[str]] = defaultdict(set)
     for one in served:

@@ -35,7 +35,12 @@ WIDER = (CLOSE, 1.3, 1.6, 2.5)
 UNKNOWN, FAILED = "unknown", "failed"
 """What limits a treatment that has no row among the limits, or no run that was ok."""
 
-_NOUNS = {"thread": "thread", "process": "process", "asyncio": "coroutine"}
+_NOUNS = {
+    "thread": "thread",
+    "process": "process",
+    "interpreter": "subinterpreter",
+    "asyncio": "coroutine",
+}
 _WORKERS, _START, _RETAIN, _PYTHON = "workers", "start_method", "retain", "python"
 _KEPT = {"true": "results kept", "false": "results dropped"}
 _ABSENT = ""

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from stagebench.present.experiment import Experiment
 
 
-_KINDS = {"thread": "Threads", "process": "Processes", "asyncio": "Coroutines"}
+_KINDS = {
+    "thread": "Threads",
+    "process": "Processes",
+    "interpreter": "Subinterpreters",
+    "asyncio": "Coroutines",
+}
 _NAMES = {
     "makespan_s": "makespan",
     "tree_peak_bytes": "memory at the tree's peak",

@@ -16,6 +16,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from stagebench.records import IMPORTED, EventRecord, Imports, TaskRecord, Worke
 from stagebench.runner.jobs import RELIEF_S, CrewThread, PoolPlan, StageQueue
 from stagebench.runner.pools import make_pool
 from stagebench.runner.routing import Router
-from stagebench.runner.stage import find_following
+from stagebench.runner.stage import begin_stage, end_stage, find_following
 from stagebench.runner.transport import Parcels
 from stagebench.runner.worker import Served
 
@@ -245,8 +246,10 @@ class Engine:
         with self._opening:
             # Released before the pool closes: a thread of the pool may be opening another.
             pool, queue.pool = queue.pool, None
+            served_by, queue.served_by = queue.served_by, None
         if pool is not None:
             pool.close(cancel=self.failure is not None)
+        end_stage(served_by)
 
     def _drop_results(self, queue: StageQueue) -> None:
         deliveries, queue.deliveries = queue.deliveries, {}
@@ -409,7 +412,9 @@ class Engine:
         try:
             if queue.pool is None and self.failure is None:
                 folder = self._parcels.open_folder() if self._uses_files else None
-                plan = PoolPlan(queue.stage, self._setup, self, self._shares_memory, folder)
+                queue.served_by = begin_stage(queue.stage)
+                stage = replace(queue.stage, handler=queue.served_by)
+                plan = PoolPlan(stage, self._setup, self, self._shares_memory, folder)
                 pool = make_pool(plan)
                 try:
                     pool.open(job.submitted_ns or 0)

@@ -195,6 +195,8 @@ class StageQueue:
         self.takers = 0
         self.packs = False
         self.pool: Pool | None = None
+        # What the pool's workers call, between begin_stage and end_stage.
+        self.served_by: Callable[..., Any] | None = None
         # With prefetch, a worker takes more than one job at a time.
         self.free = stage.workers * (1 + stage.prefetch)
         self.waiting: deque[Job] = deque()

@@ -27,8 +27,9 @@ from stagebench.runner.transport import pack, remove_folder, unpack
 from stagebench.runner.worker import (
     Served,
     begin_worker,
-    describe_error,
+    drop_unreadable,
     end_worker,
+    fail_result,
     format_error,
     introduce_worker,
     note_loaded,
@@ -317,35 +318,18 @@ def _pack_result(
     try:
         return served._replace(result=pack(served.result, transport, parcel))
     except BaseException as error:  # recorded: a full disk, or a value's own pickling
-        return _fail(served, handler, f"cannot be stored for transport {transport!r}", error)
+        return fail_result(served, handler, f"cannot be stored for transport {transport!r}", error)
 
 
 def _encode(served: Served, handler: Callable[..., Any]) -> Any:
-    if served.status == "failed" and served.result is not None:
-        served = _check_error(served)
+    if served.error is not None:
+        served = drop_unreadable(served, ForkingPickler.dumps)
     # As a plain tuple, which takes half the time on both sides: main knows what it is.
     try:
         dumps = pickle.dumps if type(served.result) in _PLAIN else ForkingPickler.dumps
         return dumps(tuple(served))
     except BaseException as error:  # recorded: a value's own pickling may raise anything
-        return pickle.dumps(tuple(_fail(served, handler, "cannot be sent to main", error)))
-
-
-def _check_error(served: Served) -> Served:
-    """Drop the exception object of a failure if main could not unpickle it: its text stays."""
-    try:
-        pickle.loads(ForkingPickler.dumps(served.result))  # noqa: S301 - our own
-    except BaseException:  # its own pickling may raise anything
-        return served._replace(result=None)
-    return served
-
-
-def _fail(served: Served, handler: Callable[..., Any], what: str, error: BaseException) -> Served:
-    """Turn an outcome into a failure that names the result's handler and type."""
-    name = getattr(handler, "__qualname__", repr(handler))
-    kind = type(served.result).__qualname__
-    text = f"the result of {name}, a {kind}, {what}: {describe_error(error)}"
-    return served._replace(status="failed", result=None, error=text)
+        return pickle.dumps(tuple(fail_result(served, handler, "cannot be sent to main", error)))
 
 
 class Ends(NamedTuple):

@@ -13,14 +13,14 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from stagebench.errors import WorkflowError, closest
-from stagebench.records import RETRIABLE_STATUSES
-from stagebench.runner.worker import describe_error
+from stagebench.records import OWN_INTERPRETER, RETRIABLE_STATUSES
+from stagebench.runner.worker import call_end, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 
-EXECUTORS = ("thread", "process", "asyncio")
+EXECUTORS = ("thread", "process", "interpreter", "asyncio")
 TRANSPORTS = ("pickle", "shared_memory", "path")
 
 UPSTREAM = "upstream"
@@ -36,11 +36,12 @@ class Stage:
     gets the result of the stage that it follows; if it follows several, it gets a mapping of their
     names to their results.
 
-    `workers` is the number of threads, processes, or concurrent coroutines. `start_method` is fork,
-    forkserver or spawn, for processes only. With `retain`, results are kept until the stage is
-    closed; otherwise each is dropped once all stages that take it are done. `transport` is how a
-    result leaves its process if it has to: as a pickle through a pipe, through shared memory, or
-    through a temporary file ("path"); small results always go through the pipe.
+    `workers` is the number of threads, processes, subinterpreters, or concurrent coroutines.
+    `start_method` is fork, forkserver or spawn, for processes only. With `retain`, results are kept
+    until the stage is closed; otherwise each is dropped once all stages that take it are done.
+    `transport` is how a result leaves its process if it has to: as a pickle through a pipe, through
+    shared memory, or through a temporary file ("path"); small results always go through the
+    pipe.
 
     `queue_size` limits the tasks that wait for the stage; None means no limit. A thread or process
     that is free takes up to `batch` waiting tasks at once, and their outcomes come back together;
@@ -95,6 +96,25 @@ def plain_number(value: Any) -> Any:
     with contextlib.suppress(OverflowError):
         return float(value) if isinstance(value, numbers.Real) else value
     return value
+
+
+def begin_stage(stage: Stage) -> Callable[..., Any]:
+    """Return what a stage's workers call: what its handler's `begin_stage` returns, if it has one.
+
+    It runs in main, before the workers start: for what main makes and workers inherit or map.
+    """
+    begin = getattr(stage.handler, "begin_stage", None)
+    if begin is None:
+        return stage.handler
+    made: Callable[..., Any] = begin(
+        executor=stage.executor, start_method=stage.start_method, parameters=stage.parameters
+    )
+    return made
+
+
+def end_stage(handler: object) -> None:
+    """Call `end_stage` of what the workers have called, in main, if it has one."""
+    call_end("end_stage", handler)
 
 
 def takes_upstream(handler: Callable[..., Any]) -> bool:
@@ -177,7 +197,8 @@ def _check_pool(stage: Stage) -> list[str]:
         # A start method is a factor and has no default: reject what the platform lacks.
         problems += _check_choice("start_method", stage.start_method, allowed, " here")
     elif stage.executor in EXECUTORS and stage.start_method is not None:
-        kind = {"thread": "threads", "asyncio": "coroutines"}[stage.executor]
+        kinds = {"thread": "threads", "interpreter": "subinterpreters", "asyncio": "coroutines"}
+        kind = kinds[stage.executor]
         problems.append(f"start_method is {stage.start_method!r}; {kind} have none")
     return problems + _check_choice("transport", stage.transport, TRANSPORTS)
 
@@ -224,6 +245,8 @@ def _check_limits(stage: Stage) -> Iterator[str]:
     yield from _check_workers_of_processes(stage)
     if stage.timeout_s is not None and not _is_in_range(stage.timeout_s):
         yield f"timeout_s is {stage.timeout_s!r}; allowed: seconds > 0, {_RANGE}, or None"
+    elif stage.timeout_s is not None and stage.executor == "interpreter":
+        yield f"timeout_s is {stage.timeout_s:g}; a task in a subinterpreter cannot be ended"
     if not _is_whole(stage.retries, 0):
         yield f"retries is {stage.retries!r}; allowed: a whole number >= 0"
     for status in stage.retry_on if isinstance(stage.retry_on, tuple) else ():
@@ -320,7 +343,9 @@ def _check_parameters(stage: Stage) -> Iterator[str]:
             )
     if isinstance(stage.parameters, Mapping):
         yield from check_names(stage, stage.parameters)
-        if stage.executor == "process":
+        if hasattr(stage.handler, "begin_stage"):  # it gets the stage's, before any task's
+            yield from check_missing(stage, stage.parameters)
+        if stage.executor in OWN_INTERPRETER:
             yield from check_pickles(stage.parameters)
 
 

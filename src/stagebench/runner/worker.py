@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import sys
 import threading
 import time
@@ -80,8 +81,13 @@ def begin_worker(handler: object) -> None:
 
 
 def end_worker(handler: object) -> None:
-    """Call a handler's `end_worker`, if it has one; what it raises is shown and changes nothing."""
-    end = getattr(handler, "end_worker", None)
+    """Call a handler's `end_worker`, if it has one."""
+    call_end("end_worker", handler)
+
+
+def call_end(name: str, handler: object) -> None:
+    """Call a method of a handler, if it has it; what it raises is shown and changes nothing."""
+    end = getattr(handler, name, None)
     if end is not None:
         try:
             end()
@@ -194,3 +200,24 @@ def serve(handler: Callable[..., Any], arguments: Mapping[str, Any]) -> Served:
         os._exit(0)
     status = "ok" if error is None else "failed"
     return Served(status, result, error, started_ns, finished_ns, cpu_ns)
+
+
+def drop_unreadable(served: Served, dumps: Callable[[object], Any]) -> Served:
+    """Drop the exception object of a failure if main could not unpickle it: its text stays."""
+    if served.status != "failed" or served.result is None:
+        return served
+    try:
+        pickle.loads(dumps(served.result))  # noqa: S301 - our own
+    except BaseException:  # its own pickling may raise anything
+        return served._replace(result=None)
+    return served
+
+
+def fail_result(
+    served: Served, handler: Callable[..., Any], what: str, error: BaseException
+) -> Served:
+    """Turn an outcome into a failure that names the result's handler and type."""
+    name = getattr(handler, "__qualname__", repr(handler))
+    kind = type(served.result).__qualname__
+    text = f"the result of {name}, a {kind}, {what}: {describe_error(error)}"
+    return served._replace(status="failed", result=None, error=text)

@@ -21,7 +21,7 @@ as often as its stage allows; then the failure is recorded, and the stages that 
 A worker that is lost or killed is replaced.
 
 From the top down: this module checks and feeds; engine.py carries out; routing.py decides where
-tasks go and which may start, using the queues of jobs.py; pools.py, process_pool.py and
+tasks go and which may start, using the queues of jobs.py; thread_pool.py, process_pool.py and
 coroutine_pool.py hold the workers; worker.py and process_worker.py run inside them; transport.py
 carries results.
 
@@ -38,6 +38,7 @@ from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Self
 
 from stagebench.errors import WorkflowError, closest
+from stagebench.records import OWN_INTERPRETER
 from stagebench.runner.engine import Engine
 from stagebench.runner.interrupts import Interrupts
 from stagebench.runner.stage import (
@@ -210,7 +211,7 @@ class Workflow:
             for stage in self._stages.values():
                 own = overrides.get(stage.name, _NO_PARAMETERS)
                 key = (stage.name, frozenset(own))
-                if key not in checked or (own and stage.executor == "process"):
+                if key not in checked or (own and stage.executor in OWN_INTERPRETER):
                     checked.add(key)
                     problems += _find_task_problems(number, stage, own)
         if problems:
@@ -286,6 +287,6 @@ def _find_task_problems(number: int, stage: Stage, own: Mapping[str, Any]) -> It
         yield f"{place}: {problem}"
     for problem in check_missing(stage, {**stage.parameters, **own}):
         yield f"{place}: {problem}"
-    if stage.executor == "process":
+    if stage.executor in OWN_INTERPRETER:
         for problem in check_pickles(own):
             yield f"{place}: {problem}"

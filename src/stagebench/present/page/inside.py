@@ -82,7 +82,7 @@ def _count_workers(stage: dict[str, Any]) -> str:
     count, executor = stage["workers"], stage["executor"]
     if pd.isna(count):
         return cut_line(executor)
-    if executor not in ("thread", "process"):
+    if executor == "asyncio":
         return cut_line(f"{executor}, {count} at a time")
     return f"{count} {executor}" + ("" if count == 1 else "es" if executor == "process" else "s")
 
