@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct"}
+CORE |= {"conduct", "engines"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -33,15 +33,22 @@ MAY_IMPORT = {
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
+    "engines": {*GROUND, "runner", "engines"},
+    "engines.on_joblib": {*GROUND, "runner", "engines", "joblib"},
+    "engines.on_dask": {*GROUND, "runner", "engines", "dask", "distributed"},
+    "engines.on_tadween": {*GROUND, "runner", "engines", "tadween_core", "pydantic"},
+    "engines.on_ray": {*GROUND, "runner", "engines", "ray"},
     # On the standard library alone: `model.resources` is.
     "pipeline": {*GROUND, "runner", "model", "pipeline"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
     "tables": {*GROUND, "store", "tables", "pandas"},
     "peak": {*GROUND, "store", "tables", "peak"},
-    "design": {*GROUND, "store", "handlers", "task_list", "design"}
+    # Of engines, what they can do.
+    "design": {*GROUND, "store", "handlers", "task_list", "engines", "design"}
     | {"ruamel", "jsonschema", "msgspec"},
-    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
+    # It imports engines only for a treatment that names one.
+    "measure.main": {*GROUND, "runner", "engines", "handlers", "store", "task_list"},
     "measure": {*GROUND, "", "store", "task_list", "sampler", "measure", "psutil"},
     # A measured process, too, that changes what its stages call.
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},

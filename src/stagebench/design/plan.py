@@ -17,6 +17,7 @@ from stagebench.design.diagnoses import format_diagnoses, plan_diagnoses
 from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
 from stagebench.design.yaml import is_ambiguous
+from stagebench.engines.support import OWN, find_engine_limit
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
@@ -135,6 +136,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
     return [
         f"{name}: {len(ids)} treatments of workflow {experiment['workflow']}",
         *_wrap("tasks: ", format_tasks([treatment["specification"] for treatment in own])),
+        *_wrap("engine: ", format_engines([treatment["specification"] for treatment in own])),
         *(
             line
             for label, words in format_stages([treatment["specification"] for treatment in own])
@@ -143,11 +145,23 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
         *_wrap("server: ", format_servers([treatment["specification"] for treatment in own])),
         *_wrap("factors (levels): ", factors or ["none"]),
         *_wrap("treatments: ", ids),
+        *_format_unsupported({key: treatments[f"{name}/{key}"]["specification"] for key in ids}),
         f"  baseline: {experiment['baseline']}",
         *(["  all treatments do the same work, as stated"] if "same_work" in experiment else []),
         # Without an estimate by any handler, there is nothing to say.
         *([f"  memory of one run, by estimate: up to {format_bytes(most)}"] if most else []),
     ]
+
+
+def _format_unsupported(specifications: Mapping[str, Json]) -> Iterator[str]:
+    """Say which treatments will not run, and why: their runs end as unsupported."""
+    reasons: dict[str, list[str]] = {}
+    for key, specification in specifications.items():
+        reason = find_engine_limit(specification)
+        if reason:
+            reasons.setdefault(reason, []).append(key)
+    for reason, keys in reasons.items():
+        yield from _wrap("unsupported: ", [f"{', '.join(keys)} ({reason})"])
 
 
 def _wrap(label: str, words: list[str]) -> list[str]:
@@ -174,6 +188,11 @@ def format_tasks(specifications: list[Json]) -> list[str]:
             [one.get("in_flight") for one in specifications], "{} in flight at most", "any number"
         ),
     ]
+
+
+def format_engines(specifications: list[Json]) -> list[str]:
+    """Name the engines that run the stages; nothing if it is the runner alone."""
+    return _limits([one.get("engine") for one in specifications], "{}", OWN)
 
 
 def format_servers(specifications: list[Json]) -> list[str]:

@@ -8,6 +8,7 @@ has held.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 import resource
@@ -202,4 +203,6 @@ def diagnose(stage: Stage, folder: Path) -> Stage:
 
 
 if __name__ == "__main__":
-    main(meanwhile=prepare, change_stage=diagnose)
+    # By the module's own name: engines send what belongs to __main__ by value, or not at all.
+    by_name = importlib.import_module("stagebench.measure.diagnose")
+    main(meanwhile=by_name.prepare, change_stage=by_name.diagnose)
