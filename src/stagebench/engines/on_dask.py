@@ -38,6 +38,7 @@ class DaskEngine(StepEngine):
         self._opening = threading.Lock()
         self._cluster: Any = None
         self._client: Any = None
+        self._folder: Any = None
 
     def submit(self, step: TaskStep, errand: Errand, inputs: list[Any], done: Done) -> None:
         """See StepEngine."""
@@ -55,6 +56,7 @@ class DaskEngine(StepEngine):
         self._client.close()
         self._cluster.close()
         self._client = self._cluster = None
+        self._folder.cleanup()
 
     def _open(self) -> None:
         # A task whose worker has ended is lost at once, as it is in other engines.
@@ -68,10 +70,13 @@ class DaskEngine(StepEngine):
         if method is not None:
             settings["distributed.worker.multiprocessing-method"] = method
             place = {"protocol": "tcp://", "host": "127.0.0.1"}
+        self._folder = tempfile.TemporaryDirectory(prefix="dask-")
+        settings["temporary-directory"] = self._folder.name
+        options = {**place, "dashboard": False}
         with dask.config.set(settings):
             self._cluster = SpecCluster(
-                scheduler={"cls": Scheduler, "options": {**place, "dashboard": False}},
-                workers=dict(one for stage in self._stages for one in describe(stage, place)),
+                scheduler={"cls": Scheduler, "options": options},
+                workers=dict(one for stage in self._stages for one in describe(stage, options)),
                 silence_logs=logging.ERROR,
             )
         self._client = Client(self._cluster)
@@ -84,19 +89,14 @@ def name_workers(stage: Stage) -> list[tuple[str, int]]:
     return [(f"{stage.name}-{number}", 1) for number in range(stage.workers)]
 
 
-def describe(stage: Stage, place: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+def describe(stage: Stage, options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the workers of a stage as SpecCluster takes them."""
     return [
         (
             name,
             {
                 "cls": Worker if stage.executor == "thread" else Nanny,
-                "options": {
-                    "nthreads": threads,
-                    **place,
-                    "dashboard": False,
-                    "local_directory": tempfile.gettempdir(),
-                },
+                "options": {**options, "nthreads": threads},
             },
         )
         for name, threads in name_workers(stage)
