@@ -60,10 +60,7 @@ class DaskEngine(StepEngine):
 
     def _open(self) -> None:
         # A task whose worker has ended is lost at once, as it is in other engines.
-        settings: dict[str, Any] = {
-            "distributed.scheduler.allowed-failures": 0,
-            "logging.distributed": "error",
-        }
+        settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 0}
         # As in a LocalCluster: no socket where there is no process.
         place = {"protocol": "inproc://"}
         method = next((one.start_method for one in self._stages if one.start_method), None)
@@ -96,7 +93,7 @@ def describe(stage: Stage, options: Mapping[str, Any]) -> list[tuple[str, dict[s
             name,
             {
                 "cls": Worker if stage.executor == "thread" else Nanny,
-                "options": {**options, "nthreads": threads},
+                "options": {**options, "nthreads": threads, "silence_logs": logging.ERROR},
             },
         )
         for name, threads in name_workers(stage)
