@@ -154,6 +154,8 @@ MEASURED = {
 THREADS = MEASURED | {"handlers.payload"}
 PROCESSES = THREADS | {"runner.process_pool", "runner.process_worker"}
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
+ADAPTER = {"engine_workflow", "support", "course", "serving", "steps", "on_futures"}
+ENGINE = {"engines", *(f"engines.{name}" for name in ADAPTER)}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}
 EMULATING = {"measure.main", "sampler", "sampler.procfs", "replication"}
@@ -172,8 +174,9 @@ EMULATED = {
         ({"stage": FORK}, PROCESSES),
         ({"stage": ASYNCIO}, COROUTINES),
         ({"stage": {}, "sampler": EMULATED}, THREADS | EMULATING),
+        ({"stage": {}, "engine": "concurrent.futures"}, THREADS | ENGINE),
     ],
-    ids=["threads", "processes", "coroutines", "emulating"],
+    ids=["threads", "processes", "coroutines", "emulating", "engine"],
 )
 def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     specify, measure, tmp_path, changes, expected
