@@ -19,11 +19,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.engines_work import count
 from benchmarks.markdown import format_table
 
 from stagebench.engines.engine_workflow import EngineWorkflow
 from stagebench.engines.support import OWN, find_engine_limit, list_installed
-from stagebench.handlers.registry import load_handler
 from stagebench.measure.supervisor import measurement_lock
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Stage
@@ -33,8 +33,8 @@ from stagebench.runner.workflow import Workflow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TASKS = 40
-ELEMENTS = 300_000
+TASKS = 12
+ROUNDS = 2_000_000
 LIMIT = 0.03
 KINDS = {"thread": None, "process": "spawn"}
 
@@ -93,11 +93,11 @@ def measure_service(engine: str, executor: str) -> dict[str, float]:
     """Return the lower quartiles of service and CPU time of all tasks but the first."""
     stage = Stage(
         name="work",
-        handler=load_handler("sum_squares_native"),
+        handler=count,
         executor=executor,
         start_method=KINDS[executor],
         workers=1,
-        parameters={"elements": ELEMENTS},
+        parameters={"rounds": ROUNDS},
     )
     sink, setup = ListSink(), WorkerSetup()
     workflow: Workflow | EngineWorkflow

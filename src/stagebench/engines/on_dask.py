@@ -69,7 +69,7 @@ class DaskEngine(StepEngine):
             place = {"protocol": "tcp://", "host": "127.0.0.1"}
         self._folder = tempfile.TemporaryDirectory(prefix="dask-")
         settings["temporary-directory"] = self._folder.name
-        options = {**place, "dashboard": False}
+        options = {**place, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         with dask.config.set(settings):
             self._cluster = SpecCluster(
                 scheduler={"cls": Scheduler, "options": options},
