@@ -31,6 +31,8 @@ HERE = Path(__file__).parent
 PEERS = HERE / "peers"
 MIB = 1024 * 1024
 
+KINDS = ("thread", "process")
+
 Measured = dict[str, float]
 
 
@@ -116,6 +118,9 @@ def plan_tables(*, quick: bool) -> list[Table]:
     return [
         plan_cost("thread", 30_000 // scale, many, (1.5, 1 / 3)),
         plan_cost("process", 10_000 // scale, many, (1.4, 2 / 3)),
+        plan_map("thread", "ThreadPoolExecutor.map", 20_000 // scale, many, 1.0),
+        plan_map("process", "Pool.imap", 20_000 // scale, many, 1.2),
+        plan_map_growth(1_000_000 // scale, 3),
         plan_growth(100_000 // scale, few),
         plan_transport(100_000_000 // scale, some),
     ]
@@ -130,6 +135,40 @@ def plan_cost(kind: str, tasks: int, rounds: int, limits: tuple[float, float]) -
     bars = [
         Bar(f"{kind}: task and stage, of {other}", ours, other, "s_per_task", ratio, limit)
         for other, limit in zip((bare, peer), limits, strict=True)
+    ]
+    return Table(rounds, programs, bars)
+
+
+def plan_map(kind: str, other: str, items: int, rounds: int, limit: float) -> Table:
+    """Compare `Pipeline.map` over functions that do nothing with that of the standard library."""
+    given = {"kind": kind, "items": items}
+    ours, bare = f"Pipeline.map, {kind}", f"{other}, {kind}"
+    programs = {bare: Program("map_bare", given), ours: Program("map_ours", given)}
+    return Table(
+        rounds, programs, [Bar(f"{ours}, of {other}", ours, bare, "s_per_task", ratio, limit)]
+    )
+
+
+def plan_map_growth(most: int, rounds: int) -> Table:
+    """Compare the memory of `Pipeline.map` over few and over many items."""
+    few = most // 10
+    programs = {
+        f"{items:,} items, {kind}": Program("map_ours", {"kind": kind, "items": items})
+        for kind in KINDS
+        for items in (few, most)
+    }
+    what = "memory that ten times as many items take"
+    bars = [
+        Bar(
+            f"{what}, {kind}",
+            f"{most:,} items, {kind}",
+            f"{few:,} items, {kind}",
+            "peak_bytes",
+            excess_mib,
+            1.0,
+            " MiB",
+        )
+        for kind in KINDS
     ]
     return Table(rounds, programs, bars)
 

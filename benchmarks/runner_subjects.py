@@ -19,13 +19,14 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stagebench import Pipeline
 from stagebench.measure.main import FileSink
 from stagebench.runner.sink import ListSink
 from stagebench.runner.stage import Stage
 from stagebench.runner.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from stagebench.records import TaskRecord
 
@@ -103,6 +104,48 @@ def time_stage(*, kind: str, tasks: int) -> dict[str, float]:
     return {"s_per_task": took / tasks}
 
 
+def return_item(item: int) -> int:
+    """Return the item at once."""
+    return item
+
+
+def map_bare(*, kind: str, items: int) -> dict[str, float]:
+    """Time `map` of the standard library: of an executor for threads, of a pool for processes.
+
+    `Pool.imap` with one item at a time is the fastest there is for processes.
+    """
+    if kind == "thread":
+        with ThreadPoolExecutor(WORKERS) as executor:
+            return _time_map(executor.map, items)
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+        return _time_map(pool.imap, items)
+
+
+def map_ours(*, kind: str, items: int) -> dict[str, float]:
+    """Time `map` of a pipeline, and read the largest RSS."""
+    if kind == "thread":
+        pipeline = Pipeline().threads(return_item, workers=WORKERS)
+    else:
+        pipeline = Pipeline(window=1024).processes(
+            return_item, workers=WORKERS, start_method="fork", prefetch=16
+        )
+    with pipeline as pipe:
+        timed = _time_map(lambda _, numbers: pipe.map(numbers), items)
+    return timed | {"peak_bytes": read_high_water()}
+
+
+def _time_map(
+    apply: Callable[[Callable[[int], int], Iterator[int]], Iterable[int]], items: int
+) -> dict[str, float]:
+    for count in (WARM_UP, items):
+        begun = time.perf_counter()
+        total = sum(apply(return_item, iter(range(count))))
+        took = time.perf_counter() - begun
+    if total != sum(range(items)):
+        raise SystemExit("the results are wrong")
+    return {"s_per_task": took / items}
+
+
 def run_three_stages(
     *, tasks: int, sink: str, queue_size: int | None = None, all_wait: bool = False
 ) -> dict[str, float]:
@@ -170,6 +213,8 @@ def read_high_water() -> int:
 SUBJECTS: dict[str, Callable[..., dict[str, float]]] = {
     "bare": time_bare,
     "stage": time_stage,
+    "map_bare": map_bare,
+    "map_ours": map_ours,
     "three_stages": run_three_stages,
     "results": pass_results,
 }

@@ -120,6 +120,22 @@ def test_runs_that_failed_are_no_candidates(advise, blocks, known_run):
     assert (row["treatment"], row["of"]) == ("one", 1)
 
 
+def test_a_treatment_of_which_a_run_failed_is_not_chosen(advise, blocks, known_run):
+    broken = known_run(treatment="quick", replicate=4, start=900, status="timed_out", detail="60 s")
+    runs = blocks({"slow": (3, 20), "quick": (1, 20)})
+    [before] = advise(*runs)
+    [row] = advise(*runs, broken)
+    assert before["treatment"] == "quick"
+    assert (row["treatment"], row["of"], row["front"]) == ("slow", 1, "slow")
+    assert "Runs of `quick` failed, which therefore cannot be chosen." in row["choice"]
+
+
+def test_if_runs_of_all_failed_the_best_is_chosen_all_the_same(advise, blocks, known_run):
+    broken = known_run(treatment="one", replicate=4, start=900, status="timed_out", detail="60 s")
+    [row] = advise(*blocks({"one": (1, 20)}), broken)
+    assert (row["treatment"], row["of"]) == ("one", 1)
+
+
 def test_without_ok_runs_there_is_no_advice(advise, known_run):
     assert advise(known_run(status="timed_out", detail="60 s")) == []
 

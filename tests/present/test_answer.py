@@ -361,6 +361,25 @@ def test_a_study_of_which_nothing_can_run_says_so(screen_of, known_run):
     assert all("this Python is too old" in text for text in texts)
 
 
+def test_what_is_fast_but_failed_is_named_and_not_chosen(screen_of, known_run):
+    runs = [
+        known_run(
+            treatment=name, baseline=name == "t1", replicate=n + 1, start=100 * n + place
+        ).stretched(pace + n / 100)
+        for n in range(3)
+        for place, (name, pace) in enumerate({"t1": 2, "t2": 3, "quick": 1}.items())
+    ]
+    broken = known_run(treatment="quick", baseline=False, replicate=4, status="timed_out", **SILENT)
+    screen, *texts = screen_of(*runs, broken)
+    use = screen.answers[0].point("Use")
+    assert use[0].startswith("use `t1`: 12.1 s, the baseline")
+    assert use[1] == "`quick` had a median of 6.06 s, but 1 of its 4 runs failed."
+    assert screen.answers[0].point("How sure")[0] == (
+        "4 blocks; it is surely faster than the other one of which no run failed (95 %)."
+    )
+    assert all("but 1 of its 4 runs failed" in text for text in texts)
+
+
 def test_a_failed_baseline_leaves_nothing_to_compare_with(screen_of, known_run):
     runs = [
         known_run(

@@ -2,7 +2,8 @@
 
 A treatment is off the front of makespan and peak memory only if another one is surely faster and
 surely takes less: both ends of both support it. Of the fastest and those that may be as fast, the
-one that takes least memory is chosen.
+one that takes least memory is chosen. A treatment of which runs failed is not chosen while there is
+one of which none did: its other runs say how fast it is, but not that it can be relied on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stagebench.model.path import OWN, add_segments, follow_path
 from stagebench.model.predict import describe_run
 from stagebench.model.resources import CORES, GIL, IN_FLIGHT, WORKERS, find_limit
 from stagebench.model.whatif import Change
+from stagebench.records import NOT_FAILED
 from stagebench.tables.io import make_table
 from stagebench.units import format_bytes, format_seconds
 
@@ -66,6 +68,11 @@ class Candidate:
     predicted: Predicted | None = None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether any of its runs failed."""
+        return any(one.status not in NOT_FAILED for one in self.times)
+
+    @property
     def time_s(self) -> Seconds:
         """The makespan that counts: the predicted one, if the machine is another."""
         return self.makespan_s if self.predicted is None else self.predicted.makespan_s
@@ -107,6 +114,10 @@ def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wis
         )
         wanted = format_bytes(wishes.memory_bytes or 0)
         return {"of": 0, "why": f"No treatment surely fits into {wanted}: {reason}."}
+    failed = [one.name for one in fitting if one.has_failed]
+    if len(failed) == len(fitting):
+        failed = []
+    fitting = [one for one in fitting if one.name not in failed]
     if wishes.cores is not None:
         cores = wishes.cores
         change = Change(f"cores={cores}", lambda one: replace(one, cores=cores))
@@ -125,7 +136,7 @@ def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wis
         "of": len(fitting),
         "tied": ", ".join(one.name for one in tied if one is not chosen),
         "front": ", ".join(one.name for one in front),
-        "choice": _explain_choice(chosen, tied, fitting, wishes, margin),
+        "choice": _explain_choice(chosen, tied, fitting, wishes, margin, failed),
         "why": _explain_limit(chosen),
         "more": _explain_more(chosen, tied),
     }
@@ -219,6 +230,7 @@ def _explain_choice(
     of: Sequence[Candidate],
     wishes: Wishes,
     margin: float,
+    failed: Sequence[str],
 ) -> str:
     time = f"{format_seconds(chosen.time_s)} in the median"
     if chosen.predicted is not None:
@@ -227,6 +239,9 @@ def _explain_choice(
             f" ({_range(chosen.predicted)})"
         )
     text = f"`{chosen.name}`: {time}{_describe_peak(chosen)}."
+    if failed:
+        some = f"`{failed[0]}`" if len(failed) == 1 else f"{len(failed)} treatments"
+        text += f" Runs of {some} failed, which therefore cannot be chosen."
     others = [one for one in tied if one is not chosen]
     if not others:
         return f"{text} It is the fastest of {len(of)}." if len(of) > 1 else text

@@ -225,7 +225,26 @@ def say_use(facts: Facts) -> list[str]:
         why = "nothing else succeeded" if len(facts.names) > 1 else "nothing else was measured"
         return [f"nothing to choose, as {why}. {facts.name(chosen)}: {time}, {peak}."]
     lead = f"{USE_VERB}{facts.name(chosen)}: {time}{_against(facts, chosen)}, {peak}."
-    return [lead, *_say_turnaround(facts), *_say_memory(facts, chosen), *_say_tied(facts)]
+    return [
+        lead,
+        *_say_failed(facts, chosen),
+        *_say_turnaround(facts),
+        *_say_memory(facts, chosen),
+        *_say_tied(facts),
+    ]
+
+
+def _say_failed(facts: Facts, chosen: str) -> list[str]:
+    """Name the first treatment of a shorter median that is not chosen because runs of it failed."""
+    makespans = facts.numbers.makespans
+    shorter = [name for name in facts.names if makespans.get(name, math.inf) < makespans[chosen]]
+    for name in sorted(shorter, key=makespans.__getitem__):
+        runs = facts.experiment.runs(name, only_ok=False)
+        if failed := len(find_failed(runs)):
+            time, of = format_seconds(makespans[name]), count_noun(len(runs), "run")
+            text = f"{facts.name(name)} had a median of {time}, but {failed} of its {of} failed."
+            return [text]
+    return []
 
 
 def name_choice(facts: Facts) -> str:
@@ -694,20 +713,34 @@ def _say_sure(facts: Facts) -> str:
     """Say how many of the others are surely slower than the choice."""
     number = count_noun(_count_blocks(facts), "block")
     contest = facts.contest(TIME)
-    if contest is None or not facts.chosen:
+    if contest is None or not facts.chosen or len(contest.ranked) < 2:
         return f"{number}."
     if not facts.is_judged:
         gives = "gives" if number == "1 block" else "give"
         return f"not at all: {number} {gives} no interval."
     others, slower = len(contest.ranked) - 1, len(contest.ranked) - len(contest.possible)
-    if others < 1:
-        return f"{number}."
+    if facts.chosen not in contest.possible:
+        return f"{number}{_say_sure_of_safe(facts)}."
     if not slower:
         return f"{number}; no difference in time found."
     if slower == others:
         rest = _others(contest, len(facts.names))
         return f"{number}; it is surely faster than {rest} (95 %)."
     return f"{number}; {slower} of the {others} others are surely not the fastest (95 %)."
+
+
+def _say_sure_of_safe(facts: Facts) -> str:
+    """Say the same where others are faster, but runs of them failed.
+
+    The advice knows among how many the choice was made.
+    """
+    others = int(facts.advice["of"]) - 1
+    slower = others - len(facts.tied)
+    if not slower:
+        return ""
+    rest = "the other one" if others == 1 else f"the {others} others"
+    some = rest if slower == others else f"{slower} of {rest}"
+    return f"; it is surely faster than {some} of which no run failed (95 %)"
 
 
 def _say_more(facts: Facts) -> list[str]:

@@ -19,13 +19,15 @@ import os
 import threading
 from collections import deque
 from struct import unpack_from
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stagebench.runner.process_pool import ProcessPool, describe_failure
 from stagebench.runner.process_worker import frame
 from stagebench.runner.worker import Served
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stagebench.runner.jobs import Job, PoolPlan
     from stagebench.runner.process_pool import WorkerProcess
 
@@ -63,60 +65,69 @@ class PrefetchingPool(ProcessPool):
         return worker
 
     def _assign(self, worker: WorkerProcess, job: Job | None) -> None:
-        """Send a job to a worker that has taken fewer than it may, or one of the backlog."""
+        self._supply(worker, [] if job is None else [job])
+
+    def _supply(self, worker: WorkerProcess, jobs: list[Job]) -> None:
+        """Send jobs to a worker, and some of the backlog if it may take more; dispatch the rest."""
         with self._lock:
             line = self._lines.get(worker)
-            if line is not None and line.jobs < self._longest and not worker.doomed:
-                job = job or (self._backlog.popleft() if self._backlog else None)
-                if job is None:
-                    return
-                line.jobs += 1
-            else:
-                line = None
-        if line is not None and job is not None:
-            self._send(worker, job)
-        elif job is not None:
+            room = 0 if line is None or worker.doomed else self._longest - line.jobs
+            while self._backlog and len(jobs) < room:
+                jobs.append(self._backlog.popleft())
+            own, others = jobs[:room], jobs[room:]
+            if line is not None:
+                line.jobs += len(own)
+        for job in others:
             self.dispatch(job)
+        if own:
+            self._send_all(worker, own)
 
     def _send(self, worker: WorkerProcess, job: Job) -> None:
-        """Send a job, for which a place in the worker's line is taken already.
+        self._send_all(worker, [job])
 
-        If it cannot be sent, record it as failed and send the next one.
+    def _send_all(self, worker: WorkerProcess, jobs: Sequence[Job]) -> None:
+        """Send jobs, for which places in the worker's line are taken already.
+
+        One that cannot be sent is recorded as failed, and the next one takes its place.
         """
-        following: Job | None = job
-        while following is not None:
-            job = following
-            try:
-                message = self._write(job)
-            except BaseException as error:  # recorded: a value's own pickling may raise anything
-                served = Served("failed", error=describe_failure(job, error))
-                following = self._crew.finish(job, served, worker.start)
-            else:
-                break
-        else:
-            with self._lock:
-                if worker in self._lines:
-                    self._lines[worker].jobs -= 1
-            return
+        ready, left = [], 0
+        for job in jobs:
+            following: Job | None = job
+            while following is not None:
+                one = following
+                try:
+                    ready.append((one, self._write(one)))
+                except BaseException as error:  # recorded: a value's pickling may raise anything
+                    served = Served("failed", error=describe_failure(one, error))
+                    following = self._crew.finish(one, served, worker.start)
+                else:
+                    break
+            left += following is None
         with self._lock:
             line = self._lines.get(worker)
-        if line is None or not self._put(worker, line, job, message):
-            self.dispatch(job)
+            if line is not None:
+                line.jobs -= left
+        if ready and (line is None or not self._put(worker, line, ready)):
+            for one, _ in ready:
+                self.dispatch(one)
 
-    def _put(self, worker: WorkerProcess, line: _Line, job: Job, message: object) -> bool:
-        """Add a job to a worker's line and its pipe, in the same order; False if it has ended."""
+    def _put(self, worker: WorkerProcess, line: _Line, ready: Sequence[tuple[Job, Any]]) -> bool:
+        """Add jobs to a worker's line and its pipe, in the same order; False if it has ended."""
         with line.order:
+            first = None
             with self._lock:
                 if worker.doomed:
                     return False
-                job.is_ahead = worker.job is not None
-                if worker.job is None:
-                    worker.job = job
-                else:
-                    line.ahead.append(job)
-            if not job.is_ahead and worker.start is not None:
-                job.begin(worker.start)
-            line.unwritten += frame(message)
+                for job, _ in ready:
+                    if worker.job is None:
+                        worker.job = first = job
+                    else:
+                        job.is_ahead = True
+                        line.ahead.append(job)
+            if first is not None and worker.start is not None:
+                first.begin(worker.start)
+            for _, message in ready:
+                line.unwritten += frame(message)
             self._write_line(worker, line)
         return True
 
@@ -152,10 +163,28 @@ class PrefetchingPool(ProcessPool):
         self._read_on(worker)
 
     def _read_on(self, worker: WorkerProcess) -> None:
-        """Take what was read, one message after another, until this thread is relieved."""
-        manager, inbox = threading.current_thread(), self._lines[worker].inbox
-        while self._manager is manager and (message := inbox.take()) is not None:
+        """Take what was read, one message after another, until this thread is relieved.
+
+        The jobs that follow are sent together, but none waits until a large result is taken.
+        """
+        manager, line = threading.current_thread(), self._lines[worker]
+        while self._manager is manager and (message := line.inbox.take()) is not None:
+            if line.following and len(message) > _SMALL_BYTES:
+                self._send_following(worker)
             self._read(worker, message)
+        self._send_following(worker)
+
+    def _send_following(self, worker: WorkerProcess) -> None:
+        """Send the jobs that follow those whose outcomes were taken, and what is unwritten."""
+        with self._lock:
+            line = self._lines.get(worker)
+            if line is None:
+                return  # it has ended, and they were dispatched
+            jobs, line.following = line.following, []
+        self._supply(worker, jobs)
+        if line.unwritten:
+            with line.order:
+                self._write_line(worker, line)
 
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job = worker.job
@@ -170,6 +199,8 @@ class PrefetchingPool(ProcessPool):
                 line.jobs -= 1
                 line.written -= 1
                 worker.job = current = line.ahead.popleft() if line.ahead else None
+                if following is not None:
+                    line.following.append(following)
             was_settled, worker.is_settled = worker.is_settled, False
             if current is not None:
                 current.is_ahead = False
@@ -178,10 +209,8 @@ class PrefetchingPool(ProcessPool):
         if was_settled:
             self._resumed.put(worker)
             self._wake()
-        self._assign(worker, following)
-        if line is not None and line.unwritten:
-            with line.order:
-                self._write_line(worker, line)
+        if line is None and following is not None:
+            self.dispatch(following)
 
     def _replace(self, worker: WorkerProcess) -> None:
         """Replace a worker that has ended; what it had not begun goes to whichever is free."""
@@ -191,6 +220,12 @@ class PrefetchingPool(ProcessPool):
         for job in line.ahead:
             job.is_ahead = False
             self.dispatch(job)
+        for job in line.following:
+            self.dispatch(job)
+
+
+_SMALL_BYTES = 4096
+"""A message up to this size is unpickled in less time than a system call takes, mostly."""
 
 
 class _Line:
@@ -198,13 +233,15 @@ class _Line:
 
     `jobs` counts all of them, and those that are being sent; `written` those whose messages are in
     the pipe, `unwritten` has the messages of the others. `order` is held while one is added or
-    written, so that the line and the pipe have one order.
+    written, so that the line and the pipe have one order. `following` are the jobs that the engine
+    has returned for the outcomes just taken, and that are not sent yet.
     """
 
-    __slots__ = ("ahead", "inbox", "jobs", "order", "unwritten", "written")
+    __slots__ = ("ahead", "following", "inbox", "jobs", "order", "unwritten", "written")
 
     def __init__(self) -> None:
         self.ahead: deque[Job] = deque()
+        self.following: list[Job] = []
         self.inbox = _Inbox()
         self.jobs = 0
         self.order = threading.Lock()
@@ -222,14 +259,13 @@ class _Inbox:
     __slots__ = ("_content", "_start")
 
     def __init__(self) -> None:
-        self._content = bytearray()
+        self._content = b""
         self._start = 0
 
     def add(self, content: bytes) -> None:
         """Add what was read."""
-        del self._content[: self._start]
-        self._start = 0
-        self._content += content
+        rest = self._content[self._start :]
+        self._content, self._start = rest + content if rest else content, 0
 
     def take(self) -> bytes | None:
         """Return the next message; None if it is not whole yet."""
@@ -246,4 +282,4 @@ class _Inbox:
         if len(content) < start + size:
             return None
         self._start = start + size
-        return bytes(content[start : start + size])
+        return content[start : start + size]

@@ -366,8 +366,8 @@ class ProcessPool:
             if worker.job is not None:
                 worker.job.begin(message)
             self._crew.ready(self._stage, message, worker.requested_ns)
-        elif isinstance(message, Served):
-            self._take(worker, message)
+        elif isinstance(message, tuple):
+            self._take(worker, Served._make(message))
         else:
             self._fail(f"a worker process could not start:\n{message}")
 
@@ -378,7 +378,7 @@ class ProcessPool:
             return pickle.loads(message)  # noqa: S301 - written by our own workers
         except BaseException as error:  # recorded: a value's own unpickling may raise anything
             text = f"the result cannot be received by main:\n{format_error(error)}"
-            return Served("failed", error=text)
+            return tuple(Served("failed", error=text))
 
     def _take(self, worker: WorkerProcess, served: Served) -> None:
         job = worker.job

@@ -320,12 +320,12 @@ def _pack_result(
 def _encode(served: Served, handler: Callable[..., Any]) -> Any:
     if served.status == "failed" and served.result is not None:
         served = _check_error(served)
+    # As a plain tuple, which takes half the time on both sides: main knows what it is.
     try:
-        if type(served.result) in _PLAIN:
-            return pickle.dumps(served)
-        return ForkingPickler.dumps(served)
+        dumps = pickle.dumps if type(served.result) in _PLAIN else ForkingPickler.dumps
+        return dumps(tuple(served))
     except BaseException as error:  # recorded: a value's own pickling may raise anything
-        return ForkingPickler.dumps(_fail(served, handler, "cannot be sent to main", error))
+        return pickle.dumps(tuple(_fail(served, handler, "cannot be sent to main", error)))
 
 
 def _check_error(served: Served) -> Served:
