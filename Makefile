@@ -50,7 +50,7 @@ lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 		--python-version 3.11 requirements-build.in --output-file requirements-build.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
-		--python-version 3.11 --extra study --extra dev --extra examples pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --extra study --extra dev --extra examples --extra joblib --extra dask pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv

@@ -28,7 +28,7 @@ CORE = {
     "design",
 }
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct", "draft"}
+CORE |= {"conduct", "draft", "engines"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -46,15 +46,22 @@ MAY_IMPORT = {
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
     "runner": {*GROUND, "runner"},
+    "engines": {*GROUND, "runner", "engines"},
+    "engines.on_joblib": {*GROUND, "runner", "engines", "joblib"},
+    "engines.on_dask": {*GROUND, "runner", "engines", "dask", "distributed"},
+    "engines.on_tadween": {*GROUND, "runner", "engines", "tadween_core", "pydantic"},
+    "engines.on_ray": {*GROUND, "runner", "engines", "ray"},
     # On the standard library alone: `model.resources` is.
     "pipeline": {*GROUND, "runner", "model", "pipeline"},
     "sampler": {*GROUND, "sampler"},
     "sampler.portable": {*GROUND, "sampler", "psutil"},
     "tables": {*GROUND, "store", "tables", "pandas"},
     "peak": {*GROUND, "store", "tables", "peak"},
-    "design": {*GROUND, "interpreters", "store", "handlers", "task_list", "design"}
+    # Of engines, what they can do.
+    "design": {*GROUND, "interpreters", "store", "handlers", "task_list", "engines", "design"}
     | {"ruamel", "jsonschema", "msgspec"},
-    "measure.main": {*GROUND, "runner", "handlers", "store", "task_list"},
+    # It imports engines only for a treatment that names one.
+    "measure.main": {*GROUND, "runner", "engines", "handlers", "store", "task_list"},
     "measure": {*GROUND, "", "interpreters", "store", "task_list", "sampler", "measure"},
     # A measured process, too, that changes what its stages call.
     "measure.diagnose": {*GROUND, "store", "measure", "runner"},
@@ -161,6 +168,8 @@ PAYLOADS = MEASURED | {"handlers.payload"}
 THREADS = PAYLOADS | {"runner.thread_pool"}
 PROCESSES = PAYLOADS | {"runner.process_pool", "runner.process_worker"}
 COROUTINES = MEASURED | {"handlers.wait_async", "runner.coroutine_pool"}
+ADAPTER = {"engine_workflow", "support", "course", "serving", "steps", "on_futures"}
+ENGINE = {"engines", *(f"engines.{name}" for name in ADAPTER)}
 FORK = {"executor": "process", "start_method": "fork"}
 ASYNCIO = {"executor": "asyncio", "handler": "wait_async", "parameters": {"delay_s": 0.0}}
 EMULATING = {"measure.main", "sampler", "sampler.procfs", "replication"}
@@ -179,8 +188,9 @@ EMULATED = {
         ({"stage": FORK}, PROCESSES),
         ({"stage": ASYNCIO}, COROUTINES),
         ({"stage": {}, "sampler": EMULATED}, THREADS | EMULATING),
+        ({"stage": {}, "engine": "concurrent.futures"}, THREADS | ENGINE),
     ],
-    ids=["threads", "processes", "coroutines", "emulating"],
+    ids=["threads", "processes", "coroutines", "emulating", "engine"],
 )
 def test_the_measured_process_imports_nothing_that_the_treatment_does_not_need(
     specify, measure, tmp_path, changes, expected

@@ -475,7 +475,7 @@ def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     """Check a config and all that it names, as a whole."""
     from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
-    from stagebench.design.grid import check_cpus, check_memory, usable_cpus
+    from stagebench.design.grid import check_cpus, check_engines, check_memory, usable_cpus
     from stagebench.design.plan import make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
     from stagebench.replication.published import check_reference
@@ -485,6 +485,7 @@ def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     allow = study.allow_insufficient_memory
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     check_cpus(study.treatments, usable_cpus())
+    check_engines(study.treatments)
     check_reference(make_plan(study), options.config.parent)
     load_study_claims(study, options.config.parent)
     return study, config

@@ -50,7 +50,7 @@ TREATMENT = "treatment"
 DIAGNOSES = (TREATMENT, *CALIBRATIONS)
 """Kinds of runs that diagnose: of a treatment as it is, and of a pipeline."""
 
-ROLES = ("main", "worker", "resource_tracker", "forkserver", "other")
+ROLES = ("main", "worker", "resource_tracker", "forkserver", "daemon", "other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -386,6 +386,7 @@ def test_an_orphan_is_sampled_and_ended(specify, measure):
     folder = measure(specify(program=program, stage={"parameters": {"delay_s": 0.1}}))
     run = store.read_run(folder)
     assert (run["status"], run["survivors"]) == ("ok", 1)
+    assert run["detail"] == "left behind and ended: sleep 600"
     processes = store.read_records(folder / "processes.csv", ProcessRecord)
     (orphan,) = [process for process in processes if process.command == "sleep 600"]
     assert orphan.role == "other"

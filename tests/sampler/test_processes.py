@@ -4,6 +4,7 @@ from stagebench.sampler.processes import find_role
 
 MAIN = "python -m stagebench.measure.main out"
 FORKSERVER = "python -c from multiprocessing.forkserver import main; main(3)"
+LOKY = "python -m joblib.externals.loky.backend.{}"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,14 @@ FORKSERVER = "python -c from multiprocessing.forkserver import main; main(3)"
             MAIN,
             "resource_tracker",
         ),
+        (LOKY.format("resource_tracker import main"), "main", MAIN, "resource_tracker"),
+        (LOKY.format("popen_loky_posix --pipe 17"), "main", MAIN, "worker"),
+        ("/lib/ray/core/src/ray/raylet/raylet --store=1", "main", MAIN, "daemon"),
+        ("/lib/ray/core/src/ray/gcs/gcs_server", "main", MAIN, "daemon"),
+        ("python -u /lib/ray/_private/log_monitor.py", "main", MAIN, "daemon"),
+        ("ray::RuntimeEnvAgent", "daemon", "raylet", "daemon"),
+        ("python /lib/ray/_private/workers/default_worker.py --node", "daemon", "raylet", "worker"),
+        ("ray::perform", "daemon", "raylet", "worker"),
         ("gzip -d", "main", MAIN, "other"),
         (MAIN, "worker", MAIN, "other"),
     ],

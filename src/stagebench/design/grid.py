@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from stagebench.design.levels import level_key, level_text, matches, named_levels
 from stagebench.design.schema_errors import SETTINGS
 from stagebench.design.specification import build_specification, estimate_memory
+from stagebench.engines.support import OWN, describe_missing, find_missing
 from stagebench.errors import ConfigError
 from stagebench.units import format_bytes, parse_bytes
 
@@ -270,6 +271,22 @@ def check_cpus(treatments: Iterable[Treatment], usable: Collection[int]) -> None
             text = f"no CPU {', '.join(map(str, sorted(lacking)))} for process.cpus"
             allowed = ", ".join(map(str, sorted(usable)))
             problems.append(f"{place}{one.experiment}/{one.id}: {text}; allowed: {allowed}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_engines(treatments: Iterable[Treatment]) -> None:
+    """Refuse engines that are not installed; raises ConfigError naming each, and its extra."""
+    lacking: dict[str, Treatment] = {}
+    for one in treatments:
+        engine = one.specification.get("engine", OWN)
+        if engine not in lacking and find_missing(engine):
+            lacking[engine] = one
+    problems = [
+        f"{f'{one.place}: ' if one.place else ''}{one.experiment}/{one.id}:"
+        f" {describe_missing(engine, find_missing(engine))}"
+        for engine, one in lacking.items()
+    ]
     if problems:
         raise ConfigError(problems)
 

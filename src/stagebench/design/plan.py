@@ -18,6 +18,7 @@ from stagebench.design.grid import order_runs, order_warm_ups
 from stagebench.design.levels import holds, level_key
 from stagebench.design.unsupported import find_unsupported
 from stagebench.design.yaml import is_ambiguous
+from stagebench.engines.support import OWN
 from stagebench.task_list import count_tasks
 from stagebench.units import format_bytes, format_seconds
 
@@ -136,6 +137,7 @@ def _format_experiment(experiment: Json, treatments: Json) -> list[str]:
     return [
         f"{name}: {len(ids)} treatments of workflow {experiment['workflow']}",
         *_wrap("tasks: ", format_tasks([treatment["specification"] for treatment in own])),
+        *_wrap("engine: ", format_engines([treatment["specification"] for treatment in own])),
         *(
             line
             for label, words in format_stages([treatment["specification"] for treatment in own])
@@ -205,6 +207,11 @@ def _say_python(given: Json | None) -> str:
     return f"{given['name']} ({' with '.join(filter(None, [given['version'], *packages[:1]]))}" + (
         f" and {len(packages) - 1} more)" if packages[1:] else ")"
     )
+
+
+def format_engines(specifications: list[Json]) -> list[str]:
+    """Name the engines that run the stages; nothing if it is the runner alone."""
+    return _limits([one.get("engine") for one in specifications], "{}", OWN)
 
 
 def format_servers(specifications: list[Json]) -> list[str]:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 
-SETTINGS = ("tasks", "in_flight", "arrival", "sampler", "linger", "process", "python", "server")
+SETTINGS = (
+    *("tasks", "engine", "in_flight", "arrival", "sampler", "linger", "process", "python"),
+    "server",
+)
 """Keys of an experiment that placeholders may stand in."""
 
 _SCHEMA = ("stagebench.design", "study.schema.yaml")

@@ -22,6 +22,7 @@ from stagebench.design.server_checks import complete_server
 from stagebench.design.signatures import convert_parameters, default_parameters
 from stagebench.design.stage_checks import complete_arrival, complete_limits
 from stagebench.design.task_checks import complete_tasks, list_overrides
+from stagebench.engines.support import OWN
 from stagebench.handlers.registry import handler_target
 from stagebench.store import PROTOCOL
 from stagebench.task_list import count_tasks
@@ -86,10 +87,11 @@ def _complete_stage(stage: Json, beside: Path | None, python: str | None) -> Jso
 
 
 def _complete_flow(settings: Json) -> Json:
-    """Return the limit of tasks in flight and the arrival, each only if set."""
-    in_flight = settings.get("in_flight")
+    """Return the engine, the limit of tasks in flight and the arrival, each only if set."""
+    engine, in_flight = settings.get("engine") or OWN, settings.get("in_flight")
+    named = {} if engine == OWN else {"engine": engine}
     limit = {} if in_flight is None else {"in_flight": in_flight}
-    return limit | complete_arrival(settings.get("arrival"))
+    return named | limit | complete_arrival(settings.get("arrival"))
 
 
 def _convert_seconds(durations: dict[str, float]) -> dict[str, float]:

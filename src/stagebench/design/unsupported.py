@@ -9,6 +9,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from stagebench.engines.support import find_engine_limit
 from stagebench.handlers.registry import handler_target, is_own
 from stagebench.subinterpreter import why_none
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def find_unsupported(specification: Mapping[str, Any]) -> str:
     """Return why a treatment cannot run, or an empty text if nothing is known against it."""
+    if limit := find_engine_limit(specification):
+        return limit
     reasons = (
         reason
         for stage in specification["stages"]

@@ -8,6 +8,7 @@ has held.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import resource
 import threading
@@ -70,14 +71,6 @@ class Diagnosed:
         """Call the handler, when no other is called if they take turns."""
         with Diagnosed.turn:
             return self._call(arguments)
-
-    def begin_worker(self) -> None:
-        """Open what the handler needs once in each worker."""
-        begin_worker(self._handler)
-
-    def end_worker(self) -> None:
-        """Close what the handler has opened."""
-        end_worker(self._handler)
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
         files = open_files(self._path)
@@ -227,4 +220,6 @@ def diagnose(stage: Stage, folder: Path) -> Stage:
 
 
 if __name__ == "__main__":
-    main(meanwhile=prepare, change_stage=diagnose)
+    # By the module's own name: engines send what belongs to __main__ by value, or not at all.
+    by_name = importlib.import_module("stagebench.measure.diagnose")
+    main(meanwhile=by_name.prepare, change_stage=by_name.diagnose)

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from stagebench.engines.engine_workflow import EngineWorkflow
+
     Meanwhile = Callable[[Mapping[str, Any], Path], AbstractContextManager[object]]
     ChangeStage = Callable[[Stage, Path], Stage]
 
@@ -95,7 +97,7 @@ def run_specification(
         stages = [change_stage(stage, sink.folder) for stage in stages]
     tasks = list_tasks(specification["tasks"], beside)
     arrival = Arrival(**specification.get("arrival", {}))
-    workflow = Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
+    workflow = make_workflow(specification, stages, sink, setup)
     block = meanwhile(specification, sink.folder) if meanwhile else nullcontext()
     sink.note("ready")
     time.sleep(linger["before_start_s"])
@@ -108,6 +110,22 @@ def run_specification(
         time.sleep(linger["after_close_s"])
     sink.note("finished")
     workflow.close()
+
+
+def make_workflow(
+    specification: Mapping[str, Any], stages: list[Stage], sink: FileSink, setup: WorkerSetup
+) -> Workflow | EngineWorkflow:
+    """Return the workflow, of the runner or of the engine that the specification names."""
+    if "engine" not in specification:
+        return Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
+    # Imported only if it is needed: every import adds to the measured memory.
+    from stagebench.engines.engine_workflow import EngineWorkflow
+    from stagebench.engines.support import find_engine_limit
+
+    limit = find_engine_limit(specification)
+    if limit:
+        raise UnsupportedError(limit)
+    return EngineWorkflow(specification["engine"], stages, sink, setup=setup)
 
 
 def prepare_process(settings: Mapping[str, Any], beside: Path | None = None) -> WorkerSetup:

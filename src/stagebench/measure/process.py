@@ -261,8 +261,8 @@ def is_binary(program: str) -> bool:
         return b"\0" in file.read(80).split(b"\n", 1)[0]
 
 
-def end_tree(census: Census) -> int:
-    """Wait for the rest of a tree to end by itself, then kill it; returns how many were killed.
+def end_tree(census: Census) -> list[str]:
+    """Wait for the rest of a tree to end by itself, then kill it; returns what was killed.
 
     After main's exit its helpers (resource tracker, forkserver) end by themselves.
     """
@@ -270,19 +270,19 @@ def end_tree(census: Census) -> int:
     return kill_tree(census)
 
 
-def kill_tree(census: Census) -> int:
-    """Kill and reap every process of a tree; returns how many processes were killed.
+def kill_tree(census: Census) -> list[str]:
+    """Kill and reap every process of a tree; returns the command lines of those killed.
 
     Resource trackers come last. Once all others have ended, they remove the shared memory and the
     semaphores that those left, and end by themselves.
     """
     killed = _kill(census, lambda life: not is_resource_tracker(life.command))
     _wait_for_end(census)
-    return len(killed | _kill(census, lambda _: True))
+    return list((killed | _kill(census, lambda _: True)).values())
 
 
-def _kill(census: Census, chosen: Callable[[Life], bool]) -> set[int]:
-    killed: set[int] = set()
+def _kill(census: Census, chosen: Callable[[Life], bool]) -> dict[int, str]:
+    killed: dict[int, str] = {}
     gone: set[int] = set()  # a census that was interrupted may have reaped one without noting it
     census.update()
     while pids := [pid for pid, life in census.alive.items() if chosen(life) and pid not in gone]:
@@ -291,7 +291,7 @@ def _kill(census: Census, chosen: Callable[[Life], bool]) -> set[int]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 gone.add(pid)
-            killed.add(pid)
+            killed[pid] = census.alive[pid].command
         time.sleep(0.001)
         census.update()
     return killed

@@ -115,7 +115,7 @@ class Exit(NamedTuple):
     exited_ns: int
     exit_code: int
     timed_out: bool
-    survivors: int
+    survivors: list[str]
     cpu_user_s: float
     cpu_system_s: float
     context_switches_voluntary: int
@@ -187,6 +187,8 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
                 folder, request.specification, exit_.exit_code, limit_s, request.beside
             )
             status, detail = judge_memory(exit_.cgroup, *outcome)
+        if exit_.survivors and not exit_.timed_out:
+            detail = "; ".join(filter(None, (detail, name_survivors(exit_.survivors))))
         if server_end:
             status = "server_lost"
             detail = f"the server {server_end}{quote_output(folder, request.beside)}"
@@ -199,6 +201,7 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             "lock_wait_s": lock_wait_s,
             "supervisor_started_ns": supervisor_started_ns,
             **exit_._asdict(),
+            "survivors": len(exit_.survivors),
             "sampler": sampler.use()._asdict(),
             "census": {"means": census.means} | count_processes(processes),
             "environment": environment,
@@ -213,6 +216,16 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
         }
         store.write_json(folder / store.RUN_FILE, run)
     return status
+
+
+MOST_SURVIVORS, LONGEST_COMMAND = 3, 60
+
+
+def name_survivors(commands: Sequence[str]) -> str:
+    """Name the processes that a run has left behind, by their command lines."""
+    named = [store.shorten(command, LONGEST_COMMAND) for command in commands[:MOST_SURVIVORS]]
+    more = len(commands) - len(named)
+    return f"left behind and ended: {', '.join(named)}{f' and {more} more' if more else ''}"
 
 
 def check_kept(folder: Path, target: Path) -> None:
@@ -313,11 +326,11 @@ def supervise(
 
 
 class Watched(NamedTuple):
-    """When the measured process started, whether it timed out, and how many processes it left."""
+    """When the measured process started, whether it timed out, and what processes it left."""
 
     exec_ns: int
     timed_out: bool
-    survivors: int
+    survivors: list[str]
 
 
 def describe_exit(
@@ -482,7 +495,9 @@ def judge_outcome(
     run exceeded it.
     """
     if exceeded_s is not None:
-        return "timed_out", f"still running after the time limit of {exceeded_s:g} s"
+        engine = specification.get("engine")
+        text = f"still running after the time limit of {exceeded_s:g} s"
+        return "timed_out", f"{text}, on the engine {engine}" if engine else text
     try:
         ended = read_ended(folder, specification)
     except StoreError as error:  # the run wrote something else into it

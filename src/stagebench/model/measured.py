@@ -279,7 +279,10 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
-    """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
+    """Read all runs of which every task was ok at its first attempt, in the order of the plan.
+
+    Runs on other engines are left out: the model is of the runner's way to hand tasks over.
+    """
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
     gils = _read_gils(tables.get("interpreters"))
@@ -295,6 +298,8 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         if run["attempts_repeated"]:
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
+        if "engine" in specification:
+            continue
         names = [stage["name"] for stage in specification["stages"]]
         which = pipelines.get(f"{key[0]}/{key[1]}"), identify_python(specification)
         if which not in calibrations:

@@ -110,7 +110,12 @@ EXPLANATIONS = Section(
 )
 
 
-HELPERS = {"resource_tracker": "resource tracker", "forkserver": "fork server", "other": "other"}
+HELPERS = {
+    "resource_tracker": "resource tracker",
+    "forkserver": "fork server",
+    "daemon": "daemon of an engine",
+    "other": "other",
+}
 """Role of a child that serves no task → its name in the report."""
 
 _ALIKE = 0.25

@@ -153,24 +153,41 @@ def record_lives(lives: Sequence[Life], main: int) -> list[ProcessRecord]:
     return records
 
 
+TRACKERS = ("multiprocessing.resource_tracker", "loky.backend.resource_tracker")
+"""What the command lines of resource trackers contain: multiprocessing's, and joblib's."""
+
+ROLES_BY_COMMAND = {
+    "resource_tracker": TRACKERS,
+    "daemon": (
+        *("ray::RuntimeEnvAgent", "ray::DashboardAgent", "/ray/_private/log_monitor.py"),
+        *("/ray/core/src/ray/", "/ray/autoscaler/", "/ray/dashboard/"),
+    ),
+    "worker": (
+        *("multiprocessing.spawn", "loky.backend.popen_loky"),
+        *("ray::", "/ray/_private/workers/default_worker.py"),
+    ),
+}
+"""Role → what only the command lines of such processes contain; the first match counts. A worker
+of Ray names itself after its task."""
+
+
 def is_resource_tracker(command: str) -> bool:
-    """Return whether a command line is that of multiprocessing's resource tracker."""
-    return "multiprocessing.resource_tracker" in command
+    """Return whether a command line is that of a resource tracker."""
+    return any(part in command for part in TRACKERS)
 
 
 def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: str) -> str:
     """Return the role of a process, one of `records.ROLES`, from its command line and its parent.
 
     A forked worker has its parent's command line. Those of spawned workers and of multiprocessing's
-    helpers contain the function that they run. Anything that a worker or the resource tracker forks
-    is `other`.
+    helpers contain the function that they run, those of joblib's the module. What Ray starts beside
+    its workers is a `daemon`. Anything else that a worker or the resource tracker forks is `other`.
     """
     if is_main:
         return "main"
-    if is_resource_tracker(command):
-        return "resource_tracker"
-    if "multiprocessing.spawn" in command:
-        return "worker"
+    for role, parts in ROLES_BY_COMMAND.items():
+        if any(part in command for part in parts):
+            return role
     if "multiprocessing.forkserver" in command and parent_role != "forkserver":
         return "forkserver"
     if command == parent_command and parent_role in {"main", "forkserver"}:

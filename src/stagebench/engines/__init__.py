@@ -1,0 +1,1 @@
+"""Other libraries that run a workflow's stages in the runner's place, with the same records."""
