@@ -136,7 +136,8 @@ class MeasuredRun(NamedTuple):
     """An ok run of a treatment: its stages in the order of the workflow.
 
     `cores` is what was there, `free_cores` what others (programs, other machines of the host, the
-    sampler) left of them. `due_s` is when each task was due, from the first on.
+    sampler) left of them. `due_s` is when each task was due, from the first on. `engine` is "" if
+    the runner ran it: the model is of its way to hand tasks over.
     """
 
     experiment: str
@@ -152,6 +153,7 @@ class MeasuredRun(NamedTuple):
     arrival: Json | None
     due_s: Mapping[int, Seconds]
     stages: Sequence[StageRun]
+    engine: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -264,10 +266,7 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
-    """Read all runs of which every task was ok at its first attempt, in the order of the plan.
-
-    Runs on other engines are left out: the model is of the runner's way to hand tasks over.
-    """
+    """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
     pipelines = find_pipelines(plan)
@@ -284,8 +283,6 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         if run["attempts_repeated"]:
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
-        if "engine" in specification:
-            continue
         names = [stage["name"] for stage in specification["stages"]]
         calibrated = calibrations[pipelines.get(f"{key[0]}/{key[1]}")]
         varying = _find_varying(specification["tasks"], specification["stages"])
@@ -319,6 +316,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     )
                     for stage in specification["stages"]
                 ],
+                engine=specification.get("engine", ""),
             )
         )
     return found
