@@ -102,6 +102,16 @@ def test_shares_of_a_path_add_up_to_one():
         assert row["own_s"] + row["lost_s"] == pytest.approx(run.makespan_s)
 
 
+def test_a_run_on_another_engine_has_floors_and_no_path():
+    run = even_run()
+    other = run._replace(engine="dask")
+    assert [*make(other)["floors"]["floor_s"]] == [*make(run)["floors"]["floor_s"]]
+    assert make(other)["paths"].empty
+    row = limit_of(other)
+    assert row["largest_part"] == ""
+    assert not any(is_known(row[name]) for name in ("own_s", "lost_s", "largest_part_s"))
+
+
 def test_no_runs_have_no_limits():
     assert [len(table) for table in make().values()] == [0, 0, 0]
 

@@ -51,6 +51,16 @@ def predict_tables(*runs, chosen=()):
 # Changes.
 
 
+def test_nothing_is_predicted_of_another_engine_or_from_it():
+    run = even_run(tasks=12)
+    slow = even_run(tasks=12, seconds=9.0)._replace(engine="dask", treatment="t1-dask")
+    assert ask_for(know(run), [run], "work.workers=2") == ask_for(
+        know(run)._replace(runs=[slow, run]), [run], "work.workers=2"
+    )
+    with pytest.raises(ModelError, match="the model is of the runner, not of dask"):
+        ask_for(know(run), [slow], "work.workers=2")
+
+
 def test_a_change_is_asked_of_a_treatment():
     run = even_run(tasks=12)
     assert ask_for(know(run), [run]).makespan_s == 12.0

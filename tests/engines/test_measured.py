@@ -31,6 +31,20 @@ def test_lokys_processes_have_the_roles_of_multiprocessings(specify, measure):
     assert (named, workers) == ({"main", "worker", "resource_tracker"}, 2)
 
 
+@pytest.mark.skipif(bool(find_missing("ray")), reason="ray is not installed")
+def test_rays_services_are_daemons_and_nothing_of_them_is_left(specify, measure):
+    folder = measure(specify(engine="ray", stage=SPAWN))
+    run = store.read_run(folder)
+    assert (run["status"], run["detail"], run["survivors"]) == ("ok", "", 0)
+    named, workers = roles(folder)
+    assert {"main", "worker", "daemon"} <= named
+    assert workers >= 1
+    records = store.read_records(folder / store.PROCESSES_FILE, ProcessRecord)
+    daemons = " ".join(one.command for one in records if one.role == "daemon")
+    assert "raylet" in daemons
+    assert "gcs_server" in daemons
+
+
 def test_what_an_engine_cannot_do_is_an_outcome_with_its_reason(specify, measure):
     run = store.read_run(measure(specify(engine="concurrent.futures", in_flight=2)))
     assert (run["status"], run["detail"]) == (

@@ -220,11 +220,14 @@ def test_a_run_with_a_repeated_attempt_is_left_out(known_run, make_task, analyse
     assert [run.replicate for run in found] == [2]
 
 
-def test_a_run_on_another_engine_is_left_out(known_run, analyse):
+def test_a_runs_engine_is_read_of_the_specification(known_run, analyse):
     other = known_run(treatment="p1-joblib", start=40, specified={"engine": "joblib"})
     folder = analyse(known_run(), other)
     found = read_measured(read_tables(folder / "tables"), read_json(folder / "plan.json"))
-    assert [run.treatment for run in found] == ["p1-fork"]
+    assert [(run.treatment, run.engine) for run in found] == [
+        ("p1-fork", ""),
+        ("p1-joblib", "joblib"),
+    ]
 
 
 def test_a_limit_and_arrivals_are_read_of_the_specification(known_run, make_task, analyse):

@@ -121,7 +121,11 @@ def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wis
     if wishes.cores is not None:
         cores = wishes.cores
         change = Change(f"cores={cores}", lambda one: replace(one, cores=cores))
-        fitting = [replace(one, predicted=ask(knowledge, one.runs, [change])) for one in fitting]
+        fitting = [
+            replace(one, predicted=ask(knowledge, one.runs, [change]))
+            for one in fitting
+            if not one.runs[0].engine
+        ]
     tied = _find_tied(fitting, margin)
     chosen = min(tied, key=lambda one: (_or_endless(one.peak_upper_bytes), one.time_s))
     front = sorted(

@@ -41,7 +41,10 @@ def make_limit_tables(runs: Sequence[MeasuredRun]) -> dict[str, pd.DataFrame]:
     """Make the tables `floors`, `paths` and `limits`."""
     return {
         "floors": make_table("floors", (row for run in runs for row in _list_floors(run))),
-        "paths": make_table("paths", (row for run in runs for row in _list_path(run))),
+        # A path is followed by the rules of the runner.
+        "paths": make_table(
+            "paths", (row for run in runs if not run.engine for row in _list_path(run))
+        ),
         "limits": make_table("limits", map(_summarise, group_runs(runs).values())),
     }
 
@@ -190,7 +193,8 @@ def _summarise(runs: Sequence[MeasuredRun]) -> Row:
     floors = find_floors(run)
     highest = floors[0]
     limit = find_limit(floors, run.makespan_s)
-    path = add_segments(follow_path(run))
+    is_followed = not run.engine  # a path is followed by the rules of the runner
+    path = add_segments(follow_path(run)) if is_followed else {}
     lost = {part: 0.0 for part in PARTS if part not in OWN}
     own_s = 0.0
     for (_, part), seconds in path.items():
@@ -214,8 +218,8 @@ def _summarise(runs: Sequence[MeasuredRun]) -> Row:
         ),
         "cores": run.cores or None,
         "cores_used": cpu_s / run.makespan_s,
-        "own_s": own_s,
-        "lost_s": run.makespan_s - own_s,
+        "own_s": own_s if is_followed else None,
+        "lost_s": run.makespan_s - own_s if is_followed else None,
         "largest_part": largest if lost[largest] > 0 else "",
         "largest_part_s": lost[largest] if lost[largest] > 0 else None,
         "may_be_gil": may_be_gil(run),

@@ -48,6 +48,7 @@ SHARES = (0.10, 0.25, 0.50)
 class Knowledge(NamedTuple):
     """All that predictions rest on: runs, and how well the model does where the truth is known.
 
+    The model is of the runner: it learns nothing from runs on other engines, and predicts none.
     `wake_s` is the wait of threads that wake up which fits the runs best.
     """
 
@@ -55,6 +56,11 @@ class Knowledge(NamedTuple):
     reproduced: Sequence[Reproduced]
     place: int
     checked: Sequence[Checked]
+
+    @property
+    def sources(self) -> list[MeasuredRun]:
+        """The runs that a prediction may follow from."""
+        return [run for run in self.runs if not run.engine]
 
     @property
     def wake_s(self) -> Seconds:
@@ -78,7 +84,7 @@ class Predicted(NamedTuple):
 def learn(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> Knowledge:
     """Read a study's runs, and find out how well the model reproduces and predicts them."""
     runs = read_measured(tables, plan)
-    reproduced = reproduce_all(runs)
+    reproduced = reproduce_all([run for run in runs if not run.engine])
     place = fit_wake(reproduced) if reproduced else 0
     return Knowledge(runs, reproduced, place, leave_one_out(reproduced))
 
@@ -89,19 +95,23 @@ def ask(knowledge: Knowledge, runs: Sequence[MeasuredRun], changes: Sequence[Cha
     The model's own error on the unchanged treatment is taken out, but nothing is faster than the
     cores and the GIL allow. Raises ModelError.
     """
+    if runs[0].engine:
+        raise ModelError(f"the model is of the runner, not of {runs[0].engine}")
     before = describe_run(runs[0])
     scenario = before
     for change in changes:
         scenario = change.apply(scenario)
     measured = median(run.makespan_s for run in runs)
-    own = median(predict(before, knowledge.runs, knowledge.wake_s))
+    own = median(predict(before, knowledge.sources, knowledge.wake_s))
     least_s = min(_find_floor(scenario, before, run) for run in runs)
     makespans = [
         max(each * measured / own, least_s)
-        for each in predict(scenario, knowledge.runs, knowledge.wake_s)
+        for each in predict(scenario, knowledge.sources, knowledge.wake_s)
     ]
     middle, low, high = widen(makespans, knowledge.checked)
-    return Predicted(middle, low, high, find_limits_of_knowledge(scenario, before, knowledge.runs))
+    return Predicted(
+        middle, low, high, find_limits_of_knowledge(scenario, before, knowledge.sources)
+    )
 
 
 def _find_floor(scenario: Scenario, before: Scenario, run: MeasuredRun) -> Seconds:
@@ -129,6 +139,8 @@ def make_prediction_tables(knowledge: Knowledge, advice: pd.DataFrame) -> dict[s
         runs = own.get((experiment, chosen.get(experiment, "")))
         if runs is None:
             runs = min(own.values(), key=lambda some: median(run.makespan_s for run in some))
+        if runs[0].engine:
+            continue
         scenario = describe_run(runs[0])
         changes = [
             *((WHAT_IF, change) for change in list_changes(scenario, runs)),

@@ -151,7 +151,8 @@ class MeasuredRun(NamedTuple):
     """An ok run of a treatment: its stages in the order of the workflow.
 
     `cores` is what was there, `free_cores` what others (programs, other machines of the host, the
-    sampler) left of them. `due_s` is when each task was due, from the first on.
+    sampler) left of them. `due_s` is when each task was due, from the first on. `engine` is "" if
+    the runner ran it: the model is of its way to hand tasks over.
     """
 
     experiment: str
@@ -167,6 +168,7 @@ class MeasuredRun(NamedTuple):
     arrival: Json | None
     due_s: Mapping[int, Seconds]
     stages: Sequence[StageRun]
+    engine: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -279,10 +281,7 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
-    """Read all runs of which every task was ok at its first attempt, in the order of the plan.
-
-    Runs on other engines are left out: the model is of the runner's way to hand tasks over.
-    """
+    """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
     gils = _read_gils(tables.get("interpreters"))
@@ -298,8 +297,6 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         if run["attempts_repeated"]:
             continue
         specification = plan["treatments"][f"{key[0]}/{key[1]}"]["specification"]
-        if "engine" in specification:
-            continue
         names = [stage["name"] for stage in specification["stages"]]
         which = pipelines.get(f"{key[0]}/{key[1]}"), identify_python(specification)
         if which not in calibrations:
@@ -337,6 +334,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     )
                     for stage in specification["stages"]
                 ],
+                engine=specification.get("engine", ""),
             )
         )
     return found
