@@ -49,7 +49,7 @@ def test_what_an_engine_cannot_do_is_an_outcome_with_its_reason(specify, measure
     run = store.read_run(measure(specify(engine="concurrent.futures", in_flight=2)))
     assert (run["status"], run["detail"]) == (
         "unsupported",
-        "concurrent.futures: no limit of tasks in flight (here 2)",
+        "concurrent.futures knows no limit of tasks in flight (here 2)",
     )
 
 

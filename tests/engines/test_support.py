@@ -36,30 +36,44 @@ def test_threads_and_spawned_processes_are_what_every_engine_has(engine):
     ("changes", "reason"),
     [
         ({"in_flight": 3}, "no limit of tasks in flight (here 3)"),
-        ({"stage": {"executor": "asyncio"}}, "stage 'a': no executor asyncio"),
-        ({"stage": {"queue_size": 2}}, "stage 'a': run without queue_size 2"),
-        ({"stage": {"retries": 1, "timeout_s": 2.0}}, "run without timeout_s 2.0, retries 1"),
+        (
+            {"stage": {"executor": "asyncio"}},
+            "has no executor asyncio, only thread and process (stage 'a')",
+        ),
+        ({"stage": {"queue_size": 2}}, "has no queue_size 2 (stage 'a')"),
+        (
+            {"stage": {"retries": 1, "timeout_s": 2.0}},
+            "has no timeout_s 2.0, retries 1 (stage 'a')",
+        ),
     ],
 )
 def test_what_the_runner_alone_can_do_is_unsupported_with_its_place(engine, changes, reason):
     limit = find_engine_limit(specify(engine, **changes))
-    assert limit.startswith(f"{engine}: ")
+    assert limit.startswith(f"{engine} ")
     assert reason in limit
 
 
 @pytest.mark.parametrize(
     ("engine", "changes", "reason"),
     [
-        ("joblib", {"stage": PROCESS | {"workers": 1}}, "a single worker is the calling thread"),
+        (
+            "joblib",
+            {"stage": PROCESS | {"workers": 1}},
+            "runs a single worker in the calling thread",
+        ),
         ("joblib", {"arrival": {"kind": "poisson"}}, "takes all tasks at once"),
         ("joblib", {"stage": PROCESS | {"start_method": "fork"}}, "by fork, only by spawn"),
         ("ray", {"stage": PROCESS | {"start_method": "fork"}}, "by fork, only by spawn"),
-        ("tadween", {"second": {"after": ["a", "a2"]}}, "a stage follows one other at most"),
-        ("tadween", {"second": {"after": []}}, "a workflow begins with one stage (here a, b)"),
+        (
+            "tadween",
+            {"second": {"after": ["a", "a2"]}},
+            "lets a stage follow only one other, not a, a2",
+        ),
+        ("tadween", {"second": {"after": []}}, "begins a workflow with one stage (here a, b)"),
         (
             "dask",
             {"stage": PROCESS, "second": PROCESS | {"start_method": "fork"}},
-            "all processes start by one method (here fork, spawn)",
+            "starts all processes by one method (here fork, spawn)",
         ),
     ],
 )
@@ -111,7 +125,7 @@ CONFIG = {
 def test_the_plan_names_the_treatments_that_cannot_run_and_why():
     text = format_plan(make_plan(check_config(CONFIG)))
     words = " ".join(text.split())
-    assert "unsupported: engine-joblib (joblib: stage 'a': run without queue_size 3)" in words
+    assert "cannot run here: engine-joblib: joblib has no queue_size 3 (stage 'a')" in words
     assert "engine: stagebench or joblib" in words
 
 

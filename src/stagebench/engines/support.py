@@ -75,40 +75,43 @@ def find_engine_limit(specification: Mapping[str, Any]) -> str:
     reasons = [
         *_find_flow_limits(engine, specification),
         *(
-            f"stage '{stage['name']}': {reason}"
+            f"{reason} (stage '{stage['name']}')"
             for stage in specification["stages"]
             for reason in _find_stage_limits(engine, stage)
         ),
     ]
-    return f"{engine}: {'; '.join(reasons)}" if reasons else ""
+    return f"{engine} {'; '.join(reasons)}" if reasons else ""
+
+
+# Each reason continues a sentence that begins with the engine's name.
 
 
 def _find_flow_limits(engine: str, specification: Mapping[str, Any]) -> Iterator[str]:
     ability = ENGINES[engine]
     if "in_flight" in specification:
-        yield f"no limit of tasks in flight (here {specification['in_flight']})"
+        yield f"knows no limit of tasks in flight (here {specification['in_flight']})"
     if ability.stepwise and "arrival" in specification:
         yield f"takes all tasks at once (here they arrive by {specification['arrival']['kind']})"
     firsts = [stage["name"] for stage in specification["stages"] if not stage["after"]]
     if not ability.joins and len(firsts) > 1:
-        yield f"a workflow begins with one stage (here {', '.join(firsts)})"
+        yield f"begins a workflow with one stage (here {', '.join(firsts)})"
     methods = {stage.get("start_method") for stage in specification["stages"]} - {None}
     if not ability.mixes and len(methods) > 1:
-        yield f"all processes start by one method (here {', '.join(sorted(methods))})"
+        yield f"starts all processes by one method (here {', '.join(sorted(methods))})"
 
 
 def _find_stage_limits(engine: str, stage: Mapping[str, Any]) -> Iterator[str]:
     ability = ENGINES[engine]
     executor, method = stage["executor"], stage.get("start_method")
     if executor not in {"thread", "process"}:
-        yield f"no executor {executor}, only thread and process"
+        yield f"has no executor {executor}, only thread and process"
     if executor == "process" and method not in ability.start_methods:
         allowed = ", ".join(ability.start_methods)
         yield f"starts no process by {method}, only by {allowed}"
     if executor == "process" and stage["workers"] == 1 and not ability.process_alone:
-        yield "a single worker is the calling thread, not a process"
+        yield "runs a single worker in the calling thread, not in a process"
     if not ability.joins and len(stage["after"]) > 1:
-        yield f"a stage follows one other at most (here {', '.join(stage['after'])})"
+        yield f"lets a stage follow only one other, not {', '.join(stage['after'])}"
     given = [f"{name} {stage[name]}" for name in OF_OUR_RUNNER if stage.get(name) is not None]
     if given:
-        yield f"run without {', '.join(given)}"
+        yield f"has no {', '.join(given)}"
