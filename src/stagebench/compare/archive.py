@@ -36,7 +36,7 @@ FILES = ("plan.json",)
 FOLDERS = ("config", "tables", "raw", DIAGNOSIS_FOLDER, "claims")
 """What an archive may have beside its manifest."""
 
-MOST_TIMES = 200
+MOST_TIMES = 100
 """A study's records are compressed to a third; what grows this much when it is read is no study."""
 
 MOST_MANIFEST_BYTES = 256 * 2**20
