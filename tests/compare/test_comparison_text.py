@@ -5,6 +5,7 @@ from tests.commands import run_command
 
 from stagebench.compare.comparison_text import WIDTH
 from stagebench.compare.forbidden import ForbiddenError
+from stagebench.errors import StoreError
 
 STEADY = [0.99, 1.0, 1.01, 0.995, 1.005]
 NOISY = [0.7, 1.4, 0.9, 1.2, 1.0]
@@ -75,3 +76,16 @@ def test_files_are_written_even_if_a_condition_holds(texts, tmp_path):
         )
     assert page.exists()
     assert data.exists()
+
+
+def test_of_many_treatments_those_that_differ_are_shown(texts):
+    runs = {f"t{number}": STEADY for number in range(100)}
+    lines = texts(runs, runs | {"t99": [2 * value for value in STEADY]}).splitlines()
+    assert len(lines) < 70
+    assert any(line.startswith("t99 ") and "slower" in line for line in lines)
+    assert "and 61 more (--html and --json have all)" in lines
+
+
+def test_a_file_that_cannot_be_written_is_an_error(texts, tmp_path):
+    with pytest.raises(StoreError, match=r"--html .*: cannot be written"):
+        texts({"t1": STEADY}, {"t1": STEADY}, "--html", tmp_path)

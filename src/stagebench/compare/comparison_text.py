@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from stagebench.compare.findings import ALL
 from stagebench.compare.wording import (
     describe_alone,
     describe_differences,
     describe_sources,
     describe_unknown,
     is_compared,
+    is_different,
     list_titles,
     say_margin,
     summarise,
@@ -31,6 +33,7 @@ _NAME = 24
 _SIDE = 13
 _MOST_DIFFERENCES = 12
 _MOST_ALONE = 4
+_MOST_ROWS = 40
 _INDENT = 2
 
 
@@ -85,7 +88,8 @@ def _list_pair(pair: SideBySide) -> Iterator[str]:
 def _list_table(
     title: str, pair: SideBySide, findings: Sequence[Finding], quantity: str
 ) -> Iterator[str]:
-    rows = [write_cells(one, quantity) for one in findings]
+    shown = _choose_rows(findings)
+    rows = [write_cells(one, quantity) for one in shown]
     titles = [_cut(show_line(one), _SIDE) for one in list_titles(pair)]
     columns = list(zip(*(one[1:6] for one in rows), strict=True))
     widths = [max(len(name), *map(len, own)) for name, own in zip(titles, columns, strict=True)]
@@ -95,6 +99,15 @@ def _list_table(
     yield _join(" " * name, titles, widths)
     for one in rows:
         yield from _list_row(one, name, widths)
+    if len(shown) < len(findings):
+        yield f"and {len(findings) - len(shown)} more (--html and --json have all)"
+
+
+def _choose_rows(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that have a row, in their order: first of all those that differ."""
+    wanted = sorted(findings, key=lambda one: (one.kind != ALL, not is_different(one)))
+    chosen = {id(one) for one in wanted[:_MOST_ROWS]}
+    return [one for one in findings if id(one) in chosen]
 
 
 def _list_row(cells: Cells, name: int, widths: Sequence[int]) -> Iterator[str]:

@@ -303,7 +303,7 @@ def _list_warnings(
     if any(failed):
         found.append(f"{' + '.join(map(str, failed))} failed")
     elif any((table["status"] != "ok").any() for table in own):
-        found.append("cannot run in one of them")
+        found.append("unsupported")
     if change is None and not found:
         found.append("no values")
     noisy = sum(int((table["noisy"].fillna("") != "").sum()) for table in own)

@@ -10,7 +10,7 @@ from stagebench.compare.comparison_text import format_comparison
 from stagebench.compare.findings import USUAL_QUANTITIES, compare_sources
 from stagebench.compare.forbidden import check_conditions, parse_condition
 from stagebench.compare.sources import read_sources
-from stagebench.errors import OptionError, closest
+from stagebench.errors import OptionError, StoreError, closest
 from stagebench.store import write_text
 from stagebench.tables.quantities import list_level
 
@@ -43,10 +43,17 @@ def answer_comparison(request: ComparisonRequest, show: Callable[[str], None]) -
     )
     show(format_comparison(comparison))
     if request.page is not None:
-        write_text(request.page, render_comparison(comparison))
+        _write("--html", request.page, render_comparison(comparison))
     if request.json is not None:
-        write_text(request.json, write_comparison(comparison, conditions))
+        _write("--json", request.json, write_comparison(comparison, conditions))
     check_conditions(comparison, conditions)
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise StoreError(f"{option} {path}: cannot be written ({error.strerror})") from error
 
 
 def _check_quantities(names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from stagebench.errors import OptionError, StoreError
 from stagebench.tables.io import read_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Row = dict[str, Any]
 
@@ -51,6 +51,14 @@ def read_sources(arguments: Sequence[str]) -> list[StudySource]:
         if one.runs.empty:
             raise StoreError(f"{one.paths[0]}: has no runs")
     return found
+
+
+def _name_place(tables: Mapping[str, pd.DataFrame]) -> pd.Series[str]:
+    """Return the campaigns of runs with their host: two machines may start in the same second."""
+    environment = tables["environment"]
+    hosts = sorted(set(environment.loc[environment["property"] == "host", "value"]))
+    campaigns = tables["runs"]["campaign"].astype(str)
+    return campaigns + f" on {' and '.join(hosts)}" if hosts else campaigns
 
 
 def _split(text: str) -> tuple[str, list[str]]:
@@ -91,6 +99,8 @@ def _list_parts(path: str) -> list[str]:
 
 def _read(name: str, paths: Sequence[str]) -> StudySource:
     tables = [_read_one(Path(path)) for path in paths]
+    for one in tables:
+        one["runs"]["campaign"] = _name_place(one)
     joined = {key: pd.concat([one[key] for one in tables], ignore_index=True) for key in NEEDED}
     runs = joined["runs"]
     key = ["experiment", "treatment", "block", "campaign", "replicate"]

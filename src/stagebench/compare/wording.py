@@ -107,12 +107,12 @@ def summarise(family: FindingFamily) -> str:
     """Say how many treatments changed, with an example: "2 slower (such as t1, 1.10 ×)"."""
     rows = [one for one in family.findings if one.kind != ALL]
     texts = []
-    for word in sorted({one.word for one in rows if _is_order(one)}):
+    for word in sorted({one.word for one in rows if is_different(one)}):
         own = [one for one in rows if one.word == word]
         example = max(own, key=_size)
         ratio = say_change(example).removesuffix(f" {word}")
         texts.append(f"{len(own)} {word} (such as {example.label}, {ratio})")
-    counts = Counter(_name_rest(one) for one in rows if not _is_order(one))
+    counts = Counter(_name_rest(one) for one in rows if not is_different(one))
     texts += [f"{number} {text}" for text, number in counts.items()]
     label = QUANTITIES[family.quantity].label
     treatments = count_noun(len(rows), "treatment")
@@ -129,7 +129,8 @@ def _name_rest(finding: Finding) -> str:
     return "no difference found" if is_open else finding.outcome
 
 
-def _is_order(finding: Finding) -> bool:
+def is_different(finding: Finding) -> bool:
+    """Return whether a difference was found."""
     return finding.outcome not in (EQUIVALENT, NOT_DECIDED, NO_INTERVAL)
 
 
