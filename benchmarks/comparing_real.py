@@ -23,7 +23,7 @@ STUDIES = 7
 
 BLOCKS = 5
 TASKS = 6
-ROUNDS = 400_000
+ROUNDS = 5_000_000
 HANDLER = '''"""A handler of known work."""
 
 

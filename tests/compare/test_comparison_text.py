@@ -3,7 +3,7 @@
 import pytest
 from tests.commands import run_command
 
-from stagebench.compare.comparison_text import WIDTH
+from stagebench.compare.comparison_text import WIDTH, _cut_apart
 from stagebench.compare.forbidden import ForbiddenError
 from stagebench.errors import StoreError
 
@@ -84,6 +84,19 @@ def test_of_many_treatments_those_that_differ_are_shown(texts):
     assert len(lines) < 70
     assert any(line.startswith("t99 ") and "slower" in line for line in lines)
     assert "and 61 more (--html and --json have all)" in lines
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("old", "new"), ("old", "new")),
+        (("results/study-1", "results/study-2"), ("…ts/study-1", "…ts/study-2")),
+        (("before/the/study", "after/the/study"), ("before/the…", "after/the/…")),
+        (("x" * 20 + "1" + "y" * 20, "x" * 20 + "2" + "y" * 20), ("base", "other")),
+    ],
+)
+def test_long_names_are_cut_where_they_still_differ(names, expected):
+    assert _cut_apart(*names) == expected
 
 
 def test_a_file_that_cannot_be_written_is_an_error(texts, tmp_path):

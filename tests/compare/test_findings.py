@@ -118,3 +118,9 @@ def test_the_note_says_whether_campaigns_are_in_the_intervals(write_side):
     assert "not in the intervals" in compare(*folders[:2]).pairs[0].note
     joined = f"base={','.join(map(str, folders[:3]))}"
     assert "Campaigns are compared, 3 with 1" in compare(joined, folders[3]).pairs[0].note
+
+
+def test_runs_that_are_on_both_sides_are_said(write_side):
+    folder = write_side(RUNS)
+    found = compare(f"x={folder}", f"y={folder}")
+    assert "the same on both sides" in found.pairs[0].note

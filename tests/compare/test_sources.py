@@ -1,5 +1,6 @@
 """What `compare` reads: studies, their tables, archives, some joined; all else is refused."""
 
+import gzip
 import shutil
 
 import pytest
@@ -62,6 +63,19 @@ def test_the_same_runs_are_not_joined_twice(write_side):
     folder = write_side(RUNS)
     with pytest.raises(StoreError, match="the same runs are in two of them"):
         read_sources([f"both={folder},{folder}"])
+
+
+def test_compressed_tables_of_a_reference_are_read(write_side):
+    folder = write_side(RUNS)
+    (plain,) = read_sources([str(folder)])
+    for path in list((folder / "tables").iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (found,) = read_sources([str(folder)])
+    assert found.runs.equals(plain.runs)
+    (folder / "tables/stages.csv.gz").write_bytes(b"no gzip")
+    with pytest.raises(StoreError, match=r"stages\.csv\.gz: cannot be read"):
+        read_sources([str(folder)])
 
 
 def test_what_is_no_study_is_refused_with_what_is_allowed(tmp_path, write_side):

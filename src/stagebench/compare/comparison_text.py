@@ -30,7 +30,7 @@ WIDTH = 80
 _NAME = 24
 """Characters of a name that its row has room for; a longer one has a line of its own."""
 
-_SIDE = 13
+_SIDE = 11
 _MOST_DIFFERENCES = 12
 _MOST_ALONE = 4
 _MOST_ROWS = 40
@@ -90,7 +90,8 @@ def _list_table(
 ) -> Iterator[str]:
     shown = _choose_rows(findings)
     rows = [write_cells(one, quantity) for one in shown]
-    titles = [_cut(show_line(one), _SIDE) for one in list_titles(pair)]
+    base, other, *rest = map(show_line, list_titles(pair))
+    titles = [*_cut_apart(base, other), *rest]
     columns = list(zip(*(one[1:6] for one in rows), strict=True))
     widths = [max(len(name), *map(len, own)) for name, own in zip(titles, columns, strict=True)]
     room = max(_NAME, WIDTH - sum(widths) - 2 * len(widths))
@@ -135,9 +136,20 @@ def _join(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([name, *texts]).rstrip()
 
 
+def _cut_apart(base: str, other: str) -> tuple[str, str]:
+    """Return two names cut to the width of a column, so that they still differ."""
+    if max(len(base), len(other)) <= _SIDE:
+        return base, other
+    ends, beginnings = ((_cut(base, at), _cut(other, at)) for at in (_SIDE, -_SIDE))
+    apart = [pair for pair in (ends, beginnings) if pair[0] != pair[1]]
+    return apart[0] if apart else ("base", "other")
+
+
 def _cut(text: str, most: int) -> str:
-    """Return the end of a text: names of sides differ there."""
-    return text if len(text) <= most else f"…{text[1 - most :]}"
+    """Return the end of a text, or with a negative number its beginning."""
+    if len(text) <= abs(most):
+        return text
+    return f"…{text[1 - most :]}" if most > 0 else f"{text[: -most - 1]}…"
 
 
 def _wrap(text: str, indent: int = 0) -> list[str]:

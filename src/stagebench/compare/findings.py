@@ -388,6 +388,8 @@ def _describe_campaigns(base: Side, other: Side) -> str:
     """Say what the intervals cover; "" if both sides are of the same campaign."""
     campaigns = [set(side.source.campaigns) for side in (base, other)]
     numbers = [len(own) for own in campaigns]
+    if not base.level and _list_starts(base.source) & _list_starts(other.source):
+        return "Some runs are the same on both sides, so they cannot differ."
     if campaigns[0] & campaigns[1]:
         return ""
     if max(numbers) >= LEAST_CAMPAIGNS:
@@ -395,7 +397,15 @@ def _describe_campaigns(base: Side, other: Side) -> str:
             f"Campaigns are compared, {numbers[0]} with {numbers[1]}: intervals include how much"
             " they differ."
         )
+    first, second = (count_noun(number, "campaign") for number in numbers)
+    sides = "One campaign on each side" if numbers == [1, 1] else f"{first} against {second}"
     return (
-        f"{count_noun(numbers[0], 'campaign')} against {numbers[1]}: what differs from day to day"
-        " on one machine is not in the intervals. Three campaigns of one side would show it."
+        f"{sides}: what differs from day to day on one machine is not in the intervals. Three"
+        " campaigns of one side would show it."
     )
+
+
+def _list_starts(source: StudySource) -> set[tuple[object, ...]]:
+    """Return what tells the runs of a source from all others."""
+    key = ["experiment", "treatment", "replicate", "campaign", "started_at"]
+    return set(source.runs[key].itertuples(index=False, name=None))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -113,13 +116,15 @@ def _read(name: str, paths: Sequence[str]) -> StudySource:
 
 def _read_one(path: Path) -> dict[str, pd.DataFrame]:
     if path.is_dir():
-        folder = next((one for one in (path / "tables", path) if (one / "runs.csv").exists()), None)
-        if folder is None:
-            raise StoreError(
-                f"{path}: has no tables/runs.csv; allowed: results/STUDY of a finished study, its"
-                f" folder of tables, or an archive by `stagebench pack`"
-            )
-        return _read_folder(folder)
+        for folder in (path / "tables", path):
+            if (folder / "runs.csv").exists():
+                return _read_folder(folder)
+            if (folder / "runs.csv.gz").exists():
+                return _read_compressed(folder)
+        raise StoreError(
+            f"{path}: has no tables/runs.csv; allowed: results/STUDY of a finished study, its"
+            f" folder of tables, or an archive by `stagebench pack`"
+        )
     if not path.exists():
         raise StoreError(f"{path}: does not exist")
     if path.suffix in _IMPORTABLE:
@@ -128,6 +133,19 @@ def _read_one(path: Path) -> dict[str, pd.DataFrame]:
         )
     with open_tables(path, [f"tables/{name}.csv" for name in NEEDED]) as root:
         return _read_folder(cast("Path", root / "tables"))  # reads as a Path does
+
+
+def _read_compressed(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read tables as `make reference` compresses them."""
+    with tempfile.TemporaryDirectory() as beside:
+        for name in NEEDED:
+            path = folder / f"{name}.csv.gz"
+            try:
+                data = gzip.decompress(path.read_bytes())
+            except (OSError, EOFError, zlib.error) as error:
+                raise StoreError(f"{path}: cannot be read ({error})") from error
+            Path(beside, f"{name}.csv").write_bytes(data)
+        return _read_folder(Path(beside))
 
 
 def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
