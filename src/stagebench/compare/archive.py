@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -179,17 +180,25 @@ def open_tables(file: Path, members: Sequence[str]) -> Iterator[zipfile.Path]:
         yield zipfile.Path(archive)
 
 
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError),
+    *(ValueError, OverflowError, RuntimeError, OSError),
+)
+"""What reading a damaged archive raises."""
+
+
 @contextlib.contextmanager
 def _open(file: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            yield archive
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(file)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
+    except _DAMAGED as error:
         raise StoreError(
             f"{file}: is no archive, or is cut off ({error}); allowed: a file by `stagebench pack`"
         ) from error
-    except OSError as error:
-        raise StoreError(f"{file}: cannot be read ({error.strerror or error})") from error
+    with archive:
+        yield archive
 
 
 def _check(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -257,8 +266,8 @@ def _read_manifest(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(archive.read(MANIFEST))
-    except (ValueError, RecursionError, EOFError, zlib.error) as error:
-        raise StoreError(f"{file}: {MANIFEST} is invalid JSON ({error})") from error
+    except (RecursionError, *_DAMAGED) as error:
+        raise StoreError(f"{file}: {MANIFEST} is damaged ({error}); pack it again") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise StoreError(f"{file}: its schema is {schema!r}; allowed: {SCHEMA!r}")
@@ -290,7 +299,7 @@ def _check_content(
     try:
         with archive.open(member) as source:
             found = _copy(source)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise StoreError(
             f"{file}: {member!r} is damaged ({error}); pack the study again"
         ) from error
