@@ -1,6 +1,6 @@
 """How often `compare` finds what is not there, and misses what is.
 
-    python -m benchmarks.comparing            # simulated, about five minutes on one core
+    python -m benchmarks.comparing            # simulated, two minutes on one core
     python -m benchmarks.comparing --quick    # a tenth of the pairs: too few to judge
     python -m benchmarks.comparing --real     # small studies, run again and again: twenty minutes
 
