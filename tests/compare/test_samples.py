@@ -117,3 +117,26 @@ def test_fewer_campaigns_are_runs():
     (found,) = compare_samples(sample({"t1": SECOND}, "new"), join(*history))
     assert found.pairing == UNPAIRED
     assert found.counts == (6, 12)
+
+
+def test_studies_that_share_some_runs_are_compared_by_all_of_them():
+    first, shared, last = ({"t1": RNG.lognormal(0, 0.1, 4).tolist()} for _ in range(3))
+    sides = [
+        weigh(
+            {
+                "t1": [
+                    Measured(block, name, "ok", value)
+                    for name, own in parts
+                    for block, value in own
+                ]
+            },
+            [{"t1": 1.0}],
+        )
+        for parts in (
+            [("a", enumerate(first["t1"])), ("b", enumerate(shared["t1"]))],
+            [("b", enumerate(shared["t1"])), ("c", enumerate(last["t1"]))],
+        )
+    ]
+    (found,) = compare_samples(*sides)
+    assert found.pairing == UNPAIRED
+    assert found.counts == (8, 8)

@@ -120,10 +120,11 @@ def _find_ends(run: Measured) -> tuple[float, float]:
 def compare_samples(of: Sample, to: Sample) -> list[SideChange | None]:
     """Return how `of` differs from `to` for each contrast of a family; None without any value.
 
-    They are paired only if they share the places of all contrasts, as levels of one study do.
+    They are paired only if one side has no other places than the other, as levels of one study do,
+    and every contrast has common ones.
     """
     common = [place for place in of.places if place in to.places]
-    if common:
+    if common and len(common) == min(len(of.places), len(to.places)):
         both = of.restrict(common), to.restrict(common)
         shared = ~np.isnan(both[0].low) & ~np.isnan(both[1].low)
         if (shared.any(axis=-1) | (of.counts == 0) | (to.counts == 0)).all():
