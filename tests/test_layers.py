@@ -76,6 +76,8 @@ MAY_IMPORT = {
     "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
     "present": {*GROUND, "store", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
+    "compare": {*GROUND, "", "store", "tables", "analyse", "present", "compare"}
+    | {"pandas", "numpy", "scipy"},
     # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
     "replication": {

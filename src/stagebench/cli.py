@@ -91,6 +91,10 @@ def make_parser() -> RootParser:
     _add_predict(commands)
     _add_advise(commands)
     _add_export(commands)
+    _add_compare(commands)
+    _add_pack(commands)
+    _add_unpack(commands)
+    _add_import(commands)
     return parser
 
 
@@ -430,6 +434,90 @@ def _study(options: argparse.Namespace) -> None:
         print_text(f"to measure it: stagebench run {draft.path}\n")
 
 
+def _add_compare(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "compare",
+        _compare,
+        "Compare studies: commits, machines, interpreters, or levels of a factor.",
+    )
+    parser.add_argument(
+        "sides",
+        nargs="+",
+        metavar="STUDY",
+        help="results/STUDY, its tables, or an archive; NAME=STUDY names it, NAME=STUDY,STUDY joins"
+        " several; all are compared with the first",
+    )
+    parser.add_argument("--by", metavar="FACTOR", default="", help="compare levels of this factor")
+    parser.add_argument(
+        "--quantity",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a quantity of runs, such as cpu_s (default: makespan_s, tree_peak_bytes); may be"
+        " repeated",
+    )
+    parser.add_argument(
+        "--margin",
+        type=percent,
+        default="5%",
+        metavar="PERCENT",
+        help="what counts as equal in practice (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help='end with exit code 3 if an interval shows it: "makespan_s slower 10%%"; or unless it'
+        ' excludes it: "makespan_s may be slower 10%%"; may be repeated',
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write JSON")
+
+
+def _add_pack(commands: Any) -> None:
+    parser = _add(commands, "pack", _pack, "Write a study's results into one file.")
+    parser.add_argument("study", type=Path, metavar="FOLDER", help="results/STUDY")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="new file (default: ./STUDY.stagebench.zip)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the study's config, or a file that it names, to be packed too; may be repeated",
+    )
+
+
+def _add_unpack(commands: Any) -> None:
+    parser = _add(commands, "unpack", _unpack, "Write the results that an archive holds.")
+    parser.add_argument("file", type=Path, metavar="ARCHIVE", help="a file by stagebench pack")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="new folder (default: results/STUDY)"
+    )
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "import",
+        _import,
+        "Make records of pyperf, hyperfine or tadween-core comparable.",
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="JSON by pyperf or hyperfine, CSV of tadween-core"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="new folder (default: results/<name of the file>)",
+    )
+
+
 def _run(options: argparse.Namespace) -> None:
     from stagebench.conduct.conductor import StudyRequest, conduct_study
 
@@ -657,6 +745,42 @@ def _export(options: argparse.Namespace) -> None:
     print_text(export_timeline(options.folder, options.out))
 
 
+def _compare(options: argparse.Namespace) -> None:
+    from stagebench.compare.request import ComparisonRequest, answer_comparison
+
+    request = ComparisonRequest(
+        sides=options.sides,
+        by=options.by,
+        quantities=options.quantity,
+        margin=options.margin,
+        fail_if=options.fail_if,
+        page=options.html,
+        json=options.json,
+    )
+    answer_comparison(request, print_text)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from stagebench.compare.archive import pack_study
+    from stagebench.units import format_bytes
+
+    packed = pack_study(options.study, options.out, options.config)
+    sizes = f"{format_bytes(packed.size)} in {format_bytes(packed.packed_size)}"
+    print_text(f"{packed.file}: {packed.files} files, {sizes}\n")
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    from stagebench.compare.archive import unpack_study
+
+    print_text(f"{unpack_study(options.file, options.out)}\n")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from stagebench.compare.foreign import import_records
+
+    print_text(import_records(options.file, options.out))
+
+
 def whole_number(text: str) -> int:
     """Parse a number of cores."""
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:6]) <= MOST_CORES:
@@ -689,6 +813,16 @@ def list_of(parse_one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]
 def cores(text: str) -> str:
     """Parse a number of cores, or "all"."""
     return text if text == "all" else str(whole_number(text))
+
+
+def percent(text: str) -> float:
+    """Parse a percentage, such as 5%, as a share."""
+    return (
+        number_from("a percentage above 0, at most 100, such as 5%", 0.01, 100)(
+            text.removesuffix("%").strip()
+        )
+        / 100
+    )
 
 
 def memory_size(text: str) -> int:

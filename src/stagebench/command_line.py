@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "measure a study": ("study", "run", "plan"),
     "read its results": ("show", "advise", "predict", "claims", "export"),
+    "compare studies": ("compare", "pack", "unpack", "import"),
     "measure the memory of any program": ("trace",),
 }
 """The commands for people, in the order in which they are used."""

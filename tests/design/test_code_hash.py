@@ -147,10 +147,10 @@ def test_a_target_that_is_not_there_is_an_error(folder, target):
         hash_of(folder, target)
 
 
-def test_every_data_file_of_ours_is_found_by_some_rule():
+def test_every_data_file_of_ours_is_found_by_some_command():
     source = Path(stagebench.__file__).parent
     code = installed_code()
-    commands = ("design", "analyse", "judge", "figures", "report")
+    commands = ("design", "analyse", "judge", "figures", "report", "compare")
     found = {
         file
         for command in commands

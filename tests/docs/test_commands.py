@@ -134,6 +134,9 @@ def folder(tmp_path_factory):
         "work.py",
     ]
     call(folder, trace)
+    call(folder, ["stagebench", "pack", "results/default", "--out", "old.stagebench.zip"])
+    for name, tool in (("bench", "pyperf"), ("commands", "hyperfine")):
+        shutil.copy(ROOT / f"tests/compare/{tool}.json", folder / f"{name}.json")
     return folder
 
 

@@ -555,14 +555,15 @@ def machine_text(environment: pd.DataFrame) -> str:
 def _values(environment: pd.DataFrame, name: str) -> str:
     """Return a property's value; if it differs between runs, each with its number of runs."""
     own = environment[environment["property"] == name]
-    values = [_format_property(name, value) for value in own["value"]]
+    values = [format_property(name, value) for value in own["value"]]
     if len(values) == 1:
         return str(values[0])
     runs = own["runs"]
     return ", ".join(f"{v} ({count_noun(n, 'run')})" for v, n in zip(values, runs, strict=True))
 
 
-def _format_property(name: str, value: str) -> str:
+def format_property(name: str, value: str) -> str:
+    """Return a value of a property of machine or software for people."""
     if name in _SIZES and value.isdecimal():
         return format_bytes(int(value))
     return {"True": "yes", "False": "no", "max": "no limit"}.get(value, value)
@@ -598,7 +599,7 @@ def mixtures_table(environment: pd.DataFrame) -> str:
         return ""
     columns = zip(mixed["property"], mixed["value"], mixed["where"], mixed["runs"], strict=True)
     rows = [
-        [label_property(name), _format_property(name, value), where, str(runs)]
+        [label_property(name), format_property(name, value), where, str(runs)]
         for name, value, where, runs in columns
     ]
     return format_table(["property", "value", "where", "runs"], rows, texts=3)

@@ -88,6 +88,23 @@ def read_table(path: Path) -> pd.DataFrame:
     return _read_csv(path, TABLES[path.stem])
 
 
+def read_known(path: Path, needed: Iterable[str]) -> pd.DataFrame:
+    """Read a table that another version may have written: columns that it lacks are missing.
+
+    Columns that are not in the schema are left out. Raises StoreError if a needed one is missing.
+    """
+    columns = TABLES[path.stem]
+    text = _read_text(path)
+    header = text.partition("\n")[0].split(",")
+    if missing := [name for name in needed if name not in header]:
+        raise StoreError(f"{path}: without {', '.join(missing)}; this is no table {path.stem!r}")
+    table = _parse(path, text, {name: columns[name] for name in header if name in columns})
+    whole = make_table(path.stem, [{}] * len(table))
+    for name in table.columns:
+        whole[name] = table[name]
+    return whole
+
+
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all tables of a study, except those of claims."""
     return read_some(folder, [name for name in TABLES if name not in CLAIM_TABLES])
@@ -149,16 +166,27 @@ def _describe_columns(found: list[str], expected: list[str]) -> str:
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    text = _read_text(path)
     header = text.partition("\n")[0].split(",")
     if header != list(columns):
         raise StoreError(f"{path}: {_describe_columns(header, list(columns))}")
+    return _parse(path, text, columns)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: is no text in UTF-8 ({error.reason})") from error
+
+
+def _parse(path: Path, text: str, columns: Mapping[str, str]) -> pd.DataFrame:
     try:
         return pd.read_csv(
             io.StringIO(text),
+            usecols=list(columns),
             dtype={column: _DTYPES[kind] for column, kind in columns.items()},
             keep_default_na=False,
             na_values={column: [""] for column, kind in columns.items() if kind != TEXT},

@@ -1,0 +1,128 @@
+"""Small studies that are really run, some with a slower handler, and compared with each other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stagebench.compare.findings import TREATMENT, compare_sources
+from stagebench.compare.sources import read_sources
+from stagebench.store import write_text
+from stagebench.tables.decisions import WORDS_OF_ORDER
+from stagebench.tables.quantities import HIGHER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOLDER = Path("results") / "comparing"
+PAIRS = 20
+SLOWER_STUDIES = 10
+STUDIES = 7
+"""Seven studies make 21 pairs."""
+
+BLOCKS = 5
+TASKS = 6
+ROUNDS = 5_000_000
+HANDLER = '''"""A handler of known work."""
+
+
+def work() -> int:
+    """Add numbers."""
+    total = 0
+    for number in range({rounds}):
+        total += number
+    return total
+'''
+
+QUANTITIES = ("makespan_s", "cpu_s")
+"""The first one has the bars; CPU time suffers less from what else runs on the machine."""
+
+MOST_FALSE = 0.05
+LEAST_FOUND = 0.9
+
+
+def compare_real_studies() -> bool:
+    """Run the studies, print what was found, and return whether a bar is missed."""
+    same = [run_study(f"same{number}", ROUNDS) for number in range(STUDIES)]
+    slower = [run_study(f"slower{number}", round(1.1 * ROUNDS)) for number in range(SLOWER_STUDIES)]
+    missed = [is_missed(same, slower, quantity) for quantity in QUANTITIES]
+    return missed[0]
+
+
+def is_missed(same: Sequence[Path], slower: Sequence[Path], quantity: str) -> bool:
+    """Compare the studies by one quantity, print what was found, and return whether bars miss."""
+    pairs = list(itertools.combinations(same, 2))[:PAIRS]
+    outcomes = [list_outcomes(base, other, quantity) for base, other in pairs]
+    rows = [one for own in outcomes for one in own.values()]
+    false = sum(one in WORDS_OF_ORDER for one in rows)
+    pairs_false = sum(any(one in WORDS_OF_ORDER for one in own.values()) for own in outcomes)
+    found = sum(
+        list_outcomes(same[number % len(same)], other, quantity).get("t1") == HIGHER
+        for number, other in enumerate(slower)
+    )
+    print(
+        f"{quantity}, A/A: {false} of {len(rows)} comparisons in {pairs_false} of {len(pairs)}"
+        f" pairs found a difference; t1 with a handler 10 % slower: found in {found} of"
+        f" {len(slower)}."
+    )
+    return false > MOST_FALSE * len(rows) or found < LEAST_FOUND * len(slower)
+
+
+def list_outcomes(base: Path, other: Path, quantity: str) -> dict[str, str]:
+    """Return the outcome of every treatment."""
+    found = compare_sources(read_sources([str(base), str(other)]), quantities=[quantity])
+    return {
+        one.label: one.outcome
+        for family in found.pairs[0].families
+        for one in family.findings
+        if one.kind == TREATMENT
+    }
+
+
+def run_study(name: str, rounds: int) -> Path:
+    """Run a small study anew, with a handler of so many rounds; return its results."""
+    write_text(FOLDER / name / "known_work.py", HANDLER.format(rounds=rounds))
+    config = FOLDER / name / "study.yaml"
+    write_text(config, json.dumps(make_config(f"comparing-{name}"), indent=1))  # JSON is YAML
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    target = f"results/comparing-{name}/tables"
+    command = ["snakemake", target, "--cores", "all", "--quiet", "all", "--configfile", str(config)]
+    subprocess.run(command, env=os.environ | {"PATH": path}, check=True)
+    return Path(target).parent
+
+
+def make_config(study: str) -> dict[str, object]:
+    """Return the config of a study of three treatments."""
+    stage = {
+        "name": "work",
+        "handler": "known_work:work",
+        "executor": "{executor}",
+        "start_method": "{start_method}",
+        "workers": "{workers}",
+    }
+    experiment = {
+        "name": "pace",
+        "workflow": "pace",
+        "tasks": TASKS,
+        "factors": {
+            "workers": [1, 2],
+            "executor": ["thread", "process"],
+            "start_method": {"levels": ["fork"], "when": {"executor": "process"}},
+        },
+        "exclude": [{"executor": "process", "workers": 1}],
+        "baseline": {"executor": "thread", "workers": 1},
+    }
+    return {
+        "study": study,
+        "seed": 1,
+        "replicates": BLOCKS,
+        "time_limit_s": 60,
+        "diagnose": False,
+        "workflows": [{"name": "pace", "stages": [stage]}],
+        "experiments": [experiment],
+    }

@@ -1,0 +1,1 @@
+"""Studies beside each other: archives, records of other tools, and what differs between them."""

@@ -1,0 +1,142 @@
+"""Two samples of runs: intervals that hold, and pairs only where there are any."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stagebench.analyse.intervals import unpaired_ratio_interval
+from stagebench.analyse.pairs import Measured
+from stagebench.compare.samples import LEAST_CAMPAIGNS, compare_samples, weigh
+from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
+
+RNG = np.random.default_rng(3)
+FIRST, SECOND = RNG.lognormal(0, 0.1, (2, 6)).tolist()
+
+
+def sample(values, campaign="a", reach=1.0, weights=None):
+    """Make a side: treatment → values, one a block."""
+    runs = {
+        name: [
+            Measured(block, campaign, "ok", value, reach)
+            for block, value in enumerate(own, start=1)
+            if value is not None
+        ]
+        for name, own in values.items()
+    }
+    return weigh(runs, weights or [{name: 1.0} for name in values])
+
+
+def join(*sides):
+    """Make a side of several campaigns: treatment → values, for each campaign."""
+    runs = {}
+    for number, values in enumerate(sides):
+        for name, own in values.items():
+            runs.setdefault(name, []).extend(
+                Measured(block, f"{id(sides)} {number}", "ok", value)
+                for block, value in enumerate(own, start=1)
+            )
+    return weigh(runs, [{name: 1.0} for name in runs])
+
+
+def test_blocks_of_the_same_number_in_other_campaigns_are_no_pairs():
+    (found,) = compare_samples(sample({"t1": FIRST}, "b"), sample({"t1": SECOND}))
+    expected = unpaired_ratio_interval(FIRST, SECOND)
+    assert found.pairing == UNPAIRED
+    assert (found.ratio, found.low, found.high) == pytest.approx(expected[:3])
+
+
+def test_blocks_of_one_campaign_are_pairs():
+    of = sample({"x": [value * 1.2 for value in FIRST]})
+    (found,) = compare_samples(of, sample({"y": FIRST}))
+    assert found.pairing == IN_BLOCKS
+    assert (found.low, found.ratio, found.high) == pytest.approx((1.2, 1.2, 1.2))
+
+
+def test_a_study_compared_with_itself_is_equal():
+    side = sample({"t1": FIRST, "t2": SECOND})
+    assert all(one.low == one.ratio == one.high == 1 for one in compare_samples(side, side))
+
+
+def test_a_family_is_judged_more_strictly_than_a_single_treatment():
+    alone = compare_samples(sample({"t1": FIRST}, "b"), sample({"t1": SECOND}))[0]
+    both = {"t1": FIRST, **{f"t{n}": RNG.lognormal(0, 0.1, 6).tolist() for n in range(2, 20)}}
+    other = {"t1": SECOND, **{f"t{n}": RNG.lognormal(0, 0.1, 6).tolist() for n in range(2, 20)}}
+    among = compare_samples(sample(both, "b"), sample(other))[0]
+    assert among.low < alone.low
+    assert alone.high < among.high
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_fewer_than_three_runs_have_a_ratio_and_no_interval(runs):
+    (found,) = compare_samples(sample({"t1": FIRST[:runs]}, "b"), sample({"t1": SECOND}))
+    assert found.low is found.high is None
+    assert found.counts == (runs, 6)
+
+
+def test_a_treatment_without_runs_is_not_compared():
+    sides = {"t1": FIRST, "t2": []}, {"t1": SECOND, "t2": SECOND}
+    assert compare_samples(sample(sides[0], "b"), sample(sides[1]))[1] is None
+
+
+def test_brackets_widen_the_interval_to_both_sides():
+    exact = compare_samples(sample({"t1": FIRST}, "b"), sample({"t1": SECOND}))[0]
+    of, to = sample({"t1": FIRST}, "b", 1.5), sample({"t1": SECOND}, "a", 1.5)
+    (found,) = compare_samples(of, to)
+    assert found.low == pytest.approx(exact.low / 1.5)
+    assert found.high == pytest.approx(exact.high * 1.5)
+    assert not found.is_exact
+
+
+def test_an_unknown_upper_end_leaves_the_ratio_without_a_bound():
+    of, to = sample({"t1": FIRST}, "b", math.inf), sample({"t1": SECOND})
+    (found,) = compare_samples(of, to)
+    assert found.upper == found.high == math.inf
+    assert 0 < found.low < math.inf
+
+
+def test_a_contrast_has_only_places_with_all_of_its_treatments():
+    weights = [{"t1": 1.0, "t2": -1.0}]
+    of = sample({"t1": FIRST, "t2": [None, *SECOND[1:]]}, weights=weights)
+    assert of.counts.tolist() == [5]
+
+
+def test_of_several_campaigns_the_means_are_compared():
+    history = [{"t1": [1.0, 1.01]}, {"t1": [1.1, 1.11]}, {"t1": [0.9, 0.91]}]
+    base, new = join(*history), sample({"t1": [1.0, 1.0, 1.0]}, "new")
+    (found,) = compare_samples(new, base)
+    assert found.pairing == OTHER_CAMPAIGN
+    assert found.counts == (1, 3)
+    # One new campaign among campaigns that differ by 10 % shows little, however alike its runs are.
+    assert found.low < 0.9
+    assert found.high > 1.1
+
+
+def test_fewer_campaigns_are_runs():
+    history = [{"t1": FIRST}] * (LEAST_CAMPAIGNS - 1)
+    (found,) = compare_samples(sample({"t1": SECOND}, "new"), join(*history))
+    assert found.pairing == UNPAIRED
+    assert found.counts == (6, 12)
+
+
+def test_studies_that_share_some_runs_are_compared_by_all_of_them():
+    first, shared, last = ({"t1": RNG.lognormal(0, 0.1, 4).tolist()} for _ in range(3))
+    sides = [
+        weigh(
+            {
+                "t1": [
+                    Measured(block, name, "ok", value)
+                    for name, own in parts
+                    for block, value in own
+                ]
+            },
+            [{"t1": 1.0}],
+        )
+        for parts in (
+            [("a", enumerate(first["t1"])), ("b", enumerate(shared["t1"]))],
+            [("b", enumerate(shared["t1"])), ("c", enumerate(last["t1"]))],
+        )
+    ]
+    (found,) = compare_samples(*sides)
+    assert found.pairing == UNPAIRED
+    assert found.counts == (8, 8)
