@@ -138,8 +138,16 @@ def test_each_worker_is_recorded_once_and_serves_the_tasks_of_its_stage(kind, sc
     }
     assert set(workers) == served
     assert set(workers.values()) == {1}
-    per_stage = Counter(stage for stage, _, _ in workers)
-    assert all(number <= 2 for number in per_stage.values())
+
+
+def test_no_more_tasks_of_a_stage_are_served_at_a_time_than_it_has_workers(kind, scenario):
+    printed, _ = scenario(kind, "chain")
+    for stage in ("number", "double", "text"):
+        served = [one for one in printed["tasks"] if one["stage"] == stage and one["started_ns"]]
+        for one in served:
+            at = one["started_ns"]
+            beside = [o for o in served if o["started_ns"] <= at < o["finished_ns"]]
+            assert 1 <= len(beside) <= 2
 
 
 def test_processes_are_not_main_and_threads_share_one_process(kind, scenario):

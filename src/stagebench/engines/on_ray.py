@@ -6,6 +6,7 @@ Ray runs nothing in main, so a stage of threads lives in a process of its own.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ class RayEngine(StepEngine):
 
     def _open(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Its workers inherit the environment, but not main's import path, as all others do.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         processes = [stage for stage in self._stages if stage.executor == "process"]
         ray.init(
             # Each stage of processes has as many slots as workers; nothing else limits them.
