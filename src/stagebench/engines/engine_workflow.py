@@ -8,6 +8,7 @@ from stagebench.engines.course import TaskCourse
 from stagebench.engines.support import describe_missing, find_missing
 from stagebench.errors import UnsupportedError, WorkflowError
 from stagebench.runner.stage import Arrival
+from stagebench.runner.worker import HOOKS, has_hook
 from stagebench.runner.workflow import check_workflow
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ class EngineWorkflow:
     ) -> None:
         ordered = check_workflow(stages)
         for stage in ordered:
-            if any(hasattr(stage.handler, hook) for hook in ("begin_worker", "end_worker")):
+            hooks = [name for name in HOOKS if has_hook(stage.handler, name)]
+            if hooks:
                 raise UnsupportedError(
-                    f"{engine}: stage {stage.name!r}: calls no begin_worker and end_worker of a"
-                    " handler"
+                    f"{engine} calls no {' and no '.join(hooks)} of a handler (stage"
+                    f" {stage.name!r})"
                 )
         self._course = TaskCourse(ordered, sink, setup)
         self._adapter = make_adapter(engine, ordered)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from stagebench.measure.main import main
 from stagebench.records import DiagnosisRecord
 from stagebench.runner.stage import end_stage, is_async
-from stagebench.runner.worker import begin_worker, end_worker
+from stagebench.runner.worker import begin_worker, end_worker, has_hook
 from stagebench.store import DIAGNOSIS_FILE, RecordWriter
 
 if TYPE_CHECKING:
@@ -54,18 +54,10 @@ class Diagnosed:
         begin_stage = getattr(handler, "begin_stage", None)
         if begin_stage is not None:
             self.begin_stage = lambda **stage: Diagnosed(begin_stage(**stage), path)
-
-    def begin_worker(self) -> None:
-        """Do what the handler does at a worker's start."""
-        begin_worker(self._handler)
-
-    def end_worker(self) -> None:
-        """Do what the handler does at a worker's end."""
-        end_worker(self._handler)
-
-    def end_stage(self) -> None:
-        """Do what the handler does at the stage's end."""
-        end_stage(self._handler)
+        # No others than the handler has: an engine that calls none refuses those that have any.
+        for call in (begin_worker, end_worker, end_stage):
+            if has_hook(handler, call.__name__):
+                setattr(self, call.__name__, functools.partial(call, handler))
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the handler, when no other is called if they take turns."""

@@ -39,13 +39,21 @@ class FunctionCall:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
-    def begin_worker(self) -> None:
-        """Open what the worker needs once."""
+    @property
+    def begin_worker(self) -> Callable[[], None] | None:
+        """What opens what a worker needs once; None without an initializer."""
+        return None if self.initializer is None else self._open
+
+    @property
+    def end_worker(self) -> Callable[[], None] | None:
+        """What closes what a worker has opened; None without a teardown."""
+        return None if self.teardown is None else self._close
+
+    def _open(self) -> None:
         if self.initializer is not None:
             self.opened.value = self.initializer()
 
-    def end_worker(self) -> None:
-        """Close what the worker has opened."""
+    def _close(self) -> None:
         if self.teardown is not None:
             self.teardown(*self._more())
 

@@ -70,6 +70,15 @@ def prepare_worker(setup: WorkerSetup) -> None:
         importlib.import_module(name)
 
 
+HOOKS = ("begin_stage", "end_stage", "begin_worker", "end_worker")
+"""Methods of a handler that are called around its tasks, if it has them."""
+
+
+def has_hook(handler: object, name: str) -> bool:
+    """Return whether a handler has one of `HOOKS`; None stands for none."""
+    return getattr(handler, name, None) is not None
+
+
 def begin_worker(handler: object) -> None:
     """Call a handler's `begin_worker`, if it has one: it runs in each worker before the first task.
 
