@@ -190,7 +190,7 @@ EMULATED = {
         ({"stage": FORK}, PROCESSES),
         ({"stage": ASYNCIO}, COROUTINES),
         ({"stage": {}, "sampler": EMULATED}, THREADS | EMULATING),
-        ({"stage": {}, "engine": "concurrent.futures"}, THREADS | ENGINE),
+        ({"stage": {}, "engine": "concurrent.futures"}, PAYLOADS | ENGINE),
     ],
     ids=["threads", "processes", "coroutines", "emulating", "engine"],
 )

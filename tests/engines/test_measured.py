@@ -70,24 +70,20 @@ def test_hooks_of_a_handler_that_an_engine_does_not_call_are_unsupported(
     assert run["detail"] == "concurrent.futures calls no begin_worker of a handler (stage 'work')"
 
 
-def test_a_function_of_a_pipeline_runs_on_any_engine_and_in_runs_that_diagnose(
-    specify, measure, tmp_path
+@pytest.mark.parametrize("more", [{}, {"diagnose": {"spinner": False}}], ids=["", "diagnosed"])
+@pytest.mark.parametrize(
+    ("settings", "status"), [("", "ok"), (", initializer=dict", "unsupported")]
+)
+def test_a_function_of_a_pipeline_runs_on_any_engine_unless_it_opens_something(
+    specify, measure, tmp_path, settings, status, more
 ):
     (tmp_path / "piped.py").write_text(
-        "from stagebench import Pipeline\n"
-        "pipe = Pipeline().threads(abs)\n"
-        "opened = Pipeline().threads(abs, initializer=dict)\n"
+        f"from stagebench import Pipeline\npipe = Pipeline().threads(abs{settings})\n"
     )
-    of = {"engine": "concurrent.futures", "tasks": [{"work": {"item": -3}}]}
     stage = {"handler": "piped:pipe.abs", "parameters": {}}
-    for program in ("main", "diagnose"):
-        asked = specify(stage=stage, **of)
-        asked |= {"diagnose": {"spinner": False}} if program == "diagnose" else {}
-        folder = measure(asked, beside=tmp_path, program=f"stagebench.measure.{program}")
-        assert store.read_run(folder)["status"] == "ok"
-    stage = {"handler": "piped:opened.abs", "parameters": {}}
-    run = store.read_run(measure(specify(stage=stage, **of), beside=tmp_path))
-    assert run["status"] == "unsupported"
+    of = {"engine": "concurrent.futures", "tasks": [{"work": {"item": -3}}]}
+    run = store.read_run(measure(specify(stage=stage, **of) | more, beside=tmp_path))
+    assert run["status"] == status
 
 
 def test_a_run_that_hangs_on_an_engine_is_ended_and_names_it(specify, measure):
