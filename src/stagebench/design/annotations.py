@@ -74,7 +74,9 @@ def evaluate_annotation(parameter: inspect.Parameter, function: Callable[..., An
     """Evaluate one annotation alone: others may be only for type checkers."""
     if parameter.annotation is inspect.Parameter.empty:
         return Any
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    code = inspect.unwrap(function)
+    # Of an object that is called, the method has them.
+    names = getattr(code if inspect.isfunction(code) else type(code).__call__, "__globals__", {})
 
     def stand_in() -> None: ...
 

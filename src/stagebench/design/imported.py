@@ -24,6 +24,7 @@ from stagebench.design.annotations import UPSTREAM, write_parameters
 from stagebench.design.problems import show, unknown
 from stagebench.errors import WorkflowError
 from stagebench.handlers.bounds import MemoryNeed
+from stagebench.handlers.registry import find_pipeline_function
 from stagebench.handlers.source import module_hash, source_hash
 from stagebench.interpreters import find_versions, list_imported
 
@@ -60,6 +61,10 @@ def answer_questions() -> None:
                 answer = _hash_source(**question["source"])
             elif "versions" in question:
                 answer = find_versions({*list_imported()} - known, _path(question["versions"]))
+            elif "call" in question:
+                place, _, function = question["call"].partition(":")
+                call = getattr(importlib.import_module(place), function)
+                answer = call(module, **question["given"])
             elif "need" in question:
                 find = find_needs(module, question["need"])
                 need = find(question["given"]) if find else NO_NEED
@@ -123,14 +128,22 @@ def read_function(module: ModuleType, name: str) -> Json:
     function = _find_function(module, name)
     return {
         "parameters": write_parameters(function),
-        "is_coroutine": inspect.iscoroutinefunction(function),
+        "is_coroutine": inspect.iscoroutinefunction(_with_code(function)),
         "upstream": _read_upstream(function),
         "untravelled": _why_untravelled(function),
         "has_need": find_needs(module, name) is not None,
     }
 
 
+def _with_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs when a handler is called: itself, or the method of an object."""
+    is_plain = inspect.isfunction(inspect.unwrap(function))
+    return function if is_plain else type(function).__call__
+
+
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
+    if "." in name:
+        return find_pipeline_function(module, name)
     functions = [n for n, value in vars(module).items() if _is_function(value) and n[0] != "_"]
     value = getattr(module, name, None)
     if value is None:
