@@ -184,10 +184,34 @@ def test_next_is_what_is_predicted_with_its_range(studies, screens, name):
             if not row["next_changes"]:
                 assert "No prediction" in text or "is predicted to save time" in text
                 continue
+            if row["next_high_s"] > 2 * row["next_predicted_s"]:
+                assert "errors here are too large to say how much" in " ".join(text.split())
+                continue
             assert f"{format_seconds(row['next_predicted_s'])} predicted (" in text
             if not math.isnan(row["next_high_s"]):
                 ends = (format_seconds(row[f"next_{end}_s"]) for end in ("low", "high"))
                 assert f"({' to '.join(ends)})" in text
+
+
+def test_a_prediction_that_may_be_off_by_orders_of_magnitude_is_not_quoted(screen_of, known_run):
+    def widen(tables):
+        vague = {"next_changes": "work.workers=4", "next_predicted_s": 3.0}
+        vague |= {"next_low_s": 0.01, "next_high_s": 900.0}
+        return {"advice": tables["advice"].assign(**vague)}
+
+    runs = [
+        known_run(
+            treatment=name, baseline=name == "t1", replicate=n + 1, start=100 * n + 20 * place
+        )
+        for n in range(3)
+        for place, name in enumerate(("t1", "t2"))
+    ]
+    screen, *_ = screen_of(*runs, change=widen)
+    [text] = screen.answers[0].point("Next")
+    assert text == (
+        "measure 4 workers for `work`: that may save time, but the model's errors here are too"
+        " large to say how much."
+    )
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -645,6 +645,9 @@ def say_next(facts: Facts) -> list[str]:
     ends = (
         "error unknown" if math.isnan(high) else f"{format_seconds(low)} to {format_seconds(high)}"
     )
+    if high > _VAGUE * predicted:
+        text = "may save time, but the model's errors here are too large to say how much."
+        return [f"measure {_name_changes(changes)}: that {text}"]
     lead = f"{_name_changes(changes)}: {format_seconds(predicted)} predicted ({ends})."
     sentences = [lead]
     if not high < float(advice["makespan_s"]):
@@ -652,6 +655,10 @@ def say_next(facts: Facts) -> list[str]:
     if any(_is_beyond(facts, change) for change in changes):
         sentences.append("No run had so many workers: measure it before you rely on it.")
     return sentences
+
+
+_VAGUE = 2.0
+"""A prediction that may be off by more than this factor is not worth its numbers."""
 
 
 def _name_changes(texts: Sequence[str]) -> str:
@@ -665,7 +672,8 @@ def _name_changes(texts: Sequence[str]) -> str:
             continue
         stage = f"`{clean_name(match['stage'])}`"
         number, key = match["value"], match["key"]
-        what = number if key == last else f"{number} workers" if key == "workers" else ""
+        workers = "1 worker" if number == "1" else f"{number} workers"
+        what = number if key == last else workers if key == "workers" else ""
         parts.append(f"{what or f'batches of {number}'} for {stage}")
         last = key
     return join_names(parts)
