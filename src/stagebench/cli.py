@@ -362,6 +362,10 @@ def _add_predict(commands: Any) -> None:
         " in_flight, tasks or gil (on, off); or STAGE.KEY, where KEY is workers, executor,"
         " start_method, queue_size, batch or speed; may be repeated",
     )
+    _add_cores(parser)
+
+
+def _add_cores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cores",
         type=whole_number,
@@ -376,12 +380,7 @@ def _add_advise(commands: Any) -> None:
     parser.add_argument(
         "--memory", type=memory_size, metavar="SIZE", help="the most memory, such as 500M or 2GiB"
     )
-    parser.add_argument(
-        "--cores",
-        type=whole_number,
-        metavar="N",
-        help="cores of the machine (default: as measured)",
-    )
+    _add_cores(parser)
 
 
 def _add_export(commands: Any) -> None:
