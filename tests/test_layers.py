@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"errors", "units", "records", "locks", "terminal"}
 CORE = {*GROUND, "store", "task_list", "handlers", "runner", "sampler", "peak", "tables", "design"}
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct"}
+CORE |= {"conduct", "blocks"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
+    "blocks": {"errors", "store"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
@@ -48,13 +49,14 @@ MAY_IMPORT = {
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"}
     | {"psutil", "numpy", "matplotlib"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
-    "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
+    "conduct": {*GROUND, "", "store", "blocks", "design", "measure", "analyse", "trace", "trial"}
+    | {"conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
-    "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
+    "analyse": {*GROUND, "store", "blocks", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
     "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
-    "present": {*GROUND, "store", "tables", "present", "pandas", "matplotlib", "numpy"}
+    "present": {*GROUND, "store", "blocks", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
     # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
