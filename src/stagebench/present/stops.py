@@ -113,11 +113,11 @@ def stops_table(runs: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     for one in list_stops(runs, plan):
         groups.setdefault((one.experiment, one.blocks, one.reason), []).append(one.treatment)
     rows = [
-        [experiment, str(blocks), _WORDS[reason].replace("`", ""), ", ".join(names)]
+        [experiment, _WORDS[reason].replace("`", ""), ", ".join(names), str(blocks)]
         for (experiment, blocks, reason), names in sorted(groups.items())
     ]
-    columns = ["experiment", "blocks", "why no more", "treatments"]
-    return format_table(columns, rows, texts=1) if rows else ""
+    columns = ["experiment", "why no more", "treatments", "blocks"]
+    return format_table(columns, rows, texts=3) if rows else ""
 
 
 def level_text(plan: Mapping[str, Any]) -> str:
@@ -125,8 +125,8 @@ def level_text(plan: Mapping[str, Any]) -> str:
     if "until" not in plan:
         return ""
     return (
-        "Their width decided how many blocks there are. A study that stops when its intervals are"
-        " narrow stops more often while runs happen to vary little, so each interval is made for"
-        f" {1 - LOOKED_ALPHA:.0%} instead of {1 - ALPHA:.0%}: after the looks,"
-        f" {1 - ALPHA:.0%} are left."
+        "The width of intervals decided how many blocks there are. A study that stops when its"
+        " intervals are narrow stops more often while runs happen to vary little, so each interval"
+        f" is made for {format_percent(1 - LOOKED_ALPHA)} instead of {format_percent(1 - ALPHA)}:"
+        f" after the looks, {format_percent(1 - ALPHA)} are left."
     )
