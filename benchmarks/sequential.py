@@ -69,6 +69,13 @@ class Ended(NamedTuple):
     reach: Numbers
 
 
+class Sums(NamedTuple):
+    """Sums of values and of their squares, up to each block."""
+
+    values: Numbers
+    squares: Numbers
+
+
 class Case(NamedTuple):
     """What one rule did in one scenario with one half-width wanted."""
 
@@ -107,30 +114,34 @@ def list_looks(first: int = FIRST, last: int = LAST) -> list[int]:
     return looks
 
 
+def add_up(values: Numbers) -> Sums:
+    """Add up studies × contrasts × blocks, as far as each block."""
+    return Sums(values.cumsum(axis=-1), (values**2).cumsum(axis=-1))
+
+
 def stop_when_narrow(
-    values: Numbers, size: Numbers, levels: Mapping[int, float], wanted: float
+    sums: Sums, size: Numbers, levels: Mapping[int, float], wanted: float
 ) -> Ended:
-    """Stop every contrast of studies (studies × contrasts × blocks) when its interval is narrow.
+    """Stop every contrast of studies when its interval is narrow.
 
     `levels` has the level of an interval by its number of blocks, those of all looks.
     """
     table = np.zeros(max(levels) + 1)
     table[list(levels)] = list(levels.values())
     looks = [look for look in list_looks(min(levels)) if look in levels]
-    blocks = np.full(values.shape[:2], looks[0])
-    is_open = np.ones(values.shape[:2], dtype=bool)
+    blocks = np.full(sums.values.shape[:2], looks[0])
+    is_open = np.ones(blocks.shape, dtype=bool)
     for look in looks:
         blocks = np.where(is_open, look, blocks)
-        ended = _estimate(values, blocks, size, table[blocks])
+        ended = _estimate(sums, blocks, size, table[blocks])
         is_open &= np.expm1(ended.reach) > wanted
     return ended
 
 
-def _estimate(values: Numbers, blocks: Counts, size: Numbers, level: Numbers) -> Ended:
+def _estimate(sums: Sums, blocks: Counts, size: Numbers, level: Numbers) -> Ended:
     """Return the intervals of contrasts after so many blocks of each."""
     places = (blocks - 1)[..., None]
-    total = np.take_along_axis(values.cumsum(axis=-1), places, -1)[..., 0]
-    squares = np.take_along_axis((values**2).cumsum(axis=-1), places, -1)[..., 0]
+    total, squares = (np.take_along_axis(one, places, -1)[..., 0] for one in sums)
     mean = total / blocks
     variance = np.maximum(squares - blocks * mean**2, 0) / (blocks - 1)
     freedom = blocks.astype(np.float64) - 1
@@ -166,13 +177,16 @@ def check_stopping(
     for family in CHOSEN:
         weights = FAMILIES[family]
         size = (weights**2).sum(axis=-1)
-        values, alike = (np.einsum("ct,stb->scb", weights, some) for some in (different, equal))
+        values, alike = (
+            add_up(np.einsum("ct,stb->scb", weights, some)) for some in (different, equal)
+        )
+        shape = values.values.shape[:2]
         layouts = {n: make_balanced(weights, n) for n in range(FIRST, LONGEST + 1)}
         usual = {n: single_level(layout) for n, layout in layouts.items()}
         looked = {n: single_level(layouts[n], LOOKED_ALPHA) for n in list_looks()}
         always = dict.fromkeys(list_looks(), find_any_reason_level(weights, 4000))
         fixed = [
-            _estimate(values, np.full(values.shape[:2], n), size, np.full(values.shape[:2], level))
+            _estimate(values, np.full(shape, n), size, np.full(shape, level))
             for n, level in usual.items()
         ]
         for wanted in WANTED:

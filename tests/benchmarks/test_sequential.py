@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from benchmarks.families import weigh_baseline
 from benchmarks.many_intervals import family_limits, make_balanced
-from benchmarks.sequential import LAST, list_looks, stop_when_narrow
+from benchmarks.sequential import LAST, add_up, list_looks, stop_when_narrow
 
 from stagebench.analyse.simultaneous import single_level
 from stagebench.blocks import LOOKED_ALPHA
@@ -30,7 +30,7 @@ def levels():
 
 
 def share_false(values, levels, wanted):
-    ended = stop_when_narrow(values, SIZE, levels, wanted)
+    ended = stop_when_narrow(add_up(values), SIZE, levels, wanted)
     return (np.abs(ended.mean) > ended.reach).any(axis=-1).mean()
 
 
@@ -46,7 +46,7 @@ def test_with_the_usual_level_it_would_find_more(levels):
 
 def test_a_study_that_never_becomes_narrow_has_the_intervals_of_fixed_blocks(levels):
     values = simulate_equal(0.1)[:50]
-    ended = stop_when_narrow(values, SIZE, levels[ALPHA], 1e-9)
+    ended = stop_when_narrow(add_up(values), SIZE, levels[ALPHA], 1e-9)
     runs = np.concatenate([np.zeros((50, 1, LAST)), values], axis=1)
     limits = family_limits(runs, WEIGHTS)
     assert (ended.blocks == LAST).all()
@@ -56,5 +56,5 @@ def test_a_study_that_never_becomes_narrow_has_the_intervals_of_fixed_blocks(lev
 def test_calm_treatments_stop_earlier(levels):
     values = simulate_equal(0.1)
     values[:, 0] /= 5
-    blocks = stop_when_narrow(values, SIZE, levels[LOOKED_ALPHA], 0.10).blocks
+    blocks = stop_when_narrow(add_up(values), SIZE, levels[LOOKED_ALPHA], 0.10).blocks
     assert blocks[:, 0].mean() < blocks[:, 1].mean()
