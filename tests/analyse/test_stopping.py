@@ -1,12 +1,14 @@
 """A look at a study: who gets more blocks, with whom, and when there are none."""
 
+import json
+
 import numpy as np
 import pytest
 
 from stagebench.analyse.comparisons import compare_family, judge
 from stagebench.analyse.intervals import choose_alpha
 from stagebench.analyse.pairs import Measured, match
-from stagebench.analyse.stopping import Elapsed, count_next, decide_blocks
+from stagebench.analyse.stopping import Elapsed, count_next, decide_blocks, look_at_study
 from stagebench.blocks import (
     AT_MOST,
     LOOKED_ALPHA,
@@ -15,6 +17,7 @@ from stagebench.blocks import (
     TIME_BUDGET,
     Blocks,
 )
+from stagebench.errors import StoreError
 from stagebench.tables.io import make_table
 from stagebench.units import ALPHA
 
@@ -157,3 +160,15 @@ def test_a_p_value_below_5_percent_goes_with_an_interval_that_excludes_1():
             if abs(row["p_difference_adjusted"] - ALPHA) > 0.005:
                 assert excludes == (row["p_difference_adjusted"] < ALPHA)
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [(3, "until is 3"), ({"half_widths": {}, "at_least": "5"}, "until.at_least is '5'")],
+)
+def test_a_damaged_plan_is_named_with_what_it_should_hold(tmp_path, until, expected):
+    plan = {"study": "s", "margin": 0.05, "precision": {}, "experiments": [], "treatments": {}}
+    plan |= {"runs": [], "warm_up_runs": [], "diagnoses": [], "until": until, "replicates": 5}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(StoreError, match=rf"plan\.json: .*{expected}"):
+        look_at_study(tmp_path)
