@@ -23,7 +23,7 @@ rule all:
         f"{RESULTS}/report.html",
         f"{RESULTS}/report",
         # A run that was removed alone is made again, though the report is there.
-        [f"{RESULTS}/raw/{run}" for run in RUNS],
+        [f"{RESULTS}/raw/{run}" for run in WANTED_RUNS],
         [f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
 
 
@@ -39,7 +39,7 @@ onsuccess:
 
     # `stagebench run` says this itself, and calls Snakemake also for a part of a study.
     if SCREEN not in os.environ:
-        failures = describe_failures(read_outcome(PLAN, Path(RESULTS), BESIDE))
+        failures = describe_failures(read_outcome(WANTED, Path(RESULTS), BESIDE))
         if failures:
             logger.info(escape_controls(failures), extra={MESSAGE: True})
         logger.info(

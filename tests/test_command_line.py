@@ -10,7 +10,7 @@ from tests.study import STAGEBENCH
 from stagebench.cli import make_parser
 from stagebench.command_line import EPILOG, GROUPS, WIDTH
 
-FOR_RULES = {"design", "measure", "analyse", "judge", "figures", "report"}
+FOR_RULES = {"design", "measure", "analyse", "look", "judge", "figures", "report"}
 FOR_PEOPLE = [name for names in GROUPS.values() for name in names]
 
 

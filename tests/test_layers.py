@@ -28,7 +28,7 @@ CORE = {
     "design",
 }
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct", "draft", "engines"}
+CORE |= {"conduct", "draft", "engines", "blocks"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
+    "blocks": {"errors", "store"},
     "handlers": {*GROUND, "handlers"},
     "handlers.sum_squares_numpy": {*GROUND, "handlers", "numpy"},
     "handlers.matrix_product": {*GROUND, "handlers", "numpy"},
@@ -68,13 +69,14 @@ MAY_IMPORT = {
     "trace": {*GROUND, "store", "sampler", "peak", "measure", "tables", "trace"},
     "trial": {*GROUND, "store", "task_list", "peak", "measure", "trace", "trial"},
     "draft": {*GROUND, "task_list", "handlers", "runner", "pipeline", "design", "measure", "draft"},
-    "conduct": {*GROUND, "", "store", "design", "measure", "analyse", "trace", "trial", "conduct"},
+    "conduct": {*GROUND, "", "store", "blocks", "design", "measure", "analyse", "trace", "trial"}
+    | {"conduct"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
-    "analyse": {*GROUND, "store", "task_list", "tables", "peak", "model", "analyse"}
+    "analyse": {*GROUND, "store", "blocks", "task_list", "tables", "peak", "model", "analyse"}
     | {"pandas", "numpy", "scipy"},
     "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
-    "present": {*GROUND, "store", "tables", "present", "pandas", "matplotlib", "numpy"}
+    "present": {*GROUND, "store", "blocks", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
     "compare": {*GROUND, "", "store", "tables", "analyse", "present", "compare"}
     | {"pandas", "numpy", "scipy"},

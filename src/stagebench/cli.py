@@ -82,6 +82,7 @@ def make_parser() -> RootParser:
     _add_design(commands)
     _add_measure(commands)
     _add_analyse(commands)
+    _add_look(commands)
     _add_judge(commands)
     _add_figures(commands)
     _add_report(commands)
@@ -240,6 +241,11 @@ def _add_analyse(commands: Any) -> None:
     parser.add_argument(
         "--processes", type=int, help="maximum number of processes (default: usable cores)"
     )
+
+
+def _add_look(commands: Any) -> None:
+    parser = _add(commands, "look", _look, "Decide which blocks a study with `until` wants next.")
+    parser.add_argument("study", type=Path, metavar="FOLDER", help="results/STUDY, with its plan")
 
 
 def _add_judge(commands: Any) -> None:
@@ -648,6 +654,12 @@ def _analyse(options: argparse.Namespace) -> None:
 
     added = EMULATION._replace(whole=published_table(options.reference))
     analyse_study(options.plan, options.raw, options.out, options.processes, added)
+
+
+def _look(options: argparse.Namespace) -> None:
+    from stagebench.analyse.stopping import look_at_study
+
+    look_at_study(options.study)
 
 
 def _judge(options: argparse.Namespace) -> None:

@@ -1,10 +1,17 @@
+BLOCKS = [
+    file
+    for file in [f"{RESULTS}/{BLOCKS_FILE}"]
+    if "until" in PLAN and Path(file).exists()
+]
 REFERENCE = [beside(STUDY.reference)] if STUDY.reference else []
 
 
 rule analyse:
     input:
         plan=rules.design.output[0],
-        runs=[f"{RESULTS}/raw/{run}" for run in RUNS],
+        runs=[f"{RESULTS}/raw/{run}" for run in WANTED_RUNS],
+        # It says why there are no more runs, where looks decided that.
+        blocks=BLOCKS,
         diagnoses=[f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
         reference=REFERENCE,
     output:

@@ -11,6 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from stagebench.blocks import BLOCKS_FILE, narrow_plan
 from stagebench.conduct.announced import STUDY as ANNOUNCED, Announced
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
@@ -96,11 +97,15 @@ envvars:
 
 
 RUNS = name_runs(PLAN)
+
+# A study that stops when it is precise enough plans more runs than it may want; see `stagebench run`.
+WANTED = narrow_plan(PLAN, Path("results", STUDY.name))
+WANTED_RUNS = name_runs(WANTED)
 RESULTS = f"results/{STUDY.name}"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
 
 # For the screen of --logger stagebench; an empty text, so no other logger prints it.
-logger.info("", extra={ANNOUNCED: Announced(PLAN, Path(RESULTS), BESIDE)})
+logger.info("", extra={ANNOUNCED: Announced(WANTED, Path(RESULTS), BESIDE)})
 
 # The output of a job goes to its log and, if it fails, to the terminal.
 LOGGED = " &> {log:q} || {{ cat {log:q} >&2; exit 1; }}"

@@ -55,6 +55,7 @@ class Candidate:
     """A treatment with all its ok runs, its makespan in the median, and both ends of its peak.
 
     `most_bytes` is the highest upper end of any run. Ends are None where the peak is not known.
+    `alpha` is the level at which it is compared.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Candidate:
     peak_bytes: Bytes | None
     peak_upper_bytes: Bytes | None
     most_bytes: Bytes | None
+    alpha: float
     predicted: Predicted | None = None
 
     @property
@@ -176,6 +178,7 @@ def _list_candidates(
                 most_bytes=_round_known(max(known, default=math.inf))
                 if len(known) == len(own)
                 else None,
+                alpha=contests.alpha,
             )
         )
     return found
@@ -202,7 +205,7 @@ def _find_tied(ones: Sequence[Candidate], margin: float) -> list[Candidate]:
     if any(one.predicted is not None for one in ones):
         fastest = min(ones, key=lambda one: one.time_s)
         return [one for one in ones if one is fastest or not _is_faster(fastest, one)]
-    rows = rank({one.name: one.times for one in ones}, TIME, margin)
+    rows = rank({one.name: one.times for one in ones}, TIME, margin, alpha=ones[0].alpha)
     alike = {row["treatment"] for row in rows if row["alike"] is not False}
     return [one for one in ones if one.name in alike]
 
@@ -211,15 +214,17 @@ def _is_faster(one: Candidate, other: Candidate) -> bool:
     """Return whether one is surely faster: by the interval of their ratio, or of predictions."""
     if one.predicted is not None and other.predicted is not None:
         return one.predicted.high_s < other.predicted.low_s
-    return _is_surely_more(other.times, one.times, TIME)
+    return _is_surely_more(other.times, one.times, TIME, one.alpha)
 
 
 def _takes_less(one: Candidate, other: Candidate) -> bool:
-    return _is_surely_more(other.peaks, one.peaks, PEAK)
+    return _is_surely_more(other.peaks, one.peaks, PEAK, one.alpha)
 
 
-def _is_surely_more(of: Sequence[Measured], to: Sequence[Measured], quantity: str) -> bool:
-    [(row, *_)] = judge([("of", "to", match(of, to))], quantity, 0.0)
+def _is_surely_more(
+    of: Sequence[Measured], to: Sequence[Measured], quantity: str, alpha: float
+) -> bool:
+    [(row, *_)] = judge([("of", "to", match(of, to))], quantity, 0.0, alpha)
     low = row.get("low")
     return low is not None and low > 1
 
@@ -249,7 +254,8 @@ def _explain_choice(
     others = [one for one in tied if one is not chosen]
     if not others:
         return f"{text} It is the fastest of {len(of)}." if len(of) > 1 else text
-    ranked = rank({one.name: one.peaks for one in tied if one.peaks}, PEAK, margin)
+    peaks = {one.name: one.peaks for one in tied if one.peaks}
+    ranked = rank(peaks, PEAK, margin, alpha=chosen.alpha)
     more = [row for row in ranked if row["alike"] is False]
     some = f"{len(others)} others" if len(others) > 1 else f"`{others[0].name}`"
     text += f" {some} may be as fast"
@@ -461,7 +467,7 @@ def _explain_more(chosen: Candidate, tied: Sequence[Candidate]) -> str:
         if other is chosen:
             continue
         [(row, _, estimate)] = judge(
-            [(other.name, chosen.name, match(other.times, chosen.times))], TIME, 0.0
+            [(other.name, chosen.name, match(other.times, chosen.times))], TIME, 0.0, chosen.alpha
         )
         if estimate is None or not row["ratio"]:
             continue

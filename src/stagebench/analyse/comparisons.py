@@ -18,7 +18,12 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.analyse.families import estimate_family, join
-from stagebench.analyse.intervals import LEAST_BLOCKS, p_difference, p_equivalence
+from stagebench.analyse.intervals import (
+    LEAST_BLOCKS,
+    choose_alpha,
+    p_difference,
+    p_equivalence,
+)
 from stagebench.analyse.pairs import (
     LARGEST,
     PER_TASK,
@@ -39,6 +44,7 @@ from stagebench.store import canonical_json
 from stagebench.tables.decisions import LEAST, MOST, decide, may_be_first, name_outcome
 from stagebench.tables.io import make_table
 from stagebench.tables.quantities import hides_results, unit_of
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +97,7 @@ def compare_treatments(
             "half_width_wanted": plan["precision"].get(family.quantity, plan["margin"]),
         }
         tasks = splits.get(family.experiment, {}) if family.quantity in PER_TASK else {}
-        compared += compare_family(values, common, tasks)
+        compared += compare_family(values, common, tasks, choose_alpha(plan))
         ratios += _list_ratios(family, values, common["baseline"], tasks)
     return {
         "comparisons": make_table("comparisons", _in_order(compared, runs)),
@@ -100,7 +106,10 @@ def compare_treatments(
 
 
 def compare_family(
-    values: Mapping[str, Sequence[Measured]], common: Row, tasks: Mapping[str, int] | None = None
+    values: Mapping[str, Sequence[Measured]],
+    common: Row,
+    tasks: Mapping[str, int] | None = None,
+    alpha: float = ALPHA,
 ) -> list[Row]:
     """Compare the treatments of one family with their baseline: rows with intervals and words.
 
@@ -117,6 +126,7 @@ def compare_family(
         ],
         common["quantity"],
         common["margin"],
+        alpha,
     )
     return [
         common
@@ -146,14 +156,16 @@ def _describe_split(name: str, baseline: str, tasks: Mapping[str, int]) -> str:
 Judged = tuple[Row, "Matched", "RatioEstimate | None"]
 
 
-def judge(pairs: Sequence[tuple[str, str, Matched]], quantity: str, margin: float) -> list[Judged]:
+def judge(
+    pairs: Sequence[tuple[str, str, Matched]], quantity: str, margin: float, alpha: float = ALPHA
+) -> list[Judged]:
     """Judge ratios as one family; a pair has a treatment, the other one, and their runs.
 
     The rows have ratio, limits, number, pairing, margin and word; only `n` = 0 where nothing can be
     compared.
     """
     members = [join(*pair) for pair in pairs]
-    found = zip(pairs, members, estimate_family(members), strict=True)
+    found = zip(pairs, members, estimate_family(members, alpha), strict=True)
     return [
         (
             {"n": 0}
@@ -293,7 +305,7 @@ def contrast_treatments(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataF
     for quantity in CONTRAST_QUANTITIES:
         for experiment in dict.fromkeys(contrast.experiment for contrast in found):
             own = [contrast for contrast in found if contrast.experiment == experiment]
-            rows += _measure(own, values[quantity].get(experiment, {}), quantity, plan["margin"])
+            rows += _measure(own, values[quantity].get(experiment, {}), quantity, plan)
     order = {contrast: place for place, contrast in enumerate(found)}
     rows.sort(key=lambda row: order[Contrast(*(row[name] for name in Contrast._fields))])
     return make_table("contrasts", rows)
@@ -351,14 +363,14 @@ def _measure(
     contrasts: Sequence[Contrast],
     treatments: Mapping[str, Sequence[Measured]],
     quantity: str,
-    margin: float,
+    plan: Mapping[str, Any],
 ) -> list[Row]:
     """Compare the pairs of treatments in one quantity, as one family; leave out unknown ones."""
     sides = [(treatments.get(one.treatment, []), treatments.get(one.to, [])) for one in contrasts]
     pairs = [
         (one.treatment, one.to, match(*side)) for one, side in zip(contrasts, sides, strict=True)
     ]
-    judged = judge(pairs, quantity, margin)
+    judged = judge(pairs, quantity, plan["margin"], choose_alpha(plan))
     return [
         contrast._asdict()
         | {"quantity": quantity, "unit": unit_of(quantity)}
@@ -392,7 +404,11 @@ def find_winners(runs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
         if len(contests.admit(experiment, treatments, quantity)) > 1
         for end in (LEAST, MOST)
         for row in rank(
-            contests.collect(experiment, treatments, quantity), quantity, plan["margin"], end
+            contests.collect(experiment, treatments, quantity),
+            quantity,
+            plan["margin"],
+            end,
+            contests.alpha,
         )
     ]
     return make_table("winners", rows)
@@ -402,6 +418,7 @@ class Contests:
     """The values of a study's runs by which treatments of equal work compete."""
 
     def __init__(self, runs: pd.DataFrame, plan: Mapping[str, Any]) -> None:
+        self.alpha = choose_alpha(plan)
         self._runs = runs
         self._plan = plan
         self._values = {
@@ -443,7 +460,11 @@ def describe_work(specification: Mapping[str, Any]) -> str:
 
 
 def rank(
-    values: Mapping[str, Sequence[Measured]], quantity: str, margin: float, end: str = LEAST
+    values: Mapping[str, Sequence[Measured]],
+    quantity: str,
+    margin: float,
+    end: str = LEAST,
+    alpha: float = ALPHA,
 ) -> list[Row]:
     """Find the treatment with the least median, or the most, and compare the others with it.
 
@@ -460,9 +481,8 @@ def rank(
     winner = choose(known, key=lambda name: (known[name][sure], known[name][1 - sure]))
     rivals = [name for name in values if name != winner]
     pairs = [(name, winner, match(values[name], values[winner])) for name in rivals]
-    judged = {
-        name: row for name, (row, *_) in zip(rivals, judge(pairs, quantity, margin), strict=True)
-    }
+    found = judge(pairs, quantity, margin, alpha)
+    judged = {name: row for name, (row, *_) in zip(rivals, found, strict=True)}
     return [
         {"end": end, "treatment": name, "winner": winner}
         | {"median": medians[name][0], "median_upper": medians[name][1]}

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from stagebench.analyse.families import Member, estimate_family
-from stagebench.analyse.intervals import LEAST_BLOCKS, log_effect
+from stagebench.analyse.intervals import LEAST_BLOCKS, choose_alpha, log_effect
 from stagebench.analyse.pairs import PER_TASK, collect_measured, list_splits
 from stagebench.tables.decisions import WORDS_OF_ORDER, name_outcome
 from stagebench.tables.io import make_table
 from stagebench.tables.quantities import QUANTITIES, hides_results, unit_of
 from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ def find_factor_effects(
             common["margin"] = plan["margin"]
             tasks = splits.get(str(experiment), {}) if quantity in PER_TASK else {}
             values = measured[quantity].get(str(experiment), {})
-            rows += estimate_effects(grid, values, common, tasks)
+            rows += estimate_effects(grid, values, common, tasks, choose_alpha(plan))
     return make_table("factor_effects", rows)
 
 
@@ -153,8 +154,9 @@ def estimate_effects(
     measured: Mapping[str, Sequence[Measured]],
     common: Row,
     tasks: Mapping[str, int],
+    alpha: float = ALPHA,
 ) -> list[Row]:
-    """RatioEstimate the effects of all factors on one quantity, with the rows' `common` columns.
+    """Estimate the effects of all factors on one quantity, with the rows' `common` columns.
 
     Treatments with different numbers of `tasks` are not compared.
     """
@@ -166,7 +168,8 @@ def estimate_effects(
             question: _make_contrast(pairs, values, grid.names)
             for question, pairs in grid.questions.items()
             if not tasks or all(_is_like_for_like(shares, grid.names, tasks) for shares in pairs)
-        }
+        },
+        alpha,
     )
     chosen = [
         part
@@ -182,11 +185,11 @@ def estimate_effects(
     return sorted(rows, key=_rank)
 
 
-def _estimate(made: Mapping[Question, Compared]) -> dict[Question, Answer]:
+def _estimate(made: Mapping[Question, Compared], alpha: float) -> dict[Question, Answer]:
     """Add the estimates; questions that are answered by the same contrast count as one."""
     identities = {question: _identify(contrast.member) for question, contrast in made.items()}
     distinct = {identity: made[question].member for question, identity in identities.items()}
-    estimates = dict(zip(distinct, estimate_family(list(distinct.values())), strict=True))
+    estimates = dict(zip(distinct, estimate_family(list(distinct.values()), alpha), strict=True))
     return {
         question: Answer(contrast, estimate)
         for question, contrast in made.items()

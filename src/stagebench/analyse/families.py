@@ -26,6 +26,7 @@ from stagebench.analyse.pairs import LARGEST, SMALLEST
 from stagebench.analyse.simultaneous import Layout, adjust, share_spread, single_level
 from stagebench.tables.decisions import decide
 from stagebench.tables.schema import IN_BLOCKS
+from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ class RatioEstimate(NamedTuple):
 
     `ratio` and `upper` are the smallest and the largest that brackets leave room for. `ends` are
     the effects behind them, with errors that are shared with the family, and `level` is that of the
-    interval by itself. Below three blocks there are no limits.
+    interval by itself where that of the family is `alpha`. Below three blocks there are no limits.
     """
 
     ratio: float
@@ -77,6 +78,7 @@ class RatioEstimate(NamedTuple):
     ends: tuple[Effect, Effect]
     level: float
     layout: Layout
+    alpha: float
 
     @property
     def bracket_end(self) -> float | None:
@@ -98,7 +100,7 @@ class RatioEstimate(NamedTuple):
         """Return the p-value against a ratio beyond the margin, adjusted for the family."""
         known = [p_equivalence(end, margin) for end in self.ends]
         ps = [p for p in known if p is not None]
-        return adjust(self.layout, min(1.0, 2 * max(ps))) if ps else None
+        return self._adjust(min(1.0, 2 * max(ps))) if ps else None
 
     def half_width(self) -> float | None:
         """Return how far the limits are from the ratio, as a share of it; None without any."""
@@ -112,7 +114,11 @@ class RatioEstimate(NamedTuple):
 
     def _adjust_p(self, end: Effect) -> float | None:
         p = p_difference(end)
-        return None if p is None else adjust(self.layout, p)
+        return None if p is None else self._adjust(p)
+
+    def _adjust(self, p: float) -> float:
+        """Adjust a p-value for the family; what its level excludes is below `ALPHA`."""
+        return min(1.0, adjust(self.layout, p) * (ALPHA / self.alpha))
 
 
 def join(of: str, to: str, matched: Matched) -> Member:
@@ -126,16 +132,17 @@ def join(of: str, to: str, matched: Matched) -> Member:
     return Member({of: 1.0, to: -1.0}, ends, places, matched.pairing)
 
 
-def estimate_family(members: Sequence[Member]) -> list[RatioEstimate | None]:
-    """RatioEstimate the contrasts of one family; None where nothing can be compared."""
+def estimate_family(members: Sequence[Member], alpha: float = ALPHA) -> list[RatioEstimate | None]:
+    """Estimate the contrasts of one family; None where nothing can be compared."""
     tested = [one for one in members if one.is_tested]
     layout = make_layout(tested)
-    level = single_level(layout)
+    level = single_level(layout, alpha)
+    of_family = level, layout, alpha
     lows, highs = (iter(_share([one.ends[end] for one in tested], tested)) for end in (0, 1))
     return [
         None
         if not one.pairing
-        else _estimate((next(lows), next(highs)) if one.is_tested else one.ends, level, layout)
+        else _estimate((next(lows), next(highs)) if one.is_tested else one.ends, *of_family)
         for one in members
     ]
 
@@ -175,9 +182,11 @@ def _share(effects: Sequence[Effect], members: Sequence[Member]) -> list[Effect]
     ]
 
 
-def _estimate(ends: tuple[Effect, Effect], level: float, layout: Layout) -> RatioEstimate:
+def _estimate(
+    ends: tuple[Effect, Effect], level: float, layout: Layout, alpha: float
+) -> RatioEstimate:
     low, high = (end.estimate for end in ends)
     limits: tuple[float | None, float | None] = (None, None)
     if ends[0].is_tested:
         limits = math.exp(low - reach(ends[0], level)), math.exp(high + reach(ends[1], level))
-    return RatioEstimate(math.exp(low), math.exp(high), *limits, ends, level, layout)
+    return RatioEstimate(math.exp(low), math.exp(high), *limits, ends, level, layout, alpha)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from statistics import fmean, stdev, variance
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy import special
 
+from stagebench.blocks import LOOKED_ALPHA
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LEAST_BLOCKS = 3
 """Fewer blocks have no interval: with two, t has one degree of freedom and says nothing."""
@@ -51,6 +52,11 @@ class Effect(NamedTuple):
     def is_tested(self) -> bool:
         """Whether there are enough blocks for an interval and for tests."""
         return self.n >= LEAST_BLOCKS
+
+
+def choose_alpha(plan: Mapping[str, Any]) -> float:
+    """Return the level of a study's tests: looks at its intervals may have ended it."""
+    return LOOKED_ALPHA if "until" in plan else ALPHA
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stagebench.analyse.advice import Wishes, make_advice_table
 from stagebench.analyse.predictions import Predicted, ask, learn
 from stagebench.analyse.run_file import check_plan
+from stagebench.blocks import narrow_plan
 from stagebench.errors import ModelError, StoreError, closest
 from stagebench.model.measured import group_runs
 from stagebench.model.whatif import parse_changes
@@ -100,7 +101,8 @@ def _load(folder: Path) -> tuple[Mapping[str, pd.DataFrame], dict[str, Any], Kno
         raise StoreError(
             f"{folder}: there are no results of a study (no plan.json); expected results/STUDY"
         )
-    plan = check_plan(folder / "plan.json", read_json(folder / "plan.json"))
+    path = folder / "plan.json"
+    plan = narrow_plan(check_plan(path, read_json(path)), folder)
     tables = read_some(folder / "tables", TABLES)
     knowledge = learn(tables, plan)
     if not knowledge.runs:

@@ -137,6 +137,14 @@ PLAN: dict[str, Any] = {
 }
 
 
+UNTIL: dict[str, Any] = {
+    "half_widths": MAPPING,
+    "at_least": COUNT,
+    "time_budget_s": MAYBE_NUMBER,
+}
+"""Of studies that stop when they are precise enough alone."""
+
+
 PLANNED_RUN: dict[str, Any] = {
     **dict.fromkeys(("experiment", "treatment"), TEXT),
     **dict.fromkeys(("replicate", "block", "position", "rank"), COUNT),
@@ -187,6 +195,9 @@ def check_plan(path: Path, plan: Any) -> dict[str, Any]:
     if not isinstance(plan, dict):
         raise StoreError(f"{path}: not a plan; remove it to write it again")
     problems = [*_find_problems(plan, PLAN)]
+    if "until" in plan:
+        problems += _find_problems(plan["until"], UNTIL, "until.")
+        problems += _find_problems(plan, {"replicates": COUNT})
     if not problems:
         problems = [*_find_unplanned(plan)]
     if problems:

@@ -78,13 +78,13 @@ class Spread(NamedTuple):
     freedom: Numbers
 
 
-def single_level(layout: Layout) -> float:
-    """Return the level of each interval at which all of a family hold together."""
+def single_level(layout: Layout, alpha: float = ALPHA) -> float:
+    """Return the level of each interval at which all of a family hold together at `alpha`."""
     if layout.contrasts <= 1:
-        return ALPHA
+        return alpha
     if len(layout.weights) == 0:
-        return float(1 - (1 - ALPHA) ** (1 / layout.contrasts))
-    return float(np.round(np.quantile(_simulate(layout), ALPHA), _DIGITS))
+        return float(1 - (1 - alpha) ** (1 / layout.contrasts))
+    return float(np.round(np.quantile(_simulate(layout), alpha), _DIGITS))
 
 
 def adjust(layout: Layout, p: float) -> float:

@@ -65,6 +65,7 @@ from stagebench.analyse.traces import (
     read_trace,
     span_s,
 )
+from stagebench.blocks import narrow_plan
 from stagebench.store import DIAGNOSIS_FOLDER, atomic_folder, canonical_json, read_json
 from stagebench.tables.io import make_table, write_tables
 from stagebench.tables.quantities import (
@@ -443,7 +444,7 @@ def analyse_study(
     `processes` is the largest number of processes that share the work; by default the number of
     usable cores.
     """
-    planned = check_plan(plan, read_json(plan))
+    planned = narrow_plan(check_plan(plan, read_json(plan)), plan.parent)
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added)

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stagebench.blocks import describe_look, narrow_plan, read_blocks
 from stagebench.conduct.display import Display
 from stagebench.conduct.finished import (
     MOST_NAMED,
@@ -102,7 +103,7 @@ def conduct_study(request: StudyRequest) -> None:
         try:
             _conduct(request, call)
         except KeyboardInterrupt:
-            outcome = request.read_outcome()
+            outcome = _narrow(request, request.plan).read_outcome()
             raise CommandError(
                 f"interrupted: {_there(outcome)}. Start it again to go on:"
                 f" stagebench run {request.config}",
@@ -111,8 +112,10 @@ def conduct_study(request: StudyRequest) -> None:
 
 
 def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
-    _say(_describe_plan(request.plan))
+    whole = request.plan
+    _say(_describe_plan(whole))
     unlocked = unlock(call)
+    request = _narrow(request, whole)
     outcome = request.read_outcome()
     if outcome.finished or unlocked:
         lock = ", after a lock was removed that a killed Snakemake had left" if unlocked else ""
@@ -128,9 +131,43 @@ def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
         folders = [str(request.results / "raw" / name) for name in first]
         _call(request, call, [str(request.results / "plan.json"), *folders])
         _show_preliminary(request)
+    while "until" in whole:
+        folders = [str(request.results / "raw" / name) for name in name_runs(request.plan)]
+        _call(request, call, [str(request.results / "plan.json"), *folders])
+        made = len(request.plan["runs"])
+        _look(request, whole)
+        request = _narrow(request, whole)
+        if len(request.plan["runs"]) == made:
+            break
     _call(request, call, [])
     shutil.rmtree(request.results / "preliminary", ignore_errors=True)
     _report(request)
+
+
+def _narrow(request: StudyRequest, whole: Mapping[str, Any]) -> StudyRequest:
+    """Return the request with the runs that are wanted so far, of all that a plan may have."""
+    plan = narrow_plan(whole, request.results)
+    return request._replace(trial=request.trial._replace(plan=plan))
+
+
+def _look(request: StudyRequest, whole: Mapping[str, Any]) -> None:
+    """Decide, by what was measured, which blocks are wanted next, and say so."""
+    done = _call_stagebench("look", str(request.results))
+    if done.returncode:
+        raise CommandError(f"no look at the runs: {done.stderr.strip()[-300:]}", exit_code=1)
+    _say(describe_look(whole, read_blocks(request.results, whole)))
+
+
+def _call_stagebench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call a subcommand in a process of its own: what it imports is not in this one."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "stagebench", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
 
 
 def _report(request: StudyRequest) -> None:
@@ -244,8 +281,9 @@ def _describe_plan(plan: Mapping[str, Any]) -> str:
     )
     memory = f"up to {format_bytes(need)} by estimate, for {key}" if need else "not known"
     runs, treatments = count(len(plan["runs"]), "run"), count(len(plan["treatments"]), "treatment")
+    most = "at most " if "until" in plan else ""
     return (
-        f"{plan['study']}: {runs}, {treatments} in {count(plan['replicates'], 'block')},"
+        f"{plan['study']}: {most}{runs}, {treatments} in {count(plan['replicates'], 'block')},"
         f" at most {format_seconds(plan['time_limit_s'])} a run\n"
         f"experiments (treatments): {experiments}\n"
         f"memory of a run: {memory}"
@@ -310,17 +348,10 @@ def _show_preliminary(request: StudyRequest) -> None:
         "warm_up_runs": [],
         "diagnoses": [],
     }
+    plan.pop("until", None)
     write_json(folder / "plan.json", plan)
-    command = [sys.executable, "-P", "-m", "stagebench", "analyse"]
-    command += ["--plan", str(folder / "plan.json"), "--raw", str(request.results / "raw")]
-    done = subprocess.run(
-        [*command, "--out", str(folder / "tables")],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    paths = ["--plan", str(folder / "plan.json"), "--raw", str(request.results / "raw")]
+    done = _call_stagebench("analyse", *paths, "--out", str(folder / "tables"))
     if done.returncode:
         _say(f"no result after the first block: {done.stderr.strip()[-300:]}")
         return

@@ -21,6 +21,7 @@ from stagebench.design.experiment_checks import (
     find_uses,
 )
 from stagebench.design.grid import (
+    AT_MOST,
     MOST_RUNS,
     Study,
     build_experiment,
@@ -42,6 +43,7 @@ from stagebench.design.stage_checks import (
     find_stages_problems,
 )
 from stagebench.design.task_checks import find_tasks_problems
+from stagebench.design.until_checks import find_until_problems
 from stagebench.design.yaml import (
     Config,
     child_of,
@@ -127,7 +129,7 @@ class _StudyCheck:
         constants = given if isinstance(given, dict) else {}
         self._constants = {n: one for n, one in constants.items() if not holds_unknown(one)}
         self._settings = _SettingsCheck(beside)
-        self._problems = list(_find_name_problems(values))
+        self._problems = [*_find_name_problems(values), *find_until_problems(values)]
         self._used: set[str] = set()
         self._runs = 0
 
@@ -182,7 +184,8 @@ class _StudyCheck:
 
     def _count_runs(self, treatments: int, path: KeyPath) -> list[Problem]:
         """Count the runs of one more experiment, before its treatments are made."""
-        each = [self._values.get(name, 0) for name in ("replicates", "warm_ups")]
+        most = self._values.get("at_most", AT_MOST) if "until" in self._values else 0
+        each = [most, *(self._values.get(name, 0) for name in ("replicates", "warm_ups"))]
         self._runs += treatments * sum(number for number in each if isinstance(number, int))
         if self._runs <= MOST_RUNS:
             return []

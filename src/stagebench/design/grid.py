@@ -76,16 +76,30 @@ class ExperimentGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """When a study stops to measure: if all intervals are as narrow as wanted, or time is up.
+
+    `half_widths` maps quantities to shares of the ratio to the baseline.
+    """
+
+    half_widths: Mapping[str, float]
+    at_least: int
+    time_budget_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """A checked config with all its treatments; made by `config.check_config` alone.
 
-    `precision` maps quantities to the half-width wanted for their intervals; `margin` is what
-    counts as equivalent in practice. Both are shares of the ratio to the baseline.
+    `precision` maps quantities to the half-width wanted for their intervals, those of `until`
+    included; `margin` is what counts as equivalent in practice. Both are shares of the ratio to the
+    baseline. `replicates` is the largest number of blocks if `until` may stop earlier.
     """
 
     name: str
     seed: int
     replicates: int
+    until: Until | None
     warm_ups: int
     time_limit_s: float
     quiet_wait_s: float
@@ -148,19 +162,26 @@ DIAGNOSE = True
 """Default of whether treatments are diagnosed."""
 
 
+AT_LEAST, AT_MOST = 5, 30
+"""Defaults of the numbers of blocks between which a study with `until` stops."""
+
+
 def build_study(
     config: Json, experiments: Sequence[ExperimentGrid], treatments: Sequence[Treatment]
 ) -> Study:
     """Make the study of a config from its experiments and treatments."""
+    until = _build_until(config) if "until" in config else None
     return Study(
         name=config["study"],
         seed=config["seed"],
-        replicates=config["replicates"],
+        replicates=config.get("at_most", AT_MOST) if until else config["replicates"],
+        until=until,
         warm_ups=config.get("warm_ups", 0),
         time_limit_s=float(config["time_limit_s"]),
         quiet_wait_s=float(config.get("quiet_wait_s", QUIET_WAIT_S)),
         warm_memory_bytes=parse_bytes(config.get("warm_memory", WARM_MEMORY) or "0 MiB"),
-        precision={name: float(width) for name, width in config.get("precision", {}).items()},
+        precision={name: float(width) for name, width in config.get("precision", {}).items()}
+        | (dict(until.half_widths) if until else {}),
         margin=float(config.get("margin", MARGIN)),
         reference=config.get("reference"),
         claims=config.get("claims"),
@@ -168,6 +189,33 @@ def build_study(
         experiments=tuple(experiments),
         treatments=tuple(treatments),
     )
+
+
+def _build_until(config: Json) -> Until:
+    budget = config.get("time_budget")
+    return Until(
+        half_widths={
+            SHORT_NAMES.get(name, name): _parse_share(width)
+            for name, width in config["until"].items()
+        },
+        at_least=config.get("at_least", AT_LEAST),
+        time_budget_s=None if budget is None else _parse_seconds(budget),
+    )
+
+
+def _parse_seconds(text: str) -> float:
+    """Return the time that a number and a unit name: "30 min"."""
+    number, unit = text.split()
+    return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
+
+
+def _parse_share(width: str | float) -> float:
+    """Return the share that a percentage names: "5 %"; a number is one already."""
+    return float(width.rstrip("% ")) / 100 if isinstance(width, str) else float(width)
+
+
+SHORT_NAMES = {"peak": "tree_peak_bytes"}
+"""Names of quantities in `until`, where they differ from those in tables."""
 
 
 def build_experiment(

@@ -25,7 +25,7 @@ from stagebench.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment
+    from stagebench.design.grid import ExperimentGrid, Factor, Study, Treatment, Until
     from stagebench.design.levels import Level
     from stagebench.design.merging import Node
     from stagebench.design.problems import Origin
@@ -44,6 +44,7 @@ def make_plan(study: Study) -> Json:
         "study": study.name,
         "seed": study.seed,
         "replicates": study.replicates,
+        **_plan_until(study.until),
         "warm_ups": study.warm_ups,
         "time_limit_s": study.time_limit_s,
         "quiet_wait_s": study.quiet_wait_s,
@@ -62,6 +63,19 @@ def make_plan(study: Study) -> Json:
     }
 
 
+def _plan_until(until: Until | None) -> Json:
+    """Return the entry of a study that may stop early; nothing for others, so they stay as are."""
+    if until is None:
+        return {}
+    return {
+        "until": {
+            "half_widths": dict(until.half_widths),
+            "at_least": until.at_least,
+            "time_budget_s": until.time_budget_s,
+        }
+    }
+
+
 def name_runs(plan: Mapping[str, Any]) -> dict[str, Json]:
     """Return the planned runs, warm-ups first, by the path of their folder below `raw`."""
     return {
@@ -76,7 +90,7 @@ def format_plan(plan: Mapping[str, Any], *, is_tried: bool = False) -> str:
 
     Unless it `is_tried` next, the text says how to find out what a plan cannot know.
     """
-    lines = [f"study {plan['study']}: seed {plan['seed']}, replicates {plan['replicates']}"]
+    lines = [f"study {plan['study']}: seed {plan['seed']}, {_format_blocks(plan)}"]
     for experiment in plan["experiments"]:
         lines += ["", *_format_experiment(experiment, plan["treatments"])]
     key, need = max(
@@ -87,7 +101,7 @@ def format_plan(plan: Mapping[str, Any], *, is_tried: bool = False) -> str:
     before = f", after {warm_ups} to warm up" if warm_ups else ""
     most = f"most memory, by estimate: {format_bytes(need)} ({key})"
     unknown = "" if is_tried else "unknown; --trial measures it"
-    runs = f"{len(plan['runs'])} runs of {len(plan['treatments'])} treatments{before}"
+    runs = f"{_count_runs(plan)} runs of {len(plan['treatments'])} treatments{before}"
     return "\n".join(
         [
             *lines,
@@ -98,6 +112,25 @@ def format_plan(plan: Mapping[str, Any], *, is_tried: bool = False) -> str:
             *([f"time of the study: {unknown}"] * bool(unknown)),
         ]
     )
+
+
+def _format_blocks(plan: Mapping[str, Any]) -> str:
+    if "until" not in plan:
+        return f"replicates {plan['replicates']}"
+    until = plan["until"]
+    widths = ", ".join(
+        f"{name} ± {100 * width:g} %" for name, width in until["half_widths"].items()
+    )
+    budget = until["time_budget_s"]
+    most = f", within {format_seconds(budget)}" if budget else ""
+    return f"{until['at_least']} to {plan['replicates']} blocks until {widths}{most}"
+
+
+def _count_runs(plan: Mapping[str, Any]) -> str:
+    if "until" not in plan:
+        return str(len(plan["runs"]))
+    least = plan["until"]["at_least"] * len(plan["treatments"])
+    return f"{least} to {len(plan['runs'])}"
 
 
 def _plan_experiment(experiment: ExperimentGrid, treatments: list[Treatment]) -> Json:

@@ -32,6 +32,7 @@ from stagebench.present.markdown import (
 )
 from stagebench.present.points import Facts, Numbers, format_factor
 from stagebench.present.pythons import count_interpreters, switched_on_text
+from stagebench.present.stops import describe_blocks
 from stagebench.present.trust import estimate_block, find_error, label_property
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
 from stagebench.tables.io import find_failed, find_unsupported, list_rows
@@ -125,7 +126,11 @@ def make_screen(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> 
     block_s = estimate_block(runs)
     return Screen(
         study=clean_name(plan["study"]),
-        facts=(_describe_runs(tables, plan), *_describe_blocks(runs), *_describe_machine(tables)),
+        facts=(
+            _describe_runs(tables, plan),
+            *_describe_blocks(runs, plan),
+            *_describe_machine(tables),
+        ),
         warnings=tuple(_list_warnings(tables)),
         answers=tuple(
             _answer(one, planned.get(one.name, {}), block_s, is_one_of_many=len(experiments) > 1)
@@ -355,10 +360,9 @@ def _describe_runs(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) 
     )
 
 
-def _describe_blocks(runs: pd.DataFrame) -> list[str]:
-    blocks = runs.groupby(["experiment", "treatment"])["replicate"].count()
+def _describe_blocks(runs: pd.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     noisy = int((runs["noisy"] != "").sum())
-    texts = [count_noun(int(blocks.max()), "block")] if len(blocks) else []
+    texts = [describe_blocks(runs, plan)] if len(runs) else []
     return [*texts, f"{noisy} runs disturbed"] if noisy else texts
 
 

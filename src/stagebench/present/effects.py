@@ -262,15 +262,15 @@ def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: 
     if chosen.empty:
         return "Nothing was compared."
     target = (
-        "The target is the `precision` of the config."
+        f"The target is the `{'until' if 'until' in plan else 'precision'}` of the config."
         if plan["precision"]
         else "The config names no `precision`, so the target is its margin: a wider interval cannot"
         " show that two treatments are equivalent."
     )
-    return f"{target} {_outlook(chosen, int(plan['replicates']), block_s)}"
+    return f"{target} {_outlook(chosen, plan, block_s)}"
 
 
-def _outlook(chosen: pd.DataFrame, replicates: int, block_s: float) -> str:
+def _outlook(chosen: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> str:
     known = chosen["more_blocks"].dropna()
     silent = len(chosen) - len(known)
     rest = f" {count_noun(silent, 'comparison')} had no interval."
@@ -278,13 +278,14 @@ def _outlook(chosen: pd.DataFrame, replicates: int, block_s: float) -> str:
     if known.empty:
         return f"There is no interval: one needs three blocks.{unknown}"
     more = int(known.max())
+    key = "at_most" if "until" in plan else "replicates"
     if more == 0:
         return f"All {count_noun(len(known), 'interval')} are narrow enough.{unknown}"
     return (
         f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are narrow enough. All"
         f" would be after {count_noun(more, 'more block')}, which take about"
         f" {format_about(more * block_s)}, if runs vary as much as now: set"
-        f" `replicates: {replicates + more}`, and only the new runs are measured.{unknown}"
+        f" `{key}: {int(plan['replicates']) + more}`, and only the new runs are measured.{unknown}"
     )
 
 

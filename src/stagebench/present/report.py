@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.present import effects, factor_text, flow, treatments, trust, winners
+from stagebench.blocks import narrow_plan
+from stagebench.present import effects, factor_text, flow, stops, treatments, trust, winners
 from stagebench.present.answer import (
     format_answer,
     format_markdown,
@@ -116,7 +117,7 @@ def render_report(
     """
     tables = read_tables(tables_folder) | read_claims(claims)
     experiments = split_experiments(tables)
-    planned = read_json(plan)
+    planned = narrow_plan(read_json(plan), plan.parent)
     screen = make_screen(tables, planned)
     contents = Contents(tables, experiments, Path(os.path.relpath(figures, out / PAGES)))
     pages = _make_pages(contents, planned, added)
@@ -199,10 +200,12 @@ def _list_conditions(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
     """Return what `report.md` says about noise and machine."""
     runs, environment = tables["runs"], tables["environment"]
     precision = effects.precision_text(tables["comparisons"], plan, trust.estimate_block(runs))
+    stopped = stops.stops_text(runs, plan)
     sentences = [
         *trust.mixture_findings(environment),
         *trust.list_doubts(runs),
         f"{trust.noisy_text(runs)} [Noise](report/trust.md#noise)",
+        f"Blocks: {stopped} [Precision](report/trust.md#precision)" if stopped else "",
         f"Precision: {precision} [Precision](report/trust.md#precision)",
         f"Drift: {effects.drift_text(tables['drift'])} [Drift](report/trust.md#drift)",
         trust.warm_ups_text(tables["warm_ups"]),
@@ -213,10 +216,12 @@ def _list_conditions(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
 
 def _when_text(runs: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     first, last = (_moment(runs["started_at"].agg(end)) for end in ("min", "max"))
+    blocks = count_noun(len({one["block"] for one in plan["runs"]}), "block")
+    each = "each treatment" if "until" not in plan else "the baseline and each undecided treatment"
     return (
         f"{count_noun(len(plan['runs']), 'run')} in"
-        f" {count_noun(int(plan['replicates']), 'block')}; every block holds each treatment once,"
-        f" in random order (seed {plan['seed']}). First start {first}, last start {last}."
+        f" {blocks}; every block holds {each} once, in random order (seed {plan['seed']})."
+        f" First start {first}, last start {last}."
     )
 
 
@@ -226,6 +231,7 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
     runs = tables["runs"]
     reading = {
         "margin": 100 * plan["margin"],
+        "level": stops.level_text(plan),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
@@ -370,6 +376,9 @@ def _trust_values(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         "precision": {
             "text": effects.precision_text(comparisons, plan, block_s),
             "table": effects.precision_table(comparisons, plan, block_s),
+            "stops": stops.stops_text(runs, plan),
+            "stops_table": stops.stops_table(runs, plan),
+            "level": stops.level_text(plan),
         },
         "drift": {
             "text": effects.drift_text(drift),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stagebench.blocks import narrow_plan
 from stagebench.errors import OptionError, StoreError
 from stagebench.store import RUN_FILE, START_AGAIN, read_json
 
@@ -32,6 +33,7 @@ def show_study(folder: Path, figure: Path | None = None) -> str:
     plan = read_json(path)
     if not isinstance(plan, dict) or not {"study", "runs", "experiments"} <= plan.keys():
         raise StoreError(f"{path}: is no plan of a study; {START_AGAIN}")
+    plan = narrow_plan(plan, folder)
     if not (folder / "tables" / "runs.csv").exists():
         raise StoreError(f"{folder}: {_describe_progress(folder, plan)}; {START_AGAIN}")
     # Here, so that `stagebench show` reads a trace where no pandas is installed.
