@@ -28,7 +28,8 @@ def find_until_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
         return
     if "replicates" in values:
         text = "not allowed beside until, which decides how many blocks there are"
-        yield problem(("replicates",), f"{text}; allowed: at_least and at_most, or no until")
+        allowed = "at_least and at_most (without: [replicates] leaves an extended study's out)"
+        yield problem(("replicates",), f"{text}; allowed: {allowed}, or no until")
     least, most = values.get("at_least", AT_LEAST), values.get("at_most", AT_MOST)
     if isinstance(least, int) and isinstance(most, int) and least > most:
         key = "at_most" if "at_most" in values else "at_least"
