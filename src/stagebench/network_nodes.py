@@ -27,6 +27,9 @@ NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 """The rights that a network needs, and their bits. Source: linux/capability.h."""
 
 
+BURST_BYTES = 65_536
+"""What a link takes at once before it keeps to its rate: one segment of the largest size."""
+
 CLONE_NEWNET = 0x40000000
 """From linux/sched.h."""
 

@@ -8,7 +8,7 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -148,6 +148,12 @@ class MetNode(NamedTuple):
         """Return the text that stands in an event's detail."""
         return " ".join(map(str, self))
 
+    @classmethod
+    def read(cls, detail: str) -> Self:
+        """Return what `write` has written; raises ValueError for anything else."""
+        number, pid = detail.split(" ")
+        return cls(int(number), int(pid))
+
 
 class Traffic(NamedTuple):
     """What the link of a node had sent and received when the last task had ended, in bytes."""
@@ -159,6 +165,12 @@ class Traffic(NamedTuple):
     def write(self) -> str:
         """Return the text that stands in an event's detail."""
         return " ".join(map(str, self))
+
+    @classmethod
+    def read(cls, detail: str) -> Self:
+        """Return what `write` has written; raises ValueError for anything else."""
+        number, sent, received = detail.split(" ")
+        return cls(int(number), int(sent), int(received))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

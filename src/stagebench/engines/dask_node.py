@@ -1,8 +1,8 @@
 """A node of a Dask cluster beside main's: a process that keeps the workers which are there.
 
-Started as `python -P -m stagebench.engines.dask_node`. It reads a line of JSON: where it is, and what
-to start. It answers with a line when the scheduler knows all its workers, and ends them when its
-standard input ends.
+Started as `python -P -m stagebench.engines.dask_node`. It reads a line of JSON: where it is, and
+what to start. It answers with a line when the scheduler knows all its workers, and it ends them
+when its standard input ends.
 """
 
 from __future__ import annotations

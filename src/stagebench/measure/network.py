@@ -20,6 +20,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.network_nodes import (
+    BURST_BYTES,
     CLONE_NEWNET,
     LINK,
     NODES,
@@ -40,9 +41,6 @@ ALONE = "127.0.0.1"
 
 PATIENCE_S = 10.0
 """ip and tc get this long."""
-
-BURST_BYTES = 65_536
-"""What a link takes at once before it keeps to its rate: one segment of the largest size."""
 
 
 class Network(NamedTuple):
