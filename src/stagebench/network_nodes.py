@@ -76,9 +76,9 @@ def share_cores(settings: Mapping[str, Any]) -> list[tuple[int, ...]]:
         return [()] * count
     usable = sorted(os.sched_getaffinity(0))
     if count * cores > len(usable):
+        nodes = f"{count} nodes" if count > 1 else "1 node"
         raise LookupError(
-            f"needs {count * cores} cores ({count} nodes with {cores} each), and this machine has"
-            f" {len(usable)}"
+            f"needs {count * cores} cores ({nodes} of {cores}), and this machine has {len(usable)}"
         )
     return [tuple(usable[place * cores : (place + 1) * cores]) for place in range(count)]
 

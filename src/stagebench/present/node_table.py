@@ -26,15 +26,17 @@ def nodes_table(experiment: Experiment) -> str:
     columns = ["treatment", "node", "cores", "workers", "tasks", "memory MiB"]
     columns += ["sent MiB", "received MiB", "link MiB/s"]
     rows = []
-    for treatment in choose_treatments(experiment, MOST_TREATMENTS):
+    shown = choose_treatments(experiment, MOST_TREATMENTS)
+    for treatment in (one for one in experiment.treatments if one in shown):
         ok = experiment.runs(treatment)["replicate"]
         own = nodes[(nodes["treatment"] == treatment) & nodes["replicate"].isin(ok)]
         for number, of_node in own.groupby("node_number"):
-            cores = "all" if of_node["cores"].isna().all() else _median(of_node["cores"])
-            counts = [_median(of_node[name]) for name in ("workers", "tasks_served")]
-            carried = [_median(of_node[f"{name}_bytes"], PER_MIB) for name in ("sent", "received")]
-            link = _median(of_node["link_bytes_per_s"], PER_MIB)
-            rows.append([treatment, str(number), cores, *counts, _memory(of_node), *carried, link])
+            has_limit = of_node["cores"].notna().all()
+            cells = [str(number), _count(of_node["cores"]) if has_limit else "all"]
+            cells += [_count(of_node[name]) for name in ("workers", "tasks_served")]
+            cells.append(_memory(of_node))
+            rates = ("sent_bytes", "received_bytes", "link_bytes_per_s")
+            rows.append([treatment, *cells, *(_size(of_node[name]) for name in rates)])
     return format_table(columns, rows, texts=1) if rows else ""
 
 
@@ -45,6 +47,12 @@ def _memory(nodes: pd.DataFrame) -> str:
     return MISSING if math.isnan(float(low)) else format_bracket((low, high), scale=PER_MIB)
 
 
-def _median(values: pd.Series[float], scale: float = 1) -> str:
-    """Return a median; missing if it is unknown for a run."""
-    return MISSING if values.isna().any() else format_number(float(values.median()), scale=scale)
+def _count(values: pd.Series[float]) -> str:
+    """Return a median of counts; missing if one is unknown."""
+    return MISSING if values.isna().any() else f"{float(values.median()):g}"
+
+
+def _size(values: pd.Series[float]) -> str:
+    """Return a median in MiB; missing if one is unknown."""
+    known = not values.isna().any()
+    return format_number(float(values.median()), scale=PER_MIB) if known else MISSING
