@@ -16,6 +16,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from stagebench.errors import WorkerLostError
 from stagebench.network_nodes import enter_namespace
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunningNode:
     def wait_until_ready(self) -> None:
         """Wait until the scheduler knows all workers of the node."""
         if self._program.stdout is None or not self._program.stdout.readline():
-            raise RuntimeError(f"node {self.number} of the Dask cluster ended as it started")
+            raise WorkerLostError(f"node {self.number} of the Dask cluster ended as it started")
 
     def close(self) -> None:
         """End the node's workers, and then the node."""

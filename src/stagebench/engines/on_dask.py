@@ -23,6 +23,7 @@ from distributed import Client, KilledWorker, Nanny, Scheduler, SpecCluster, Wor
 from stagebench.engines.dask_node import RunningNode
 from stagebench.engines.serving import perform
 from stagebench.engines.steps import StepEngine
+from stagebench.errors import WorkerLostError
 from stagebench.network_nodes import LINK
 from stagebench.records import MET_NODE, TRAFFIC, MetNode, Traffic
 
@@ -80,7 +81,11 @@ class DaskEngine(StepEngine):
         """See StepEngine."""
         with self._opening:
             if self._client is None:
-                self._open()
+                try:
+                    self._open()
+                except WorkerLostError as error:
+                    self._course.fail(error)  # no further step may try it again
+                    raise
         names = self._names[step.stage.name]
         future = self._client.submit(perform, errand, *inputs, workers=names, pure=False)
         future.add_done_callback(partial(_report, done))

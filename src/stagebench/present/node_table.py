@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 MOST_TREATMENTS = 32
 """Treatments with nodes that the table lists; all are in run_nodes.csv."""
 
+NOTE = """\
+*memory* is the most that the processes of a node had mapped at a time, each page once, between its
+lower and its upper bound. A page that two nodes share counts for both, as on two machines: so the
+nodes add up to more than the tree. *sent* and *received* are what the node's link carried until the
+last task ended, with all that the engine itself says. All nodes are on this machine: they share its
+memory, its disk and, where *cores* says all, its cores."""
+
+
+def describe_nodes(experiment: Experiment) -> str:
+    """Return the table of nodes and what its columns mean; "" without nodes."""
+    table = nodes_table(experiment)
+    return f"{table}\n\n{NOTE}" if table else ""
+
 
 def nodes_table(experiment: Experiment) -> str:
     """Return the medians of each node over the ok runs of each treatment; "" without nodes."""
