@@ -41,7 +41,7 @@ RUN_STATUSES = (
 
 NOT_FAILED = ("ok", UNSUPPORTED)
 """The statuses of runs that ended as they should. Nothing was run of an unsupported treatment, as
-its interpreter or engine cannot do what it asks for."""
+its interpreter, engine or nodes cannot do what it asks for."""
 
 CALIBRATIONS = ALONE, BESIDE, PAIR = "alone", "beside", "pair"
 """Diagnosing runs of a pipeline: one worker for each stage; with a spinner beside it; two."""

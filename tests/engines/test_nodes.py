@@ -1,9 +1,11 @@
 """Runs on two nodes: what happens where, what it takes there, and that nothing is left."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from tests.measure.test_supervisor import alive, start_supervisor, wait_for_tree
 
 from stagebench import store
 from stagebench.analyse.run_nodes import find_numbers, summarise_nodes
@@ -133,6 +135,20 @@ def test_nothing_is_left_of_a_run_whose_main_was_killed(specify, measure, tmp_pa
         assert not Path(f"/proc/{one.pid}/exe").exists()
     assert list_held_networks() == []
     assert os.listdir("/sys/class/net") == links
+
+
+@needs_nodes
+def test_no_process_on_any_node_outlives_a_killed_supervisor(specify, tmp_path):
+    stage = {**SPAWN, "parameters": {"delay_s": 60}}
+    specification = specify(stage=stage, engine="dask", nodes=LINKED)
+    supervisor = start_supervisor(specification, tmp_path / "raw" / "r1")
+    pids = wait_for_tree(supervisor, 4)  # main, its worker and its tracker, and the other node
+    supervisor.kill()
+    supervisor.communicate()
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(alive(pid) for pid in pids)
 
 
 def list_held_networks():

@@ -117,7 +117,7 @@ def _find_upper(
         while passed < len(timeline) and timeline[passed].ended_ns < span.begins_ns:
             passed += 1
         within = max(float(span.begins_ns), first), min(span.ends_ns, last)
-        tree = _bound_tree(timeline[passed:], *within)
+        tree = _bound_tree(timeline, passed, *within)
         kept = {
             part: programs.add_up(
                 (
@@ -142,10 +142,14 @@ def _find_upper(
     return highest
 
 
-def _bound_tree(timeline: Sequence[Moment], begins_ns: float, ends_ns: float) -> float:
-    """Return the most that the tree had in a span of time; infinite where no reading bounds it."""
+def _bound_tree(timeline: Sequence[Moment], passed: int, begins_ns: float, ends_ns: float) -> float:
+    """Return the most that the tree had in a span of time; infinite where no reading bounds it.
+
+    The first readings, so many as have `passed`, ended before it.
+    """
     reached, most = begins_ns, 0.0
-    for each in timeline:
+    for place in range(passed, len(timeline)):
+        each = timeline[place]
         if each.began_ns > reached or math.isnan(each.upper):
             break
         reached, most = max(reached, each.ended_ns), max(most, each.upper)
