@@ -14,7 +14,7 @@ from stagebench import store
 SOURCE = Path(stagebench.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "records", "locks", "terminal", "subinterpreter"}
+GROUND = {"errors", "units", "records", "locks", "terminal", "subinterpreter", "network_nodes"}
 CORE = {
     *GROUND,
     "interpreters",
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "terminal": set(),
     "interpreters": {"errors"},
     "subinterpreter": set(),
+    "network_nodes": set(),
     "command_line": {*GROUND, "store"},
     "store": GROUND,
     "task_list": {"errors"},
@@ -50,6 +51,7 @@ MAY_IMPORT = {
     "engines": {*GROUND, "runner", "engines"},
     "engines.on_joblib": {*GROUND, "runner", "engines", "joblib"},
     "engines.on_dask": {*GROUND, "runner", "engines", "dask", "distributed"},
+    "engines.dask_node": {*GROUND, "engines", "dask", "distributed"},
     "engines.on_tadween": {*GROUND, "runner", "engines", "tadween_core", "pydantic"},
     "engines.on_ray": {*GROUND, "runner", "engines", "ray"},
     # On the standard library alone: `model.resources` is.
@@ -164,7 +166,7 @@ def test_no_two_classes_have_one_name():
 RUNNER = {"engine", "interrupts", "jobs", "pools", "routing", "stage", "transport"}
 RUNNER |= {"worker", "workflow"}
 MEASURED = {
-    *(GROUND - {"units", "terminal", "subinterpreter"}),
+    *(GROUND - {"units", "terminal", "subinterpreter", "network_nodes"}),
     *{"store", "measure", "handlers", "handlers.registry", "handlers.bounds", "runner"},
     *(f"runner.{name}" for name in RUNNER),
 }

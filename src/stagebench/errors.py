@@ -31,7 +31,7 @@ class WorkflowError(StagebenchError):
 
 
 class UnsupportedError(StagebenchError):
-    """A treatment that cannot run with this interpreter or engine: an outcome, not a failure."""
+    """A treatment that its interpreter, engine or nodes cannot run: an outcome, not a failure."""
 
     exit_code = 69
     """Of the measured process that ends so; EX_UNAVAILABLE of sysexits.h."""

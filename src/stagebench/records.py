@@ -8,7 +8,7 @@ time, for example, is `started_ns - submitted_ns` (docs/glossary.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ RUN_STATUSES = (
 
 NOT_FAILED = ("ok", UNSUPPORTED)
 """The statuses of runs that ended as they should. Nothing was run of an unsupported treatment, as
-its interpreter or engine cannot do what it asks for."""
+its interpreter, engine or nodes cannot do what it asks for."""
 
 CALIBRATIONS = ALONE, BESIDE, PAIR = "alone", "beside", "pair"
 """Diagnosing runs of a pipeline: one worker for each stage; with a spinner beside it; two."""
@@ -101,7 +101,8 @@ class WorkerRecord:
 class EventRecord:
     """One named moment of the measured process; `stage` is empty if it concerns no stage.
 
-    `detail` is empty but for the event `IMPORTED`: see `Imports`.
+    `detail` is empty but for the events `IMPORTED`, `MET_NODE` and `TRAFFIC`: see `Imports`,
+    `MetNode` and `Traffic`.
     """
 
     event: str
@@ -131,6 +132,45 @@ def read_imports(detail: str) -> Imports:
     """Return what `Imports.write` has written; raises ValueError for anything else."""
     task, attempt, modules, *packages = detail.split(" ")
     return Imports(int(task), int(attempt), int(modules), tuple(packages))
+
+
+MET_NODE, TRAFFIC = "node", "traffic"
+"""The events that a process keeps the workers of a node, and of what a node's link has carried."""
+
+
+class MetNode(NamedTuple):
+    """A node beside main's, and the process there whose descendants its workers are."""
+
+    number: int
+    pid: int
+
+    def write(self) -> str:
+        """Return the text that stands in an event's detail."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def read(cls, detail: str) -> Self:
+        """Return what `write` has written; raises ValueError for anything else."""
+        number, pid = detail.split(" ")
+        return cls(int(number), int(pid))
+
+
+class Traffic(NamedTuple):
+    """What the link of a node had sent and received when the last task had ended, in bytes."""
+
+    number: int
+    sent_bytes: int
+    received_bytes: int
+
+    def write(self) -> str:
+        """Return the text that stands in an event's detail."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def read(cls, detail: str) -> Self:
+        """Return what `write` has written; raises ValueError for anything else."""
+        number, sent, received = detail.split(" ")
+        return cls(int(number), int(sent), int(received))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

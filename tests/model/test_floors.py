@@ -10,6 +10,8 @@ from stagebench.model.resources import (
     CORES,
     GIL,
     IN_FLIGHT,
+    NETWORK,
+    NODE,
     PATH,
     RESOURCES,
     WORKERS,
@@ -17,6 +19,7 @@ from stagebench.model.resources import (
     Line,
     Load,
     Machine,
+    NodeLoad,
     bound_makespan,
     find_limit,
 )
@@ -24,6 +27,8 @@ from stagebench.model.resources import (
 ASLEEP = Load(1.0, 0.0, 0.0)
 COMPUTES = Load(1.0, 1.0, 0.0)
 HOLDS = Load(1.0, 1.0, 1.0)
+OF_NODES = (NODE, NETWORK)
+"""Resources of several nodes, which the runner has not."""
 MACHINE = Machine(cores=2, has_gil=True, in_flight=None)
 
 
@@ -42,6 +47,36 @@ def bound(stages, loads, due=None, machine=MACHINE):
 
 def seconds(*works):
     return [Load(work, 0.0, 0.0) for work in works]
+
+
+# Nodes.
+
+
+def nodes(*loads):
+    return MACHINE._replace(nodes=[NodeLoad(*load) for load in loads])
+
+
+def test_the_busier_node_needs_its_own_cores_as_long_as_all_share_none():
+    loads = {"s": [COMPUTES] * 6}
+    found = bound([line("s", 6)], loads, machine=nodes((4.0, 1, None, None), (2.0, 1, None, None)))
+    assert (found[NODE, ""], found[CORES, ""]) == (4.0, 3.0)
+    shared = bound([line("s", 6)], loads, machine=nodes((4.0, None, None, None)))
+    assert (NODE, "") not in shared
+
+
+def test_a_link_needs_the_time_of_what_it_has_carried_if_its_rate_is_known():
+    loads = {"s": [ASLEEP]}
+    busy, idle = (0.0, None, 5e6 + 65_536, 1e6), (0.0, None, 3e6, 1e6)
+    assert bound([line("s")], loads, machine=nodes(busy, idle))[NETWORK, ""] == 5.0
+    for unknown in [(0.0, None, 5e6, None), (0.0, None, None, 1e6)]:
+        assert (NETWORK, "") not in bound([line("s")], loads, machine=nodes(unknown))
+
+
+def test_each_node_has_a_gil_of_its_own():
+    loads = {"s": [HOLDS] * 6}
+    two = nodes((3.0, None, None, None), (3.0, None, None, None))
+    assert bound([line("s", 6)], loads, machine=two)[GIL, ""] == 3.0
+    assert bound([line("s", 6)], loads)[GIL, ""] == 6.0
 
 
 # Workers.
@@ -189,7 +224,9 @@ def test_equal_floors_are_in_the_order_of_the_resources():
     loads = {(0, "a"): Load(2.0, 2.0, 2.0)}
     found = bound_makespan([line("a")], loads, {0: 0.0}, Machine(1, True, 1))
     assert {floor.floor_s for floor in found} == {2.0}
-    assert [floor.resource for floor in found] == [each for each in RESOURCES if each != ARRIVALS]
+    assert [floor.resource for floor in found] == [
+        each for each in RESOURCES if each not in (ARRIVALS, *OF_NODES)
+    ]
 
 
 def test_a_run_without_tasks_has_floors_of_nothing():
@@ -273,5 +310,5 @@ def test_no_replay_of_a_random_workflow_is_below_a_floor(block):
 def test_replays_of_random_workflows_reach_a_floor_of_every_resource():
     runs = [random_run(seed) for seed in range(600)]
     limits = [find_limit(find_floors(run), run.makespan_s) for run in runs]
-    assert {limit.resource for limit in limits if limit} == set(RESOURCES)
+    assert {limit.resource for limit in limits if limit} == {*RESOURCES} - {*OF_NODES}
     assert sum(limit is None for limit in limits) > 100

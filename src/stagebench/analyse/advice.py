@@ -316,6 +316,8 @@ def _explain_full(run: MeasuredRun, limit: Floor) -> str:
 
 
 LIMITS = {
+    "node": "The cores of one node are full",
+    "network": "The network between nodes carries data almost all the time",
     IN_FLIGHT: "{in_flight} tasks, the most allowed, are in flight almost all the time",
     "arrivals": "It waits for the arrival of tasks",
     "path of a task": "One task alone takes almost all the time",
@@ -323,7 +325,8 @@ LIMITS = {
 
 
 def _explain_rest(run: MeasuredRun, highest: Floor) -> str:
-    path = add_segments(follow_path(run))
+    # A path is followed by the rules of the runner.
+    path = {} if run.engine else add_segments(follow_path(run))
     parts: dict[str, Seconds] = {}
     for (_, part), seconds in path.items():
         parts[part] = parts.get(part, 0.0) + seconds
@@ -353,6 +356,8 @@ def describe_resource(floor: Floor) -> str:
     words = {
         "workers": f"the workers of `{floor.stage}`",
         "cores": "the cores",
+        "node": "the cores of one node",
+        "network": "the network between nodes",
         "GIL": "the GIL",
         "arrivals": "the arrival of tasks",
         "in flight": "the limit of tasks in flight",

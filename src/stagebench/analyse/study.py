@@ -45,6 +45,7 @@ from stagebench.analyse.memory import (
 from stagebench.analyse.memory_course import list_course
 from stagebench.analyse.predictions import learn, make_prediction_tables
 from stagebench.analyse.run_file import check_plan
+from stagebench.analyse.run_nodes import summarise_nodes
 from stagebench.analyse.stages import makespan_s, summarise_stages
 from stagebench.analyse.tasks import (
     count_repeated,
@@ -100,6 +101,7 @@ TABLES_OF_RUNS: dict[str, Callable[[Trace], list[Row]]] = {
     "sweeps": summarise_sweeps,
     "phases": summarise_phases,
     "roles": summarise_roles,
+    "run_nodes": summarise_nodes,
     "queue_depth": trace_queues,
     "interpreters": summarise_interpreter,
 }

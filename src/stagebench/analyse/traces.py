@@ -16,15 +16,19 @@ from stagebench.analyse.run_file import check_run
 from stagebench.errors import StoreError
 from stagebench.records import (
     IMPORTED,
+    MET_NODE,
+    TRAFFIC,
     DiagnosisRecord,
     EmulatedRecord,
     EventRecord,
     Imports,
     MemorySample,
+    MetNode,
     ProcessRecord,
     ReadRecord,
     SweepRecord,
     TaskRecord,
+    Traffic,
     TransitionRecord,
     WorkerRecord,
     find_missing,
@@ -34,16 +38,20 @@ from stagebench.task_list import count_tasks
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from stagebench.units import Nanoseconds, Seconds
 
 
 Record = TypeVar("Record")
+Detail = TypeVar("Detail")
 
 OVERFLOW = "queue_overflow"
 """The event of a bounded queue that took one task more than its bound."""
+
+REPEATED = (OVERFLOW, IMPORTED, MET_NODE, TRAFFIC)
+"""Events that are no moments of a run, which has each of those once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,7 +89,8 @@ class Trace(Head):
     `events` maps the name of a moment to its time; a run that ended early lacks some. `overflows`
     counts, by stage, how often a queue took more than its bound because the run would otherwise
     have stalled. `imports` has, by stage, what workers imported during their first tasks.
-    `diagnosis` has the calls of handlers, if the run diagnoses.
+    `diagnosis` has the calls of handlers, if the run diagnoses. `nodes` are those beside main's,
+    and `traffic` is what the link of each node has carried.
     """
 
     tasks: tuple[TaskRecord, ...]
@@ -97,6 +106,8 @@ class Trace(Head):
     samples: tuple[MemorySample, ...]
     emulated: tuple[EmulatedRecord, ...]
     diagnosis: tuple[DiagnosisRecord, ...]
+    nodes: tuple[MetNode, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -211,9 +222,11 @@ def _read_records(folder: Path, head: Head) -> Trace:
         tasks=tasks,
         attempts=attempts,
         workers=read.records(store.WORKERS_FILE, WorkerRecord),
-        events={e.event: e.time_ns for e in events if e.event not in (OVERFLOW, IMPORTED)},
+        events={e.event: e.time_ns for e in events if e.event not in REPEATED},
         overflows=Counter(event.stage for event in events if event.event == OVERFLOW),
-        imports=_group_imports(folder / store.EVENTS_FILE, events),
+        imports=_group_imports(folder, events),
+        nodes=tuple(_read_details(folder, events, MET_NODE, MetNode.read)),
+        traffic=tuple(_read_details(folder, events, TRAFFIC, Traffic.read)),
         processes=read.records(store.PROCESSES_FILE, ProcessRecord),
         transitions=read.records(store.TRANSITIONS_FILE, TransitionRecord),
         reads=read.records(store.READS_FILE, ReadRecord),
@@ -228,18 +241,27 @@ def _read_records(folder: Path, head: Head) -> Trace:
     return trace
 
 
-def _group_imports(path: Path, events: Sequence[EventRecord]) -> dict[str, list[Imports]]:
+def _group_imports(folder: Path, events: Sequence[EventRecord]) -> dict[str, list[Imports]]:
     found: dict[str, list[Imports]] = {}
+    named = [event for event in events if event.event == IMPORTED]
+    read = _read_details(folder, named, IMPORTED, read_imports)
+    for event, imports in zip(named, read, strict=True):
+        found.setdefault(event.stage, []).append(imports)
+    return found
+
+
+def _read_details(
+    folder: Path, events: Sequence[EventRecord], name: str, read: Callable[[str], Detail]
+) -> Iterator[Detail]:
+    """Yield what stands in the details of all events of one name; raises StoreError."""
     for event in events:
-        if event.event == IMPORTED:
+        if event.event == name:
             try:
-                imports = read_imports(event.detail)
+                yield read(event.detail)
             except ValueError:
                 detail = store.shorten(repr(event.detail), store.LONGEST_QUOTED)
-                text = f"{path}: detail of {IMPORTED!r} is {detail}; {store.MEASURE_AGAIN}"
-                raise StoreError(text) from None
-            found.setdefault(event.stage, []).append(imports)
-    return found
+                text = f"{folder / store.EVENTS_FILE}: detail of {name!r} is {detail}"
+                raise StoreError(f"{text}; {store.MEASURE_AGAIN}") from None
 
 
 class _RunReader:

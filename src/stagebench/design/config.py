@@ -31,6 +31,7 @@ from stagebench.design.grid import (
 )
 from stagebench.design.handlers import close_modules
 from stagebench.design.levels import UNKNOWN, find_placeholders, holds_unknown, substitute
+from stagebench.design.node_checks import find_node_problems
 from stagebench.design.problems import locate, problem, some, unknown
 from stagebench.design.python_checks import find_python_problems, hide_handlers
 from stagebench.design.schema_errors import find_piece_problems, find_structure_problems
@@ -335,6 +336,7 @@ class _SettingsCheck:
             *find_preload_problems(process, ("process",), self._beside, python),
             *find_arrival_problems(repaired.get("arrival"), ("arrival",)),
             *find_server_problems(repaired, ("server",)),
+            *find_node_problems(repaired, ("nodes",)),
         ]
         moved = [problem(filled.in_template(p.path), p.text) for p in (*broken, *meant)]
         return settings, [*filled.problems, *moved]

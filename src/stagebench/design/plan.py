@@ -243,8 +243,23 @@ def _say_python(given: Json | None) -> str:
 
 
 def format_engines(specifications: list[Json]) -> list[str]:
-    """Name the engines that run the stages; nothing if it is the runner alone."""
-    return _limits([one.get("engine") for one in specifications], "{}", OWN)
+    """Name the engines that run the stages and their nodes; nothing if it is the runner alone."""
+    return [
+        *_limits([one.get("engine") for one in specifications], "{}", OWN),
+        *_limits([_say_nodes(one.get("nodes")) for one in specifications], "{}", "no nodes"),
+    ]
+
+
+def _say_nodes(given: Json | None) -> str | None:
+    if given is None:
+        return None
+    cores = f" of {_number(given['cores'], 'core')}" if "cores" in given else ""
+    link = f" with links of {given['link_mbit_s']:g} Mbit/s" if "link_mbit_s" in given else ""
+    return f"{_number(given['count'], 'node')}{cores}{link}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_servers(specifications: list[Json]) -> list[str]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 SETTINGS = (
-    *("tasks", "engine", "in_flight", "arrival", "sampler", "linger", "process", "python"),
-    "server",
+    *("tasks", "engine", "nodes", "in_flight", "arrival", "sampler", "linger", "process"),
+    *("python", "server"),
 )
 """Keys of an experiment that placeholders may stand in."""
 

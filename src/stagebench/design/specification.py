@@ -16,6 +16,7 @@ from stagebench.design.handlers import (
     sound_handler,
 )
 from stagebench.design.levels import UNKNOWN
+from stagebench.design.node_checks import complete_nodes
 from stagebench.design.problems import KeyPath, Problem, problem, show
 from stagebench.design.python_checks import sound_interpreter
 from stagebench.design.server_checks import complete_server
@@ -87,11 +88,12 @@ def _complete_stage(stage: Json, beside: Path | None, python: str | None) -> Jso
 
 
 def _complete_flow(settings: Json) -> Json:
-    """Return the engine, the limit of tasks in flight and the arrival, each only if set."""
+    """Return the engine, its nodes, the limit of tasks in flight and the arrival, if set."""
     engine, in_flight = settings.get("engine") or OWN, settings.get("in_flight")
     named = {} if engine == OWN else {"engine": engine}
     limit = {} if in_flight is None else {"in_flight": in_flight}
-    return named | limit | complete_arrival(settings.get("arrival"))
+    nodes = complete_nodes(settings.get("nodes"))
+    return named | nodes | limit | complete_arrival(settings.get("arrival"))
 
 
 def _convert_seconds(durations: dict[str, float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stagebench.engines.course import Overrides
+    from stagebench.network_nodes import NetworkNode
     from stagebench.runner.sink import Sink
     from stagebench.runner.stage import Stage
     from stagebench.runner.worker import WorkerSetup
@@ -33,11 +34,18 @@ class Adapter(Protocol):
 class EngineWorkflow:
     """Stages that an engine runs; see `Workflow` for its arguments and methods.
 
-    The engine's library is imported here, its pools are opened for the first task.
+    Their workers are spread over `nodes`, if there are several. The engine's library is imported
+    here, its pools are opened for the first task.
     """
 
     def __init__(
-        self, engine: str, stages: Sequence[Stage], sink: Sink, *, setup: WorkerSetup
+        self,
+        engine: str,
+        stages: Sequence[Stage],
+        sink: Sink,
+        *,
+        setup: WorkerSetup,
+        nodes: Sequence[NetworkNode] = (),
     ) -> None:
         ordered = check_workflow(stages)
         for stage in ordered:
@@ -48,7 +56,7 @@ class EngineWorkflow:
                     f" {stage.name!r})"
                 )
         self._course = TaskCourse(ordered, sink, setup)
-        self._adapter = make_adapter(engine, ordered)
+        self._adapter = make_adapter(engine, ordered, nodes)
 
     def run(self, tasks: int | Iterable[Overrides], arrival: Arrival | None = None) -> None:
         """Pass all tasks through all stages; return when each has ended in each stage."""
@@ -74,7 +82,9 @@ class EngineWorkflow:
         self.close()
 
 
-def make_adapter(engine: str, stages: Sequence[Stage]) -> Adapter:
+def make_adapter(
+    engine: str, stages: Sequence[Stage], nodes: Sequence[NetworkNode] = ()
+) -> Adapter:
     """Import an engine's library and return its adapter; nothing is started yet."""
     missing = find_missing(engine)
     if missing:
@@ -92,7 +102,7 @@ def make_adapter(engine: str, stages: Sequence[Stage]) -> Adapter:
         case "dask":
             from stagebench.engines.on_dask import DaskEngine
 
-            return DaskEngine(stages)
+            return DaskEngine(stages, nodes)
         case "tadween":
             from stagebench.engines.on_tadween import TadweenEngine
 

@@ -21,7 +21,8 @@ class Ability(NamedTuple):
     `start_methods` are those by which it can start processes. An engine that is `stepwise` ends
     each stage before the next one starts, and takes all tasks at once. `joins` is whether a stage
     can follow several others, or several stages none; `mixes` whether stages can differ in their
-    start methods; `process_alone` whether a stage can have a single worker that is a process.
+    start methods; `process_alone` whether a stage can have a single worker that is a process;
+    `spreads` whether workers can be on several nodes.
     """
 
     start_methods: tuple[str, ...]
@@ -30,6 +31,7 @@ class Ability(NamedTuple):
     mixes: bool = True
     stepwise: bool = False
     process_alone: bool = True
+    spreads: bool = False
 
 
 ALL_METHODS = ("fork", "forkserver", "spawn")
@@ -37,7 +39,7 @@ ALL_METHODS = ("fork", "forkserver", "spawn")
 ENGINES = {
     "concurrent.futures": Ability(ALL_METHODS),
     "joblib": Ability(("spawn",), ("joblib",), stepwise=True, process_alone=False),
-    "dask": Ability(ALL_METHODS, ("distributed",), mixes=False),
+    "dask": Ability(ALL_METHODS, ("distributed",), mixes=False, spreads=True),
     "tadween": Ability(ALL_METHODS, ("tadween_core",), joins=False),
     "ray": Ability(("spawn",), ("ray",)),
 }
@@ -71,8 +73,10 @@ def find_engine_limit(specification: Mapping[str, Any]) -> str:
     """Return why an engine cannot run a treatment; "" if it can, or if the treatment has none."""
     engine = specification.get("engine", OWN)
     if engine == OWN:
-        return ""
+        reasons = [*_find_node_limits(engine, specification)]
+        return f"{engine} {reasons[0]}" if reasons else ""
     reasons = [
+        *_find_node_limits(engine, specification),
         *_find_flow_limits(engine, specification),
         *(
             f"{reason} (stage '{stage['name']}')"
@@ -84,6 +88,27 @@ def find_engine_limit(specification: Mapping[str, Any]) -> str:
 
 
 # Each reason continues a sentence that begins with the engine's name.
+
+
+def _find_node_limits(engine: str, specification: Mapping[str, Any]) -> Iterator[str]:
+    settings = specification.get("nodes")
+    if settings is None:
+        return
+    from stagebench.network_nodes import (
+        why_none,  # only if needed: imports add to the measured memory
+    )
+
+    count = settings["count"]
+    if count > 1 and not (engine in ENGINES and ENGINES[engine].spreads):
+        able = ", ".join(name for name, ability in ENGINES.items() if ability.spreads)
+        yield f"runs on one node, not on {count}; {able} runs on several"
+        return
+    for stage in specification["stages"]:
+        if stage["workers"] < count:
+            workers = f"{stage['workers']} worker{'s' if stage['workers'] > 1 else ''}"
+            yield f"cannot spread {workers} over {count} nodes (stage '{stage['name']}')"
+    if reason := why_none(settings):
+        yield reason
 
 
 def _find_flow_limits(engine: str, specification: Mapping[str, Any]) -> Iterator[str]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from stagebench.engines.engine_workflow import EngineWorkflow
+    from stagebench.network_nodes import NetworkNode
 
     Meanwhile = Callable[[Mapping[str, Any], Path], AbstractContextManager[object]]
     ChangeStage = Callable[[Stage, Path], Stage]
@@ -116,16 +117,33 @@ def make_workflow(
     specification: Mapping[str, Any], stages: list[Stage], sink: FileSink, setup: WorkerSetup
 ) -> Workflow | EngineWorkflow:
     """Return the workflow, of the runner or of the engine that the specification names."""
-    if "engine" not in specification:
-        return Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
+    engine = specification.get("engine")
     # Imported only if it is needed: every import adds to the measured memory.
-    from stagebench.engines.engine_workflow import EngineWorkflow
-    from stagebench.engines.support import find_engine_limit
+    if engine or "nodes" in specification:
+        from stagebench.engines.support import find_engine_limit
 
-    limit = find_engine_limit(specification)
-    if limit:
-        raise UnsupportedError(limit)
-    return EngineWorkflow(specification["engine"], stages, sink, setup=setup)
+        if limit := find_engine_limit(specification):
+            raise UnsupportedError(limit)
+    nodes = enter_nodes(specification)
+    if not engine:
+        return Workflow(stages, sink, setup=setup, in_flight=specification.get("in_flight"))
+    from stagebench.engines.engine_workflow import EngineWorkflow
+
+    return EngineWorkflow(engine, stages, sink, setup=setup, nodes=nodes)
+
+
+def enter_nodes(specification: Mapping[str, Any]) -> list[NetworkNode]:
+    """Move this process to its cores; return the nodes that the supervisor has made."""
+    if "nodes" not in specification:
+        return []
+    from stagebench.network_nodes import NODES, read_nodes  # only if it is needed, as above
+
+    nodes, reason = read_nodes(os.environ.pop(NODES))
+    if reason:
+        raise UnsupportedError(f"{specification.get('engine', 'stagebench')} {reason}")
+    if nodes[0].cores:
+        os.sched_setaffinity(0, nodes[0].cores)
+    return nodes
 
 
 def prepare_process(settings: Mapping[str, Any], beside: Path | None = None) -> WorkerSetup:

@@ -154,17 +154,19 @@ def start_program(
     stdin: int,
     output: int | None,
     folder: Path | None = None,
+    enter: Callable[[], None] = lambda: None,
 ) -> Started:
     """Fork a process in a new session that will exec `command` when it is released.
 
     Its standard input is the descriptor `stdin`; `output`, if given, gets its standard output and
-    error. Its working directory is `folder`, or else this process's. It is killed when this process
-    ends.
+    error. Its working directory is `folder`, or else this process's. It calls `enter` first. It is
+    killed when this process ends.
     """
 
     def prepare() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        enter()
         os.setsid()
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         be_killed_first()

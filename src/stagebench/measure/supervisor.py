@@ -43,6 +43,7 @@ from stagebench.measure.machine import (
     read_ticks,
     wait_until_quiet,
 )
+from stagebench.measure.network import NO_NETWORK, make_network
 from stagebench.measure.server import quote_output, run_server
 from stagebench.measure.warm import warm_memory
 from stagebench.records import (
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from stagebench.measure.network import Network
     from stagebench.measure.process import ChildSignals
     from stagebench.measure.server import Server
     from stagebench.sampler.processes import Census, Life
@@ -158,7 +160,10 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
     strangers = process.adopt_orphans()
     environment = read_environment()
     with store.atomic_folder(target) as folder, measurement_lock() as lock_wait_s:
-        with run_server(request.specification, folder, request.beside) as server:
+        with (
+            run_server(request.specification, folder, request.beside) as server,
+            make_network(request.specification) as network,
+        ):
             quiet = wait_until_quiet(request.quiet_wait_s, read_ticks)
             check_inputs()
             warmed, pages = warm_memory(
@@ -167,7 +172,7 @@ def _measure_run(request: RunRequest, target: Path, check_inputs: Callable[[], N
             started_at = datetime.now(UTC)
             server_cpu_before_s = server.read_cpu_s() if server else 0.0
             before, busy_before, own_cpu_before_s = read_machine(), read_busy(), own_cpu_s()
-            exit_, sampler, census = supervise(request, folder, strangers, server)
+            exit_, sampler, census = supervise(request, folder, strangers, server, network)
             after, busy_after = read_machine(), read_busy()
             run_cpu_s = exit_.cpu_user_s + exit_.cpu_system_s + own_cpu_s() - own_cpu_before_s
             server_cpu_s = server.read_cpu_s() - server_cpu_before_s if server else None
@@ -256,7 +261,11 @@ def describe_request(request: RunRequest) -> dict[str, Any]:
 
 
 def supervise(
-    request: RunRequest, folder: Path, strangers: frozenset[int], server: Server | None = None
+    request: RunRequest,
+    folder: Path,
+    strangers: frozenset[int],
+    server: Server | None = None,
+    network: Network = NO_NETWORK,
 ) -> tuple[Exit, Sampler, Census]:
     """Start the measured process, sample its tree until it exits, and kill what it leaves.
 
@@ -280,7 +289,8 @@ def supervise(
     ):
         signals = process.ChildSignals()
         environment |= variables | (server.variables if server else {})
-        started = start_measured(request, folder, environment)
+        environment.update(network.variables)
+        started = start_measured(request, folder, environment, network)
         with contextlib.ExitStack() as held:
             held.callback(started.cancel)  # it holds the machine's lock as long as it lives
             group.add(started.pid)
@@ -370,7 +380,7 @@ def watch_run(
 
 
 def start_measured(
-    request: RunRequest, folder: Path, environment: Mapping[str, str]
+    request: RunRequest, folder: Path, environment: Mapping[str, str], network: Network
 ) -> process.Started:
     """Start the measured process, held before exec, with the specification as standard input.
 
@@ -390,6 +400,7 @@ def start_measured(
             stdin=stdin.fileno(),
             output=output.fileno(),
             folder=request.beside,
+            enter=network.enter,
         )
 
 

@@ -24,7 +24,7 @@ def find_floors(run: MeasuredRun) -> list[Floor]:
         for stage in run.stages
         for each in stage.served
     }
-    machine = Machine(run.cores, run.has_gil, run.in_flight)
+    machine = Machine(run.cores, run.has_gil, run.in_flight, run.nodes)
     return bound_makespan(lines, loads, run.due_s, machine)
 
 
@@ -42,7 +42,8 @@ def may_be_gil(run: MeasuredRun) -> bool:
             loads = [find_load(each, stage) for each in stage.served]
             least_s += sum(load.held_s for load in loads)
             most_s += find_most_share(stage) * sum(load.cpu_s for load in loads)
-    return least_s < run.makespan_s / (1 + CLOSE_ABOVE) <= most_s
+    gils = max(1, len(run.nodes))
+    return least_s / gils < run.makespan_s / (1 + CLOSE_ABOVE) <= most_s / gils
 
 
 def find_most_share(stage: StageRun) -> float:

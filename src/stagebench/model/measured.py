@@ -13,6 +13,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stagebench.model.replay import Alone
+from stagebench.model.resources import NodeLoad
 from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
 from stagebench.records import OWN_INTERPRETER, TREATMENT
 from stagebench.store import canonical_json
@@ -152,7 +153,8 @@ class MeasuredRun(NamedTuple):
 
     `cores` is what was there, `free_cores` what others (programs, other machines of the host, the
     sampler) left of them. `due_s` is when each task was due, from the first on. `engine` is "" if
-    the runner ran it: the model is of its way to hand tasks over.
+    the runner ran it: the model is of its way to hand tasks over. `nodes` are those of a run that
+    has several.
     """
 
     experiment: str
@@ -169,6 +171,7 @@ class MeasuredRun(NamedTuple):
     due_s: Mapping[int, Seconds]
     stages: Sequence[StageRun]
     engine: str = ""
+    nodes: Sequence[NodeLoad] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -289,6 +292,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     calibrations: dict[tuple[str | None, str], Known] = {}
     tasks = _group(tables["tasks"])
     stages = _group(tables["stages"])
+    nodes = _group(tables["run_nodes"]) if "run_nodes" in tables else {}
     found = []
     for run in list_rows(tables["runs"]):
         key = run["experiment"], run["treatment"], run["replicate"]
@@ -310,6 +314,8 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         first_s = min(row["submitted_s"] for row in tasks[key])
         process = specification["process"]
         usable = cores if process["cpus"] is None else len(process["cpus"])
+        if "cores" in (given := specification.get("nodes", {})):
+            usable = given["count"] * given["cores"]
         found.append(
             MeasuredRun(
                 *key,
@@ -335,9 +341,25 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     for stage in specification["stages"]
                 ],
                 engine=specification.get("engine", ""),
+                nodes=_read_nodes(nodes.get(key, ())),
             )
         )
     return found
+
+
+def _read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[NodeLoad]:
+    """Return the nodes of a run; nothing if it has one, or if it is not known what each did."""
+    if len(rows) < 2 or not all(is_known(row["tasks_cpu_s"]) for row in rows):
+        return []
+    return [
+        NodeLoad(
+            row["tasks_cpu_s"],
+            int(row["cores"]) if is_known(row["cores"]) else None,
+            max(row["sent_bytes"], row["received_bytes"]) if is_known(row["sent_bytes"]) else None,
+            row["link_bytes_per_s"] if is_known(row["link_bytes_per_s"]) else None,
+        )
+        for row in rows
+    ]
 
 
 def read_calibrated(

@@ -12,6 +12,8 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from stagebench.network_nodes import BURST_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,8 +23,8 @@ CLOSE_ABOVE = 0.15
 """A resource is full if the makespan is at most this share above its floor."""
 
 WORKERS, CORES, GIL, ARRIVALS = "workers", "cores", "GIL", "arrivals"
-IN_FLIGHT, PATH = "in flight", "path of a task"
-RESOURCES = (PATH, WORKERS, CORES, GIL, ARRIVALS, IN_FLIGHT)
+IN_FLIGHT, PATH, NODE, NETWORK = "in flight", "path of a task", "node", "network"
+RESOURCES = (PATH, WORKERS, CORES, NODE, NETWORK, GIL, ARRIVALS, IN_FLIGHT)
 """The kinds of resources, in the order in which equal floors are named.
 
 A single task is as long as its way through the workers, and more of them would not help it.
@@ -56,12 +58,28 @@ class Floor(NamedTuple):
     floor_s: Seconds
 
 
+class NodeLoad(NamedTuple):
+    """What a node of a run did: CPU time of its tasks, and what its link carried one way.
+
+    `cores` and `link_bytes_per_s` are None without a limit, and `carried_bytes` if unknown.
+    """
+
+    cpu_s: Seconds
+    cores: int | None
+    carried_bytes: float | None
+    link_bytes_per_s: float | None
+
+
 class Machine(NamedTuple):
-    """What all tasks share: cores (0 if unknown), the GIL, and the limit of tasks in flight."""
+    """What all tasks share: cores (0 if unknown), the GIL, and the limit of tasks in flight.
+
+    If there are several `nodes`, each has a GIL of its own.
+    """
 
     cores: int
     has_gil: bool
     in_flight: int | None
+    nodes: Sequence[NodeLoad] = ()
 
 
 def bound_makespan(
@@ -87,13 +105,27 @@ def bound_makespan(
     if machine.cores:
         cpu_s = sum(load.cpu_s for load in loads.values())
         floors.append(Floor(CORES, "", cpu_s / machine.cores))
+    floors += _list_floors_of_nodes(machine.nodes)
     if machine.has_gil:
-        floors.append(Floor(GIL, "", sum(load.held_s for load in loads.values())))
+        held_s = sum(load.held_s for load in loads.values())
+        floors.append(Floor(GIL, "", held_s / max(1, len(machine.nodes))))
     if any(at > 0 for at in due_s.values()):
         floors.append(Floor(ARRIVALS, "", max(at + paths[task] for task, at in due_s.items())))
     if machine.in_flight is not None:
         floors.append(Floor(IN_FLIGHT, "", sum(paths.values()) / machine.in_flight))
     return sorted(floors, key=lambda floor: -round(floor.floor_s, 9))
+
+
+def _list_floors_of_nodes(nodes: Sequence[NodeLoad]) -> list[Floor]:
+    """Bound the makespan by the cores and the links that single nodes have to themselves."""
+    computed = [each.cpu_s / each.cores for each in nodes if each.cores]
+    carried = [
+        max(0.0, each.carried_bytes - BURST_BYTES) / each.link_bytes_per_s
+        for each in nodes
+        if each.carried_bytes is not None and each.link_bytes_per_s
+    ]
+    named = ((NODE, computed), (NETWORK, carried))
+    return [Floor(resource, "", max(values)) for resource, values in named if values]
 
 
 def find_limit(floors: Sequence[Floor], makespan_s: Seconds) -> Floor | None:

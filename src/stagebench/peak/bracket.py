@@ -148,7 +148,7 @@ def _find_upper_bounds(
     begins = [gap[0] for gap in gaps]
     base = _first_base(histories, sampler["huge_faults_before"] or 0)
     counted = Counted(histories)
-    for opening, span in _list_spans(trace, histories):
+    for opening, span in list_spans(trace, histories):
         present = counted.within(span)
         base = _renew_base(base, opening, present.values(), span.huge_count - span.huge)
         if first <= span.ends_ns and span.begins_ns <= last:
@@ -194,7 +194,7 @@ def _bound_span(
     return bound_parts(contributions, span, base)
 
 
-def _list_spans(
+def list_spans(
     trace: MemoryTrace, histories: Sequence[CounterHistory]
 ) -> Iterator[tuple[SweepRecord | None, Span]]:
     """Yield the spans between sweeps, each with the sweep whose values hold when it begins.

@@ -50,6 +50,8 @@ MOST_ROWS = 32
 _RESOURCES = {
     "workers": "workers of a stage",
     "cores": "all cores",
+    "node": "cores of one node",
+    "network": "network between nodes",
     "GIL": "the GIL",
     "arrivals": "arrival of tasks",
     "in flight": "tasks in flight",

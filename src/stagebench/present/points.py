@@ -55,7 +55,10 @@ _PEAK_UPPER = "tree_peak_upper_bytes"
 USE_VERB = "use "
 """What a sentence begins with that makes a choice."""
 
-_ORDER = ("GIL", "cores", "workers", "in flight", "arrivals", "path of a task")
+_ORDER = (
+    *("GIL", "cores", "node", "network", "workers", "in flight", "arrivals"),
+    "path of a task",
+)
 """Resources: of several that limit all members of a group, the first is named."""
 
 _LEAST_REST = 0.05
@@ -502,6 +505,8 @@ def _percents(shares: Sequence[float]) -> str:
 
 _OTHER_LIMITS = {
     "GIL": "the GIL",
+    "node": "the cores of one node",
+    "network": "the network between nodes",
     "in flight": "the limit of tasks in flight",
     "arrivals": "the arrival of tasks",
     "path of a task": "the path of one task",

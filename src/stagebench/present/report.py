@@ -22,6 +22,7 @@ from stagebench.present.charts import choose_figures
 from stagebench.present.experiment import Experiment, split_experiments
 from stagebench.present.first_tasks import first_task_sentences
 from stagebench.present.markdown import count_noun, render_template
+from stagebench.present.node_table import describe_nodes
 from stagebench.present.overview import overview_table
 from stagebench.present.page.page import render_page
 from stagebench.present.pythons import interpreters_table
@@ -333,6 +334,7 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "stages": treatments.stages_table(experiment),
         "memory": treatments.memory_table(experiment),
         "children_seen": treatments.children_text(experiment),
+        "nodes": describe_nodes(experiment),
         "census": treatments.census_table(experiment),
         "is_polled": treatments.is_polled(experiment),
         "figures": {
@@ -352,6 +354,7 @@ _PARTS = {
     "workflow": ("Workflow", "workflow"),
     "stages": ("Stages", "stages"),
     "memory": ("Memory", "memory"),
+    "nodes": ("Nodes", "nodes"),
     "processes": ("Processes", "census"),
 }
 """Anchor of a part of an experiment's page → its title in the contents, and the value it shows."""

@@ -72,6 +72,8 @@ LEVEL_MARKERS = ("o", "s", "D", "^", "v", "P")
 LIMIT_COLOURS: dict[str, dict[str, Any]] = {
     "workers": {"marker": "o", "ms": 6, "color": _COLOURS[2]},
     "cores": {"marker": "s", "ms": 5.5, "color": _COLOURS[0]},
+    "node": {"marker": "p", "ms": 6, "color": _COLOURS[9]},
+    "network": {"marker": "X", "ms": 6, "color": _COLOURS[1]},
     "GIL": {"marker": "D", "ms": 5.5, "color": _COLOURS[3]},
     "arrivals": {"marker": "<", "ms": 6, "color": _COLOURS[4]},
     "in flight": {"marker": "v", "ms": 6, "color": _COLOURS[5]},

@@ -26,6 +26,8 @@ Row = dict[str, Any]
 _RESOURCES = {
     "workers": "workers of {stage}",
     "cores": "the cores",
+    "node": "the cores of one node",
+    "network": "the network between nodes",
     "GIL": "the GIL",
     "arrivals": "the arrival of tasks",
     "in flight": "tasks in flight",

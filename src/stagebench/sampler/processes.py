@@ -171,6 +171,10 @@ ROLES_BY_COMMAND = {
 of Ray names itself after its task."""
 
 
+KEEPER = "stagebench.engines.dask_node"
+"""What the command line of the process that keeps the workers of a node contains."""
+
+
 def is_resource_tracker(command: str) -> bool:
     """Return whether a command line is that of a resource tracker."""
     return any(part in command for part in TRACKERS)
@@ -181,10 +185,13 @@ def find_role(command: str, *, is_main: bool, parent_role: str, parent_command: 
 
     A forked worker has its parent's command line. Those of spawned workers and of multiprocessing's
     helpers contain the function that they run, those of joblib's the module. What Ray starts beside
-    its workers is a `daemon`. Anything else that a worker or the resource tracker forks is `other`.
+    its workers is a `daemon`, and so is what keeps the workers of a node. Anything else that a
+    worker or the resource tracker forks is `other`.
     """
     if is_main:
         return "main"
+    if KEEPER in command:
+        return "worker" if KEEPER in parent_command else "daemon"
     for role, parts in ROLES_BY_COMMAND.items():
         if any(part in command for part in parts):
             return role

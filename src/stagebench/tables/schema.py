@@ -164,6 +164,15 @@ TABLES: dict[str, dict[str, str]] = {
         "pools_closed": FLAG,
     },
     "roles": {**_RUN_KEY, "role": TEXT, **_kinds(ROLE)},
+    "run_nodes": {
+        **_RUN_KEY,
+        **dict.fromkeys(("node_number", "cores"), COUNT),
+        "link_bytes_per_s": NUMBER,
+        **dict.fromkeys(("processes", "workers", "tasks_served"), COUNT),
+        "tasks_cpu_s": NUMBER,
+        **dict.fromkeys(("peak_bytes", "peak_upper_bytes"), COUNT),
+        **dict.fromkeys(("sent_bytes", "received_bytes"), COUNT),
+    },
     "emulated": {**_RUN_KEY, **_kinds(EMULATED)},
     "queue_depth": {**_RUN_KEY, "stage": TEXT, **_kinds(QUEUE)},
     "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
@@ -384,7 +393,7 @@ IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
 """How two treatments are compared: run by run within blocks; all runs of the campaigns that both
 have; all runs, if they have no campaign in common."""
 
-LATER_TABLES = ("interpreters", "published")
+LATER_TABLES = ("interpreters", "run_nodes", "published")
 """Tables that a study may lack: it was analysed before they existed, or has no published values."""
 
 CLAIM_TABLES = ("claims", "claim_tests")

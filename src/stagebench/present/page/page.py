@@ -20,6 +20,7 @@ from stagebench.present import effects, why
 from stagebench.present.answer import format_groups
 from stagebench.present.factor_text import describe_factors
 from stagebench.present.markdown import render_template
+from stagebench.present.node_table import describe_nodes
 from stagebench.present.page.data import (
     cut_line,
     describe_experiment,
@@ -139,6 +140,7 @@ def _list_parts(experiment: Experiment) -> list[tuple[str, str]]:
             if any(changes)
             else "",
         ),
+        ("Nodes: tasks, memory and traffic of each, medians", describe_nodes(experiment)),
         ("Effects of factors, with 95 % intervals", _write_factors(experiment)),
         (
             f"Each treatment against {cut_line(experiment.baseline)}, with 95 % intervals",
