@@ -20,7 +20,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -212,7 +211,10 @@ def read_makespan_s(folder: Path) -> float:
     rows = _read_rows(folder / store.TASKS_FILE)
     names, tasks = rows[0], rows[1:]
     submitted, received = (names.index(name) for name in ("submitted_ns", "received_ns"))
-    begun, ended = min(int(row[submitted]) for row in tasks), max(int(row[received]) for row in tasks)
+    begun, ended = (
+        min(int(row[submitted]) for row in tasks),
+        max(int(row[received]) for row in tasks),
+    )
     return to_seconds(ended - begun)
 
 
@@ -290,10 +292,7 @@ def _simulate_run(
     changed["started_at"] = started_at.isoformat()
     for name, (header, *rows) in files.items():
         columns = [
-            [
-                str(resize(column, move(column, int(text)))) if text else ""
-                for text in texts
-            ]
+            [str(resize(column, move(column, int(text)))) if text else "" for text in texts]
             if column.endswith(("_ns", "_bytes"))
             else texts
             for column, texts in zip(header, itertools.zip_longest(*rows), strict=False)

@@ -185,8 +185,10 @@ def checks_text(experiment: Experiment) -> str:
         return ""
     replays = experiment.tables["replays"]
     errors = replays["error"].abs()
+    treatments = len(experiment.tables["treatments"]["treatment"].unique())
+    drawn = "" if len(rows) == treatments else f" of {len(rows)} treatments drawn at random"
     text = (
-        f"The model gives the makespan of each run from its own records within"
+        f"The model gives the makespan of each run{drawn} from its own records within"
         f" {format_percent(errors.median())} in the median, {format_percent(errors.max())} at most."
     )
     if not known:
