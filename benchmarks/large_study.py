@@ -282,7 +282,7 @@ def _simulate_run(
     def resize(name: str, value: Any) -> Any:
         return round(value * scale.size) if name.endswith("_bytes") and value else value
 
-    changed = {name: move(name, value) for name, value in run.items()} | identity
+    changed = {name: move(name, value) for name, value in run.items()} | dict(identity)
     for part in ("sampler", "cgroup"):
         changed[part] = {name: resize(name, value) for name, value in run[part].items()}
     for part in ("machine_before", "machine_after"):

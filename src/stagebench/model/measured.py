@@ -560,7 +560,7 @@ class _Groups:
         self._columns = {
             str(name): column.to_numpy()
             if column.dtype == "float64"
-            else column.to_numpy(dtype=object, na_value=None)
+            else column.astype(object).where(column.notna(), None).to_numpy()
             for name, column in table.items()
         }
 
