@@ -21,7 +21,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,6 +93,12 @@ NOISE_OF_RUN, NOISE_OF_BLOCK = 0.04, 0.03
 """Standard deviations of a makespan's logarithm; a block's is the same for all of its runs."""
 
 NOISE_OF_PEAK, STEP_OF_PEAK = 0.01, 0.05
+EPOCH, EPOCH_NS = datetime(2026, 11, 29, tzinfo=UTC), NS_PER_S
+"""When the first run starts, on both clocks."""
+
+QUIET = {"load_before": 0.0, "load_after": 0.0, "steal_share": 0.0, "others_cpu_share": 0.0}
+"""What others did meanwhile: nothing, whatever they did to the templates."""
+
 PAUSE_S = 1.0
 """From the end of one run to the start of the next."""
 
@@ -276,7 +282,7 @@ def _simulate_run(
         if name in DURATIONS or name in ("cpu_user_s", "cpu_system_s"):
             return type(value)(value * scale.time)
         if name.endswith("_ns") and type(value) is int:
-            return origin_ns + scale.start_ns + round((value - origin_ns) * scale.time)
+            return EPOCH_NS + scale.start_ns + round((value - origin_ns) * scale.time)
         return value
 
     def resize(name: str, value: Any) -> Any:
@@ -286,9 +292,12 @@ def _simulate_run(
     for part in ("sampler", "cgroup"):
         changed[part] = {name: resize(name, value) for name, value in run[part].items()}
     for part in ("machine_before", "machine_after"):
-        changed[part] = run[part] | {"time_ns": move("time_ns", run[part]["time_ns"])}
-    started_at = datetime.fromisoformat(run["started_at"])
-    started_at += timedelta(seconds=to_seconds(scale.start_ns))
+        moved = {"time_ns": move("time_ns", run[part]["time_ns"])}
+        changed[part] = run["machine_before"] | run[part] | moved
+        changed[part]["pressure"] = run["machine_before"]["pressure"]
+    changed["noise"], changed["quiet"] = QUIET, run["quiet"] | {"quiet": True}
+    changed["campaign"] = EPOCH.isoformat()
+    started_at = EPOCH + timedelta(seconds=to_seconds(scale.start_ns))
     changed["started_at"] = started_at.isoformat()
     for name, (header, *rows) in files.items():
         columns = [

@@ -194,7 +194,9 @@ def summarise_part(
             summary = summarise_once(head, folder, kept, code, summarise)
         else:
             summary = summarise()
-        heads.append(head)
+        # What was written to its files is checked, and takes much memory.
+        run = {name: value for name, value in head.run.items() if name != "files"}
+        heads.append(Head(planned=head.planned, baseline=head.baseline, run=run))
         runs.append(summary.run)
         for name, own in summary.tables.items():
             rows[name] += own

@@ -165,7 +165,9 @@ def read_head(request: Request, raw: Path) -> Head:
     check_run(folder / store.RUN_FILE, run)
     _check_identity(folder, planned, run)
     _check_specification(folder, treatment["specification"], run["specification"])
-    return Head(planned=planned, baseline=bool(treatment["baseline"]), run=run)
+    # It is equal: runs of a treatment share one.
+    shared = run | {"specification": treatment["specification"]}
+    return Head(planned=planned, baseline=bool(treatment["baseline"]), run=shared)
 
 
 def read_lone(folder: Path) -> Trace:
