@@ -653,13 +653,23 @@ def _analyse(options: argparse.Namespace) -> None:
     from stagebench.replication.published import published_table
 
     added = EMULATION._replace(whole=published_table(options.reference))
-    analyse_study(options.plan, options.raw, options.out, options.processes, added)
+    code = _hash_summaries()
+    analyse_study(options.plan, options.raw, options.out, options.processes, added, code)
 
 
 def _look(options: argparse.Namespace) -> None:
     from stagebench.analyse.stopping import look_at_study
+    from stagebench.replication.emulation import EMULATION
 
-    look_at_study(options.study)
+    look_at_study(options.study, EMULATION, _hash_summaries())
+
+
+def _hash_summaries() -> str:
+    """Return a hash of the code that summarises a run."""
+    from stagebench.design.code_hash import installed_code
+
+    made_by = ("stagebench.analyse.study:summarise_part", "stagebench.replication.emulation")
+    return installed_code().hash(*made_by)
 
 
 def _judge(options: argparse.Namespace) -> None:

@@ -8,7 +8,8 @@ REFERENCE = [beside(STUDY.reference)] if STUDY.reference else []
 
 rule analyse:
     input:
-        plan=rules.design.output[0],
+        # By its path: beside a rule's output, Snakemake would hash the list of all runs once per run.
+        plan=PLAN_FILE,
         runs=[f"{RESULTS}/raw/{run}" for run in WANTED_RUNS],
         # It says why there are no more runs, where looks decided that.
         blocks=BLOCKS,

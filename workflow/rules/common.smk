@@ -102,6 +102,7 @@ RUNS = name_runs(PLAN)
 WANTED = narrow_plan(PLAN, Path("results", STUDY.name))
 WANTED_RUNS = name_runs(WANTED)
 RESULTS = f"results/{STUDY.name}"
+PLAN_FILE = f"{RESULTS}/plan.json"
 EXPERIMENTS = [experiment["name"] for experiment in PLAN["experiments"]]
 
 # For the screen of --logger stagebench; an empty text, so no other logger prints it.
@@ -130,10 +131,15 @@ def planned(wildcards):
     return RUNS[f"{wildcards.experiment}/{wildcards.treatment}/{run}"]
 
 
+SPECIFICATIONS = {
+    name: canonical_json(treatment["specification"])
+    for name, treatment in PLAN["treatments"].items()
+}
+
+
 def specification(wildcards):
     """Return a treatment's specification as text: only a change of it causes a new run."""
-    treatment = PLAN["treatments"][f"{wildcards.experiment}/{wildcards.treatment}"]
-    return canonical_json(treatment["specification"])
+    return SPECIFICATIONS[f"{wildcards.experiment}/{wildcards.treatment}"]
 
 
 def fingerprint(value):

@@ -5,7 +5,7 @@ include: "claims.smk"
 # that wrong claims stop the study before anything is measured.
 rule design:
     output:
-        f"{RESULTS}/plan.json",
+        PLAN_FILE,
     log:
         f"{RESULTS}/logs/design.log",
     priority: len(RUNS) + 1

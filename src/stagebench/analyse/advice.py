@@ -130,10 +130,9 @@ def _advise(knowledge: Knowledge, known: Sequence[Candidate], margin: float, wis
         ]
     tied = _find_tied(fitting, margin)
     chosen = min(tied, key=lambda one: (_or_endless(one.peak_upper_bytes), one.time_s))
-    front = sorted(
-        (one for one in fitting if not any(_dominates(other, one) for other in fitting)),
-        key=lambda one: one.time_s,
-    )
+    # The fastest come first: what is dominated at all is mostly dominated by one of them.
+    by_time = sorted(fitting, key=lambda one: one.time_s)
+    front = [one for one in by_time if not any(_dominates(other, one) for other in by_time)]
     row = {
         "treatment": chosen.name,
         "makespan_s": chosen.makespan_s,

@@ -33,6 +33,9 @@ _LEAST_FREEDOM = LEAST_BLOCKS - 1
 _DECIMALS = 12
 """Of a logarithm: what is smaller is rounding, and no residual."""
 
+_LEAST_PART = 1e-9
+"""What is smaller beside the largest is rounding, and no indicator."""
+
 
 Ends: TypeAlias = "tuple[float, float]"
 """The logarithms of the ends between which a value is known to lie; equal if it is exact."""
@@ -194,15 +197,22 @@ def _without_means(
 ) -> tuple[NDArray[np.float64], int]:
     """Return what the means of all groups leave of each column, and how many means there are.
 
-    They are as many as can be kept apart: the rank of the groups' indicators.
+    They are as many as can be kept apart: the rank of the groups' indicators. The means of the
+    finest grouping are taken away first, also from the indicators of the others: least squares then
+    has few of them, however many treatments there are.
     """
+    finest, *others = sorted(groupings, key=lambda groups: -len(set(groups)))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(finest))}
+    places = np.array([numbers[group] for group in finest])
     indicators = np.array(
-        [
-            [group == one for group in groups]
-            for groups in groupings
-            for one in dict.fromkeys(groups)
-        ],
+        [[group == one for group in groups] for groups in others for one in dict.fromkeys(groups)],
         dtype=float,
     ).T
-    means, _, rank, _ = np.linalg.lstsq(indicators, columns)
-    return np.round(columns - indicators @ means, _DECIMALS), int(rank)
+    together = np.concatenate([columns, indicators], axis=1)
+    sums = np.zeros((len(numbers), together.shape[1]))
+    np.add.at(sums, places, together)
+    left = together - (sums / np.bincount(places)[:, None])[places]
+    rest, indicators = np.hsplit(left, [columns.shape[1]])
+    # Of an indicator that is taken away as a whole, rounding is left.
+    means, _, rank, _ = np.linalg.lstsq(indicators, rest, rcond=_LEAST_PART)
+    return np.round(rest - indicators @ means, _DECIMALS), len(numbers) + int(rank)

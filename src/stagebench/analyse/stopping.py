@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stagebench.analyse.comparisons import compare_treatments
 from stagebench.analyse.intervals import LEAST_BLOCKS
 from stagebench.analyse.run_file import check_plan
-from stagebench.analyse.study import compare_runs, summarise_run
-from stagebench.analyse.traces import list_requests, read_trace
+from stagebench.analyse.study import NOTHING_ADDED, compare_runs, summarise_part
+from stagebench.analyse.traces import list_requests
 from stagebench.blocks import (
     AT_MOST,
     NOTHING,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from stagebench.analyse.study import AddedTables
     from stagebench.analyse.traces import Head
     from stagebench.units import Seconds
 
@@ -57,21 +58,21 @@ class Elapsed(NamedTuple):
     run_s: Mapping[str, Seconds]
 
 
-def look_at_study(folder: Path) -> Blocks:
+def look_at_study(folder: Path, added: AddedTables = NOTHING_ADDED, code: str = "") -> Blocks:
     """Look at the runs that a study's folder has, decide which blocks are wanted, and note it.
 
-    All runs that were wanted so far have to be there. Raises StoreError with one that is not.
+    All runs that were wanted so far have to be there. Raises StoreError with one that is not. Those
+    of an earlier look are not read again, nor by the analysis, if `added` and `code` are its own.
     """
     path = folder / "plan.json"
     plan = check_plan(path, read_json(path))
     before = read_blocks(folder, plan)
     narrow = narrow_plan(plan, folder)
-    traces = [read_trace(request, folder / "raw") for request in list_requests(narrow)]
-    heads = [trace.head for trace in traces]
-    runs = make_table("runs", compare_runs(heads, [summarise_run(trace) for trace in traces]))
+    part = summarise_part(list_requests(narrow), folder / "raw", added, code)
+    runs = make_table("runs", compare_runs(part.heads, part.runs))
     tables = {"runs": runs, "stages": make_table("stages", [])}
     compared = compare_treatments(tables, narrow)["comparisons"]
-    after = decide_blocks(plan, before, compared, measure_time(heads))
+    after = decide_blocks(plan, before, compared, measure_time(part.heads))
     write_blocks(folder, after)
     return after
 

@@ -47,6 +47,7 @@ from stagebench.analyse.predictions import learn, make_prediction_tables
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.run_nodes import summarise_nodes
 from stagebench.analyse.stages import makespan_s, summarise_stages
+from stagebench.analyse.summaries import SUMMARIES_FOLDER, Summary, summarise_once
 from stagebench.analyse.tasks import (
     count_repeated,
     count_tasks,
@@ -60,6 +61,7 @@ from stagebench.analyse.traces import (
     Head,
     Request,
     Trace,
+    find_folder,
     list_requests,
     list_warm_ups,
     read_head,
@@ -132,14 +134,19 @@ class Part(NamedTuple):
 
 
 def summarise_study(
-    plan: dict[str, Any], raw: Path, processes: int = 1, added: AddedTables = NOTHING_ADDED
+    plan: dict[str, Any],
+    raw: Path,
+    processes: int = 1,
+    added: AddedTables = NOTHING_ADDED,
+    code: str = "",
 ) -> dict[str, pd.DataFrame]:
     """Make the tables of a study that follow from its plan, from `raw` and from what is `added`.
 
-    They do not depend on the number of `processes` that share the work. The runs that diagnose are
-    in a folder beside `raw`. Raises StoreError with the run folder that is missing or unreadable.
+    They do not depend on the number of `processes` that share the work, nor on what is kept of
+    earlier analyses by the same `code`. The runs that diagnose are in a folder beside `raw`. Raises
+    StoreError with the run folder that is missing or unreadable.
     """
-    summarise = partial(summarise_part, raw=raw, added=added)
+    summarise = partial(summarise_part, raw=raw, added=added, code=code)
     parts = map_parts(summarise, list_requests(plan), processes)
     heads = [head for part in parts for head in part.heads]
     rows = [row for part in parts for row in part.runs]
@@ -171,18 +178,39 @@ def summarise_diagnoses(
     }
 
 
-def summarise_part(requests: Sequence[Request], raw: Path, added: AddedTables) -> Part:
-    """Read and summarise some runs, one after another."""
+def summarise_part(
+    requests: Sequence[Request],
+    raw: Path,
+    added: AddedTables = NOTHING_ADDED,
+    code: str = "",
+) -> Part:
+    """Summarise some runs, one after another; keep what a run leads to if `code` is known."""
     heads, runs = [], []
-    tables = {**TABLES_OF_RUNS, **added.rows}
-    rows: dict[str, list[Row]] = {name: [] for name in tables}
+    rows: dict[str, list[Row]] = {name: [] for name in (*TABLES_OF_RUNS, *added.rows)}
     for request in requests:
-        trace = read_trace(request, raw)
-        heads.append(trace.head)
-        runs.append(summarise_run(trace, added.columns))
-        for name, summarise in tables.items():
-            rows[name] += summarise(trace)
+        head = read_head(request, raw)
+        summarise = partial(summarise_trace, request, raw, added)
+        if code:
+            folder = find_folder(request, raw)
+            kept = raw.with_name(SUMMARIES_FOLDER) / folder.relative_to(raw)
+            summary = summarise_once(head, folder, kept, code, summarise)
+        else:
+            summary = summarise()
+        # What was written to its files is checked, and takes much memory.
+        run = {name: value for name, value in head.run.items() if name != "files"}
+        heads.append(Head(planned=head.planned, baseline=head.baseline, run=run))
+        runs.append(summary.run)
+        for name, own in summary.tables.items():
+            rows[name] += own
     return Part(heads, runs, {name: make_table(name, own) for name, own in rows.items()})
+
+
+def summarise_trace(request: Request, raw: Path, added: AddedTables) -> Summary:
+    """Read the records of a run, and summarise them."""
+    trace = read_trace(request, raw)
+    tables = {**TABLES_OF_RUNS, **added.rows}
+    own = {name: summarise(trace) for name, summarise in tables.items()}
+    return Summary(summarise_run(trace, added.columns), own)
 
 
 def summarise_run(trace: Trace, columns: Sequence[Callable[[Trace], Row]] = ()) -> Row:
@@ -440,16 +468,17 @@ def analyse_study(
     out: Path,
     processes: int | None = None,
     added: AddedTables = NOTHING_ADDED,
+    code: str = "",
 ) -> None:
     """Write all tables of a study into the folder `out`, replacing it.
 
     `processes` is the largest number of processes that share the work; by default the number of
-    usable cores.
+    usable cores. What is read of a run is kept for the next analysis by the same `code`.
     """
     planned = narrow_plan(check_plan(plan, read_json(plan)), plan.parent)
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
-    tables = summarise_study(planned, raw, max(1, min(most, useful)), added)
+    tables = summarise_study(planned, raw, max(1, min(most, useful)), added, code)
     tables |= judge_study(tables, planned)
     tables |= explain_study(tables, planned)
     tables |= {name: make(tables) for name, make in added.whole.items()}

@@ -160,7 +160,7 @@ def list_warm_ups(plan: dict[str, Any]) -> list[Request]:
 
 def read_trace(request: Request, raw: Path) -> Trace:
     """Read the folder of one planned run; raises StoreError as `read_head` does."""
-    return _read_records(_folder(request, raw), read_head(request, raw))
+    return _read_records(find_folder(request, raw), read_head(request, raw))
 
 
 def read_head(request: Request, raw: Path) -> Head:
@@ -169,14 +169,16 @@ def read_head(request: Request, raw: Path) -> Head:
     Raises StoreError with the folder if it is missing, unreadable or another run's.
     """
     planned, treatment, _ = request
-    folder = _folder(request, raw)
+    folder = find_folder(request, raw)
     if not folder.is_dir():
         raise StoreError(f"{folder}: this run of the plan has not been measured")
     run = store.read_run(folder)
     check_run(folder / store.RUN_FILE, run)
     _check_identity(folder, planned, run)
     _check_specification(folder, treatment["specification"], run["specification"])
-    return Head(planned=planned, baseline=bool(treatment["baseline"]), run=run)
+    # It is equal: runs of a treatment share one.
+    shared = run | {"specification": treatment["specification"]}
+    return Head(planned=planned, baseline=bool(treatment["baseline"]), run=shared)
 
 
 def read_lone(folder: Path) -> Trace:
@@ -200,7 +202,8 @@ def _treatment_key(run: dict[str, Any]) -> str:
     return f"{run['experiment']}/{run['treatment']}"
 
 
-def _folder(request: Request, raw: Path) -> Path:
+def find_folder(request: Request, raw: Path) -> Path:
+    """Return the folder of a planned run."""
     if request.place is not None:
         return raw / request.place
     run = request.planned

@@ -290,9 +290,9 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
     calibrations: dict[tuple[str | None, str], Known] = {}
-    tasks = _group(tables["tasks"])
-    stages = _group(tables["stages"])
-    nodes = _group(tables["run_nodes"]) if "run_nodes" in tables else {}
+    tasks = _Groups(tables["tasks"])
+    stages = _Groups(tables["stages"])
+    nodes = _Groups(tables["run_nodes"]) if "run_nodes" in tables else None
     found = []
     for run in list_rows(tables["runs"]):
         key = run["experiment"], run["treatment"], run["replicate"]
@@ -308,10 +308,11 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         calibrated = calibrations[which]
         varying = _find_varying(specification["tasks"], specification["stages"])
         by_stage = defaultdict(list)
-        for row in tasks.get(key, ()):
+        own = tasks.list_rows(key)
+        for row in own:
             by_stage[row["stage"]].append(row)
-        rows = {row["stage"]: row for row in stages[key]}
-        first_s = min(row["submitted_s"] for row in tasks[key])
+        rows = {row["stage"]: row for row in stages.list_rows(key)}
+        first_s = min(row["submitted_s"] for row in own)
         process = specification["process"]
         usable = cores if process["cpus"] is None else len(process["cpus"])
         if "cores" in (given := specification.get("nodes", {})):
@@ -341,7 +342,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     for stage in specification["stages"]
                 ],
                 engine=specification.get("engine", ""),
-                nodes=_read_nodes(nodes.get(key, ())),
+                nodes=_read_nodes(nodes.list_rows(key) if nodes else ()),
             )
         )
     return found
@@ -569,12 +570,27 @@ def _read_gils(interpreters: pd.DataFrame | None) -> dict[tuple[str, str, int], 
     }
 
 
-def _group(table: pd.DataFrame) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
-    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for row in list_rows(table):
-        key = row["experiment"], row["treatment"], row["replicate"]
-        groups.setdefault(key, []).append(row)
-    return groups
+class _Groups:
+    """The rows of a table by run, made when they are asked for: all at once take much memory."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        names = ("experiment", "treatment", "replicate")
+        keys = zip(*(table[name].tolist() for name in names), strict=True)
+        self._places: dict[tuple[str, str, int], list[int]] = {}
+        for place, key in enumerate(keys):
+            self._places.setdefault(key, []).append(place)
+        self._columns = {
+            str(name): column.to_numpy()
+            if column.dtype == "float64"
+            else column.astype(object).where(column.notna(), None).to_numpy()
+            for name, column in table.items()
+        }
+
+    def list_rows(self, run: tuple[str, str, int]) -> list[dict[str, Any]]:
+        """Return the rows of a run."""
+        places = self._places.get(run, [])
+        columns = [column[places].tolist() for column in self._columns.values()]
+        return [dict(zip(self._columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def is_known(value: Any) -> bool:

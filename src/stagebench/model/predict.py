@@ -344,13 +344,22 @@ CLOSE = 0.1
 """An error that a prediction may have."""
 
 
-def leave_one_out(reproduced: Sequence[Reproduced]) -> list[Checked]:
-    """Predict each treatment from all the others; treatments that equal it are left out with it."""
+def leave_one_out(
+    reproduced: Sequence[Reproduced], sources: Sequence[MeasuredRun] | None = None
+) -> list[Checked]:
+    """Predict each treatment that was reproduced from all others in `sources`.
+
+    By default, these are what was reproduced. Treatments that equal it are left out with it.
+    """
     found = []
+    planned = [
+        (run, describe_run(run).stages)
+        for run in ([each.run for each in reproduced] if sources is None else sources)
+    ]
     for key, runs in group_runs(each.run for each in reproduced).items():
         same = describe_run(runs[0]).stages
         left = [each for each in reproduced if describe_run(each.run).stages != same]
-        others = [each.run for each in left]
+        others = [run for run, stages in planned if stages != same]
         measured = [run.makespan_s for run in runs]
         middle = median(measured)
         spread = (max(measured) - min(measured)) / middle

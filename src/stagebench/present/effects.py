@@ -30,7 +30,7 @@ from stagebench.tables.quantities import HIGHER, LOWER, QUANTITIES, UNITS, words
 from stagebench.tables.schema import IN_BLOCKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from stagebench.present.experiment import Experiment
 
@@ -44,13 +44,22 @@ def effects_table(experiment: Experiment) -> str:
     rows = _comparisons(experiment)
     if rows.empty:
         return ""
-    columns, cells = ["treatment"], {name: [name] for name in experiment.treatments}
+    columns, cells = ["treatment"], {name: [name] for name in experiment.listed}
     for quantity in HEADLINES:
         own = rows[rows["quantity"] == quantity]
         columns += [title_quantity(quantity), "n", f"× {experiment.baseline} [95 %]", "word"]
         for treatment, cell in cells.items():
             cell.extend(_effect_cells(own, treatment))
     return format_table(columns, list(cells.values()), texts=1)
+
+
+MOST_NAMED = 10
+"""Of more treatments that have a gap in common than this, some are named."""
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def gap_notes(experiment: Experiment) -> list[str]:
@@ -66,7 +75,7 @@ def gap_notes(experiment: Experiment) -> list[str]:
         shared.setdefault((what, str(note)), []).append(f"`{treatment}`")
     others = len(experiment.treatments) - 1
     return [
-        f"{'every treatment' if 1 < others == len(names) else ', '.join(names)} ({what}): {note}"
+        f"{'every treatment' if 1 < others == len(names) else _name_some(names)} ({what}): {note}"
         for (what, note), names in shared.items()
     ]
 

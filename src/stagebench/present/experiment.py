@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNSET = "unset"
 """The level of a factor that is null."""
 
+MOST_LISTED = 100
+"""Tables of the report have at most so many treatments; those in `tables/` have all."""
+
 Design = dict[str, dict[str, str]]
 """Factor → treatment → level as text; of factors that differ between the treatments."""
 
@@ -111,6 +114,12 @@ class Experiment:
         """Median makespan of every treatment, the shortest first; NaN at the end if none is ok."""
         found = {one: self.median(one, "makespan_s") for one in self.treatments}
         return dict(sorted(found.items(), key=lambda item: (math.isnan(item[1]), item[1])))
+
+    @cached_property
+    def listed(self) -> list[str]:
+        """Ids of the treatments that tables of the report have, in the order of the plan."""
+        kept = set(choose_treatments(self, MOST_LISTED))
+        return [one for one in self.treatments if one in kept]
 
     @property
     def advised(self) -> list[str]:

@@ -188,6 +188,7 @@ def _short_values(
         "name": experiment.name,
         "table": overview_table(experiment, most),
         "left_out": max(0, len(experiment.treatments) - most),
+        "lists_all": experiment.listed == experiment.treatments,
         "unseen": flow.unseen_note(experiment),
         "path": page.path,
         "figures": {
@@ -322,6 +323,7 @@ def _experiment_values(experiment: Experiment, figures: Path, added: AddedText) 
         "why": why_values(experiment),
         "batch": flow.batch_sentence(experiment),
         "batch_table": flow.contrasts_table(experiment, flow.BATCH),
+        "listed": treatments.listed_text(experiment),
         "workflow": treatments.workflow_table(experiment),
         "parameters": treatments.parameters_text(experiment),
         "interpreters": interpreters_table(experiment),

@@ -146,7 +146,7 @@ def treatments_table(experiment: Experiment, *, with_throughput: bool = True) ->
     ]
     rows = [
         _treatment_row(experiment, treatment, with_throughput=with_throughput)
-        for treatment in experiment.treatments
+        for treatment in experiment.listed
     ]
     return format_table(columns, rows, texts=2)
 
@@ -156,7 +156,7 @@ def stages_table(experiment: Experiment) -> str:
     columns = ["treatment", "stage", *_STAGE_TIMES, *_STAGE_SHARES]
     rows = [
         [treatment, stage, *_stage_cells(experiment, treatment, stage)]
-        for treatment in experiment.treatments
+        for treatment in experiment.listed
         for stage in experiment.stages
         if experiment.has_stage(treatment, stage)
     ]
@@ -175,7 +175,7 @@ def memory_table(experiment: Experiment) -> str:
                 for name in ("tree_time_to_peak_s", "most_children", "sweeps")
             ),
         ]
-        for treatment in experiment.treatments
+        for treatment in experiment.listed
     ]
     return format_table(columns, rows, texts=1)
 
@@ -251,8 +251,22 @@ def census_table(experiment: Experiment) -> str:
     """Return the processes of a run by role, and how the census found them, per treatment."""
     columns = ["treatment", "census", "by role", "bounded only, by role"]
     columns += ["created", "sampled", "bounded only"]
-    rows = [_row(experiment, treatment) for treatment in experiment.treatments]
+    rows = [_row(experiment, treatment) for treatment in experiment.listed]
     return format_table(columns, rows, texts=4)
+
+
+def listed_text(experiment: Experiment) -> str:
+    """Say which treatments the tables leave out; "" if they have all."""
+    left_out = len(experiment.treatments) - len(experiment.listed)
+    if not left_out:
+        return ""
+    return (
+        f"The tables on this page have {len(experiment.listed)} of"
+        f" {len(experiment.treatments)} treatments: the baseline, the one to use, those that may be"
+        " as fast or are on the front of makespan and memory, and those at both ends, as far as"
+        f" there is room. All {len(experiment.treatments)} are in `tables/treatments.csv`,"
+        " `tables/treatment_stages.csv`, `tables/comparisons.csv` and `tables/limits.csv`."
+    )
 
 
 def children_text(experiment: Experiment) -> str:

@@ -490,14 +490,20 @@ def noisy_text(runs: pd.DataFrame) -> str:
     )
 
 
+MOST_NOISY = 100
+"""Of more noisy runs than this, the first are listed."""
+
+
 def noisy_table(runs: pd.DataFrame) -> str:
     """List the noisy runs and why they are flagged; "" if none is."""
     noisy = runs[runs["noisy"] != ""]
     if noisy.empty:
         return ""
     columns = ["experiment", "treatment", "noisy", "replicate", "status"]
-    rows = [[str(row[name]) for name in columns] for _, row in noisy.iterrows()]
-    return format_table(columns, rows, texts=3)
+    rows = [[str(row[name]) for name in columns] for _, row in noisy.head(MOST_NOISY).iterrows()]
+    table = format_table(columns, rows, texts=3)
+    more = len(noisy) - MOST_NOISY
+    return f"{table}\n\nAnd {more} more: `noisy` in `tables/runs.csv`." if more > 0 else table
 
 
 _MACHINE = {

@@ -105,7 +105,7 @@ def limits_table(experiment: Experiment) -> str:
             format_number(row["own_s"]),
             format_number(row["lost_s"]),
         ]
-        for row in list_rows(experiment.tables["limits"])
+        for row in _of_listed(experiment, "limits")
     ]
     return format_table(columns, rows, texts=3) if rows else ""
 
@@ -118,7 +118,7 @@ def _describe_rest(row: Row) -> str:
 
 def parts_table(experiment: Experiment) -> str:
     """Return where the time of a task went in each stage, of every treatment: means in seconds."""
-    rows = list_rows(experiment.tables["parts"])
+    rows = _of_listed(experiment, "parts")
     longest = max((row["response_s"] for row in rows), default=0.0)
     shown = [
         part
@@ -131,6 +131,11 @@ def parts_table(experiment: Experiment) -> str:
         for row in rows
     ]
     return format_table(columns, cells, texts=2) if cells else ""
+
+
+def _of_listed(experiment: Experiment, table: str) -> Sequence[Row]:
+    rows = experiment.tables[table]
+    return list_rows(rows[rows["treatment"].isin(experiment.listed)])
 
 
 def predictions_table(experiment: Experiment) -> str:
@@ -187,8 +192,10 @@ def checks_text(experiment: Experiment) -> str:
         return ""
     replays = experiment.tables["replays"]
     errors = replays["error"].abs()
+    treatments = len(experiment.tables["treatments"]["treatment"].unique())
+    drawn = "" if len(rows) == treatments else f" of {len(rows)} treatments drawn at random"
     text = (
-        f"The model gives the makespan of each run from its own records within"
+        f"The model gives the makespan of each run{drawn} from its own records within"
         f" {format_percent(errors.median())} in the median, {format_percent(errors.max())} at most."
     )
     if not known:
