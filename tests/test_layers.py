@@ -78,7 +78,7 @@ MAY_IMPORT = {
     "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
     "present": {*GROUND, "store", "blocks", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
-    "compare": {*GROUND, "", "store", "tables", "analyse", "present", "compare"}
+    "compare": {*GROUND, "", "store", "blocks", "tables", "analyse", "present", "compare"}
     | {"pandas", "numpy", "scipy"},
     # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
