@@ -1,12 +1,15 @@
 """Imports go one way: in the source, and in what a measured process really imports."""
 
 import ast
+import re
+import subprocess
 import sys
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from tests.study import ROOT
 
 import stagebench
 from stagebench import store
@@ -159,6 +162,15 @@ def test_no_two_classes_have_one_name():
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, number in names.items() if number > 1] == []
+
+
+def test_rules_are_read_without_the_libraries_of_the_analysis():
+    text = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    modules = re.findall(r"^from (stagebench\S*) import", text, re.MULTILINE)
+    assert len(modules) > 10
+    program = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert not {b"numpy", b"pandas", b"scipy"} & set(done.stdout.split())
 
 
 RUNNER = {"engine", "interrupts", "jobs", "pools", "routing", "stage", "transport"}

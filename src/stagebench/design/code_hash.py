@@ -182,8 +182,12 @@ def _write(node: object, parts: list[str], strings: set[str]) -> None:
     """
     if isinstance(node, ast.AST):
         parts.append(f"{type(node).__name__}(")
-        for name, value in ast.iter_fields(node):
-            if value is not None and value != [] and not isinstance(value, ast.expr_context):
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, str):
+                strings.add(value)
+                parts.append(f"{name}={value!a},")
+            elif value is not None and value != [] and name != "ctx":
                 parts.append(f"{name}=")
                 _write(value, parts, strings)
         parts.append(")")
