@@ -571,12 +571,10 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     """Check a config and all that it names, as a whole."""
-    from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import check_cpus, check_engines, check_memory, usable_cpus
     from stagebench.design.plan import make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
-    from stagebench.replication.published import check_reference
 
     config = load_config(options.config, options.override)
     study = check_config(config, options.config.parent)
@@ -584,8 +582,16 @@ def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     check_cpus(study.treatments, usable_cpus())
     check_engines(study.treatments)
-    check_reference(make_plan(study), options.config.parent)
-    load_study_claims(study, options.config.parent)
+    # The libraries of these checks take longer to import than the others take in all.
+    reference = None if study.reference is None else options.config.parent / study.reference
+    if reference is not None:
+        from stagebench.replication.published import check_reference
+
+        check_reference(make_plan(study), options.config.parent)
+    if study.claims is not None:
+        from stagebench.claims.judge import load_claims
+
+        load_claims(options.config.parent / study.claims, reference)
     return study, config
 
 
