@@ -33,7 +33,8 @@ def checkout(folder):
 def snakemake(folder, *arguments, config="config/smoke.yaml", cores=2, own_code=False):
     """Run Snakemake in a checkout; with `own_code` by the checkout's source, not the installed."""
     command = [SNAKEMAKE, "--cores", str(cores), "--configfile", config, *arguments]
-    environment = os.environ | ({"PYTHONPATH": str(folder / "src")} if own_code else {})
+    own = {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": ""}
+    environment = os.environ | (own if own_code else {})
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

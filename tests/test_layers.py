@@ -1,12 +1,15 @@
 """Imports go one way: in the source, and in what a measured process really imports."""
 
 import ast
+import re
+import subprocess
 import sys
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from tests.study import ROOT
 
 import stagebench
 from stagebench import store
@@ -80,7 +83,7 @@ MAY_IMPORT = {
     "export": {*GROUND, "", "store", "peak", "analyse", "trace", "export"},
     "present": {*GROUND, "store", "blocks", "tables", "present", "pandas", "matplotlib", "numpy"}
     | {"jinja2", "markupsafe", "markdown_it"},
-    "compare": {*GROUND, "", "store", "tables", "analyse", "present", "compare"}
+    "compare": {*GROUND, "", "store", "blocks", "tables", "analyse", "present", "compare"}
     | {"pandas", "numpy", "scipy"},
     # A measured process that also samples itself: it may import the sampler.
     "replication.emulate": {*GROUND, "store", "sampler", "measure"},
@@ -161,6 +164,30 @@ def test_no_two_classes_have_one_name():
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, number in names.items() if number > 1] == []
+
+
+ANALYSING = {"numpy", "pandas", "scipy", "matplotlib"}
+
+
+def list_imported(program):
+    """Return the modules that a program has imported at its end."""
+    command = [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_rules_are_read_without_the_libraries_of_the_analysis():
+    text = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    modules = re.findall(r"^from (stagebench\S*) import", text, re.MULTILINE)
+    assert len(modules) > 10
+    assert not ANALYSING & list_imported(f"import {', '.join(modules)}")
+
+
+def test_a_study_without_claims_is_checked_without_the_libraries_of_the_analysis():
+    call = f"from stagebench.cli import main; main(['plan', {str(ROOT / 'config/smoke.yaml')!r}])"
+    imported = list_imported(call)
+    assert "stagebench.design.plan" in imported
+    assert not ANALYSING & imported
 
 
 RUNNER = {"engine", "interrupts", "jobs", "pools", "routing", "stage", "transport"}

@@ -13,7 +13,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
-from tests.conduct.small_study import write_study
+from tests.conduct.small_study import count_runs_there, write_study
 from tests.study import ROOT, checkout
 
 import stagebench
@@ -170,10 +170,18 @@ def test_a_command_that_needs_more_says_how_to_install_it(environment, tmp_path,
     assert line.endswith(' is not installed; pip install "stagebench[study]" brings it')
 
 
-def test_the_wheel_runs_a_study_with_the_packages_that_it_names(environment, tmp_path):
-    write_study(tmp_path, ["never"], replicates=1)
+def test_the_wheel_runs_a_study_until_it_is_precise_with_the_packages_that_it_names(
+    environment, tmp_path
+):
+    config = write_study(tmp_path, ["never"], workers=(1, 2))
+    text = config.read_text().replace("replicates: 2", "until: {makespan_s: 100 %}\nat_most: 6")
+    # Long enough that no disturbance doubles it.
+    config.write_text(text.replace("delay_s: 0.005", "delay_s: 0.2"))
     # The packages of this environment, but not this checkout, which its .pth file names.
     packages = sysconfig.get_path("purelib")
     done = call(environment, tmp_path, "stagebench", "run", "study.yaml", PYTHONPATH=packages)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.glob("results/*/report.html")) != []
+    assert "1 precise enough" in done.stdout
+    # At most there would have been 12.
+    assert count_runs_there(tmp_path) == 10

@@ -77,7 +77,7 @@ def test_a_dry_run_shows_the_design_before_warm_ups_and_these_before_all_blocks(
     folder = checkout(tmp_path / "checkout")
     config = edit_config(folder, lambda config: config.update(warm_ups=1, replicates=1))
     output = snakemake(folder, "--dry-run", config=config).stdout
-    jobs = re.findall(r"output: results/smoke/(?:raw/)?(\S+)|priority: (\d+)", output)
+    jobs = re.findall(r"output: results/smoke/(?:raw/)?([^\s,]+)|priority: (\d+)", output)
     names = [name.rpartition("/")[2] for name, _ in jobs if re.search(r"/[wr]1$|plan.json", name)]
     priorities = [int(priority) for _, priority in jobs if priority]
     order = [name for _, name in sorted(zip(priorities, names, strict=True), reverse=True)]

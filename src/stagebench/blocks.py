@@ -14,7 +14,7 @@ from stagebench.errors import StoreError
 from stagebench.store import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 BLOCKS_FILE = "blocks.json"
@@ -67,6 +67,13 @@ def write_blocks(folder: Path, blocks: Blocks) -> None:
     path, value = folder / BLOCKS_FILE, _to_json(blocks)
     if not path.exists() or read_json(path) != value:
         write_json(path, value)
+
+
+def read_plan(
+    path: Path, check: Callable[[Path, Any], dict[str, Any]] = lambda _, plan: plan
+) -> dict[str, Any]:
+    """Read the plan of a study's folder, check it, and return it with the runs that are wanted."""
+    return narrow_plan(check(path, read_json(path)), path.parent)
 
 
 def narrow_plan(plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -198,10 +198,15 @@ def _add_plan(commands: Any) -> None:
 
 
 def _add_design(commands: Any) -> None:
-    parser = _add(commands, "design", _design, "Write a study's plan (rule design).")
+    parser = _add(commands, "design", _design, "Write a study's plan and config (rule design).")
     parser.add_argument("--config", type=Path, required=True, help="the study as YAML")
     parser.add_argument("--override", **OVERRIDE)
-    parser.add_argument("--out", type=Path, required=True, help="plan.json to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="plan.json to write, with resolved.yaml beside it",
+    )
 
 
 def _add_measure(commands: Any) -> None:
@@ -493,7 +498,7 @@ def _add_pack(commands: Any) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="the study's config, or a file that it names, to be packed too; may be repeated",
+        help="a file that the study's config names, to be packed too; may be repeated",
     )
 
 
@@ -566,12 +571,10 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     """Check a config and all that it names, as a whole."""
-    from stagebench.claims.judge import load_study_claims
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import check_cpus, check_engines, check_memory, usable_cpus
     from stagebench.design.plan import make_plan
     from stagebench.measure.cgroup import machine_memory_bytes
-    from stagebench.replication.published import check_reference
 
     config = load_config(options.config, options.override)
     study = check_config(config, options.config.parent)
@@ -579,8 +582,16 @@ def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
     check_memory(study.treatments, machine_memory_bytes(), allow=allow)
     check_cpus(study.treatments, usable_cpus())
     check_engines(study.treatments)
-    check_reference(make_plan(study), options.config.parent)
-    load_study_claims(study, options.config.parent)
+    # The libraries of these checks take longer to import than the others take in all.
+    reference = None if study.reference is None else options.config.parent / study.reference
+    if reference is not None:
+        from stagebench.replication.published import check_reference
+
+        check_reference(make_plan(study), options.config.parent)
+    if study.claims is not None:
+        from stagebench.claims.judge import load_claims
+
+        load_claims(options.config.parent / study.claims, reference)
     return study, config
 
 
@@ -598,11 +609,14 @@ def _request_trial(options: argparse.Namespace, study: Study) -> TrialRequest:
 
 
 def _design(options: argparse.Namespace) -> None:
-    from stagebench.design.config import load_study
-    from stagebench.design.plan import make_plan
-    from stagebench.store import write_json
+    from stagebench.design.config import check_config, load_config
+    from stagebench.design.plan import format_resolved, make_plan
+    from stagebench.store import write_json, write_text
 
-    write_json(options.out, make_plan(load_study(options.config, options.override)))
+    config = load_config(options.config, options.override)
+    plan = make_plan(check_config(config, options.config.parent))
+    write_text(options.out.with_name("resolved.yaml"), format_resolved(config) + "\n")
+    write_json(options.out, plan)
 
 
 def _measure(options: argparse.Namespace) -> None:

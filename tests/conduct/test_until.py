@@ -2,12 +2,28 @@
 
 import json
 import re
+import shutil
+import signal
 import subprocess
+import time
 
+import psutil
 import pytest
 import yaml
+from tests.commands import analyse_study
 from tests.conduct.small_study import count_runs_there, run_study, write_study
-from tests.study import ROOT, SNAKEMAKE
+from tests.study import ROOT, SNAKEMAKE, STAGEBENCH
+
+from stagebench.store import read_json, read_run
+
+HELD_BEFORE = 22
+"""Calls of the handler in 11 runs; the 12th, the second of block 6, waits while a file is there."""
+
+HOLD = f"""\
+    while os.path.getsize(COUNT) > {HELD_BEFORE} and os.path.exists(COUNT + ".hold"):
+        time.sleep(0.01)
+    return 1
+"""
 
 
 def want(folder, **keys):
@@ -30,10 +46,14 @@ def list_moments(folder):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A study that is precise enough at once, and was then wanted to be more precise."""
-    folder = tmp_path_factory.mktemp("until")
+    folder = tmp_path_factory.mktemp("until") / "study"
+    folder.mkdir()
     write_study(folder, ["never"], workers=(1, 2))
+    steps = folder / "steps.py"
+    steps.write_text("import time\n" + steps.read_text().replace("    return 1\n", HOLD))
     want(folder, until={"makespan_s": "100 %"}, at_most=6)
     first = run_study(folder, "--cores", "2", "--no-trial")
+    shutil.copytree(folder, folder.with_name("early"))
     there, moments = count_runs_there(folder), list_moments(folder)
     report = (folder / "results/small/report.md").read_text()
     want(folder, until={"makespan_s": 1e-6}, at_most=6)
@@ -97,3 +117,82 @@ def test_a_damaged_file_of_decisions_is_named(tmp_path):
     assert done.returncode != 0
     assert "blocks.json: not the blocks of a study; remove it" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def call(folder, *arguments):
+    return subprocess.run(
+        [STAGEBENCH, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_what_stopped_early_is_packed_and_elsewhere_analysed_to_the_same_tables(stopped, tmp_path):
+    early = stopped[0].with_name("early") / "results/small"
+    call(tmp_path, "pack", early)
+    call(tmp_path, "unpack", "small.stagebench.zip", "--out", "back")
+    back = tmp_path / "back"
+    analyse_study(back / "plan.json", back / "raw", None, tmp_path / "again")
+    tables = sorted((early / "tables").glob("*.csv"))
+    assert len(tables) > 10
+    for path in tables:
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+    assert "all 10 runs ok" in call(tmp_path, "show", "back")
+    sides = ("early=small.stagebench.zip", f"more={stopped[0] / 'results/small'}")
+    compared = call(tmp_path, "compare", *sides)
+    assert re.search(r"^early +10 runs of 2 treatments", compared), compared
+    # The runs that both have in common are the same.
+    assert re.search(r"^w2-fault-never .* equivalent .* 5\b", compared, re.MULTILINE), compared
+
+
+def test_a_packed_study_has_the_config_by_which_it_was_run(stopped, tmp_path):
+    call(tmp_path, "pack", stopped[0] / "results/small")
+    call(tmp_path, "unpack", "small.stagebench.zip", "--out", "back")
+    shutil.copy(stopped[0] / "steps.py", tmp_path / "back")
+    call(tmp_path, "design", "--config", "back/resolved.yaml", "--out", "again/plan.json")
+    assert read_json(tmp_path / "again/plan.json") == read_json(tmp_path / "back/plan.json")
+
+
+def interrupt(process):
+    process.send_signal(signal.SIGINT)
+
+
+def kill_all(process):
+    """Kill it and all that it has started, as if the machine went off."""
+    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        one.kill()
+
+
+def list_places(folder):
+    runs = {path: read_run(path.parent) for path in folder.glob("raw/*/*/r*/run.json")}
+    return {
+        str(path.relative_to(folder)): [run[name] for name in ("block", "position", "rank", "seed")]
+        for path, run in runs.items()
+    }
+
+
+@pytest.mark.parametrize("end", [interrupt, kill_all])
+def test_interrupted_within_a_round_it_goes_on_and_ends_as_if_it_was_not(stopped, tmp_path, end):
+    whole = stopped[0] / "results/small"
+    folder = tmp_path / "study"
+    shutil.copytree(stopped[0].with_name("early"), folder)
+    want(folder, until={"makespan_s": 1e-6}, at_most=6)
+    hold, calls = folder / "count.txt.hold", folder / "count.txt"
+    hold.touch()
+    command = [STAGEBENCH, "run", "study.yaml", "--cores", "2", "--no-trial"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        while calls.stat().st_size <= HELD_BEFORE:
+            assert process.poll() is None
+            time.sleep(0.01)
+        end(process)
+    assert process.returncode != 0
+    there = list_moments(folder)
+    assert len(there) == 11
+    hold.unlink()
+    again = run_study(folder, "--cores", "2", "--no-trial")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "resuming: 11 of 12 runs are there" in again.stdout
+    after = list_moments(folder)
+    assert {name: after[name] for name in there} == there
+    results = folder / "results/small"
+    for name in ("plan.json", "blocks.json"):
+        assert (results / name).read_bytes() == (whole / name).read_bytes()
+    assert list_places(results) == list_places(whole)

@@ -1,12 +1,14 @@
 """What the hash of a command's code covers, in a package made for the tests and in our own."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import stagebench
-from stagebench.design.code_hash import CodeFolder, installed_code
+from stagebench.design import code_hash
+from stagebench.design.code_hash import CodeFolder, installed_code, read_code
 from stagebench.errors import WorkflowError
 
 FILES = {
@@ -156,6 +158,55 @@ def test_every_data_file_of_ours_is_found_by_some_command():
         for command in commands
         for file in code.find_data(code.reach(f"stagebench.cli:_{command}"))
     }
-    data = {file for file in source.rglob("*.*") if file.suffix not in (".py", ".pyc", ".typed")}
+    files = {file for file in source.rglob("*.*") if "__pycache__" not in file.parts}
+    data = {file for file in files if file.suffix not in (".py", ".typed")}
     assert data
     assert found == data
+
+
+@pytest.fixture
+def remembered(folder, monkeypatch):
+    """Return a function that hashes with what earlier calls have remembered, and their file."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    memory = folder / "cache" / "memory.json"
+    return lambda: CodeFolder(folder, "pack", memory).hash(ONE), memory
+
+
+def test_what_is_remembered_of_code_changes_no_hash(folder, remembered):
+    hash_again, memory = remembered
+    assert hash_again() == hash_of(folder, ONE)
+    kept = memory.read_bytes()
+    assert hash_again() == hash_of(folder, ONE)
+    assert memory.read_bytes() == kept
+    for name in ("shared.py", "steps/page.j2", "other.py"):
+        append(folder, name)
+        assert hash_again() == hash_of(folder, ONE)
+
+
+def test_files_are_not_read_again_unless_they_have_changed(folder, remembered, monkeypatch):
+    hash_again, _ = remembered
+    hash_again()
+    read = []
+    monkeypatch.setattr(
+        code_hash, "read_code", lambda *given: read.append(given[0]) or read_code(*given)
+    )
+    hash_again()
+    assert read == []
+    append(folder, "shared.py")
+    hash_again()
+    assert read == ["pack.shared"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"reader": "another", "codes": {"pack": 1}}'])
+def test_a_damaged_memory_or_that_of_another_reader_is_not_used(remembered, text):
+    hash_again, memory = remembered
+    before = hash_again()
+    memory.write_text(text)
+    assert hash_again() == before
+
+
+def test_where_python_writes_no_bytecode_nothing_is_remembered(folder, remembered, monkeypatch):
+    hash_again, memory = remembered
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert hash_again() == hash_of(folder, ONE)
+    assert not memory.exists()

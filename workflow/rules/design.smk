@@ -6,6 +6,7 @@ include: "claims.smk"
 rule design:
     output:
         PLAN_FILE,
+        f"{RESULTS}/resolved.yaml",
     log:
         f"{RESULTS}/logs/design.log",
     priority: len(RUNS) + 1
@@ -16,5 +17,5 @@ rule design:
     shell:
         f"({CHECK_FILES}"
         'python -m stagebench design --config "$STAGEBENCH_CONFIG"'
-        " --override {params.override:q} --out {output:q})"
+        " --override {params.override:q} --out {output[0]:q})"
         f"{LOGGED}"

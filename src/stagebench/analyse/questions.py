@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from stagebench.analyse.advice import Wishes, make_advice_table
 from stagebench.analyse.predictions import Predicted, ask, learn
 from stagebench.analyse.run_file import check_plan
-from stagebench.blocks import narrow_plan
+from stagebench.blocks import read_plan
 from stagebench.errors import ModelError, StoreError, closest
 from stagebench.model.measured import group_runs
 from stagebench.model.whatif import parse_changes
-from stagebench.store import read_json
 from stagebench.tables.io import list_rows, read_some
 from stagebench.units import format_seconds
 
@@ -97,12 +96,12 @@ def answer_advice(folder: Path, memory_bytes: int | None, cores: int | None) -> 
 
 
 def _load(folder: Path) -> tuple[Mapping[str, pd.DataFrame], dict[str, Any], Knowledge]:
-    if not (folder / "plan.json").is_file():
+    path = folder / "plan.json"
+    if not path.is_file():
         raise StoreError(
             f"{folder}: there are no results of a study (no plan.json); expected results/STUDY"
         )
-    path = folder / "plan.json"
-    plan = narrow_plan(check_plan(path, read_json(path)), folder)
+    plan = read_plan(path, check_plan)
     tables = read_some(folder / "tables", TABLES)
     knowledge = learn(tables, plan)
     if not knowledge.runs:

@@ -68,8 +68,8 @@ from stagebench.analyse.traces import (
     read_trace,
     span_s,
 )
-from stagebench.blocks import narrow_plan
-from stagebench.store import DIAGNOSIS_FOLDER, atomic_folder, canonical_json, read_json
+from stagebench.blocks import read_plan
+from stagebench.store import DIAGNOSIS_FOLDER, atomic_folder, canonical_json
 from stagebench.tables.io import make_table, write_tables
 from stagebench.tables.quantities import (
     COUNTERS,
@@ -475,7 +475,7 @@ def analyse_study(
     `processes` is the largest number of processes that share the work; by default the number of
     usable cores. What is read of a run is kept for the next analysis by the same `code`.
     """
-    planned = narrow_plan(check_plan(plan, read_json(plan)), plan.parent)
+    planned = read_plan(plan, check_plan)
     most = processes or len(os.sched_getaffinity(0))
     useful = len(planned["runs"]) // RUNS_PER_PROCESS
     tables = summarise_study(planned, raw, max(1, min(most, useful)), added, code)

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from stagebench.claims.evidence import Evidence
     from stagebench.claims.model import Claim, ClaimTest, Measure, Needs, Range
-    from stagebench.design.grid import Study
 
 
 Json = dict[str, Any]
@@ -101,13 +100,6 @@ def _load_claims(path: Path, reference: Path | None, results: Path | None) -> Cl
     raise_problems([*problems, *found_problems], config.places, file=str(path))
     studies = {name: str(_sound(plans[file])["study"]) for name, file in configs.items()}
     return ClaimsFile(claims=claims, configs=configs, studies=studies, index=index)
-
-
-def load_study_claims(study: Study, folder: Path) -> ClaimsFile | None:
-    """Read the claims of a study whose config is in `folder`; None if it has none."""
-    if study.claims is None:
-        return None
-    return load_claims(folder / study.claims, folder / study.reference if study.reference else None)
 
 
 def judge_study(folder: Path, claims: Path, reference: Path | None) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench import __version__
+from stagebench.blocks import BLOCKS_FILE
 from stagebench.errors import OptionError, StoreError
 from stagebench.store import DIAGNOSIS_FOLDER, SCHEMA_VERSION, atomic_folder
 from stagebench.units import format_bytes
@@ -33,7 +34,7 @@ ENDING = ".stagebench.zip"
 MANIFEST = "manifest.json"
 SCHEMA = "stagebench-study/1"
 
-FILES = ("plan.json",)
+FILES = ("plan.json", "resolved.yaml", BLOCKS_FILE)
 FOLDERS = ("config", "tables", "raw", DIAGNOSIS_FOLDER, "claims")
 """What an archive may have beside its manifest."""
 

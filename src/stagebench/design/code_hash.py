@@ -8,9 +8,14 @@ location of the files, so a checkout can move.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
+import sys
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.errors import WorkflowError
 from stagebench.handlers.registry import HANDLERS
@@ -28,7 +33,6 @@ from stagebench.store import PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -48,16 +52,65 @@ class Code(NamedTuple):
     strings: frozenset[str]
 
 
+class CodeMemory:
+    """What was read of files, kept in a file from one call to the next, as Python keeps bytecode.
+
+    A file that has another size or time of change is read again. Reading all takes half a second,
+    which every call of Snakemake would take.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+        self._is_new = False
+        # Whatever is wrong with the file, all is read again.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if path is not None:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                self._known = found["codes"] if found["reader"] == _hash_reader() else {}
+
+    def read(self, target: str, file: Path) -> Code:
+        """Return what counts of a target's file."""
+        stat = file.stat()
+        version = [stat.st_mtime_ns, stat.st_size]
+        known = self._known.get(target)
+        if known is not None and known[0] == version:
+            return Code(known[1], frozenset(known[2]), frozenset(known[3]))
+        code = read_code(target, file)
+        self._known[target] = [version, code.digest, sorted(code.imports), sorted(code.strings)]
+        self._is_new = True
+        return code
+
+    def save(self) -> None:
+        """Write the file, if anything was read since; where it cannot be written, it is not."""
+        if self._path is None or not self._is_new or sys.dont_write_bytecode:
+            return
+        partial = self._path.with_suffix(f".{os.getpid()}.partial")
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps({"reader": _hash_reader(), "codes": self._known}))
+            partial.replace(self._path)
+        self._is_new = False
+
+
+@cache
+def _hash_reader() -> str:
+    """Hash the code by which code is read: what it has read is not known to another one."""
+    files = Path(__file__), Path(sys.modules[parse_source.__module__].__file__ or "")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 class CodeFolder:
     """The folder that holds a package; each of its files is read once for all hashes.
 
     A target is a module, or "module:function" for a function without the rest of its module.
     """
 
-    def __init__(self, folder: Path, package: str = _PACKAGE) -> None:
+    def __init__(self, folder: Path, package: str = _PACKAGE, memory: Path | None = None) -> None:
         self._folder = folder
         self._package = package
         self._codes: dict[str, Code | None] = {}
+        self._memory = CodeMemory(memory)
 
     def hash(self, *targets: str) -> str:
         """Hash all code and data that targets reach; raises WorkflowError for a missing target."""
@@ -69,6 +122,7 @@ class CodeFolder:
             data = file.read_bytes()
             name = file.relative_to(self._folder).as_posix()
             total.update(f"{name} {len(data)}\n".encode() + data)
+        self._memory.save()
         return total.hexdigest()[:DIGITS]
 
     def reach(self, *targets: str) -> dict[str, Code]:
@@ -104,7 +158,7 @@ class CodeFolder:
     def _read(self, target: str) -> Code | None:
         if target not in self._codes:
             file = self._file(target)
-            self._codes[target] = None if file is None else read_code(target, file)
+            self._codes[target] = None if file is None else self._memory.read(target, file)
         return self._codes[target]
 
     def _file(self, target: str) -> Path | None:
@@ -116,7 +170,9 @@ class CodeFolder:
 @cache
 def installed_code() -> CodeFolder:
     """Return the installed code, which is that of a checkout if installed from there."""
-    return CodeFolder(find_module(_PACKAGE, None).parents[1])
+    package = find_module(_PACKAGE, None).parent
+    name = f"code_hash.{sys.implementation.cache_tag}.json"
+    return CodeFolder(package.parent, memory=package / "__pycache__" / name)
 
 
 def describe_protocol(code: CodeFolder | None = None) -> str:
@@ -182,8 +238,12 @@ def _write(node: object, parts: list[str], strings: set[str]) -> None:
     """
     if isinstance(node, ast.AST):
         parts.append(f"{type(node).__name__}(")
-        for name, value in ast.iter_fields(node):
-            if value is not None and value != [] and not isinstance(value, ast.expr_context):
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, str):
+                strings.add(value)
+                parts.append(f"{name}={value!a},")
+            elif value is not None and value != [] and name != "ctx":
                 parts.append(f"{name}=")
                 _write(value, parts, strings)
         parts.append(")")

@@ -7,7 +7,6 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from stagebench.tables.quantities import QUANTITIES, UNITS
@@ -16,6 +15,8 @@ from stagebench.units import count_places
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
 MISSING = "–"
 _UNSHOWN = re.compile(
@@ -42,14 +43,24 @@ _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?]|$)")
 
 
+def is_unknown(value: object) -> bool:
+    """Return whether a value of a table is missing."""
+    # Here, since rules import this module, and pandas takes longer than all else that they need.
+    import pandas as pd
+
+    return bool(pd.isna(value))  # type: ignore[call-overload]
+
+
 def format_number(value: float, *, scale: float = 1) -> str:
     """Format with three digits, at most four places and no exponent; a missing value is a dash."""
-    return MISSING if pd.isna(value) else _with_places(value * scale, count_places(value * scale))
+    return (
+        MISSING if is_unknown(value) else _with_places(value * scale, count_places(value * scale))
+    )
 
 
 def format_percent(share: float) -> str:
     """Format a share as whole percent: "43 %"; below ten percent with one place."""
-    if pd.isna(share):
+    if is_unknown(share):
         return MISSING
     # From 9.95 % on, one place would give "10.0 %".
     whole = abs(share) >= 0.0995 or share == 0
@@ -94,7 +105,7 @@ def format_bracket(ends: tuple[float, float | None], *, scale: float = 1) -> str
     """
     low, high = ends
     text = format_number(low, scale=scale)
-    if high is None or pd.isna(high) or high == low or pd.isna(low):
+    if high is None or is_unknown(high) or high == low or is_unknown(low):
         return text
     if math.isinf(high):
         return f"≥ {text}"
@@ -120,7 +131,7 @@ def _format_limit(limit: float) -> str:
 
 def format_spread(summary: pd.Series[float], *, scale: float = 1) -> str:
     """Format "median (min to max)" with the places of the median; without a spread, the median."""
-    if pd.isna(summary["median"]):
+    if is_unknown(summary["median"]):
         return MISSING
     values = [float(summary[name]) * scale for name in ("median", "min", "max")]
     places = 0 if _are_whole(values) else count_places(values[0])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.blocks import narrow_plan
+from stagebench.blocks import read_plan
 from stagebench.present import effects, factor_text, flow, stops, treatments, trust, winners
 from stagebench.present.answer import (
     format_answer,
@@ -27,7 +27,7 @@ from stagebench.present.overview import overview_table
 from stagebench.present.page.page import render_page
 from stagebench.present.pythons import interpreters_table
 from stagebench.present.why import why_values
-from stagebench.store import atomic_folder, read_json, write_text
+from stagebench.store import atomic_folder, write_text
 from stagebench.tables.io import read_claims, read_tables
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def render_report(
     """
     tables = read_tables(tables_folder) | read_claims(claims)
     experiments = split_experiments(tables)
-    planned = narrow_plan(read_json(plan), plan.parent)
+    planned = read_plan(plan)
     screen = make_screen(tables, planned)
     contents = Contents(tables, experiments, Path(os.path.relpath(figures, out / PAGES)))
     pages = _make_pages(contents, planned, added)

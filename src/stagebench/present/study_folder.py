@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagebench.blocks import narrow_plan
+from stagebench.blocks import read_plan
 from stagebench.errors import OptionError, StoreError
-from stagebench.store import RUN_FILE, START_AGAIN, read_json
+from stagebench.store import RUN_FILE, START_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,7 @@ def show_study(folder: Path, figure: Path | None = None) -> str:
     path = folder / _PLAN
     if not path.exists():
         raise StoreError(f"{path}: is missing (rule design); {START_AGAIN}")
-    plan = read_json(path)
-    if not isinstance(plan, dict) or not {"study", "runs", "experiments"} <= plan.keys():
-        raise StoreError(f"{path}: is no plan of a study; {START_AGAIN}")
-    plan = narrow_plan(plan, folder)
+    plan = read_plan(path, _check_plan)
     if not (folder / "tables" / "runs.csv").exists():
         raise StoreError(f"{folder}: {_describe_progress(folder, plan)}; {START_AGAIN}")
     # Here, so that `stagebench show` reads a trace where no pandas is installed.
@@ -44,6 +41,12 @@ def show_study(folder: Path, figure: Path | None = None) -> str:
     page = next((path for path in _list_pages(folder) if path.exists()), None)
     more = f"no report yet; {START_AGAIN}" if page is None else f"More: {page}"
     return f"{text}{more}\n"
+
+
+def _check_plan(path: Path, plan: Any) -> dict[str, Any]:
+    if not isinstance(plan, dict) or not {"study", "runs", "experiments"} <= plan.keys():
+        raise StoreError(f"{path}: is no plan of a study; {START_AGAIN}")
+    return plan
 
 
 def _list_pages(folder: Path) -> list[Path]:
