@@ -98,12 +98,8 @@ def check_nodes(request: SlurmRequest) -> list[str]:
 
 
 def _ask(request: SlurmRequest) -> tuple[subprocess.CompletedProcess[str], Asked]:
-    command = [
-        _find_program("srun"),
-        f"--nodes=1-{request.nodes}",
-        "--ntasks-per-node=1",
-        "--cpus-per-task=1",
-    ]
+    command = [_find_program("srun"), f"--nodes={_count_free(request)}"]
+    command += ["--ntasks-per-node=1", "--cpus-per-task=1"]
     command += [f"--mem={MEMORY_MIB}", f"--time={MINUTES}", f"--immediate={FREE_WITHIN_S}"]
     command += [
         f"{option}={request.resources[name]}"
@@ -121,6 +117,19 @@ def _ask(request: SlurmRequest) -> tuple[subprocess.CompletedProcess[str], Asked
         check=False,
     )
     return done, Asked(began_s, list(_read_states(done.stdout)), time.time())
+
+
+def _count_free(request: SlurmRequest) -> int:
+    """Return how many nodes can be asked at once: those that are free, or 1 that is waited for.
+
+    A range such as --nodes=1-4 gets fewer than are free. Which meet a constraint is not known.
+    """
+    if request.resources.get("constraint"):
+        return 1
+    options = ["--Node", "--states=idle,mixed", "--format=%N"]
+    if partition := request.resources.get("slurm_partition"):
+        options.append(f"--partition={partition}")
+    return max(1, min(len(set(_call_sinfo(options))), request.nodes))
 
 
 def _find_program(name: str) -> str:
@@ -215,9 +224,11 @@ def _list_kinds(states: Iterable[NodeState]) -> dict[str, dict[str, list[str]]]:
 
 def _describe_refusal(text: str) -> str:
     """Say what Slurm said, and what can be set."""
-    said = "; ".join(line.removeprefix("srun: error: ") for line in text.splitlines()[:MOST_LINES])
+    # Of a traceback, the last line alone.
+    lines = [line for line in text.splitlines() if line[:1].strip() and "Traceback" not in line]
+    said = "; ".join(line.removeprefix("srun: error: ") for line in lines[:MOST_LINES])
     if "artition" in text:
-        known = _list_partitions()
+        known = ", ".join(sorted(set(_call_sinfo(["--format=%R"]))))
         return f"Slurm: {said}; allowed for slurm_partition: {known or 'see sinfo'}"
     if "account" in text.lower():
         return f"Slurm: {said}; set slurm_account in default-resources of the profile"
@@ -226,13 +237,13 @@ def _describe_refusal(text: str) -> str:
     return f"Slurm: {said or 'srun failed and said nothing'}"
 
 
-def _list_partitions() -> str:
+def _call_sinfo(options: Sequence[str]) -> list[str]:
     done = subprocess.run(
-        [_find_program("sinfo"), "--noheader", "--format=%R"],
+        [_find_program("sinfo"), "--noheader", *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
     )
-    return ", ".join(sorted(set(done.stdout.split())))
+    return done.stdout.split()
