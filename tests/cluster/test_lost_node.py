@@ -30,9 +30,9 @@ def find_node(block):
 
 @pytest.fixture(scope="module")
 def lost(cluster, tmp_path_factory):
-    """A study of three treatments in two blocks; a node dies when its block has its first run."""
+    """A study of two treatments in two blocks; a node dies when its block has its first run."""
     folder = tmp_path_factory.mktemp("lost")
-    write_study(folder, DELAY_S, treatments=3)
+    write_study(folder, DELAY_S, treatments=2)
     with start_study(folder) as study:
         block, node = await_kept_run(folder, study)
         cluster.lose_node(node)
@@ -46,14 +46,14 @@ def lost(cluster, tmp_path_factory):
 
 def test_the_other_node_goes_on_to_the_end_of_its_block(lost):
     _, block, _, _, kept, _, _ = lost
-    assert sum(name.endswith(f"/r{3 - block}") for name in kept) == 3
+    assert sum(name.endswith(f"/r{3 - block}") for name in kept) == 2
 
 
 def test_the_lost_block_is_named_and_the_study_ends_with_1_and_says_how_to_go_on(lost):
     _, block, code, output, kept, _, _ = lost
     assert code == 1
     assert f"LOST    block {block}: " in output
-    assert f"{len(kept)} of 6 runs are there; start it again to go on:" in output
+    assert f"{len(kept)} of 4 runs are there; start it again to go on:" in output
     assert "stagebench run study.yaml --profile profile" in output
     assert "Traceback" not in output
     assert "FAILED" not in output
@@ -62,8 +62,8 @@ def test_the_lost_block_is_named_and_the_study_ends_with_1_and_says_how_to_go_on
 def test_the_same_command_makes_only_what_is_missing_and_the_report(lost):
     folder, _, _, _, kept, code, resumed = lost
     assert code == 0, resumed
-    assert f"resuming: {len(kept)} of 6 runs are there" in resumed
-    assert len(runs_there(folder)) == 6
+    assert f"resuming: {len(kept)} of 4 runs are there" in resumed
+    assert len(runs_there(folder)) == 4
     assert {name: runs_there(folder)[name] for name in kept} == kept
     assert (folder / "results/waits/report.md").stat().st_size
 
@@ -77,7 +77,7 @@ def test_runs_of_a_block_follow_each_other_in_their_order(lost):
     ]
     ordered = sorted(runs, key=lambda run: run["started_at"])
     assert [run["rank"] for run in ordered] == sorted(run["rank"] for run in runs)
-    assert len(ordered) == 3
+    assert len(ordered) == 2
 
 
 @pytest.mark.usefixtures("lost")

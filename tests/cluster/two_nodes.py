@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +24,11 @@ OURS = "# Of the tests of stagebench: it is removed when they end."
 NODES = ("node1", "node2")
 PARTITION = "debug"
 START_S = 30.0
-DAEMONS = ("munged", "slurmctld", "slurmd", "srun", "unshare")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "unshare", "setpriv")
+LOCK = Path("/run/lock/stagebench-tests-slurm")
+"""One cluster at a time: there is one place for its configuration."""
+
+LOCK_S = 300.0
 
 SLURM_CONF = """{ours}
 ClusterName=tests
@@ -61,7 +67,7 @@ def why_not() -> str | None:
     """Return why no cluster can be started here, or None."""
     if os.geteuid():
         return "only root can start daemons that act for any user"
-    missing = [name for name in DAEMONS if shutil.which(name) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)}: not installed (Debian: slurm-wlm, munge)"
     if CONFIG.exists() and not CONFIG.read_text().startswith(OURS):
@@ -105,7 +111,7 @@ class TwoNodes:
     def start_node(self, node: str, *wrapper: str) -> None:
         """Start the daemon of a node; `wrapper` is a command before it, such as unshare."""
         (self.folder / node / "spool").mkdir(parents=True, exist_ok=True)
-        self._start(node, *wrapper, shutil.which("slurmd") or "slurmd", "-D", "-N", node)
+        self._start(node, *wrapper, "slurmd", "-D", "-N", node)
 
     def restart_node(self, node: str, *wrapper: str) -> None:
         self.lose_node(node)
@@ -169,7 +175,8 @@ class TwoNodes:
         with (self.folder / f"{name}.out").open("ab") as output:
             self.daemons.append(
                 subprocess.Popen(
-                    command,
+                    # If this process is killed, no daemon outlives it.
+                    [shutil.which("setpriv") or "", "--pdeathsig", "KILL", *command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -202,15 +209,40 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextlib.contextmanager
+def locked(path: Path):
+    """Wait until no other process has a cluster of the tests."""
+    with path.open("ab") as file:
+        end = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def end_left_behind() -> None:
+    """End what is left of a cluster whose process was killed."""
+    if CONFIG.exists():
+        (state,) = re.findall(r"^StateSaveLocation=(.*)$", CONFIG.read_text(), re.MULTILINE)
+        TwoNodes(Path(state).parent).stop()
+
+
+@contextlib.contextmanager
 def two_nodes(folder: Path):
     """Start a cluster in a new folder, and end all that it started."""
-    folder.mkdir(parents=True)
-    cluster = TwoNodes(folder)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
+    with locked(LOCK):
+        end_left_behind()
+        folder.mkdir(parents=True)
+        cluster = TwoNodes(folder)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 if __name__ == "__main__":
