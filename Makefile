@@ -1,6 +1,7 @@
 # make          set up, run the default study, name the report
 # make test     set up, run the tests
 # make lint     set up, run every linter
+# make slurm    set up, and add what runs studies on a Slurm cluster
 # make reference  keep a study's report, twelve figures and compressed tables in docs/reference (STUDY=causes)
 # make protocol   record the code that decides about a measurement, see PROTOCOL in store.py
 # make lock     resolve requirements.lock anew (needs uv)
@@ -13,7 +14,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: study setup test lint reference protocol lock clean
+.PHONY: study setup slurm test lint reference protocol lock clean
 
 study: $(READY)
 	$(BIN)/stagebench run '$(CONFIG)' --cores $(CORES)
@@ -27,6 +28,9 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 	$(PIP) install --require-hashes --no-deps --no-build-isolation --requirement requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+slurm: $(READY)
+	$(PIP) install --require-hashes --no-deps --requirement requirements-slurm.lock
 
 # Two processes, each with one file of tests at a time: a file's fixtures are made once, and the
 # order stays, in which the longest files are not the last. Before that, bytecode is written, and what
@@ -52,6 +56,8 @@ protocol: $(READY)
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 		--python-version 3.11 requirements-build.in --output-file requirements-build.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet --no-deps \
+		--python-version 3.11 requirements-slurm.in --output-file requirements-slurm.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 		--python-version 3.11 --extra study --extra dev --extra examples --extra joblib --extra dask pyproject.toml --output-file requirements.lock
 

@@ -30,6 +30,7 @@ rule all:
 onstart:
     # A report of earlier runs must not look as if it were of those that are made now.
     if not workflow.touch:
+        check_cluster()
         remove_outputs(rules.report.output)
 
 

@@ -6,7 +6,12 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-RULES = ("Snakefile", "workflow/rules/*.smk", "workflow/report/*.rst")
+RULES = (
+    "Snakefile",
+    "workflow/rules/*.smk",
+    "workflow/report/*.rst",
+    "workflow/profiles/*/*.yaml",
+)
 
 
 class BuildWithRules(build_py):

@@ -31,7 +31,7 @@ CORE = {
     "design",
 }
 CORE |= {"pipeline", "measure", "trace", "trial", "model", "analyse", "export", "present"}
-CORE |= {"conduct", "draft", "engines", "blocks"}
+CORE |= {"conduct", "draft", "engines", "blocks", "cluster"}
 MAY_IMPORT = {
     # Public names, imported lazily.
     "__init__": {"errors", "records", "handlers", "runner", "pipeline"},
@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "draft": {*GROUND, "task_list", "handlers", "runner", "pipeline", "design", "measure", "draft"},
     "conduct": {*GROUND, "", "store", "blocks", "design", "measure", "analyse", "trace", "trial"}
     | {"conduct"},
+    "cluster": {*GROUND, "", "store", "design", "measure", "cluster"},
     "trace.figure": {*GROUND, "tables", "present", "trace", "matplotlib"},
     "model": {*GROUND, "store", "tables", "model", "pandas", "numpy"},
     "analyse": {*GROUND, "store", "blocks", "task_list", "tables", "peak", "model", "analyse"}

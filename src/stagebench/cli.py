@@ -174,6 +174,12 @@ def _add_run(commands: Any) -> None:
     )
     parser.add_argument("--override", **OVERRIDE)
     parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FOLDER",
+        help="measure on a cluster, by a profile of Snakemake such as workflow/profiles/slurm",
+    )
+    parser.add_argument(
         "--no-trial", action="store_true", help="run no task of each treatment first"
     )
     parser.add_argument(
@@ -537,12 +543,13 @@ def _run(options: argparse.Namespace) -> None:
 
         return format_terminal(make_screen(read_tables(tables), plan), preliminary=preliminary)
 
-    study, _ = _check_study(options)
+    study, _ = _check_study(options, is_measured_here=options.profile is None)
     conduct_study(
         StudyRequest(
             options.config,
             options.override or {},
             options.cores,
+            options.profile,
             _request_trial(options, study),
             not options.no_trial,
             options.keep_going,
@@ -569,8 +576,10 @@ def _plan(options: argparse.Namespace) -> None:
         check_trials(request, trials)
 
 
-def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
-    """Check a config and all that it names, as a whole."""
+def _check_study(
+    options: argparse.Namespace, *, is_measured_here: bool = True
+) -> tuple[Study, Config]:
+    """Check a config and all that it names, as a whole; this machine only if it measures."""
     from stagebench.design.config import check_config, load_config
     from stagebench.design.grid import check_cpus, check_engines, check_memory, usable_cpus
     from stagebench.design.plan import make_plan
@@ -578,9 +587,10 @@ def _check_study(options: argparse.Namespace) -> tuple[Study, Config]:
 
     config = load_config(options.config, options.override)
     study = check_config(config, options.config.parent)
-    allow = study.allow_insufficient_memory
-    check_memory(study.treatments, machine_memory_bytes(), allow=allow)
-    check_cpus(study.treatments, usable_cpus())
+    if is_measured_here:
+        allow = study.allow_insufficient_memory
+        check_memory(study.treatments, machine_memory_bytes(), allow=allow)
+        check_cpus(study.treatments, usable_cpus())
     check_engines(study.treatments)
     # The libraries of these checks take longer to import than the others take in all.
     reference = None if study.reference is None else options.config.parent / study.reference

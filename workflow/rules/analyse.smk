@@ -19,8 +19,13 @@ rule analyse:
         directory(f"{RESULTS}/tables"),
     log:
         f"{RESULTS}/logs/analyse.log",
-    # Nothing else could run at the same time: it needs all runs, and all figures need it.
-    threads: exclusive
+    localrule: True
+    # Nothing else could run at the same time: it needs all runs, and all figures need it. If they were
+    # measured elsewhere, --cores is not given.
+    threads:
+        lambda wildcards: workflow.resource_settings.cores
+        or workflow.resource_settings.local_cores
+        or 1
     params:
         code=code_of("analyse"),
         reference=lambda wildcards, input: "".join(
@@ -47,6 +52,7 @@ if CLAIMS:
             directory(f"{RESULTS}/claims"),
         log:
             f"{RESULTS}/logs/judge.log",
+        localrule: True
         params:
             code=code_of("judge"),
             reference=lambda wildcards, input: "".join(

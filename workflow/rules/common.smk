@@ -12,7 +12,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from stagebench.blocks import BLOCKS_FILE, narrow_plan
-from stagebench.conduct.announced import STUDY as ANNOUNCED, Announced
+from stagebench.cluster.node import check_here, leave_note
+from stagebench.conduct.announced import MESSAGE, STUDY as ANNOUNCED, Announced
 from stagebench.design.code_hash import installed_code
 from stagebench.design.config import load_study
 from stagebench.design.grid import check_cpus, check_memory, usable_cpus
@@ -77,9 +78,13 @@ def checked_study():
                 ]
             )
         study = load_study(Path(CONFIG), OVERRIDE)
-        allow = study.allow_insufficient_memory
-        check_memory(study.treatments, machine_memory_bytes(), allow=allow)
-        check_cpus(study.treatments, usable_cpus())
+        # Where others measure, they are asked (`check_cluster`), and check it themselves.
+        if not (workflow.non_local_exec and workflow.is_main_process):
+            allow = study.allow_insufficient_memory
+            check_memory(study.treatments, machine_memory_bytes(), allow=allow)
+            check_cpus(study.treatments, usable_cpus())
+        if workflow.remote_exec:
+            check_here(Path("results", study.name), os.environ["STAGEBENCH_CAMPAIGN"])
         return study
     except StagebenchError as error:
         raise WorkflowError(escape_controls(str(error))) from None
@@ -187,3 +192,32 @@ def remove_outputs(paths):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def check_cluster():
+    """Check the nodes of a cluster before a measurement is given to one of them."""
+    measured = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in ("measure", "diagnose")
+    ]
+    if not (measured and workflow.non_local_exec):
+        return
+    if workflow.executor_plugin.name != "slurm":
+        leave_note(Path(RESULTS), os.environ["STAGEBENCH_CAMPAIGN"])
+        return
+    from stagebench.cluster.slurm_nodes import SlurmRequest, check_nodes
+
+    request = SlurmRequest(
+        Path(RESULTS),
+        os.environ["STAGEBENCH_CAMPAIGN"],
+        STUDY.treatments,
+        STUDY.allow_insufficient_memory,
+        dict(measured[0].resources.items()),
+        min(workflow.resource_settings.nodes, len({job.group for job in measured})),
+    )
+    try:
+        for warning in check_nodes(request):
+            logger.warning(escape_controls(warning), extra={MESSAGE: True})
+    except StagebenchError as error:
+        raise WorkflowError(escape_controls(str(error))) from None

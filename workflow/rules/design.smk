@@ -10,6 +10,7 @@ rule design:
     log:
         f"{RESULTS}/logs/design.log",
     priority: len(RUNS) + 1
+    localrule: True
     params:
         code=code_of("design"),
         plan=fingerprint(PLAN),

@@ -10,6 +10,7 @@ rule figures:
         ),
     log:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
+    localrule: True
     params:
         code=code_of("figures"),
     shell:
@@ -32,6 +33,7 @@ rule report:
         directory(f"{RESULTS}/report"),
     log:
         f"{RESULTS}/logs/report.log",
+    localrule: True
     params:
         code=code_of("report"),
         claims=f" --claims {RESULTS}/claims" if STUDY.claims else "",

@@ -27,6 +27,7 @@ from stagebench.conduct.finished import (
 from stagebench.conduct.snakemake_call import (
     SnakemakeCall,
     check_alone,
+    check_profile,
     describe_death,
     find_snakefile,
     run_snakemake,
@@ -60,12 +61,13 @@ class StudyRequest(NamedTuple):
 
     `trial` has its plan, and what a trial needs. `make_first_screen` turns a folder of tables and a
     plan into the first screen of the report; its third argument says which part of the runs there
-    is, and is empty for all.
+    is, and is empty for all. With a `profile`, other machines measure, so this one tries nothing.
     """
 
     config: Path
     override: Mapping[str, Any]
     cores: str
+    profile: Path | None
     trial: TrialRequest
     with_trial: bool
     keep_going: bool
@@ -81,6 +83,12 @@ class StudyRequest(NamedTuple):
         """Return the folder of the study's results, which is below the current one."""
         return Path("results", self.plan["study"])
 
+    @property
+    def command(self) -> str:
+        """Return the command that goes on with the study."""
+        profile = "" if self.profile is None else f" --profile {self.profile}"
+        return f"stagebench run {self.config}{profile}"
+
     def read_outcome(self) -> Outcome:
         """Read the runs that are there."""
         return read_outcome(self.plan, self.results, self.trial.beside)
@@ -92,6 +100,8 @@ def conduct_study(request: StudyRequest) -> None:
     Raises CommandError if it does not come to its end, and if a run failed.
     """
     snakefile = find_snakefile()
+    if request.profile is not None:
+        check_profile(request.profile)
     check_alone()
     output = _open_results(request)
     environment = {
@@ -99,14 +109,21 @@ def conduct_study(request: StudyRequest) -> None:
         "STAGEBENCH_OVERRIDE": json.dumps(request.override),
     }
     with _ended_by_signals(), _screen() as screen:
-        call = SnakemakeCall(snakefile, request.config, request.cores, environment, screen, output)
+        call = SnakemakeCall(
+            snakefile,
+            request.config,
+            request.cores,
+            request.profile,
+            environment,
+            screen,
+            output,
+        )
         try:
             _conduct(request, call)
         except KeyboardInterrupt:
             outcome = _narrow(request, request.plan).read_outcome()
             raise CommandError(
-                f"interrupted: {_there(outcome)}. Start it again to go on:"
-                f" stagebench run {request.config}",
+                f"interrupted: {_there(outcome)}. Start it again to go on: {request.command}",
                 exit_code=128 + signal.SIGINT,
             ) from None
 
@@ -123,10 +140,12 @@ def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
     _check_baselines(request, outcome)
     estimates = _estimate_from(outcome)
     if len(outcome.finished) < outcome.planned:
-        if request.with_trial:
+        if request.with_trial and request.profile is None:
             estimates |= _try_treatments(request, estimates)
         _say(_describe_time(request, outcome, estimates))
-    if Display(call.screen).can_draw and _first_block_pays(request, outcome, estimates):
+    # On a cluster, all blocks may be measured at a time.
+    first_alone = Display(call.screen).can_draw and request.profile is None
+    if first_alone and _first_block_pays(request, outcome, estimates):
         first = [name for name, run in name_runs(request.plan).items() if run["block"] <= 1]
         folders = [str(request.results / "raw" / name) for name in first]
         _call(request, call, [str(request.results / "plan.json"), *folders])
@@ -192,7 +211,7 @@ def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) ->
     if code:
         raise CommandError(
             f"{describe_death(code, call.output)}\n{_there(request.read_outcome())};"
-            f" start it again to go on: stagebench run {request.config}",
+            f" start it again to go on: {request.command}",
             exit_code=1,
         )
 

@@ -44,6 +44,7 @@ class SnakemakeCall(NamedTuple):
     snakefile: Path
     config: Path
     cores: str
+    profile: Path | None
     environment: Mapping[str, str]
     screen: int
     output: Path
@@ -57,6 +58,17 @@ def find_snakefile() -> Path:
     if found is None:
         raise MeasureError(f"{paths[1]}: the Snakefile is missing; install stagebench again")
     return found
+
+
+def check_profile(folder: Path) -> None:
+    """Raise CommandError if a folder has no profile of Snakemake."""
+    names = ("config.yaml", "config.v9+.yaml")
+    if not any((folder / name).is_file() for name in names):
+        raise CommandError(
+            f"--profile {folder}: no {names[0]} there; allowed: the folder of a profile, such as"
+            f" {find_snakefile().parent / 'workflow/profiles/slurm'}",
+            exit_code=2,
+        )
 
 
 def run_snakemake(
@@ -122,7 +134,9 @@ def _start(
     call: SnakemakeCall, arguments: Sequence[str], output: BinaryIO
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(call.snakefile)]
-    command += ["--cores", call.cores, "--configfile", str(call.config), *arguments]
+    # A profile says how much is measured at a time, on other machines; their cores are not ours.
+    command += ["--profile", str(call.profile)] if call.profile else ["--cores", call.cores]
+    command += ["--configfile", str(call.config), *arguments]
     return subprocess.Popen(
         command,
         env={**os.environ, **call.environment, SCREEN: str(call.screen)},

@@ -77,6 +77,8 @@ class Watch:
                 self._progress = Progress(*announced)
             elif hasattr(record, MESSAGE):
                 self._display.say(record.getMessage())
+            elif str(getattr(record, "event", "")) == "group_error":
+                self._say_group_error(record)
             elif str(getattr(record, "event", "")) == "job_error":
                 self._say_job_error(record)
             elif record.levelno >= logging.ERROR:
@@ -105,6 +107,8 @@ class Watch:
         A run that fails is a result, and its job succeeds.
         """
         self._job_failed = True
+        if record.indent:  # of a group, which was named
+            return
         lines = []
         for path in map(Path, record.log):
             end = _read_end(path)
@@ -113,6 +117,20 @@ class Watch:
                 return
             lines += [*(f"  {line}" for line in end), f"  all of it: {path}"]
         self._display.say("\n".join([f"FAILED  rule {record.rule_name}", *lines]))
+
+    def _say_group_error(self, record: Any) -> None:
+        """Name a block whose job on a cluster ended early, with the error in that job's log.
+
+        A job whose node died has said nothing of it.
+        """
+        why = "its job on the cluster ended early, by an error that its log names, or with its node"
+        lines = [f"LOST    {_name_group(record.groupid)}: {why}. Its runs that are there are kept"]
+        for path in map(Path, record.aux_logs):
+            lines += [*(f"  {line}" for line in _read_error(path)), f"  all of it: {path}"]
+        self._display.say("\n".join(lines))
+        for job in record.job_error_info:
+            if self._progress is not None and job["jobid"] in self._jobs:
+                self._finish(self._progress, *self._jobs.pop(job["jobid"]))
 
     def _see_job(self, progress: Progress, record: Any) -> None:
         event = str(getattr(record, "event", ""))
@@ -175,6 +193,25 @@ def _read_end(path: Path) -> list[str]:
         text = shorten(path.read_text(encoding="utf-8", errors="replace"), LONGEST_ERROR)
         return text.splitlines()[-LAST_LINES:]
     return []
+
+
+def _read_error(path: Path) -> list[str]:
+    """Return the last error in the log of a job on a cluster, which has many other lines."""
+    with contextlib.suppress(OSError):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        places = [place for place, line in enumerate(lines) if "Error" in line]
+        if places:
+            found = lines[places[-1] : places[-1] + LAST_LINES]
+            return shorten("\n".join(found), LONGEST_ERROR).splitlines()
+    return []
+
+
+def _name_group(group: str) -> str:
+    """Return words for a group of runs, which workflow/profiles/slurm has named."""
+    kind, number = group[:1], group[1:]
+    if number.isdecimal():
+        return f"block {number}" if kind == "r" else f"warm-up {number}"
+    return "runs that diagnose" if group == "diagnoses" else group
 
 
 def _run(wildcards: Mapping[str, str]) -> str:

@@ -235,6 +235,14 @@ def read_environment() -> dict[str, Any]:
     }
 
 
+def name_node() -> str:
+    """Return the name of the machine among those that share a study's runs.
+
+    Slurm may give a node another name than its host has, and one host several nodes.
+    """
+    return os.environ.get("SLURMD_NODENAME") or platform.node()
+
+
 def read_packages() -> dict[str, str]:
     """Return the installed version of each package that a study needs."""
     try:

@@ -1,0 +1,1 @@
+"""Studies on a cluster: what must hold of its nodes before anything is measured."""
