@@ -216,6 +216,7 @@ def read_environment() -> dict[str, Any]:
     commit, dirty = read_commit(Path(stagebench.__file__).parents[2])
     return {
         "host": platform.node(),
+        "node": name_node(),
         "machine": platform.machine(),
         "cpu_model": read_cpu_model(),
         "cores": os.cpu_count(),
@@ -233,6 +234,14 @@ def read_environment() -> dict[str, Any]:
         "commit_dirty": dirty,
         "temporary_filesystem": read_filesystem(tempfile.gettempdir()),
     }
+
+
+def name_node() -> str:
+    """Return the name of the machine among those that share a study's runs.
+
+    Slurm may give a node another name than its host has, and one host several nodes.
+    """
+    return os.environ.get("SLURMD_NODENAME") or platform.node()
 
 
 def read_packages() -> dict[str, str]:
