@@ -236,6 +236,7 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
         "margin": 100 * plan["margin"],
         "level": stops.level_text(plan),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
+        "nodes": trust.count_run_nodes(runs),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
     machine = {
