@@ -184,12 +184,20 @@ def _vary_together(draw: Draw, plain: Numbers, times: float) -> Numbers:
     return plain + degrees * draw.standard_normal((1, *plain.shape[1:]))
 
 
+def _vary_in_groups(draw: Draw, plain: Numbers, groups: int) -> Numbers:
+    """Return values that one cause for each group of neighbours moves by ten times their spread."""
+    causes = draw.standard_normal((groups, *plain.shape[1:]))
+    return plain + 10.0 * causes[np.arange(len(plain)) * groups // len(plain)]
+
+
 _NODES_DIFFER: Sequence[Callable[[Draw, Numbers], Numbers]] = (
     _vary_alone,
     lambda _, plain: _vary_some(plain, 0),
     lambda _, plain: _vary_some(plain, 1),
     lambda draw, plain: _vary_together(draw, plain, 10.0),
     lambda draw, plain: _vary_together(draw, plain, 30.0),
+    lambda draw, plain: _vary_in_groups(draw, plain, 2),
+    lambda draw, plain: _vary_in_groups(draw, plain, 3),
 )
 """What nodes may do to treatments, as treatments × studies × nodes."""
 
