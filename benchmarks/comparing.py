@@ -150,7 +150,7 @@ def _simulate(
 
 def _make_sample(values: Numbers, case: Case, side: str) -> Sample:
     places = tuple(
-        (1 + place % case.blocks, f"{side} {place // case.blocks}")
+        (1 + place % case.blocks, f"{side} {place // case.blocks}", "")
         for place in range(values.shape[-1])
     )
     return Sample(values, values, places, np.ones(len(values)))

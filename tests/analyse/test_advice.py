@@ -2,8 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
+from tests.known_runs import FACTS
 from tests.known_studies import bound_peaks
 from tests.made_runs import even_run, measured_run, served, stage_run
 
@@ -434,3 +436,13 @@ def test_blocks_that_would_tell_the_choice_apart_are_counted(advise, blocks, jit
 def test_treatments_that_are_equal_are_not_told_apart_by_more_blocks(advise, blocks):
     [row] = advise(*blocks({"one": (1, 40), "other": (1, 20)}, jitter=0))
     assert (row["tied"], row["more"]) == ("one", "")
+
+
+def test_on_several_nodes_more_blocks_are_on_further_ones(advise, blocks):
+    environment = FACTS["run"]["environment"]
+    runs = [
+        replace(run, run=run.run | {"environment": environment | {"node": f"n{run.replicate}"}})
+        for run in blocks({"one": (1.2, 40), "other": (1.0, 20)}, jitter=0.6)
+    ]
+    [row] = advise(*runs)
+    assert row["more"].startswith("1 more block on further nodes would tell `other` and `one`")

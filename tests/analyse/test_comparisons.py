@@ -335,3 +335,28 @@ def test_quantities_in_tasks_compare_nothing_where_the_same_work_is_split_differ
             assert len(of_b) == 3
     for quantity in ("makespan_s", "tree_peak_bytes"):
         assert of(found, quantity).loc["b", "ratio"] == pytest.approx(0.25)
+
+
+def test_a_treatment_without_an_interval_over_nodes_says_why():
+    nodes = {1: "n1", 2: "n1", 3: "n1", 4: "n2", 5: "n2"}
+    rows = [run("base", block, 1.0, node=node) for block, node in nodes.items()]
+    rows += [run("whole", block, 2 + block / 10, node=node) for block, node in nodes.items()]
+    rows += [run("part", block, 2 + block / 10, node="n1") for block in (1, 2, 3)]
+    found = of(compare_treatments(tables(rows), PLAN))
+    note = "all its blocks are of one node, and the study is of several"
+    assert found.loc["part", "note"] == note
+    assert found.loc[["whole", "part"], "n"].tolist() == [5, 3]
+    assert found["low"].isna().to_dict() == {"whole": False, "part": True}
+    assert found["word"].to_dict() == {"whole": "slower", "part": ""}
+    assert found["more_blocks"].isna().to_dict() == {"whole": False, "part": True}
+
+
+def test_a_block_that_lies_on_two_nodes_gives_no_ratio_across_them():
+    rows = [run("base", block, 1.0, node="n1") for block in range(1, 5)]
+    rows += [run("a", block, 2 + block / 10, node="n1") for block in range(1, 4)]
+    rows += [run("a", 4, 9.0, node="n2")]
+    row = of(compare_treatments(tables(rows), PLAN)).loc["a"]
+    assert tuple(row[["ratio", "low", "high", "n"]]) == pytest.approx(
+        ratio_interval([2.1, 2.2, 2.3])
+    )
+    assert row["note"] == "block 4: baseline on node n1"

@@ -241,3 +241,38 @@ def test_a_run_has_a_row_with_what_ran_it(run_trace, known_run):
         "3.12.1",
         "thing 1.0, more 2",
     )
+
+
+def nodes_of(traces, known_run, *environments):
+    environment = FACTS["run"]["environment"]
+    runs = [
+        known_run(replicate=n, start=20 * n, run={"environment": environment | own})
+        for n, own in enumerate(environments, start=1)
+    ]
+    rows = summarise_environment(traces(*runs))
+    return {
+        (row["property"], row["value"]): (row["where"], row["nodes"])
+        for row in rows
+        if row["property"] in ("host", "node", "kernel", "cores")
+    }
+
+
+def test_what_differs_between_nodes_is_named_by_node(traces, known_run):
+    first, second = {"node": "n1", "kernel": "6"}, {"node": "n2", "kernel": "7"}
+    found = nodes_of(traces, known_run, first, second, second | {"node": "n3"})
+    assert found["kernel", "6"] == ("", "n1")
+    assert found["kernel", "7"] == ("", "n2, n3")
+    assert found["node", "n3"] == ("", "n3")
+    assert found["host", "bench"] == ("", "")
+
+
+def test_what_changed_on_a_node_is_a_mixture(traces, known_run):
+    first, second = {"node": "n1", "kernel": "6"}, {"node": "n2", "kernel": "7"}
+    found = nodes_of(traces, known_run, first, second, second | {"kernel": "6"})
+    assert found["kernel", "6"] == ("pipe/p1-fork (2 of 3 runs)", "")
+
+
+def test_a_node_that_is_called_as_its_host_is_said_once(traces, known_run):
+    found = nodes_of(traces, known_run, {"node": "bench"}, {"node": "bench"})
+    assert ("node", "bench") not in found
+    assert found["host", "bench"] == ("", "")

@@ -113,3 +113,23 @@ def test_a_slope_is_that_of_least_squares_with_means_for_all_groups():
     assert found.freedom == 30 - 7
     variance = rest / 23 * np.linalg.inv(matrix.T @ matrix)[0, 0]
     assert found.error == pytest.approx(math.sqrt(variance))
+
+
+def test_every_node_has_its_own_order_of_runs():
+    """Two nodes that work side by side, of which one is later and three times as slow."""
+    rows = study(lambda place, *_: 1.2**place)
+    late = [
+        row
+        | {
+            "node": "b",
+            "block": row["block"] + 4,
+            "makespan_s": 3 * row["makespan_s"],
+            "started_at": (
+                datetime.fromisoformat(row["started_at"]) + timedelta(seconds=5)
+            ).isoformat(),
+        }
+        for row in rows
+    ]
+    both = drift([*(row | {"node": "a"} for row in rows), *late])
+    assert both["ratio"]["position"] == pytest.approx(1.2)
+    assert both["ratio"]["first block"] == pytest.approx(drift(rows)["ratio"]["first block"])

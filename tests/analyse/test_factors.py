@@ -250,3 +250,17 @@ def test_every_quantity_has_its_own_effects():
     found = effects(rows, "cpu_s")
     assert set(found["word"]) == {"equivalent"}
     assert isinstance(found, pd.DataFrame)
+
+
+def test_effects_over_nodes_are_wider_and_say_so_in_no_other_way():
+    rows = study(GRID, lambda cell: 1.5 if cell["logic"] == "native" else 1.0, blocks=6)
+    spread = [row | {"node": f"n{row['block'] % 3}"} for row in rows]
+    one, several = effects(rows), effects(spread)
+    assert several["n"].tolist()[0] == 6
+    chosen = one["factor"] == "logic"
+    narrow = np.log(one.loc[chosen, "high"] / one.loc[chosen, "low"]).min()
+    wide = np.log(several["high"] / several["low"]).dropna()
+    assert (wide > narrow).all()
+    found = several[(several["factor"] == "logic") & (several["kind"] == "effect")].iloc[0]
+    assert found["low"] < found["ratio"] < found["high"]
+    assert min(found["ratio"], 1 / found["ratio"]) == pytest.approx(1 / 1.5, rel=0.05)

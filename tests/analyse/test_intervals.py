@@ -131,3 +131,38 @@ def test_so_many_more_blocks_of_the_same_spread_suffice_and_one_less_does_not(wa
 
     assert reached(5 + more) <= wanted
     assert more == 0 or reached(5 + more - 1) > wanted
+
+
+def test_on_several_nodes_each_nodes_mean_is_one_value():
+    values, nodes = [1.0, 3.0, 5.0, 2.0, 4.0], ["a", "a", "b", "c", "c"]
+    low, high = stats.ttest_1samp([2, 5, 3], 0).confidence_interval(0.95)
+    assert mean_interval(values, nodes)[:3] == pytest.approx((10 / 3, low, high))
+    assert mean_interval(values, nodes).n == 5
+
+
+def test_blocks_that_are_each_of_a_node_of_their_own_are_as_blocks_of_one():
+    own = ratio_interval(RATIOS, list("abcde"))
+    assert own == pytest.approx(ratio_interval(RATIOS))
+
+
+@pytest.mark.parametrize("nodes", [["a"] * 5, [""] * 5, ["a", "", "a", "", "a"]])
+def test_one_known_node_is_no_reason_to_think_of_several(nodes):
+    assert ratio_interval(RATIOS, nodes) == ratio_interval(RATIOS)
+
+
+def test_unpaired_runs_are_compared_within_each_node():
+    of, to = [1.0, 1.1, 4.0, 4.4, 9.0], [2.0, 2.2, 8.0, 8.0]
+    nodes = list("aabbc"), list("aabb")
+    low, high = stats.ttest_1samp([1.05 - 2.1, 4.2 - 8], 0).confidence_interval(0.95)
+    found = unpaired_mean_interval(of, to, nodes)
+    assert found == pytest.approx(((1.05 - 2.1 + 4.2 - 8) / 2, low, high, 4))
+    only = unpaired_mean_interval(of, to, (list("aabbb"), list("bbcc")))
+    assert only == unpaired_mean_interval(of[2:], to[:2])
+
+
+def test_more_blocks_are_of_further_nodes_with_as_many_each():
+    effect = paired_effect([1.0, 1.02, 1.1, 1.12, 1.2, 1.21], list("aabbcc"))
+    more = more_blocks(effect, 0.05)
+    assert more % 2 == 0
+    alone = more_blocks(paired_effect([1.01, 1.11, 1.205]), 0.05)
+    assert more == pytest.approx(2 * alone, abs=2)

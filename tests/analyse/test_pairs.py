@@ -167,3 +167,44 @@ def test_the_median_of_upper_ends_is_infinite_if_one_is_unknown():
     assert find_upper_median([measured(1.0, 2.0, 1), measured(1.0, 4.0, 2)]) == 3
     assert find_upper_median([measured(1.0, 2.0, 1), measured(1.0, math.inf, 2)]) == math.inf
     assert find_upper_median([Measured(1, "a", "crashed", 1.0)]) is None
+
+
+def on(node, some):
+    return [one._replace(node=node) for one in some]
+
+
+def test_runs_of_one_block_on_two_nodes_are_no_pair_and_are_named():
+    own = [*on("n1", runs(1.0, 2.0)), *on("n2", runs(5.0, first=3))]
+    found = match(own, on("n1", BASE))
+    assert found.pairing == "blocks"
+    assert found.ratios() == [(1, 0.5), (2, 0.5)]
+    assert describe_gaps(own, on("n1", BASE)) == ["block 3: baseline on node n1"]
+
+
+def test_an_effect_over_nodes_has_each_nodes_mean():
+    base = [*on("n1", runs(1.0, 1.0)), *on("n2", runs(1.0, 1.0, first=3))]
+    own = [*on("n1", runs(2.0, 8.0)), *on("n2", runs(1.0, 4.0, first=3))]
+    effect = match(own, base).effect()
+    assert (effect.estimate, effect.nodes, effect.freedom, effect.n) == pytest.approx(
+        (math.log(math.sqrt(8)), 2, 1, 4)
+    )
+
+
+def test_treatments_that_have_no_node_in_common_are_not_compared():
+    found = match(on("n1", runs(1.0, 2.0, 3.0)), on("n2", runs(1.0, 2.0, 3.0)))
+    assert (found.pairing, list(found.of), list(found.to)) == ("", [], [])
+
+
+def test_unpaired_runs_are_of_the_nodes_that_both_have():
+    own = [*on("n1", runs(4.0, 4.0, 4.0, first=9)), *on("n3", runs(7.0, first=12))]
+    base = [*on("n1", runs(1.0, 1.0, 1.0)), *on("n2", runs(5.0, first=4))]
+    found = match(own, base)
+    assert found.pairing == "unpaired"
+    assert [one.value for one in found.of] == [4.0] * 3
+    assert found.ratios() == [(9, 4.0), (10, 4.0), (11, 4.0)]
+
+
+def test_unpaired_runs_are_divided_by_the_baseline_of_their_node():
+    own = [*on("n1", runs(4.0, 4.0, first=9)), *on("n2", runs(8.0, 8.0, first=11))]
+    base = [*on("n1", runs(1.0, 1.0)), *on("n2", runs(4.0, 4.0, first=3))]
+    assert [ratio for _, ratio in match(own, base).ratios()] == pytest.approx([4, 4, 2, 2])

@@ -9,7 +9,13 @@ from scipy import stats
 from stagebench.analyse.families import estimate_family, join, make_layout
 from stagebench.analyse.intervals import effect_interval, paired_effect
 from stagebench.analyse.pairs import Measured, match
-from stagebench.analyse.simultaneous import Layout, adjust, share_spread, single_level
+from stagebench.analyse.simultaneous import (
+    Layout,
+    adjust,
+    share_between_nodes,
+    share_spread,
+    single_level,
+)
 from stagebench.units import ALPHA
 
 
@@ -147,3 +153,77 @@ def test_all_intervals_of_a_family_hold_in_95_percent_of_studies(blocks):
         held += all(one.low <= 1 <= one.high for one in found)
     # Three standard errors on either side of 95 %, and what unequal treatments are given.
     assert 0.91 < held / 300 <= 1
+
+
+def on_nodes(values, nodes):
+    return [one._replace(node=node) for one, node in zip(runs(values), nodes, strict=True)]
+
+
+def family_on(nodes, base, *others):
+    """Estimate the ratios of treatments to a baseline, all with blocks on the same nodes."""
+    members = [
+        join(f"t{n}", "base", match(on_nodes(own, nodes), on_nodes(base, nodes)))
+        for n, own in enumerate(others)
+    ]
+    return estimate_family(members)
+
+
+NODES = list("aaabbbccc")
+
+
+def test_over_nodes_a_single_interval_is_students_over_their_means():
+    draw = np.random.default_rng(5)
+    base, own = draw.lognormal(0, 0.1, (2, 9)).tolist()
+    (found,) = family_on(NODES, base, own)
+    logs = np.log(np.array(own) / np.array(base)).reshape(3, 3).mean(axis=1)
+    low, high = np.exp(stats.ttest_1samp(logs, 0).confidence_interval(0.95))
+    assert (found.ratio, found.low, found.high) == pytest.approx((np.exp(logs.mean()), low, high))
+
+
+def test_over_nodes_no_interval_of_a_family_is_narrower_than_by_itself():
+    draw = np.random.default_rng(6)
+    base, *others = draw.lognormal(0, 0.1, (5, 9)).tolist()
+    together = family_on(NODES, base, *others)
+    for found, own in zip(together, others, strict=True):
+        (alone,) = family_on(NODES, base, own)
+        assert found.low <= alone.low
+        assert found.high >= alone.high
+
+
+def test_a_common_spread_over_nodes_adds_no_degrees_of_freedom():
+    variance = np.array([1.0, 4.0, 0.0])
+    found = share_between_nodes(variance, np.full(3, 2.0), np.array([1.0, 2.0, 1.0]))
+    assert found.variance.tolist() == [1.5, 4.0, 0.0]
+    assert found.freedom.tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 8])
+def test_a_family_over_nodes_is_judged_no_less_strictly_than_one_interval(nodes):
+    layout = dunnett(17, nodes)._replace(by_node=True)
+    level = single_level(layout)
+    assert ALPHA / 17 < level <= ALPHA
+    assert adjust(layout, level) >= 0.9 * ALPHA
+    assert adjust(layout, 0.5) >= 0.5
+
+
+def test_a_contrast_of_one_node_has_no_interval_beside_those_of_several():
+    base = on_nodes([1.0] * 6, "aaabbb")
+    whole = join("w", "base", match(on_nodes([2.0, 2.1, 2.2, 2.0, 2.1, 2.3], "aaabbb"), base))
+    part = join("p", "base", match(on_nodes([2.0, 2.1, 2.2], "aaa"), base))
+    found = dict(zip("wp", estimate_family([whole, part]), strict=True))
+    assert found["w"].low < found["w"].ratio < found["w"].high
+    assert (found["p"].low, found["p"].high, found["p"].p_difference()) == (None, None, None)
+    assert found["p"].ratio == pytest.approx(math.exp(np.log([2.0, 2.1, 2.2]).mean()))
+    alone = estimate_family([part])[0]
+    assert alone.low < alone.ratio < alone.high
+
+
+def test_a_layout_over_nodes_has_the_nodes_that_each_contrast_has():
+    base = on_nodes([1.0] * 6, "aabbcc")
+    members = [
+        join("x", "base", match(on_nodes([2.0, 2.1, 2.2, 2.0, 2.1, 2.3], "aabbcc"), base)),
+        join("y", "base", match(on_nodes([2.0, 2.1, 2.2, 2.0], "aabb"), base)),
+    ]
+    layout = make_layout(members)
+    assert layout.by_node
+    assert layout.blocks.tolist() == [[True, True, True], [True, True, False]]

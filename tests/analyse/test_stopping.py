@@ -8,7 +8,14 @@ import pytest
 from stagebench.analyse.comparisons import compare_family, judge
 from stagebench.analyse.intervals import choose_alpha
 from stagebench.analyse.pairs import Measured, match
-from stagebench.analyse.stopping import Elapsed, count_next, decide_blocks, look_at_study
+from stagebench.analyse.stopping import (
+    LEAST_NODES,
+    Elapsed,
+    count_next,
+    decide_blocks,
+    leave_open,
+    look_at_study,
+)
 from stagebench.blocks import (
     AT_MOST,
     LOOKED_ALPHA,
@@ -172,3 +179,19 @@ def test_a_damaged_plan_is_named_with_what_it_should_hold(tmp_path, until, expec
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(StoreError, match=rf"plan\.json: .*{expected}"):
         look_at_study(tmp_path)
+
+
+def test_a_few_nodes_are_never_precise_enough():
+    rows = USUAL.assign(low=[0.9, 0.95, None])
+
+    def stopped_on(nodes):
+        return decide_blocks(make_plan(), blocks_of(), leave_open(rows, nodes), RUN_S).stopped
+
+    assert stopped_on(1) == stopped_on(LEAST_NODES) == {"e/calm": PRECISE, "e/dead": NOTHING}
+    assert stopped_on(2) == stopped_on(LEAST_NODES - 1) == {"e/dead": NOTHING}
+
+
+def test_a_treatment_that_is_on_one_node_of_several_is_waited_for():
+    alone = rows_of(noisy=0.2, calm=0.03).assign(low=[0.9, None], half_width=[0.2, None])
+    found = decide_blocks(make_plan(), blocks_of(), leave_open(alone, LEAST_NODES), RUN_S)
+    assert "e/calm" not in found.stopped

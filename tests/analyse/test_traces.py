@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from tests.known_runs import FACTS
 
 from stagebench import store
 from stagebench.analyse.stages import makespan_s
@@ -315,3 +316,28 @@ def test_imports_that_cannot_be_read_name_their_file(known_run, write_runs, monk
     plan, raw = write_runs(known_run(imports={"work": Imports(0, 1, 412, ("pandas",))}))
     with pytest.raises(StoreError, match=r"events\.csv: detail of 'imported' is "):
         read_first(plan, raw)
+
+
+def on(node):
+    return {"environment": FACTS["run"]["environment"] | {"node": node}}
+
+
+def test_runs_at_one_time_on_two_nodes_do_not_overlap(traces, known_run):
+    runs = [
+        known_run(run=on("n1")),
+        known_run(replicate=2, start=3, run=on("n2")),
+        known_run(replicate=3, start=5, run=on("n1")),
+    ]
+    assert count_overlaps(traces(*runs)) == [1, 0, 1]
+
+
+def test_runs_of_a_block_on_two_nodes_have_no_ratio(traces, known_run):
+    runs = [known_run(run=on("n1")), known_run(treatment="t2", baseline=False, run=on("n2"))]
+    assert ratios(traces(*runs)) == [1, None]
+
+
+def test_a_run_of_before_nodes_were_recorded_has_none(traces, known_run):
+    assert [one.node for one in traces(known_run(), known_run(replicate=2, run=on("n1")))] == [
+        "",
+        "n1",
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -209,3 +210,30 @@ def test_a_peak_without_an_upper_bound_is_not_known():
     runs = {"a": runs_of(1, 2, 3, quantity="tree_peak_bytes")}
     measured = measure_test(one_test("tree_peak_bytes"), runs)
     assert measured.why == "the upper bound of tree_peak_bytes is unknown in all runs of a"
+
+
+def on_nodes(runs, nodes):
+    return [replace(one, node=node) for one, node in zip(runs, nodes, strict=True)]
+
+
+def test_on_several_nodes_the_interval_of_a_claim_is_over_their_means():
+    a = on_nodes(runs_of(2, 6, 12, 9), "xxyy")
+    b = on_nodes(runs_of(1, 2, 4, 3), "xxyy")
+    measured = measure_test(one_test(to="b", by="ratio"), {"a": a, "b": b})
+    assert limits(measured) == ratio_interval([2, 3, 3, 3], "xxyy")
+    measured = measure_test(one_test(), {"a": a})
+    assert limits(measured) == mean_interval([2, 6, 12, 9], "xxyy")
+
+
+def test_a_value_apart_on_its_own_node_is_what_that_node_does():
+    values = (1.0, 1.01, 1.02, 1.03, 1.04, 9.0)
+    assert measure_test(one_test(), {"a": runs_of(*values)}).apart == 9
+    measured = measure_test(one_test(), {"a": on_nodes(runs_of(*values), "xxxxxy")})
+    assert measured.apart is None
+    assert limits(measured) == mean_interval(values, "xxxxxy")
+
+
+def test_sides_without_a_common_node_say_so():
+    runs = {"a": on_nodes(runs_of(1, 2, 3), "xxx"), "b": on_nodes(runs_of(1, 2, 3), "yyy")}
+    measured = measure_test(one_test(to="b", by="ratio"), runs)
+    assert (measured.estimate, measured.why) == (None, "its two sides have no node in common")

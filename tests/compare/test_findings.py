@@ -6,6 +6,7 @@ import pytest
 
 from stagebench.compare.findings import ALL, EFFECT, compare_sources
 from stagebench.compare.sources import read_sources
+from stagebench.compare.wording import describe_sources
 from stagebench.errors import StoreError
 from stagebench.tables.decisions import EQUIVALENT, FASTER, NOT_DECIDED, SLOWER
 from stagebench.tables.schema import IN_BLOCKS
@@ -124,3 +125,13 @@ def test_runs_that_are_on_both_sides_are_said(write_side):
     folder = write_side(RUNS)
     found = compare(f"x={folder}", f"y={folder}")
     assert "the same on both sides" in found.pairs[0].note
+
+
+def test_nodes_are_named_and_compared(write_side):
+    runs = {"t1": [{"makespan_s": v, "node": f"n{n % 2}"} for n, v in enumerate(STEADY)]}
+    found = compare(write_side(runs, "now", environment={}), write_side(RUNS))
+    assert found.pairs[0].note == (
+        "Nodes are compared, 2 with 1: intervals include how much they differ."
+    )
+    [(_, about), _] = describe_sources(found)
+    assert about == "5 runs of 1 treatment, now on 2 nodes"

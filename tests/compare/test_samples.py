@@ -140,3 +140,35 @@ def test_studies_that_share_some_runs_are_compared_by_all_of_them():
     (found,) = compare_samples(*sides)
     assert found.pairing == UNPAIRED
     assert found.counts == (8, 8)
+
+
+def on_nodes(values, nodes, campaign="a"):
+    """Make a side of one treatment: its values, each of a block on a node."""
+    runs = [
+        Measured(block, campaign, "ok", value, node=node)
+        for block, (value, node) in enumerate(zip(values, nodes, strict=True), start=1)
+    ]
+    return weigh({"t1": runs}, [{"t1": 1.0}])
+
+
+def test_of_several_nodes_the_means_are_compared_though_there_be_two():
+    base = on_nodes([1.0, 1.01, 1.1, 1.11], "xxyy")
+    (found,) = compare_samples(on_nodes([1.0, 1.0, 1.0], "zzz", "b"), base)
+    assert found.pairing == OTHER_CAMPAIGN
+    assert found.counts == (1, 2)
+    assert found.low < 0.6
+    (one_node,) = compare_samples(on_nodes([1.0, 1.0, 1.0], "zzz", "b"), on_nodes(FIRST, "x" * 6))
+    assert one_node.pairing == UNPAIRED
+
+
+def test_levels_of_one_study_are_paired_within_blocks_over_nodes():
+    nodes = list("xxxyyy")
+    of = on_nodes([value * 1.2 for value in FIRST], nodes)
+    (exact,) = compare_samples(of, on_nodes(FIRST, nodes))
+    assert exact.pairing == IN_BLOCKS
+    assert (exact.low, exact.high) == pytest.approx((1.2, 1.2))
+    noisy = (
+        compare_samples(on_nodes(SECOND, own), on_nodes(FIRST, own))[0] for own in (nodes, "x" * 6)
+    )
+    several, one = noisy
+    assert several.high / several.low > one.high / one.low

@@ -115,3 +115,10 @@ def test_two_sides_have_two_names(write_side):
     folder = write_side(RUNS)
     with pytest.raises(OptionError, match="'x' is the name of two sides"):
         read_sources([f"x={folder}", f"x={folder}"])
+
+
+def test_campaigns_are_called_by_the_nodes_of_their_runs(write_side):
+    runs = {"t1": [{"makespan_s": 1.0, "node": node} for node in ("n1", "n2", "n1")]}
+    (found,) = read_sources([str(write_side(runs, "now", environment={"host": "h"}))])
+    assert found.campaigns == ["now on n1", "now on n2"]
+    assert found.nodes == 2

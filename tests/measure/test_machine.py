@@ -14,6 +14,7 @@ from stagebench.measure.machine import (
     parse_size,
     parse_stat,
     parse_ticks,
+    read_environment,
     read_filesystem,
     read_machine,
     read_ticks,
@@ -184,3 +185,11 @@ def test_a_folder_is_on_the_deepest_mount_above_it_and_of_several_on_the_last(
 
 def test_a_filesystem_is_unknown_without_proc(tmp_path):
     assert read_filesystem("/tmp", tmp_path) is None
+
+
+def test_a_node_is_called_as_its_host_or_as_slurm_calls_it(monkeypatch):
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    assert read_environment()["node"] == os.uname().nodename
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    assert read_environment()["node"] == "n7"
+    assert read_environment()["host"] == os.uname().nodename

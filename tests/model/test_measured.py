@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.known_runs import FACTS
 from tests.made_runs import measured_run, served, stage_run
 
 from stagebench.model.measured import (
@@ -427,3 +428,18 @@ def test_each_run_knows_its_own_interpreter_and_whether_its_gil_was_on(tables, p
     assert [run.has_gil for run in found[3:6]] == [False, True, True]
     assert {bool(run.stages[0].conditions.python) for run in found[3:6]} == {True}
     assert {run.stages[0].conditions.python for run in found[:3]} == {""}
+
+
+def test_cores_are_those_of_the_runs_node(known_run, analyse):
+    environment = FACTS["run"]["environment"]
+    runs = [
+        known_run(
+            replicate=n,
+            start=20 * n,
+            run={"environment": environment | {"node": node, "cores_usable": cores}},
+        )
+        for n, (node, cores) in enumerate([("n1", 2), ("n2", 4), ("n1", 2)], start=1)
+    ]
+    folder = analyse(*runs)
+    found = read_measured(read_tables(folder / "tables"), read_json(folder / "plan.json"))
+    assert [run.cores for run in found] == [2, 4, 2]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from tests.known_runs import FACTS
 from tests.known_studies import bound_peaks, write_analysed
 from tests.present.test_words import ALIKE, CLEAR, INTERVAL, MIB, NUMBER, SHAPES, order_words
 from tests.present.test_words import runs_of as factorial
@@ -615,3 +616,22 @@ def test_the_groups_of_an_experiment_are_a_table_of_their_own(screens):
         assert all(line.startswith("|") for line in lines)
         chosen = [line for line in lines if line.startswith("| **")]
         assert len(chosen) == sum(row.is_chosen for row in answer.rows) == 1
+
+
+def test_several_nodes_are_said_and_that_few_make_intervals_wide(screen_of, known_run, make_sweep):
+    environment = FACTS["run"]["environment"]
+    runs = [
+        replace(
+            run,
+            run={"environment": environment | {"node": f"n{run.replicate % 2}", "host": "h"}},
+        )
+        for run in factorial(known_run, make_sweep, SECONDS, MIB)
+    ]
+    screen, text, terminal = screen_of(*runs, reach={})
+    assert any(fact.startswith("2 nodes, ") and "each" in fact for fact in screen.facts)
+    [warning] = screen.warnings
+    assert warning.startswith("Two nodes show little of how nodes differ")
+    assert warning in text
+    assert "blocks on 2 nodes" in terminal
+    more = re.findall(r"Another .*? would", " ".join(terminal.split()))
+    assert all("on further nodes" in one for one in more)

@@ -246,3 +246,11 @@ def test_quantities_that_were_not_asked_for_are_left_out():
     found = comparisons((0.05, 0), quantity="throughput_per_s")
     assert precision_table(found, ASKED, BLOCK_S) == ""
     assert precision_text(found, ASKED, BLOCK_S) == "Nothing was compared."
+
+
+def test_more_blocks_are_on_further_nodes_if_there_are_several():
+    found = comparisons((0.05, 0), (0.3, 12))
+    assert "after 12 more blocks, all on further nodes, which take about" in precision_text(
+        found, ASKED, BLOCK_S, 2
+    )
+    assert "nodes" not in precision_text(found, ASKED, BLOCK_S)

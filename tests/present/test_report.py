@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from tests.commands import draw_figures, read_report, render_report, run_command
+from tests.known_runs import FACTS
 
 from stagebench.analyse.study import judge_study
 from stagebench.tables.io import make_table, read_tables, write_table, write_tables
@@ -289,11 +290,11 @@ def test_no_text_of_a_study_is_markup_in_its_report(analyse, known_run, make_tas
         runs = hostile_runs(known_run, make_task, texts)
         folder = analyse(*runs)
         tables = read_tables(folder / "tables")
-        tables["runs"]["campaign"] = tables["runs"]["noisy"] = texts
+        tables["runs"]["campaign"] = tables["runs"]["noisy"] = tables["runs"]["node"] = texts
         write_table(tables["runs"], folder / "tables/runs.csv")
         known = tables["environment"].iloc[0].to_dict()
         places = [
-            known | {"property": name, "value": text, "where": text}
+            known | {"property": name, "value": text, "where": text, "nodes": text}
             for text in texts
             for name in ("kernel", f"packages.{text}")
         ]
@@ -530,3 +531,22 @@ def test_the_first_pages_of_the_reference_studies_have_250_lines_at_most(name, t
     text = "\n".join(pages.values())
     for words in ("told apart", "1.00 [1.00–1.00]", "too few blocks for an interval"):
         assert words not in text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [(("", ""), "All runs are of one machine"), (("n1", "n2"), "more machines like these 2 nodes")],
+)
+def test_the_report_says_of_which_machines_its_results_are(
+    analyse, known_run, render, nodes, words
+):
+    known = FACTS["run"]["environment"]
+    environments = [known | ({"node": node} if node else {}) for node in nodes]
+    runs = [
+        known_run(replicate=n, start=20 * n, run={"environment": own})
+        for n, own in enumerate(environments, start=1)
+    ]
+    pages = render(analyse(*runs)).pages
+    assert words in pages["report/reading.md"]
+    assert ("on 2 nodes: `n1` (1 block, 1 run)" in pages["report/machine.md"]) == all(nodes)
+    assert ("on 2 nodes: `n1` (1 block, 1 run)" in pages["report.md"]) == all(nodes)

@@ -380,3 +380,80 @@ def test_why_no_memory_was_touched_is_told(runs_of, known_run):
     assert text == (
         "Less memory than a run needs was touched because: a fresh page costs no more (1 run)."
     )
+
+
+def on(node, **environment):
+    return {"environment": FACTS["run"]["environment"] | {"node": node, **environment}}
+
+
+@pytest.fixture
+def on_nodes(tables_of, known_run):
+    """Two treatments in four blocks, of which the last lies on two nodes that differ in cores."""
+    small, large = on("n1", cores=2), on("n2", cores=4)
+    places = {1: (small, small), 2: (large, large), 3: (small, small), 4: (large, small)}
+    runs = [
+        known_run(
+            treatment=treatment,
+            baseline=treatment == "t1",
+            replicate=block,
+            start=40 * block + 3 * number,
+            run=where[number],
+        )
+        for block, where in places.items()
+        for number, treatment in enumerate(("t1", "t2"))
+    ]
+    return tables_of(*runs)
+
+
+def test_the_nodes_of_runs_are_listed_with_what_follows(on_nodes):
+    text = trust.nodes_text(on_nodes["runs"], on_nodes["environment"])
+    assert text.startswith("The runs were made on 2 nodes: `n1` (3 blocks, 5 runs), `n2` (2 blocks")
+    assert "Two nodes show little of how nodes differ, so intervals are wide." in text
+    assert "**1 run of block 4 was made on another node than the baseline" in text
+    assert text.endswith("The nodes differ in cores.")
+
+
+def test_a_table_has_what_each_node_made_and_differs_in(on_nodes):
+    header, _, *rows = trust.nodes_table(on_nodes["runs"], on_nodes["environment"]).splitlines()
+    assert header.split("|")[-2].strip() == "cores"
+    cells = [[cell.strip() for cell in row.strip("| ").split("|")] for row in rows]
+    assert [(row[0], row[1], row[2], row[-1]) for row in cells] == [
+        ("n1", "3", "5", "2"),
+        ("n2", "2", "3", "4"),
+    ]
+
+
+def test_what_nodes_differ_in_is_not_said_of_all_runs(on_nodes):
+    environment = on_nodes["environment"]
+    assert "2 (n1), 4 (n2)" in trust.machine_table(environment)
+    assert trust.mixture_findings(environment) == []
+    assert trust.mixtures_table(environment) == ""
+
+
+def test_one_node_is_the_rule(tables_of, known_run):
+    for runs in ([known_run()], [known_run(run=on("n1")), known_run(replicate=2, start=20)]):
+        tables = tables_of(*runs)
+        assert trust.nodes_text(tables["runs"], tables["environment"]) == ""
+        assert trust.nodes_table(tables["runs"], tables["environment"]) == ""
+        assert trust.few_nodes_text(tables["runs"]) == ""
+
+
+def test_nodes_that_work_side_by_side_keep_the_order_and_do_not_overlap(runs_of, known_run):
+    runs = runs_of(
+        known_run(run=on("n1"), start=5),
+        known_run(replicate=2, run=on("n2"), start=0),
+        known_run(replicate=3, run=on("n1"), start=30),
+    )
+    assert trust.order_text(runs).endswith("in the planned random order on each node.")
+    assert trust.overlap_text(runs).startswith("No two of 3 runs were measured at the same time on")
+    assert trust.list_doubts(runs) == trust.list_doubts(runs_of(known_run()))
+    late = runs_of(known_run(run=on("n1"), start=50), known_run(replicate=2, run=on("n1")))
+    assert trust.order_text(late).startswith("1 of 2 runs started after a run that was planned")
+
+
+def test_many_nodes_are_not_called_few(on_nodes):
+    runs = pd.concat([on_nodes["runs"].assign(node=f"{n}") for n in range(trust.FEW_NODES + 1)])
+    assert trust.few_nodes_text(runs) == ""
+    assert trust.nodes_text(runs, on_nodes["environment"]).startswith(
+        f"The runs were made on {trust.FEW_NODES + 1} nodes"
+    )

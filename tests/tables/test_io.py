@@ -24,7 +24,7 @@ ROW = {"property": "kernel", "value": "6.18", "runs": 3}
 def test_a_missing_count_stays_missing_and_is_not_0(tmp_path):
     path = tmp_path / "environment.csv"
     write_table(make_table("environment", [ROW, {"property": "os"}]), path)
-    assert path.read_text() == "property,value,runs,where\nkernel,6.18,3,\nos,,,\n"
+    assert path.read_text() == "property,value,runs,where,nodes\nkernel,6.18,3,,\nos,,,,\n"
     assert list(read_table(path)["runs"].isna()) == [False, True]
 
 
@@ -54,7 +54,7 @@ def test_a_table_with_other_columns_is_not_written(tmp_path):
 def test_a_file_with_other_columns_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "environment.csv"
     path.write_text("property,value\n")
-    wanted = "without runs, where; allowed: property, value, runs, where"
+    wanted = "without runs, where, nodes; allowed: property, value, runs, where, nodes"
     with pytest.raises(StoreError, match=rf"environment.csv: its columns .*: {wanted}"):
         read_table(path)
 
@@ -112,3 +112,14 @@ def test_a_text_of_several_lines_is_one_cell_whatever_ends_its_lines(tmp_path, e
     rows = [{"experiment": f"a{end}b", "treatment": "t1", "replicate": 1}] * 2
     write_table(make_table("warm_ups", rows), tmp_path / "warm_ups.csv")
     assert list(read_table(tmp_path / "warm_ups.csv")["experiment"]) == ["a\nb"] * 2
+
+
+def test_a_table_of_before_nodes_were_recorded_has_none(tmp_path):
+    path = tmp_path / "environment.csv"
+    path.write_text("property,value,runs,where\nkernel,6.18,3,\n")
+    table = read_table(path)
+    assert list(table.columns) == list(TABLES["environment"])
+    assert table["nodes"].to_list() == [""]
+    path.write_text("property,value,where\nkernel,6.18,\n")
+    with pytest.raises(StoreError, match="without runs"):
+        read_table(path)

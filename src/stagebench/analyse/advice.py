@@ -477,11 +477,12 @@ def _explain_more(chosen: Candidate, tied: Sequence[Candidate]) -> str:
             continue
         blocks = estimate.more_blocks(abs(row["ratio"] - 1)) if row["ratio"] != 1 else None
         if blocks and blocks <= MOST_BLOCKS:
-            found.append((blocks, other.name))
+            where = " on further nodes" if estimate.ends[0].nodes > 1 else ""
+            found.append((blocks, other.name, where))
     if not found:
         return ""
-    blocks, name = min(found)
+    blocks, name, where = min(found)
     return (
-        f"{blocks} more block{'s' if blocks != 1 else ''} would tell `{chosen.name}` and `{name}`"
-        " apart, if they differ as much as now."
+        f"{blocks} more block{'s' if blocks != 1 else ''}{where} would tell `{chosen.name}` and"
+        f" `{name}` apart, if they differ as much as now."
     )

@@ -17,9 +17,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stagebench.analyse.families import estimate_family, join
+from stagebench.analyse.families import estimate_family, explain_no_interval, join
 from stagebench.analyse.intervals import (
-    LEAST_BLOCKS,
     choose_alpha,
     p_difference,
     p_equivalence,
@@ -220,8 +219,8 @@ def _test(matched: Matched, estimate: RatioEstimate | None, common: Row) -> Row:
 
 def _notes(own: Sequence[Measured], base: Sequence[Measured], row: Row) -> list[str]:
     notes = describe_gaps(own, base)
-    if 0 < row["n"] < LEAST_BLOCKS:
-        notes.append(f"an interval needs {LEAST_BLOCKS} blocks, there are {row['n']}")
+    if row["n"] and row.get("low") is None:
+        notes.append(explain_no_interval(row["n"]))
     if row.get("low") == 0 or row.get("high") == math.inf:
         notes.append("no upper end is known in some runs")
     return notes
@@ -256,15 +255,16 @@ def _collect(runs: pd.DataFrame, stages: pd.DataFrame) -> _Families:
     places = {}
     for run in runs.to_dict("records"):
         key = run["experiment"], run["treatment"], run["replicate"]
-        places[key] = int(run["block"]), str(run["campaign"]), str(run["status"])
+        place = int(run["block"]), str(run["campaign"]), str(run["node"])
+        places[key] = place, str(run["status"])
     for rows, quantities in ((runs, RUN_QUANTITIES), (stages, STAGE_QUANTITIES)):
         uppers = {quantity: list_uppers(rows, quantity) for quantity in quantities}
         for index, row in enumerate(rows.to_dict("records")):
-            place = places[row["experiment"], row["treatment"], row["replicate"]]
+            place, status = places[row["experiment"], row["treatment"], row["replicate"]]
             for quantity in quantities:
                 family = Family(str(row["experiment"]), str(row.get("stage", "")), quantity)
                 own = found.setdefault(family, {}).setdefault(str(row["treatment"]), [])
-                own.append(measure(*place, (row[quantity], uppers[quantity][index])))
+                own.append(measure(place, status, (row[quantity], uppers[quantity][index])))
     return found
 
 

@@ -7,9 +7,12 @@ number changes because of it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from stagebench.analyse.intervals import count_nodes
 from stagebench.store import canonical_json
+from stagebench.tables.schema import NODES_BETWEEN
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
 
     Where treatments name their interpreters, that these differ is meant: only runs with the same
     one must be alike. Whether the GIL is on may also be due to what a treatment's handlers import.
+    Nodes may differ, too: what is the same in all runs of each node has its `nodes`, not its place.
     """
     seen: dict[str, dict[str, list[int]]] = {}
     of_interpreters: set[str] = set()
@@ -41,6 +45,7 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
     runs = [(head.planned["experiment"], head.planned["treatment"]) for head in heads]
     pythons = [canonical_json(head.run["specification"].get("python")) for head in heads]
     own = {"gil": ["/".join(run) for run in runs]}
+    nodes = [head.node for head in heads]
     return [
         {
             "property": name,
@@ -48,12 +53,25 @@ def summarise_environment(heads: Sequence[Head]) -> list[Row]:
             "runs": len(places),
             "where": ""
             if len(places) == len(heads)
+            or by_node
             or (name in of_interpreters and _is_meant(values, own.get(name, pythons)))
             else name_places(runs, places),
+            "nodes": NODES_BETWEEN.join(dict.fromkeys(nodes[place] for place in places))
+            if by_node
+            else "",
         }
         for name, values in seen.items()
+        for by_node in [_differs_by_node(values, nodes)]
         for value, places in values.items()
     ]
+
+
+def _differs_by_node(values: Mapping[str, Sequence[int]], nodes: Sequence[str]) -> bool:
+    """Return whether a property is the same, or unknown, in all runs of each of several nodes."""
+    runs = Counter(nodes)
+    own = [Counter(nodes[place] for place in places) for places in values.values()]
+    is_whole = all(runs[node] == count for counts in own for node, count in counts.items())
+    return is_whole and count_nodes(nodes) > 1 and own != [runs]
 
 
 def _is_meant(values: Mapping[str, Sequence[int]], groups: Sequence[str]) -> bool:
@@ -125,7 +143,11 @@ def _name_treatment(run: tuple[str, str], count: int, of: int) -> str:
 
 
 def _properties(run: Row) -> Iterator[tuple[str, str]]:
-    for name, value in [*run["environment"].items(), *run["machine_before"]["settings"].items()]:
+    environment = run["environment"]
+    # A node that is called as its host is said once.
+    is_host = environment.get("node") == environment.get("host")
+    known = environment | ({"node": None} if is_host else {})
+    for name, value in [*known.items(), *run["machine_before"]["settings"].items()]:
         if isinstance(value, dict):
             yield from ((f"{name}.{part}", str(version)) for part, version in value.items())
         elif value is not None:

@@ -1,4 +1,7 @@
-"""Drift: whether results depend on a run's position in its block, on time, or on its block."""
+"""Drift: whether results depend on a run's position in its block, on time, or on its block.
+
+Every node has its own order of runs: those of a campaign on several nodes are told apart.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,10 @@ Ends: TypeAlias = "tuple[float, float]"
 
 
 class Place(NamedTuple):
-    """The place of a run; shares are from 0 (first) to 1 (last)."""
+    """The place of a run; shares are from 0 (first) to 1 (last). `campaign` is with its node."""
 
     treatment: str
-    campaign: str
+    campaign: tuple[str, str]
     block: int
     in_block: float
     in_time: float
@@ -91,13 +94,14 @@ def _list_values(
 def _find_places(runs: pd.DataFrame) -> list[Place]:
     """Find the place of every run, failed ones included, by when it really started."""
     started = runs["started_at"].map(datetime.fromisoformat).map(datetime.timestamp)
-    campaign = started.groupby(runs["campaign"])
-    block = started.groupby([runs["campaign"], runs["block"]])
-    first = runs["block"].groupby(runs["campaign"]).transform("min")
+    names = [runs["campaign"], runs["node"]]
+    campaign = started.groupby(names)
+    block = started.groupby([*names, runs["block"]])
+    first = runs["block"].groupby(names).transform("min")
     span = campaign.transform("max") - campaign.transform("min")
     columns = (
         runs["treatment"],
-        runs["campaign"],
+        zip(*names, strict=True),
         runs["block"],
         _share(block.rank(method="first") - 1, block.transform("count") - 1),
         _share(started - campaign.transform("min"), span),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from stagebench.analyse.families import Member, estimate_family
+from stagebench.analyse.families import Member, estimate_family, explain_no_interval
 from stagebench.analyse.intervals import LEAST_BLOCKS, choose_alpha, log_effect
 from stagebench.analyse.pairs import PER_TASK, collect_measured, list_splits
 from stagebench.tables.decisions import WORDS_OF_ORDER, name_outcome
@@ -368,14 +368,16 @@ def _distance(estimate: RatioEstimate) -> float:
 
 
 def _tabulate(names: Sequence[str], measured: Mapping[str, Sequence[Measured]]) -> Values:
-    places = sorted({(one.block, one.campaign) for own in measured.values() for one in own})
+    places = sorted(
+        {(one.block, one.campaign, one.node) for own in measured.values() for one in own}
+    )
     columns = {place: column for column, place in enumerate(places)}
     low = np.full((len(names), len(places)), math.nan)
     high = low.copy()
     for row, name in enumerate(names):
         for one in measured.get(name, ()):
             if one.is_usable and one.value is not None:
-                column = columns[one.block, one.campaign]
+                column = columns[one.block, one.campaign, one.node]
                 low[row, column] = math.log(one.value)
                 high[row, column] = low[row, column] + math.log(one.reach)
     return Values(low, high, places)
@@ -398,11 +400,12 @@ def _make_contrast(pairs: Sequence[Shares], values: Values, names: Sequence[str]
         for cell, share in shares.items():
             weights[cell] = weights.get(cell, 0.0) + share / len(chosen)
     named = {names[cell]: weight for cell, weight in weights.items()}
+    places = [values.places[block] for block in blocks]
+    nodes = [node for _, _, node in places]
     ends = [
-        log_effect([_weigh(weights, first[:, block], second[:, block]) for block in blocks])
+        log_effect([_weigh(weights, first[:, block], second[:, block]) for block in blocks], nodes)
         for first, second in ((values.low, values.high), (values.high, values.low))
     ]
-    places = [values.places[block] for block in blocks]
     member = Member(named, (ends[0], ends[1]), places, IN_BLOCKS if blocks else "")
     return Compared(member, len(chosen), len(pairs))
 
@@ -441,8 +444,8 @@ def _describe(question: Question, answer: Answer, common: Row) -> Row:
     notes = []
     if pairs < of:
         notes.append(f"{of - pairs} of {of} pairs left out, because runs are missing")
-    if not member.is_tested:
-        notes.append(f"an interval needs {LEAST_BLOCKS} blocks, there are {member.n}")
+    if estimate.low is None:
+        notes.append(explain_no_interval(member.n))
     return {
         "kind": QUOTIENT if question.by else EFFECT,
         "factor": question.factor,

@@ -23,7 +23,13 @@ from stagebench.analyse.intervals import (
     reach,
 )
 from stagebench.analyse.pairs import LARGEST, SMALLEST
-from stagebench.analyse.simultaneous import Layout, adjust, share_spread, single_level
+from stagebench.analyse.simultaneous import (
+    Layout,
+    adjust,
+    share_between_nodes,
+    share_spread,
+    single_level,
+)
 from stagebench.tables.decisions import decide
 from stagebench.tables.schema import IN_BLOCKS
 from stagebench.units import ALPHA
@@ -55,7 +61,7 @@ class Member(NamedTuple):
     @property
     def is_tested(self) -> bool:
         """Whether there are enough blocks for an interval."""
-        return self.n >= LEAST_BLOCKS
+        return bool(self.pairing) and self.ends[0].is_tested
 
     @property
     def is_paired(self) -> bool:
@@ -128,17 +134,27 @@ def join(of: str, to: str, matched: Matched) -> Member:
         return Member({of: 1.0, to: -1.0}, (nothing, nothing), (), "")
     smallest = matched.effect(SMALLEST)
     ends = smallest, smallest if matched.is_exact else matched.effect(LARGEST)
-    places = [(one.block, one.campaign) for one in matched.of]
+    places = [(one.block, one.campaign, one.node) for one in matched.of]
     return Member({of: 1.0, to: -1.0}, ends, places, matched.pairing)
+
+
+def explain_no_interval(blocks: int) -> str:
+    """Say why a ratio of so many blocks has no interval."""
+    if blocks < LEAST_BLOCKS:
+        return f"an interval needs {LEAST_BLOCKS} blocks, there are {blocks}"
+    return "all its blocks are of one node, and the study is of several"
 
 
 def estimate_family(members: Sequence[Member], alpha: float = ALPHA) -> list[RatioEstimate | None]:
     """Estimate the contrasts of one family; None where nothing can be compared."""
+    members = _compare_nodes(members)
     tested = [one for one in members if one.is_tested]
     layout = make_layout(tested)
     level = single_level(layout, alpha)
     of_family = level, layout, alpha
-    lows, highs = (iter(_share([one.ends[end] for one in tested], tested)) for end in (0, 1))
+    lows, highs = (
+        iter(_share([one.ends[end] for one in tested], tested, layout)) for end in (0, 1)
+    )
     return [
         None
         if not one.pairing
@@ -147,30 +163,46 @@ def estimate_family(members: Sequence[Member], alpha: float = ALPHA) -> list[Rat
     ]
 
 
+def _compare_nodes(members: Sequence[Member]) -> Sequence[Member]:
+    """Leave contrasts of one node without an interval if others of the family are of several."""
+    if all(one.ends[0].nodes == 1 for one in members):
+        return members
+    return [
+        one._replace(ends=(_leave_untested(one.ends[0]), _leave_untested(one.ends[1])))
+        for one in members
+    ]
+
+
+def _leave_untested(effect: Effect) -> Effect:
+    return effect if effect.nodes > 1 else effect._replace(error=math.nan)
+
+
 def make_layout(members: Sequence[Member]) -> Layout:
-    """Return how the contrasts of a family weigh their treatments, and which blocks they have."""
+    """Return how the contrasts of a family weigh their treatments, and which values they have."""
     paired = [one for one in members if one.is_paired]
     names = dict.fromkeys(name for one in paired for name in one.weights)
     treatments = {name: column for column, name in enumerate(names)}
-    found = sorted({place for one in paired for place in one.places})
-    places = {place: column for column, place in enumerate(found)}
+    by_node = any(one.ends[0].nodes > 1 for one in paired)
+    placed = [{place[2] if by_node else place for place in one.places} for one in paired]
+    places = {place: column for column, place in enumerate(sorted(set().union(*placed)))}
     weights = np.zeros((len(paired), len(treatments)))
-    blocks = np.zeros((len(paired), len(places)), dtype=bool)
-    for row, one in enumerate(paired):
+    present = np.zeros((len(paired), len(places)), dtype=bool)
+    for row, (one, own) in enumerate(zip(paired, placed, strict=True)):
         for name, weight in one.weights.items():
             weights[row, treatments[name]] = weight
-        blocks[row, [places[place] for place in one.places]] = True
-    return Layout(weights, blocks, len(members) - len(paired))
+        present[row, [places[place] for place in own]] = True
+    return Layout(weights, present, len(members) - len(paired), by_node)
 
 
-def _share(effects: Sequence[Effect], members: Sequence[Member]) -> list[Effect]:
+def _share(effects: Sequence[Effect], members: Sequence[Member], layout: Layout) -> list[Effect]:
     """Share the spread of paired effects among them; those that have no bound stay out of it."""
     pairs = list(zip(effects, members, strict=True))
     shared = [one.is_paired and math.isfinite(effect.estimate) for effect, one in pairs]
     chosen = [pair for pair, is_shared in zip(pairs, shared, strict=True) if is_shared]
-    counts = np.array([effect.n for effect, _ in chosen], dtype=float)
-    spread = share_spread(
-        np.array([effect.error**2 * effect.n for effect, _ in chosen]),
+    counts = np.array([effect.values for effect, _ in chosen], dtype=float)
+    share = share_between_nodes if layout.by_node else share_spread
+    spread = share(
+        np.array([effect.error**2 * effect.values for effect, _ in chosen]),
         counts - 1,
         np.array([sum(w * w for w in one.weights.values()) for _, one in chosen]),
     )

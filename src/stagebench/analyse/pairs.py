@@ -1,7 +1,7 @@
 """Which runs are compared with each other, and the ratio of two treatments in one quantity.
 
-Runs of the same block and campaign are pairs. Without any pair, all runs of shared campaigns are
-compared, or else all runs.
+Runs of the same block, campaign and node are pairs. Without any pair, all runs of shared campaigns
+are compared, or else all runs. Runs of different nodes are never compared.
 """
 
 from __future__ import annotations
@@ -13,40 +13,66 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import pandas as pd
 
-from stagebench.analyse.intervals import Effect, log_effect, unpaired_effect
+from stagebench.analyse.intervals import Effect, count_nodes, log_effect, unpaired_effect
 from stagebench.tables.quantities import is_lower_end, upper_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from stagebench.analyse.intervals import Node, Nodes
+
 
 T = TypeVar("T")
 
-Place: TypeAlias = "tuple[int, str]"
-"""Block and campaign of a run; a treatment has one run in each place."""
+Place: TypeAlias = "tuple[int, str, Node]"
+"""Block, campaign and node of a run; a treatment has one run in each place."""
 
 
 class Chosen(NamedTuple, Generic[T]):
-    """The runs to compare: pairs if `pairing` is IN_BLOCKS; none if it is empty."""
+    """The runs to compare: pairs if `pairing` is IN_BLOCKS; none if it is empty.
+
+    `nodes` are those of the runs of both sides.
+    """
 
     pairing: str
     of: Sequence[T]
     to: Sequence[T]
+    nodes: Nodes = ((), ())
 
 
 def choose(own: Mapping[Place, T], base: Mapping[Place, T]) -> Chosen[T]:
     """Choose the runs of two treatments to compare: their pairs, if there are any."""
-    pairs = [(one, base[place]) for place, one in own.items() if place in base]
-    if pairs:
-        return Chosen(IN_BLOCKS, [one for one, _ in pairs], [other for _, other in pairs])
-    if not own or not base:
-        return Chosen("", (), ())
-    shared = {campaign for _, campaign in own} & {campaign for _, campaign in base}
-    if not shared:
-        return Chosen(OTHER_CAMPAIGN, [*own.values()], [*base.values()])
-    of, to = ([one for (_, name), one in some.items() if name in shared] for some in (own, base))
-    return Chosen(UNPAIRED, of, to)
+    places = [place for place in own if place in base]
+    if places:
+        of, to = ({place: some[place] for place in places} for some in (own, base))
+        return _list_chosen(IN_BLOCKS, of, to)
+    campaigns = {campaign for _, campaign, _ in own} & {campaign for _, campaign, _ in base}
+    within: list[Mapping[Place, T]] = [
+        {place: one for place, one in some.items() if place[1] in campaigns} for some in (own, base)
+    ]
+    for pairing, sides in ((UNPAIRED, within), (OTHER_CAMPAIGN, [own, base])):
+        shared = _keep_shared_nodes(*sides)
+        if all(shared):
+            return _list_chosen(pairing, *shared)
+    return Chosen("", (), ())
+
+
+def _list_chosen(pairing: str, of: Mapping[Place, T], to: Mapping[Place, T]) -> Chosen[T]:
+    nodes = [node for _, _, node in of], [node for _, _, node in to]
+    return Chosen(pairing, [*of.values()], [*to.values()], nodes)
+
+
+def _keep_shared_nodes(
+    own: Mapping[Place, T], base: Mapping[Place, T]
+) -> tuple[Mapping[Place, T], Mapping[Place, T]]:
+    """Return the runs of both sides on the nodes that both have."""
+    nodes = [{node for _, _, node in some} for some in (own, base)]
+    if count_nodes(nodes[0] | nodes[1]) == 1:
+        return own, base
+    shared = nodes[0] & nodes[1]
+    of, to = ({place: some[place] for place in some if place[2] in shared} for some in (own, base))
+    return of, to
 
 
 PER_TASK = ("throughput_per_s", "turnaround_p95_s")
@@ -88,6 +114,7 @@ class Measured(NamedTuple):
     status: str
     value: float | None
     reach: float = 1.0
+    node: Node = ""
 
     @property
     def is_usable(self) -> bool:
@@ -108,18 +135,32 @@ class Matched(Chosen[Measured]):
     def effect(self, end: str = SMALLEST) -> Effect:
         """Estimate the smallest or the largest ratio that the values leave room for."""
         if self.pairing == IN_BLOCKS:
-            return log_effect([_log(ratio) for _, ratio in self.ratios(end)])
+            return log_effect([_log(ratio) for _, ratio in self.ratios(end)], self.nodes[0])
         of, to = self._sides(end)
         if math.inf in (*of, *to):
             endless = math.inf if math.inf in of else -math.inf
-            return Effect(endless, 0.0, math.inf, min(len(of), len(to)))
-        return unpaired_effect(of, to)
+            nodes = count_nodes(self.nodes[0])
+            return Effect(endless, 0.0, math.inf, min(len(of), len(to)), nodes)
+        return unpaired_effect(of, to, self.nodes)
 
     def ratios(self, end: str = SMALLEST) -> list[tuple[int, float]]:
-        """Return block and ratio of each pair, or of each run to the baseline's geometric mean."""
+        """Return block and ratio of each pair, or of each run to the baseline's geometric mean.
+
+        On several nodes, that is the mean of the node.
+        """
         of, to = self._sides(end)
         if to and self.pairing != IN_BLOCKS:
-            to = [math.exp(fmean(map(math.log, to)))] * len(of)
+            is_one = count_nodes([*self.nodes[0], *self.nodes[1]]) == 1
+            to = [
+                math.exp(
+                    fmean(
+                        math.log(value)
+                        for value, other in zip(to, self.nodes[1], strict=True)
+                        if is_one or other == node
+                    )
+                )
+                for node in self.nodes[0]
+            ]
         blocks = [one.block for one in self.of]
         return [(block, one / base) for block, one, base in zip(blocks, of, to, strict=True)]
 
@@ -170,7 +211,9 @@ def _gap(one: Measured, base: Measured | None) -> str:
         return reason
     if reason := _unusable(base):
         return f"baseline {reason}"
-    return "" if one.campaign == base.campaign else "baseline of another campaign"
+    if one.campaign != base.campaign:
+        return "baseline of another campaign"
+    return "" if one.node == base.node else f"baseline on node {base.node or 'unknown'}"
 
 
 def _unusable(one: Measured) -> str:
@@ -182,7 +225,7 @@ def _unusable(one: Measured) -> str:
 
 
 def _usable(runs: Sequence[Measured]) -> dict[Place, Measured]:
-    return {(one.block, one.campaign): one for one in runs if one.is_usable}
+    return {(one.block, one.campaign, one.node): one for one in runs if one.is_usable}
 
 
 def _values(some: Iterable[Measured]) -> list[float]:
@@ -197,7 +240,7 @@ Row = dict[str, Any]
 Values = dict[str, dict[str, list[Measured]]]
 """Experiment → treatment → its runs."""
 
-_COLUMNS = ["experiment", "treatment", "block", "campaign", "status"]
+_COLUMNS = ["experiment", "treatment", "block", "campaign", "node", "status"]
 
 
 def collect_measured(runs: pd.DataFrame, quantity: str) -> Values:
@@ -206,9 +249,10 @@ def collect_measured(runs: pd.DataFrame, quantity: str) -> Values:
     uppers = list_uppers(runs, quantity)
     rows = runs[[*_COLUMNS, quantity]].itertuples(index=False, name=None)
     for (*place, value), upper in zip(rows, uppers, strict=True):
-        experiment, treatment, block, campaign, status = place
+        experiment, treatment, block, campaign, node, status = place
         own = found.setdefault(experiment, {}).setdefault(treatment, [])
-        own.append(measure(int(block), str(campaign), str(status), (value, upper)))
+        where = int(block), str(campaign), str(node)
+        own.append(measure(where, str(status), (value, upper)))
     return found
 
 
@@ -221,13 +265,14 @@ def list_uppers(rows: pd.DataFrame, quantity: str) -> list[float]:
     return [math.nan] * len(rows) if unknown else list(rows[upper].astype("float64"))
 
 
-def measure(block: int, campaign: str, status: str, ends: tuple[Any, float]) -> Measured:
+def measure(place: Place, status: str, ends: tuple[Any, float]) -> Measured:
     """Make the value of a run from its lower and its upper end, either of them missing."""
+    block, campaign, node = place
     if pd.isna(ends[0]):
-        return Measured(block, campaign, status, None)
+        return Measured(block, campaign, status, None, node=node)
     value, upper = float(ends[0]), ends[1]
     reach = math.inf if math.isnan(upper) else max(1.0, upper / value) if value > 0 else 1.0
-    return Measured(block, campaign, status, value, reach)
+    return Measured(block, campaign, status, value, reach, node)
 
 
 def find_median(values: Sequence[Measured]) -> float | None:

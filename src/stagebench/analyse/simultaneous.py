@@ -12,7 +12,12 @@ make its intervals narrower than those of Bonferroni or Holm, half as wide with 
   p-value of a study falls below in 5 % of them (single-step max-t, like Dunnett's method). The
   treatments of a simulated study spread differently, as real ones do.
 
-`benchmarks/statistics_check.py` measures the coverage.
+Where each value is the mean of a node, the few nodes say little about how much nodes differ, and
+what a node does to one treatment it may do to all of them, so that their spreads say the same. So
+each variance is at least the mean of the family, but has no more degrees of freedom for it. The
+level is that of the worst of several ways in which nodes may differ.
+
+`benchmarks/statistics_check.py` and `benchmarks/nodes.py` measure the coverage.
 """
 
 from __future__ import annotations
@@ -26,8 +31,11 @@ from scipy import special
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
+    Draw = np.random.Generator
     Numbers = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
@@ -57,13 +65,14 @@ _ROUNDING = 1e-18
 class Layout(NamedTuple):
     """A family: how each contrast weighs the treatments, and the blocks that it has.
 
-    `weights`: contrasts × treatments. `blocks`: contrasts × blocks. `others` counts the contrasts
-    that are not paired within blocks.
+    `weights`: contrasts × treatments. `blocks`: contrasts × blocks or, if `by_node`, × nodes.
+    `others` counts the contrasts that are not paired within blocks.
     """
 
     weights: Numbers
     blocks: Flags
     others: int = 0
+    by_node: bool = False
 
     @property
     def contrasts(self) -> int:
@@ -84,7 +93,9 @@ def single_level(layout: Layout, alpha: float = ALPHA) -> float:
         return alpha
     if len(layout.weights) == 0:
         return float(1 - (1 - alpha) ** (1 / layout.contrasts))
-    return float(np.round(np.quantile(_simulate(layout), alpha), _DIGITS))
+    quantiles = [float(np.quantile(smallest, alpha)) for smallest in _simulate(layout)]
+    # A single interval over nodes holds at `alpha` and no more, so the family's level is not above.
+    return float(np.round(min([*quantiles, alpha] if layout.by_node else quantiles), _DIGITS))
 
 
 def adjust(layout: Layout, p: float) -> float:
@@ -93,8 +104,13 @@ def adjust(layout: Layout, p: float) -> float:
         return p
     if len(layout.weights) == 0:
         return float(1 - (1 - p) ** layout.contrasts)
-    smallest = _simulate(layout)
-    return max(p, float(np.searchsorted(smallest, p, side="right") / len(smallest)))
+    return max(
+        p,
+        *(
+            float(np.searchsorted(smallest, p, side="right") / len(smallest))
+            for smallest in _simulate(layout)
+        ),
+    )
 
 
 def share_spread(variance: Numbers, freedom: Numbers, size: Numbers) -> Spread:
@@ -133,16 +149,65 @@ def _inverse_trigamma(values: Numbers) -> Numbers:
     return np.asarray(found)
 
 
-def _simulate(layout: Layout) -> Numbers:
-    weights, blocks, others = layout
-    return _simulate_smallest(
-        (weights.tobytes(), weights.shape), (blocks.tobytes(), blocks.shape), others
-    )
+def share_between_nodes(variance: Numbers, freedom: Numbers, size: Numbers) -> Spread:
+    """Raise the variances of means of nodes to what they have in common; arguments as above."""
+    known = variance > _ROUNDING
+    with np.errstate(divide="ignore", invalid="ignore"):
+        common = np.where(known, variance / size, 0.0).sum(axis=-1, keepdims=True)
+        common = common / known.sum(axis=-1, keepdims=True)
+    raised = np.where(known, np.maximum(variance, common * size), 0.0)
+    return Spread(raised, np.broadcast_to(freedom, raised.shape))
+
+
+def _simulate(layout: Layout) -> list[Numbers]:
+    """Return the sorted smallest p-values of simulated studies; by node, for each way to differ."""
+    weights, blocks, others, by_node = layout
+    arrays = (weights.tobytes(), weights.shape), (blocks.tobytes(), blocks.shape)
+    ways = range(len(_NODES_DIFFER)) if by_node else [None]
+    return [_simulate_smallest(*arrays, others, way) for way in ways]
+
+
+def _vary_alone(draw: Draw, plain: Numbers) -> Numbers:
+    """Return values of treatments that spread each by itself, and differently."""
+    return plain * np.exp(UNEVEN * draw.standard_normal((*plain.shape[:2], 1)))
+
+
+def _vary_some(plain: Numbers, which: int) -> Numbers:
+    """Return values of which every other treatment hardly spreads."""
+    places = np.arange(len(plain))[:, None, None]
+    return plain * np.where(places % 2 == which, 1.0, 0.1)
+
+
+def _vary_together(draw: Draw, plain: Numbers, times: float) -> Numbers:
+    """Return values that one cause moves, some more than others, up to so many times."""
+    degrees = np.linspace(0.0, times, len(plain))[:, None, None]
+    return plain + degrees * draw.standard_normal((1, *plain.shape[1:]))
+
+
+def _vary_in_groups(draw: Draw, plain: Numbers, groups: int) -> Numbers:
+    """Return values that one cause for each group of neighbours moves by ten times their spread."""
+    causes = draw.standard_normal((groups, *plain.shape[1:]))
+    return plain + 10.0 * causes[np.arange(len(plain)) * groups // len(plain)]
+
+
+_NODES_DIFFER: Sequence[Callable[[Draw, Numbers], Numbers]] = (
+    _vary_alone,
+    lambda _, plain: _vary_some(plain, 0),
+    lambda _, plain: _vary_some(plain, 1),
+    lambda draw, plain: _vary_together(draw, plain, 10.0),
+    lambda draw, plain: _vary_together(draw, plain, 30.0),
+    lambda draw, plain: _vary_in_groups(draw, plain, 2),
+    lambda draw, plain: _vary_in_groups(draw, plain, 3),
+)
+"""What nodes may do to treatments, as treatments × studies × nodes."""
 
 
 @lru_cache(maxsize=64)
 def _simulate_smallest(
-    weights_of: tuple[bytes, tuple[int, int]], blocks_of: tuple[bytes, tuple[int, int]], others: int
+    weights_of: tuple[bytes, tuple[int, int]],
+    blocks_of: tuple[bytes, tuple[int, int]],
+    others: int,
+    way: int | None,
 ) -> Numbers:
     """Return, sorted, the smallest p-values of studies of a layout in which nothing differs."""
     weights = np.frombuffer(weights_of[0]).reshape(weights_of[1])
@@ -150,12 +215,13 @@ def _simulate_smallest(
     treatments, blocks = weights.shape[1], present.shape[1]
     studies = min(_MOST, max(_FEWEST, _NUMBERS // (present.size + treatments * blocks)))
     draw = np.random.default_rng(SEED)
-    runs = draw.standard_normal((treatments, studies, blocks))
-    runs *= np.exp(UNEVEN * draw.standard_normal((treatments, studies, 1)))
+    vary = _vary_alone if way is None else _NODES_DIFFER[way]
+    runs = vary(draw, draw.standard_normal((treatments, studies, blocks)))
     values = (weights @ runs.reshape(treatments, -1)).reshape(-1, studies, blocks)
     counts = present.sum(axis=-1)
     mean, variance = find_moments(values, present)
-    spread = share_spread(variance.T, counts - 1, (weights**2).sum(axis=-1))
+    share = share_spread if way is None else share_between_nodes
+    spread = share(variance.T, counts - 1, (weights**2).sum(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(mean.T) / np.sqrt(spread.variance / counts)
     # Where freedoms differ, the largest statistic is not that of the smallest p-value.

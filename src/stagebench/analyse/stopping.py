@@ -2,8 +2,10 @@
 
 A treatment gets no more blocks once the intervals of its ratios to the baseline are as narrow as
 wanted. Whether a ratio is above or below 1 does not matter here: a rule that stopped as soon as
-something was found would find too much. The others get blocks of their own, in each of which their
-baseline runs beside them. Every look is followed by a tenth more blocks, at least one.
+something was found would find too much. For the same reason the blocks of a few nodes are never
+precise enough: how much two or three nodes differ may look small by chance. The others get blocks
+of their own, in each of which their baseline runs beside them. Every look is followed by a tenth
+more blocks, at least one.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.analyse.comparisons import compare_treatments
-from stagebench.analyse.intervals import LEAST_BLOCKS
+from stagebench.analyse.intervals import LEAST_BLOCKS, count_nodes
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.study import NOTHING_ADDED, compare_runs, summarise_part
 from stagebench.analyse.traces import list_requests
@@ -51,6 +53,10 @@ def count_next(blocks: int) -> int:
     return max(1, blocks // SHARE_OF_BLOCKS)
 
 
+LEAST_NODES = 8
+"""With fewer nodes, but more than one, nothing is precise enough."""
+
+
 class Elapsed(NamedTuple):
     """The time that the runs took so far, and that of one more run of each treatment."""
 
@@ -72,9 +78,21 @@ def look_at_study(folder: Path, added: AddedTables = NOTHING_ADDED, code: str = 
     runs = make_table("runs", compare_runs(part.heads, part.runs))
     tables = {"runs": runs, "stages": make_table("stages", [])}
     compared = compare_treatments(tables, narrow)["comparisons"]
+    compared = leave_open(compared, count_nodes(runs["node"]))
     after = decide_blocks(plan, before, compared, measure_time(part.heads))
     write_blocks(folder, after)
     return after
+
+
+def leave_open(compared: pd.DataFrame, nodes: int) -> pd.DataFrame:
+    """Return comparisons of which those that too few nodes decide count as endlessly wide."""
+    if nodes == 1:
+        return compared
+    widths = compared["half_width"]
+    is_open = (compared["n"] > 0) & compared["low"].isna()
+    if nodes < LEAST_NODES:
+        is_open |= widths.notna()
+    return compared.assign(half_width=widths.mask(is_open, math.inf))
 
 
 def measure_time(heads: Sequence[Head]) -> Elapsed:

@@ -259,6 +259,7 @@ def _run_facts(trace: Trace) -> Row:
         **trace.key,
         **planned,
         "campaign": trace.run.get("campaign"),
+        "node": trace.node,
         "baseline": trace.baseline,
         "factors": canonical_json(trace.specification["factors"]),
         "preload": ", ".join(trace.specification["process"]["preload"]),

@@ -76,6 +76,11 @@ class Head:
         return bool(self.run["status"] == "ok")
 
     @property
+    def node(self) -> str:
+        """The machine that the run was on, among those that share a study; "" if unknown."""
+        return str(self.run["environment"].get("node") or "")
+
+    @property
     def specification(self) -> dict[str, Any]:
         """The specification that was measured."""
         return dict(self.run["specification"])
@@ -377,12 +382,17 @@ def started_ranks(runs: Sequence[Head]) -> list[int]:
 
 
 def count_overlaps(runs: Sequence[Head]) -> list[int | None]:
-    """Count, for every run, the other runs measured at the same time."""
+    """Count, for every run, the other runs measured at the same time on the same node."""
     intervals = [_interval(head) for head in runs]
     counts = [None if interval is None else 0 for interval in intervals]
-    for one, other in _meetings(intervals):
-        for index in (one, other):
-            counts[index] = (counts[index] or 0) + 1
+    for node in {head.node for head in runs}:
+        own = [
+            interval if head.node == node else None
+            for head, interval in zip(runs, intervals, strict=True)
+        ]
+        for one, other in _meetings(own):
+            for index in (one, other):
+                counts[index] = (counts[index] or 0) + 1
     return counts
 
 
@@ -403,9 +413,9 @@ def choose_shown(runs: Sequence[Head], makespans: Sequence[Seconds | None]) -> l
 def makespan_ratios(
     runs: Sequence[Head], makespans: Sequence[Seconds | None]
 ) -> list[float | None]:
-    """Divide every ok run's makespan by that of the baseline in the same block and campaign.
+    """Divide every ok run's makespan by that of the baseline in the same block and on its node.
 
-    Only ok runs have a makespan here.
+    Only ok runs have a makespan here. The campaign has to be the same, too.
     """
     measured = list(zip(runs, makespans, strict=True))
     baselines = {_pair_key(head): makespan for head, makespan in measured if head.baseline}
@@ -416,8 +426,9 @@ def makespan_ratios(
     return ratios
 
 
-def _pair_key(head: Head) -> tuple[str, int, str | None]:
-    return head.planned["experiment"], head.planned["block"], head.run["campaign"]
+def _pair_key(head: Head) -> tuple[str, int, str | None, str]:
+    planned = head.planned
+    return planned["experiment"], planned["block"], head.run["campaign"], head.node
 
 
 def _meetings(intervals: Sequence[_Interval | None]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from stagebench.analyse.intervals import (
     LEAST_BLOCKS,
     Interval,
+    count_nodes,
     mean_interval,
     ratio_interval,
     unpaired_mean_interval,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from stagebench.analyse.intervals import Node, Nodes
     from stagebench.analyse.pairs import Chosen, Place
     from stagebench.claims.model import ClaimTest, Measure
 
@@ -108,6 +110,7 @@ def _read_run(row: Json, stages: list[Json]) -> Run:
     return Run(
         block=row["block"],
         campaign=row["campaign"],
+        node=row["node"],
         numbers={"": _floats(row), **{stage["stage"]: _floats(stage) for stage in stages}},
     )
 
@@ -153,6 +156,7 @@ class Run:
     block: int
     campaign: str
     numbers: Mapping[str, Mapping[str, float]]
+    node: Node = ""
 
 
 class Estimate(NamedTuple):
@@ -190,7 +194,7 @@ def _measure(test: ClaimTest, runs: Mapping[str, Sequence[Run]]) -> Estimate:
     if isinstance(of, str):
         return Estimate(why=of, is_missing=True)
     if not test.to:
-        return _estimate(list(of.values()), mean_interval, "")
+        return _estimate(list(of.values()), mean_interval, "", [node for _, _, node in of])
     to = _values(test, test.to, runs)
     if isinstance(to, str):
         return Estimate(why=to, is_missing=True)
@@ -203,11 +207,11 @@ _Values: TypeAlias = "dict[Place, Bounds]"
 
 
 def _values(test: ClaimTest, treatment: str, runs: Mapping[str, Sequence[Run]]) -> _Values | str:
-    """Return the value of each run by block and campaign, or the reason why there is none."""
+    """Return the value of each run by its place, or the reason why there is none."""
     own = runs.get(treatment, ())
     if not own:
         return f"no run of {treatment} succeeded"
-    found = {(run.block, run.campaign): read_value(run, test.measure) for run in own}
+    found = {(run.block, run.campaign, run.node): read_value(run, test.measure) for run in own}
     known = {key: value for key, value in found.items() if value is not None}
     if known:
         return known
@@ -265,18 +269,21 @@ def _divide(value: Bounds, by: Bounds) -> Bounds:
 
 
 def _compare(of: _Values, to: _Values, by: str) -> Estimate:
-    """Compare runs in pairs of one block and campaign, or else unpaired and labelled so."""
+    """Compare runs in pairs of one block, campaign and node, or else unpaired and labelled so."""
     chosen = choose(of, to)
+    if not chosen.pairing:
+        return Estimate(why="its two sides have no node in common", is_missing=True)
     if chosen.pairing != IN_BLOCKS:
         return _compare_unpaired(chosen, by)
     both, method = _WAYS[by]
     pairs = list(zip(chosen.of, chosen.to, strict=True))
-    found = _estimate([both(first, second) for first, second in pairs], method, IN_BLOCKS)
+    values = [both(first, second) for first, second in pairs]
+    found = _estimate(values, method, IN_BLOCKS, chosen.nodes[0])
     if not _is_unbounded(found):
         return found
     # What was seen is shown, though it says nothing of the true value.
     seen = [both((first, first), (second, second))[0] for (first, _), (second, _) in pairs]
-    return found._replace(estimate=method(seen).estimate)
+    return found._replace(estimate=method(seen, chosen.nodes[0]).estimate)
 
 
 def _is_unbounded(found: Estimate) -> bool:
@@ -287,25 +294,37 @@ def _subtract(value: Bounds, less: Bounds) -> Bounds:
     return value[0] - less[1], value[1] - less[0]
 
 
-_WAYS: Mapping[
-    str, tuple[Callable[[Bounds, Bounds], Bounds], Callable[[Sequence[float]], Interval]]
-] = {RATIO: (_divide, ratio_interval), DIFFERENCE: (_subtract, mean_interval)}
+Method: TypeAlias = "Callable[[Sequence[float], Sequence[Node]], Interval]"
+"""Makes the interval of values from those and their nodes."""
+
+_WAYS: Mapping[str, tuple[Callable[[Bounds, Bounds], Bounds], Method]] = {
+    RATIO: (_divide, ratio_interval),
+    DIFFERENCE: (_subtract, mean_interval),
+}
 """How two values are compared → the comparison of a pair, and the interval over pairs."""
 
 
 def _estimate(
-    values: list[Bounds], method: Callable[[Sequence[float]], Interval], pairing: str
+    values: list[Bounds], method: Method, pairing: str, nodes: Sequence[Node]
 ) -> Estimate:
     lower, upper = ([value[end] for value in values] for end in (0, 1))
     is_ratio = method is ratio_interval
-    apart = [find_apart(ends, in_logs=is_ratio) for ends in (lower, upper)]
+    # On several nodes, a value that lies apart may be what its node does.
+    apart = [
+        find_apart(ends, in_logs=is_ratio) if count_nodes(nodes) == 1 else None
+        for ends in (lower, upper)
+    ]
     if any(one is not None for one in apart):
-        method = median_interval
-    joined = _join(_interval(lower, method), _interval(upper, method), pairing)
+        method = _take_median
+    joined = _join(_interval(lower, method, nodes), _interval(upper, method, nodes), pairing)
     return joined._replace(apart=next((one for one in apart if one is not None), None))
 
 
-def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Interval]) -> Interval:
+def _take_median(values: Sequence[float], _: Sequence[Node]) -> Interval:
+    return median_interval(values)
+
+
+def _interval(values: Sequence[float], method: Method, nodes: Sequence[Node]) -> Interval:
     # A value that is the same in every block, such as a count, is known exactly.
     first = values[0]
     endless = [value for value in values if math.isinf(value)]
@@ -314,27 +333,29 @@ def _interval(values: Sequence[float], method: Callable[[Sequence[float]], Inter
         return Interval(end, end, end, len(values))
     if len(values) >= LEAST_BLOCKS and all(value == first for value in values):
         return Interval(first, first, first, len(values))
-    return method(values)
+    return method(values, nodes)
 
 
 def _compare_unpaired(chosen: Chosen[Bounds], by: str) -> Estimate:
     lows, highs = ([value[end] for value in chosen.of] for end in (0, 1))
     base_lows, base_highs = ([value[end] for value in chosen.to] for end in (0, 1))
-    lower = _unpaired(lows, base_highs, by)
-    found = _join(lower, _unpaired(highs, base_lows, by), chosen.pairing)
+    nodes = chosen.nodes
+    lower = _unpaired(lows, base_highs, by, nodes)
+    found = _join(lower, _unpaired(highs, base_lows, by, nodes), chosen.pairing)
     if not _is_unbounded(found):
         return found
-    return found._replace(estimate=_unpaired(lows, base_lows, by).estimate)
+    return found._replace(estimate=_unpaired(lows, base_lows, by, nodes).estimate)
 
 
-def _unpaired(of: list[float], to: list[float], by: str) -> Interval:
+def _unpaired(of: list[float], to: list[float], by: str, nodes: Nodes) -> Interval:
     n = min(len(of), len(to))
     if math.inf in to:
         least = 0 if by == RATIO else -math.inf
         return Interval(least, least, least, n)
     if math.inf in of:
         return Interval(math.inf, math.inf, math.inf, n)
-    return unpaired_ratio_interval(of, to) if by == RATIO else unpaired_mean_interval(of, to)
+    method = unpaired_ratio_interval if by == RATIO else unpaired_mean_interval
+    return method(of, to, nodes)
 
 
 def _join(lower: Interval, upper: Interval, pairing: str) -> Estimate:

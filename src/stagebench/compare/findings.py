@@ -18,7 +18,7 @@ from stagebench.analyse.pairs import (
     find_upper_median,
 )
 from stagebench.compare.matching import make_sides, match_sides
-from stagebench.compare.samples import LEAST_CAMPAIGNS, compare_samples, weigh
+from stagebench.compare.samples import LEAST_CAMPAIGNS, LEAST_NODES, compare_samples, weigh
 from stagebench.compare.surroundings import find_differences
 from stagebench.errors import StoreError
 from stagebench.present.markdown import count_noun
@@ -392,6 +392,11 @@ def _describe_campaigns(base: Side, other: Side) -> str:
         return "Some runs are the same on both sides, so they cannot differ."
     if campaigns[0] & campaigns[1]:
         return ""
+    if max(base.source.nodes, other.source.nodes) >= LEAST_NODES:
+        return (
+            f"Nodes are compared, {numbers[0]} with {numbers[1]}: intervals include how much they"
+            " differ."
+        )
     if max(numbers) >= LEAST_CAMPAIGNS:
         return (
             f"Campaigns are compared, {numbers[0]} with {numbers[1]}: intervals include how much"

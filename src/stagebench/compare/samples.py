@@ -9,7 +9,8 @@ among the family, and the level of a single interval is simulated for the layout
 One campaign does not show how much campaigns differ. Where a side has at least three, campaigns are
 the values instead of blocks: their means, with one spread for both sides. A single new campaign can
 so be judged against a history. What a campaign does to one treatment it may do to all of them, so
-that their spreads say the same and are not shared.
+that their spreads say the same and are not shared. The runs of one campaign on several nodes are
+taken apart like campaigns, though there be only two.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from scipy import special
 
 from stagebench.analyse.families import Member, estimate_family
-from stagebench.analyse.intervals import LEAST_BLOCKS, log_effect
+from stagebench.analyse.intervals import LEAST_BLOCKS, count_nodes, log_effect
 from stagebench.analyse.simultaneous import SEED, UNEVEN, find_moments, share_spread
 from stagebench.tables.decisions import decide
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
@@ -45,6 +46,9 @@ _FEWEST, _MOST = 1_000, 8_000
 
 LEAST_CAMPAIGNS = 3
 """Of a side with so many campaigns, their means are compared, not the runs."""
+
+LEAST_NODES = 2
+"""So many are enough if those of a side are of several nodes."""
 
 
 class Sample(NamedTuple):
@@ -95,7 +99,7 @@ def weigh(
 ) -> Sample:
     """Make the sample of contrasts, each of which weighs the treatments of one side."""
     usable = {
-        name: {(one.block, one.campaign): one for one in own if one.is_usable}
+        name: {(one.block, one.campaign, one.node): one for one in own if one.is_usable}
         for name, own in values.items()
     }
     places = sorted({place for own in usable.values() for place in own})
@@ -129,8 +133,9 @@ def compare_samples(of: Sample, to: Sample) -> list[SideChange | None]:
         shared = ~np.isnan(both[0].low) & ~np.isnan(both[1].low)
         if (shared.any(axis=-1) | (of.counts == 0) | (to.counts == 0)).all():
             return _compare_pairs(*both, shared)
-    if max(count_campaigns(of.places), count_campaigns(to.places)) >= LEAST_CAMPAIGNS:
-        return _compare_campaigns(of, to)
+    least = LEAST_NODES if _has_nodes(of) or _has_nodes(to) else LEAST_CAMPAIGNS
+    if max(count_campaigns(of.places), count_campaigns(to.places)) >= least:
+        return _compare_campaigns(of, to, least)
     return _compare_independent(of, to)
 
 
@@ -138,9 +143,10 @@ def _compare_pairs(of: Sample, to: Sample, shared: Flags) -> list[SideChange | N
     members = []
     for row, own in enumerate(shared):
         places = [place for place, is_shared in zip(of.places, own, strict=True) if is_shared]
+        nodes = [node for _, _, node in places]
         ends = (
-            log_effect((of.low - to.high)[row, own].tolist()),
-            log_effect((of.high - to.low)[row, own].tolist()),
+            log_effect((of.low - to.high)[row, own].tolist(), nodes),
+            log_effect((of.high - to.low)[row, own].tolist(), nodes),
         )
         weights = {f"{row} of": 1.0, f"{row} to": -1.0}
         members.append(Member(weights, ends, places, IN_BLOCKS if places else ""))
@@ -170,11 +176,11 @@ def _compare_independent(of: Sample, to: Sample) -> list[SideChange | None]:
     return _list_changes((of, to), (smallest, largest), is_tested, level, UNPAIRED)
 
 
-def _compare_campaigns(of: Sample, to: Sample) -> list[SideChange | None]:
+def _compare_campaigns(of: Sample, to: Sample, least: int) -> list[SideChange | None]:
     """Compare the means of campaigns, which have one spread on both sides."""
     sides = _average_campaigns(of), _average_campaigns(to)
     counts = [side.counts for side in sides]
-    is_tested = (np.minimum(*counts) > 0) & (np.maximum(*counts) >= LEAST_CAMPAIGNS)
+    is_tested = (np.minimum(*counts) > 0) & (np.maximum(*counts) >= least)
     smallest, largest = (
         _pool(first, second, is_tested)
         for first, second in ((sides[0].low, sides[1].high), (sides[0].high, sides[1].low))
@@ -184,13 +190,13 @@ def _compare_campaigns(of: Sample, to: Sample) -> list[SideChange | None]:
 
 
 def _average_campaigns(side: Sample) -> Sample:
-    names = list(dict.fromkeys(campaign for _, campaign in side.places))
-    columns = [[campaign == name for _, campaign in side.places] for name in names]
+    names = list(dict.fromkeys(place[1:] for place in side.places))
+    columns = [[place[1:] == name for place in side.places] for name in names]
     low, high = (
         np.stack([_mean(values[:, own]) for own in columns], axis=-1)
         for values in (side.low, side.high)
     )
-    return Sample(low, high, tuple((0, name) for name in names), side.size)
+    return Sample(low, high, tuple((0, *name) for name in names), side.size)
 
 
 def _mean(values: Numbers) -> Numbers:
@@ -249,8 +255,13 @@ def _reach(end: _Spread, row: int, level: float) -> float:
 
 
 def count_campaigns(places: Sequence[Place]) -> int:
-    """Return how many campaigns runs are of."""
-    return len({campaign for _, campaign in places})
+    """Return how many campaigns runs are of, each on one node."""
+    return len({place[1:] for place in places})
+
+
+def _has_nodes(side: Sample) -> bool:
+    """Return whether runs of a side are of several nodes."""
+    return count_nodes(node for _, _, node in side.places) > 1
 
 
 def _spread(side: Sample, values: Numbers, is_tested: Flags) -> _Spread:

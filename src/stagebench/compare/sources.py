@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
+from stagebench.analyse.intervals import count_nodes
 from stagebench.compare.archive import ENDING, open_tables
 from stagebench.errors import OptionError, StoreError
 from stagebench.tables.io import read_known
@@ -41,8 +42,14 @@ class StudySource(NamedTuple):
 
     @property
     def campaigns(self) -> list[str]:
-        """Return when its studies were started, each once."""
-        return sorted({str(name) for name in self.runs["campaign"]})
+        """Return when its studies were started, and on which node, each once."""
+        places = zip(self.runs["campaign"], self.runs["node"], strict=True)
+        return sorted({f"{name} on {node}" if node else str(name) for name, node in places})
+
+    @property
+    def nodes(self) -> int:
+        """Return on how many nodes its runs were made."""
+        return count_nodes(self.runs["node"])
 
 
 def read_sources(arguments: Sequence[str]) -> list[StudySource]:
@@ -57,11 +64,15 @@ def read_sources(arguments: Sequence[str]) -> list[StudySource]:
 
 
 def _name_place(tables: Mapping[str, pd.DataFrame]) -> pd.Series[str]:
-    """Return the campaigns of runs with their host: two machines may start in the same second."""
+    """Return the campaigns of runs, those of unknown nodes with their host.
+
+    Two machines may start in the same second.
+    """
     environment = tables["environment"]
     hosts = sorted(set(environment.loc[environment["property"] == "host", "value"]))
     campaigns = tables["runs"]["campaign"].astype(str)
-    return campaigns + f" on {' and '.join(hosts)}" if hosts else campaigns
+    where = f" on {' and '.join(hosts)}" if hosts else ""
+    return campaigns.where(tables["runs"]["node"] != "", campaigns + where)
 
 
 def _split(text: str) -> tuple[str, list[str]]:
@@ -106,7 +117,7 @@ def _read(name: str, paths: Sequence[str]) -> StudySource:
         one["runs"]["campaign"] = _name_place(one)
     joined = {key: pd.concat([one[key] for one in tables], ignore_index=True) for key in NEEDED}
     runs = joined["runs"]
-    key = ["experiment", "treatment", "block", "campaign", "replicate"]
+    key = ["experiment", "treatment", "block", "campaign", "node", "replicate"]
     if len(tables) > 1 and runs.duplicated(key).any():
         raise StoreError(
             f"{', '.join(paths)}: the same runs are in two of them; allowed: different runs"

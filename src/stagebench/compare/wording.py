@@ -171,6 +171,10 @@ def _describe_source(source: StudySource) -> str:
     treatments = len(source.runs.drop_duplicates(["experiment", "treatment"]))
     campaigns = source.campaigns
     when = campaigns[0] if len(campaigns) == 1 else count_noun(len(campaigns), "campaign")
+    if source.nodes > 1:
+        names = sorted(set(source.runs["campaign"]))
+        when = names[0] if len(names) == 1 else count_noun(len(names), "campaign")
+        when += f" on {source.nodes} nodes"
     runs = count_noun(len(source.runs), "run")
     return f"{runs} of {count_noun(treatments, 'treatment')}, {when}"
 

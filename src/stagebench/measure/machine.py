@@ -216,6 +216,7 @@ def read_environment() -> dict[str, Any]:
     commit, dirty = read_commit(Path(stagebench.__file__).parents[2])
     return {
         "host": platform.node(),
+        "node": name_node(),
         "machine": platform.machine(),
         "cpu_model": read_cpu_model(),
         "cores": os.cpu_count(),

@@ -18,6 +18,7 @@ from stagebench.model.sharing import SWITCH_INTERVAL_S, Mix
 from stagebench.records import OWN_INTERPRETER, TREATMENT
 from stagebench.store import canonical_json
 from stagebench.tables.io import list_rows
+from stagebench.tables.schema import NODES_BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -285,7 +286,8 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
-    cores = _count_cores(tables["environment"])
+    nodes = dict.fromkeys(str(name) for name in tables["runs"]["node"])
+    cores = {node: _count_cores(tables["environment"], node) for node in nodes}
     has_gil = not _has_property(tables["environment"], "gil", "False")
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
@@ -314,7 +316,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         rows = {row["stage"]: row for row in stages.list_rows(key)}
         first_s = min(row["submitted_s"] for row in own)
         process = specification["process"]
-        usable = cores if process["cpus"] is None else len(process["cpus"])
+        usable = cores[str(run["node"])] if process["cpus"] is None else len(process["cpus"])
         if "cores" in (given := specification.get("nodes", {})):
             usable = given["count"] * given["cores"]
         found.append(
@@ -548,11 +550,12 @@ def _free_cores(cores: int, run: Mapping[str, Any]) -> float:
     return float(min(cores, max(used, cores * (1 - taken) - sampler, 0.1)))
 
 
-def _count_cores(environment: pd.DataFrame) -> int:
+def _count_cores(environment: pd.DataFrame, node: str) -> int:
     for name in ("cores_usable", "cores"):
-        values = environment.loc[environment["property"] == name, "value"]
-        if len(values) and str(values.iloc[0]).isdigit():
-            return int(values.iloc[0])
+        for row in list_rows(environment[environment["property"] == name]):
+            is_there = not row["nodes"] or node in row["nodes"].split(NODES_BETWEEN)
+            if is_there and str(row["value"]).isdigit():
+                return int(row["value"])
     return 0
 
 

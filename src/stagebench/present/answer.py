@@ -33,7 +33,13 @@ from stagebench.present.markdown import (
 from stagebench.present.points import Facts, Numbers, format_factor
 from stagebench.present.pythons import count_interpreters, switched_on_text
 from stagebench.present.stops import describe_blocks
-from stagebench.present.trust import estimate_block, find_error, label_property
+from stagebench.present.trust import (
+    count_run_nodes,
+    estimate_block,
+    few_nodes_text,
+    find_error,
+    label_property,
+)
 from stagebench.tables.decisions import EQUIVALENT, NO_INTERVAL, NOT_DECIDED
 from stagebench.tables.io import find_failed, find_unsupported, list_rows
 from stagebench.tables.quantities import LOWER
@@ -376,12 +382,14 @@ def _describe_machine(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         found = values.get(name, [])
         return found[0] if len(found) == 1 else ""
 
+    nodes = count_run_nodes(tables["runs"])
     cores, memory = only("cores_usable") or only("cores"), only("memory_bytes")
-    texts = []
+    texts = [count_noun(nodes, "node")] if nodes > 1 else []
+    each = " each" if nodes > 1 else ""
     if cores.isdecimal():
-        texts.append(count_noun(int(cores), "core"))
+        texts.append(f"{count_noun(int(cores), 'core')}{each}")
     if memory.isdecimal():
-        texts.append(format_bytes(int(memory)))
+        texts.append(f"{format_bytes(int(memory))}{each}")
     machine = [", ".join(texts)] if texts else []
     if interpreters := count_interpreters(tables):
         machine.append(interpreters)
@@ -395,6 +403,8 @@ def _list_warnings(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
         names = dict.fromkeys(clean_name(label_property(str(one))) for one in mixed["property"])
         some = points.name_some(list(names))
         yield f"Machine or software changed between runs ({some}); so may have results."
+    if few_nodes := few_nodes_text(tables["runs"]):
+        yield few_nodes
     if switched_on := switched_on_text(tables):
         yield switched_on
     if (tables["runs"]["swapped_bytes"].fillna(0) > 0).any():

@@ -265,8 +265,13 @@ def precision_table(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s:
     return format_table(columns, rows, texts=2) if rows else ""
 
 
-def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> str:
-    """Report the target, and how many more blocks, of `block_s` each, would reach it."""
+def precision_text(
+    comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: float, nodes: int = 1
+) -> str:
+    """Report the target, and how many more blocks, of `block_s` each, would reach it.
+
+    With several `nodes` these have to be of further nodes.
+    """
     chosen = _choose_comparisons(comparisons, plan)
     if chosen.empty:
         return "Nothing was compared."
@@ -276,10 +281,10 @@ def precision_text(comparisons: pd.DataFrame, plan: Mapping[str, Any], block_s: 
         else "The config names no `precision`, so the target is its margin: a wider interval cannot"
         " show that two treatments are equivalent."
     )
-    return f"{target} {_outlook(chosen, plan, block_s)}"
+    return f"{target} {_outlook(chosen, plan, block_s, nodes)}"
 
 
-def _outlook(chosen: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> str:
+def _outlook(chosen: pd.DataFrame, plan: Mapping[str, Any], block_s: float, nodes: int) -> str:
     known = chosen["more_blocks"].dropna()
     silent = len(chosen) - len(known)
     rest = f" {count_noun(silent, 'comparison')} had no interval."
@@ -288,11 +293,12 @@ def _outlook(chosen: pd.DataFrame, plan: Mapping[str, Any], block_s: float) -> s
         return f"There is no interval: one needs three blocks.{unknown}"
     more = int(known.max())
     key = "at_most" if "until" in plan else "replicates"
+    where = ", all on further nodes" if nodes > 1 else ""
     if more == 0:
         return f"All {count_noun(len(known), 'interval')} are narrow enough.{unknown}"
     return (
         f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are narrow enough. All"
-        f" would be after {count_noun(more, 'more block')}, which take about"
+        f" would be after {count_noun(more, 'more block')}{where}, which take about"
         f" {format_about(more * block_s)}, if runs vary as much as now: set"
         f" `{key}: {int(plan['replicates']) + more}`, and only the new runs are measured.{unknown}"
     )

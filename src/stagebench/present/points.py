@@ -26,6 +26,7 @@ from stagebench.present.markdown import (
     format_interval,
     format_number,
 )
+from stagebench.present.trust import count_run_nodes
 from stagebench.present.winners import list_works
 from stagebench.tables.decisions import (
     EQUIVALENT,
@@ -725,21 +726,23 @@ def _count_blocks(facts: Facts) -> int:
 def _say_sure(facts: Facts) -> str:
     """Say how many of the others are surely slower than the choice."""
     number = count_noun(_count_blocks(facts), "block")
+    nodes = count_run_nodes(facts.experiment.tables["runs"])
+    where = f" on {nodes} nodes" if nodes > 1 else ""
     contest = facts.contest(TIME)
     if contest is None or not facts.chosen or len(contest.ranked) < 2:
-        return f"{number}."
+        return f"{number}{where}."
     if not facts.is_judged:
         gives = "gives" if number == "1 block" else "give"
-        return f"not at all: {number} {gives} no interval."
+        return f"not at all: {number}{where} {gives} no interval."
     others, slower = len(contest.ranked) - 1, len(contest.ranked) - len(contest.possible)
     if facts.chosen not in contest.possible:
-        return f"{number}{_say_sure_of_safe(facts)}."
+        return f"{number}{where}{_say_sure_of_safe(facts)}."
     if not slower:
-        return f"{number}; no difference in time found."
+        return f"{number}{where}; no difference in time found."
     if slower == others:
         rest = _others(contest, len(facts.names))
-        return f"{number}; it is surely faster than {rest} (95 %)."
-    return f"{number}; {slower} of the {others} others are surely not the fastest (95 %)."
+        return f"{number}{where}; it is surely faster than {rest} (95 %)."
+    return f"{number}{where}; {slower} of the {others} others are surely not the fastest (95 %)."
 
 
 def _say_sure_of_safe(facts: Facts) -> str:
@@ -758,13 +761,13 @@ def _say_sure_of_safe(facts: Facts) -> str:
 
 def _say_more(facts: Facts) -> list[str]:
     """Say how many more blocks would tell the choice from one that is tied, and their time."""
-    found = re.match(r"(\d+) more block", str(facts.advice.get("more", "")))
+    found = re.match(r"(\d+) more blocks?( on further nodes)?", str(facts.advice.get("more", "")))
     if not found:
         return []
     blocks = int(found[1])
     apart = re.findall(r"`([^`]*)`", str(facts.advice["more"]))
     other = f"`{clean_name(apart[-1])}`" if apart else "the nearest"
-    lead = f"{_name_blocks(blocks)}{_how_long(facts, blocks)}"
+    lead = f"{_name_blocks(blocks)}{_how_long(facts, blocks)}{found[2] or ''}"
     lead = lead[0].upper() + lead[1:]
     return [f"{lead} would tell it from {other}, if they differ as much as now."]
 

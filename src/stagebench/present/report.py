@@ -201,7 +201,9 @@ def _short_values(
 def _list_conditions(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[str]:
     """Return what `report.md` says about noise and machine."""
     runs, environment = tables["runs"], tables["environment"]
-    precision = effects.precision_text(tables["comparisons"], plan, trust.estimate_block(runs))
+    precision = effects.precision_text(
+        tables["comparisons"], plan, trust.estimate_block(runs), trust.count_run_nodes(runs)
+    )
     stopped = stops.stops_text(runs, plan)
     sentences = [
         *trust.mixture_findings(environment),
@@ -212,6 +214,7 @@ def _list_conditions(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]
         f"Drift: {effects.drift_text(tables['drift'])} [Drift](report/trust.md#drift)",
         trust.warm_ups_text(tables["warm_ups"]),
         f"{trust.machine_text(environment)} {_when_text(runs, plan)} [Machine](report/machine.md)",
+        trust.nodes_text(runs, environment),
     ]
     return [text for text in sentences if text]
 
@@ -235,6 +238,7 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
         "margin": 100 * plan["margin"],
         "level": stops.level_text(plan),
         "fewest": int(runs.groupby(["experiment", "treatment"])["replicate"].count().min()),
+        "nodes": trust.count_run_nodes(runs),
         "forks_beside_threads": _forks_beside_threads(tables["stages"]),
     }
     machine = {
@@ -244,6 +248,8 @@ def _make_pages(contents: Contents, plan: Mapping[str, Any], added: AddedText) -
         "time_limit": plan["time_limit_s"],
         "campaigns": trust.campaigns_text(runs),
         "warm_ups": trust.warm_ups_text(tables["warm_ups"]),
+        "nodes": trust.nodes_text(runs, tables["environment"]),
+        "nodes_table": trust.nodes_table(runs, tables["environment"]),
         "machine": trust.machine_table(tables["environment"]),
         "packages": trust.packages_text(tables["environment"]),
         "mixtures": trust.mixtures_table(tables["environment"]),
@@ -379,7 +385,7 @@ def _trust_values(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         "errors": trust.task_errors(tables["tasks"]),
         "repeated_errors": trust.task_errors(tables["attempts"]),
         "precision": {
-            "text": effects.precision_text(comparisons, plan, block_s),
+            "text": effects.precision_text(comparisons, plan, block_s, trust.count_run_nodes(runs)),
             "table": effects.precision_table(comparisons, plan, block_s),
             "stops": stops.stops_text(runs, plan),
             "stops_table": stops.stops_table(runs, plan),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stagebench.present.alike import cut_off
 from stagebench.present.markdown import (
+    MISSING,
     count_noun,
     escape,
     format_number,
@@ -19,9 +20,9 @@ from stagebench.present.markdown import (
     quote_code,
     show_line,
 )
-from stagebench.tables.io import find_failed, find_unsupported
+from stagebench.tables.io import find_failed, find_unsupported, list_rows
 from stagebench.tables.quantities import COUNTERS, GROUP, INSTRUMENTS, SWEEPS
-from stagebench.tables.schema import OUTCOMES
+from stagebench.tables.schema import NODES_BETWEEN, OUTCOMES
 from stagebench.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -160,13 +161,23 @@ def task_errors(tasks: pd.DataFrame) -> list[str]:
 
 def order_text(runs: pd.DataFrame) -> str:
     """Compare the planned order of the runs with the order of their starts."""
-    planned = list(runs.sort_values("started_rank")["rank"])
-    late = sum(later < earlier for earlier, later in pairwise(planned))
+    late = _count_late(runs)
     if late == 0:
-        return f"All {count_noun(len(planned), 'run')} started in the planned random order."
+        on_each = " on each node" if count_run_nodes(runs) > 1 else ""
+        return f"All {count_noun(len(runs), 'run')} started in the planned random order{on_each}."
     return (
-        f"{late} of {count_noun(len(planned), 'run')} started after a run that was planned to come"
+        f"{late} of {count_noun(len(runs), 'run')} started after a run that was planned to come"
         " later: part of the study was measured at another time than the rest."
+    )
+
+
+def _count_late(runs: pd.DataFrame) -> int:
+    """Count the runs that started after a later one of their node: nodes work side by side."""
+    started = runs.sort_values("started_rank")
+    return sum(
+        later < earlier
+        for _, own in started.groupby("node")
+        for earlier, later in pairwise(own["rank"])
     )
 
 
@@ -178,14 +189,14 @@ def overlap_text(runs: pd.DataFrame) -> str:
         return f"**{count_noun(meeting, 'run')} overlapped another one: do not trust their times.**"
     unknown = len(runs) - len(known)
     rest = f"; unknown for {unknown}" if unknown else ""
-    return f"No two of {count_noun(len(known), 'run')} were measured at the same time{rest}."
+    there = " on one node" if count_run_nodes(runs) > 1 else ""
+    return f"No two of {count_noun(len(known), 'run')} were measured at the same time{there}{rest}."
 
 
 def list_doubts(runs: pd.DataFrame) -> list[str]:
     """Report what makes the measurements doubtful, if anything does."""
-    planned = runs.sort_values("started_rank")["rank"]
     doubts = [swap_text(runs), metric_text(runs)]
-    if not planned.is_monotonic_increasing:
+    if _count_late(runs):
         doubts.append(order_text(runs))
     if (runs["overlaps"].fillna(0) > 0).any():
         doubts.append(overlap_text(runs))
@@ -433,6 +444,102 @@ def campaigns_text(runs: pd.DataFrame) -> str:
     )
 
 
+FEW_NODES = 3
+"""So many nodes show little of how nodes differ."""
+
+
+def count_run_nodes(runs: pd.DataFrame) -> int:
+    """Return on how many nodes the runs were made; 1 if that is unknown."""
+    return max(1, len(set(runs["node"]) - {""}))
+
+
+def nodes_text(runs: pd.DataFrame, environment: pd.DataFrame) -> str:
+    """Say which nodes made the runs, and what follows for intervals; "" if there was only one."""
+    number = count_run_nodes(runs)
+    if number < 2:
+        return ""
+    named = ", ".join(
+        f"{quote_code(node) if node else 'unknown'}"
+        f" ({count_noun(own['block'].nunique(), 'block')}, {count_noun(len(own), 'run')})"
+        for node, own in runs.groupby("node")
+    )
+    sentences = (
+        f"The runs were made on {number} nodes: {named}.",
+        "Treatments are compared within a block and a node; intervals include how nodes differ.",
+        few_nodes_text(runs),
+        _split_text(runs),
+        _differences_text(environment),
+    )
+    return " ".join(filter(None, sentences))
+
+
+def few_nodes_text(runs: pd.DataFrame) -> str:
+    """Say that there are too few nodes for narrow intervals; "" if there are more, or one."""
+    number = count_run_nodes(runs)
+    if not 1 < number <= FEW_NODES:
+        return ""
+    return (
+        f"{'Two' if number == 2 else number} nodes show little of how nodes differ, so intervals"
+        " are wide. More nodes would make them narrower, more blocks on these hardly."
+    )
+
+
+def _split_text(runs: pd.DataFrame) -> str:
+    """Count the runs that are on another node than the baseline of their block."""
+    key = ["experiment", "block", "campaign"]
+    bases = runs.loc[runs["baseline"], [*key, "node"]].rename(columns={"node": "of_baseline"})
+    paired = runs.loc[~runs["baseline"]].merge(bases.drop_duplicates(key), on=key)
+    apart = paired[paired["node"] != paired["of_baseline"]]
+    if apart.empty:
+        return ""
+    blocks = sorted(set(apart["block"]))
+    named = f"block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))}"
+    return (
+        f"**{count_noun(len(apart), 'run')} of {named} {'was' if len(apart) == 1 else 'were'} made"
+        " on another node than the baseline, and so left out of the ratios to it.**"
+    )
+
+
+def _differences_text(environment: pd.DataFrame) -> str:
+    own = environment[environment["nodes"] != ""]
+    names = [name for name in dict.fromkeys(own["property"]) if name not in ("host", "node")]
+    if not names:
+        return ""
+    return f"The nodes differ in {', '.join(escape(label_property(str(one))) for one in names)}."
+
+
+def nodes_table(runs: pd.DataFrame, environment: pd.DataFrame) -> str:
+    """Return what each node made, how calm it was, and in what nodes differ; "" if there is one."""
+    if count_run_nodes(runs) < 2:
+        return ""
+    differing = environment[environment["nodes"] != ""]
+    # A host that is called as its node is said once.
+    said = ("node", "host") if "node" not in set(differing["property"]) else ("node",)
+    names = [str(name) for name in dict.fromkeys(differing["property"]) if name not in said]
+    columns = ["node", "blocks", "runs", "disturbed", "waited until quiet s", "fresh page µs"]
+    rows = [
+        [
+            str(node) or "unknown",
+            str(own["block"].nunique()),
+            str(len(own)),
+            str(int((own["noisy"] != "").sum())),
+            format_number(_median(own["quiet_wait_s"])),
+            format_number(_median(own["fresh_page_s"]), scale=1e6),
+            *(_value_on(differing, name, str(node)) for name in names),
+        ]
+        for node, own in runs.groupby("node")
+    ]
+    return format_table([*columns, *map(label_property, names)], rows, texts=1)
+
+
+def _value_on(environment: pd.DataFrame, name: str, node: str) -> str:
+    """Return a property's value on a node, of those that differ between nodes."""
+    for row in list_rows(environment[environment["property"] == name]):
+        if node in row["nodes"].split(NODES_BETWEEN):
+            return format_property(name, str(row["value"]))
+    return MISSING
+
+
 def quiet_text(runs: pd.DataFrame) -> str:
     """Report how long runs waited for a quiet machine, and whether it became quiet."""
     known = runs[runs["quiet"].notna()]
@@ -508,6 +615,7 @@ def noisy_table(runs: pd.DataFrame) -> str:
 
 _MACHINE = {
     "host": "host",
+    "node": "node",
     "cpu_model": "CPU",
     "machine": "architecture",
     "cores": "cores",
@@ -559,13 +667,19 @@ def machine_text(environment: pd.DataFrame) -> str:
 
 
 def _values(environment: pd.DataFrame, name: str) -> str:
-    """Return a property's value; if it differs between runs, each with its number of runs."""
+    """Return a property's value; if it differs, each with its nodes or its number of runs."""
     own = environment[environment["property"] == name]
     values = [format_property(name, value) for value in own["value"]]
-    if len(values) == 1:
+    if len(values) == 1 and not own["nodes"].iloc[0]:
         return str(values[0])
-    runs = own["runs"]
-    return ", ".join(f"{v} ({count_noun(n, 'run')})" for v, n in zip(values, runs, strict=True))
+    where = [
+        nodes or count_noun(runs, "run")
+        for nodes, runs in zip(own["nodes"], own["runs"], strict=True)
+    ]
+    return ", ".join(
+        value if value == place else f"{value} ({place})"
+        for value, place in zip(values, where, strict=True)
+    )
 
 
 def format_property(name: str, value: str) -> str:

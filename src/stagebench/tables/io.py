@@ -17,6 +17,7 @@ from stagebench.tables.quantities import COUNT, NUMBER
 from stagebench.tables.schema import (
     CLAIM_TABLES,
     FLAG,
+    LATER_COLUMNS,
     LATER_TABLES,
     REFERENCE_COLUMNS,
     TABLES,
@@ -24,7 +25,7 @@ from stagebench.tables.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _DTYPES = {TEXT: "str", COUNT: "Int64", NUMBER: "float64", FLAG: "boolean"}
@@ -85,7 +86,8 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read the table that a file is named after; raises StoreError if it is not that table."""
-    return _read_csv(path, TABLES[path.stem])
+    later = LATER_COLUMNS.get(path.stem, ())
+    return _read_csv(path, TABLES[path.stem], later)
 
 
 def read_known(path: Path, needed: Iterable[str]) -> pd.DataFrame:
@@ -99,10 +101,7 @@ def read_known(path: Path, needed: Iterable[str]) -> pd.DataFrame:
     if missing := [name for name in needed if name not in header]:
         raise StoreError(f"{path}: without {', '.join(missing)}; this is no table {path.stem!r}")
     table = _parse(path, text, {name: columns[name] for name in header if name in columns})
-    whole = make_table(path.stem, [{}] * len(table))
-    for name in table.columns:
-        whole[name] = table[name]
-    return whole
+    return _complete(table, path.stem)
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -165,12 +164,22 @@ def _describe_columns(found: list[str], expected: list[str]) -> str:
     return f"its columns are not the expected ones: {how}; {remedy}"
 
 
-def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+def _read_csv(path: Path, columns: dict[str, str], later: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table that has exactly these columns, or lacks some of the later ones."""
     text = _read_text(path)
     header = text.partition("\n")[0].split(",")
-    if header != list(columns):
+    if header != [name for name in columns if name in header or name not in later]:
         raise StoreError(f"{path}: {_describe_columns(header, list(columns))}")
-    return _parse(path, text, columns)
+    table = _parse(path, text, {name: columns[name] for name in header})
+    return _complete(table, path.stem) if len(header) < len(columns) else table
+
+
+def _complete(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a table with all of its columns: those that it lacks are missing."""
+    whole = make_table(name, [{}] * len(table))
+    for column in table.columns:
+        whole[column] = table[column]
+    return whole
 
 
 def _read_text(path: Path) -> str:

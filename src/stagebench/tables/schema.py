@@ -102,6 +102,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_kinds(RUN, "in_flight"),
         **dict.fromkeys(("block", "position", "rank"), COUNT),
         "campaign": TEXT,
+        "node": TEXT,
         "started_rank": COUNT,
         **_kinds(RUN, "overlaps"),
         "shown": FLAG,
@@ -175,7 +176,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "emulated": {**_RUN_KEY, **_kinds(EMULATED)},
     "queue_depth": {**_RUN_KEY, "stage": TEXT, **_kinds(QUEUE)},
-    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT},
+    "environment": {"property": TEXT, "value": TEXT, "runs": COUNT, "where": TEXT, "nodes": TEXT},
     "interpreters": {
         **_RUN_KEY,
         **dict.fromkeys(("python", "version", "implementation", "build"), TEXT),
@@ -389,12 +390,18 @@ TABLES: dict[str, dict[str, str]] = {
 }
 """Table → column → kind of cell. Rows are in the order of the plan."""
 
+NODES_BETWEEN = ", "
+"""What stands between the nodes of a property in the table `environment`."""
+
 IN_BLOCKS, UNPAIRED, OTHER_CAMPAIGN = "blocks", "unpaired", "other campaign"
 """How two treatments are compared: run by run within blocks; all runs of the campaigns that both
 have; all runs, if they have no campaign in common."""
 
 LATER_TABLES = ("interpreters", "run_nodes", "published")
 """Tables that a study may lack: it was analysed before they existed, or has no published values."""
+
+LATER_COLUMNS = {"runs": ("node",), "environment": ("nodes",)}
+"""Columns that a table may lack, for the same reason; then they are empty."""
 
 CLAIM_TABLES = ("claims", "claim_tests")
 """The tables in the folder `claims/`; all others are in `tables/`."""
