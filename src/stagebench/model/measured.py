@@ -286,15 +286,15 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
-    nodes = dict.fromkeys(str(name) for name in tables["runs"]["node"])
-    cores = {node: _count_cores(tables["environment"], node) for node in nodes}
+    names_of_nodes = dict.fromkeys(str(name) for name in tables["runs"]["node"])
+    cores = {node: _count_cores(tables["environment"], node) for node in names_of_nodes}
     has_gil = not _has_property(tables["environment"], "gil", "False")
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
     calibrations: dict[tuple[str | None, str], Known] = {}
     tasks = _Groups(tables["tasks"])
     stages = _Groups(tables["stages"])
-    nodes = _Groups(tables["run_nodes"]) if "run_nodes" in tables else None
+    parts_of_runs = _Groups(tables["run_nodes"]) if "run_nodes" in tables else None
     found = []
     for run in list_rows(tables["runs"]):
         key = run["experiment"], run["treatment"], run["replicate"]
@@ -344,7 +344,7 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     for stage in specification["stages"]
                 ],
                 engine=specification.get("engine", ""),
-                nodes=_read_nodes(nodes.list_rows(key) if nodes else ()),
+                nodes=_read_nodes(parts_of_runs.list_rows(key) if parts_of_runs else ()),
             )
         )
     return found
