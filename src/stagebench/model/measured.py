@@ -287,10 +287,10 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
     cores = _count_cores(tables["environment"])
     has_gil = not _has_property(tables["environment"], "gil", "False")
+    loads = _read_loads(tables.get("run_nodes"))
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
     calibrations: dict[tuple[str | None, str], Known] = {}
-    loads = _read_loads(tables.get("run_nodes"))
     tasks = _group(tables["tasks"])
     stages = _group(tables["stages"])
     found = []
