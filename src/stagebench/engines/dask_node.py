@@ -2,7 +2,7 @@
 
 Started as `python -P -m stagebench.engines.dask_node`. It reads a line of JSON: where it is, and
 what to start. It answers with a line when the scheduler knows all its workers, and it ends them
-when its standard input ends.
+after a second line, or when its standard input ends. What its workers print goes to standard error.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class RunningNode:
         )
         place = {"namespace": node.namespace, "cores": node.cores, "host": node.address}
         work = {"scheduler": scheduler, "settings": settings, "workers": list(workers)}
-        if self._program.stdin is not None:
-            self._program.stdin.write(json.dumps({**place, **work, "path": sys.path}) + "\n")
-            self._program.stdin.flush()
+        self._tell(json.dumps({**place, **work, "path": sys.path}))
 
     @property
     def pid(self) -> int:
@@ -64,16 +62,22 @@ class RunningNode:
     def close(self) -> None:
         """End the node's workers, and then the node."""
         with contextlib.suppress(BrokenPipeError), self._program:
-            if self._program.stdin is not None:
-                self._program.stdin.close()
+            self._tell("close")
             try:
                 self._program.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 self._program.kill()
 
+    def _tell(self, line: str) -> None:
+        if self._program.stdin is not None:
+            self._program.stdin.write(f"{line}\n")
+            self._program.stdin.flush()
+
 
 def main() -> None:
-    """Move to the node, start its workers, and end them when standard input ends."""
+    """Move to the node, start its workers, and end them when main says so."""
+    answer = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe later
     given = json.loads(sys.stdin.readline())
     with open(given["namespace"], "rb") as namespace:
         enter_namespace(namespace.fileno())
@@ -100,8 +104,9 @@ def main() -> None:
             for one in given["workers"]
         ]
         await asyncio.gather(*workers)
-        print("ready", flush=True)  # noqa: T201 - main waits for it
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        os.write(answer, b"ready\n")
+        # Not until it ends: workers that main has forked hold its other end, too.
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         await asyncio.gather(*(one.close() for one in workers))
 
     with dask.config.set(given["settings"]):

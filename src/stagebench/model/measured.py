@@ -289,12 +289,12 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
     names_of_nodes = dict.fromkeys(str(name) for name in tables["runs"]["node"])
     cores = {node: _count_cores(tables["environment"], node) for node in names_of_nodes}
     has_gil = not _has_property(tables["environment"], "gil", "False")
+    loads = _read_loads(tables.get("run_nodes"))
     gils = _read_gils(tables.get("interpreters"))
     pipelines = find_pipelines(plan)
     calibrations: dict[tuple[str | None, str], Known] = {}
     tasks = _Groups(tables["tasks"])
     stages = _Groups(tables["stages"])
-    parts_of_runs = _Groups(tables["run_nodes"]) if "run_nodes" in tables else None
     found = []
     for run in list_rows(tables["runs"]):
         key = run["experiment"], run["treatment"], run["replicate"]
@@ -317,14 +317,12 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
         first_s = min(row["submitted_s"] for row in own)
         process = specification["process"]
         usable = cores[str(run["node"])] if process["cpus"] is None else len(process["cpus"])
-        if "cores" in (given := specification.get("nodes", {})):
-            usable = given["count"] * given["cores"]
         found.append(
             MeasuredRun(
                 *key,
                 makespan_s=run["makespan_s"],
-                cores=usable,
-                free_cores=_free_cores(usable, run),
+                cores=_count_own(specification, usable),
+                free_cores=_free_cores(_count_own(specification, usable), run),
                 cpu_s=run["cpu_s"] if is_known(run["cpu_s"]) else 0.0,
                 switch_s=process.get("switch_interval_s", SWITCH_INTERVAL_S),
                 has_gil=gils.get(key, has_gil),
@@ -344,25 +342,38 @@ def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -
                     for stage in specification["stages"]
                 ],
                 engine=specification.get("engine", ""),
-                nodes=_read_nodes(parts_of_runs.list_rows(key) if parts_of_runs else ()),
+                nodes=loads.get(key, ()),
             )
         )
     return found
 
 
-def _read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[NodeLoad]:
-    """Return the nodes of a run; nothing if it has one, or if it is not known what each did."""
-    if len(rows) < 2 or not all(is_known(row["tasks_cpu_s"]) for row in rows):
-        return []
-    return [
-        NodeLoad(
-            row["tasks_cpu_s"],
-            int(row["cores"]) if is_known(row["cores"]) else None,
-            max(row["sent_bytes"], row["received_bytes"]) if is_known(row["sent_bytes"]) else None,
-            row["link_bytes_per_s"] if is_known(row["link_bytes_per_s"]) else None,
-        )
-        for row in rows
-    ]
+def _count_own(specification: Mapping[str, Any], usable: int) -> int:
+    """Return the cores that all nodes of a run have to themselves, or else what is `usable`."""
+    nodes = specification.get("nodes", {})
+    return nodes["count"] * nodes["cores"] if "cores" in nodes else usable
+
+
+def _read_loads(table: pd.DataFrame | None) -> dict[tuple[str, str, int], list[NodeLoad]]:
+    """Return the nodes of each run that has several, if it is known what each did."""
+    found: dict[tuple[str, str, int], list[NodeLoad | None]] = {}
+    for row in list_rows(table) if table is not None else ():
+        key = row["experiment"], row["treatment"], row["replicate"]
+        found.setdefault(key, []).append(_read_load(row))
+    known = {key: [each for each in loads if each is not None] for key, loads in found.items()}
+    return {key: own for key, own in known.items() if 1 < len(own) == len(found[key])}
+
+
+def _read_load(row: Mapping[str, Any]) -> NodeLoad | None:
+    if not is_known(row["tasks_cpu_s"]):
+        return None
+    carried = max(row["sent_bytes"], row["received_bytes"]) if is_known(row["sent_bytes"]) else None
+    return NodeLoad(
+        row["tasks_cpu_s"],
+        int(row["cores"]) if is_known(row["cores"]) else None,
+        carried,
+        row["link_bytes_per_s"] if is_known(row["link_bytes_per_s"]) else None,
+    )
 
 
 def read_calibrated(
