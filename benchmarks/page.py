@@ -4,8 +4,9 @@
 
 Renders the study, and one of 1,000 runs of 100 treatments made from copies of its runtime runs.
 Each page is opened five times in a headless Chromium, and so is one of a sentence alone; times
-are medians, also given as ratios to those of that page. Exits with 1 if a page is larger, or its
-first paint later, than it may be.
+are medians, also given as ratios to those of that page. `--large` takes a study of
+`benchmarks.large_study` that `benchmarks.analysis` has analysed, too. Exits with 1 if a page is
+larger, or its first paint later, than it may be.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.browser import Browser
 
-LARGEST_BYTES = {"study": 3 * MIB, "1,000 runs": 15 * MIB}
+LARGEST_BYTES = {"study": 3 * MIB, "1,000 runs": 15 * MIB, "5,000 runs": 15 * MIB}
 LATEST_PAINT_S = 1.0
 
 
@@ -61,6 +62,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="page-") as scratch:
         folder = Path(scratch)
         studies = make_studies(options.tables, folder)
+        if options.large:
+            (folder / "larger").mkdir()
+            for name in ("plan.json", "tables"):
+                (folder / "larger" / name).symlink_to((options.large / name).resolve())
+            studies["5,000 runs"] = folder / "larger"
         rendered = {name: render(study) for name, study in studies.items()}
         answer = folder / "answer.html"
         answer.write_text(ANSWER_ALONE)
@@ -83,6 +89,7 @@ def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tables", type=Path, default=Path("docs/reference/published/tables"))
+    parser.add_argument("--large", type=Path, help="analysed study of benchmarks.large_study")
     return parser.parse_args()
 
 

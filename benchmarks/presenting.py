@@ -7,7 +7,7 @@ one experiment's tables, each treatment with a name of its own. Rules run as Sna
 the figures of an experiment in a process, as many at a time as there are cores, then the report
 with its page. Prints a row per study: wall time of both rules, their CPU time, and the largest
 RSS of one process. Exits with 1 if the study takes more than 15 s or 300 MiB, or the made one
-more than 90 s or 800 MiB.
+more than 90 s or 800 MiB. So may the 5,000 runs of `--large`, which `benchmarks.analysis` analysed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TREATMENTS, REPLICATES = 100, 10
 
-LIMITS = {"as measured": (15.0, 300 * MIB), "made": (90.0, 800 * MIB)}
+LIMITS = {"as measured": (15.0, 300 * MIB), "made": (90.0, 800 * MIB), "large": (90.0, 800 * MIB)}
 """Study → seconds and bytes that it may take."""
 
 
@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--source", type=Path, default=Path("results/default"))
     parser.add_argument("--experiment", default="runtime", help="the one that is multiplied")
+    parser.add_argument("--large", type=Path, help="analysed study of benchmarks.large_study")
     options = parser.parse_args()
     print(f"{len(os.sched_getaffinity(0))} cores usable")
     with tempfile.TemporaryDirectory(prefix="presenting-") as scratch:
@@ -71,6 +72,8 @@ def main() -> None:
             present("as measured", options.source, Path(scratch) / "out"),
             present("made", made, made),
         ]
+        if options.large:
+            costs.append(present("large", options.large, Path(scratch) / "large"))
     print(tabulate(costs))
     sys.exit(not all(cost.is_within for cost in costs))
 

@@ -1,40 +1,33 @@
-"""Copied runs keep their relations in stretched studies of any size."""
+"""What is counted as a false claim of a made study's tables."""
 
-from itertools import pairwise
+import pandas as pd
+from benchmarks.analysis import find_false_losers, find_missed
 
-from benchmarks.analysis import Clock
+from stagebench.tables.decisions import LEAST, MOST
+from stagebench.tables.io import make_table
 
-from stagebench.records import EventRecord, MemorySample, SweepRecord
-
-SWEEP = SweepRecord(
-    sweep=3,
-    kind="pss",
-    started_ns=1_100,
-    ended_ns=1_120,
-    processes=1,
-    vanished=0,
-    torn=0,
-    huge_faults=None,
-)
+TRUTH = pd.Series({"a": 1.0, "b": 1.0, "c": 2.0})
 
 
-def test_moments_are_stretched_and_shifted():
-    clock = Clock(origin_ns=1_000, stretch=3, shift_ns=50_000)
-    event = EventRecord(event="ready", stage="", time_ns=1_100)
-    assert [moved.time_ns for moved in clock.repeat(event)] == [51_300]
-    assert clock.move({"cpu_ns": 7, "ended_ns": None}) == {"cpu_ns": 7, "ended_ns": None}
+def winner(treatment, end, alike):
+    row = {"experiment": "x", "quantity": "makespan_s", "end": end, "treatment": treatment}
+    return row | {"alike": alike}
 
 
-def test_a_sweep_becomes_as_many_as_its_run_is_longer_one_after_the_other():
-    sweeps = list(Clock(origin_ns=1_000, stretch=3, shift_ns=0).repeat(SWEEP))
-    assert [sweep.sweep for sweep in sweeps] == [9, 10, 11]
-    assert all(sweep.ended_ns - sweep.started_ns == 20 for sweep in sweeps)
-    assert all(one.ended_ns <= later.started_ns for one, later in pairwise(sweeps))
+def test_a_treatment_that_truly_ties_for_the_first_place_is_no_loser():
+    rows = [winner(name, LEAST, alike) for name, alike in (("a", True), ("b", False), ("c", False))]
+    assert find_false_losers(make_table("winners", rows), TRUTH) == ["b"]
 
 
-def test_samples_stay_with_their_sweep():
-    sample = MemorySample(
-        **dict.fromkeys(MemorySample.__dataclass_fields__, 5) | {"sweep": 3, "mark_reset": 0}
-    )
-    repeated = list(Clock(origin_ns=1_000, stretch=2, shift_ns=9).repeat(sample))
-    assert [(one.sweep, one.rss_bytes) for one in repeated] == [(6, 5), (7, 5)]
+def test_what_is_not_known_is_no_claim():
+    rows = [winner(name, MOST, None) for name in TRUTH.index]
+    assert find_false_losers(make_table("winners", rows), TRUTH, MOST) == []
+
+
+def test_an_interval_misses_the_truth_if_the_true_ratio_is_outside():
+    rows = [
+        {"treatment": name, "quantity": "makespan_s", "baseline": "a", "low": 0.9, "high": 1.1}
+        for name in ("b", "c")
+    ]
+    unknown = {"treatment": "c", "quantity": "makespan_s", "baseline": "a"}
+    assert find_missed(make_table("comparisons", [*rows, unknown]), TRUTH) == ["c"]

@@ -81,6 +81,9 @@ def run_snakemake(
     """
     # Options that take several words would take the targets, too.
     arguments = ["--rerun-incomplete", "--logger", "stagebench", "--", *targets]
+    # Where one job runs at a time, there is nothing to solve: the other scheduler takes long, and
+    # its order by priority is the same.
+    arguments = ["--scheduler", "greedy", *arguments]
     with call.output.open("ab") as output, _start(call, arguments, output) as process:
         interrupted = 0
         while True:

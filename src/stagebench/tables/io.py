@@ -6,6 +6,7 @@ The same content gives the same bytes.
 from __future__ import annotations
 
 import io
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -135,7 +136,9 @@ def read_reference(path: Path) -> pd.DataFrame:
 def _cell(value: Any, kind: str) -> Any:
     if kind == TEXT:
         # pandas takes a carriage return for the end of a row, and does not quote it.
-        return "" if value is None else str(value).replace("\r\n", "\n").replace("\r", "\n")
+        text = "" if value is None else str(value).replace("\r\n", "\n").replace("\r", "\n")
+        # Names are in thousands of rows, and may have been read one by one.
+        return sys.intern(text)
     return pd.NA if value is None and kind != NUMBER else value
 
 
