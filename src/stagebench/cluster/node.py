@@ -6,6 +6,7 @@ The caller leaves a note in the study's folder. A node that can read it shares t
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -95,8 +96,9 @@ def describe_unshared(node: str, results: Path) -> str:
 def describe_clock(node: str, ahead_s: float, host: str) -> str:
     """Say by how much a node's clock is wrong, at least."""
     way = "ahead of" if ahead_s > 0 else "behind"
+    least_s = math.floor(abs(ahead_s) * 10) / 10  # a bound is not rounded up
     return (
-        f"the clock of {node} is at least {abs(ahead_s):,.1f} s {way} that of {host}; allowed:"
+        f"the clock of {node} is at least {least_s:,.1f} s {way} that of {host}; allowed:"
         f" {CLOCK_LIMIT_S:.0f} s, for the order of runs and for the times of files, which Snakemake"
         " compares. Let both follow a time server (chrony, ntpd)"
     )

@@ -73,8 +73,9 @@ class SlurmRequest(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The answers of nodes, between two readings of the caller's clock."""
+    """The answers of `number` nodes, between two readings of the caller's clock."""
 
+    number: int
     began_s: float
     states: Sequence[NodeState]
     ended_s: float
@@ -92,13 +93,19 @@ def check_nodes(request: SlurmRequest) -> list[str]:
     problems = [one for state in asked.states for one in _find_problems(request, asked, state)]
     if done.returncode:
         problems.append(_describe_refusal(done.stderr))
+    elif len(asked.states) < asked.number:
+        problems.append(
+            f"{len(asked.states)} of {asked.number} nodes gave an answer that can be read; allowed:"
+            f" stagebench {__version__} on each, as here"
+        )
     if problems:
         raise ConfigError(problems, file="cluster")
     return list(_find_warnings(request, asked.states))
 
 
 def _ask(request: SlurmRequest) -> tuple[subprocess.CompletedProcess[str], Asked]:
-    command = [_find_program("srun"), f"--nodes={_count_free(request)}"]
+    number = _count_free(request)
+    command = [_find_program("srun"), f"--nodes={number}"]
     command += ["--ntasks-per-node=1", "--cpus-per-task=1"]
     command += [f"--mem={MEMORY_MIB}", f"--time={MINUTES}", f"--immediate={FREE_WITHIN_S}"]
     command += [
@@ -116,7 +123,7 @@ def _ask(request: SlurmRequest) -> tuple[subprocess.CompletedProcess[str], Asked
         errors="replace",
         check=False,
     )
-    return done, Asked(began_s, list(_read_states(done.stdout)), time.time())
+    return done, Asked(number, began_s, list(_read_states(done.stdout)), time.time())
 
 
 def _count_free(request: SlurmRequest) -> int:
