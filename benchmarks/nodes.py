@@ -63,6 +63,9 @@ NODES = (
 RATIOS = (0.0, 0.5, 1.0, 4.0)
 """How many times as much as blocks nodes differ."""
 
+CONFIDENCE = 0.999
+"""Of the Monte Carlo error of a family: each is the worst of four ways, and there are 480."""
+
 MANY = 50
 """A family with more intervals is judged by a quarter of the studies."""
 BLOCKS, VARIANCES, PRETEST, OWN = "blocks", "analysis of variance", "pretest", "nodes"
@@ -124,7 +127,7 @@ class NodeFamily(NamedTuple):
     def is_wrong(self) -> bool:
         """Whether a bar is missed by more than the Monte Carlo error."""
         held, found = (
-            stats.binomtest(count, self.studies).proportion_ci()
+            stats.binomtest(count, self.studies).proportion_ci(CONFIDENCE)
             for count in (self.holding, self.false)
         )
         return bool(held.high < LEAST_COVERAGE or found.low > MOST_FALSE)

@@ -451,9 +451,11 @@ def test_nodes_that_work_side_by_side_keep_the_order_and_do_not_overlap(runs_of,
     assert trust.order_text(late).startswith("1 of 2 runs started after a run that was planned")
 
 
-def test_many_nodes_are_not_called_few(on_nodes):
-    runs = pd.concat([on_nodes["runs"].assign(node=f"{n}") for n in range(trust.FEW_NODES + 1)])
-    assert trust.few_nodes_text(runs) == ""
+@pytest.mark.parametrize(("number", "word"), [(2, "Two"), (3, "Three"), (4, "")])
+def test_two_or_three_nodes_are_called_few(on_nodes, number, word):
+    runs = pd.concat([on_nodes["runs"].assign(node=f"{n}") for n in range(number)])
+    assert trust.few_nodes_text(runs).startswith(f"{word} nodes show little" if word else "")
+    assert bool(trust.few_nodes_text(runs)) is bool(word)
     assert trust.nodes_text(runs, on_nodes["environment"]).startswith(
-        f"The runs were made on {trust.FEW_NODES + 1} nodes"
+        f"The runs were made on {number} nodes"
     )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from stagebench.compare.sources import StudySource
 
 FIRST = (
-    *("host", "cpu_model", "machine", "cores", "cores_usable", "memory_bytes", "os", "kernel"),
-    *("python_implementation", "python", "gil", "stagebench", "commit", "commit_dirty"),
+    *("host", "node", "cpu_model", "machine", "cores", "cores_usable", "memory_bytes", "os"),
+    *("kernel", "python_implementation", "python", "gil", "stagebench", "commit", "commit_dirty"),
 )
 """Properties that explain most, in the order in which they are named."""
 

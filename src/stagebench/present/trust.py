@@ -444,7 +444,7 @@ def campaigns_text(runs: pd.DataFrame) -> str:
     )
 
 
-FEW_NODES = 3
+_FEW_NODES = {2: "Two", 3: "Three"}
 """So many nodes show little of how nodes differ."""
 
 
@@ -476,11 +476,11 @@ def nodes_text(runs: pd.DataFrame, environment: pd.DataFrame) -> str:
 def few_nodes_text(runs: pd.DataFrame) -> str:
     """Say that there are too few nodes for narrow intervals; "" if there are more, or one."""
     number = count_run_nodes(runs)
-    if not 1 < number <= FEW_NODES:
+    if number not in _FEW_NODES:
         return ""
     return (
-        f"{'Two' if number == 2 else number} nodes show little of how nodes differ, so intervals"
-        " are wide. More nodes would make them narrower, more blocks on these hardly."
+        f"{_FEW_NODES[number]} nodes show little of how nodes differ, so intervals are wide. More"
+        " nodes would narrow them, by more than more blocks on these."
     )
 
 
