@@ -5,8 +5,8 @@ include: "claims.smk"
 # that wrong claims stop the study before anything is measured.
 rule design:
     output:
-        PLAN_FILE,
-        f"{RESULTS}/resolved.yaml",
+        plan=PLAN_FILE,
+        config=f"{RESULTS}/resolved.yaml",
     log:
         f"{RESULTS}/logs/design.log",
     priority: len(RUNS) + 1
@@ -18,5 +18,5 @@ rule design:
     shell:
         f"({CHECK_FILES}"
         'python -m stagebench design --config "$STAGEBENCH_CONFIG"'
-        " --override {params.override:q} --out {output[0]:q})"
+        " --override {params.override:q} --out {output.plan:q})"
         f"{LOGGED}"
