@@ -692,8 +692,11 @@ def _hash_summaries() -> str:
     """Return a hash of the code that summarises a run."""
     from stagebench.design.code_hash import installed_code
 
-    made_by = ("stagebench.analyse.study:summarise_part", "stagebench.replication.emulation")
-    return installed_code().hash(*made_by)
+    emulation = "stagebench.replication.emulation"
+    return installed_code().hash(
+        "stagebench.analyse.study:summarise_part",
+        *(f"{emulation}:{name}" for name in ("list_emulated", "summarise_emulation")),
+    )
 
 
 def _judge(options: argparse.Namespace) -> None:
