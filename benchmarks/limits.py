@@ -209,7 +209,7 @@ def _read(case: Case, run: Mapping[str, Any], row: Mapping[str, Any], paths: pd.
         named=named if row["is_full"] else NOTHING,
         others=tuple(filter(None, row["others_full"].split(", "))),
         above=row["above"],
-        part=str(own.idxmax()),
+        part="" if own.empty else str(own.idxmax()),
         taken=float(run["others_cpu_share"] + run["steal_share"]),
     )
 
@@ -244,6 +244,7 @@ def list_cases() -> list[Case]:
         *_list_in_flight(),
         *_list_longest(),
         *_list_nothing(),
+        *_list_nodes(),
     ]
 
 
@@ -447,6 +448,31 @@ def _list_longest() -> Iterator[Case]:
             tasks=[{"get": {"delay_s": 1.0}}, *({} for _ in range(7))],
             truth=("path of a task",),
             part=AWAY,
+        )
+
+
+def _list_nodes() -> Iterator[Case]:
+    """Two nodes, which are network namespaces: only root has them."""
+    for workers in (4, 6):
+        yield Case(
+            kind="nodes",
+            name=f"node-{workers}",
+            stages=(stage("compute", "crunch", workers=workers, cpu_s=1.5, **FORKSERVER),),
+            tasks=8 * workers,
+            truth=("node",),
+            settings={"engine": "dask", "nodes": {"count": 2, "cores": 1}},
+        )
+    for size_mib in (6, 10):
+        yield Case(
+            kind="nodes",
+            name=f"network-{size_mib}",
+            stages=(
+                stage("make", "make", workers=2, size_mib=size_mib, **FORKSERVER),
+                stage("take", "take", "make", workers=2, **FORKSERVER),
+            ),
+            tasks=40,
+            truth=("network",),
+            settings={"engine": "dask", "nodes": {"count": 2, "link_mbit_s": 40}},
         )
 
 

@@ -1,5 +1,6 @@
 """The cluster of the tests ends all that it has started, and leaves another one alone."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,22 @@ def processes_in(folder):
     return [link.parent.name for link in links if link.resolve().is_relative_to(folder)]
 
 
-def test_all_daemons_and_steps_end_with_the_cluster_and_so_does_its_configuration(tmp_path):
+@pytest.fixture
+def short_path():
+    """A folder with a short name: the sockets of slurmd lie below it, whose paths have a limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_all_daemons_and_steps_end_with_the_cluster_and_so_does_its_configuration(short_path):
     if reason := why_not():
         pytest.skip(reason)
-    with two_nodes.two_nodes(tmp_path / "cluster") as cluster:
+    with two_nodes.two_nodes(short_path / "cluster") as cluster:
         call("sbatch", "--nodes=2", "--output=/dev/null", "--wrap=srun sleep 600")
         cluster._await(lambda: len(call("squeue", "--steps", "--noheader").splitlines()) > 1, "it")
         assert all(len(cluster.find(node)) > 1 for node in NODES)
-        assert len(processes_in(tmp_path)) > 4
-    assert processes_in(tmp_path) == []
+        assert len(processes_in(short_path)) > 4
+    assert processes_in(short_path) == []
     assert not CONFIG.exists()
 
 

@@ -117,12 +117,12 @@ def test_variables_are_for_the_command_and_not_for_our_interpreter(trace, tmp_pa
 
 def test_limits_are_for_the_command_and_a_figure_that_cannot_be_drawn_is_one_line(trace):
     def limit():
-        resource.setrlimit(resource.RLIMIT_AS, (260_000 << 10, 260_000 << 10))
+        resource.setrlimit(resource.RLIMIT_AS, (190_000 << 10, 190_000 << 10))
         resource.setrlimit(resource.RLIMIT_CPU, (7, resource.RLIM_INFINITY))
 
     options = ("--out", "out", "--quiet")
     done = trace("sh", "-c", "ulimit -t; ulimit -v", options=options, preexec_fn=limit)
-    assert done.stdout == "7\n260000\n"
+    assert done.stdout == "7\n190000\n"
     assert done.stderr.startswith("stagebench: out: some files could not be written (trace.png: ")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
 
