@@ -457,8 +457,8 @@ def _list_nodes() -> Iterator[Case]:
         yield Case(
             kind="nodes",
             name=f"node-{workers}",
-            stages=(stage("compute", "crunch", workers=workers, cpu_s=1.5, **FORKSERVER),),
-            tasks=8 * workers,
+            stages=(stage("compute", "crunch", workers=workers, cpu_s=0.2, **FORKSERVER),),
+            tasks=40 * workers,
             truth=("node",),
             settings={"engine": "dask", "nodes": {"count": 2, "cores": 1}},
         )
