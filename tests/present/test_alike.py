@@ -73,6 +73,7 @@ GRID = {
         (["p5-fork"], "native, 5 processes (fork)"),
         (["p2-fork", "p2-spawn", "p5-fork", "p5-spawn"], "native, 2/5 processes"),
         (["t2-numpy", "p2-fork-numpy"], "numpy, 2 threads/processes (fork)"),
+        (["t1-numpy", "p1-fork-numpy"], "numpy, 1 thread/process (fork)"),
         ([name for name in GRID if name.endswith("numpy")], "numpy"),
         (["t2", "p2-fork", "p2-spawn"], "native, 2 workers"),
         (list(GRID), ""),
@@ -105,6 +106,8 @@ def test_what_all_around_share_is_left_out():
         # Of factors that always change together, one that has words is named.
         ([{"items": 10, "kind": "big"}, {"items": 20, "kind": "small"}], ["big", "small"]),
         ([{"workers": 1}, {"workers": 4}], ["1 worker", "4 workers"]),
+        ([{"nodes": 1}, {"nodes": 2}], ["1 node", "2 nodes"]),
+        ([{"nodes": "one"}, {"nodes": "two"}], ["one", "two"]),
         ([{"executor": "asyncio"}, {"executor": "thread"}], ["coroutines", "threads"]),
     ],
 )
@@ -121,6 +124,9 @@ def test_one_level_is_named_in_place_of_another():
     assert found.contrast("logic", "numpy", "native") == "numpy instead of native"
     assert found.name_factor("workers") == "1, 2 and 5 workers"
     assert found.name_factor("start_method") == "fork and spawn"
+    nodes = words({"one": {"nodes": 1}, "two": {"nodes": 2}})
+    assert nodes.name_factor("nodes") == "1 and 2 nodes"
+    assert nodes.contrast("nodes", "2", "1") == "2 nodes instead of 1"
 
 
 @pytest.mark.parametrize("seed", range(12))

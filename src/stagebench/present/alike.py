@@ -42,6 +42,9 @@ _NOUNS = {
     "asyncio": "coroutine",
 }
 _WORKERS, _START, _RETAIN, _PYTHON = "workers", "start_method", "retain", "python"
+_COUNTED = {_WORKERS: "worker", "nodes": "node"}
+"""Factors whose levels are numbers of something."""
+
 _KEPT = {"true": "results kept", "false": "results dropped"}
 _ABSENT = ""
 """The level of a factor that a treatment does not have."""
@@ -125,8 +128,8 @@ class LevelWords:
         if factor == self._executor():
             return join_names([_plural(level) for level in levels])
         texts = join_names([clean_name(_say(level)) for level in levels])
-        if factor == _WORKERS:
-            return f"{texts} workers"
+        if factor in _COUNTED and all(map(str.isdecimal, levels)):
+            return f"{texts} {_plural(_COUNTED[factor])}"
         return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
     def contrast(self, factor: str, level: str, to_level: str) -> str:
@@ -136,8 +139,8 @@ class LevelWords:
         if factor == self._executor():
             return f"{_plural(level)} instead of {_plural(to_level)}"
         to = clean_name(_say(to_level))
-        if factor == _WORKERS:
-            return f"{_count([level], 'worker')} instead of {to}"
+        if factor in _COUNTED and level.isdecimal():
+            return f"{_count([level], _COUNTED[factor])} instead of {to}"
         return f"{self._name(factor, [level])} instead of {to}"
 
     def _levels(self, names: Sequence[str]) -> Levels:
@@ -168,6 +171,8 @@ class LevelWords:
     def _name(self, factor: str, chosen: Sequence[str]) -> str:
         if factor == _RETAIN:
             return "/".join(_KEPT.get(level, level) for level in chosen)
+        if factor in _COUNTED and all(map(str.isdecimal, chosen)):
+            return _count(chosen, _COUNTED[factor])
         texts = "/".join(clean_name(_say(level)) for level in chosen)
         return texts if self._explains_itself(factor) else f"{clean_name(factor)} {texts}"
 
@@ -197,7 +202,7 @@ class LevelWords:
         if numbers and len(kinds) == 1:
             text = _count(numbers, _NOUNS[kinds[0]])
         elif self._part(_WORKERS, numbers):
-            text = f"{'/'.join(map(clean_name, numbers))} {both}" if is_some and kinds else ""
+            text = _count(numbers, *map(_NOUNS.__getitem__, kinds)) if is_some and kinds else ""
             text = text or _count(numbers, "worker")
         elif kinds and (is_some or self._part(executor, kinds)):
             text = both
@@ -224,9 +229,10 @@ def _plural(kind: str) -> str:
     return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
-def _count(numbers: Sequence[str], noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{'/'.join(map(clean_name, numbers))} {noun if list(numbers) == ['1'] else plural}"
+def _count(numbers: Sequence[str], *nouns: str) -> str:
+    """Return "1 thread", "2/5 processes" or, of several kinds, "1 thread/process"."""
+    words = nouns if list(numbers) == ["1"] else map(_plural, nouns)
+    return f"{'/'.join(map(clean_name, numbers))} {'/'.join(words)}"
 
 
 def name_levels(experiment: Experiment, order: Iterable[str] = ()) -> LevelWords:
