@@ -7,7 +7,7 @@ blocks but the last; then all, of which only those of the last block are not sum
 all again. Prints a row for each: wall and CPU time of `stagebench analyse` with its processes, and
 the largest sum of their RSS, read every 20 ms. Then it names what the tables say that is not true:
 each of three families may do so in 5 % of studies. Exits with 1 if any analysis takes more than
-five minutes or a thousand MiB.
+five minutes or a gigabyte.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST_S = 300.0
-LARGEST_BYTES = 1000 * MIB
+LARGEST_BYTES = 1_000_000_000
 
 
 class Cost(NamedTuple):

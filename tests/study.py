@@ -1,5 +1,7 @@
 """A checkout of its own for a test's study, and the real Snakemake in it."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -16,6 +18,18 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 STAGEBENCH = Path(sys.executable).with_name("stagebench")
 MEASURED = ("--until", "design", "measure")
 """Arguments that end a study with its last run, where no table or report is looked at."""
+
+
+@contextlib.contextmanager
+def made_once(tmp_path_factory, name):
+    """Yield a folder for what all processes of the tests share, and whether it is there already."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    done = folder.with_name(f"{name}-made")
+    with folder.with_name(f"{name}-lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, done.exists()
+        done.touch()
 
 
 def checkout(folder):

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from tests.study import STAGEBENCH, checkout, snakemake
+from tests.study import STAGEBENCH, checkout, made_once, snakemake
 
 REST = {"name": "get", "handler": "wait", "executor": "thread", "workers": "{workers}"}
 SUMS = {
@@ -58,7 +58,13 @@ def small(tmp_path_factory):
 
     Two treatments of a pipeline, coroutines, a list of tasks, and runs of which a task fails.
     """
-    folder = checkout(tmp_path_factory.mktemp("small") / "checkout")
+    with made_once(tmp_path_factory, "small") as (folder, is_made):
+        if not is_made:
+            measure_small(checkout(folder))
+    return folder / "results" / "small"
+
+
+def measure_small(folder):
     config = folder / "config" / "small.yaml"
     config.write_text(json.dumps(STUDY))  # JSON is YAML
     until = ("--until", "design", "measure", "diagnose")
@@ -69,7 +75,6 @@ def small(tmp_path_factory):
     command = [STAGEBENCH, "analyse", *files, "--out", results / "tables"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return results
 
 
 @pytest.fixture

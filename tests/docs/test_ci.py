@@ -104,24 +104,44 @@ def test_the_workflow_for_github_measures_both_commits_in_turn_and_compares_them
     assert sorted(kept) == sorted(KEPT)
 
 
+def measures(script):
+    """Return the words that measure a side, wherever a service has checked it out."""
+    runs = [line.split() for line in script.splitlines() if "stagebench run" in line]
+    return [[word for word in words if "bench/study.yaml" not in word] for words in runs]
+
+
 def test_the_job_for_gitlab_does_the_same(on_github, tmp_path):
     job = read_workflow("pace")
     project = make_pipeline(tmp_path / "origin")
     commit(project)
     subprocess.run([GIT, "clone", "-q", project, tmp_path / "project"], check=True)
     tool = make_stagebench(tmp_path / "tool")
-    # What was measured in the other test is not measured again.
-    for name in ("results", ".snakemake"):
-        shutil.copytree(on_github[0] / "stagebench" / name, tool / name)
+    # It measures as the other one does, and here what that measured is taken.
+    shutil.copytree(on_github[0] / "stagebench" / "results", tool / "results")
     commit(tool)
+    (loop,) = [line for line in job["script"] if "stagebench run" in line]
+    (other,) = [
+        step["run"]
+        for step in read_workflow("jobs")["compare"]["steps"]
+        if "for turn" in step.get("run", "")
+    ]
+    assert "for turn in 1 2 3" in loop
+    assert "for turn in 1 2 3" in other
+    sides = [
+        [word.replace("old", "$side").replace("new", "$side") for word in words]
+        for words in measures(loop)
+    ]
+    assert sides == 2 * measures(other)
+    studies = [word for word in loop.split() if "bench/study.yaml" in word]
     printed = run(
-        "\n".join(job["script"]),
+        "\n".join(line for line in job["script"] if line != loop)
+        + "".join(f"\nls {study}" for study in studies),
         tmp_path / "project",
         STAGEBENCH_REPOSITORY=str(tool),
         CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main",
     )
     assert "new against old" in printed
     assert "Campaigns are compared, 3 with 3" in printed
-    assert (tmp_path / "project/old/bench/study.yaml").exists()
+    assert printed.split()[-2:] == studies == ["../old/bench/study.yaml", "../bench/study.yaml"]
     assert sorted(job["artifacts"]["paths"]) == sorted(KEPT)
     assert all((tmp_path / "project" / name).stat().st_size > 0 for name in KEPT)

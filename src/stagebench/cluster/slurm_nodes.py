@@ -123,7 +123,9 @@ def _ask(request: SlurmRequest) -> tuple[subprocess.CompletedProcess[str], Asked
         errors="replace",
         check=False,
     )
-    return done, Asked(number, began_s, list(_read_states(done.stdout)), time.time())
+    ended_s = time.time()
+    states = sorted(_read_states(done.stdout), key=lambda state: state.node)
+    return done, Asked(number, began_s, states, ended_s)
 
 
 def _count_free(request: SlurmRequest) -> int:
