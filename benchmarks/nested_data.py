@@ -9,6 +9,7 @@ default study on the machine where it was first measured: blocks 3 %, runs 7 %, 
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -183,3 +184,23 @@ def pass_stage(
         completed[..., task] = begun + service[..., task]
         np.put_along_axis(free, next_free, completed[..., task, None], -1)
     return waiting, completed
+
+
+class Sizes(NamedTuple):
+    """How many studies a benchmark simulates, and how many for the truth."""
+
+    seed: int
+    studies: int
+    truths: int
+
+
+def read_sizes(about: str | None) -> Sizes:
+    """Read the command line of a benchmark; `about` is its docstring."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the studies")
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--truth-studies", type=int, default=20_000, help="studies for the truth")
+    options = parser.parse_args()
+    share = 10 if options.quick else 1
+    return Sizes(options.seed, options.studies // share, options.truth_studies // share)

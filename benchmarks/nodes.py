@@ -21,7 +21,6 @@ families find a false difference, by more than the Monte Carlo error.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,7 @@ import numpy as np
 from benchmarks.families import FAMILIES
 from benchmarks.many_intervals import make_balanced
 from benchmarks.markdown import format_share, format_table
-from benchmarks.nested_data import EQUAL, PUBLISHED, SCENARIOS, simulate
+from benchmarks.nested_data import EQUAL, PUBLISHED, SCENARIOS, read_sizes, simulate
 from scipy import special, stats
 
 from stagebench.analyse.simultaneous import (
@@ -401,15 +400,8 @@ def tabulate_families(cells: Sequence[NodeFamily]) -> str:
 
 def main() -> None:
     """Run the checks and print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the studies")
-    parser.add_argument("--studies", type=int, default=2000)
-    parser.add_argument("--truth-studies", type=int, default=20_000, help="studies for the truth")
-    options = parser.parse_args()
-    sizes = (options.studies, options.truth_studies)
-    studies, truths = (size // 10 if options.quick else size for size in sizes)
-    first, *seeds = np.random.SeedSequence(options.seed).spawn(1 + len(SCENARIOS))
+    begin, studies, truths = read_sizes(__doc__)
+    first, *seeds = np.random.SeedSequence(begin).spawn(1 + len(SCENARIOS))
     single = list(check_single(first, 10 * studies))
     print(tabulate_single(single), flush=True)
     is_wrong = any(one.is_too_low for one in single)

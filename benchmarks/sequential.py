@@ -19,7 +19,6 @@ fixed number, over all cases in which at least 90 % of the intervals became as n
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +26,7 @@ import numpy as np
 from benchmarks.families import FAMILIES
 from benchmarks.many_intervals import make_balanced
 from benchmarks.markdown import format_share, format_table
-from benchmarks.nested_data import EQUAL, PUBLISHED, SCENARIOS, simulate
+from benchmarks.nested_data import EQUAL, PUBLISHED, SCENARIOS, read_sizes, simulate
 from scipy import special, stats
 
 from stagebench.analyse.simultaneous import share_spread, single_level
@@ -257,15 +256,8 @@ def tabulate_stopping(cases: Sequence[Case]) -> str:
 
 def main() -> None:
     """Run the checks and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the studies")
-    parser.add_argument("--studies", type=int, default=2000)
-    parser.add_argument("--truth-studies", type=int, default=20_000, help="studies for the truth")
-    options = parser.parse_args()
-    sizes = (options.studies, options.truth_studies)
-    studies, truths = (size // 10 if options.quick else size for size in sizes)
-    seeds = np.random.SeedSequence(options.seed).spawn(len(SCENARIOS))
+    begin, studies, truths = read_sizes(__doc__)
+    seeds = np.random.SeedSequence(begin).spawn(len(SCENARIOS))
     cases = [
         case
         for scenario, seed in zip(SCENARIOS, seeds, strict=True)

@@ -79,11 +79,11 @@ def run_snakemake(
     When `go_on` returns False, what runs is ended as by Ctrl-C. Raises KeyboardInterrupt after an
     interruption, when everything has ended.
     """
-    # Options that take several words would take the targets, too.
-    arguments = ["--rerun-incomplete", "--logger", "stagebench", "--", *targets]
     # Where one job runs at a time, there is nothing to solve: the other scheduler takes long, and
     # its order by priority is the same.
-    arguments = ["--scheduler", "greedy", *arguments]
+    arguments = ["--scheduler", "greedy", "--rerun-incomplete", "--logger", "stagebench"]
+    # Options that take several words would take the targets, too.
+    arguments += ["--", *targets]
     with call.output.open("ab") as output, _start(call, arguments, output) as process:
         interrupted = 0
         while True:

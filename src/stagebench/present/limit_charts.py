@@ -185,8 +185,6 @@ def _is_missing(value: object) -> bool:
 _SERVICE = ""
 """What is left of a task's time when its known parts are taken away: service, not told apart."""
 
-_FEW_ROWS = 10
-
 
 def plot_times(experiment: Experiment) -> Figure:
     """Draw the parts of a task's time in each stage, but for its queue, which is a number."""

@@ -286,9 +286,6 @@ def _render(template: str, values: Mapping[str, Any]) -> str:
     return render_template(_FOLDER / template, values).rstrip("\n")
 
 
-_SAME_WORK = "The config states that its treatments do the same work."
-
-
 def _experiment_page(
     name: str,
     experiment: Experiment,

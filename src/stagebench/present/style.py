@@ -232,22 +232,6 @@ def write_placeholder(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
 
 
-def label_point(
-    axes: Axes, text: str, point: tuple[float, float], *, size: float = 8, above: bool = False
-) -> None:
-    """Write `text` to the right of a point in data coordinates, or above it."""
-    axes.annotate(
-        text,
-        point,
-        xytext=(0, 2) if above else (4, 0),
-        textcoords="offset points",
-        ha="center" if above else "left",
-        va="bottom" if above else "center",
-        size=size,
-        color=INK,
-    )
-
-
 def label_row(
     axes: Axes,
     text: str,
