@@ -286,8 +286,8 @@ def find_hand_overs(runs: Iterable[MeasuredRun]) -> HandOvers:
 
 def read_measured(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> list[MeasuredRun]:
     """Read all runs of which every task was ok at its first attempt, in the order of the plan."""
-    names_of_nodes = dict.fromkeys(str(name) for name in tables["runs"]["node"])
-    cores = {node: _count_cores(tables["environment"], node) for node in names_of_nodes}
+    machines = set(map(str, tables["runs"]["node"]))
+    cores = {name: _count_cores(tables["environment"], name) for name in machines}
     has_gil = not _has_property(tables["environment"], "gil", "False")
     loads = _read_loads(tables.get("run_nodes"))
     gils = _read_gils(tables.get("interpreters"))
