@@ -1,4 +1,10 @@
-"""Small studies that are really run, some with a slower handler, and compared with each other."""
+"""Small studies that are really run, some with a slower handler, and compared with each other.
+
+Each study is measured in several campaigns, and all studies in turn, as docs/compare.md advises:
+what differs from one quarter of an hour to the next is then a part of every interval. Single
+campaigns, whose intervals have an allowance in its place, are compared beside them. How much
+campaigns of the same differ is printed: `findings.CAMPAIGNS_DIFFER` comes from here.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from stagebench.compare.findings import TREATMENT, compare_sources
 from stagebench.compare.sources import read_sources
 from stagebench.store import write_text
 from stagebench.tables.decisions import WORDS_OF_ORDER
+from stagebench.tables.io import read_tables
 from stagebench.tables.quantities import HIGHER
 
 if TYPE_CHECKING:
@@ -24,6 +34,8 @@ PAIRS = 20
 SLOWER_STUDIES = 10
 STUDIES = 7
 """Seven studies make 21 pairs."""
+
+CAMPAIGNS = 3
 
 BLOCKS = 5
 TASKS = 6
@@ -48,13 +60,42 @@ LEAST_FOUND = 0.9
 
 def compare_real_studies() -> bool:
     """Run the studies, print what was found, and return whether a bar is missed."""
-    same = [run_study(f"same{number}", ROUNDS) for number in range(STUDIES)]
-    slower = [run_study(f"slower{number}", round(1.1 * ROUNDS)) for number in range(SLOWER_STUDIES)]
+    same: list[list[Path]] = [[] for _ in range(STUDIES)]
+    slower: list[list[Path]] = [[] for _ in range(SLOWER_STUDIES)]
+    for campaign in range(1, 1 + CAMPAIGNS):
+        for number, own in enumerate(same):
+            own.append(run_study(f"same{number}-{campaign}", ROUNDS))
+        for number, own in enumerate(slower):
+            own.append(run_study(f"slower{number}-{campaign}", round(1.1 * ROUNDS)))
+    for quantity in (*QUANTITIES, "tree_peak_bytes"):
+        spread = find_spread([campaign for own in same for campaign in own], quantity)
+        print(f"{quantity}: campaigns of the same differ by {100 * spread:.2f} %.")
     missed = [is_missed(same, slower, quantity) for quantity in QUANTITIES]
+    for campaign in range(CAMPAIGNS):
+        print(f"Campaign {1 + campaign} alone:")
+        for quantity in QUANTITIES:
+            is_missed(
+                [own[campaign : campaign + 1] for own in same],
+                [own[campaign : campaign + 1] for own in slower],
+                quantity,
+            )
     return missed[0]
 
 
-def is_missed(same: Sequence[Path], slower: Sequence[Path], quantity: str) -> bool:
+def find_spread(campaigns: Sequence[Path], quantity: str) -> float:
+    """Return the standard deviation of logarithms between campaigns, without that of their runs."""
+    runs = pd.concat(
+        [read_tables(folder / "tables")["runs"].assign(folder=str(folder)) for folder in campaigns]
+    )
+    logs = np.log(runs[quantity]).groupby([runs["treatment"], runs["folder"]])
+    within = logs.var().mean() / logs.size().mean()
+    between = logs.mean().groupby("treatment").var().mean()
+    return float(np.sqrt(max(0.0, between - within)))
+
+
+def is_missed(
+    same: Sequence[Sequence[Path]], slower: Sequence[Sequence[Path]], quantity: str
+) -> bool:
     """Compare the studies by one quantity, print what was found, and return whether bars miss."""
     pairs = list(itertools.combinations(same, 2))[:PAIRS]
     outcomes = [list_outcomes(base, other, quantity) for base, other in pairs]
@@ -73,9 +114,12 @@ def is_missed(same: Sequence[Path], slower: Sequence[Path], quantity: str) -> bo
     return false > MOST_FALSE * len(rows) or found < LEAST_FOUND * len(slower)
 
 
-def list_outcomes(base: Path, other: Path, quantity: str) -> dict[str, str]:
-    """Return the outcome of every treatment."""
-    found = compare_sources(read_sources([str(base), str(other)]), quantities=[quantity])
+def list_outcomes(base: Sequence[Path], other: Sequence[Path], quantity: str) -> dict[str, str]:
+    """Return the outcome of every treatment, of the campaigns of two sides."""
+    sides = [
+        f"{name}={','.join(map(str, own))}" for name, own in (("base", base), ("other", other))
+    ]
+    found = compare_sources(read_sources(sides), quantities=[quantity])
     return {
         one.label: one.outcome
         for family in found.pairs[0].families

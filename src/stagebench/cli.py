@@ -481,6 +481,14 @@ def _add_compare(commands: Any) -> None:
         help="what counts as equal in practice (default: %(default)s)",
     )
     parser.add_argument(
+        "--campaigns-differ",
+        type=percent_or_0,
+        default="1%",
+        metavar="PERCENT",
+        help="by how much times of whole campaigns of the same differ, as a standard deviation,"
+        " where fewer than three campaigns a side cannot show it (default: %(default)s)",
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
@@ -801,6 +809,7 @@ def _compare(options: argparse.Namespace) -> None:
         by=options.by,
         quantities=options.quantity,
         margin=options.margin,
+        campaigns_differ=options.campaigns_differ,
         fail_if=options.fail_if,
         page=options.html,
         json=options.json,
@@ -871,6 +880,11 @@ def percent(text: str) -> float:
         )
         / 100
     )
+
+
+def percent_or_0(text: str) -> float:
+    """Parse a percentage that may be 0."""
+    return 0.0 if text.strip() in ("0", "0%") else percent(text)
 
 
 def memory_size(text: str) -> int:

@@ -6,9 +6,9 @@ import math
 import pytest
 from benchmarks.comparing import (
     AS_MEASURED,
-    CAMPAIGN_SPREAD,
     LEAST_FOUND,
     MOST_FALSE,
+    WIDER_SPREAD,
     Case,
     Rates,
     check_cases,
@@ -16,6 +16,7 @@ from benchmarks.comparing import (
 )
 from benchmarks.comparing_real import make_config
 
+from stagebench.compare.findings import CAMPAIGNS_DIFFER
 from stagebench.design.config import check_config, load_config
 
 PAIRS = 150
@@ -23,8 +24,12 @@ PAIRS = 150
 
 @pytest.mark.parametrize(
     "case",
-    [Case(AS_MEASURED, 5), Case(AS_MEASURED, 3, (4, 4), CAMPAIGN_SPREAD)],
-    ids=["runs", "campaigns"],
+    [
+        Case(AS_MEASURED, 5),
+        Case(AS_MEASURED, 5, (1, 1), CAMPAIGNS_DIFFER),
+        Case(AS_MEASURED, 3, (4, 4), WIDER_SPREAD),
+    ],
+    ids=["runs", "single campaigns", "campaigns"],
 )
 def test_studies_of_the_same_seldom_differ(case):
     (found,) = check_cases([case], 1, PAIRS)

@@ -116,7 +116,8 @@ def test_studies_without_a_common_treatment_are_an_error_that_names_them(write_s
 
 def test_the_note_says_whether_campaigns_are_in_the_intervals(write_side):
     folders = [write_side(RUNS) for _ in range(4)]
-    assert "not in the intervals" in compare(*folders[:2]).pairs[0].note
+    assert "allow for 1 % between campaigns" in compare(*folders[:2]).pairs[0].note
+    assert "not in the intervals" in compare(*folders[:2], campaigns_differ=0).pairs[0].note
     joined = f"base={','.join(map(str, folders[:3]))}"
     assert "Campaigns are compared, 3 with 1" in compare(joined, folders[3]).pairs[0].note
 

@@ -172,3 +172,54 @@ def test_levels_of_one_study_are_paired_within_blocks_over_nodes():
     )
     several, one = noisy
     assert several.high / several.low > one.high / one.low
+
+
+def test_single_campaigns_have_an_allowance_for_how_campaigns_differ():
+    of, to = sample({"t1": [1.0, 1.01, 0.99]}, "b"), sample({"t1": [1.05, 1.04, 1.06]})
+    (plain,) = compare_samples(of, to)
+    (found,) = compare_samples(of, to, campaigns_differ=0.03)
+    assert plain.high < 1
+    # Two campaigns: 1.96 × √2 × 3 % for themselves, a little more for their runs.
+    assert found.ratio == plain.ratio
+    assert 0.083 < math.log(found.high / found.ratio) < 0.1
+    assert found.high > 1
+
+
+def test_runs_that_are_always_the_same_have_the_allowance_alone():
+    of, to = sample({"t1": [1.0] * 3}, "b"), sample({"t1": [1.0] * 3})
+    (found,) = compare_samples(of, to, campaigns_differ=0.01)
+    assert math.log(found.high) == pytest.approx(1.96 * 0.01 * math.sqrt(2), rel=1e-3)
+
+
+def test_two_campaigns_of_a_side_count_for_more_than_one():
+    one, two = (
+        compare_samples(sample({"t1": FIRST}, "new"), join(*own), campaigns_differ=1.0)[0]
+        for own in ([{"t1": [1.0] * 4}], [{"t1": [1.0] * 2}] * 2)
+    )
+    width = [math.log(found.high / found.low) for found in (one, two)]
+    assert width[1] / width[0] == pytest.approx(math.sqrt(1.5 / 2), rel=0.02)
+
+
+def test_what_campaigns_have_in_common_cancels_in_an_effect():
+    weights = [{"t1": 1.0, "t2": -1.0}]
+    runs = {"t1": FIRST, "t2": SECOND}
+    found = [
+        compare_samples(
+            sample(runs, "b", weights=weights),
+            sample({"t1": SECOND, "t2": FIRST}, weights=weights),
+            campaigns_differ=spread,
+        )
+        for spread in (0.0, 0.5)
+    ]
+    assert found[0] == found[1]
+
+
+def test_three_campaigns_show_how_they_differ_and_need_no_allowance():
+    history = join(*({"t1": [1.0, 1.01]}, {"t1": [1.1, 1.11]}, {"t1": [0.9, 0.91]}))
+    new = sample({"t1": [1.0, 1.0, 1.0]}, "new")
+    assert compare_samples(new, history) == compare_samples(new, history, campaigns_differ=0.5)
+
+
+def test_levels_of_one_study_are_pairs_and_need_no_allowance():
+    of, to = sample({"x": SECOND}), sample({"y": FIRST})
+    assert compare_samples(of, to) == compare_samples(of, to, campaigns_differ=0.5)

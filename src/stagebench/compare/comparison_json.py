@@ -24,6 +24,7 @@ def write_comparison(comparison: StudyComparison, conditions: Sequence[Condition
     found = {
         "schema": SCHEMA,
         "margin": comparison.margin,
+        "campaigns_differ": comparison.campaigns_differ,
         "sources": [
             {"name": one.name, "paths": list(one.paths), "campaigns": one.campaigns}
             for one in comparison.sources

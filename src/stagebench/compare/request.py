@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class ComparisonRequest(NamedTuple):
-    """The arguments of `compare`; `margin` is a share."""
+    """The arguments of `compare`; `margin` and `campaigns_differ` are shares."""
 
     sides: Sequence[str]
     by: str
     quantities: Sequence[str]
     margin: float
+    campaigns_differ: float
     fail_if: Sequence[str]
     page: Path | None
     json: Path | None
@@ -39,7 +40,11 @@ def answer_comparison(request: ComparisonRequest, show: Callable[[str], None]) -
         [*(chosen or USUAL_QUANTITIES), *(one.quantity for one in conditions)]
     )
     comparison = compare_sources(
-        read_sources(request.sides), by=request.by, quantities=[*quantities], margin=request.margin
+        read_sources(request.sides),
+        by=request.by,
+        quantities=[*quantities],
+        margin=request.margin,
+        campaigns_differ=request.campaigns_differ,
     )
     show(format_comparison(comparison))
     if request.page is not None:

@@ -6,7 +6,8 @@ of several treatments within the place. So what blocks have in common is part of
 sides. A family is judged as in the report (`analyse/simultaneous.py`): each side shares its spread
 among the family, and the level of a single interval is simulated for the layout at hand.
 
-One campaign does not show how much campaigns differ. Where a side has at least three, campaigns are
+One campaign does not show how much campaigns differ, so that an allowance for it is a part of the
+interval. Where a side has at least three, campaigns are
 the values instead of blocks: their means, with one spread for both sides. A single new campaign can
 so be judged against a history. What a campaign does to one treatment it may do to all of them, so
 that their spreads say the same and are not shared. The runs of one campaign on several nodes are
@@ -55,13 +56,15 @@ class Sample(NamedTuple):
     """One side of a family: logarithms, contrasts × places; NaN where a run is missing.
 
     `low` and `high` are what the brackets of the values leave room for: the same if all are exact.
-    `size` has the sum of the squares of each contrast's weights.
+    `size` has the sum of the squares of each contrast's weights, `total` their sum: 1 for a
+    treatment or a mean of several, 0 for an effect, in which what all have in common cancels.
     """
 
     low: Numbers
     high: Numbers
     places: tuple[Place, ...]
     size: Numbers
+    total: Numbers
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -71,7 +74,9 @@ class Sample(NamedTuple):
     def restrict(self, places: Sequence[Place]) -> Sample:
         """Return the values of some places, in that order."""
         columns = [self.places.index(place) for place in places]
-        return Sample(self.low[:, columns], self.high[:, columns], tuple(places), self.size)
+        return Sample(
+            self.low[:, columns], self.high[:, columns], tuple(places), self.size, self.total
+        )
 
 
 class SideChange(NamedTuple):
@@ -113,7 +118,8 @@ def weigh(
                 low[row, column] = math.fsum(w * (a if w > 0 else b) for w, a, b in ends)
                 high[row, column] = math.fsum(w * (b if w > 0 else a) for w, a, b in ends)
     size = [sum(weight**2 for weight in weights.values()) for weights in contrasts]
-    return Sample(low, high, tuple(places), np.array(size))
+    total = [math.fsum(weights.values()) for weights in contrasts]
+    return Sample(low, high, tuple(places), np.array(size), np.array(total))
 
 
 def _find_ends(run: Measured) -> tuple[float, float]:
@@ -121,11 +127,14 @@ def _find_ends(run: Measured) -> tuple[float, float]:
     return low, low + math.log(run.reach)
 
 
-def compare_samples(of: Sample, to: Sample) -> list[SideChange | None]:
+def compare_samples(
+    of: Sample, to: Sample, *, campaigns_differ: float = 0.0
+) -> list[SideChange | None]:
     """Return how `of` differs from `to` for each contrast of a family; None without any value.
 
     They are paired only if one side has no other places than the other, as levels of one study do,
-    and every contrast has common ones.
+    and every contrast has common ones. `campaigns_differ` is the standard deviation of the
+    logarithm by which whole campaigns differ, where there are too few of them to show it.
     """
     common = [place for place in of.places if place in to.places]
     if common and len(common) == min(len(of.places), len(to.places)):
@@ -136,7 +145,7 @@ def compare_samples(of: Sample, to: Sample) -> list[SideChange | None]:
     least = LEAST_NODES if _has_nodes(of) or _has_nodes(to) else LEAST_CAMPAIGNS
     if max(count_campaigns(of.places), count_campaigns(to.places)) >= least:
         return _compare_campaigns(of, to, least)
-    return _compare_independent(of, to)
+    return _compare_independent(of, to, campaigns_differ**2)
 
 
 def _compare_pairs(of: Sample, to: Sample, shared: Flags) -> list[SideChange | None]:
@@ -166,10 +175,15 @@ class _Spread(NamedTuple):
     freedom: Numbers
 
 
-def _compare_independent(of: Sample, to: Sample) -> list[SideChange | None]:
+def _compare_independent(
+    of: Sample, to: Sample, campaign_variance: float
+) -> list[SideChange | None]:
     is_tested = (of.counts >= LEAST_BLOCKS) & (to.counts >= LEAST_BLOCKS)
     smallest, largest = (
-        _subtract(_spread(of, first, is_tested), _spread(to, second, is_tested))
+        _subtract(
+            _allow(_spread(of, first, is_tested), of, campaign_variance),
+            _allow(_spread(to, second, is_tested), to, campaign_variance),
+        )
         for first, second in ((of.low, to.high), (of.high, to.low))
     )
     level = _find_level(of, to, is_tested)
@@ -196,7 +210,7 @@ def _average_campaigns(side: Sample) -> Sample:
         np.stack([_mean(values[:, own]) for own in columns], axis=-1)
         for values in (side.low, side.high)
     )
-    return Sample(low, high, tuple((0, *name) for name in names), side.size)
+    return Sample(low, high, tuple((0, *name) for name in names), side.size, side.total)
 
 
 def _mean(values: Numbers) -> Numbers:
@@ -278,6 +292,23 @@ def _spread(side: Sample, values: Numbers, is_tested: Flags) -> _Spread:
         variance[shared] = spread.variance / counts[shared]
         freedom[shared] = spread.freedom
     return _Spread(mean, variance, freedom)
+
+
+def _allow(spread: _Spread, side: Sample, campaign_variance: float) -> _Spread:
+    """Add to the variance of each mean what campaigns add to it; that much is taken as known."""
+    present = ~np.isnan(side.low)
+    names = [place[1:] for place in side.places]
+    shares = np.zeros(len(side.low))
+    for name in set(names):
+        own = present[:, [one == name for one in names]].sum(axis=-1)
+        shares += (own / np.maximum(present.sum(axis=-1), 1)) ** 2
+    added = campaign_variance * side.total**2 * shares
+    variance = spread.variance + added
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = np.where(
+            spread.variance > 0, spread.freedom * (variance / spread.variance) ** 2, math.inf
+        )
+    return _Spread(spread.mean, variance, freedom)
 
 
 def _subtract(of: _Spread, to: _Spread) -> _Spread:

@@ -294,11 +294,12 @@ def _outlook(chosen: pd.DataFrame, plan: Mapping[str, Any], block_s: float, node
     more = int(known.max())
     key = "at_most" if "until" in plan else "replicates"
     where = ", all on further nodes" if nodes > 1 else ""
+    take = "takes" if more == 1 else "take"
     if more == 0:
         return f"All {count_noun(len(known), 'interval')} are narrow enough.{unknown}"
     return (
         f"{int((known == 0).sum())} of {count_noun(len(known), 'interval')} are narrow enough. All"
-        f" would be after {count_noun(more, 'more block')}{where}, which take about"
+        f" would be after {count_noun(more, 'more block')}{where}, which {take} about"
         f" {format_about(more * block_s)}, if runs vary as much as now: set"
         f" `{key}: {int(plan['replicates']) + more}`, and only the new runs are measured.{unknown}"
     )
