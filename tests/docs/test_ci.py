@@ -134,14 +134,15 @@ def test_the_job_for_gitlab_does_the_same(on_github, tmp_path):
     assert sides == 2 * measures(other)
     studies = [word for word in loop.split() if "bench/study.yaml" in word]
     printed = run(
-        "\n".join(line for line in job["script"] if line != loop)
-        + "".join(f"\nls {study}" for study in studies),
+        # Where they would be measured: the comparison may find what it forbids, and end the job.
+        "\n".join(line if line != loop else f"ls {' '.join(studies)}" for line in job["script"]),
         tmp_path / "project",
         STAGEBENCH_REPOSITORY=str(tool),
         CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main",
     )
     assert "new against old" in printed
     assert "Campaigns are compared, 3 with 3" in printed
-    assert printed.split()[-2:] == studies == ["../old/bench/study.yaml", "../bench/study.yaml"]
+    assert studies == ["../old/bench/study.yaml", "../bench/study.yaml"]
+    assert set(studies) < set(printed.split())
     assert sorted(job["artifacts"]["paths"]) == sorted(KEPT)
     assert all((tmp_path / "project" / name).stat().st_size > 0 for name in KEPT)
