@@ -874,17 +874,16 @@ def cores(text: str) -> str:
 
 def percent(text: str) -> float:
     """Parse a percentage, such as 5%, as a share."""
-    return (
-        number_from("a percentage above 0, at most 100, such as 5%", 0.01, 100)(
-            text.removesuffix("%").strip()
-        )
-        / 100
-    )
+    return _parse_share(text, "a percentage above 0, at most 100, such as 5%", 0.01)
 
 
 def percent_or_0(text: str) -> float:
-    """Parse a percentage that may be 0."""
-    return 0.0 if text.strip() in ("0", "0%") else percent(text)
+    """Parse a percentage that may be 0 as a share."""
+    return _parse_share(text, "a percentage from 0 to 100, such as 1%", 0)
+
+
+def _parse_share(text: str, allowed: str, smallest: float) -> float:
+    return number_from(allowed, smallest, 100)(text.removesuffix("%").strip()) / 100
 
 
 def memory_size(text: str) -> int:

@@ -102,3 +102,32 @@ def test_long_names_are_cut_where_they_still_differ(names, expected):
 def test_a_file_that_cannot_be_written_is_an_error(texts, tmp_path):
     with pytest.raises(StoreError, match=r"--html .*: cannot be written"):
         texts({"t1": STEADY}, {"t1": STEADY}, "--html", tmp_path)
+
+
+def find_limits(text):
+    low, high = text.partition("t1 ")[2].partition("[")[2].partition("]")[0].split("–")
+    return float(low), float(high)
+
+
+def test_the_allowance_for_campaigns_widens_times_and_is_said(texts):
+    sizes = [round(1e6 * v) for v in STEADY]
+    peaks = [{"tree_peak_bytes": size, "tree_peak_upper_bytes": size} for size in sizes]
+    runs = {"t1": [{"makespan_s": v} | peak for v, peak in zip(STEADY, peaks, strict=True)]}
+    shares = ("0", "1%", "4%")
+    of_time, of_memory = (
+        [texts(runs, runs, "--quantity", name, "--campaigns-differ", share) for share in shares]
+        for name in ("makespan_s", "tree_peak_bytes")
+    )
+    widths = [high - low for low, high in map(find_limits, of_time)]
+    assert widths == sorted(set(widths))
+    assert len(set(map(find_limits, of_memory))) == 1
+    assert "is not in the intervals" in " ".join(of_time[0].split())
+    assert "allow for 4 % between campaigns" in " ".join(of_time[2].split())
+
+
+@pytest.mark.parametrize("share", ["-1%", "101%", "much"])
+def test_an_allowance_that_is_none_is_one_clear_error(texts, capsys, share):
+    with pytest.raises(SystemExit) as ended:
+        texts({"t1": STEADY}, {"t1": STEADY}, f"--campaigns-differ={share}")
+    assert ended.value.code == 2
+    assert "allowed: a percentage from 0 to 100" in capsys.readouterr().err
