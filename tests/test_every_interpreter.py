@@ -117,12 +117,8 @@ def program_of(interpreter, folder):
     return make_environment(folder / "bare", interpreter.executable)
 
 
-THIS = ".".join(map(str, sys.version_info[:2]))
-"""All other tests run studies with it."""
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != THIS])
-def test_a_small_study_runs_with_every_other_interpreter(kind, tmp_path, record_property):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_study_runs_with_every_interpreter(kind, tmp_path, record_property):
     found = need(kind)
     record_property("interpreter", f"{found.implementation} {found.build}")
     study = SmallStudy(tmp_path, program_of(found, tmp_path))

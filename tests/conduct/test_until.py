@@ -177,6 +177,7 @@ def test_interrupted_within_a_round_it_goes_on_and_ends_as_if_it_was_not(stopped
     hold, calls = folder / "count.txt.hold", folder / "count.txt"
     hold.touch()
     command = [STAGEBENCH, "run", "study.yaml", "--cores", "2", "--no-trial"]
+    kept = []
     for end in (interrupt, kill_all):
         before = max(HELD_BEFORE, calls.stat().st_size)
         with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
@@ -185,8 +186,10 @@ def test_interrupted_within_a_round_it_goes_on_and_ends_as_if_it_was_not(stopped
                 time.sleep(0.01)
             end(process)
         assert process.returncode != 0
-        there = list_moments(folder)
-        assert len(there) == 11
+        kept.append(list_moments(folder))
+    there, later = kept
+    assert len(there) == 11
+    assert there == later
     hold.unlink()
     again = run_study(folder, "--cores", "2", "--no-trial")
     assert again.returncode == 0, again.stdout + again.stderr
