@@ -14,7 +14,7 @@ show that: intervals allow for 1 %, so that the row of 2 % has no bar. Where the
 their means are compared.
 
 Exits with 1 if more than 5 % of A/A pairs are false, by more than the Monte Carlo error, or if the
-slower handler is missed in more than one of ten where there is a bar.
+slower handler is missed in more than one of ten by single campaigns that do not differ.
 """
 
 from __future__ import annotations

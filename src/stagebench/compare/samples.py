@@ -7,11 +7,11 @@ sides. A family is judged as in the report (`analyse/simultaneous.py`): each sid
 among the family, and the level of a single interval is simulated for the layout at hand.
 
 One campaign does not show how much campaigns differ, so that an allowance for it is a part of the
-interval. Where a side has at least three, campaigns are
-the values instead of blocks: their means, with one spread for both sides. A single new campaign can
-so be judged against a history. What a campaign does to one treatment it may do to all of them, so
-that their spreads say the same and are not shared. The runs of one campaign on several nodes are
-taken apart like campaigns, though there be only two.
+interval. Where a side has at least three, campaigns are the values instead of blocks: their means,
+with one spread for both sides. A single new campaign can so be judged against a history. What a
+campaign does to one treatment it may do to all of them, so that their spreads say the same and are
+not shared. The runs of one campaign on several nodes are taken apart like campaigns, though there
+be only two.
 """
 
 from __future__ import annotations
