@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from stagebench.errors import StoreError
 from stagebench.tables.io import (
+    list_rows,
     make_table,
     numbers,
     read_table,
@@ -123,3 +125,20 @@ def test_a_table_of_before_nodes_were_recorded_has_none(tmp_path):
     path.write_text("property,value,where\nkernel,6.18,\n")
     with pytest.raises(StoreError, match="without runs"):
         read_table(path)
+
+
+def test_rows_have_the_types_of_python_and_none_for_what_is_missing():
+    (row,) = list_rows(make_table("memory", [{"experiment": "pipe", "replicate": 1}]))
+    assert (row["experiment"], row["replicate"]) == ("pipe", 1)
+    assert {type(row[name]) for name in ("experiment", "replicate")} == {str, int}
+    assert row["reading"] is None
+    (row,) = list_rows(make_table("winners", [{"ratio": 0.5}]))
+    assert type(row["ratio"]) is float
+    assert math.isnan(row["median"])
+
+
+def test_an_empty_table_that_is_changed_is_empty_elsewhere():
+    first = make_table("memory", [])
+    first["more"] = 1.0
+    assert list(make_table("memory", []).columns) == list(TABLES["memory"])
+    assert dict(make_table("memory", []).dtypes) == dict(make_table("memory", [{}]).dtypes)

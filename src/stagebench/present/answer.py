@@ -125,9 +125,17 @@ class Screen:
     answers: tuple[ExperimentAnswer, ...]
 
 
-def make_screen(tables: Mapping[str, pd.DataFrame], plan: Mapping[str, Any]) -> Screen:
-    """Make the first screen of a study from its tables and its plan."""
-    runs, experiments = tables["runs"], split_experiments(tables)
+def make_screen(
+    tables: Mapping[str, pd.DataFrame],
+    plan: Mapping[str, Any],
+    experiments: Sequence[Experiment] | None = None,
+) -> Screen:
+    """Make the first screen of a study from its tables and its plan.
+
+    `experiments` are its experiments, if somebody has split the tables already.
+    """
+    runs = tables["runs"]
+    experiments = split_experiments(tables) if experiments is None else experiments
     planned = {one["name"]: one for one in plan["experiments"]}
     block_s = estimate_block(runs)
     return Screen(

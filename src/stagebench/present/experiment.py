@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from stagebench.records import UNSUPPORTED
 from stagebench.tables.decisions import WORDS_OF_ORDER
+from stagebench.tables.io import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,6 +109,12 @@ class Experiment:
         if list(ended) == [UNSUPPORTED]:
             return "cannot run here"
         return f"no ok run ({', '.join(f'{status} × {n}' for status, n in ended.items())})"
+
+    @cached_property
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """The row of `limits` of every treatment that has one."""
+        rows = list_rows(self.tables["limits"])
+        return {row["treatment"]: row for row in reversed(rows)}
 
     @cached_property
     def medians(self) -> dict[str, float]:
@@ -243,13 +250,18 @@ _SUMMARY = ["median", "min", "max", "n"]
 
 def split_experiments(tables: Mapping[str, pd.DataFrame]) -> list[Experiment]:
     """Return every experiment of a study with its own rows of each table."""
+    places = {
+        key: table.groupby("experiment", sort=False).indices
+        for key, table in tables.items()
+        if "experiment" in table.columns
+    }
+    none = {key: tables[key].iloc[:0] for key in places}
     return [
         Experiment(
             name=name,
             tables={
-                key: table[table["experiment"] == name]
-                for key, table in tables.items()
-                if "experiment" in table.columns
+                key: tables[key].iloc[own[name]] if name in own else none[key]
+                for key, own in places.items()
             },
         )
         for name in dict.fromkeys(tables["runs"]["experiment"])

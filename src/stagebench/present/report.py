@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,7 +120,7 @@ def render_report(
     tables = read_tables(tables_folder) | read_claims(claims)
     experiments = split_experiments(tables)
     planned = read_plan(plan)
-    screen = make_screen(tables, planned)
+    screen = make_screen(tables, planned, experiments)
     contents = Contents(tables, experiments, Path(os.path.relpath(figures, out / PAGES)))
     pages = _make_pages(contents, planned, added)
     names = {page.name for page in pages}
@@ -160,19 +161,26 @@ def _render_short(
         "conditions": _list_conditions(contents.tables, plan),
         "pages": pages,
     }
-    for rows, figures in _DETAILS:
+
+    def render_experiments(most: int, most_figures: int) -> str:
         shown = [
-            _short_values(one, page, contents.figures, rows, figures)
+            _short_values(one, page, contents.figures, most, most_figures)
             for one, page in zip(contents.experiments, own, strict=True)
         ]
-        text = _render_first(values | {"experiments": shown, "linked": []})
-        if text.count("\n") <= MOST_LINES:
-            return text
+        return _render_first(values | {"experiments": shown, "linked": []})
+
+    # Of a study whose experiments have no room at all, nothing longer is made.
+    if _fits(render_experiments(*_DETAILS[-1])):
+        return next(filter(_fits, starmap(render_experiments, _DETAILS)))
     links = [f"[{page.title}]({page.path})" for page in own]
     text = _render_first(values | {"experiments": [], "linked": [f"- {link}" for link in links]})
-    if text.count("\n") <= MOST_LINES:
+    if _fits(text):
         return text
     return _render_first(values | {"experiments": [], "linked": [" · ".join(links)]})
+
+
+def _fits(text: str) -> bool:
+    return text.count("\n") <= MOST_LINES
 
 
 def _render_first(values: Mapping[str, Any]) -> str:

@@ -348,13 +348,14 @@ def vanished_text(runs: pd.DataFrame) -> str:
 
 def _extremes_table(runs: pd.DataFrame, quantities: Mapping[str, str]) -> str:
     experiments = list(dict.fromkeys(runs["experiment"]))
+    own = runs[list(quantities.values())].astype("float64").groupby(runs["experiment"])
+    medians, most = own.median(), own.max()
     columns = ["", *(f"{name} {kind}" for name in experiments for kind in ("median", "maximum"))]
     rows = []
     for label, quantity in quantities.items():
         cells = [label]
         for name in experiments:
-            values = runs.loc[runs["experiment"] == name, quantity].astype("float64")
-            cells += [format_number(_median(values)), format_number(values.max())]
+            cells += [format_number(found[quantity][name]) for found in (medians, most)]
         rows.append(cells)
     return format_table(columns, rows, texts=1)
 

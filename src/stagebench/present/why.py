@@ -44,11 +44,9 @@ _MOST_MISSES = 5
 
 def limit_cell(experiment: Experiment, treatment: str) -> str:
     """Return what limits a treatment, with its floor as a share of the makespan."""
-    own = experiment.tables["limits"]
-    rows = list_rows(own[own["treatment"] == treatment])
-    if not rows:
+    row = experiment.limits.get(treatment)
+    if row is None:
         return MISSING
-    row = rows[0]
     share = format_percent(row["floor_s"] / row["makespan_s"])
     name = _name_resource(row["resource"], row["stage"])
     if not row["is_full"]:

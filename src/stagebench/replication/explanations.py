@@ -21,7 +21,7 @@ from stagebench.present.markdown import (
     render_template,
 )
 from stagebench.present.report import Section
-from stagebench.replication.memory_figures import MAIN_FIGURE, choose_pools
+from stagebench.replication.memory_figures import MAIN_FIGURE, choose_of
 from stagebench.replication.pool_memory import (
     KINDS,
     Explanation,
@@ -84,7 +84,7 @@ def _explain(experiment: Experiment, python: tuple[int, int] | None, figures: Pa
     )
     return Explained(
         experiment=experiment.name,
-        figure=figure.as_posix() if choose_pools(experiment) else "",
+        figure=figure.as_posix() if choose_of(pools) else "",
         explanations=[one for one in found if one is not None],
     )
 

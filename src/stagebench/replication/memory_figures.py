@@ -63,14 +63,18 @@ def choose_pools(experiment: Experiment) -> list[str]:
     the most workers. Pools that drop their results are preferred, because retained results hide
     what is shared.
     """
-    pools = list_pools(experiment)
+    chosen = choose_of(list_pools(experiment))
+    return [treatment for treatment in experiment.treatments if treatment in chosen]
+
+
+def choose_of(pools: list[PoolMemory]) -> set[str]:
+    """Return those of the treatments of some pools that `choose_pools` returns."""
     forks = _plain([pool for pool in pools if pool.kind == "fork"])
     if not forks:
-        return []
+        return set()
     rest = (_plain([pool for pool in pools if pool.kind == kind]) for kind in KINDS)
     others = [own[-1] for own in rest if own and own[-1].kind != "fork"]
-    chosen = {pool.treatment for pool in (forks[0], forks[-1], *others)}
-    return [treatment for treatment in experiment.treatments if treatment in chosen]
+    return {pool.treatment for pool in (forks[0], forks[-1], *others)}
 
 
 def _plain(pools: list[PoolMemory]) -> list[PoolMemory]:

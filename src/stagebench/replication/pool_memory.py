@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stagebench.present.markdown import MISSING, count_noun, format_number
+from stagebench.tables.io import list_rows
 from stagebench.units import MIB
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ KINDS = ("thread", "fork", "forkserver", "spawn")
 
 _NAN = float("nan")
 _KEY = ["experiment", "treatment", "replicate"]
+_STAGE = ["stage", "executor", "start_method", "workers", "retain", "result_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +88,24 @@ def list_pools(experiment: Experiment) -> list[PoolMemory]:
     main; so are coroutines, for which there is no explanation.
     """
     tables = experiment.tables
-    runs = tables["runs"][tables["runs"]["status"] == "ok"]
-    runs = runs[runs["emulated_interval_s"].isna()]
-    stages = tables["stages"].merge(runs[[*_KEY, "factors", "preload", "tasks"]], on=_KEY)
-    phases, roles = (tables[name].merge(runs[_KEY], on=_KEY) for name in ("phases", "roles"))
-    found = []
-    for treatment, own in stages.groupby("treatment", sort=False):
-        medians = _medians(phases[phases["treatment"] == treatment], "phase")
-        if len(set(own["stage"])) == 1 and "base" in medians:
-            by_role = _medians(roles[roles["treatment"] == treatment], "role")
-            found.append(_pool(str(treatment), own.iloc[0], medians, by_role))
+    # Most of the many columns of runs and stages are not needed, and each costs time.
+    runs = tables["runs"][[*_KEY, "status", "emulated_interval_s", "factors", "preload", "tasks"]]
+    runs = runs[(runs["status"] == "ok") & runs["emulated_interval_s"].isna()]
+    stages = tables["stages"][[*_KEY, *_STAGE]].merge(runs, on=_KEY)
+    names = stages.groupby("treatment")["stage"].nunique()
+    stages = stages.drop_duplicates("treatment")
+    stages = stages[stages["treatment"].isin(names.index[names == 1])]
+    if stages.empty:
+        return []
+    phases, roles = (
+        _medians(tables[name].merge(runs[_KEY], on=_KEY), kind)
+        for name, kind in (("phases", "phase"), ("roles", "role"))
+    )
+    found = [
+        _pool(one["treatment"], one, phases[one["treatment"]], roles.get(one["treatment"], {}))
+        for one in list_rows(stages)
+        if "base" in phases.get(one["treatment"], {})
+    ]
     return [pool for pool in found if pool.kind in KINDS]
 
 
@@ -112,7 +122,7 @@ def group_by_workers(pools: list[PoolMemory]) -> list[list[PoolMemory]]:
 
 def _pool(
     treatment: str,
-    stage: pd.Series[Any],
+    stage: Mapping[str, Any],
     phases: dict[str, dict[str, float]],
     roles: dict[str, dict[str, float]],
 ) -> PoolMemory:
@@ -140,12 +150,15 @@ def _level(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _medians(rows: pd.DataFrame, name: str) -> dict[str, dict[str, float]]:
-    """Return the median of every column for each value of the column `name`."""
+def _medians(rows: pd.DataFrame, name: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return each treatment's median of every column for each value of the column `name`."""
     columns = [column for column in rows.columns if column not in (*_KEY, name)]
-    medians = rows[columns].astype("float64").groupby(rows[name], sort=False).median()
-    values = medians.itertuples(name=None)
-    return {str(key): dict(zip(columns, own, strict=True)) for key, *own in values}
+    numbers = rows[columns].astype("float64")
+    medians = numbers.groupby([rows["treatment"], rows[name]], sort=False).median()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (treatment, key), *own in medians.itertuples(name=None):
+        found.setdefault(treatment, {})[key] = dict(zip(columns, own, strict=True))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

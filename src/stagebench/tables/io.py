@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -37,11 +38,27 @@ FLOAT_FORMAT = "%.12g"
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Make the table `name` from rows (column → value); columns that a row lacks are missing."""
-    columns = TABLES[name]
     rows = list(rows)
+    if not rows:
+        return _make_empty(tuple(TABLES[name].items()))
+    columns = TABLES[name]
     unknown = {key for row in rows for key in row} - columns.keys()
     if unknown:
         raise StoreError(f"table {name!r} has no column {sorted(unknown)}")
+    return _make_table(columns, rows)
+
+
+def _make_empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    # A third of the tables of a small study are empty, and an empty one takes as long as another.
+    return _keep_empty(columns).copy(deep=False)
+
+
+@cache
+def _keep_empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    return _make_table(dict(columns), [])
+
+
+def _make_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     series = {
         column: pd.Series([_cell(row.get(column), kind) for row in rows], dtype=_DTYPES[kind])
         for column, kind in columns.items()
@@ -67,7 +84,14 @@ def find_unsupported(runs: pd.DataFrame) -> pd.DataFrame:
 
 def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as mappings of column → value."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    names = [str(name) for name in table.columns]
+    # `to_dict` looks every column up by its place, which takes most of its time in a small table.
+    columns = [
+        # A missing count or flag is None; a missing number is NaN already.
+        [None if cell is pd.NA else cell for cell in column.tolist()]
+        for _, column in table.items()
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -195,6 +219,8 @@ def _read_text(path: Path) -> str:
 
 
 def _parse(path: Path, text: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    if "\n" not in text.rstrip("\n"):
+        return _make_empty(tuple(columns.items()))
     try:
         return pd.read_csv(
             io.StringIO(text),
