@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
+import numpy as np
 from benchmarks.markdown import format_table
 
 from stagebench.store import read_json, write_json
@@ -32,6 +32,8 @@ from stagebench.units import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
 TREATMENTS, REPLICATES = 100, 10
 
@@ -132,14 +134,20 @@ def multiply(study: Path, experiment: str, out: Path) -> None:
         for n in range(TREATMENTS)
     }
     known = [runs.loc[runs["treatment"] == one, "replicate"].unique() for one in originals]
-    made = {
-        name: pd.concat(
-            [
-                copy_rows(table, originals[n % len(originals)], copy, n, known[n % len(originals)])
-                for copy, n in copies.items()
-            ],
-            ignore_index=True,
+    sources = [
+        Source(
+            copy,
+            originals[n % len(originals)],
+            replicate,
+            of=int(own[replicate % len(own)]),
+            is_again=replicate >= len(own),
         )
+        for copy, n in copies.items()
+        for own in [known[n % len(originals)]]
+        for replicate in range(REPLICATES)
+    ]
+    made = {
+        name: copy_rows(table, sources)
         if "treatment" in table.columns and name not in _ONCE
         else table
         for name, table in found.items()
@@ -161,24 +169,43 @@ _ONCE = ("contrasts", "published", "advice", "predictions")
 """Tables in which a treatment is compared with others; they stay as they are."""
 
 
-def copy_rows(
-    table: pd.DataFrame, original: str, copy: str, number: int, replicates: Sequence[int]
-) -> pd.DataFrame:
-    """Return the rows of one treatment under another name, with as many replicates as wanted."""
-    own = table[table["treatment"] == original]
+class Source(NamedTuple):
+    """Which replicate of a treatment a replicate of its copy is, maybe not for the first time."""
+
+    copy: str
+    original: str
+    replicate: int
+    of: int
+    is_again: bool
+
+
+def copy_rows(table: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """Return the rows of every copy under its name, with as many replicates as wanted."""
     if "replicate" not in table.columns:
-        return own.assign(treatment=copy)
-    parts = []
-    for replicate in range(REPLICATES):
-        source = replicates[replicate % len(replicates)]
-        rows = own[own["replicate"] == source].assign(treatment=copy, replicate=replicate + 1)
-        if "shown" in rows.columns:
-            rows = rows.assign(
-                shown=rows["shown"] & (replicate < len(replicates)),
-                baseline=rows["baseline"] & (number == 0),
-            )
-        parts.append(rows)
-    return pd.concat(parts)
+        places = table.groupby("treatment").indices
+        found = {one.copy: places.get(one.original, _NONE) for one in sources}
+        rows = table.iloc[np.concatenate(list(found.values()))]
+        return rows.assign(treatment=np.repeat(list(found), list(map(len, found.values()))))
+    places = table.groupby(["treatment", "replicate"]).indices
+    parts = [places.get((one.original, one.of), _NONE) for one in sources]
+    lengths = list(map(len, parts))
+
+    def each(values: Sequence[Any]) -> Any:
+        return np.repeat(np.array(values), lengths)
+
+    rows = table.iloc[np.concatenate(parts)].assign(
+        treatment=each([one.copy for one in sources]),
+        replicate=each([one.replicate + 1 for one in sources]),
+    )
+    if "shown" not in rows.columns:
+        return rows
+    return rows.assign(
+        shown=rows["shown"] & each([not one.is_again for one in sources]),
+        baseline=rows["baseline"] & each([one.copy == sources[0].copy for one in sources]),
+    )
+
+
+_NONE = np.array([], dtype=np.intp)
 
 
 def number_copies(runs: pd.DataFrame) -> pd.DataFrame:
