@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import gc
 import os
 import signal
 
@@ -37,6 +38,12 @@ SPECIFICATION = {
     "linger": {"before_start_s": 0.0, "before_close_s": 0.0, "after_close_s": 0.0},
     "process": {"environment": {}, "preload": [], "cpus": None, "blas_threads": 1},
 }
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what the modules hold: a tenth of the time of what runs here."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

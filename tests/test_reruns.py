@@ -98,19 +98,28 @@ def test_a_finished_study_runs_nothing_again(finished):
         (gantt, FIGURES),
         (report, REPORT),
         (effects, FIGURES),
-        # Only judging claims uses it, and the study has none.
-        (judge, NOTHING),
-        # Each rule depends on its own function in cli; this edit changes none.
-        (cli, NOTHING),
-        # PROTOCOL decides whether runs are measured again: see test_protocol.py.
-        (engine, NOTHING),
-        (sweep, NOTHING),
     ],
     ids=lambda value: value.__name__ if inspect.ismodule(value) else "",
 )
 def test_an_edit_runs_what_reaches_the_module_again_and_what_follows(finished, module, again):
     with edited(file_of(finished, module), add_code):
         assert jobs_to_run(finished) == again
+
+
+def test_edits_of_what_no_rule_reaches_run_nothing_again(finished):
+    modules = (
+        # Only judging claims uses it, and the study has none.
+        judge,
+        # Each rule depends on its own function in cli; this edit changes none.
+        cli,
+        # PROTOCOL decides whether runs are measured again: see test_protocol.py.
+        engine,
+        sweep,
+    )
+    with contextlib.ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(edited(file_of(finished, module), add_code))
+        assert jobs_to_run(finished) == NOTHING
 
 
 def test_claims_are_judged_by_the_modules_that_studies_without_claims_do_not_use():

@@ -186,7 +186,7 @@ def test_without_its_snakefile_a_study_is_refused_with_what_brings_it(tmp_path):
 
 
 def test_results_that_are_removed_meanwhile_are_missed_in_words(tmp_path):
-    write_study(tmp_path, ["never"], replicates=30)
+    write_study(tmp_path, ["never"], replicates=12)
     remove = "while ! ls results/small/raw/*/*/r2; do sleep 0.1; done; rm -r results"
     with subprocess.Popen(
         ["/bin/sh", "-c", remove],
