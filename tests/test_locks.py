@@ -1,6 +1,8 @@
 """A yielding lock is a lock that causes no convoy."""
 
+import contextlib
 import resource
+import signal
 import sys
 import threading
 
@@ -66,6 +68,44 @@ def test_a_thread_that_waits_for_long_gets_it_in_the_end():
         assert not taken
     thread.join(10)
     assert taken
+
+
+class InterruptedTestError(Exception):
+    pass
+
+
+def interrupt(*_):
+    raise InterruptedTestError
+
+
+def is_free(lock):
+    """Report whether another thread can take a lock."""
+    taken = []
+
+    def take():
+        with lock:
+            taken.append(True)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    thread.join(10)
+    return bool(taken)
+
+
+def test_it_is_free_after_an_interrupt_at_any_moment():
+    lock = YieldingLock()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            with contextlib.suppress(InterruptedTestError):
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-6 * number)
+                while True:
+                    with lock:
+                        pass
+            assert is_free(lock)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def switches_of(lock):
