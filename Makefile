@@ -32,13 +32,13 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 slurm: $(READY)
 	$(PIP) install --require-hashes --no-deps --requirement requirements-slurm.lock
 
-# Five processes (tests often wait), each with one file of tests at a time: a file's fixtures are made once, and
+# Four processes (tests often wait), each with one file of tests at a time: a file's fixtures are made once, and
 # the order stays, in which the longest files are not the last. Before that, bytecode is written, and what
 # the rules hash, also where Python is told to write none: thousands of processes start earlier.
 test: $(READY)
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/snakemake --list-rules >/dev/null
-	$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -121,5 +121,27 @@ def test_faults_may_have_brought_what_the_others_hold_in_the_end():
         assert run.found(1, 2, **within)[1] == (30, 100 - max(0, 60 - faulted_mib))
 
 
+def test_files_that_programs_outside_the_tree_map_count_in_full():
+    """Each process has 30 MiB of its own and 30 of files, of which others map most, too."""
+    run = Parts()
+    for at, mark in ((50, 60), (150, 900), (250, 900)):
+        run.read(at, 60)
+        run.sweep(at + 25, (MAIN, 60, 35, 30, mark, 0), (CHILD, 60, 35, 30, mark, 0))
+    run.samples = [
+        replace(
+            one,
+            rss_anon_bytes=30 * MIB,
+            rss_anon_after_bytes=30 * MIB,
+            anon_bytes=30 * MIB,
+            file_bytes=5 * MIB,
+        )
+        for one in run.samples
+    ]
+    for pid in (CHILD, MAIN):
+        run.moved(pid, "exit", 999, 60, mark=900)
+    found = run.found(1, 2, until=190 * MS)
+    assert list(found.values()) == [(60, 60), (60, 60)]
+
+
 def test_nothing_is_bounded_where_faults_are_not_counted():
     assert Parts().found(1, 2, counts_faults=False) == {1: (None, None), 2: (None, None)}

@@ -6,9 +6,11 @@ a part is a lower bound, and others follow from counters:
 - lower, after an untorn sweep: the anonymous memory of each program, which no other shares, and the
   largest rest of one process. Forked processes may share all of theirs with their parent, so the
   largest one of a program's processes counts.
-- upper, between two sweeps: the sum of the ceilings of its processes; and what the tree had at
-  most, less the anonymous memory that the other parts certainly had at each moment. That is what
-  they had at the end, less a page for each fault meanwhile.
+- upper, between two sweeps: the sum of the ceilings of its processes; and the anonymous memory that
+  the tree had at most, less what the other parts certainly had of it at each moment, and what its
+  own processes mapped of files. The other parts certainly had what they had at the end, less a page
+  for each fault meanwhile. The tree's PSS of files bounds nothing here: programs outside the tree
+  that map the same files make it smaller.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def _find_upper(
         while passed < len(timeline) and timeline[passed].ended_ns < span.begins_ns:
             passed += 1
         within = max(float(span.begins_ns), first), min(span.ends_ns, last)
-        tree = _bound_tree(timeline, passed, *within)
+        anonymous = _bound_anonymous(timeline, passed, *within)
         kept = {
             part: programs.add_up(
                 (
@@ -130,29 +132,35 @@ def _find_upper(
             for part in highest
         }
         for part, before in highest.items():
-            own = [
-                bound_contribution(place, history, span, None, kernel)
-                for place, history in present.items()
-                if parts[place] == part
-            ]
+            members = [place for place in present if parts[place] == part]
+            own = [bound_contribution(at, present[at], span, None, kernel) for at in members]
             alone = bound_parts(own, span, None)["tree"]
-            left = tree - sum(value for other, value in kept.items() if other != part)
+            files = sum(
+                _bound_files(present[at], span, each.ceiling, kernel)
+                for at, each in zip(members, own, strict=True)
+            )
+            left = anonymous + files
+            left -= sum(value for other, value in kept.items() if other != part)
             bound = left if alone is None else min(alone, left)
             highest[part] = larger(before, None if bound == math.inf else math.ceil(bound))
     return highest
 
 
-def _bound_tree(timeline: Sequence[Moment], passed: int, begins_ns: float, ends_ns: float) -> float:
+def _bound_anonymous(
+    timeline: Sequence[Moment], passed: int, begins_ns: float, ends_ns: float
+) -> float:
     """Return the most that the tree had in a span of time; infinite where no reading bounds it.
+
+    It is that of anonymous memory, and of shared memory for which a group was charged.
 
     The first readings, so many as have `passed`, ended before it.
     """
     reached, most = begins_ns, 0.0
     for place in range(passed, len(timeline)):
         each = timeline[place]
-        if each.began_ns > reached or math.isnan(each.upper):
+        if each.began_ns > reached or math.isnan(each.anon_upper):
             break
-        reached, most = max(reached, each.ended_ns), max(most, each.upper)
+        reached, most = max(reached, each.ended_ns), max(most, each.anon_upper)
         if reached >= ends_ns:
             return most
     return math.inf
@@ -167,6 +175,23 @@ def _bound_kept(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes:
         return 0
     grown = (end.faults - start.faults_before) * kernel.anonymous_fault
     return max(0, end.rss_anon - grown - span.huge * HUGE_PAGE_BYTES - kernel.drift)
+
+
+def _bound_files(
+    history: CounterHistory, span: Span, ceiling: Bytes | None, kernel: Kernel
+) -> float:
+    """Bound all but the anonymous memory that a process mapped at any moment of a span."""
+    if ceiling is None:
+        return math.inf
+    most = ceiling - _bound_kept(history, span, kernel)
+    start, end = history.state_before(span.begins_ns), history.state_after(span.ends_ns)
+    if start is None or end is None or history.execs_between(start.at_ns, end.at_ns):
+        return most
+    foreign = history.foreign_faults(start.at_ns, end.at_ns)
+    if foreign is None or not start.is_exact:
+        return most
+    mapped = (end.faults - start.faults_before + foreign) * span.fault
+    return min(most, start.rss - start.rss_anon + kernel.drift + mapped)
 
 
 class Programs:
