@@ -16,11 +16,12 @@ a part is a lower bound, and others follow from counters:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from stagebench.peak.bracket import Bracket, Counted, list_spans, read_kernel
 from stagebench.peak.history import build_counter_histories
-from stagebench.peak.timeline import draw_timeline
+from stagebench.peak.timeline import FileMoves, draw_timeline
 from stagebench.peak.upper_bounds import bound_contribution, bound_parts, larger
 from stagebench.units import HUGE_PAGE_BYTES
 
@@ -108,6 +109,7 @@ def _find_upper(
     last: float,
 ) -> dict[int, Bytes | None]:
     programs, kernel = Programs(histories), read_kernel(trace)
+    moves = FileMoves(trace.reads)
     timeline = [each for each in draw_timeline(trace) if each.touches(first, last)]
     highest: dict[int, Bytes | None] = dict.fromkeys(parts, 0)
     counted = Counted(histories)
@@ -135,9 +137,12 @@ def _find_upper(
             members = [place for place in present if parts[place] == part]
             own = [bound_contribution(at, present[at], span, None, kernel) for at in members]
             alone = bound_parts(own, span, None)["tree"]
-            files = sum(
-                _bound_files(present[at], span, each.ceiling, kernel)
-                for at, each in zip(members, own, strict=True)
+            each_files = sum(
+                _bound_files(present[at], span, one.ceiling, kernel)
+                for at, one in zip(members, own, strict=True)
+            )
+            files = min(
+                each_files, _bound_moved([present[at] for at in members], span, moves, kernel)
             )
             left = anonymous + files
             left -= sum(value for other, value in kept.items() if other != part)
@@ -192,6 +197,23 @@ def _bound_files(
         return most
     mapped = (end.faults - start.faults_before + foreign) * span.fault
     return min(most, start.rss - start.rss_anon + kernel.drift + mapped)
+
+
+def _bound_moved(
+    histories: Sequence[CounterHistory], span: Span, moves: FileMoves, kernel: Kernel
+) -> float:
+    """Bound the same of all processes of a part, by what the whole tree mapped meanwhile."""
+    starts = [(each.starts_ns, each.state_before(span.begins_ns)) for each in histories]
+    known = [start for _, start in starts if start is not None]
+    since_ns = min((start.at_ns for start in known), default=span.begins_ns)
+    if any(start is None and began_ns < since_ns for began_ns, start in starts):
+        return math.inf
+    if not all(start.is_exact for start in known):
+        return math.inf
+    there = sum(start.rss - start.rss_anon + kernel.drift for start in known)
+    before = bisect_right(moves.ended_ns, since_ns) - 1
+    after = bisect_left(moves.started_ns, span.ends_ns)
+    return there + moves.mapped[after] - moves.mapped[before]
 
 
 class Programs:
