@@ -77,7 +77,8 @@ def peak_pss(folder, role):
 def test_a_run_is_a_folder_of_whole_records(specify, measure, kind):
     before = read_children(os.getpid())
     folder = measure(specify(stage={**KINDS[kind], "workers": 2}, tasks=4))
-    assert read_children(os.getpid()) == before
+    # Processes of another test may end meanwhile.
+    assert set(read_children(os.getpid())) <= set(before)
     run = store.read_run(folder)
     assert (run["status"], run["detail"], run["exit_code"]) == ("ok", "", 0)
     assert (run["seed"], run["block"], run["position"], run["rank"]) == (3, 1, 4, 5)
