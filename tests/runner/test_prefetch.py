@@ -42,8 +42,9 @@ def run_kept(one, tasks):
 @pytest.mark.parametrize("kind", PROCESSES)
 @pytest.mark.parametrize("prefetch", [1, 5])
 def test_every_task_gets_its_own_result(kind, prefetch):
-    one = stage("s", serve, KINDS[kind], workers=3, prefetch=prefetch, retain=True)
-    sink, results = run_kept(one, tasks_of([""] * 200))
+    settings = {"workers": 3, "prefetch": prefetch, "retain": True}
+    one = stage("s", workloads.return_later, KINDS[kind], **settings)
+    sink, results = run_kept(one, [{"s": {"task": task}} for task in range(200)])
     assert results == {task: task for task in range(200)}
     assert len({record.pid for record in sink.tasks}) == 3
 
@@ -156,8 +157,9 @@ def count(*, upstream):
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("kind", ["fork", "spawn"])
 def test_workers_are_replaced_after_so_many_tasks(kind, most):
-    one = stage("s", serve, KINDS[kind], workers=2, max_tasks_per_worker=most, retain=True)
-    sink, results = run_kept(one, tasks_of([""] * 8))
+    settings = {"workers": 2, "max_tasks_per_worker": most, "retain": True}
+    one = stage("s", workloads.return_later, KINDS[kind], **settings)
+    sink, results = run_kept(one, [{"s": {"task": task}} for task in range(8)])
     assert results == {task: task for task in range(8)}
     served = Counter(record.pid for record in sink.tasks)
     assert max(served.values()) <= most

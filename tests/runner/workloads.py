@@ -15,6 +15,11 @@ def double(*, value=1):
     return 2 * value
 
 
+def return_later(*, task):
+    time.sleep(0.001)
+    return task
+
+
 def import_module(*, name, seconds=0.0, fail=False):
     importlib.import_module(name)
     time.sleep(seconds)
