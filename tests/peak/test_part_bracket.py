@@ -21,7 +21,7 @@ class Parts(Course):
         self.process(CHILD, 10, until, birth="vfork", execs=1)
         self.moved(CHILD, "exec", 11, 5)
 
-    def read(self, at, anon):
+    def read(self, at, anon, mapped=0):
         self.reads.append(
             ReadRecord(
                 started_ns=at * MS,
@@ -35,7 +35,7 @@ class Parts(Course):
                 kernel_peak_bytes=0,
                 paged_bytes=0,
                 main_anon_bytes=None,
-                mapped_bytes=0,
+                mapped_bytes=mapped * MIB,
                 unmapped_bytes=0,
                 most_mapped_bytes=0,
                 left_bytes=0,
@@ -121,12 +121,15 @@ def test_faults_may_have_brought_what_the_others_hold_in_the_end():
         assert run.found(1, 2, **within)[1] == (30, 100 - max(0, 60 - faulted_mib))
 
 
-def test_files_that_programs_outside_the_tree_map_count_in_full():
-    """Each process has 30 MiB of its own and 30 of files, of which others map most, too."""
+def map_files(*, faults=0, mapped=0):
+    """Each process has 30 MiB of its own and 30 of files, of which programs outside map most, too.
+
+    Main may have done so much more with its page faults, but the tree `mapped` no more meanwhile.
+    """
     run = Parts()
-    for at, mark in ((50, 60), (150, 900), (250, 900)):
-        run.read(at, 60)
-        run.sweep(at + 25, (MAIN, 60, 35, 30, mark, 0), (CHILD, 60, 35, 30, mark, 0))
+    for at, mark, faulted in ((50, 60, 0), (150, 900, faults), (250, 900, faults)):
+        run.read(at, 60, 60 + mapped * (at > 50))
+        run.sweep(at + 25, (MAIN, 60, 35, 30, mark, faulted), (CHILD, 60, 35, 30, mark, 0))
     run.samples = [
         replace(
             one,
@@ -137,10 +140,20 @@ def test_files_that_programs_outside_the_tree_map_count_in_full():
         )
         for one in run.samples
     ]
-    for pid in (CHILD, MAIN):
-        run.moved(pid, "exit", 999, 60, mark=900)
-    found = run.found(1, 2, until=190 * MS)
-    assert list(found.values()) == [(60, 60), (60, 60)]
+    for pid, faulted in ((CHILD, 0), (MAIN, faults)):
+        run.moved(pid, "exit", 999, 60, mark=900, faults=faulted)
+    return list(run.found(1, 2, until=190 * MS).values())
+
+
+def test_files_that_programs_outside_the_tree_map_count_in_full():
+    assert map_files() == [(60, 60), (60, 60)]
+
+
+def test_no_process_mapped_more_of_files_than_the_tree_did():
+    """Faults may have brought all that main has of its own: then it is not sure what it had."""
+    faults = 30 * PER_MIB
+    assert map_files(faults=faults) == [(60, 60), (60, 60 + 30)]
+    assert map_files(faults=faults, mapped=5) == [(60, 60 + 5), (60, 60 + 30)]
 
 
 def test_nothing_is_bounded_where_faults_are_not_counted():

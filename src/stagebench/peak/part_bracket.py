@@ -154,10 +154,9 @@ def _find_upper(
 def _bound_anonymous(
     timeline: Sequence[Moment], passed: int, begins_ns: float, ends_ns: float
 ) -> float:
-    """Return the most that the tree had in a span of time; infinite where no reading bounds it.
+    """Return the most anonymous memory of the tree in a span; infinite where no reading bounds it.
 
-    It is that of anonymous memory, and of shared memory for which a group was charged.
-
+    Shared memory for which a group was charged counts as anonymous.
     The first readings, so many as have `passed`, ended before it.
     """
     reached, most = begins_ns, 0.0
@@ -185,11 +184,14 @@ def _bound_kept(history: CounterHistory, span: Span, kernel: Kernel) -> Bytes:
 def _bound_files(
     history: CounterHistory, span: Span, ceiling: Bytes | None, kernel: Kernel
 ) -> float:
-    """Bound all but the anonymous memory that a process mapped at any moment of a span."""
+    """Bound all but the anonymous memory of a process, from the first sweep of a span on.
+
+    Moments during that sweep are in the span before it.
+    """
     if ceiling is None:
         return math.inf
     most = ceiling - _bound_kept(history, span, kernel)
-    start, end = history.state_before(span.begins_ns), history.state_after(span.ends_ns)
+    start, end = history.state_before(span.read_ns), history.state_after(span.ends_ns)
     if start is None or end is None or history.execs_between(start.at_ns, end.at_ns):
         return most
     foreign = history.foreign_faults(start.at_ns, end.at_ns)
@@ -203,9 +205,9 @@ def _bound_moved(
     histories: Sequence[CounterHistory], span: Span, moves: FileMoves, kernel: Kernel
 ) -> float:
     """Bound the same of all processes of a part, by what the whole tree mapped meanwhile."""
-    starts = [(each.starts_ns, each.state_before(span.begins_ns)) for each in histories]
+    starts = [(each.starts_ns, each.state_before(span.read_ns)) for each in histories]
     known = [start for _, start in starts if start is not None]
-    since_ns = min((start.at_ns for start in known), default=span.begins_ns)
+    since_ns = min((start.at_ns for start in known), default=span.read_ns)
     if any(start is None and began_ns < since_ns for began_ns, start in starts):
         return math.inf
     if not all(start.is_exact for start in known):
