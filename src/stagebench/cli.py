@@ -185,6 +185,9 @@ def _add_run(commands: Any) -> None:
     parser.add_argument(
         "--keep-going", action="store_true", help="go on if a baseline fails, also in its trial"
     )
+    parser.add_argument(
+        "--no-report", action="store_true", help="end with the tables: no figures, no report"
+    )
 
 
 def _add_plan(commands: Any) -> None:
@@ -561,6 +564,7 @@ def _run(options: argparse.Namespace) -> None:
             _request_trial(options, study),
             not options.no_trial,
             options.keep_going,
+            not options.no_report,
             make_first_screen,
         )
     )

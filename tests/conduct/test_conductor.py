@@ -98,26 +98,52 @@ def test_a_baseline_whose_trial_fails_stops_the_study_before_anything_is_measure
     assert not (tmp_path / "results/small/raw").exists()
 
 
-def test_a_baseline_that_fails_in_the_first_block_stops_the_study_unless_told_otherwise(tmp_path):
-    write_study(tmp_path, ["later", "never"], replicates=3)
-    done = run_study(tmp_path, "--no-trial")
-    assert done.returncode == 1
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A study whose baseline fails: stopped, stopped again, and then kept going to its tables."""
+    folder = tmp_path_factory.mktemp("stopped")
+    write_study(folder, ["later", "never"], replicates=3)
+    first = run_study(folder, "--no-trial")
+    there = count_runs_there(folder)
+    again = run_study(folder)
+    two_blocks = ("--override", json.dumps({"replicates": 2}))
+    return (
+        folder,
+        (first, there),
+        again,
+        run_study(folder, "--keep-going", "--no-report", *two_blocks),
+    )
+
+
+def test_a_baseline_that_fails_in_the_first_block_stops_the_study_unless_told_otherwise(stopped):
+    folder, (first, there), again, gone_on = stopped
+    assert first.returncode == 1
     assert (
         "the baseline failed, so nothing can be compared with it: tried/w1-fault-later/r1"
-        in done.stderr
+        in first.stderr
     )
-    assert "remove the folder" in done.stderr
-    assert count_runs_there(tmp_path) < 6
-    assert not (tmp_path / "results/small/report.md").exists()
-    again = run_study(tmp_path)
+    assert "remove the folder" in first.stderr
+    assert there < 6
     assert again.returncode == 1
     assert "the baseline failed" in again.stderr
-    gone_on = run_study(tmp_path, "--keep-going", "--override", json.dumps({"replicates": 2}))
-    assert count_runs_there(tmp_path) >= 4
+    assert count_runs_there(folder) >= 4
     assert gone_on.stderr.startswith(
         "stagebench: 2 of 4 runs failed; the first: tried/w1-fault-later/r1"
     )
-    assert (tmp_path / "results/small/report.md").exists()
+
+
+def test_without_a_report_a_study_ends_with_its_tables_and_a_later_call_makes_the_rest(stopped):
+    folder, *_, gone_on = stopped
+    assert gone_on.stdout.endswith("\nThe tables: results/small/tables\n")
+    assert gone_on.stderr.endswith(". The tables are made of the others.\n")
+    assert (folder / "results/small/tables/runs.csv").exists()
+    for name in ("figures", "report", "report.md", "report.html"):
+        assert not (folder / "results/small" / name).exists()
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml"]
+    command += ["--config", "replicates=2", "--cores", "1", "--dry-run"]
+    later = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    jobs = re.findall(r"^(\w+) +\d+$", later.stdout, re.MULTILINE)
+    assert set(jobs) == {"all", "figures", "report", "total"}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +181,7 @@ def test_results_that_cannot_be_written_are_refused_in_words(tmp_path):
 def test_a_closed_standard_output_does_not_stop_a_study(tmp_path):
     write_study(tmp_path, ["never"], replicates=1)
     done = subprocess.run(
-        ["/bin/sh", "-c", f"exec >&-; exec '{STAGEBENCH}' run study.yaml --no-trial"],
+        ["/bin/sh", "-c", f"exec >&-; exec '{STAGEBENCH}' run study.yaml --no-trial --no-report"],
         cwd=tmp_path,
         env=os.environ,
         stdin=subprocess.DEVNULL,
@@ -165,7 +191,7 @@ def test_a_closed_standard_output_does_not_stop_a_study(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert (tmp_path / "results/small/report.md").exists()
+    assert (tmp_path / "results/small/tables/runs.csv").exists()
 
 
 def test_without_its_snakefile_a_study_is_refused_with_what_brings_it(tmp_path):

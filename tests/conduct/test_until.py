@@ -191,7 +191,7 @@ def test_interrupted_within_a_round_it_goes_on_and_ends_as_if_it_was_not(stopped
     assert len(there) == 11
     assert there == later
     hold.unlink()
-    again = run_study(folder, "--cores", "2", "--no-trial")
+    again = run_study(folder, "--cores", "2", "--no-trial", "--no-report")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resuming: 11 of 12 runs are there" in again.stdout
     after = list_moments(folder)

@@ -62,6 +62,7 @@ class StudyRequest(NamedTuple):
     `trial` has its plan, and what a trial needs. `make_first_screen` turns a folder of tables and a
     plan into the first screen of the report; its third argument says which part of the runs there
     is, and is empty for all. With a `profile`, other machines measure, so this one tries nothing.
+    Without a report, the study ends with its tables.
     """
 
     config: Path
@@ -71,6 +72,7 @@ class StudyRequest(NamedTuple):
     trial: TrialRequest
     with_trial: bool
     keep_going: bool
+    with_report: bool
     make_first_screen: Callable[[Path, Mapping[str, Any], str], str]
 
     @property
@@ -158,7 +160,7 @@ def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
         request = _narrow(request, whole)
         if len(request.plan["runs"]) == made:
             break
-    _call(request, call, [])
+    _call(request, call, [] if request.with_report else [str(request.results / "tables")])
     shutil.rmtree(request.results / "preliminary", ignore_errors=True)
     _report(request)
 
@@ -190,13 +192,19 @@ def _call_stagebench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _report(request: StudyRequest) -> None:
-    """Show the first screen of the report, where it is, and what failed."""
+    """Show the first screen of the report, where the results are, and what failed."""
     outcome, results = request.read_outcome(), request.results
     screen = request.make_first_screen(results / "tables", request.plan, "")
     print_text(f"\n{screen.rstrip()}\n")
-    print_text(f"\nThe report: {results}/report.md (a page for a browser: {results}/report.html)\n")
+    made, where = (
+        "report is",
+        f"report: {results}/report.md (a page for a browser: {results}/report.html)",
+    )
+    if not request.with_report:
+        made, where = "tables are", f"tables: {results}/tables"
+    print_text(f"\nThe {where}\n")
     if failures := describe_failures(outcome):
-        raise CommandError(f"{failures}. The report is made of the others.", exit_code=1)
+        raise CommandError(f"{failures}. The {made} made of the others.", exit_code=1)
 
 
 def _call(request: StudyRequest, call: SnakemakeCall, targets: Sequence[str]) -> None:
