@@ -10,13 +10,12 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from stagebench.analyse.intervals import count_nodes
 from stagebench.store import canonical_json
 from stagebench.tables.schema import NODES_BETWEEN
 from stagebench.units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from stagebench.analyse.traces import Head, Trace
     from stagebench.units import Seconds
@@ -26,6 +25,12 @@ Row = dict[str, Any]
 
 MOST_NAMED = 4
 """With more treatments of an experiment, their runs are counted instead of named."""
+
+
+def count_nodes(nodes: Iterable[str]) -> int:
+    """Return on how many nodes values are known to be: unknown ones are one more, or all."""
+    found = set(nodes)
+    return len(found) if len(found - {""}) > 1 else 1
 
 
 def summarise_environment(heads: Sequence[Head]) -> list[Row]:

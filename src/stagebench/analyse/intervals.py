@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from scipy import special
 
+from stagebench.analyse.conditions import count_nodes
 from stagebench.blocks import LOOKED_ALPHA
 from stagebench.units import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 LEAST_BLOCKS = 3
 """Fewer blocks have no interval: with two, t has one degree of freedom and says nothing."""
@@ -72,12 +73,6 @@ def choose_alpha(plan: Mapping[str, Any]) -> float:
 
 Node: TypeAlias = str
 """The name of the machine of a value; "" if it is unknown."""
-
-
-def count_nodes(nodes: Iterable[Node]) -> int:
-    """Return on how many nodes values are known to be: unknown ones are one more, or all."""
-    found = set(nodes)
-    return len(found) if len(found - {""}) > 1 else 1
 
 
 def mean_interval(values: Sequence[float], nodes: Sequence[Node] = ()) -> Interval:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import pandas as pd
 
-from stagebench.analyse.intervals import Effect, count_nodes, log_effect, unpaired_effect
+from stagebench.analyse.conditions import count_nodes
+from stagebench.analyse.intervals import Effect, log_effect, unpaired_effect
 from stagebench.tables.quantities import is_lower_end, upper_of
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED
 

@@ -14,7 +14,8 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagebench.analyse.comparisons import compare_treatments
-from stagebench.analyse.intervals import LEAST_BLOCKS, count_nodes
+from stagebench.analyse.conditions import count_nodes
+from stagebench.analyse.intervals import LEAST_BLOCKS
 from stagebench.analyse.run_file import check_plan
 from stagebench.analyse.study import NOTHING_ADDED, compare_runs, summarise_part
 from stagebench.analyse.traces import list_requests

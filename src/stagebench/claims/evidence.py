@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from stagebench.analyse.conditions import count_nodes
 from stagebench.analyse.intervals import (
     LEAST_BLOCKS,
     Interval,
-    count_nodes,
     mean_interval,
     ratio_interval,
     unpaired_mean_interval,

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
+from stagebench.analyse.conditions import count_nodes
 from stagebench.analyse.families import Member, estimate_family
-from stagebench.analyse.intervals import LEAST_BLOCKS, count_nodes, log_effect
+from stagebench.analyse.intervals import LEAST_BLOCKS, log_effect
 from stagebench.analyse.simultaneous import SEED, UNEVEN, find_moments, share_spread
 from stagebench.tables.decisions import decide
 from stagebench.tables.schema import IN_BLOCKS, OTHER_CAMPAIGN, UNPAIRED

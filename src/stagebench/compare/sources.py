@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
-from stagebench.analyse.intervals import count_nodes
+from stagebench.analyse.conditions import count_nodes
 from stagebench.compare.archive import ENDING, open_tables
 from stagebench.errors import OptionError, StoreError
 from stagebench.tables.io import read_known
