@@ -145,7 +145,10 @@ def _inverse_trigamma(values: Numbers) -> Numbers:
     found = 0.5 + 1 / values
     for _ in range(20):
         trigamma = special.polygamma(1, found)
-        found = found + trigamma * (1 - trigamma / values) / special.polygamma(2, found)
+        step = trigamma * (1 - trigamma / values) / special.polygamma(2, found)
+        if np.array_equal(found + step, found):
+            break
+        found = found + step
     return np.asarray(found)
 
 

@@ -373,10 +373,13 @@ def _summarise(
 ) -> pd.DataFrame:
     rows = []
     # Rows are in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
-    for key, members in values.groupby(group, sort=False):
+    all_values = values[list(quantities)].astype("float64").to_numpy()
+    is_ok = (values["status"] == "ok").to_numpy()
+    keys = [values[column].to_numpy() for column in group]
+    for key, members in pd.Series(range(len(values))).groupby(keys, sort=False):
         found = dict(zip(group, key, strict=True))
-        ok = members.loc[members["status"] == "ok", list(quantities)].astype("float64")
-        columns = zip(quantities, ok.to_numpy().T, strict=True)
+        places = members.to_numpy()
+        columns = zip(quantities, all_values[places[is_ok[places]]].T, strict=True)
         rows += [found | _statistics(quantity, column) for quantity, column in columns]
     return make_table(name, rows)
 

@@ -533,8 +533,8 @@ def _name_limit(facts: Facts, group: Alike, kind: str, stages: Sequence[str]) ->
 def _count_workers(facts: Facts, group: Alike, stages: Sequence[str]) -> int | None:
     """Return the number of workers of a stage, if it is the same in all of a group."""
     table = facts.experiment.tables["stages"]
-    own = table[table["treatment"].isin(group.treatments) & table["stage"].isin(stages)]
-    numbers = set(own["workers"].dropna())
+    own = table["treatment"].isin(group.treatments) & table["stage"].isin(stages)
+    numbers = set(table.loc[own, "workers"].dropna())
     return int(next(iter(numbers))) if len(numbers) == 1 else None
 
 
