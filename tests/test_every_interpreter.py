@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.commands import analyse_study, draw_figures, read_report, render_report
+from tests.commands import analyse_study, read_report, render_report
 from tests.found_interpreters import (
     KINDS,
     MORE,
@@ -66,12 +66,13 @@ def late() -> bool:
 class SmallStudy:
     """A study in a folder, whose runs are made one by one, as its rules do."""
 
-    def __init__(self, folder, *pythons, handler="work"):
+    def __init__(self, folder, *pythons, handler="work", diagnose=True):
         self.folder = folder
         (folder / "steps.py").write_text(STEPS)
         names = [json.dumps(str(one)) for one in pythons]
         text = CONFIG.replace("PYTHONS", ", ".join(names)).replace("FIRST", names[0])
-        (folder / "study.yaml").write_text(text.replace("HANDLER", handler))
+        text = text.replace("HANDLER", handler) + f"diagnose: {json.dumps(diagnose)}\n"
+        (folder / "study.yaml").write_text(text)
         self.plan = make_plan(load_study(folder / "study.yaml"))
         write_json(folder / "plan.json", self.plan)
 
@@ -99,7 +100,6 @@ class SmallStudy:
     def report(self):
         tables = self.folder / "tables"
         analyse_study(self.folder / "plan.json", self.folder / "raw", None, tables)
-        draw_figures(tables, "pools", self.folder / "figures" / "pools")
         out = self.folder / "out"
         render_report(tables, self.folder / "plan.json", self.folder / "figures", out)
         return read_report(out)
@@ -159,7 +159,7 @@ def test_interpreters_of_one_study_are_a_factor_and_no_mixture(tmp_path):
     found = list(find_interpreters().values())[:2]
     if len(found) < 2:
         pytest.skip("one interpreter alone")
-    study = SmallStudy(tmp_path, *(one.executable for one in found))
+    study = SmallStudy(tmp_path, *(one.executable for one in found), diagnose=False)
 
     study.measure_all()
     pages = study.report()

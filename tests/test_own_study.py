@@ -11,6 +11,9 @@ import pytest
 from tests.study import checkout
 
 from stagebench import store
+from stagebench.design.config import load_study
+from stagebench.design.handlers import close_modules
+from stagebench.design.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -123,6 +126,15 @@ def test_a_checkout_that_moves_is_not_measured_anew(copy):
     assert measured_anew(copy) == set()
 
 
+def specify(folder):
+    """Return the specifications of the treatments: a run is made again if its own has changed."""
+    try:
+        treatments = make_plan(load_study(folder / "mine/config.yaml"))["treatments"]
+    finally:
+        close_modules()
+    return {name.partition("/")[0]: one["specification"] for name, one in treatments.items()}
+
+
 @pytest.mark.parametrize(
     ("name", "edited"),
     [
@@ -133,12 +145,20 @@ def test_a_checkout_that_moves_is_not_measured_anew(copy):
         ("serve_mine.py", {"served"}),
     ],
 )
-def test_an_edited_own_handler_or_helper_measures_its_treatments_anew_and_no_others(
-    copy, name, edited
+def test_an_edited_own_handler_or_helper_changes_its_treatments_and_no_others(
+    measured, copy, name, edited
 ):
     with (copy / "mine" / name).open("a") as file:
         file.write("\n# edited\n")
-    assert measured_anew(copy) == edited
+    before, after = specify(measured), specify(copy)
+    assert {one for one in after if after[one] != before[one]} == edited
+
+
+def test_what_is_edited_is_measured_anew_and_nothing_else(copy):
+    for name in ("steps_parts.py", "serve_mine.py"):
+        with (copy / "mine" / name).open("a") as file:
+            file.write("\n# edited\n")
+    assert measured_anew(copy) == {"mine", "served"}
 
 
 def test_an_edited_file_of_tasks_measures_its_treatments_anew(copy):
