@@ -25,7 +25,8 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stagebench needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes --requirement requirements-build.lock
-	$(PIP) install --require-hashes --no-deps --no-build-isolation --requirement requirements.lock
+	$(PIP) install --require-hashes --no-deps --no-build-isolation --no-compile --requirement requirements.lock
+	$(BIN)/python -m compileall -q -j 0 .venv/lib || true # on all cores; what does not compile is nobody's module
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
