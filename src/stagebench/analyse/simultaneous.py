@@ -139,6 +139,9 @@ def share_spread(variance: Numbers, freedom: Numbers, size: Numbers) -> Spread:
     )
 
 
+_NEAR = 1e-9
+
+
 def _inverse_trigamma(values: Numbers) -> Numbers:
     """Solve trigamma(x) = value by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
     values = np.where(values > _EQUAL, values, 1.0)
@@ -146,9 +149,9 @@ def _inverse_trigamma(values: Numbers) -> Numbers:
     for _ in range(20):
         trigamma = special.polygamma(1, found)
         step = trigamma * (1 - trigamma / values) / special.polygamma(2, found)
-        if np.array_equal(found + step, found):
-            break
         found = found + step
+        if np.all(np.abs(step) <= _NEAR * found):  # the error of the next step is its square
+            break
     return np.asarray(found)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-_DTYPES = {TEXT: "str", COUNT: "Int64", NUMBER: "float64", FLAG: "boolean"}
+_DTYPES: dict[str, Any] = {TEXT: "str", COUNT: "Int64", NUMBER: "float64", FLAG: "boolean"}
 
 FLOAT_FORMAT = "%.12g"
 """Enough digits for a nanosecond in a quarter of an hour and for a byte in a tebibyte."""
@@ -59,11 +59,13 @@ def _keep_empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
 
 
 def _make_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    series = {
-        column: pd.Series([_cell(row.get(column), kind) for row in rows], dtype=_DTYPES[kind])
-        for column, kind in columns.items()
-    }
-    return pd.DataFrame(series)
+    # Of arrays, and not of series: nothing has to be aligned.
+    return pd.DataFrame(
+        {
+            column: pd.array([_cell(row.get(column), kind) for row in rows], dtype=_DTYPES[kind])
+            for column, kind in columns.items()
+        }
+    )
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
