@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,17 +29,18 @@ def test_the_code_that_decides_about_a_measurement_is_the_recorded_one():
     )
 
 
-@pytest.fixture
-def copied(tmp_path):
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package, and a function that hashes it and remembers what it has read."""
+    folder = tmp_path_factory.mktemp("copied")
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(SOURCE, tmp_path / SOURCE.name, ignore=ignored)
-    return tmp_path
-
-
-def append(folder, module, text):
-    place = Path(inspect.getsourcefile(module)).relative_to(SOURCE.parent)
-    with (folder / place).open("a") as file:
-        file.write(text)
+    shutil.copytree(SOURCE, folder / SOURCE.name, ignore=ignored)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", False)  # else nothing would be remembered
+        yield (
+            folder,
+            lambda: describe_protocol(CodeFolder(folder, memory=folder / "read/code.json")),
+        )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,11 @@ def append(folder, module, text):
     ids=lambda module: module.__name__,
 )
 def test_an_edit_of_code_that_decides_about_a_measurement_is_seen(copied, module):
-    append(copied, module, '\n"""Prose."""  # and more\n')
-    assert describe_protocol(CodeFolder(copied)) == describe_protocol()
-    append(copied, module, "\nadded = 1\n")
-    assert describe_protocol(CodeFolder(copied)) != describe_protocol()
+    folder, describe_copy = copied
+    path = folder / Path(inspect.getsourcefile(module)).relative_to(SOURCE.parent)
+    text, before = path.read_text(), describe_copy()
+    path.write_text(prose := f'{text}\n"""Prose."""  # and more\n')
+    assert describe_copy() == before == RECORD.read_text().strip()
+    path.write_text(f"{prose}\nadded = 1\n")
+    assert describe_copy() != before
+    path.write_text(text)

@@ -27,6 +27,7 @@ def chain(kind):
 
 
 def diamond(kind):
+    kind = kind | {"workers": 1}  # each process takes long to start
     return [
         Stage(name="number", handler=work.number, executor="thread", workers=2),
         Stage(name="double", handler=work.double, after=("number",), **kind),
@@ -36,6 +37,7 @@ def diamond(kind):
 
 
 def arrays(kind):
+    kind = kind | {"workers": 1}
     return [
         Stage(name="number", handler=work.number, executor="thread", workers=2),
         Stage(name="fill", handler=work.fill, parameters={"mib": 4}, after=("number",), **kind),

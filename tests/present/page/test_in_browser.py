@@ -404,7 +404,7 @@ def test_on_paper_everything_is_there_and_no_table_is_clipped(browser, page):
 def test_a_table_of_several_sheets_has_its_heading_on_each(browser, make_page, known_run):
     runs = [
         known_run(treatment=f"t{n}", baseline=n == 0, factors={"workers": n}, start=20 * n)
-        for n in range(60)
+        for n in range(48)
     ]
     browser.open(make_page(*runs))
     sheets = [one.extract_text() for one in PdfReader(io.BytesIO(browser.print())).pages]
