@@ -63,6 +63,10 @@ def isolate() -> None:
     theirs = {name for name in os.environ if name.startswith("PYTHON")} - HARMLESS
     if sys.flags.ignore_environment or not theirs:
         return
+    try:
+        environment = read_initial_environment()
+    except OSError:  # nothing can be traced without /proc, which the command says in words
+        return
     root = os.path.abspath(__file__).removesuffix("/stagebench/trace/startup.py")
     command = [sys.executable, "-E", "-P", "-c", BOOT, root, *sys.argv[1:]]
-    os.execve(sys.executable, command, read_initial_environment())
+    os.execve(sys.executable, command, environment)
