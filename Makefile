@@ -26,7 +26,7 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes --requirement requirements-build.lock
 	$(PIP) install --require-hashes --no-deps --no-build-isolation --no-compile --requirement requirements.lock
-	$(BIN)/python -m compileall -q -j 0 .venv/lib || true # on all cores; what does not compile is nobody's module
+	$(BIN)/python -m compileall -q -j 0 .venv/lib || true # as pip does, but on all cores
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -16,15 +16,21 @@ include: "workflow/rules/analyse.smk"
 include: "workflow/rules/present.smk"
 
 
+rule tables:
+    input:
+        f"{RESULTS}/tables",
+        # A run that was removed alone is made again, though what is made of it is there.
+        [f"{RESULTS}/raw/{run}" for run in WANTED_RUNS],
+        [f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
+
+
 rule all:
     default_target: True
     input:
         f"{RESULTS}/report.md",
         f"{RESULTS}/report.html",
         f"{RESULTS}/report",
-        # A run that was removed alone is made again, though the report is there.
-        [f"{RESULTS}/raw/{run}" for run in WANTED_RUNS],
-        [f"{RESULTS}/diagnosis/{name}" for name in DIAGNOSES],
+        rules.tables.input,
 
 
 onstart:

@@ -132,6 +132,15 @@ def test_a_baseline_that_fails_in_the_first_block_stops_the_study_unless_told_ot
     )
 
 
+def list_jobs(folder, *targets):
+    """Return the rules that Snakemake would run for two blocks."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml"]
+    command += ["--config", "replicates=2", "--cores", "1", "--dry-run", "--", *targets]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    jobs = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.MULTILINE))
+    return jobs - {"all", "total"}
+
+
 def test_without_a_report_a_study_ends_with_its_tables_and_a_later_call_makes_the_rest(stopped):
     folder, *_, gone_on = stopped
     assert gone_on.stdout.endswith("\nThe tables: results/small/tables\n")
@@ -139,11 +148,16 @@ def test_without_a_report_a_study_ends_with_its_tables_and_a_later_call_makes_th
     assert (folder / "results/small/tables/runs.csv").exists()
     for name in ("figures", "report", "report.md", "report.html"):
         assert not (folder / "results/small" / name).exists()
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml"]
-    command += ["--config", "replicates=2", "--cores", "1", "--dry-run"]
-    later = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    jobs = re.findall(r"^(\w+) +\d+$", later.stdout, re.MULTILINE)
-    assert set(jobs) == {"all", "figures", "report", "total"}
+    assert list_jobs(folder) == {"figures", "report"}
+
+
+def test_without_a_report_a_run_that_was_removed_alone_is_made_again(stopped, tmp_path):
+    folder, *_ = stopped
+    run = folder / "results/small/raw/tried/w1-fault-never/r1"
+    shutil.move(run, tmp_path / "kept")
+    jobs = list_jobs(folder, "tables")
+    shutil.move(tmp_path / "kept", run)
+    assert jobs == {"tables", "measure", "analyse"}
 
 
 @pytest.mark.parametrize(

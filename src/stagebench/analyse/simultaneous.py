@@ -55,6 +55,10 @@ _DIGITS = 6
 _EQUAL = 1e-9
 """Variances that differ by no more than this beyond chance are equal."""
 
+_NEAR = 1e-9
+"""A step of Newton's method is the last if it changes no more than this share: the error that it
+leaves is about the square."""
+
 _MANY = 1e6
 """Degrees of freedom that are as good as infinite."""
 
@@ -139,9 +143,6 @@ def share_spread(variance: Numbers, freedom: Numbers, size: Numbers) -> Spread:
     )
 
 
-_NEAR = 1e-9
-
-
 def _inverse_trigamma(values: Numbers) -> Numbers:
     """Solve trigamma(x) = value by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
     values = np.where(values > _EQUAL, values, 1.0)
@@ -150,7 +151,7 @@ def _inverse_trigamma(values: Numbers) -> Numbers:
         trigamma = special.polygamma(1, found)
         step = trigamma * (1 - trigamma / values) / special.polygamma(2, found)
         found = found + step
-        if np.all(np.abs(step) <= _NEAR * found):  # the error of the next step is its square
+        if np.all(np.abs(step) <= _NEAR * found):
             break
     return np.asarray(found)
 

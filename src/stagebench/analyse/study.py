@@ -372,10 +372,10 @@ def _summarise(
     quantities: Sequence[str],
 ) -> pd.DataFrame:
     rows = []
-    # Rows are in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
     all_values = values[list(quantities)].astype("float64").to_numpy()
     is_ok = (values["status"] == "ok").to_numpy()
     keys = [values[column].to_numpy() for column in group]
+    # Rows are in the order of the plan; a treatment without an ok run keeps its rows, with n = 0.
     for key, members in pd.Series(range(len(values))).groupby(keys, sort=False):
         found = dict(zip(group, key, strict=True))
         places = members.to_numpy()

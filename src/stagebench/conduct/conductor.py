@@ -160,7 +160,7 @@ def _conduct(request: StudyRequest, call: SnakemakeCall) -> None:
         request = _narrow(request, whole)
         if len(request.plan["runs"]) == made:
             break
-    _call(request, call, [] if request.with_report else [str(request.results / "tables")])
+    _call(request, call, [] if request.with_report else ["tables"])
     shutil.rmtree(request.results / "preliminary", ignore_errors=True)
     _report(request)
 
@@ -196,14 +196,13 @@ def _report(request: StudyRequest) -> None:
     outcome, results = request.read_outcome(), request.results
     screen = request.make_first_screen(results / "tables", request.plan, "")
     print_text(f"\n{screen.rstrip()}\n")
-    made, where = (
-        "report is",
-        f"report: {results}/report.md (a page for a browser: {results}/report.html)",
-    )
-    if not request.with_report:
-        made, where = "tables are", f"tables: {results}/tables"
-    print_text(f"\nThe {where}\n")
+    if request.with_report:
+        print_text(f"\nThe report: {results}/report.md")
+        print_text(f" (a page for a browser: {results}/report.html)\n")
+    else:
+        print_text(f"\nThe tables: {results}/tables\n")
     if failures := describe_failures(outcome):
+        made = "report is" if request.with_report else "tables are"
         raise CommandError(f"{failures}. The {made} made of the others.", exit_code=1)
 
 
