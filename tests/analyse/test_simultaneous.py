@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from stagebench.analyse.families import estimate_family, join, make_layout
 from stagebench.analyse.intervals import effect_interval, paired_effect
@@ -97,6 +97,13 @@ def test_spreads_that_differ_by_more_than_chance_are_shared_less():
     found = share_spread(variance, np.full(6, 4.0), np.full(6, 2.0))
     assert (found.freedom < 6).all()
     assert found.variance[0] < 100 * variance[0]
+
+
+def test_the_degrees_of_freedom_that_are_lent_are_those_of_the_spread_beyond_chance():
+    variance, freedom = np.array([0.01, 0.04, 0.2, 1.0, 0.3]), np.full(5, 4.0)
+    lent = share_spread(variance, freedom, np.ones(5)).freedom - freedom
+    beyond = np.log(variance).var(ddof=1) - special.polygamma(1, 4.0 / 2)
+    assert special.polygamma(1, lent / 2) == pytest.approx(np.full(5, beyond), rel=1e-12)
 
 
 def test_what_does_not_vary_is_known_exactly_and_lends_nothing_to_others():
