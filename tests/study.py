@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,12 @@ def snakemake(folder, *arguments, config="config/smoke.yaml", cores=2, own_code=
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def count_jobs(output):
+    """Return how many jobs each rule has, except `all`, by the table that a dry run prints."""
+    found = re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)
+    return {rule: int(number) for rule, number in found if rule not in ("all", "total")}
 
 
 def edit_config(folder, *changes):

@@ -6,13 +6,11 @@ which rules reach the others is asked of the code.
 
 import contextlib
 import inspect
-import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.study import checkout, edit_config, shrink, snakemake
+from tests.study import checkout, count_jobs, edit_config, shrink, snakemake
 
 import stagebench
 from stagebench import cli, records, store, units
@@ -56,9 +54,9 @@ def jobs_to_run(folder):
     done = snakemake(folder, "--dry-run", config="config/mine.yaml", own_code=True)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE))
+    jobs = count_jobs(output)
     assert jobs or "Nothing to be done" in output
-    return {rule: number for rule, number in jobs.items() if rule != "all"}
+    return jobs
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from tests.conduct.small_study import count_runs_there, run_study, write_study
-from tests.study import ROOT, SNAKEMAKE, STAGEBENCH
+from tests.study import ROOT, SNAKEMAKE, STAGEBENCH, count_jobs
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,7 @@ def list_jobs(folder, *targets):
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml"]
     command += ["--config", "replicates=2", "--cores", "1", "--dry-run", "--", *targets]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    jobs = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.MULTILINE))
-    return jobs - {"all", "total"}
+    return set(count_jobs(done.stdout))
 
 
 def test_without_a_report_a_study_ends_with_its_tables_and_a_later_call_makes_the_rest(stopped):
